@@ -1,0 +1,71 @@
+"""The error family: every mistake a user can make, said in one line with its remedy."""
+
+from __future__ import annotations
+
+
+class RefconvError(ValueError):
+    """A mistake in what was given to refconv, not a bug in refconv.
+
+    The message is one line: ``where: what; expected ..., found ...; remedy``. The command line prints it to
+    stderr and exits with status 2.
+
+    Args:
+        what: what is wrong, in plain words.
+        where: the site, file, key or flag concerned.
+        expected: what would have been accepted.
+        found: what was there instead.
+        remedy: what the user can do about it.
+
+    Example:
+        >>> print(RefconvError("unknown order", where="order", expected="across or contiguous", found="'foo'"))
+        order: unknown order; expected across or contiguous, found 'foo'
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what, self.where, self.expected, self.found, self.remedy = what, where, expected, found, remedy
+        contrast = ", ".join(
+            f"{word} {value}" for word, value in (("expected", expected), ("found", found)) if value is not None
+        )
+        clauses = [clause for clause in (what, contrast, remedy) if clause]
+        line = "; ".join(clauses) if where is None else f"{where}: " + "; ".join(clauses)
+        super().__init__(" ".join(line.split()))
+
+
+class SettingError(RefconvError):
+    """A setting (map size, order, start, a selection pattern, ...) that has no meaning here."""
+
+
+class SiteError(RefconvError):
+    """A convolution kernel that cannot be refocused, merged or loaded; the message names it."""
+
+
+class ModelError(RefconvError):
+    """A model that is unknown, wrapped, in the wrong state or of the wrong shape."""
+
+
+class CheckpointError(RefconvError):
+    """A weights file that is missing, damaged, refused, or does not fit the model."""
+
+
+class RecipeError(RefconvError):
+    """An unknown key or an impossible value in a recipe."""
+
+
+class DataError(RefconvError):
+    """A data set that is unknown, missing, empty or unreadable."""
+
+
+class RunError(RefconvError):
+    """A run folder that is in use, exists already, or cannot be resumed or written."""
+
+
+class TrainingError(RefconvError):
+    """Training that cannot go on, such as a loss that is not finite."""

@@ -1,0 +1,94 @@
+"""Records: frozen dataclasses that go to JSON and come back the same.
+
+A record is what a measurement, a plan or a certificate leaves behind. Every record class derives from
+:class:`Record`; reading is strict, so a file with a missing or a surplus key is refused instead of half-read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+Self = TypeVar("Self", bound="Record")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Base of all records: a frozen dataclass of numbers, strings, tuples, mappings and other records."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain dictionaries and lists, ready for JSON."""
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def to_json(self) -> str:
+        """Return the record as indented JSON text that ends in a newline."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_dict(cls: type[Self], data: dict[str, Any]) -> Self:
+        """Read a record back.
+
+        Args:
+            data: what :meth:`to_dict` returned.
+
+        Raises:
+            ValueError: if a key is missing or surplus.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        surplus = sorted(data.keys() - fields.keys())
+        missing = sorted(
+            name
+            for name in fields.keys() - data.keys()
+            if fields[name].default is dataclasses.MISSING and fields[name].default_factory is dataclasses.MISSING
+        )
+        if surplus or missing:
+            raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")
+        hints = typing.get_type_hints(cls)
+        return cls(**{name: _restored(hints[name], value) for name, value in data.items()})
+
+    @classmethod
+    def from_json(cls: type[Self], text: str) -> Self:
+        """Read a record from JSON text; see :meth:`from_dict`."""
+        return cls.from_dict(json.loads(text))
+
+    def write(self, path: Path | str) -> None:
+        """Write the record to ``path`` as JSON."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def read(cls: type[Self], path: Path | str) -> Self:
+        """Read a record from the JSON file at ``path``."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _restored(hint: Any, value: Any) -> Any:
+    """Turn what JSON gave back into the type that the annotation names."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in args if option is not type(None)]
+        return None if value is None else _restored(options[0], value) if len(options) == 1 else value
+    if origin is tuple:
+        inner = args[0] if len(args) == 2 and args[1] is Ellipsis else None
+        return tuple(
+            _restored(inner if inner is not None else hint_, item)
+            for hint_, item in zip(args if inner is None else [inner] * len(value), value, strict=True)
+        )
+    if origin is dict:
+        return {key: _restored(args[1], item) for key, item in value.items()}
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return hint.from_dict(value)
+    return value
