@@ -1,0 +1,127 @@
+"""Randomness that is a function of names and counters, never of what was drawn before.
+
+Exact resumption rests on this file: whatever is random in training (order, augmentation, drop path) comes
+from a hash of its coordinates, such as (seed, epoch, index), so a run can start anywhere and no generator's
+state needs to be stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Constants of splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Return a seed in [0, 2**63) that depends on the parts and their order alone, on every machine.
+
+    Args:
+        parts: what the seed is for, such as ``("step", seed, step, rank)``.
+
+    Example:
+        >>> derive_seed("step", 0, 1) == derive_seed("step", 0, 1)
+        True
+        >>> derive_seed("step", 0, 1) == derive_seed("step", 1, 0)
+        False
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        text = f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}"
+        encoded = text.encode()
+        # The length keeps ("ab", "c") and ("a", "bc") apart.
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+def hashes(seed: int, epoch: int, indices: Tensor) -> Tensor:
+    """Return one 64-bit hash per index.
+
+    Args:
+        seed: the run's seed.
+        epoch: the epoch, counted from 0.
+        indices: sample indices, int64 [n].
+
+    Returns:
+        int64 [n], each a function of (seed, epoch, index) alone.
+    """
+    base = derive_seed("hashes", seed, epoch)
+    return _mixed((indices + 1) * _GOLDEN + base)
+
+
+def uniforms(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
+    """Return independent uniform numbers for every sample, whatever batch it is in.
+
+    Args:
+        seed: the run's seed.
+        epoch: the epoch, counted from 0.
+        indices: sample indices, int64 [n].
+        draws: how many numbers each sample gets; asking for more leaves the first ones as they are.
+
+    Returns:
+        float32 [n, draws] in [0, 1), each a function of (seed, epoch, index, draw) alone.
+    """
+    counters = torch.arange(1, draws + 1, dtype=torch.int64) * _GOLDEN
+    bits = _mixed(hashes(seed, epoch, indices)[:, None] + counters)
+    # The upper 24 bits fill the significand of a float32 exactly, so 1.0 cannot come out by rounding.
+    return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch (all devices).
+
+    Args:
+        seed: a number in [0, 2**63), as :func:`derive_seed` returns it.
+    """
+    random.seed(seed)
+    np.random.seed(_words(seed))
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU generators of Python, NumPy and torch for one block, then put them back as they were.
+
+    Args:
+        seed: a number in [0, 2**63), as :func:`derive_seed` returns it.
+
+    Example:
+        >>> with seeded(1):
+        ...     first = random.random()
+        >>> with seeded(1):
+        ...     random.random() == first
+        True
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(_words(seed))
+    # Not torch.manual_seed: that would seed every accelerator as well, and those are not put back.
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def _words(seed: int) -> list[int]:
+    """Split a seed into the 32-bit words that NumPy takes."""
+    return [seed & 0xFFFFFFFF, seed >> 32]
+
+
+def _mixed(state: Tensor) -> Tensor:
+    """Apply the finaliser of splitmix64; int64 products wrap, and shifts are made logical by a mask."""
+    state = (state ^ ((state >> 30) & (2**34 - 1))) * _MIX_1
+    state = (state ^ ((state >> 27) & (2**37 - 1))) * _MIX_2
+    return state ^ ((state >> 31) & (2**33 - 1))
