@@ -1,0 +1,122 @@
+"""The contract between data and the training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from refconv.errors import DataError
+from refconv.training.data.info import DataInfo
+from refconv.training.data.order import batch_count, eval_index_batches, train_index_batches
+
+Split = Literal["train", "val", "test"]
+Batch = tuple[Tensor, Tensor]
+
+
+class Data(ABC):
+    """Batches of a data set as exact functions of seed, epoch and position.
+
+    A subclass says how the samples of given indices become batches; the order is decided here.
+
+    Args:
+        info: the facts about the data.
+        indices: per split, the indices of its samples, int64 [n].
+    """
+
+    def __init__(self, info: DataInfo, indices: Mapping[Split, Tensor]) -> None:
+        self.info = info
+        self._indices = dict(indices)
+
+    def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
+        """Return how many batches each process sees in an epoch.
+
+        Args:
+            batch_size: samples per batch and process.
+            world_size: number of processes.
+
+        Raises:
+            DataError: if there are fewer samples than processes.
+        """
+        return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
+
+    def train_batches(
+        self,
+        *,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        first_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Iterator[Batch]:
+        """Yield one process's augmented batches of one epoch.
+
+        The batches are an exact function of the arguments: starting at ``first_batch`` gives the tail of the
+        whole sequence bit for bit. An incomplete last batch is dropped, unless it is the only one.
+
+        Args:
+            seed: the run's seed.
+            epoch: the epoch, counted from 0.
+            batch_size: samples per batch and process.
+            first_batch: how many batches to leave out at the start.
+            rank: this process.
+            world_size: number of processes.
+
+        Returns:
+            Pairs of samples [batch, *input_size] in float32 and labels [batch] in int64, on the CPU.
+
+        Raises:
+            DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
+        """
+        batches = train_index_batches(
+            self._present("train"),
+            seed=seed,
+            epoch=epoch,
+            batch_size=batch_size,
+            first_batch=first_batch,
+            rank=rank,
+            world_size=world_size,
+        )
+        return self._load_train(batches, seed=seed, epoch=epoch)
+
+    def eval_batches(
+        self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        """Yield one process's share of a split, in order, not augmented, every sample exactly once.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            batch_size: samples per batch and process.
+            rank: this process.
+            world_size: number of processes.
+
+        Returns:
+            Pairs as in :meth:`train_batches`; the last batch may be smaller, and a process may get none.
+
+        Raises:
+            DataError: if the split has no samples; while iterating, if a sample cannot be read.
+        """
+        indices = self._present(split)
+        positions = eval_index_batches(len(indices), batch_size=batch_size, rank=rank, world_size=world_size)
+        return self._load_eval(split, [indices[batch] for batch in positions])
+
+    def _present(self, split: Split) -> Tensor:
+        indices = self._indices[split]
+        if not len(indices):
+            raise DataError(
+                f"no samples to {'train' if split == 'train' else 'evaluate'} on",
+                where=f"split {split!r} of {self.info.name}",
+                remedy="set val_split, such as val_split=0.1" if split == "val" else None,
+            )
+        return indices
+
+    @abstractmethod
+    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of these indices, augmented as (seed, epoch, index) says."""
+
+    @abstractmethod
+    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+        """Yield the batches of these indices of a split as they are."""
