@@ -1,0 +1,116 @@
+"""Layouts: how a stored convolution weight is read as blocks of slices, and written back.
+
+A weight holds one slice (a K-dimensional kernel of k taps) for every (out, in) pair that its convolution
+connects. Formula (1) of docs/math.md acts on *blocks* of m slices, so the one thing to know about a weight is which
+slices make a block. :class:`Layout` is that knowledge; all other functions of ``ops`` see blocks only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from refconv.errors import SettingError
+
+Order = Literal["contiguous", "across"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The slices of one convolution weight and their order in blocks.
+
+    With ``out_per_group = out // groups`` and ``in_per_group = in // groups`` there are
+    ``out * in // groups`` slices in ``out_per_group * in_per_group`` blocks of ``groups`` slices each: dense
+    convolutions have a block per slice, depthwise ones a single block of all channels. Both orders agree
+    for those two; they differ for 1 < groups < channels:
+
+    * ``contiguous``: consecutive slices of the flattened [out, in // groups] axes, as the paper's release does.
+    * ``across``: the slices at the same (out, in) position of the different groups.
+
+    Args:
+        groups: groups of the convolution.
+        out_per_group: output channels per group.
+        in_per_group: input channels per group.
+        kernel_size: taps per spatial dimension, one to three of them.
+        transposed: whether the weight is stored as [in, out // groups, ...], as transposed convolutions do. Blocks
+            are formed as for the equivalent ordinary convolution.
+        experts: for flattened expert weights [experts, slices * taps], their number; every expert is a kernel
+            of its own, with blocks of its own.
+        order: see above.
+
+    Example:
+        >>> Layout(groups=32, out_per_group=1, in_per_group=1, kernel_size=(3, 3)).block_shape
+        (1, 32, 9)
+        >>> Layout(groups=1, out_per_group=64, in_per_group=32, kernel_size=(3, 3)).block_shape
+        (2048, 1, 9)
+    """
+
+    groups: int
+    out_per_group: int
+    in_per_group: int
+    kernel_size: tuple[int, ...]
+    transposed: bool = False
+    experts: int | None = None
+    order: Order = "contiguous"
+
+    def __post_init__(self) -> None:
+        if self.order not in get_args(Order):
+            raise SettingError(
+                "unknown order",
+                where="order",
+                expected=" or ".join(get_args(Order)),
+                found=repr(self.order),
+            )
+
+    @property
+    def taps(self) -> int:
+        """Taps k of one slice."""
+        return prod(self.kernel_size)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return (self.experts or 1) * self.out_per_group * self.in_per_group
+
+    @property
+    def block_shape(self) -> tuple[int, int, int]:
+        """[blocks, m, k]."""
+        return self.blocks, self.groups, self.taps
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the stored weight."""
+        outer, inner = self.out_per_group, self.in_per_group
+        if self.experts is not None:
+            return self.experts, self.groups * outer * inner * self.taps
+        if self.transposed:
+            outer, inner = inner, outer
+        return self.groups * outer, inner, *self.kernel_size
+
+    def to_blocks(self, weight: Tensor) -> Tensor:
+        """Gather the slices of a stored weight into blocks [blocks, m, k]."""
+        slices = weight.reshape(*self._stored_axes())
+        return slices.permute(self._axes()).reshape(self.block_shape)
+
+    def from_blocks(self, blocks: Tensor) -> Tensor:
+        """Scatter blocks [blocks, m, k] back to the stored shape: the inverse of :meth:`to_blocks`."""
+        axes = self._axes()
+        stored = self._stored_axes()
+        inverse = sorted(range(len(axes)), key=axes.__getitem__)
+        slices = blocks.reshape([stored[axis] for axis in axes])
+        return slices.permute(inverse).reshape(self.weight_shape)
+
+    def _stored_axes(self) -> tuple[int, int, int, int, int]:
+        """[experts, groups, outer per group, inner per group, k], outer and inner as they are stored."""
+        outer, inner = self.out_per_group, self.in_per_group
+        if self.transposed:
+            outer, inner = inner, outer
+        return self.experts or 1, self.groups, outer, inner, self.taps
+
+    def _axes(self) -> tuple[int, int, int, int, int]:
+        """The order in which the stored axes are read so that blocks are consecutive."""
+        out, in_ = (3, 2) if self.transposed else (2, 3)
+        return (0, out, in_, 1, 4) if self.order == "across" else (0, 1, out, in_, 4)

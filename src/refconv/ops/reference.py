@@ -1,0 +1,82 @@
+"""The same mathematics, written slowly: one loop per index, straight from the definition.
+
+Nothing in the package calls this. The tests compare everything else with it, and a reader may find it the
+quickest way to see what the refocusing transformation does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+def reference_blocks(weight: Tensor, groups: int, order: str, transposed: bool = False) -> list[list[Tensor]]:
+    """Return the slices of an ordinary or transposed convolution's weight, gathered into blocks.
+
+    Args:
+        weight: [out, in // groups, *kernel_size], or [in, out // groups, *kernel_size] if transposed.
+        groups: groups of the convolution.
+        order: ``contiguous`` or ``across``.
+        transposed: which of the two layouts the weight has.
+    """
+    slices = {}
+    for group in range(groups):
+        outer, inner = weight.shape[0] // groups, weight.shape[1]
+        for a, b in itertools.product(range(outer), range(inner)):
+            out, in_ = (b, a) if transposed else (a, b)
+            slices[group, out, in_] = weight[group * outer + a, b]
+    positions = sorted(slices)
+    if order == "across":
+        positions = sorted(positions, key=lambda position: (position[1], position[2], position[0]))
+    ordered = [slices[position] for position in positions]
+    return [ordered[start : start + groups] for start in range(0, len(ordered), groups)]
+
+
+def reference_refocus(slices: Sequence[Tensor], weight: Tensor, map_size: Sequence[int]) -> list[Tensor]:
+    """Return the kernels of one block: each slice plus a sum over all slices and all shifts.
+
+    Args:
+        slices: the m slices of the block, each of shape ``kernel_size``.
+        weight: the block's refocus weight [m, m * t].
+        map_size: odd taps of the map per spatial dimension.
+    """
+    m = len(slices)
+    reach = [(size - 1) // 2 for size in map_size]
+    kernels = []
+    for i in range(m):
+        kernel = slices[i].clone()
+        for j in range(m):
+            for number, shift in enumerate(_indices(map_size)):
+                for position in _indices(slices[j].shape):
+                    seen = tuple(y + d - r for y, d, r in zip(position, shift, reach, strict=True))
+                    if all(0 <= x < taps for x, taps in zip(seen, slices[j].shape, strict=True)):
+                        kernel[position] += (
+                            weight[i, j * len(list(_indices(map_size))) + number] * slices[j][seen]
+                        )
+        kernels.append(kernel)
+    return kernels
+
+
+def reference_gram(slices: Sequence[Tensor], map_size: Sequence[int]) -> Tensor:
+    """Return the Gram [k, k] of one block: entry (y, z) sums, over slices and shifts, the product of what they show there."""
+    kernel_size = tuple(slices[0].shape)
+    reach = [(size - 1) // 2 for size in map_size]
+    positions = list(_indices(kernel_size))
+    total = torch.zeros(len(positions), len(positions), dtype=slices[0].dtype)
+
+    def shown(slice_: Tensor, position: Sequence[int], shift: Sequence[int]) -> Tensor:
+        seen = tuple(y + d - r for y, d, r in zip(position, shift, reach, strict=True))
+        inside = all(0 <= x < taps for x, taps in zip(seen, kernel_size, strict=True))
+        return slice_[seen] if inside else slice_.new_zeros(())
+
+    for slice_, shift in itertools.product(slices, _indices(map_size)):
+        for (a, y), (b, z) in itertools.product(enumerate(positions), repeat=2):
+            total[a, b] += shown(slice_, y, shift) * shown(slice_, z, shift)
+    return total
+
+
+def _indices(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*(range(size) for size in sizes))

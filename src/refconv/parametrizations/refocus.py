@@ -1,0 +1,156 @@
+"""Refocus: kernel = base + R P, the re-parameterized refocusing convolution.
+
+Source: RefConv: Re-parameterized Refocusing Convolution for Powerful ConvNets, arXiv 2310.10563, section 3; IEEE
+TNNLS 36(6), 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod, sqrt
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from refconv.errors import SettingError
+from refconv.ops import (
+    Layout,
+    effective_map_size,
+    normalizing_scale,
+    patches,
+    refocus_by_convolution,
+    refocus_by_patches,
+    shaped_patches,
+)
+from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype
+
+Start = Literal["zeros", "kaiming"]
+
+
+class Refocus(KernelTransform):
+    """The refocusing transformation of one site.
+
+    Its one parameter is the refocus weight R [blocks, m, m * t], for blocks of m slices and a map of t taps. The
+    paper's weights, [slices, m, *map], are the same numbers in the same order.
+
+    Note [Zero start]: the paper's release starts R like any convolution, which changes the pretrained function at
+    once; here the default is zeros, so training starts from exactly the pretrained network.
+
+    Args:
+        site: the site's name, for messages.
+        base: the pretrained kernel.
+        layout: how its slices form blocks.
+        scope: the forward scope of the model.
+        map_size: odd taps of the map, one number or one per dimension; cut to 2 K - 1 for kernels of K taps.
+        start: ``zeros``, or ``kaiming`` as released (uniform within 1 / sqrt(m * t)).
+        normalize: divide the base inside P by the root of the mean eigenvalue of each block's Gram.
+        power: use P G^((power - 1) / 2) in place of P; 1 is the paper's transformation.
+
+    Raises:
+        SettingError: if a setting is out of its range.
+    """
+
+    refocus_weight: nn.Parameter
+    patches: Tensor | None
+    scale: Tensor | None
+
+    def __init__(
+        self,
+        site: str,
+        base: Tensor,
+        layout: Layout,
+        scope: ForwardScope,
+        *,
+        map_size: int | Sequence[int] = 3,
+        start: Start = "zeros",
+        normalize: bool = False,
+        power: float = 1.0,
+    ) -> None:
+        super().__init__(site, base, layout, scope)
+        check_settings(start=start, power=power)
+        self.map_size = effective_map_size(layout.kernel_size, map_size)
+        self.start = start
+        self.normalize = normalize
+        self.power = float(power)
+        b, m, _ = layout.block_shape
+        shape = (b, m, m * prod(self.map_size))
+        self.refocus_weight = nn.Parameter(
+            torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
+        )
+        if start == "kaiming":
+            bound = 1 / sqrt(shape[-1])
+            nn.init.uniform_(self.refocus_weight, -bound, bound)
+        self.register_buffer("patches", None, persistent=False)
+        self.register_buffer("scale", None, persistent=False)
+        self.prepare(base)
+
+    @property
+    def by_convolution(self) -> bool:
+        """Whether R P is computed by the convolution primitive instead of a GEMM over stored patches.
+
+        For blocks of one slice the primitive is two to three times quicker on a CPU, and stores nothing. Other powers
+        than one need the patches.
+        """
+        return self.layout.groups == 1 and self.power == 1
+
+    @torch.no_grad()
+    def prepare(self, base: Tensor) -> None:
+        """Compute the patches (or, for blocks of one slice, the scale) of a base, in float64, and store them in R's dtype."""
+        if self.by_convolution and not self.normalize:
+            return
+        dtype = self.refocus_weight.dtype
+        blocks = self.layout.to_blocks(base.detach().double())
+        scale = normalizing_scale(blocks, self.layout.kernel_size, self.map_size) if self.normalize else None
+        if self.by_convolution:
+            self.scale = None if scale is None else scale.to(dtype)
+            return
+        unfolded = patches(
+            blocks if scale is None else blocks * scale, self.layout.kernel_size, self.map_size
+        )
+        self.patches = shaped_patches(unfolded, self.power).to(dtype)
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        """Return base + R P for the blocks [b, m, k] of the base."""
+        weight = self.refocus_weight.to(blocks.dtype)
+        if self.patches is not None:
+            return blocks + refocus_by_patches(weight, self.patches.to(blocks.dtype))
+        source = blocks if self.scale is None else blocks * self.scale.to(blocks.dtype)
+        return blocks + refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set the refocus weight to zero, so that the kernel is the base."""
+        self.refocus_weight.zero_()
+
+    def settings(self) -> dict[str, object]:
+        """Return what, beside the base and the refocus weight, determines the kernel."""
+        return {
+            "map_size": list(self.map_size),
+            "order": self.layout.order,
+            "normalize": self.normalize,
+            "power": self.power,
+        }
+
+    def extra_repr(self) -> str:
+        """Return the settings for printing."""
+        b, m, k = self.layout.block_shape
+        return f"blocks={b}, slices={m}, taps={k}, " + ", ".join(
+            f"{k_}={v}" for k_, v in self.settings().items()
+        )
+
+
+def check_settings(*, start: str = "zeros", power: float = 1.0) -> None:
+    """Check the settings that do not depend on a site.
+
+    Raises:
+        SettingError: if the start is unknown or the power is not a finite number of at least zero.
+    """
+    if start not in get_args(Start):
+        raise SettingError(
+            "unknown start", where="start", expected=" or ".join(get_args(Start)), found=repr(start)
+        )
+    if not (isinstance(power, (int, float)) and 0 <= power < float("inf")):
+        raise SettingError(
+            "not a power of the Gram", where="power", expected="a number >= 0", found=repr(power)
+        )

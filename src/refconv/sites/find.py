@@ -1,0 +1,188 @@
+"""Finding the convolution kernels of a model and saying what they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+
+from refconv.ops import Layout, Order
+
+Kind = Literal["depthwise", "grouped", "dense", "pointwise"]
+Family = Literal["conv", "transposed", "condconv", "deformable"]
+
+# Modules that hold a convolution kernel without deriving from torch's convolutions, by the name of their class:
+# neither timm nor torchvision need be installed to recognise theirs.
+_FOREIGN: dict[str, Family] = {"CondConv2d": "condconv", "DeformConv2d": "deformable"}
+
+KINDS: tuple[str, ...] = get_args(Kind)
+FAMILIES: tuple[str, ...] = get_args(Family)
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One convolution's kernel inside a model.
+
+    Attributes:
+        name: the module's name inside the model; empty when the model itself is the convolution.
+        module: the module.
+        kind: ``pointwise`` if the kernel has one tap, else ``depthwise``, ``grouped`` or ``dense``.
+        family: ``conv``, ``transposed``, ``condconv`` (timm's flattened experts) or ``deformable`` (torchvision's).
+        kernel_size: taps per spatial dimension.
+        weight: the stored kernel; None if the module has none of its own to train.
+        parametrized_by: class names of the parametrizations on the kernel, if any.
+        shared_with: where else the same tensor is stored, as ``module.tensor``.
+    """
+
+    name: str
+    module: nn.Module
+    kind: Kind
+    family: Family
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel_size: tuple[int, ...]
+    weight: Tensor | None
+    parametrized_by: tuple[str, ...] = ()
+    shared_with: tuple[str, ...] = field(default=())
+
+    @property
+    def label(self) -> str:
+        """The name as it is shown to people."""
+        return self.name or "(the model itself)"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the stored kernel, also known where it is not yet initialised."""
+        return self.layout().weight_shape
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why this kernel cannot be transformed at all, or None."""
+        if self.parametrized_by:
+            return f"already parametrized by {', '.join(self.parametrized_by)}"
+        if not isinstance(self.weight, nn.Parameter):
+            return "its weight is not a parameter"
+        if is_lazy(self.weight):
+            return None  # found, and refused with a remedy of its own when it is asked for
+        if not self.weight.is_floating_point():
+            return f"its weight is of type {str(self.weight.dtype).removeprefix('torch.')}"
+        if tuple(self.weight.shape) != self.shape:
+            return f"its weight has shape {list(self.weight.shape)} where {list(self.shape)} was expected"
+        return None
+
+    def layout(self, order: Order = "contiguous") -> Layout:
+        """Return how the kernel's slices are gathered into blocks."""
+        experts = getattr(self.module, "num_experts", None) if self.family == "condconv" else None
+        return Layout(
+            groups=self.groups,
+            out_per_group=self.out_channels // self.groups,
+            in_per_group=self.in_channels // self.groups,
+            kernel_size=self.kernel_size,
+            transposed=self.family == "transposed",
+            experts=experts,
+            order=order,
+        )
+
+
+def find_sites(model: nn.Module) -> list[Site]:
+    """Return every convolution kernel of a model, in the order of its modules.
+
+    Pointwise kernels and those of the opt-in families are included; see :func:`refconv.sites.select` for
+    choosing among them. A module that is reachable under several names appears once, under the first.
+
+    Args:
+        model: any module; tensors on the meta device and lazy modules are fine here.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+        >>> [(site.name, site.kind) for site in find_sites(model)]
+        [('0', 'depthwise'), ('2', 'pointwise')]
+    """
+    holders = _holders(model)
+    sites = []
+    for name, module in model.named_modules():
+        family = _family(module)
+        if family is None:
+            continue
+        weight, transforms = _stored_weight(module)
+        here = f"{name}.weight" if name else "weight"
+        others = tuple(holder for holder in holders.get(id(weight), ()) if holder != here)
+        kernel_size = tuple(int(taps) for taps in _per_dimension(module.kernel_size))
+        groups, inputs, outputs = (
+            int(getattr(module, key)) for key in ("groups", "in_channels", "out_channels")
+        )
+        sites.append(
+            Site(
+                name=name,
+                module=module,
+                kind=_kind(groups, inputs, outputs, kernel_size),
+                family=family,
+                in_channels=inputs,
+                out_channels=outputs,
+                groups=groups,
+                kernel_size=kernel_size,
+                weight=weight,
+                parametrized_by=transforms,
+                shared_with=others,
+            )
+        )
+    return sites
+
+
+def _family(module: nn.Module) -> Family | None:
+    if isinstance(module, _ConvNd):
+        return "transposed" if module.transposed else "conv"
+    for base in type(module).__mro__:
+        if base.__name__ in _FOREIGN:
+            return _FOREIGN[base.__name__]
+    return None
+
+
+def _kind(groups: int, inputs: int, outputs: int, kernel_size: tuple[int, ...]) -> Kind:
+    if prod(kernel_size) == 1:
+        return "pointwise"
+    if groups == 1:
+        return "dense"
+    return "depthwise" if groups in (inputs, outputs) else "grouped"
+
+
+def _per_dimension(size: object) -> tuple[int, ...]:
+    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)  # type: ignore[return-value]  # CondConv2d's
+
+
+def _stored_weight(module: nn.Module) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The tensor that holds the kernel, and the classes of the parametrizations that act on it."""
+    if "weight" in module._parameters:
+        return module._parameters["weight"], ()
+    lists = module._modules.get("parametrizations")
+    if isinstance(lists, nn.ModuleDict) and "weight" in lists:
+        transforms = lists["weight"]
+        return getattr(transforms, "original", None), tuple(
+            type(transform).__name__ for transform in transforms.children()
+        )
+    return None, ()
+
+
+def _holders(model: nn.Module) -> dict[int, list[str]]:
+    """Where each parameter is stored, by its identity; aliases of one module count once."""
+    holders: dict[int, list[str]] = defaultdict(list)
+    for name, key, parameter in _parameters(model):
+        holders[id(parameter)].append(f"{name}.{key}" if name else key)
+    return holders
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    for name, module in model.named_modules():
+        for key, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            plain = name.removesuffix(".weight").removesuffix("parametrizations").removesuffix(".")
+            inside = name.endswith("parametrizations.weight") and key == "original"
+            yield (plain, "weight", parameter) if inside else (name, key, parameter)

@@ -1,0 +1,161 @@
+"""Putting a transformation on a module's kernel and taking it off again, leaving everything else as it was.
+
+Note [Taking off]: torch's ``remove_parametrizations`` deletes the property from the module's dynamically made class,
+which copies of the module share, so merging an EMA copy would break the model in training. Here the class is never
+edited: the one module that is taken off gets its former class back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from refconv.errors import SiteError
+from refconv.parametrizations import KernelTransform
+
+_TENSOR = "weight"
+STEM = f"parametrizations.{_TENSOR}."
+
+
+def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
+    """Put a transformation on the kernel of a module, or of several that share one.
+
+    The base stays where it was, as the parametrization's ``original``; it no longer takes gradients. From then on
+    plain checkpoints load strictly, and loading any checkpoint prepares the transformation for the base it brought.
+    """
+    for module in modules:
+        names = list(module._parameters)
+        parametrize.register_parametrization(module, _TENSOR, transform, unsafe=True)
+        parametrizations = _list(module)
+        parametrizations.original.requires_grad_(False)
+        parametrizations.parameter_order = names
+        parametrizations.register_load_state_dict_post_hook(_prepare_for_loaded_base)
+        module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
+    transform.sealed = True
+
+
+def detach(module: nn.Module, kernel: Tensor | None) -> None:
+    """Take the transformation off a module.
+
+    Args:
+        module: the module.
+        kernel: what its weight becomes; None leaves the base.
+    """
+    parametrizations = _list(module)
+    transform, weight = parametrizations[0], parametrizations.original
+    if kernel is not None:
+        with torch.no_grad():
+            weight.copy_(kernel)
+    weight.requires_grad_(transform.base_requires_grad)
+    former, lists = type(module), module._modules["parametrizations"]
+    assert isinstance(lists, nn.ModuleDict)
+    del lists[_TENSOR]
+    plain = former.__bases__[0]
+    if len(lists) == 0:
+        del module._modules["parametrizations"]
+        module.__class__ = plain
+    else:  # another tensor of this module is parametrized too: keep its property, in a class of this module's own
+        kept = {
+            key: value
+            for key, value in vars(former).items()
+            if key not in (_TENSOR, "__dict__", "__weakref__")
+        }
+        module.__class__ = type(former.__name__, (plain,), kept)
+    rest = dict(module._parameters)
+    module._parameters.clear()
+    for name in parametrizations.parameter_order:
+        if name == _TENSOR:
+            module.register_parameter(name, weight)
+        elif name in rest:
+            module._parameters[name] = rest.pop(name)
+    module._parameters.update(rest)
+    hooks = module._load_state_dict_pre_hooks
+    for number in [n for n, hook in hooks.items() if getattr(hook, "hook", hook) is _accept_plain_checkpoint]:
+        del hooks[number]
+
+
+def transform_of(module: nn.Module) -> KernelTransform | None:
+    """Return the transformation of this package on a module's kernel, if there is one."""
+    lists = module._modules.get("parametrizations")
+    if isinstance(lists, nn.ModuleDict) and _TENSOR in lists:
+        first = lists[_TENSOR][0]  # type: ignore[index]  # a ParametrizationList
+        return first if isinstance(first, KernelTransform) else None
+    return None
+
+
+def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, nn.Module, KernelTransform]]:
+    """Yield (name, module, transformation) for every transformed site of a model.
+
+    Args:
+        model: the model.
+        aliases: also yield a module's further names.
+    """
+    for name, module in model.named_modules(remove_duplicate=not aliases):
+        transform = transform_of(module)
+        if transform is not None:
+            yield name, module, transform
+
+
+def kernel_of(module: nn.Module) -> Tensor:
+    """Return the kernel that a transformed module uses now, detached and in a tensor of its own.
+
+    Raises:
+        SiteError: if something else was stacked on top of the transformation.
+    """
+    parametrizations = _list(module)
+    if len(parametrizations) != 1:
+        raise SiteError(
+            f"another parametrization ({type(parametrizations[1]).__name__}) was put on top of the refocused kernel",
+            where=parametrizations[0].site,
+            remedy="remove it first",
+        )
+    with torch.no_grad():
+        kernel: Tensor = parametrizations()
+    return kernel.detach().clone(memory_format=torch.preserve_format)
+
+
+def base_of(module: nn.Module) -> Tensor:
+    """Return the frozen base of a transformed module."""
+    base: Tensor = _list(module).original
+    return base
+
+
+def parameter_order(module: nn.Module) -> list[str]:
+    """Return the names of the module's own parameters in the order they had before it was transformed."""
+    order: list[str] = _list(module).parameter_order
+    return order
+
+
+def _list(module: nn.Module) -> Any:
+    return module._modules["parametrizations"][_TENSOR]  # type: ignore[index]  # a ModuleDict of ParametrizationLists
+
+
+def _prepare_for_loaded_base(parametrizations: Any, incompatible_keys: Any) -> None:
+    parametrizations[0].prepare(parametrizations.original)
+
+
+def _accept_plain_checkpoint(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    local_metadata: dict[str, Any],
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Let a plain checkpoint load strictly: its kernel becomes the base, and the transformation starts anew.
+
+    Afterwards the model computes exactly what the checkpoint's model computed.
+    """
+    transform = transform_of(module)
+    if transform is None or prefix + _TENSOR not in state or prefix + STEM + "original" in state:
+        return
+    state[prefix + STEM + "original"] = state.pop(prefix + _TENSOR)
+    transform.reset()
+    for name, value in transform.state_dict().items():
+        state[f"{prefix}{STEM}0.{name}"] = value

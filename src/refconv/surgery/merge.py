@@ -1,0 +1,159 @@
+"""Writing the kernels back: the refocused model becomes the plain one again, with better weights."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refconv.errors import ModelError, SiteError
+from refconv.parametrizations import ForwardScope, KernelTransform
+from refconv.records import Record
+from refconv.surgery.attach import STEM, base_of, detach, kernel_of, parameter_order, transformed
+from refconv.surgery.guard import check_unwrapped
+
+
+@dataclass(frozen=True)
+class MergedSite(Record):
+    """How far one kernel moved.
+
+    Attributes:
+        site: the module's name.
+        relative_change: norm of (kernel - base) over the norm of the base.
+        largest_change: largest absolute difference between kernel and base.
+    """
+
+    site: str
+    relative_change: float
+    largest_change: float
+
+
+@dataclass(frozen=True)
+class MergeReport(Record):
+    """What a merge wrote.
+
+    Attributes:
+        sites: one entry a site, in the order of the model's modules.
+    """
+
+    sites: tuple[MergedSite, ...]
+
+    def __str__(self) -> str:
+        moved = max(self.sites, key=lambda site: site.relative_change)
+        return (
+            f"merged {len(self.sites)} kernels; the one that moved most is {moved.site or '(the model)'}, "
+            f"by {moved.relative_change:.1%} of its norm"
+        )
+
+
+def merge(model: nn.Module) -> MergeReport:
+    """Write every refocused kernel into its convolution and remove the transformations, in place, all or nothing.
+
+    Afterwards modules, classes, keys, their order, shapes, dtypes and gradient flags are those of the model before it
+    was refocused, and in eval mode it computes what the refocused model did.
+
+    Raises:
+        ModelError: if the model is wrapped or nothing in it is refocused.
+        SiteError: if a kernel is not finite; the model is untouched then.
+    """
+    found = _found(model, "merge")
+    kernels: dict[int, Tensor] = {}
+    report = []
+    for name, module, transform in found:
+        base = base_of(module)
+        kernel = kernels.get(id(transform))
+        if kernel is None:
+            kernel = kernels[id(transform)] = kernel_of(module)
+        if not bool(torch.isfinite(kernel).all()):
+            raise SiteError(
+                "the refocused kernel has entries that are not finite, so nothing was merged",
+                where=name,
+                remedy="go back to the last good checkpoint",
+            )
+        change = (kernel - base).double()
+        report.append(
+            MergedSite(name, float(change.norm() / base.double().norm()), float(change.abs().max()))
+        )
+    for _, module, transform in found:
+        detach(module, kernels[id(transform)])
+    ForwardScope.detach(model)
+    return MergeReport(tuple(report))
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """Return a plain copy of a refocused model with its kernels merged; the model itself is left as it is.
+
+    Safe on EMA copies and for exporting in the middle of training.
+
+    Raises:
+        ModelError: if the model is wrapped or nothing in it is refocused.
+        SiteError: if a kernel is not finite.
+    """
+    _found(model, "merge")
+    plain = copy.deepcopy(model)
+    merge(plain)
+    return plain
+
+
+def unrefocus(model: nn.Module) -> tuple[str, ...]:
+    """Drop every refocusing transformation and what it learned: the pretrained kernels come back, in place.
+
+    Everything else that was trained meanwhile stays trained.
+
+    Returns:
+        The names of the sites.
+
+    Raises:
+        ModelError: if the model is wrapped or nothing in it is refocused.
+    """
+    found = _found(model, "unrefocus")
+    for _, module, _ in found:
+        detach(module, None)
+    ForwardScope.detach(model)
+    return tuple(name for name, _, _ in found)
+
+
+def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of the merged model without merging: plain names in plain order, every tensor a copy.
+
+    For a model that is not refocused this is its own state dict, copied.
+
+    Args:
+        model: a refocused or plain model.
+    """
+    state = model.state_dict()
+    sites = {f"{name}." if name else "": module for name, module, _ in transformed(model, aliases=True)}
+    kernels = {prefix: kernel_of(module) for prefix, module in sites.items()}
+    plain: dict[str, Tensor] = {}
+    for key, value in state.items():
+        prefix, stem, _ = key.partition(STEM)
+        if stem and prefix not in sites:  # somebody else's parametrization
+            stem = ""
+        if not stem:
+            prefix = key[: key.rfind(".") + 1]
+        if prefix in sites and (stem or key.removeprefix(prefix) in parameter_order(sites[prefix])):
+            for name in parameter_order(
+                sites[prefix]
+            ):  # the first of the site's keys brings all, in their order
+                own = prefix + name
+                if own not in plain and (name == "weight" or own in state):
+                    plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
+        else:
+            plain[key] = value.detach().clone() if isinstance(value, Tensor) else value
+    return plain
+
+
+def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTransform]]:
+    check_unwrapped(model, verb)
+    found = list(transformed(model))
+    if not found:
+        raise ModelError(
+            f"nothing to {verb}",
+            where=type(model).__name__,
+            expected="a refocused model",
+            found="a plain one",
+            remedy="refocus(model) first",
+        )
+    return found

@@ -1,0 +1,104 @@
+"""Refocusing a model in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from refconv.errors import ModelError
+from refconv.ops import Order
+from refconv.parametrizations import TRANSFORMS, ForwardScope, Refocus, Start, check_settings
+from refconv.sites import Selection, Site, find_sites, select
+from refconv.surgery.attach import attach
+from refconv.surgery.guard import check_base, check_not_transformed, check_shared, check_unwrapped
+from refconv.surgery.plan import Plan, describe, map_size_of
+
+
+def refocus(
+    model: nn.Module,
+    *,
+    map_size: int | Sequence[int] = 3,
+    order: Order = "contiguous",
+    start: Start = "zeros",
+    normalize: bool = False,
+    power: float = 1.0,
+    include: Selection = None,
+    exclude: Selection = None,
+) -> Plan:
+    """Freeze a model's convolution kernels as bases and put a trainable refocusing transformation on each.
+
+    In place, and all or nothing. With the default start the model computes bit for bit what it did before. Call
+    it after loading weights and moving to the device, before compiling, wrapping with DDP or making the optimizer.
+    Only tensors change: modules, forwards and hyperparameters stay.
+
+    Args:
+        model: any module with convolutions.
+        map_size: odd taps of the refocusing map, one number or one per spatial dimension; cut to what small
+            kernels allow.
+        order: how slices are gathered into blocks where 1 < groups < channels: ``contiguous`` as released, or
+            ``across`` the groups.
+        start: ``zeros`` (the pretrained function exactly) or ``kaiming`` (as released).
+        normalize: scale each block's patches so that the mean eigenvalue of its Gram is one.
+        power: power of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base.
+        include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
+            than one tap. See :func:`refconv.sites.select`.
+        exclude: the same for sites to leave out.
+
+    Returns:
+        The plan that was carried out.
+
+    Raises:
+        SettingError: if a setting is out of its range or a pattern matches nothing.
+        SiteError: if a kernel is refocused already, lazy, without values, not finite, all zero, or shared with one
+            that is not chosen. The model is untouched then.
+        ModelError: if the model is wrapped or compiled, or nothing in it can be refocused.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
+        >>> refocus(model, include="depthwise").extra_parameters
+        576
+    """
+    check_settings(start=start, power=power)
+    check_unwrapped(model, "refocus")
+    sites = find_sites(model)
+    choices = select(sites, include, exclude)
+    ours = [transform.__name__ for transform in TRANSFORMS.values()]
+    check_not_transformed(
+        [c.site for c in choices if c.skipped is not None and c.skipped == c.site.obstacle], ours
+    )
+    chosen = [choice.site for choice in choices if choice.skipped is None]
+    if not chosen:
+        reasons = sorted({choice.skipped for choice in choices if choice.skipped})
+        raise ModelError(
+            "nothing to refocus",
+            where=type(model).__name__,
+            expected="at least one convolution with more than one tap",
+            found="; ".join(reasons) or "no convolution",
+        )
+    check_shared(chosen)
+    scope = ForwardScope()
+    transforms: dict[int, tuple[list[Site], Refocus]] = {}
+    for site in chosen:
+        check_base(site)
+        assert site.weight is not None
+        sharing = transforms.get(id(site.weight))
+        if sharing is not None:
+            sharing[0].append(site)
+            continue
+        transform = Refocus(
+            site.label,
+            site.weight,
+            site.layout(order),
+            scope,
+            map_size=map_size_of(site, map_size),
+            start=start,
+            normalize=normalize,
+            power=power,
+        )
+        transforms[id(site.weight)] = [site], transform
+    done = describe(model, choices, order=order, map_size=map_size)
+    for sharers, transform in transforms.values():
+        attach([site.module for site in sharers], transform)
+    scope.attach(model)
+    return done

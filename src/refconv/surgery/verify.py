@@ -1,0 +1,272 @@
+"""The certificate: what two models have in common, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from refconv.records import Record
+from refconv.sites import find_sites
+from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.guard import check_unwrapped
+from refconv.surgery.merge import plain_state_dict
+
+# Largest relative difference of outputs that still counts as equal. Two evaluations of one network whose kernels
+# agree to rounding differ by rounding alone, amplified by depth: 2^12 units in the last place leave room for hundreds
+# of layers and are far below any trained difference.
+_UNITS = 2**12
+
+
+@dataclass(frozen=True)
+class Certificate(Record):
+    """The result of :func:`verify`; ``print(certificate)`` is the report.
+
+    Attributes:
+        missing: keys of the first model's plain state that the second lacks.
+        surplus: keys that only the second has.
+        reordered: whether the common keys come in another order.
+        shapes: ``key: before -> after`` for tensors whose shape differs.
+        dtypes: the same for dtypes.
+        flags: the same for gradient flags of parameters.
+        classes: the same for classes of modules.
+        kernels: number of convolution kernels compared.
+        largest_kernel_difference: largest absolute difference over all kernels of equal shape.
+        largest_kernel_site: where it is.
+        largest_output_difference: largest absolute difference of outputs on the batch; None without a batch.
+        relative_output_difference: that, over the largest absolute output of the first model.
+        tolerance: the relative difference up to which outputs count as equal.
+        top1_agreement: share of rows whose largest output is at the same place, where outputs are [batch, classes].
+        batch: number of rows; None without a batch.
+    """
+
+    missing: tuple[str, ...]
+    surplus: tuple[str, ...]
+    reordered: bool
+    shapes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    flags: tuple[str, ...]
+    classes: tuple[str, ...]
+    kernels: int
+    largest_kernel_difference: float
+    largest_kernel_site: str
+    largest_output_difference: float | None
+    relative_output_difference: float | None
+    tolerance: float
+    top1_agreement: float | None
+    batch: int | None
+
+    @property
+    def same_structure(self) -> bool:
+        """Same keys in the same order, shapes, dtypes, gradient flags and classes."""
+        changes = (self.missing, self.surplus, self.shapes, self.dtypes, self.flags, self.classes)
+        return not self.reordered and not any(changes)
+
+    @property
+    def same_outputs(self) -> bool | None:
+        """Whether outputs agree to the tolerance; None if no batch was given."""
+        if self.relative_output_difference is None:
+            return None
+        return self.relative_output_difference <= self.tolerance
+
+    def __str__(self) -> str:
+        order = "another order" if self.reordered else "same order"
+        keys = _list("missing", self.missing) + _list("surplus", self.surplus)
+        lines = [
+            f"structure  {'the same' if self.same_structure else 'DIFFERENT'}",
+            f"  keys     {'; '.join(keys) or 'the same'}, {order}",
+            *(
+                f"  {word:<8} {'; '.join(_list('differ', values)) or 'the same'}"
+                for word, values in (
+                    ("shapes", self.shapes),
+                    ("dtypes", self.dtypes),
+                    ("flags", self.flags),
+                    ("classes", self.classes),
+                )
+            ),
+            f"kernels    largest difference {self.largest_kernel_difference:.3g}"
+            + (f" at {self.largest_kernel_site}" if self.largest_kernel_difference else "")
+            + f", over {self.kernels} kernels",
+        ]
+        if self.largest_output_difference is None:
+            lines.append("outputs    not compared (no batch given)")
+        else:
+            verdict = "equal" if self.same_outputs else "different"
+            if self.largest_output_difference == 0:
+                verdict = "identical"
+            lines.append(
+                f"outputs    {verdict}: largest difference {self.largest_output_difference:.3g}, relative "
+                f"{self.relative_output_difference:.3g} (tolerance {self.tolerance:.2g}), batch of {self.batch}"
+            )
+        if self.top1_agreement is not None:
+            lines.append(f"top-1      agrees on {self.top1_agreement:.2%}")
+        return "\n".join(lines)
+
+
+def verify(
+    before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance: float | None = None
+) -> Certificate:
+    """Compare two models: structure always, outputs on a batch if one is given. Neither model is changed.
+
+    Either may be refocused; it is then taken as the plain model it merges to. Compare a refocused model with
+    its merged copy to certify a merge, and the pretrained model with the final one to certify that only values
+    changed.
+
+    Args:
+        before: the first model.
+        after: the second.
+        batch: input for both: a tensor or list is the one argument, a tuple positional and a mapping keyword arguments.
+        tolerance: relative output difference that counts as equal; by default 4096 units in the last place of the
+            outputs' dtype.
+
+    Raises:
+        ModelError: if a model is wrapped or compiled.
+    """
+    check_unwrapped(before, "verify")
+    check_unwrapped(after, "verify")
+    first, second = plain_state_dict(before), plain_state_dict(after)
+    common = [key for key in first if key in second]
+    site, difference, kernels = _kernel_difference(before, first, second)
+    outputs = _compare_outputs(before, after, batch) if batch is not None else None
+    if tolerance is None:
+        tolerance = _UNITS * torch.finfo(outputs.dtype if outputs else torch.float32).eps
+    return Certificate(
+        missing=tuple(key for key in first if key not in second),
+        surplus=tuple(key for key in second if key not in first),
+        reordered=common != [key for key in second if key in first],
+        shapes=_differences(first, second, lambda value: list(value.shape)),
+        dtypes=_differences(first, second, lambda value: str(value.dtype).removeprefix("torch.")),
+        flags=_differences(_flags(before), _flags(after), str),
+        classes=_differences(_classes(before), _classes(after), str),
+        kernels=kernels,
+        largest_kernel_difference=difference,
+        largest_kernel_site=site,
+        largest_output_difference=outputs.difference if outputs else None,
+        relative_output_difference=outputs.difference / outputs.scale
+        if outputs and outputs.scale
+        else (0.0 if outputs else None),
+        tolerance=tolerance,
+        top1_agreement=outputs.top1 if outputs else None,
+        batch=outputs.batch if outputs else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    difference: float
+    scale: float
+    dtype: torch.dtype
+    top1: float | None
+    batch: int
+
+
+def _compare_outputs(before: nn.Module, after: nn.Module, batch: Any) -> _Outputs:
+    first, second = _tensors(_output(before, batch)), _tensors(_output(after, batch))
+    shapes = [tuple(value.shape) for value in first]
+    if shapes != [tuple(value.shape) for value in second]:
+        difference = float("inf")
+    else:
+        difference = max(
+            (_largest(a, b) for a, b in zip(first, second, strict=True) if a.numel()), default=0.0
+        )
+    scale = max((float(value.abs().max()) for value in first if value.numel()), default=0.0)
+    dtype = next((value.dtype for value in first if value.is_floating_point()), torch.float32)
+    top1 = None
+    if len(first) == len(second) == 1 and first[0].dim() == 2 and shapes[0] == tuple(second[0].shape):
+        top1 = float((first[0].argmax(1) == second[0].argmax(1)).double().mean())
+    rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor)), 1)
+    if isinstance(batch, list):
+        rows = len(batch)
+    return _Outputs(difference, scale, dtype, top1, rows)
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite if one has entries that are not finite where the other has not."""
+    a, b = a.double(), b.double()
+    same = (a == b) | (a.isnan() & b.isnan())
+    difference = torch.where(same, 0.0, (a - b).abs()).nan_to_num(nan=float("inf"), posinf=float("inf"))
+    return float(difference.max())
+
+
+def _output(model: nn.Module, batch: Any) -> Any:
+    with evaluating(model), torch.no_grad():
+        if isinstance(batch, tuple):
+            return model(*batch)
+        return model(**batch) if isinstance(batch, Mapping) else model(batch)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and every one of its modules back in its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+
+
+def _kernel_difference(
+    model: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> tuple[str, float, int]:
+    largest, where, count = 0.0, "", 0
+    for site in find_sites(model):
+        key = f"{site.name}.weight" if site.name else "weight"
+        if key not in first or key not in second or first[key].shape != second[key].shape:
+            continue
+        count += 1
+        difference = _largest(first[key].cpu(), second[key].cpu())
+        if difference > largest:
+            largest, where = difference, site.label
+    return where, largest, count
+
+
+def _flags(model: nn.Module) -> dict[str, bool]:
+    """Gradient flags of the parameters, as they are once merged."""
+    flags = {}
+    ours = {f"{name}." if name else "": transform for name, _, transform in transformed(model)}
+    for name, parameter in model.named_parameters():
+        prefix, stem, _ = name.partition("parametrizations.weight.")
+        if stem and prefix in ours:
+            flags[f"{prefix}weight"] = ours[prefix].base_requires_grad
+        else:
+            flags[name] = parameter.requires_grad
+    return flags
+
+
+def _classes(model: nn.Module) -> dict[str, str]:
+    """Classes of the modules, as they are once merged."""
+    classes = {}
+    hidden: tuple[str, ...] = tuple(
+        f"{name}.parametrizations" if name else "parametrizations" for name, _, _ in transformed(model)
+    )
+    for name, module in model.named_modules():
+        if hidden and name.startswith(hidden):
+            continue
+        plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
+        classes[name or "(the model)"] = f"{plain.__module__}.{plain.__qualname__}"
+    return classes
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any], view: Any) -> tuple[str, ...]:
+    return tuple(
+        f"{key}: {view(first[key])} -> {view(second[key])}"
+        for key in first
+        if key in second and view(first[key]) != view(second[key])
+    )
+
+
+def _list(word: str, values: tuple[str, ...], most: int = 5) -> list[str]:
+    if not values:
+        return []
+    return [f"{len(values)} {word}: {', '.join(values[:most])}{', ...' if len(values) > most else ''}"]
