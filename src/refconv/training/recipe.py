@@ -1,0 +1,269 @@
+"""The recipe: every setting of a training run in one frozen dataclass, read from and written to TOML.
+
+The command line makes its flags from the fields of :class:`Recipe`, so recipe and flags cannot drift apart.
+Names are timm's wherever timm has one. This module imports neither torch nor timm, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from refconv.errors import RecipeError
+from refconv.training.settings import about, check_range, coerced, did_you_mean, required, setting
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+VERSIONS_TABLE = "versions"
+"""The TOML table in which :meth:`Recipe.to_toml` notes the versions used; reading skips it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All settings of one training run.
+
+    Values are checked when the recipe is made: types, ranges, choices, and settings that exclude each other.
+    A list is accepted for a tuple, a whole number for a float, and one value for a tuple of any length.
+
+    Raises:
+        RecipeError: if a value is not possible.
+
+    Example:
+        >>> recipe = Recipe(model="test_resnet", data="digits", map_size=3)
+        >>> recipe.map_size, recipe.method
+        ((3,), 'plain')
+    """
+
+    model: str = setting("model", "timm name, module:function, torchvision:NAME or local-dir:FOLDER")
+    model_kwargs: dict[str, Any] = dataclasses.field(
+        default_factory=dict, metadata=about("model", "further arguments of the model's builder")
+    )
+    pretrained: bool = setting("model", "start from timm's pretrained weights", False)
+    checkpoint: str | None = setting("model", "start from the weights in this file, folder or run", None)
+    reset_classifier: bool = setting("model", "with --checkpoint: start the classifier anew", False)
+    num_classes: int | None = setting("model", "number of classes; default: those of the data", None, least=1)
+    in_chans: int | None = setting("model", "input channels; default: those of the data", None, least=1)
+    drop: float = setting("model", "dropout rate", 0.0, least=0, most=1)
+    drop_path: float | None = setting("model", "drop path rate (stochastic depth)", None, least=0, most=1)
+
+    data: str = setting("data", "digits, fashion-mnist, mnist1d, folder:PATH, or a name that timm knows")
+    data_dir: str | None = setting("data", "folder of the data", None, may_change=True)
+    val_split: float = setting("data", "share of the training data kept for validation", 0.0, least=0, most=0.9)
+    img_size: int | None = setting("data", "image side in pixels", None, least=1)
+    interpolation: str = setting(
+        "data", "resampling of images", "bilinear", choices=("bilinear", "bicubic", "nearest", "random")
+    )
+    crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
+    mean: tuple[float, ...] | None = setting("data", "mean of each channel; default: that of the data", None)
+    std: tuple[float, ...] | None = setting("data", "standard deviation of each channel", None)
+    workers: int = setting("data", "processes that decode images", 4, least=0, may_change=True)
+
+    hflip: float = setting("augmentation", "probability of a horizontal flip", 0.0, least=0, most=1)
+    pad_crop: int = setting("augmentation", "in-memory data: pad by so many pixels, crop at random", 0, least=0)
+    scale: tuple[float, float] | None = setting("augmentation", "share of the area of a random resized crop", None)
+    ratio: tuple[float, float] | None = setting("augmentation", "aspect ratio of a random resized crop", None)
+    aa: str | None = setting("augmentation", "timm's auto-augment policy, such as rand-m9-mstd0.5", None)
+    color_jitter: float = setting("augmentation", "colour jitter factor", 0.0, least=0)
+    re_prob: float = setting("augmentation", "probability of random erasing", 0.0, least=0, most=1)
+    mixup: float = setting("augmentation", "mixup alpha; 0 is off", 0.0, least=0)
+    cutmix: float = setting("augmentation", "cutmix alpha; 0 is off", 0.0, least=0)
+    mixup_prob: float = setting("augmentation", "probability of mixup or cutmix", 1.0, least=0, most=1)
+    mixup_switch_prob: float = setting("augmentation", "probability of cutmix where both are on", 0.5, least=0, most=1)
+    mixup_mode: str = setting("augmentation", "what shares one mix", "batch", choices=("batch", "pair", "elem"))
+    smoothing: float = setting("augmentation", "label smoothing", 0.0, least=0, most=1)
+
+    method: str = setting("method", "plain, or refocus the kernels while training", "plain")
+    map_size: tuple[int, ...] = setting(
+        "method", "refocus: taps of the map, one number or one per dimension", (3,), least=1
+    )
+    order: str = setting("method", "refocus: how slices form blocks", "contiguous", choices=("contiguous", "across"))
+    start: str = setting("method", "refocus: first refocus weights", "zeros", choices=("zeros", "kaiming"))
+    normalize: bool = setting("method", "refocus: scale the base so that learning rates keep their meaning", False)
+    power: float = setting("method", "refocus: power of the Gram; 1 is RefConv", 1.0, least=0)
+    include: tuple[str, ...] = setting("method", "refocus: only sites that match a pattern or kind", ())
+    exclude: tuple[str, ...] = setting("method", "refocus: no site that matches a pattern or kind", ())
+
+    opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
+    lr: float = setting("optimizer", "learning rate", 0.1, least=0)
+    momentum: float = setting("optimizer", "momentum", 0.9, least=0, most=1)
+    weight_decay: float = setting("optimizer", "weight decay", 4e-5, least=0)
+    filter_bias_and_bn: bool = setting("optimizer", "no weight decay on biases and normalization", True)
+    layer_decay: float | None = setting("optimizer", "layer-wise decay of the learning rate", None, above=0, most=1)
+    opt_kwargs: dict[str, Any] = dataclasses.field(
+        default_factory=dict, metadata=about("optimizer", "further arguments of the optimizer")
+    )
+    clip_grad: float | None = setting("optimizer", "clip gradients at this value", None, above=0)
+    clip_mode: str = setting("optimizer", "how to clip", "norm", choices=("norm", "value", "agc"))
+
+    epochs: int = setting("schedule", "epochs, warm-up included", 100, least=1)
+    batch_size: int = setting("schedule", "samples per step, over all processes and accumulated parts", 128, least=1)
+    grad_accum_steps: int = setting("schedule", "parts into which each process cuts its share of a batch", 1, least=1)
+    sched: str = setting(
+        "schedule",
+        "schedule of the learning rate, by timm's name",
+        "cosine",
+        choices=("cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant", "none"),
+    )
+    warmup_epochs: float = setting("schedule", "epochs of linear warm-up", 0.0, least=0)
+    warmup_lr: float = setting("schedule", "learning rate at the start of the warm-up", 1e-6, least=0)
+    warmup_prefix: bool = setting("schedule", "add the warm-up to the epochs instead of taking it from them", False)
+    min_lr: float = setting("schedule", "learning rate at the end", 0.0, least=0)
+    sched_kwargs: dict[str, Any] = dataclasses.field(
+        default_factory=dict,
+        metadata=about("schedule", "further arguments of timm's schedule, such as decay_epochs"),
+    )
+
+    model_ema: bool = setting("averaging and teaching", "average the weights; the average is the result", False)
+    model_ema_decay: float = setting("averaging and teaching", "decay of the average", 0.9998, least=0, most=1)
+    model_ema_warmup: bool = setting("averaging and teaching", "let the decay grow from zero", False)
+    distill: str | None = setting(
+        "averaging and teaching", "teacher: a pretrained timm name, run, folder or module:function", None
+    )
+    distill_checkpoint: str | None = setting("averaging and teaching", "the teacher's weights", None)
+    distill_alpha: float = setting("averaging and teaching", "weight of the teacher in the loss", 0.5, least=0, most=1)
+    distill_temperature: float = setting("averaging and teaching", "temperature of the soft targets", 1.0, above=0)
+
+    seed: int = setting("run", "seed of everything random", 0, least=0)
+    device: str | None = setting("run", "cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)
+    amp: bool = setting("run", "compute in bf16 where that is safe (autocast)", False)
+    compile: bool = setting("run", "compile the model", False)
+    channels_last: bool = setting("run", "keep tensors in channels-last format", False)
+    deterministic: bool = setting(
+        "run", "only deterministic algorithms (an accelerator needs it for exact resumption)", False
+    )
+    validation_batch_size: int | None = setting(
+        "run", "samples per process in evaluation", None, least=1, may_change=True
+    )
+    eval_interval: int = setting(
+        "run", "epochs between evaluations on the validation split", 1, least=1, may_change=True
+    )
+    log_interval: int = setting("run", "steps between two lines of metrics", 50, least=1, may_change=True)
+    checkpoint_interval: int = setting(
+        "run", "steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True
+    )
+    tensorboard: bool = setting("run", "also write TensorBoard events", False, may_change=True)
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = coerced(field.name, hints[field.name], getattr(self, field.name))
+            check_range(field, value)
+            object.__setattr__(self, field.name, value)
+        _check_together(self)
+
+    @classmethod
+    def from_toml(cls, path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+        """Read a recipe.
+
+        Args:
+            path: a TOML file of flat keys; a table ``versions`` is a note and is skipped.
+            overrides: settings that win over those of the file.
+
+        Raises:
+            RecipeError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError("cannot read the recipe", where=str(path), found=str(error)) from error
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError("not a TOML file", where=str(path), found=str(error)) from error
+        values.pop(VERSIONS_TABLE, None)
+        try:
+            return cls.from_mapping({**values, **(overrides or {})})
+        except RecipeError as error:
+            raise RecipeError(str(error), where=str(path)) from error
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Recipe:
+        """Make a recipe of names and values, refusing names that are not settings.
+
+        Raises:
+            RecipeError: if a name is unknown, a required one is missing, or a value is not possible.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in fields:
+                raise RecipeError("unknown key", where=name, remedy=did_you_mean(name, fields))
+        for name, field in fields.items():
+            if name not in values and required(field):
+                raise RecipeError(
+                    "missing key",
+                    where=name,
+                    expected=field.metadata["help"],
+                    remedy=f"give --{name} or the key in the recipe",
+                )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings, as plain values and lists."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def to_toml(self, versions: Mapping[str, str] | None = None) -> str:
+        """Return the recipe as TOML: every setting that is not None, and the versions as a note.
+
+        TOML has no null. Reading gives None back, because each setting that may be None is None by default.
+
+        Args:
+            versions: name and version of each program used.
+        """
+        import tomli_w
+
+        values: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
+        if versions:
+            values[VERSIONS_TABLE] = dict(versions)
+        return tomli_w.dumps(values)
+
+    def differences(self, other: Recipe) -> tuple[str, ...]:
+        """Name the settings in which two recipes differ and on which the result depends."""
+        return tuple(
+            field.name
+            for field in dataclasses.fields(self)
+            if not field.metadata["may_change"] and getattr(self, field.name) != getattr(other, field.name)
+        )
+
+
+def _check_together(recipe: Recipe) -> None:
+    """Refuse settings that exclude each other or that would have no effect.
+
+    Raises:
+        RecipeError: naming one of the settings concerned.
+    """
+    if recipe.pretrained and recipe.checkpoint is not None:
+        raise RecipeError(
+            "two sources of weights", where="checkpoint", remedy="give pretrained or checkpoint, not both"
+        )
+    if recipe.reset_classifier and recipe.checkpoint is None:
+        raise RecipeError("has no effect without checkpoint", where="reset_classifier")
+    if recipe.distill_checkpoint is not None and recipe.distill is None:
+        raise RecipeError("has no effect without distill", where="distill_checkpoint")
+    if recipe.grad_accum_steps > recipe.batch_size or recipe.batch_size % recipe.grad_accum_steps:
+        raise RecipeError(
+            "the batch cannot be cut into equal parts",
+            where="grad_accum_steps",
+            expected=f"a divisor of batch_size = {recipe.batch_size}",
+            found=str(recipe.grad_accum_steps),
+        )
+    if (recipe.mean is None) != (recipe.std is None):
+        raise RecipeError("mean and std go together", where="mean" if recipe.std is None else "std")
+    for name in ("scale", "ratio"):
+        limits = getattr(recipe, name)
+        if limits is not None and not 0 < limits[0] <= limits[1]:
+            raise RecipeError("not a range", where=name, expected="0 < low <= high", found=str(limits))
+    if not recipe.warmup_prefix and recipe.warmup_epochs > recipe.epochs:
+        raise RecipeError(
+            "the warm-up is longer than the training",
+            where="warmup_epochs",
+            expected=f"at most {recipe.epochs}",
+            found=f"{recipe.warmup_epochs:g}",
+        )

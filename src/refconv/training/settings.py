@@ -1,0 +1,136 @@
+"""How one field of a recipe is declared, and how its value is brought to type and checked.
+
+Knows nothing of any particular setting, of torch or of timm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import operator
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from refconv.errors import RecipeError
+
+
+def about(
+    group: str,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    may_change: bool = False,
+) -> dict[str, Any]:
+    """Return the metadata of one field: what the command line and the checks need to know.
+
+    Args:
+        group: heading under which the command line's help lists the flag.
+        text: one line of help.
+        choices: the words accepted.
+        least: smallest value accepted.
+        above: value that must be exceeded.
+        most: largest value accepted.
+        may_change: whether a resumed run may have another value, because the result does not depend on it.
+    """
+    return {
+        "group": group,
+        "help": text,
+        "choices": choices,
+        "least": least,
+        "above": above,
+        "most": most,
+        "may_change": may_change,
+    }
+
+
+def setting(group: str, text: str, default: Any = dataclasses.MISSING, **limits: Any) -> Any:
+    """Declare one field; without a default the recipe must give the value. See :func:`about`."""
+    return dataclasses.field(default=default, metadata=about(group, text, **limits))
+
+
+def required(field: dataclasses.Field[Any]) -> bool:
+    """Say whether the recipe must give the value of ``field``."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the remedy for a mistyped name: the closest of those that exist, if one is close."""
+    closest = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(closest)}?" if closest else None
+
+
+def coerced(name: str, hint: Any, value: Any) -> Any:
+    """Return ``value`` as the type ``hint``: a list as a tuple, a whole number as a float, one item as a tuple.
+
+    Raises:
+        RecipeError: if the value is of another type; ``bool`` is no number here.
+    """
+    if typing.get_origin(hint) is types.UnionType:
+        if value is None:
+            return None
+        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        return _coerced_tuple(name, hint, value)
+    if typing.get_origin(hint) is dict:
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return dict(value)
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    expected = words.get(hint, "a table of names and values")
+    raise RecipeError("wrong type", where=name, expected=expected, found=repr(value))
+
+
+def _coerced_tuple(name: str, hint: Any, value: Any) -> tuple[Any, ...]:
+    """Return ``value`` as a tuple of the types that ``hint`` names.
+
+    Raises:
+        RecipeError: if the length or an item does not fit.
+    """
+    kinds = typing.get_args(hint)
+    if kinds[-1] is Ellipsis:
+        items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        return tuple(coerced(name, kinds[0], item) for item in items)
+    if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
+        raise RecipeError("wrong type", where=name, expected=f"{len(kinds)} numbers", found=repr(value))
+    return tuple(coerced(name, kind, item) for kind, item in zip(kinds, value, strict=True))
+
+
+def check_range(field: dataclasses.Field[Any], value: Any) -> None:
+    """Check a value of the right type against the choices and limits of its field.
+
+    Raises:
+        RecipeError: if the value is not among the choices, not finite, or out of range.
+    """
+    limits = field.metadata
+    if limits["choices"] and value not in limits["choices"]:
+        raise RecipeError(
+            "unknown word",
+            where=field.name,
+            expected="one of " + ", ".join(limits["choices"]),
+            found=repr(value),
+            remedy=did_you_mean(value, limits["choices"]),
+        )
+    bounds = (
+        ("least", operator.ge, "at least"),
+        ("above", operator.gt, "more than"),
+        ("most", operator.le, "at most"),
+    )
+    for item in value if isinstance(value, tuple) else (value,):
+        if not isinstance(item, (int, float)):
+            continue
+        if not float("-inf") < item < float("inf"):
+            raise RecipeError("not a finite number", where=field.name, found=str(item))
+        for bound, holds, words in bounds:
+            limit = limits[bound]
+            if limit is not None and not holds(item, limit):
+                raise RecipeError(
+                    "value out of range", where=field.name, expected=f"{words} {limit:g}", found=f"{item:g}"
+                )
