@@ -1,4 +1,4 @@
-"""Refocusing convolution: improve a pretrained ConvNet through its own kernels, and get the same network back.
+"""Refocusing convolution: improve a pretrained ConvNet through its own kernels, get the same network back.
 
 The names below are loaded when they are first used, so that ``import refconv`` costs nothing.
 """
@@ -32,7 +32,7 @@ _HOME = {
     "unrefocus": "refconv.surgery",
     "verify": "refconv.surgery",
 }
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 RUF100
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
@@ -44,4 +44,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME, "__version__"})

@@ -32,9 +32,7 @@ class RefconvError(ValueError):
     ) -> None:
         self.what, self.where, self.expected, self.found, self.remedy = what, where, expected, found, remedy
         contrast = ", ".join(
-            f"{word} {value}"
-            for word, value in (("expected", expected), ("found", found))
-            if value is not None
+            f"{word} {value}" for word, value in (("expected", expected), ("found", found)) if value is not None
         )
         clauses = [clause for clause in (what, contrast, remedy) if clause]
         line = "; ".join(clauses) if where is None else f"{where}: " + "; ".join(clauses)

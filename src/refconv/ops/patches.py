@@ -92,9 +92,7 @@ def mean_eigenvalue(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequen
     for taps, size in zip(kernel_size, map_size, strict=True):
         reach = (size - 1) // 2
         counts = [min(x + reach, taps - 1) - max(x - reach, 0) + 1 for x in range(taps)]
-        visits = (visits[:, None] * torch.tensor(counts, dtype=blocks.dtype, device=blocks.device)).reshape(
-            -1
-        )
+        visits = (visits[:, None] * torch.tensor(counts, dtype=blocks.dtype, device=blocks.device)).reshape(-1)
     return (blocks.square() * visits).sum((1, 2)) / blocks.shape[-1]
 
 
@@ -117,7 +115,8 @@ def gram_power(grams: Tensor, exponent: float) -> Tensor:
     floor = values.amax(-1, keepdim=True).clamp(min=0) * grams.shape[-1] * torch.finfo(grams.dtype).eps
     alive = values > floor
     powered = torch.where(alive, torch.where(alive, values, 1).pow(exponent), 0)
-    return (vectors * powered[:, None, :]) @ vectors.mT
+    power: Tensor = (vectors * powered[:, None, :]) @ vectors.mT
+    return power
 
 
 def shaped_patches(patches: Tensor, power: float) -> Tensor:

@@ -53,15 +53,13 @@ def reference_refocus(slices: Sequence[Tensor], weight: Tensor, map_size: Sequen
                 for position in _indices(slices[j].shape):
                     seen = tuple(y + d - r for y, d, r in zip(position, shift, reach, strict=True))
                     if all(0 <= x < taps for x, taps in zip(seen, slices[j].shape, strict=True)):
-                        kernel[position] += (
-                            weight[i, j * len(list(_indices(map_size))) + number] * slices[j][seen]
-                        )
+                        kernel[position] += weight[i, j * len(list(_indices(map_size))) + number] * slices[j][seen]
         kernels.append(kernel)
     return kernels
 
 
 def reference_gram(slices: Sequence[Tensor], map_size: Sequence[int]) -> Tensor:
-    """Return the Gram [k, k] of one block: entry (y, z) sums, over slices and shifts, the product of what they show there."""
+    """Return the Gram [k, k] of one block: entry (y, z) sums what slices and shifts show at y times at z."""
     kernel_size = tuple(slices[0].shape)
     reach = [(size - 1) // 2 for size in map_size]
     positions = list(_indices(kernel_size))

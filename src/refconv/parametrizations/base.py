@@ -1,4 +1,4 @@
-"""What every kernel transformation shares: it lives on one site, computes in full precision, and is computed once per forward.
+"""What every kernel transformation shares: one site, full precision inside, one computation per forward.
 
 A transformation is a torch parametrization: the frozen base stays in the module as
 ``parametrizations.weight.original``, and reading ``module.weight`` gives the kernel. Subclasses say how the kernel
@@ -19,7 +19,7 @@ from refconv.ops import Layout
 
 
 class ForwardScope:
-    """Holds the kernels of one forward pass of one model, so that a module that runs several times computes its own once.
+    """Holds the kernels of one forward pass, so that a module that runs several times computes its own once.
 
     The model's forward hooks open and close the scope; outside of it nothing is kept. Copies of a model get a copy
     of the scope of their own, because ``deepcopy`` copies the object that the hooks are bound to.
@@ -52,11 +52,7 @@ class ForwardScope:
         """Remove the hooks of every scope from a model and its modules."""
         for module in model.modules():
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
-                ours = [
-                    key
-                    for key, hook in hooks.items()
-                    if isinstance(getattr(hook, "__self__", None), ForwardScope)
-                ]
+                ours = [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), ForwardScope)]
                 for key in ours:
                     del hooks[key]
                     module._forward_hooks_always_called.pop(key, None)

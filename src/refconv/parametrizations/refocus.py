@@ -75,9 +75,7 @@ class Refocus(KernelTransform):
         self.power = float(power)
         b, m, _ = layout.block_shape
         shape = (b, m, m * prod(self.map_size))
-        self.refocus_weight = nn.Parameter(
-            torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
-        )
+        self.refocus_weight = nn.Parameter(torch.zeros(shape, dtype=computing_dtype(base), device=base.device))
         if start == "kaiming":
             bound = 1 / sqrt(shape[-1])
             nn.init.uniform_(self.refocus_weight, -bound, bound)
@@ -96,7 +94,7 @@ class Refocus(KernelTransform):
 
     @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
-        """Compute the patches (or, for blocks of one slice, the scale) of a base, in float64, and store them in R's dtype."""
+        """Compute and store the patches, or for blocks of one slice the scale, of a base (in float64)."""
         if self.by_convolution and not self.normalize:
             return
         dtype = self.refocus_weight.dtype
@@ -105,9 +103,7 @@ class Refocus(KernelTransform):
         if self.by_convolution:
             self.scale = None if scale is None else scale.to(dtype)
             return
-        unfolded = patches(
-            blocks if scale is None else blocks * scale, self.layout.kernel_size, self.map_size
-        )
+        unfolded = patches(blocks if scale is None else blocks * scale, self.layout.kernel_size, self.map_size)
         self.patches = shaped_patches(unfolded, self.power).to(dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
@@ -135,9 +131,7 @@ class Refocus(KernelTransform):
     def extra_repr(self) -> str:
         """Return the settings for printing."""
         b, m, k = self.layout.block_shape
-        return f"blocks={b}, slices={m}, taps={k}, " + ", ".join(
-            f"{k_}={v}" for k_, v in self.settings().items()
-        )
+        return f"blocks={b}, slices={m}, taps={k}, " + ", ".join(f"{k_}={v}" for k_, v in self.settings().items())
 
 
 def check_settings(*, start: str = "zeros", power: float = 1.0) -> None:
@@ -147,10 +141,6 @@ def check_settings(*, start: str = "zeros", power: float = 1.0) -> None:
         SettingError: if the start is unknown or the power is not a finite number of at least zero.
     """
     if start not in get_args(Start):
-        raise SettingError(
-            "unknown start", where="start", expected=" or ".join(get_args(Start)), found=repr(start)
-        )
+        raise SettingError("unknown start", where="start", expected=" or ".join(get_args(Start)), found=repr(start))
     if not (isinstance(power, (int, float)) and 0 <= power < float("inf")):
-        raise SettingError(
-            "not a power of the Gram", where="power", expected="a number >= 0", found=repr(power)
-        )
+        raise SettingError("not a power of the Gram", where="power", expected="a number >= 0", found=repr(power))

@@ -67,10 +67,10 @@ class Site:
         """Why this kernel cannot be transformed at all, or None."""
         if self.parametrized_by:
             return f"already parametrized by {', '.join(self.parametrized_by)}"
+        if self.weight is not None and is_lazy(self.weight):
+            return None  # found, and refused with a remedy of its own when it is asked for
         if not isinstance(self.weight, nn.Parameter):
             return "its weight is not a parameter"
-        if is_lazy(self.weight):
-            return None  # found, and refused with a remedy of its own when it is asked for
         if not self.weight.is_floating_point():
             return f"its weight is of type {str(self.weight.dtype).removeprefix('torch.')}"
         if tuple(self.weight.shape) != self.shape:
@@ -115,9 +115,7 @@ def find_sites(model: nn.Module) -> list[Site]:
         here = f"{name}.weight" if name else "weight"
         others = tuple(holder for holder in holders.get(id(weight), ()) if holder != here)
         kernel_size = tuple(int(taps) for taps in _per_dimension(module.kernel_size))
-        groups, inputs, outputs = (
-            int(getattr(module, key)) for key in ("groups", "in_channels", "out_channels")
-        )
+        groups, inputs, outputs = (int(getattr(module, key)) for key in ("groups", "in_channels", "out_channels"))
         sites.append(
             Site(
                 name=name,

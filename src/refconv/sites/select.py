@@ -30,10 +30,10 @@ def select(sites: Sequence[Site], include: Selection = None, exclude: Selection 
     """Decide for every site whether it is chosen, and say why where it is not.
 
     A pattern is a kind (``depthwise``, ``grouped``, ``dense``, ``pointwise``), a family (``transposed``,
-    ``condconv``, ``deformable``), a glob on the module's name (``stages.*.conv_dw``) or a regular expression, compiled
-    or written as ``re:...`` (searched in the name, not matched against all of it). Without ``include``, every kernel with more than one tap is chosen, except
-    the opt-in families. Pointwise, CondConv and deformable kernels are chosen only when ``include`` says
-    their kind or family, or their exact name.
+    ``condconv``, ``deformable``), a glob on the module's name (``stages.*.conv_dw``) or a regular expression,
+    compiled or written as ``re:...``, which is searched in the name. Without ``include``, every kernel with more
+    than one tap is chosen, except the opt-in families. Pointwise, CondConv and deformable kernels are chosen only
+    when ``include`` says their kind or family, or their exact name.
 
     Args:
         sites: what :func:`refconv.sites.find_sites` returned.
@@ -46,9 +46,7 @@ def select(sites: Sequence[Site], include: Selection = None, exclude: Selection 
     included, excluded = _patterns(include, "include"), _patterns(exclude, "exclude")
     _check_effect(sites, included, "include")
     _check_effect(sites, excluded, "exclude")
-    return [
-        Choice(site, _reason(site, included if include is not None else None, excluded)) for site in sites
-    ]
+    return [Choice(site, _reason(site, included if include is not None else None, excluded)) for site in sites]
 
 
 def _reason(site: Site, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:
@@ -107,14 +105,10 @@ def _pattern(pattern: object, where: str) -> Pattern:
 
 def _check_effect(sites: Sequence[Site], patterns: list[Pattern], where: str) -> None:
     for pattern in patterns:
-        if any(_matches(pattern, site) for site in sites) or (
-            where == "exclude" and pattern in (*KINDS, *FAMILIES)
-        ):
+        if any(_matches(pattern, site) for site in sites) or (where == "exclude" and pattern in (*KINDS, *FAMILIES)):
             continue
         text = _text(pattern)
-        close = difflib.get_close_matches(
-            text, [*KINDS, *FAMILIES, *(site.name for site in sites)], n=3, cutoff=0.5
-        )
+        close = difflib.get_close_matches(text, [*KINDS, *FAMILIES, *(site.name for site in sites)], n=3, cutoff=0.5)
         raise SettingError(
             f"{text!r} matches no convolution",
             where=where,

@@ -59,9 +59,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         tensors[_key(name)] = transform.refocus_weight.detach().cpu().contiguous().clone()
         sites[name] = {**transform.settings(), "base": fingerprint(base_of(module))}
     if rest:
-        tensors.update(
-            (key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items()
-        )
+        tensors.update((key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items())
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -153,8 +151,9 @@ def _check_bases(chosen: list[Site], settings: dict[str, dict[str, Any]], where:
         if fingerprint(site.weight) != settings[site.name]["base"]:
             foreign.append(site.label)
     if foreign:
+        shown = ", ".join(foreign[:8]) + (", ..." if len(foreign) > 8 else "")
         raise CheckpointError(
-            f"the base differs at {len(foreign)} of {len(chosen)} sites: {', '.join(foreign[:8])}{', ...' if len(foreign) > 8 else ''}",
+            f"the base differs at {len(foreign)} of {len(chosen)} sites: {shown}",
             where=where,
             expected="the pretrained kernels that the adapter was trained from",
             remedy="load those weights first",
@@ -205,9 +204,7 @@ def _rest(model: nn.Module) -> dict[str, Tensor]:
 
 def _is_ours(model: nn.Module, key: str) -> bool:
     prefix, stem, _ = key.partition(STEM)
-    return bool(stem) and prefix in {
-        f"{name}." if name else "" for name, _, _ in transformed(model, aliases=True)
-    }
+    return bool(stem) and prefix in {f"{name}." if name else "" for name, _, _ in transformed(model, aliases=True)}
 
 
 def _key(site: str) -> str:

@@ -59,11 +59,7 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
         del module._modules["parametrizations"]
         module.__class__ = plain
     else:  # another tensor of this module is parametrized too: keep its property, in a class of this module's own
-        kept = {
-            key: value
-            for key, value in vars(former).items()
-            if key not in (_TENSOR, "__dict__", "__weakref__")
-        }
+        kept = {key: value for key, value in vars(former).items() if key not in (_TENSOR, "__dict__", "__weakref__")}
         module.__class__ = type(former.__name__, (plain,), kept)
     rest = dict(module._parameters)
     module._parameters.clear()

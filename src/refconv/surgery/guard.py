@@ -69,13 +69,9 @@ def check_base(site: Site) -> None:
             remedy="materialise and load the model first",
         )
     if hasattr(weight, "device_mesh"):
-        raise SiteError(
-            "the kernel is sharded (DTensor)", where=site.label, remedy="refocus first, then shard"
-        )
+        raise SiteError("the kernel is sharded (DTensor)", where=site.label, remedy="refocus first, then shard")
     if not bool(torch.isfinite(weight).all()):
-        raise SiteError(
-            "the kernel has entries that are not finite", where=site.label, remedy="load sound weights"
-        )
+        raise SiteError("the kernel has entries that are not finite", where=site.label, remedy="load sound weights")
     if not bool(weight.any()):
         raise SiteError(
             "the kernel is all zero: a refocused kernel would stay zero for ever",

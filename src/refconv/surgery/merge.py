@@ -73,9 +73,7 @@ def merge(model: nn.Module) -> MergeReport:
                 remedy="go back to the last good checkpoint",
             )
         change = (kernel - base).double()
-        report.append(
-            MergedSite(name, float(change.norm() / base.double().norm()), float(change.abs().max()))
-        )
+        report.append(MergedSite(name, float(change.norm() / base.double().norm()), float(change.abs().max())))
     for _, module, transform in found:
         detach(module, kernels[id(transform)])
     ForwardScope.detach(model)
@@ -134,9 +132,7 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
         if not stem:
             prefix = key[: key.rfind(".") + 1]
         if prefix in sites and (stem or key.removeprefix(prefix) in parameter_order(sites[prefix])):
-            for name in parameter_order(
-                sites[prefix]
-            ):  # the first of the site's keys brings all, in their order
+            for name in parameter_order(sites[prefix]):  # the first of the site's keys brings all, in their order
                 own = prefix + name
                 if own not in plain and (name == "weight" or own in state):
                     plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()

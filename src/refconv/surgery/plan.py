@@ -118,10 +118,11 @@ def plan(
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
         >>> print(plan(model, exclude="0"))
-        site  kind       kernel       map    blocks  extra parameters
-        0     dense      8 x 3 x 3 x 3  3 x 3  24      excluded by '0'
-        1     depthwise  8 x 1 x 3 x 3  3 x 3  1                    576
-        1 of 3 kernels of Sequential are refocused: 340 parameters and 576 refocus weights while training, 340 when merged
+        site  kind       kernel         map    blocks  extra parameters
+        0     dense      8 x 3 x 3 x 3         24      excluded by '0'
+        1     depthwise  8 x 1 x 3 x 3  3 x 3  1 of 8               576
+        1 of 3 kernels of Sequential are refocused: 340 parameters and 576 refocus weights while training,
+        340 when merged
         1 skipped: excluded by '0'
         1 skipped: one tap
     """
@@ -130,9 +131,7 @@ def plan(
     return describe(model, choices, order=order, map_size=map_size)
 
 
-def describe(
-    model: nn.Module, choices: Sequence[Choice], *, order: Order, map_size: int | Sequence[int]
-) -> Plan:
+def describe(model: nn.Module, choices: Sequence[Choice], *, order: Order, map_size: int | Sequence[int]) -> Plan:
     """Return the plan that follows from a selection of sites."""
     seen: set[int] = set()
     rows = []
@@ -142,9 +141,7 @@ def describe(
         repeated = id(site.weight) in seen
         if choice.skipped is None:
             seen.add(id(site.weight))
-        extra = (
-            0 if repeated or choice.skipped is not None else layout.blocks * layout.groups**2 * prod(sizes)
-        )
+        extra = 0 if repeated or choice.skipped is not None else layout.blocks * layout.groups**2 * prod(sizes)
         rows.append(
             PlanRow(
                 site=site.name,

@@ -64,9 +64,7 @@ def refocus(
     sites = find_sites(model)
     choices = select(sites, include, exclude)
     ours = [transform.__name__ for transform in TRANSFORMS.values()]
-    check_not_transformed(
-        [c.site for c in choices if c.skipped is not None and c.skipped == c.site.obstacle], ours
-    )
+    check_not_transformed([c.site for c in choices if c.skipped is not None and c.skipped == c.site.obstacle], ours)
     chosen = [choice.site for choice in choices if choice.skipped is None]
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})

@@ -49,9 +49,7 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
     model.load_state_dict(translated)
 
 
-def check_keys(
-    expected: Iterable[str], found: Sequence[str], *, where: str, remedy: str | None = None
-) -> None:
+def check_keys(expected: Iterable[str], found: Sequence[str], *, where: str, remedy: str | None = None) -> None:
     """Compare two sets of keys.
 
     Raises:

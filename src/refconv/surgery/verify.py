@@ -108,9 +108,7 @@ class Certificate(Record):
         return "\n".join(lines)
 
 
-def verify(
-    before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance: float | None = None
-) -> Certificate:
+def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance: float | None = None) -> Certificate:
     """Compare two models: structure always, outputs on a batch if one is given. Neither model is changed.
 
     Either may be refocused; it is then taken as the plain model it merges to. Compare a refocused model with
@@ -171,9 +169,7 @@ def _compare_outputs(before: nn.Module, after: nn.Module, batch: Any) -> _Output
     if shapes != [tuple(value.shape) for value in second]:
         difference = float("inf")
     else:
-        difference = max(
-            (_largest(a, b) for a, b in zip(first, second, strict=True) if a.numel()), default=0.0
-        )
+        difference = max((_largest(a, b) for a, b in zip(first, second, strict=True) if a.numel()), default=0.0)
     scale = max((float(value.abs().max()) for value in first if value.numel()), default=0.0)
     dtype = next((value.dtype for value in first if value.is_floating_point()), torch.float32)
     top1 = None
