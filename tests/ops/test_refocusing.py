@@ -167,7 +167,9 @@ def test_mean_eigenvalue_equals_the_trace_of_the_gram(case):
     metric = gram(patches(blocks, layout.kernel_size, map_size))
     expected = torch.linalg.eigvalsh(metric).mean(-1)
     torch.testing.assert_close(mean_eigenvalue(blocks, layout.kernel_size, map_size), expected, rtol=1e-10, atol=1e-12)
-    scaled = gram(patches(blocks * normalizing_scale(blocks, layout.kernel_size, map_size), layout.kernel_size, map_size))
+    scaled = gram(
+        patches(blocks * normalizing_scale(blocks, layout.kernel_size, map_size), layout.kernel_size, map_size)
+    )
     torch.testing.assert_close(scaled.diagonal(dim1=1, dim2=2).mean(-1), torch.ones(layout.blocks).double())
 
 

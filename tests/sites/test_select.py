@@ -1,0 +1,67 @@
+"""Choosing among sites by kinds, families, globs and regular expressions."""
+
+import re
+
+import pytest
+from networks import EveryKind
+
+from refconv.errors import SettingError
+from refconv.sites import find_sites, select
+
+
+def chosen(include=None, exclude=None):
+    return [choice.site.name for choice in select(find_sites(EveryKind()), include, exclude) if choice.skipped is None]
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (None, None, ["stem", "depthwise", "grouped", "up"]),
+        ("depthwise", None, ["depthwise"]),
+        (["dense", "transposed"], None, ["stem", "up"]),
+        (None, "dense", ["depthwise", "grouped", "up"]),
+        ("*", None, ["stem", "depthwise", "grouped", "up"]),
+        (["*", "pointwise"], None, ["stem", "depthwise", "grouped", "pointwise", "up"]),
+        (re.compile("^(stem|up)$"), None, ["stem", "up"]),
+        ("re:^(stem|up)$", None, ["stem", "up"]),
+        ("grouped", "up", ["grouped"]),
+        ("s*", "stem", []),
+        ([], None, []),
+    ],
+)
+def test_select_chooses_what_patterns_say(include, exclude, expected):
+    assert chosen(include, exclude) == expected
+
+
+def test_select_takes_a_pointwise_kernel_only_when_asked():
+    reasons = {choice.site.name: choice.skipped for choice in select(find_sites(EveryKind()))}
+    assert reasons["pointwise"] == "one tap"
+    assert "pointwise" in chosen("pointwise")
+
+
+def test_select_gives_the_reason_for_every_skip():
+    reasons = {c.site.name: c.skipped for c in select(find_sites(EveryKind()), ["dense", "grouped"], "up")}
+    assert reasons == {
+        "stem": None,
+        "depthwise": "not included",
+        "grouped": None,
+        "pointwise": "one tap",
+        "up": "excluded by 'up'",
+    }
+
+
+@pytest.mark.parametrize("where", ["include", "exclude"])
+def test_select_refuses_a_pattern_without_effect(where):
+    with pytest.raises(SettingError, match=f"{where}: 'stam' matches no convolution; closest: stem"):
+        chosen(**{where: "stam"})
+
+
+def test_select_lets_an_excluded_kind_be_absent():
+    assert "stem" in chosen(exclude="deformable")
+
+
+def test_select_refuses_what_is_no_pattern():
+    with pytest.raises(SettingError, match="expected a kind, a glob or a regular expression, found 3"):
+        chosen(include=[3])
+    with pytest.raises(SettingError, match="is no regular expression"):
+        chosen(include="re:(")

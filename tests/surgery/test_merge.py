@@ -1,0 +1,213 @@
+"""Merge, merged, unrefocus and the plain state dict: exact, complete, and harmless to copies."""
+
+import copy
+import io
+
+import pytest
+import torch
+from networks import EveryKind, Shared, randomise
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+import refconv
+from refconv.errors import ModelError, SiteError
+
+
+def trained(dtype=torch.float64, steps=3, **settings):
+    """A refocused model after a few real steps, with its batch."""
+    torch.manual_seed(0)
+    model = EveryKind().to(dtype)
+    refconv.refocus(model, **settings)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    batch = torch.randn(4, 3, 20, 20, dtype=dtype)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(batch).square().mean().backward()
+        optimizer.step()
+    return model.eval(), batch
+
+
+def structure(model):
+    return (
+        [(key, value.shape, value.dtype) for key, value in model.state_dict().items()],
+        [(name, value.requires_grad) for name, value in model.named_parameters()],
+        [(name, type(module)) for name, module in model.named_modules()],
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "settings", [{}, {"order": "across"}, {"normalize": True, "power": 0.5}, {"map_size": 5}], ids=str
+)
+def test_merge_keeps_the_function_bit_for_bit(dtype, settings):
+    model, batch = trained(dtype, **settings)
+    refocused = model(batch)
+    untouched = EveryKind().to(dtype)
+    assert refconv.merge(model).sites
+    # one computation gives the kernel in both, so equality is exact in every dtype
+    assert torch.equal(model(batch), refocused)
+    assert structure(model) == structure(untouched)
+
+
+def test_merge_restores_flags_key_order_and_hooks():
+    model = EveryKind()
+    model.stem.weight.requires_grad_(False)
+    before, hooks = structure(model), (len(model._forward_hooks), len(model._forward_pre_hooks))
+    refconv.refocus(model)
+    assert not any(p.requires_grad for n, p in model.named_parameters() if n.endswith("original"))
+    refconv.merge(model)
+    assert structure(model) == before
+    assert (len(model._forward_hooks), len(model._forward_pre_hooks)) == hooks
+    assert not model.stem._load_state_dict_pre_hooks
+    assert not model._forward_hooks_always_called
+    buffer = io.BytesIO()
+    torch.save(model, buffer)  # an ordinary model again: pickles whole
+    assert buffer.tell() > 0
+
+
+def test_merge_of_a_copy_leaves_the_training_model_whole():
+    """torch's own removal deletes the property from a class that copies share."""
+    model, batch = trained()
+    expected = model(batch)
+    ema = copy.deepcopy(model)
+    refconv.merge(ema)
+    assert torch.equal(model(batch), expected)
+    assert torch.equal(ema(batch), expected)
+    plain = refconv.merged(model)
+    assert torch.equal(plain(batch), expected)
+    assert parametrize.is_parametrized(model.stem)
+    model.train()(batch).sum().backward()
+    assert not parametrize.is_parametrized(plain)
+
+
+def test_merged_copy_shares_no_memory_with_the_model():
+    model, _ = trained()
+    ours = {value.data_ptr() for value in refconv.merged(model).state_dict().values()}
+    theirs = {value.data_ptr() for value in model.state_dict().values()}
+    assert not ours & theirs
+
+
+def test_plain_state_dict_loads_strictly_into_a_fresh_model():
+    model, batch = trained()
+    state = refconv.plain_state_dict(model)
+    fresh = EveryKind().double().eval()
+    assert list(state) == list(fresh.state_dict())
+    fresh.load_state_dict(state)
+    assert torch.equal(fresh(batch), model(batch))
+    assert not {value.data_ptr() for value in state.values()} & {v.data_ptr() for v in model.state_dict().values()}
+
+
+def test_plain_state_dict_of_a_plain_model_is_its_state_dict():
+    model = EveryKind()
+    state = refconv.plain_state_dict(model)
+    assert list(state) == list(model.state_dict())
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+
+
+def test_merge_with_a_kernel_that_is_not_finite_touches_nothing():
+    model, batch = trained()
+    with torch.no_grad():
+        model.up.parametrizations.weight[0].refocus_weight[0, 0, 0] = float("nan")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(
+        SiteError, match="up: the refocused kernel has entries that are not finite.*last good checkpoint"
+    ):
+        refconv.merge(model)
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(value, before[key]) or key.startswith("up.") for key, value in model.state_dict().items())
+
+
+def test_merge_refuses_a_plain_model_and_a_second_merge():
+    with pytest.raises(ModelError, match="EveryKind: nothing to merge; expected a refocused model, found a plain one"):
+        refconv.merge(EveryKind())
+    model, _ = trained()
+    refconv.merge(model)
+    with pytest.raises(ModelError, match="nothing to merge"):
+        refconv.merged(model)
+
+
+def test_merge_refuses_a_parametrization_on_top():
+    model = nn.Conv2d(3, 3, 3)
+    refconv.refocus(model)
+    parametrize.register_parametrization(model, "weight", nn.Identity())
+    with pytest.raises(SiteError, match="another parametrization \\(Identity\\) was put on top"):
+        refconv.merge(model)
+
+
+def test_merge_keeps_a_parametrization_of_another_tensor():
+    model = nn.Conv2d(4, 4, 3)
+    parametrizations.weight_norm(model, "bias", dim=0)
+    refconv.refocus(model)
+    randomise(model)
+    other = copy.deepcopy(model)
+    batch = torch.randn(1, 4, 6, 6)
+    expected = model(batch)
+    refconv.merge(model)
+    assert torch.equal(model(batch), expected)
+    assert list(model.parametrizations) == ["bias"]
+    assert isinstance(model.weight, nn.Parameter)
+    assert torch.equal(other(batch), expected)
+
+
+def test_unrefocus_brings_the_pretrained_kernels_back():
+    torch.manual_seed(0)
+    pretrained = EveryKind().double()
+    model, _ = trained()
+    names = refconv.unrefocus(model)
+    assert names == ("stem", "depthwise", "grouped", "up")
+    assert structure(model) == structure(pretrained)
+    for name in names:
+        assert torch.equal(model.get_submodule(name).weight, pretrained.get_submodule(name).weight)
+    assert not torch.equal(model.head.weight, pretrained.head.weight)  # what trained along stays trained
+
+
+def test_rounds_refocus_again_after_a_merge():
+    model, batch = trained()
+    refconv.merge(model)
+    first = model(batch)
+    refconv.refocus(model)
+    assert torch.equal(model(batch), first)
+    randomise(model)
+    second = model(batch)
+    refconv.merge(model)
+    assert torch.equal(model(batch), second)
+    assert not torch.equal(first, second)
+
+
+def test_shared_kernel_is_transformed_and_merged_as_one():
+    model = Shared()
+    plan = refconv.refocus(model)
+    assert plan.extra_parameters == model.a.parametrizations.weight[0].refocus_weight.numel()
+    randomise(model)
+    batch = torch.randn(1, 4, 8, 8)
+    expected = model(batch)
+    assert torch.equal(model.a.weight, model.b.weight)
+    assert list(refconv.plain_state_dict(model)) == list(Shared().state_dict())
+    refconv.merge(model)
+    assert model.a.weight is model.b.weight
+    assert torch.equal(model(batch), expected)
+
+
+def test_merge_report_says_how_far_kernels_moved():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+    refconv.refocus(model, map_size=1)
+    with torch.no_grad():  # a 1 x 1 map of 0.5 on the diagonal scales every slice by 1.5
+        model[0].parametrizations.weight[0].refocus_weight.copy_(0.5 * torch.eye(4)[None])
+    report = refconv.merge(model)
+    assert report.sites[0].relative_change == pytest.approx(0.5)
+    assert report.sites[0].largest_change == pytest.approx(0.5)
+    assert "by 50.0% of its norm" in str(report)
+    assert torch.equal(model[0].weight, torch.full((4, 1, 3, 3), 1.5))
+
+
+def test_merging_in_float32_then_casting_beats_casting_first():
+    torch.manual_seed(0)
+    model = nn.Conv2d(64, 64, 3, groups=64, bias=False)
+    refconv.refocus(model)
+    randomise(model, 0.02)
+    exact = refconv.plain_state_dict(copy.deepcopy(model).double())["weight"]
+    late = refconv.merged(model).bfloat16().weight.double()
+    early = refconv.merged(copy.deepcopy(model).bfloat16()).weight.double()
+    assert (late - exact).norm() < (early - exact).norm()
