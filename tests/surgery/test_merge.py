@@ -5,11 +5,11 @@ import io
 
 import pytest
 import torch
-from networks import EveryKind, Shared, randomise
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 import refconv
+from networks import EveryKind, Shared, randomise
 from refconv.errors import ModelError, SiteError
 
 
@@ -105,7 +105,7 @@ def test_plain_state_dict_of_a_plain_model_is_its_state_dict():
 
 
 def test_merge_with_a_kernel_that_is_not_finite_touches_nothing():
-    model, batch = trained()
+    model, _ = trained()
     with torch.no_grad():
         model.up.parametrizations.weight[0].refocus_weight[0, 0, 0] = float("nan")
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from networks import EveryKind, Repeated, Shared, randomise
 from torch import nn
 from torch.nn.parallel import DataParallel
 from torch.nn.utils import parametrizations
 
 import refconv
+from networks import EveryKind, Repeated, Shared, randomise
 from refconv.errors import CheckpointError, ModelError, SettingError, SiteError
 from refconv.surgery import Plan, load_refocused_state_dict, refocused_state_dict
 

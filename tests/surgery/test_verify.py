@@ -1,0 +1,164 @@
+"""The certificate: it sees every difference it names, and leaves both models as they were."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import refconv
+from networks import EveryKind, randomise
+from refconv.surgery import Certificate
+
+BATCH = torch.randn(8, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+
+
+def pair():
+    torch.manual_seed(0)
+    model = EveryKind()
+    return model, copy.deepcopy(model)
+
+
+def test_verify_certifies_a_merge():
+    model, _ = pair()
+    refconv.refocus(model)
+    randomise(model)
+    certificate = refconv.verify(model, refconv.merged(model), BATCH)
+    assert certificate.same_structure
+    assert certificate.same_outputs
+    assert (certificate.largest_kernel_difference, certificate.largest_output_difference) == (0, 0)
+    assert (certificate.top1_agreement, certificate.batch, certificate.kernels) == (1.0, 8, 5)
+    assert "identical" in str(certificate)
+    assert Certificate.from_json(certificate.to_json()) == certificate
+
+
+def test_verify_measures_what_training_changed():
+    before, after = pair()
+    with torch.no_grad():
+        after.grouped.weight[0, 0, 0, 0] += 0.5
+    certificate = refconv.verify(before, after, BATCH)
+    assert certificate.same_structure
+    assert certificate.same_outputs is False
+    assert certificate.largest_kernel_difference == pytest.approx(0.5)
+    assert certificate.largest_kernel_site == "grouped"
+    with torch.no_grad():
+        a, b = before.eval()(BATCH), after.eval()(BATCH)
+    assert certificate.largest_output_difference == pytest.approx(float((a - b).abs().max()))
+    assert certificate.relative_output_difference == pytest.approx(float((a - b).abs().max() / a.abs().max()))
+    assert certificate.top1_agreement == float((a.argmax(1) == b.argmax(1)).double().mean())
+
+
+def missing_key(model):
+    model.norm.register_buffer("num_batches_tracked", None)
+
+
+def surplus_key(model):
+    model.extra = nn.Linear(1, 1)
+
+
+def other_order(model):
+    weight, bias = model.stem.weight, model.stem.bias
+    del model.stem.weight, model.stem.bias
+    model.stem.bias, model.stem.weight = bias, weight
+
+
+def other_shape(model):
+    model.head = nn.Linear(6, 7)
+
+
+def other_dtype(model):
+    model.head.to(torch.float64)
+
+
+def other_flag(model):
+    model.stem.weight.requires_grad_(False)
+
+
+def other_class(model):
+    model.norm.__class__ = type("Norm", (nn.BatchNorm2d,), {})
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "word"),
+    [
+        (missing_key, "missing", "num_batches_tracked"),
+        (surplus_key, "surplus", "extra.weight"),
+        (other_order, "reordered", None),
+        (other_shape, "shapes", "head.weight: [5, 6] -> [7, 6]"),
+        (other_dtype, "dtypes", "head.weight: float32 -> float64"),
+        (other_flag, "flags", "stem.weight: True -> False"),
+        (other_class, "classes", "BatchNorm2d -> "),
+    ],
+)
+def test_verify_names_every_structural_difference(change, field, word):
+    before, after = pair()
+    change(after)
+    certificate = refconv.verify(before, after)
+    assert not certificate.same_structure
+    assert certificate.same_outputs is None
+    value = getattr(certificate, field)
+    assert value is True or any(word in entry for entry in value)
+    assert "DIFFERENT" in str(certificate)
+    assert "no batch" in str(certificate)
+
+
+def test_verify_sees_a_remembered_flag_through_the_refocused_model():
+    before, after = pair()
+    before.stem.weight.requires_grad_(False)
+    refconv.refocus(before)
+    assert refconv.verify(before, after).flags == ("stem.weight: False -> True",)
+
+
+def test_verify_leaves_modes_and_buffers_as_found():
+    before, after = pair()
+    before.train()
+    before.norm.eval()
+    after.eval()
+    buffers = copy.deepcopy(dict(before.named_buffers()))
+    refconv.verify(before, after, BATCH)
+    assert (before.training, before.norm.training, before.stem.training, after.training) == (True, False, True, False)
+    assert all(torch.equal(value, buffers[name]) for name, value in before.named_buffers())
+
+
+def test_verify_does_not_take_not_a_number_for_equal():
+    before, after = pair()
+    with torch.no_grad():
+        after.head.bias[0] = float("nan")
+    certificate = refconv.verify(before, after, BATCH)
+    assert certificate.same_outputs is False
+    assert certificate.largest_output_difference == float("inf")
+
+
+def test_verify_tolerance_follows_the_dtype_of_the_outputs():
+    before, after = pair()
+    assert refconv.verify(before, after, BATCH).tolerance == pytest.approx(2.0 ** (-23 * 2 / 3))
+    certificate = refconv.verify(before.double(), after.double(), BATCH.double())
+    assert certificate.tolerance == pytest.approx(2.0 ** (-52 * 2 / 3))
+    assert refconv.verify(before, after, BATCH.double(), tolerance=0.5).tolerance == 0.5
+
+
+class Many(nn.Module):
+    """Takes several inputs and returns a nest of outputs, as detectors do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 3)
+
+    def forward(self, a, b):
+        return {"sum": self.conv(a) + b, "list": [self.conv(b[..., :5])]}
+
+
+@pytest.mark.parametrize("form", [tuple, dict])
+def test_verify_takes_positional_and_keyword_inputs_and_nested_outputs(form):
+    before, after = Many(), Many()
+    a, b = torch.randn(3, 2, 8), torch.randn(3, 2, 6)
+    batch = (a, b) if form is tuple else {"a": a, "b": b}
+    certificate = refconv.verify(before, after, batch)
+    with torch.no_grad():
+        expected = max(
+            float((before.conv(a) - after.conv(a)).abs().max()),
+            float((before.conv(b[..., :5]) - after.conv(b[..., :5])).abs().max()),
+        )
+    assert certificate.largest_output_difference == pytest.approx(expected, rel=1e-4)
+    assert certificate.top1_agreement is None
+    assert refconv.verify(before, before, batch).same_outputs
