@@ -1,0 +1,85 @@
+"""Models with their weights: what ``--model``, ``--pretrained`` and ``--checkpoint`` mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from refconv.training.builders import build
+from refconv.training.model_folder import build_from_folder, is_model_folder
+from refconv.training.weights import load_state, read_weights
+
+LOCAL = "local-dir:"
+"""timm's prefix of a folder that holds a model."""
+
+
+def create_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    reset_classifier: bool = False,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    drop_rate: float = 0.0,
+    drop_path_rate: float | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Create a model by name, with the weights asked for.
+
+    Args:
+        name: a timm name; ``local-dir:FOLDER`` for a model folder; ``torchvision:NAME``; or ``module:function`` of
+            anything that can be imported, the current folder included.
+        pretrained: load the builder's pretrained weights; for ``local-dir:`` the folder's. As in timm, a folder's
+            name alone gives its architecture with fresh weights.
+        checkpoint: load these weights; see :func:`load_weights`.
+        reset_classifier: with ``checkpoint``: start the classifier anew.
+        num_classes: classes; None is the builder's default.
+        in_chans: input channels; None is the builder's default.
+        drop_rate: dropout; 0 leaves the builder's default.
+        drop_path_rate: stochastic depth; None leaves the builder's default.
+        model_kwargs: further arguments of the builder.
+
+    Raises:
+        ModelError: if the name is unknown, or the builder fails.
+        CheckpointError: if the weights cannot be read or do not fit.
+
+    Example:
+        >>> create_model("test_resnet", num_classes=10, in_chans=1).num_classes
+        10
+    """
+    arguments = {
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        "drop_rate": drop_rate or None,
+        "drop_path_rate": drop_path_rate,
+        **(model_kwargs or {}),
+    }
+    if name.startswith(LOCAL):
+        model = build_from_folder(name.removeprefix(LOCAL), pretrained=pretrained, **arguments)
+    else:
+        model = build(name, pretrained=pretrained, **arguments)
+    if checkpoint is not None:
+        load_weights(model, checkpoint, reset_classifier=reset_classifier)
+    return model
+
+
+def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool = False) -> None:
+    """Load weights strictly into a plain model: all of them, or the model stays as it is.
+
+    Args:
+        model: the plain model to fill.
+        path: a ``.safetensors`` file; a file of ``torch.save``, read without running code; a model folder, with or
+            without ``local-dir:`` before it; a run folder (its result, or its last checkpoint if it has not
+            finished); or a run's ``checkpoint.pt``.
+        reset_classifier: leave the classifier as it was initialised, whatever its size in the file.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
+    """
+    where = Path(str(path).removeprefix(LOCAL))
+    source = where / "model" if is_model_folder(where / "model") else where
+    load_state(model, read_weights(source), where=str(where), reset_classifier=reset_classifier)

@@ -1,0 +1,190 @@
+"""Reading weights runs no code, and loading them is all or nothing."""
+
+import os
+import pickle
+import random
+import re
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from refconv.errors import CheckpointError, ModelError
+from refconv.training.weights import classifier_names, load_state, read_weights
+
+
+def small_net(classes: int = 4, width: int = 6) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(width * 4, classes))
+
+
+class WouldTouch:
+    """A pickle of this creates a file when it is loaded carelessly."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def state():
+    return small_net().state_dict()
+
+
+def assert_same(found, expected):
+    assert list(found) == list(expected) or found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.parametrize("wrapping", ["state_dict", "state_dict_ema", "model", "model_ema"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_read_weights_unwraps_training_checkpoints(tmp_path, state, wrapping, prefix):
+    torch.save({"epoch": 3, wrapping: {prefix + name: value for name, value in state.items()}}, tmp_path / "a.pth")
+    assert_same(read_weights(tmp_path / "a.pth"), state)
+
+
+def test_read_weights_prefers_averaged_weights(tmp_path, state):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "state_dict_ema": state}, tmp_path / "a.pth")
+    assert_same(read_weights(tmp_path / "a.pth"), state)
+
+
+def test_read_weights_reads_safetensors_files_and_folders(tmp_path, state):
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors")
+    assert_same(read_weights(tmp_path / "model.safetensors"), state)
+    assert_same(read_weights(str(tmp_path)), state)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_read_weights_refuses_code(tmp_path, state, zipped, inside):
+    trap = WouldTouch(tmp_path / "trap")
+    content = {"state_dict": state, "extra": trap} if inside else trap
+    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match=r"evil\.pth: refused, because reading it would run code.*mkdir"):
+        read_weights(tmp_path / "evil.pth")
+    assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_read_weights_refuses_bare_pickles(tmp_path, protocol):
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(WouldTouch(tmp_path / "trap"), protocol=protocol))
+    with pytest.raises(CheckpointError, match="evil"):
+        read_weights(tmp_path / "evil.pth")
+    assert not (tmp_path / "trap").exists()
+
+
+def test_read_weights_refuses_whole_models(tmp_path):
+    torch.save(small_net(), tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match=r"would run code.*torch\.nn.*state dict"):
+        read_weights(tmp_path / "whole.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_read_weights_names_a_file_damaged_anywhere(tmp_path, zipped):
+    whole, broken = tmp_path / "whole.pth", tmp_path / "broken.pth"
+    torch.save({"a": torch.arange(8.0)}, whole, _use_new_zipfile_serialization=zipped)
+    content = whole.read_bytes()
+    dice = random.Random(0)
+    refused = 0
+    for _ in range(150):
+        broken.write_bytes(content[: dice.randrange(len(content))])
+        with pytest.raises(CheckpointError, match=r"broken\.pth"):
+            read_weights(broken)
+        scratched = bytearray(content)
+        for _ in range(3):
+            scratched[dice.randrange(len(content))] = dice.randrange(256)
+        broken.write_bytes(scratched)
+        try:
+            read_weights(broken)
+        except CheckpointError:
+            refused += 1
+    assert refused > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.pth", b"", "damaged"),
+        ("a.pth", b"hello, world", "damaged"),
+        ("a.pth", b"PK\x03\x04 no archive", "damaged"),
+        ("a.safetensors", b"hello, world", "safetensors"),
+        ("a.safetensors", b"", "safetensors"),
+    ],
+)
+def test_read_weights_names_foreign_files(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / name)) + f".*{words}"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [([1, 2], "list"), ({"a": torch.zeros(1), "epoch": 3}, "epoch"), ({}, "nothing"), (torch.zeros(2), "Tensor")],
+)
+def test_read_weights_says_what_is_no_state_dict(tmp_path, content, words):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=f"not a file of weights.*{words}"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_read_weights_names_what_is_missing(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
+        read_weights(tmp_path / "nowhere.pth")
+    with pytest.raises(CheckpointError, match=r"no weights in this folder.*model\.safetensors"):
+        read_weights(tmp_path)
+
+
+def test_load_state_fills_the_model():
+    before, after = small_net(), small_net()
+    assert load_state(after, before.state_dict(), where="x") == ()
+    assert_same(after.state_dict(), before.state_dict())
+
+
+def test_load_state_lists_what_does_not_fit_and_changes_nothing(state):
+    model = small_net()
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    wrong = {("other" if name == "0.bias" else name): value for name, value in state.items()}
+    with pytest.raises(CheckpointError, match=r"file\.pth: .*1 missing \(0\.bias\), 1 surplus \(other\)"):
+        load_state(model, wrong, where="file.pth")
+    assert_same(model.state_dict(), kept)
+
+
+def test_load_state_names_another_architecture():
+    with pytest.raises(CheckpointError, match=r"0\.weight is \[8, 1, 3, 3\] instead of \[6, 1, 3, 3\]"):
+        load_state(small_net(), small_net(width=8).state_dict(), where="x")
+
+
+def test_load_state_says_both_numbers_of_classes():
+    with pytest.raises(CheckpointError, match=r"expected 4 classes, found 7 classes.*--reset-classifier"):
+        load_state(small_net(), small_net(7).state_dict(), where="x")
+
+
+@pytest.mark.parametrize("classes", [4, 7])
+def test_load_state_resets_only_the_classifier(classes):
+    model, other = small_net(), small_net(classes)
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    assert load_state(model, other.state_dict(), where="x", reset_classifier=True) == ("3.weight", "3.bias")
+    for name, value in model.state_dict().items():
+        expected = kept if name.startswith("3.") else other.state_dict()
+        assert torch.equal(value, expected[name]), name
+
+
+def test_classifier_names_asks_the_model_first():
+    class Asked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.last = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def get_classifier(self):
+            return self.head
+
+    assert classifier_names(Asked()) == {"head.weight", "head.bias"}
+    assert classifier_names(small_net()) == {"3.weight", "3.bias"}
+
+
+def test_classifier_names_says_when_there_is_none():
+    with pytest.raises(ModelError, match="no classifier found"):
+        classifier_names(nn.Conv2d(1, 1, 1))
