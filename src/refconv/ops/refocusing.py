@@ -1,6 +1,6 @@
 """The refocusing transformation, formula (1): kernel = base + R P, and its adjoint.
 
-Two routes compute the product R P, chosen by what is quicker to do (benchmarks in docs/math.md, section "Routes"):
+Two routes compute the product R P, chosen by what is quicker to do (docs/math.md, "Routes"):
 a batched GEMM over precomputed patches where blocks hold several slices, and the convolution primitive
 where every slice is a block of its own.
 """
