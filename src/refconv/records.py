@@ -43,8 +43,7 @@ class Record:
         missing = sorted(
             name
             for name in fields.keys() - data.keys()
-            if fields[name].default is dataclasses.MISSING
-            and fields[name].default_factory is dataclasses.MISSING
+            if fields[name].default is dataclasses.MISSING and fields[name].default_factory is dataclasses.MISSING
         )
         if surplus or missing:
             raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from networks import EveryKind, Repeated, randomise
 from torch import nn
 
 import refconv
+from networks import EveryKind, Repeated, randomise
 from refconv.errors import SettingError, SiteError
 from refconv.ops import patches
 from refconv.parametrizations import Refocus

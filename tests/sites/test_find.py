@@ -1,10 +1,10 @@
 """Finding and naming kernels."""
 
 import torch
-from networks import EveryKind, Repeated, Shared
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from networks import EveryKind, Repeated, Shared
 from refconv.sites import find_sites
 
 

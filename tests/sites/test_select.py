@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from networks import EveryKind
 
+from networks import EveryKind
 from refconv.errors import SettingError
 from refconv.sites import find_sites, select
 
