@@ -54,9 +54,7 @@ class Augmentation:
             "0 or more",
             self.color_jitter,
         )
-        _require(
-            self.crop_pct is None or 0 < self.crop_pct <= 1, "crop_pct", "0 < crop_pct <= 1", self.crop_pct
-        )
+        _require(self.crop_pct is None or 0 < self.crop_pct <= 1, "crop_pct", "0 < crop_pct <= 1", self.crop_pct)
         _require(
             self.interpolation in {"bilinear", "bicubic", "nearest", "random"},
             "interpolation",
@@ -67,6 +65,4 @@ class Augmentation:
 
 def _require(holds: bool, where: str, expected: str, found: object) -> None:
     if not holds:
-        raise SettingError(
-            "impossible augmentation", where=where, expected=expected, found=f"{found!r}".strip("'")
-        )
+        raise SettingError("impossible augmentation", where=where, expected=expected, found=f"{found!r}".strip("'"))

@@ -82,9 +82,7 @@ class Data(ABC):
         )
         return self._load_train(batches, seed=seed, epoch=epoch)
 
-    def eval_batches(
-        self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1
-    ) -> Iterator[Batch]:
+    def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Yield one process's share of a split, in order, not augmented, every sample exactly once.
 
         Args:

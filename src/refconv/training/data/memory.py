@@ -80,9 +80,7 @@ class MemoryData(Data):
         self._augmentation = augmentation or Augmentation()
         _refuse_unavailable(name, self._augmentation)
         in_chans = _channels(name, source, in_chans)
-        train, val = validation_split(
-            source.train_labels, val_split, name=name, class_names=source.class_names
-        )
+        train, val = validation_split(source.train_labels, val_split, name=name, class_names=source.class_names)
         self._unit = source.unit
         self._samples = {"train": source.train, "test": source.test}
         if img_size is not None:
@@ -179,9 +177,7 @@ def _refuse_unavailable(name: str, augmentation: Augmentation) -> None:
     Raises:
         DataError: if such a setting is given.
     """
-    given = [
-        key for key in ("auto_augment", "color_jitter", "crop_pct") if getattr(augmentation, key) is not None
-    ]
+    given = [key for key in ("auto_augment", "color_jitter", "crop_pct") if getattr(augmentation, key) is not None]
     if augmentation.interpolation == "random":
         given.append("interpolation=random")
     if given:
@@ -202,7 +198,5 @@ def _resized(samples: Tensor, size: int, mode: str) -> Tensor:
     parts = []
     for part in samples.split(1000):
         resized = F.interpolate(part.float(), size=[size] * spatial, mode=chosen, antialias=smooth)
-        parts.append(
-            resized if samples.is_floating_point() else resized.round().clamp(0, 255).to(samples.dtype)
-        )
+        parts.append(resized if samples.is_floating_point() else resized.round().clamp(0, 255).to(samples.dtype))
     return torch.cat(parts)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from refconv.errors import DataError
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.data import Data
-from refconv.training.data.memory import MemoryData
+from refconv.training.data.disk import DiskData
+from refconv.training.data.folder import folder_images
+from refconv.training.data.images import Images
+from refconv.training.data.info import DataInfo
+from refconv.training.data.memory import MemoryData, per_channel
 from refconv.training.data.sources import SOURCES
+from refconv.training.data.splits import Parts
+from refconv.training.data.timm_names import PREFIXES, STREAMS, timm_images
+
+DEFAULT_SIZE = 224  # height and width of images whose size is not known
 
 
 def open_data(
@@ -49,6 +60,7 @@ def open_data(
         >>> samples.shape, labels.shape
         (torch.Size([32, 1, 8, 8]), torch.Size([32]))
     """
+    augmentation = augmentation or Augmentation()
     if name in SOURCES:
         return MemoryData(
             name,
@@ -60,10 +72,49 @@ def open_data(
             mean=mean,
             std=std,
         )
-    close = difflib.get_close_matches(name, [*SOURCES, "folder:PATH", "torch/cifar10"], n=3, cutoff=0.4)
+    images, native = _images(name, root, val_split=val_split)
+    in_chans = 3 if in_chans is None else in_chans
+    size = img_size or native or DEFAULT_SIZE
+    info = DataInfo(
+        name=name,
+        num_classes=len(images.train.class_names),
+        in_chans=in_chans,
+        input_size=(in_chans, size, size),
+        mean=per_channel(mean or _default(IMAGENET_DEFAULT_MEAN, in_chans), in_chans, where=f"mean of {name}"),
+        std=per_channel(std or _default(IMAGENET_DEFAULT_STD, in_chans), in_chans, where=f"std of {name}"),
+        class_names=images.train.class_names,
+        train_size=0,
+        val_size=0,
+        test_size=0,
+    )
+    # Images that have the input size already are not zoomed into.
+    crop_pct = 1.0 if native == size else None
+    return DiskData(info, images, val_split=val_split, augmentation=augmentation, workers=workers, crop_pct=crop_pct)
+
+
+def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Images], int | None]:
+    """Find images by name; the second part is their height and width where these are known and equal.
+
+    Raises:
+        DataError: if the data is unknown, missing or empty.
+    """
+    kind, colon, path = name.partition(":")
+    if colon and kind == "folder":
+        return folder_images(Path(root or "", path), val_split=val_split), None
+    prefix, slash, _ = name.partition("/")
+    if slash and prefix.lower() in (*PREFIXES, *STREAMS):
+        parts = timm_images(name, root, val_split=val_split)
+        return parts, parts.train.native_size
+    known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
+    close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     raise DataError(
         "unknown data",
         where=name,
-        expected=" or ".join(close)
-        or ", ".join([*SOURCES, "folder:PATH or a name of timm's such as torch/cifar10"]),
+        expected=" or ".join(close) or ", ".join(known),
+        remedy=f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None,
     )
+
+
+def _default(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
+    """Return ImageNet's statistics; for grey images, the mean of the three channels."""
+    return values if in_chans == len(values) else (round(sum(values) / len(values), 4),)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +12,62 @@ from torch import Tensor
 from refconv.errors import DataError
 from refconv.training.data.order import epoch_order
 from refconv.training.randomness import derive_seed
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts(Generic[T_co]):
+    """What a data set brings: training samples, held-out samples, and perhaps validation samples of its own."""
+
+    train: T_co
+    val: T_co | None
+    test: T_co
+
+
+def held_out(names: Collection[str], *, where: str, val_split: float) -> tuple[str | None, str]:
+    """Choose the parts to validate and to test on among those that the data brings.
+
+    A single held-out part, whatever its name, is the test split: it is read once per finished run, and
+    validation takes from the training samples. With both ``val`` and ``test`` each is what it says.
+
+    Args:
+        names: the parts that are there.
+        where: the data, for the error message.
+        val_split: share of the training samples to validate on.
+
+    Returns:
+        The name of the part to validate on, or None, and of the part to test on.
+
+    Raises:
+        DataError: if there is no held-out part, or validation samples would come from two places.
+
+    Example:
+        >>> held_out(["train", "val"], where="here", val_split=0.1)
+        (None, 'val')
+        >>> held_out(["train", "val", "test"], where="here", val_split=0.0)
+        ('val', 'test')
+    """
+    val = next((name for name in ("val", "validation", "valid") if name in names), None)
+    if "test" not in names:
+        if val is None:
+            raise DataError(
+                "nothing to test on",
+                where=where,
+                expected="val, validation or test beside train",
+                found=", ".join(sorted(names)),
+                remedy="set some images aside under one of these names",
+            )
+        return None, val
+    if val is not None and val_split:
+        raise DataError(
+            "two validation splits",
+            where=where,
+            expected=f"{val} or val_split",
+            found=f"both {val} and val_split={val_split}",
+            remedy="set val_split=0",
+        )
+    return val, "test"
 
 
 def stratified_split(labels: Tensor, fraction: float, *, purpose: str) -> tuple[Tensor, Tensor]:
@@ -71,9 +129,7 @@ def validation_split(
             remedy="give a larger val_split",
         )
     left = torch.bincount(labels[train], minlength=len(class_names))
-    emptied = [
-        class_names[i] for i in ((left == 0) & (torch.bincount(labels, minlength=len(left)) > 0)).nonzero()
-    ]
+    emptied = [class_names[i] for i in ((left == 0) & (torch.bincount(labels, minlength=len(left)) > 0)).nonzero()]
     if emptied:
         raise DataError(
             f"leaves nothing to train on in class {emptied[0]!r}",

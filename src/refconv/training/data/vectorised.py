@@ -89,9 +89,7 @@ def erase(samples: Tensor, u: Tensor, probability: float) -> Tensor:
         return erase(samples[:, :, None], u, probability)[:, :, 0]
     size = samples.shape[2:]
     inside = (u[:, 0] < probability).view(-1, 1, 1, 1)
-    for dim, (full, length) in enumerate(
-        zip(size, _box(size, u[:, 1:], ERASED_AREA, ERASED_RATIO), strict=True)
-    ):
+    for dim, (full, length) in enumerate(zip(size, _box(size, u[:, 1:], ERASED_AREA, ERASED_RATIO), strict=True)):
         length = length.round().clamp(1, full).long()
         start = (u[:, 3 + dim] * (full - length + 1)).long()
         place = torch.arange(full)

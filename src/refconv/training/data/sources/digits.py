@@ -35,9 +35,7 @@ def refuse_folder(name: str, root: str | None) -> None:
         DataError: if a folder is given.
     """
     if root is not None:
-        raise DataError(
-            "is not read from a folder", where=name, found=root, remedy="leave the data folder out"
-        )
+        raise DataError("is not read from a folder", where=name, found=root, remedy="leave the data folder out")
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from refconv.errors import DataError
+from refconv.training.data.cache import cache_folder
 from refconv.training.data.memory import Source
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
@@ -54,7 +54,7 @@ def fashion_mnist(root: str | None = None) -> Source:
                 remedy="leave the data folder out to download them",
             )
     else:
-        folder = _folder_of_files(DEBIAN) or _folder_of_files(_cache()) or _downloaded(_cache())
+        folder = _folder_of_files(DEBIAN) or _folder_of_files(cache_folder()) or _downloaded(cache_folder())
     arrays = [_read_idx(_file(folder, name)) for name in FILES]
     train, train_labels, test, test_labels = arrays
     for images, labels, name in ((train, train_labels, FILES[0]), (test, test_labels, FILES[2])):
@@ -90,10 +90,6 @@ def _folder_of_files(root: Path) -> Path | None:
     return None
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "refconv"
-
-
 def _downloaded(cache: Path) -> Path:
     from torchvision.datasets import FashionMNIST
 
@@ -120,9 +116,7 @@ def _read_idx(path: Path) -> Tensor:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            "cannot be read", where=str(path), found=str(error), remedy="fetch the file again"
-        ) from error
+        raise DataError("cannot be read", where=str(path), found=str(error), remedy="fetch the file again") from error
     dims = content[3] if content[:3] == b"\x00\x00\x08" and len(content) > 3 else 0
     header = 4 + 4 * dims
     sizes = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]

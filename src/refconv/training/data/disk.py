@@ -1,0 +1,159 @@
+"""Images read from a disk by worker processes, each sample's augmentation seeded by its own coordinates."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from multiprocessing.context import BaseContext
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from refconv.errors import DataError
+from refconv.training.data.augmentation import Augmentation
+from refconv.training.data.data import Batch, Data, Split
+from refconv.training.data.images import Images, decoded
+from refconv.training.data.info import DataInfo
+from refconv.training.data.pipeline import Transform, eval_transform, train_transform
+from refconv.training.data.splits import Parts, validation_split
+from refconv.training.randomness import derive_seed, seeded
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+class DiskData(Data):
+    """Images on a disk served in batches, augmented by timm's transforms.
+
+    Args:
+        info: the facts; the sizes of the splits are filled in here.
+        parts: the images of each split.
+        val_split: share of the training samples set aside for validation.
+        augmentation: what is done to training samples.
+        workers: processes that read images; 0 reads in this one.
+        crop_pct: what evaluation keeps of the shorter side where the augmentation leaves it open.
+
+    Raises:
+        DataError: if the validation split or the number of channels is impossible.
+        SettingError: if the augmentation is.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        parts: Parts[Images],
+        *,
+        val_split: float,
+        augmentation: Augmentation,
+        workers: int,
+        crop_pct: float | None = None,
+    ) -> None:
+        if info.in_chans not in _MODES:
+            raise DataError("images have 1 or 3 channels", where=info.name, found=f"in_chans={info.in_chans}")
+        train, val = validation_split(parts.train.labels, val_split, name=info.name, class_names=info.class_names)
+        if parts.val is not None:
+            val = torch.arange(len(parts.val.labels))
+        info = dataclasses.replace(info, train_size=len(train), val_size=len(val), test_size=len(parts.test.labels))
+        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)})
+        self._images: dict[Split, Images] = {
+            "train": parts.train,
+            "val": parts.train if parts.val is None else parts.val,
+            "test": parts.test,
+        }
+        self._train_transform = train_transform(info, augmentation)
+        self._eval_transform = eval_transform(info, augmentation, crop_pct=crop_pct)
+        self._workers = workers
+
+    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
+        return self._loaded("train", self._train_transform, (seed, epoch), batches)
+
+    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+        return self._loaded(split, self._eval_transform, None, batches)
+
+    def _loaded(
+        self, split: Split, transform: Transform, coordinates: tuple[int, int] | None, batches: list[Tensor]
+    ) -> Iterator[Batch]:
+        loader = DataLoader(
+            _Samples(self._images[split], _MODES[self.info.in_chans], transform, coordinates),
+            batch_sampler=[batch.tolist() for batch in batches],
+            num_workers=min(self._workers, len(batches)),
+            collate_fn=_collated,
+            multiprocessing_context=_context() if self._workers and batches else None,
+            # Its own generator: the loader draws a number at every start, and that must not come from the global one.
+            generator=torch.Generator(),
+        )
+        for batch in loader:
+            if isinstance(batch, _Unreadable):
+                raise batch.as_error()
+            yield batch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    """A :class:`DataError` on its way out of a worker process, where torch would bury it in a traceback."""
+
+    what: str
+    where: str | None
+    expected: str | None
+    found: str | None
+    remedy: str | None
+
+    @classmethod
+    def from_error(cls, error: DataError) -> _Unreadable:
+        return cls(error.what, error.where, error.expected, error.found, error.remedy)
+
+    def as_error(self) -> DataError:
+        return DataError(self.what, where=self.where, expected=self.expected, found=self.found, remedy=self.remedy)
+
+
+_Sample = tuple[Tensor, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples(Dataset["_Sample | _Unreadable"]):
+    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
+
+    Attributes:
+        images: where the images come from.
+        mode: PIL's mode.
+        transform: from image to tensor.
+        coordinates: seed and epoch; None for a transform that draws nothing.
+    """
+
+    images: Images
+    mode: str
+    transform: Transform
+    coordinates: tuple[int, int] | None
+
+    def __getitem__(self, index: int) -> _Sample | _Unreadable:
+        try:
+            image = decoded(self.images, index, self.mode)
+        except DataError as error:
+            return _Unreadable.from_error(error)
+        label = int(self.images.labels[index])
+        if self.coordinates is None:
+            return self.transform(image), label
+        with seeded(derive_seed("augmentation", *self.coordinates, index)):
+            return self.transform(image), label
+
+
+def _collated(samples: Sequence[_Sample | _Unreadable]) -> Batch | _Unreadable:
+    readable = []
+    for sample in samples:
+        if isinstance(sample, _Unreadable):
+            return sample
+        readable.append(sample)
+    return torch.stack([image for image, _ in readable]), torch.tensor([label for _, label in readable])
+
+
+def _context() -> BaseContext:
+    """Return how workers start: never by forking a process that has threads and perhaps an accelerator.
+
+    A fork server that has imported this file makes later workers in milliseconds; spawned ones take seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

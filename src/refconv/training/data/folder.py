@@ -1,0 +1,107 @@
+"""Images in folders named after their classes: ``PATH/train/CLASS/image.jpg`` and ``PATH/val/CLASS/image.jpg``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from refconv.errors import DataError
+from refconv.training.data.images import FileImages, PathTable
+from refconv.training.data.splits import Parts, held_out
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+
+
+def folder_images(path: Path, *, val_split: float) -> Parts[FileImages]:
+    """List the images of every split.
+
+    Args:
+        path: the folder that holds ``train`` and a held-out folder.
+        val_split: share of ``train`` to be validated on; decides what ``val`` is when there is ``test`` as well.
+
+    Raises:
+        DataError: if a folder is missing, a class is empty, or the splits have different classes.
+    """
+    if not path.is_dir():
+        raise DataError("no such folder", where=f"folder:{path}", remedy="give the folder that holds train and val")
+    names = [entry.name for entry in path.iterdir() if entry.is_dir()]
+    if "train" not in names:
+        raise DataError(
+            "no training images",
+            where=str(path),
+            expected="a folder train with one folder per class",
+            found=_listed(names) if names else "no folders",
+        )
+    val, test = held_out(names, where=str(path), val_split=val_split)
+    parts = Parts(
+        train=class_folders(path / "train"),
+        val=None if val is None else class_folders(path / val),
+        test=class_folders(path / test),
+    )
+    for name, part in ((val, parts.val), (test, parts.test)):
+        if part is not None:
+            _require_same_classes(path, parts.train.class_names, str(name), part.class_names)
+    return parts
+
+
+def class_folders(root: Path) -> FileImages:
+    """List the images below the class folders of one split, in the order of their names.
+
+    Args:
+        root: the folder of the split.
+
+    Raises:
+        DataError: if there is no class folder, or one without images.
+    """
+    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise DataError("empty folder", where=str(root), expected="one folder per class", found="none")
+    paths: list[str] = []
+    counts = []
+    for name in classes:
+        found = _images_below(root / name)
+        if not found:
+            raise DataError(
+                "class without images",
+                where=str(root / name),
+                expected=f"files that end in {_listed(EXTENSIONS)}",
+                found="none",
+                remedy="add images or remove the folder",
+            )
+        paths += found
+        counts.append(len(found))
+    labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
+    return FileImages(PathTable(paths), labels, tuple(classes))
+
+
+def _images_below(folder: Path) -> list[str]:
+    # os.walk, because Path.walk is not in Python 3.10 and Path.rglob does not follow links to folders.
+    return sorted(
+        os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    )
+
+
+def _require_same_classes(path: Path, train: tuple[str, ...], name: str, other: tuple[str, ...]) -> None:
+    if train == other:
+        return
+    only_train, only_other = sorted({*train} - {*other}), sorted({*other} - {*train})
+    raise DataError(
+        "the splits have different classes",
+        where=str(path),
+        expected=f"the same folders in train and {name}",
+        found=" and ".join(
+            f"only in {where}: {_listed(names)}"
+            for where, names in (("train", only_train), (name, only_other))
+            if names
+        ),
+    )
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    shown = ", ".join(sorted(names)[:12])
+    return shown if len(names) <= 12 else f"{shown} and {len(names) - 12} more"
