@@ -99,5 +99,5 @@ def eval_index_batches(size: int, *, batch_size: int, rank: int = 0, world_size:
     """
     assert batch_size > 0, batch_size
     assert 0 <= rank < world_size, (rank, world_size)
-    mine = torch.arange(rank, size, world_size)
+    mine = torch.arange(size)[rank::world_size]
     return list(mine.split(batch_size)) if len(mine) else []

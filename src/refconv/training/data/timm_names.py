@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 from typing import Any
 
 import torch
@@ -41,7 +43,11 @@ class TimmImages:
 
     def open(self, index: int) -> Image.Image:
         """Return one image, perhaps not decoded yet."""
-        image = self._dataset[index][0] if self._reader is None else Image.open(self._reader[index][0])
+        if self._reader is not None:
+            # The whole file at once: PIL does not close a file that it was given open.
+            with self._reader[index][0] as file:
+                return Image.open(io.BytesIO(file.read()))
+        image = self._dataset[index][0]
         assert isinstance(image, Image.Image), type(image)
         return image
 
@@ -87,15 +93,15 @@ def timm_images(name: str, root: str | None, *, val_split: float) -> Parts[TimmI
 
 def _opened(name: str, root: str | None, split: str) -> Any:
     prefix, _, rest = name.partition("/")
+    if prefix.lower() == "hfds" and importlib.util.find_spec("datasets") is None:
+        raise DataError(
+            "needs a package that is not installed", where=name, expected="datasets", remedy="pip install datasets"
+        )
     torchvision = prefix.lower() == "torch"
     download = torchvision and rest.lower() in _DOWNLOADED
     place = str(cache_folder()) if torchvision and root is None else root
     try:
         return create_dataset(name, root=place, split=split, download=download)
-    except ImportError as error:
-        raise DataError(
-            "needs a package that is not installed", where=name, found=str(error), remedy="pip install datasets"
-        ) from error
     # What torchvision, urllib and datasets raise for unknown names, missing files and missing networks.
     except (OSError, RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise DataError(
@@ -120,7 +126,9 @@ def _labels(name: str, dataset: Any, reader: Any) -> Tensor:
         listed = list(reader.dataset[reader.label_key])
     else:
         raise DataError("does not list its labels", where=name, expected="targets, or a reader that lists samples")
-    return torch.as_tensor(listed, dtype=torch.int64)
+    labels = torch.as_tensor(listed, dtype=torch.int64)
+    # torchvision's QMNIST has a row of facts per image, the class first.
+    return labels if labels.ndim == 1 else labels[:, 0].contiguous()
 
 
 def _class_names(dataset: Any, reader: Any, labels: Tensor) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from refconv.training.data.memory import Source
 from refconv.training.data.splits import stratified_split
 
 
-def digits(root: str | None = None) -> Source:
+def open_digits(root: str | None = None) -> Source:
     """Return the digits with a fixed, stratified fifth of them as the test split.
 
     Args:

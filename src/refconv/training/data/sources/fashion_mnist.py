@@ -34,7 +34,7 @@ CLASSES = (
 )
 
 
-def fashion_mnist(root: str | None = None) -> Source:
+def open_fashion_mnist(root: str | None = None) -> Source:
     """Return Fashion-MNIST from a given folder, from Debian's package, or downloaded by torchvision.
 
     Args:

@@ -1,0 +1,33 @@
+"""Tests of refconv.training.data.augmentation."""
+
+import pytest
+
+from refconv.errors import SettingError
+from refconv.training.data import Augmentation
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"hflip": 1.5}, "hflip: impossible augmentation; expected a probability from 0 to 1, found 1.5"),
+        ({"re_prob": -1}, "re_prob: .*found -1"),
+        ({"pad_crop": -2}, "pad_crop: .*0 or more, found -2"),
+        ({"scale": (0.5, 0.2)}, "scale: .*low <= high"),
+        ({"scale": (0.0, 1.0)}, "scale: .*0 < low"),
+        ({"ratio": (0, 1)}, "ratio: "),
+        ({"scale": (0.5, 1.0), "pad_crop": 2}, "pad_crop: .*one kind of random crop"),
+        ({"color_jitter": -0.1}, "color_jitter: "),
+        ({"crop_pct": 1.1}, "crop_pct: "),
+        ({"interpolation": "linear"}, "interpolation: .*bilinear, bicubic, nearest or random, found linear"),
+    ],
+    ids=str,
+)
+def test_augmentation_refuses_impossible_values(settings, words):
+    with pytest.raises(SettingError, match=words):
+        Augmentation(**settings)
+
+
+def test_augmentation_does_nothing_by_default():
+    settings = Augmentation()
+    assert (settings.hflip, settings.pad_crop, settings.scale, settings.re_prob) == (0, 0, None, 0)
+    assert settings.auto_augment is settings.color_jitter is None
