@@ -199,6 +199,8 @@ def convnext_small(
 ) -> Classifier:
     """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise.
 
+    Between stages dense 2 x 2 kernels halve the size, as there.
+
     Args:
         num_classes: outputs.
         in_chans: input channels.
