@@ -65,7 +65,10 @@ def test_data_that_timm_cannot_open_are_refused(name, tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.utils.urllib.request.urlopen", offline)
-    with pytest.raises(DataError, match=rf"{name}: timm cannot open its split 'train'; found .*look into {tmp_path}"):
+    with pytest.raises(
+        DataError,
+        match=rf"{name}: timm cannot open its split 'train'; found .*check the name, the network and the folder",
+    ):
         open_data(name, root=str(tmp_path))
 
 

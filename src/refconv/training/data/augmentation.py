@@ -17,7 +17,7 @@ class Augmentation:
         hflip: probability of a flip along the last dimension.
         pad_crop: zeros added on every side before a crop of the sample's size at a random place.
         scale: range of the area of a random resized crop, as a fraction; None crops nothing.
-        ratio: range of the aspect ratio of that crop.
+        ratio: range of the aspect ratio of that crop; from 3/4 to 4/3 by default.
         auto_augment: timm's policy, such as ``rand-m9-mstd0.5``; for images read from disk only.
         color_jitter: strength of the change of brightness, contrast and saturation; from disk only.
         re_prob: probability that a random rectangle is erased, after normalisation.
@@ -28,9 +28,9 @@ class Augmentation:
     hflip: float = 0.0
     pad_crop: int = 0
     scale: Range | None = None
-    ratio: Range = (3 / 4, 4 / 3)
+    ratio: Range | None = None
     auto_augment: str | None = None
-    color_jitter: float | None = None
+    color_jitter: float = 0.0
     re_prob: float = 0.0
     interpolation: str = "bilinear"
     crop_pct: float | None = None
@@ -39,28 +39,27 @@ class Augmentation:
         for name in ("hflip", "re_prob"):
             _require(0 <= getattr(self, name) <= 1, name, "a probability from 0 to 1", getattr(self, name))
         _require(self.pad_crop >= 0, "pad_crop", "0 or more", self.pad_crop)
-        if self.scale is not None:
-            _require(0 < self.scale[0] <= self.scale[1] <= 1, "scale", "0 < low <= high <= 1", self.scale)
-            _require(
-                not self.pad_crop,
-                "pad_crop",
-                "one kind of random crop",
-                f"pad_crop={self.pad_crop} and scale={self.scale}",
-            )
-        _require(0 < self.ratio[0] <= self.ratio[1], "ratio", "0 < low <= high", self.ratio)
-        _require(
-            self.color_jitter is None or self.color_jitter >= 0,
-            "color_jitter",
-            "0 or more",
-            self.color_jitter,
-        )
+        _require(self.color_jitter >= 0, "color_jitter", "0 or more", self.color_jitter)
         _require(self.crop_pct is None or 0 < self.crop_pct <= 1, "crop_pct", "0 < crop_pct <= 1", self.crop_pct)
-        _require(
-            self.interpolation in {"bilinear", "bicubic", "nearest", "random"},
-            "interpolation",
-            "bilinear, bicubic, nearest or random",
-            self.interpolation,
-        )
+        modes = ("bilinear", "bicubic", "nearest", "random")
+        _require(self.interpolation in modes, "interpolation", ", ".join(modes), self.interpolation)
+        self._check_crop()
+        # timm leaves colour jitter out beside every policy but 3-Augment, and says nothing.
+        jitter_counts = not (self.color_jitter and self.auto_augment) or "3a" in str(self.auto_augment)
+        _require(jitter_counts, "color_jitter", "0 beside auto_augment", self.color_jitter)
+
+    def _check_crop(self) -> None:
+        scale, ratio = self.scale, self.ratio
+        _require(scale is None or 0 < scale[0] <= scale[1] <= 1, "scale", "0 < low <= high <= 1", scale)
+        _require(ratio is None or 0 < ratio[0] <= ratio[1], "ratio", "0 < low <= high", ratio)
+        _require(ratio is None or scale is not None, "ratio", "a scale with it", f"ratio={ratio} alone")
+        both = f"pad_crop={self.pad_crop} and scale={scale}"
+        _require(scale is None or not self.pad_crop, "pad_crop", "one kind of random crop", both)
+
+    @property
+    def crop_ratio(self) -> Range:
+        """The range of the aspect ratio of a random resized crop."""
+        return self.ratio or (3 / 4, 4 / 3)
 
 
 def _require(holds: bool, where: str, expected: str, found: object) -> None:

@@ -129,7 +129,7 @@ class MemoryData(Data):
             samples = vectorised.pad_crop(samples, u[:, _PAD_CROP], settings.pad_crop)
         if settings.scale is not None:
             samples = vectorised.resized_crop(
-                samples, u[:, _RESIZED_CROP], settings.scale, settings.ratio, settings.interpolation
+                samples, u[:, _RESIZED_CROP], settings.scale, settings.crop_ratio, settings.interpolation
             )
         if settings.hflip:
             samples = vectorised.flip(samples, u[:, _FLIP], settings.hflip)
@@ -177,7 +177,7 @@ def _refuse_unavailable(name: str, augmentation: Augmentation) -> None:
     Raises:
         DataError: if such a setting is given.
     """
-    given = [key for key in ("auto_augment", "color_jitter", "crop_pct") if getattr(augmentation, key) is not None]
+    given = [key for key in ("auto_augment", "color_jitter", "crop_pct") if getattr(augmentation, key)]
     if augmentation.interpolation == "random":
         given.append("interpolation=random")
     if given:

@@ -108,7 +108,7 @@ def _opened(name: str, root: str | None, split: str) -> Any:
             f"timm cannot open its split {split!r}",
             where=name,
             found=f"{type(error).__name__}: {error}",
-            remedy="check the name, and give the folder the data lies in" if root is None else f"look into {root}",
+            remedy="check the name, the network and the folder of the data",
         ) from error
 
 
