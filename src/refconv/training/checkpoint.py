@@ -1,0 +1,182 @@
+"""Checkpoints: the resumable state of a run in one file, written whole or not at all, read without running code.
+
+Nothing random is stored. Order, augmentation and every step are seeded from the recipe's seed and counters, so one
+number, ``step``, says where the run is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refconv.errors import CheckpointError, RecipeError, RunError
+from refconv.surgery import load_refocused_state_dict, plain_state_dict, refocused_state_dict
+from refconv.training.data import DataInfo
+from refconv.training.methods import method_of
+from refconv.training.models import create_model
+from refconv.training.recipe import Recipe
+from refconv.training.run_folder import write_whole
+from refconv.training.weights import read_checkpoint_file
+
+FORMAT = 1
+"""Version of the file's layout."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The resumable state of a run.
+
+    Attributes:
+        step: steps taken.
+        recipe: the run's recipe, as plain values.
+        info: the facts about the data, as plain values.
+        model: state of the model in training; refocused kernels as ``X.base`` and ``X.refocus_weight``.
+        model_ema: state of its average, if there is one.
+        optimizer: state of the optimizer.
+        seconds: time spent training.
+        metrics_length: bytes of metrics.jsonl written.
+        validation: the evaluations on the validation split so far, as plain values.
+    """
+
+    step: int
+    recipe: dict[str, Any]
+    info: dict[str, Any]
+    model: dict[str, Tensor]
+    model_ema: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+    seconds: float
+    metrics_length: int
+    validation: list[dict[str, Any]]
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; an earlier one stays whole until this one is.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        # To memory first: torch hides a full disk behind an internal error of its archive writer.
+        buffer = io.BytesIO()
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        torch.save({"format": FORMAT, **values}, buffer)
+        write_whole(path, buffer.getbuffer())
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint, all tensors on the CPU.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, would run code, or is no checkpoint of a run.
+        """
+        if not path.is_file():
+            raise CheckpointError("no such file", where=str(path))
+        content = read_checkpoint_file(path)
+        fields = [field.name for field in dataclasses.fields(cls)]
+        missing = [name for name in fields if name not in content]
+        if content.get("format") != FORMAT or missing:
+            raise CheckpointError(
+                "not a checkpoint of a run",
+                where=str(path),
+                expected=f"format {FORMAT}",
+                found=f"format {content['format']}" if "format" in content else "no format",
+                remedy="only what a run of this version wrote can be resumed",
+            )
+        return cls(**{name: content[name] for name in fields})
+
+    def check_recipe(self, recipe: Recipe, *, where: str) -> None:
+        """Check that a recipe goes on with this run.
+
+        Raises:
+            RunError: if a setting differs on which the result depends; the message lists them.
+        """
+        before = self.trained_by()
+        names = before.differences(recipe)
+        if names:
+            was = ", ".join(f"{name}={getattr(before, name)!r}" for name in names)
+            now = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
+            raise RunError(
+                "the run was started with other settings",
+                where=where,
+                expected=was,
+                found=now,
+                remedy="resume with the run's own recipe.toml, or start another run",
+            )
+
+    def trained_by(self) -> Recipe:
+        """Return the recipe of the run.
+
+        Raises:
+            CheckpointError: if the checkpoint's recipe is not one of this version.
+        """
+        try:
+            return Recipe.from_mapping(self.recipe)
+        except RecipeError as error:
+            raise CheckpointError("holds a recipe of another version", found=str(error)) from error
+
+    def data_info(self) -> DataInfo:
+        """Return the facts about the data that the run was trained on."""
+        return DataInfo.from_dict(self.info)
+
+
+def plain_weights(path: Path | str) -> tuple[dict[str, Tensor], Recipe, DataInfo]:
+    """Return what a checkpoint's model would ship: plain names, merged kernels, the average if there is one.
+
+    Args:
+        path: a run's ``checkpoint.pt``.
+
+    Returns:
+        The plain state, the recipe of the run, and the facts about its data.
+
+    Raises:
+        CheckpointError: if the file cannot be read or does not fit its own recipe.
+        ModelError: if the model cannot be built.
+    """
+    checkpoint = Checkpoint.load(Path(path))
+    recipe, info = checkpoint.trained_by(), checkpoint.data_info()
+    model = untrained_model(recipe, info)
+    method_of(recipe).prepare(model, recipe)
+    load_model_state(model, checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema, where=str(path))
+    return plain_state_dict(model), recipe, info
+
+
+def untrained_model(recipe: Recipe, info: DataInfo) -> nn.Module:
+    """Return a fresh plain model of a run, whatever weights the run started from.
+
+    Raises:
+        ModelError: if it cannot be built.
+    """
+    return create_model(
+        recipe.model,
+        num_classes=recipe.num_classes or info.num_classes,
+        in_chans=info.in_chans,
+        drop_rate=recipe.drop,
+        drop_path_rate=recipe.drop_path,
+        model_kwargs=recipe.model_kwargs,
+    )
+
+
+def model_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's state under the names of files; the tensors are the model's own."""
+    return refocused_state_dict(model)
+
+
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Load what :func:`model_state` returned.
+
+    Raises:
+        CheckpointError: if the state does not fit the model.
+    """
+    try:
+        load_refocused_state_dict(model, state)
+    except CheckpointError as error:
+        raise CheckpointError(
+            "does not fit the model of its recipe",
+            where=where,
+            found=str(error),
+            remedy="was the model's code changed?",
+        ) from error

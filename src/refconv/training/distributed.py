@@ -1,0 +1,165 @@
+"""The processes of one run: who this one is, and the few things they tell one another.
+
+Started alone there is one process and nothing is sent. Started by torchrun, each process trains on its share of
+every batch. All messages between processes go through this file; gradients are DDP's business.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from refconv.errors import RefconvError, RunError
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """This process among those of the run.
+
+    Attributes:
+        rank: this process, from 0.
+        world_size: number of processes.
+        device: where this process computes.
+        control: group for messages between the processors, apart from the gradients; None if alone.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other process."""
+        return self.world_size == 1
+
+    def sums(self, values: list[float]) -> list[float]:
+        """Return each value summed over the processes, in float64."""
+        return self._reduced(values, dist.ReduceOp.SUM)
+
+    def maxima(self, values: list[float]) -> list[float]:
+        """Return the largest of each value over the processes, in float64."""
+        return self._reduced(values, dist.ReduceOp.MAX)
+
+    def _reduced(self, values: list[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
+        if self.alone:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, op=operation, group=self.control)
+        return [float(value) for value in tensor.tolist()]
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the buffers of the first, such as the statistics of batch normalization.
+
+        While training each process keeps statistics of its own share of the data, because sending them in each
+        step costs time and changes nothing: training uses the statistics of the batch.
+        """
+        if self.alone:
+            return
+        persistent = set(model.state_dict(keep_vars=True))
+        for name, buffer in model.named_buffers():
+            if name in persistent:
+                dist.broadcast(buffer, src=0)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Do something that may fail in some processes only; if one fails, all leave.
+
+        Raises:
+            RefconvError: in the first process that failed, its own error.
+            SystemExit: in the others, without a word.
+        """
+        error: RefconvError | None = None
+        try:
+            yield
+        except RefconvError as raised:
+            error = raised
+        failing = int(self.maxima([self.world_size - self.rank if error else 0.0])[0])
+        if failing and failing != self.world_size - self.rank:
+            sys.exit(2)
+        if error:
+            raise error
+
+
+@contextmanager
+def joined(device: str | None) -> Iterator[Processes]:
+    """Join the processes that torchrun started, or be alone.
+
+    Args:
+        device: the recipe's device; by default the best there is.
+
+    Raises:
+        RunError: if the device does not exist here.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Processes(0, 1, choose_device(device))
+        return
+    die_with_parent()
+    chosen = choose_device(device, int(os.environ["LOCAL_RANK"]))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    owner = not dist.is_initialized()
+    if owner:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    control = dist.new_group(backend="gloo")
+    assert isinstance(control, dist.ProcessGroup)  # a group of all has every process as member
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen, control)
+    finally:
+        if owner:
+            dist.destroy_process_group()
+
+
+def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
+    """Return the device of a name; by default the accelerator of this process, or the CPU if there is none.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or None.
+        local_rank: number of this process on this machine.
+
+    Raises:
+        RunError: if the device is unknown or does not exist here.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunError(
+            "unknown device", where="device", expected="cpu, cuda, cuda:N or mps", found=repr(name)
+        ) from error
+    if device.type == "cuda":
+        device = torch.device("cuda", local_rank if device.index is None else device.index)
+        if not torch.cuda.is_available() or device.index >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise RunError("no such device here", where="device", expected=f"one of {count}", found=str(device))
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RunError("no such device here", where="device", found="mps", remedy="use cpu")
+    return device
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when torchrun dies, so that no orphan goes on training (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:  # it died before the call above
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,160 @@
+"""What a run says about its progress, on the screen: a bar in a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Display(Protocol):
+    """Where a run shows how it gets on."""
+
+    def __enter__(self) -> Display:
+        """Start showing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+
+    def step(self, step: int) -> None:
+        """Say that so many steps are done."""
+
+    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
+        """Say how training goes.
+
+        Args:
+            step: steps done.
+            epoch: epochs done, with fractions.
+            loss: mean training loss since the last time.
+            lr: learning rate.
+            rate: samples per second, over all processes.
+        """
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def step(self, step: int) -> None:
+        """Show nothing."""
+
+    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
+        """Show nothing."""
+
+    def say(self, line: str) -> None:
+        """Show nothing."""
+
+
+class Lines(Silent):
+    """Plain lines, for a pipe or a file.
+
+    Args:
+        title: what runs.
+        start: steps already done.
+        total: steps in all.
+    """
+
+    def __init__(self, title: str, *, start: int, total: int) -> None:
+        self._title, self._start, self._total = title, start, total
+        self._since = time.perf_counter()
+
+    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
+        """Show one line with the time left, as the steps of this sitting suggest it."""
+        per_step = (time.perf_counter() - self._since) / max(1, step - self._start)
+        left = _clock(per_step * (self._total - step))
+        self.say(
+            f"{self._title}  step {step}/{self._total}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.3g}  "
+            f"{rate:,.0f} samples/s  {left} left"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line at once."""
+        print(line, flush=True)
+
+
+class Bar(Silent):
+    """A progress bar with rate and time left, for a terminal.
+
+    Args:
+        title: what runs.
+        start: steps already done.
+        total: steps in all.
+        console: the terminal.
+    """
+
+    def __init__(self, title: str, *, start: int, total: int, console: Console | None = None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=console or Console(),
+            refresh_per_second=5,
+        )
+        self._moved = 0.0
+        self._task: TaskID = self._progress.add_task(title, total=total, completed=start, numbers="")
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def step(self, step: int) -> None:
+        """Move the bar, ten times a second at most: a step may take less than a millisecond."""
+        now = time.perf_counter()
+        if now - self._moved < 0.1:
+            return
+        self._moved = now
+        self._progress.update(self._task, completed=step)
+
+    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
+        """Show the numbers beside the bar."""
+        numbers = f"epoch {epoch:.1f}  loss {loss:.4f}  lr {lr:.3g}  {rate:,.0f} samples/s"
+        self._progress.update(self._task, completed=step, numbers=numbers)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(line, markup=False, highlight=False)
+
+
+def display(title: str, *, start: int, total: int, show: bool) -> Display:
+    """Return the display that fits standard output.
+
+    Args:
+        title: what runs.
+        start: steps already done.
+        total: steps in all.
+        show: whether to show anything.
+    """
+    if not show:
+        return Silent()
+    kind = Bar if sys.stdout.isatty() else Lines
+    return kind(title, start=start, total=total)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
