@@ -103,27 +103,22 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     return model
 
 
+def check_named_in_file(name: str) -> None:
+    """Refuse a name that a file gives, if building it would call a function that builds no models.
+
+    Raises:
+        ModelError: if it is refused, or there is no such function.
+    """
+    source, separator, function = name.partition(":")
+    if separator and source not in {*TIMM_SOURCES, "torchvision"}:
+        with _current_folder_importable(), _explained(name, "the builder"):
+            _find(source, function, from_file=True)
+
+
 def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str, Any], from_file: bool) -> nn.Module:
     where = f"{module}:{function}"
     with _current_folder_importable(), _explained(where, "the builder"):
-        try:
-            home = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise
-            raise ModelError(
-                "no such module", where=where, remedy="run where it can be imported, or install it"
-            ) from error
-        builder = getattr(home, function, None)
-        if not callable(builder):
-            names = [entry for entry in vars(home) if callable(getattr(home, entry))]
-            raise ModelError("no such function in the module", where=where, remedy=_closest(function, names))
-        if from_file and not _harmless(builder, home):
-            raise ModelError(
-                "refused, because a file must not choose which function to call",
-                where=where,
-                expected="a builder of the current project, or one that is annotated to return a torch.nn.Module",
-            )
+        builder = _find(module, function, from_file=from_file)
         model = builder(**_accepted(builder, arguments, where, pretrained))
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -131,6 +126,33 @@ def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str
         )
     _check_ends(model, arguments, where)
     return model
+
+
+def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
+    """Import a builder.
+
+    Raises:
+        ModelError: if there is none of this name, or a file must not have it called.
+        ModuleNotFoundError: if the module itself imports something that is missing.
+    """
+    where = f"{module}:{function}"
+    try:
+        home = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ModelError("no such module", where=where, remedy="run where it can be imported, or install it") from error
+    builder: Callable[..., Any] | None = getattr(home, function, None)
+    if builder is None or not callable(builder):
+        names = [entry for entry in vars(home) if callable(getattr(home, entry))]
+        raise ModelError("no such function in the module", where=where, remedy=_closest(function, names))
+    if from_file and not _harmless(builder, home):
+        raise ModelError(
+            "refused, because a file must not choose which function to call",
+            where=where,
+            expected="a builder of the current project, or one that is annotated to return a torch.nn.Module",
+        )
+    return builder
 
 
 def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str, pretrained: bool) -> dict[str, Any]:
@@ -232,7 +254,10 @@ def _explained(where: str, what: str) -> Iterator[None]:
         *_, (frame, line) = traceback.walk_tb(error.__traceback__)
         place = f"{Path(frame.f_code.co_filename).name}, line {line}"
         raise ModelError(
-            f"{what} failed to build it", where=where, found=f"{type(error).__name__}: {error} ({place})"
+            f"{what} failed to build it",
+            where=where,
+            found=f"{type(error).__name__}: {error} ({place})",
+            remedy="without a network, give the weights by --checkpoint" if isinstance(error, OSError) else None,
         ) from error
 
 

@@ -24,6 +24,7 @@ from refconv.training.weights import WEIGHT_FILES, load_state, read_weights
 
 if TYPE_CHECKING:
     from refconv.training.data import DataInfo
+    from refconv.training.recipe import Recipe
 
 CONFIG_FILE = "config.json"
 
@@ -42,7 +43,7 @@ def save_model_folder(
     model_kwargs: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a plain model; the folder appears whole or not at all, and an earlier one is replaced.
+    """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly.
 
@@ -57,8 +58,10 @@ def save_model_folder(
     Raises:
         CheckpointError: if the weights do not fit the model.
         ModelError: if the model cannot be built, or its arguments cannot be written as JSON.
-        RunError: if the folder cannot be written.
+        RunError: if the folder cannot be written, or holds something else than a model.
     """
+    if _holds_something_else(Path(folder)):
+        raise RunError("holds something else than a model", where=str(folder), remedy="give another folder")
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
     model = build(architecture, num_classes=info.num_classes, **arguments)
     load_state(model, state, where=str(folder))
@@ -127,6 +130,13 @@ def is_model_folder(path: Path | str) -> bool:
     return (path / CONFIG_FILE).is_file() and any((path / name).is_file() for name in WEIGHT_FILES)
 
 
+def preprocessing_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe says about evaluation beyond the facts about the data, for config.json."""
+    settings = {"crop_pct": recipe.crop_pct, "interpolation": recipe.interpolation}
+    # Where training resamples at random, evaluation does not.
+    return {key: value for key, value in settings.items() if value not in {None, "random"}}
+
+
 def read_config(folder: Path | str) -> dict[str, Any]:
     """Return what a model folder's config.json says.
 
@@ -143,6 +153,10 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise CheckpointError("names no architecture", where=str(path), expected="a key 'architecture'")
     return config
+
+
+def _holds_something_else(folder: Path) -> bool:
+    return folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir())))
 
 
 def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:

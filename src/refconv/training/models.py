@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from refconv.surgery import plain_state_dict
 from refconv.training.builders import build
 from refconv.training.model_folder import build_from_folder, is_model_folder
-from refconv.training.weights import load_state, read_weights
+from refconv.training.weights import is_run_checkpoint, load_state, read_weights
 
 LOCAL = "local-dir:"
 """timm's prefix of a folder that holds a model."""
@@ -81,5 +82,15 @@ def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool =
         CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
     """
     where = Path(str(path).removeprefix(LOCAL))
-    source = where / "model" if is_model_folder(where / "model") else where
-    load_state(model, read_weights(source), where=str(where), reset_classifier=reset_classifier)
+    source = where
+    if is_model_folder(where / "model"):
+        source = where / "model"
+    elif (where / "checkpoint.pt").is_file():
+        source = where / "checkpoint.pt"
+    if source.is_file() and is_run_checkpoint(source):
+        from refconv.training.restore import restore  # it needs this module to build the model
+
+        state = plain_state_dict(restore(source).model)
+    else:
+        state = read_weights(source)
+    load_state(model, state, where=str(where), reset_classifier=reset_classifier)

@@ -60,6 +60,15 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     return _without_prefixes(dict(content))
 
 
+def is_run_checkpoint(path: Path) -> bool:
+    """Say whether a file is the checkpoint of a run of refconv, and not weights alone.
+
+    Raises:
+        CheckpointError: if it cannot be read, or is refused because it would run code.
+    """
+    return path.suffix != ".safetensors" and {"format", "step", "recipe"} <= read_checkpoint_file(path).keys()
+
+
 def weights_file(path: Path | str) -> Path:
     """Return the file that holds the weights of a file or folder.
 

@@ -1,0 +1,87 @@
+"""Input for a model that was opened: data prepared as in its training, or random numbers of the right shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refconv.errors import DataError
+from refconv.training.data import Augmentation, Data, open_data
+from refconv.training.opening import Opened
+
+
+def data_for(
+    opened: Opened, name: str | None = None, *, root: str | None = None, img_size: int | None = None, workers: int = 0
+) -> Data:
+    """Open data with the size, channels and normalisation that a model was trained with.
+
+    Args:
+        opened: the model.
+        name: the data; by default what its run was trained on.
+        root: folder of the data.
+        img_size: image side, instead of the one in training.
+        workers: processes that decode images.
+
+    Raises:
+        DataError: if no data is named, or it cannot be opened.
+    """
+    recipe = opened.recipe
+    if name is None and recipe is None:
+        raise DataError("no data named", where="data", remedy="give --data")
+    known: dict[str, Any] = dict(opened.preprocessing)
+    if recipe is not None:
+        for key in ("mean", "std", "interpolation", "crop_pct", "img_size"):
+            if getattr(recipe, key) is not None:
+                known[key] = getattr(recipe, key)
+    size = known.get("input_size", ())
+    same_data = recipe is not None and name in {None, recipe.data}
+    interpolation = known.get("interpolation", "bilinear")
+    data = open_data(
+        name or recipe.data if recipe is not None else str(name),
+        root=root or (recipe.data_dir if recipe is not None and same_data else None),
+        val_split=recipe.val_split if recipe is not None and same_data else 0.0,
+        augmentation=Augmentation(interpolation=interpolation, crop_pct=known.get("crop_pct")),
+        workers=workers,
+        in_chans=opened.arguments.get("in_chans"),
+        img_size=img_size or known.get("img_size") or (size[-1] if len(size) == 3 else None),
+        mean=_numbers(known.get("mean")),
+        std=_numbers(known.get("std")),
+    )
+    classes = opened.arguments.get("num_classes")
+    if classes is not None and classes < data.info.num_classes:
+        raise DataError(
+            "the model has too few classes for this data",
+            where=data.info.name,
+            expected=f"at most {classes} classes",
+            found=str(data.info.num_classes),
+        )
+    return data
+
+
+def random_input(opened: Opened, count: int) -> Tensor:
+    """Return random input [count, *input_size] for a model, the same each time.
+
+    Raises:
+        DataError: if the shape of its input is not known.
+    """
+    known: Mapping[str, Any] = opened.preprocessing or getattr(opened.model, "pretrained_cfg", {})
+    size = known.get("input_size")
+    if size is None and opened.recipe is not None:
+        size = data_for(opened).info.input_size
+    if size is None:
+        raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
+    channels = opened.arguments.get("in_chans") or size[0]
+    return torch.randn(count, channels, *size[1:], generator=torch.Generator().manual_seed(0))
+
+
+def first_samples(data: Data, count: int) -> Tensor:
+    """Return the first samples [count or fewer, *input_size] of the test split."""
+    samples, _ = next(iter(data.eval_batches("test", batch_size=count)))
+    return samples
+
+
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)

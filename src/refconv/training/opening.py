@@ -1,0 +1,129 @@
+"""From what a user names to a model with weights: a run, a model folder, a file of weights, or a model's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from refconv.errors import CheckpointError
+from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
+from refconv.training.models import LOCAL, create_model
+from refconv.training.recipe import Recipe
+from refconv.training.restore import restore
+from refconv.training.run_folder import RunFolder
+from refconv.training.weights import is_run_checkpoint
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that was named, and what is known about it.
+
+    Attributes:
+        model: the model in evaluation mode; refocused, where an unfinished run or its checkpoint was named.
+        name: its name as :func:`refconv.training.models.create_model` takes it.
+        arguments: what it was built with, ``num_classes`` and ``in_chans`` among it where known.
+        recipe: the recipe of the run it comes from.
+        preprocessing: what its config.json says about its input, under timm's names.
+    """
+
+    model: nn.Module
+    name: str
+    arguments: Mapping[str, Any]
+    recipe: Recipe | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_model(
+    reference: str, *, pretrained: bool = False, model: str | None = None, like: Opened | None = None
+) -> Opened:
+    """Open what a user named.
+
+    Args:
+        reference: a run folder (its result, or its last checkpoint if it has not finished), a run's
+            ``checkpoint.pt``, a model folder with or without ``local-dir:``, a file of weights, or a model's name.
+        pretrained: with a model's name: load the builder's pretrained weights.
+        model: for a file of weights: the name of the model they belong to.
+        like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
+
+    Raises:
+        CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
+            without a model.
+    """
+    path = Path(reference.removeprefix(LOCAL))
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file():
+        return _open_checkpoint(path) if is_run_checkpoint(path) else _open_weights(path, model, like)
+    if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
+        raise CheckpointError("no such run, model folder or file", where=reference)
+    return _build(reference, like, pretrained=pretrained)
+
+
+def _open_folder(path: Path) -> Opened:
+    run = RunFolder(path)
+    folder = run.model_folder if is_model_folder(run.model_folder) else path
+    if is_model_folder(folder):
+        config = read_config(folder)
+        arguments = {"num_classes": config.get("num_classes"), **config.get("model_args", {})}
+        recipe = run.recipe() if run.recipe_file.is_file() else None
+        model = load_model_folder(folder).eval()
+        return Opened(model, config["architecture"], arguments, recipe, config.get("pretrained_cfg", {}))
+    if run.checkpoint_file.is_file():
+        return _open_checkpoint(run.checkpoint_file)
+    raise CheckpointError(
+        "neither a run nor a model folder", where=str(path), expected="a file checkpoint.pt, model/ or config.json"
+    )
+
+
+def _open_checkpoint(path: Path) -> Opened:
+    restored = restore(path)
+    recipe, info = restored.recipe, restored.info
+    arguments = {**recipe.model_kwargs, "num_classes": info.num_classes, "in_chans": info.in_chans}
+    preprocessing = {"input_size": info.input_size, "mean": info.mean, "std": info.std}
+    return Opened(restored.model.eval(), recipe.model, arguments, recipe, preprocessing)
+
+
+def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
+    if model is None and like is None:
+        raise CheckpointError(
+            "holds weights, but not which model they belong to", where=str(path), remedy="name it by --model"
+        )
+    return _build(model or (like.name if like else ""), like, checkpoint=path)
+
+
+def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
+    """Build a model by name as another one was: with all its arguments if it is the same, else with its ends."""
+    known = like.arguments if like else {}
+    same = like is not None and like.name == name
+    arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
+    built = create_model(name, model_kwargs=arguments, **weights)
+    return Opened(built.eval(), name, arguments)
+
+
+def open_pair(before: str, after: str, *, model: str | None = None, pretrained: bool = False) -> tuple[Opened, Opened]:
+    """Open two models to compare; what one does not say about itself, such as a bare name, it takes from the other.
+
+    Args:
+        before: see :func:`open_model`.
+        after: the same.
+        model: the model that weights files belong to.
+        pretrained: give a bare name its pretrained weights.
+
+    Raises:
+        CheckpointError: as :func:`open_model`.
+        ModelError: as :func:`open_model`.
+    """
+    if _says_what_it_is(before) or not _says_what_it_is(after):
+        first = open_model(before, pretrained=pretrained, model=model)
+        return first, open_model(after, pretrained=pretrained, model=model, like=first)
+    second = open_model(after, pretrained=pretrained, model=model)
+    return open_model(before, pretrained=pretrained, model=model, like=second), second
+
+
+def _says_what_it_is(reference: str) -> bool:
+    path = Path(reference.removeprefix(LOCAL))
+    return path.is_dir() or (path.is_file() and is_run_checkpoint(path))

@@ -1,0 +1,54 @@
+"""The model of a run in the state of its checkpoint: refocused, if it was being refocused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch import nn
+
+from refconv.training.builders import check_named_in_file
+from refconv.training.checkpoint import Checkpoint, load_model_state, untrained_model
+from refconv.training.data import DataInfo
+from refconv.training.methods import method_of
+from refconv.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A model out of a checkpoint.
+
+    Attributes:
+        model: the model; the average of the weights, where the run keeps one.
+        recipe: the recipe of the run.
+        info: the facts about its data, with the model's own number of classes.
+        step: steps that the run had taken.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    info: DataInfo
+    step: int
+
+
+def restore(path: Path | str) -> Restored:
+    """Rebuild the model of a run's checkpoint.
+
+    Args:
+        path: a run's ``checkpoint.pt``.
+
+    Raises:
+        CheckpointError: if the file cannot be read, would run code, or does not fit its own recipe.
+        ModelError: if the model cannot be built, or its name would have another function called.
+    """
+    checkpoint = Checkpoint.load(Path(path))
+    recipe, info = checkpoint.trained_by(), checkpoint.data_info()
+    check_named_in_file(recipe.model)
+    model = untrained_model(recipe, info)
+    method_of(recipe).prepare(model, recipe)
+    state = checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema
+    load_model_state(model, state, where=str(path))
+    classes = recipe.num_classes or info.num_classes
+    if classes != info.num_classes:
+        info = dataclasses.replace(info, num_classes=classes)
+    return Restored(model, recipe, info, checkpoint.step)
