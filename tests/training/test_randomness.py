@@ -56,8 +56,7 @@ def test_uniforms_equal_splitmix_on_python_integers():
     indices = torch.tensor([4, 9])
     keys = [value & MASK for value in hashes(1, 0, indices).tolist()]
     expected = [
-        [(splitmix((key + (draw + 1) * 0x9E3779B97F4A7C15) & MASK) >> 40) / 2**24 for draw in range(3)]
-        for key in keys
+        [(splitmix((key + (draw + 1) * 0x9E3779B97F4A7C15) & MASK) >> 40) / 2**24 for draw in range(3)] for key in keys
     ]
     assert uniforms(1, 0, indices, 3).tolist() == expected
 
