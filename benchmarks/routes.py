@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pages import ROOT, replace_part, table
 from torch import Tensor
 
+from pages import ROOT, replace_part, table
 from refconv.ops import patches, refocus_by_convolution, refocus_by_patches
 
 WARM_UP = 3

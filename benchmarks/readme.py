@@ -1,0 +1,30 @@
+"""Put the table of the last demo into the README.
+
+    refconv demo && python benchmarks/readme.py [--run runs/demo]
+
+Copies the run's ``demo.json`` to ``benchmarks/demo.json`` and renders the table with the demo's own code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from refconv.training.demo import DemoRecord, markdown
+
+from pages import ROOT, replace_part
+
+RECORD = Path(__file__).with_name("demo.json")
+
+
+def main() -> None:
+    """Take over the record and fill the README's part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=ROOT / "runs" / "demo")
+    shutil.copyfile(parser.parse_args().run / "demo.json", RECORD)
+    replace_part(ROOT / "README.md", "demo", markdown(DemoRecord.read(RECORD)))
+
+
+if __name__ == "__main__":
+    main()
