@@ -1,1 +1,8 @@
-"""cli."""
+"""The command line: parse, call one function, print.
+
+Nothing here imports torch or timm before a command runs, so that help is quick.
+"""
+
+from refconv.cli.main import main
+
+__all__ = ["main"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from refconv.errors import SettingError
 from refconv.surgery import plain_state_dict
 from refconv.training.builders import build
 from refconv.training.model_folder import build_from_folder, is_model_folder
@@ -47,11 +48,16 @@ def create_model(
     Raises:
         ModelError: if the name is unknown, or the builder fails.
         CheckpointError: if the weights cannot be read or do not fit.
+        SettingError: if there are two sources of weights, or a classifier is to start anew without a checkpoint.
 
     Example:
         >>> create_model("test_resnet", num_classes=10, in_chans=1).num_classes
         10
     """
+    if pretrained and checkpoint is not None:
+        raise SettingError("two sources of weights", where="checkpoint", remedy="give pretrained or checkpoint")
+    if reset_classifier and checkpoint is None:
+        raise SettingError("has no effect without checkpoint", where="reset_classifier")
     arguments = {
         "num_classes": num_classes,
         "in_chans": in_chans,

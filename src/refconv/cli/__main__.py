@@ -1,0 +1,7 @@
+"""``python -m refconv.cli``, the same as ``refconv``; torchrun starts it so."""
+
+import sys
+
+from refconv.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,48 @@
+"""The commands of ``refconv``, put together."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from refconv.cli import demo, evaluate, merge, plan, train, verify
+
+app = typer.Typer(
+    name="refconv",
+    help="Retrain a ConvNet through its own kernels, and get the same network back with better weights.",
+    epilog="Start with: refconv demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "plan": plan.plan,
+    "train": train.train,
+    "eval": evaluate.evaluate,
+    "merge": merge.merge,
+    "verify": verify.verify,
+    "demo": demo.demo,
+}
+for name, command in _COMMANDS.items():
+    # Help shows what a command does and when it fails, not what a caller in Python must know.
+    app.command(name, help=(inspect.getdoc(command) or "").split("\n\nRaises:")[0])(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"refconv {importlib.metadata.version('refconv')}")
+        raise typer.Exit
+
+
+@app.callback()
+def refconv(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Retrain a ConvNet through its own kernels, and get the same network back with better weights."""

@@ -1,0 +1,63 @@
+"""``refconv eval``: the accuracy of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from refconv.errors import SettingError
+
+if TYPE_CHECKING:
+    from refconv.training.data import Split
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_MODEL", help="run folder, checkpoint.pt, model folder, weights file or name of a model"
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", show_default=False, help="the data; default: that of the run"),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
+    img_size: Annotated[
+        int | None, typer.Option("--img-size", metavar="N", min=1, show_default=False, help="image side in pixels")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="samples per step")] = 256,
+    workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="processes that decode images")] = 4,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
+    ] = None,
+    amp: Annotated[bool, typer.Option("--amp", help="compute in bf16 where that is safe")] = False,
+    like: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", show_default=False, help="the model that a weights file belongs to"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the line")] = False,
+) -> None:
+    """Evaluate a model: top-1, top-5 and loss. A model's bare name is evaluated with its pretrained weights.
+
+    Images get the size, channels and normalisation that the model was trained with.
+
+    Raises:
+        SettingError: if there is no such split.
+    """
+    if split not in {"train", "val", "test"}:
+        raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(split))
+    from refconv.training.distributed import choose_device
+    from refconv.training.evaluation import evaluate as run
+    from refconv.training.model_data import data_for
+    from refconv.training.opening import open_model
+
+    place = choose_device(device)
+    opened = open_model(model, pretrained=True, model=like)
+    images = data_for(opened, data, root=data_dir, img_size=img_size, workers=workers)
+    found = run(opened.model.to(place), images, cast("Split", split), batch_size=batch_size, device=place, amp=amp)
+    typer.echo(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)

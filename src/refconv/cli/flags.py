@@ -1,0 +1,171 @@
+"""Flags made from the fields of the recipe, so that recipes and flags cannot drift apart.
+
+Flags arrive as text and leave as the types of the fields, checked as a recipe is and with the same messages.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import typer
+
+from refconv.errors import SettingError
+from refconv.training.recipe import Recipe
+from refconv.training.settings import check_range, coerced
+
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a command: give it one flag per field of the recipe, in place of its argument ``flags``.
+
+    The command gets ``flags``, a mapping of the settings that were given; what was not given is not in it.
+
+    Args:
+        names: the fields to offer; by default all.
+    """
+    fields = [field for field in dataclasses.fields(Recipe) if names is None or field.name in set(names)]
+    hints = typing.get_type_hints(Recipe)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def run(**given: Any) -> Any:
+            texts = {field.name: given.pop(field.name) for field in fields}
+            flags = {
+                field.name: _checked(field, hints[field.name], texts[field.name])
+                for field in fields
+                if texts[field.name] not in (None, [], ())
+            }
+            return command(**given, flags=flags)
+
+        own = [
+            parameter
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.name != "flags"
+        ]
+        parameters = [
+            *(parameter for parameter in own if parameter.default is inspect.Parameter.empty),
+            *(parameter for parameter in own if parameter.default is not inspect.Parameter.empty),
+            *(_parameter(field, hints[field.name]) for field in fields),
+        ]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # read by inspect, unknown to mypy
+            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        )
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def from_text(name: str, hint: Any, text: Any) -> Any:
+    """Turn what was written on the command line into the type of a field.
+
+    Args:
+        name: the field, for messages.
+        hint: its type.
+        text: one text; several for repeated flags and pairs; a truth value for switches.
+
+    Raises:
+        SettingError: if an entry of a table is not of the form ``key=value``.
+    """
+    if typing.get_origin(hint) is types.UnionType:
+        if isinstance(text, str) and text.lower() == "none":
+            return None
+        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    if typing.get_origin(hint) is dict:
+        return dict(_entry(name, entry) for entry in text)
+    if typing.get_origin(hint) is tuple:
+        items = text.split(",") if isinstance(text, str) else text
+        return tuple(_number(typing.get_args(hint)[0], item) for item in items)
+    return _number(hint, text)
+
+
+def flag(name: str) -> str:
+    """Return how a field is called on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def _checked(field: dataclasses.Field[Any], hint: Any, text: Any) -> Any:
+    value = coerced(field.name, hint, from_text(field.name, hint, text))
+    check_range(field, value)
+    return value
+
+
+def _number(hint: Any, text: Any) -> Any:
+    """Return a number where one is wanted; what is none stays a text, and the check says what was expected."""
+    if hint not in {int, float}:
+        return text
+    try:
+        return hint(text)
+    except ValueError:
+        return text
+
+
+def _entry(name: str, text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise SettingError("not an entry of a table", where=flag(name), expected="key=value", found=repr(text))
+    if value.lower() in _WORDS:
+        return key, _WORDS[value.lower()]
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
+    kind, metavar = _kind(field, hint)
+    names = [flag(field.name)]
+    if kind is bool:
+        names = [f"{names[0]}/{names[0].replace('--', '--no-', 1)}"]
+    option = typer.Option(
+        *names,
+        help=_help(field),
+        metavar=metavar,
+        rich_help_panel=field.metadata["group"].capitalize(),
+        show_default=False,
+    )
+    annotation: Any = typing.Annotated[kind | None, option]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kind(field: dataclasses.Field[Any], hint: Any) -> tuple[Any, str | None]:
+    """Return the type that typer sees, and the word that help shows for the value."""
+    if typing.get_origin(hint) is types.UnionType:
+        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    if hint is bool:
+        return bool, None
+    if field.metadata["choices"]:
+        return str, "WORD"
+    if typing.get_origin(hint) is dict:
+        return list[str], "KEY=VALUE"
+    if typing.get_origin(hint) is tuple:
+        item, *rest = typing.get_args(hint)
+        if rest != [Ellipsis]:
+            return tuple[str, str], "LOW HIGH"
+        return (list[str], "PATTERN") if item is str else (str, "N,N,...")
+    return str, {int: "N", float: "X"}.get(hint, "TEXT")
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    """Return the help text of a field, with the words it takes and its default where that says something."""
+    default = field.default if field.default is not dataclasses.MISSING else None
+    notes = []
+    if field.metadata["choices"]:
+        notes.append("one of " + ", ".join(field.metadata["choices"]))
+    if default not in {None, False, ()}:
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        notes.append("default: " + ("on" if default is True else shown))
+    text: str = field.metadata["help"]
+    return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def chosen(flags: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of ``flags`` that are among ``names``."""
+    return {name: flags[name] for name in names if name in flags}

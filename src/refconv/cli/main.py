@@ -1,0 +1,51 @@
+"""The entry point: run one command, and say in one line what a user did wrong."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from refconv.cli.app import app
+from refconv.cli.status import INTERRUPTED, MISTAKE
+from refconv.errors import RefconvError
+
+# typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(
+            args=None if arguments is None else list(arguments), prog_name="refconv", standalone_mode=False
+        )
+    except RefconvError as error:
+        return _fail(str(error))
+    except _UsageError as error:
+        return _fail(_usage(error))
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _fail(line: str) -> int:
+    print(f"refconv: error: {line}", file=sys.stderr)
+    return MISTAKE
+
+
+def _usage(error: Exception) -> str:
+    """Say in one line what is wrong with the arguments, with the closest flag where one is unknown."""
+    context = getattr(error, "ctx", None)
+    name = getattr(error, "option_name", None)
+    if name is not None and hasattr(error, "possibilities") and context is not None:
+        flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
+        closest = difflib.get_close_matches(name, flags, n=2)
+        remedy = f"did you mean {' or '.join(closest)}?" if closest else f"{context.command_path} --help lists them"
+        return str(RefconvError("unknown flag", where=name, remedy=remedy))
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    where = "" if context is None else f"; {context.command_path} --help says more"
+    return " ".join(message.split()).rstrip(".") + where

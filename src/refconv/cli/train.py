@@ -1,0 +1,45 @@
+"""``refconv train``: train, or retrain through the kernels, and leave the plain result in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from refconv.cli.flags import with_recipe_flags
+from refconv.errors import SettingError
+from refconv.training.recipe import Recipe
+
+
+@with_recipe_flags()
+def train(
+    flags: Mapping[str, Any],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="RUN", show_default=False, help="folder of the run, written here")
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", metavar="FILE", show_default=False, help="recipe in TOML; flags override it"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where the run in --out stopped; its recipe is the default")
+    ] = False,
+) -> None:
+    """Train a model on images or signals, plainly or with its kernels refocused.
+
+    The run folder gets the recipe, metrics, a resumable checkpoint, a record, and the plain result in RUN/model.
+
+    Raises:
+        SettingError: if neither a recipe nor the flags name model and data.
+    """
+    if recipe is None and resume and (out / "recipe.toml").is_file():
+        recipe = out / "recipe.toml"
+    if recipe is None and not {"model", "data"} <= flags.keys():
+        missing = "--data" if "model" in flags else "--model"
+        raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")
+    settings = Recipe.from_toml(recipe, flags) if recipe is not None else Recipe.from_mapping(flags)
+    from refconv.training.loop import train as run
+
+    run(settings, out, resume=resume)

@@ -1,0 +1,62 @@
+"""``refconv verify``: a certificate of what two models have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from refconv.cli.status import FAILED
+
+
+def verify(
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="BEFORE", help="run folder, checkpoint.pt, model folder, weights file or name of a model"
+        ),
+    ],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="the same; weights files need the other, or --model")],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", show_default=False, help="compare outputs on this data's test split"),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="how many samples to compare outputs on")] = 64,
+    equal: Annotated[
+        bool, typer.Option("--equal", help="also require equal outputs; without --data, on random input")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", show_default=False, help="the model that weights files belong to"),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="give a model's name its pretrained weights")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the report")] = False,
+) -> None:
+    """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
+
+    A model's bare name is built with the other one's classes and channels. Refocused models count as the plain ones
+    they merge to. The exit status is 0 if the structure is the same (with --equal: and the outputs), else 3.
+
+    Raises:
+        Exit: with the status.
+    """
+    from refconv import surgery
+    from refconv.training.model_data import data_for, first_samples, random_input
+    from refconv.training.opening import open_pair
+
+    first, second = open_pair(before, after, model=model, pretrained=pretrained)
+    known = next((side for side in (second, first) if side.preprocessing), second)
+    batch = None
+    if data is not None:
+        batch = first_samples(data_for(known, data, root=data_dir), samples)
+    elif equal:
+        batch = random_input(known, samples)
+    certificate = surgery.verify(first.model, second.model, batch)
+    typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)
+    if not certificate.same_structure or (equal and not certificate.same_outputs):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,117 @@
+"""The entry point: help is quick, mistakes are one line, bugs are tracebacks."""
+
+import importlib.metadata
+import subprocess
+import sys
+import time
+
+import pytest
+
+from refconv.cli import main
+from refconv.cli.app import app
+
+HEAVY = ("torch", "timm", "torchvision", "numpy", "safetensors", "sklearn")
+
+
+def run(*arguments, **settings):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False, **settings
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["plan"], ["train"], ["eval"], ["merge"], ["verify"], ["demo"]])
+def test_help_loads_nothing_heavy(command):
+    code = (
+        "import sys\nfrom refconv.cli import main\n"
+        f"status = main({[*command, '--help']!r})\n"
+        f"print(sorted(set({HEAVY!r}) & sys.modules.keys()), status)"
+    )
+    done = run("-c", code)
+    assert done.stdout.splitlines()[-1] == "[] 0", done.stderr
+
+
+def test_help_answers_in_half_a_second():
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = run("-m", "refconv.cli", "--help")
+        seconds.append(time.perf_counter() - begin)
+        assert done.returncode == 0
+    assert min(seconds) < 0.5
+
+
+def test_help_shows_every_command_and_no_python(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("plan", "train", "eval", "merge", "verify", "demo"))
+    for name in ("plan", "train", "eval", "merge", "verify", "demo"):
+        assert main([name, "--help"]) == 0
+        assert "Raises" not in capsys.readouterr().out
+
+
+def test_version_is_the_installed_one(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"refconv {importlib.metadata.version('refconv')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "--modle", "x"], "--modle: unknown flag; did you mean --model"),
+        (["train", "--epoch", "3", "-o", "x"], "--epoch: unknown flag; did you mean --epochs"),
+        (["train", "--no-ampp", "-o", "x"], "--no-ampp: unknown flag; did you mean --no-amp"),
+        (["verify", "a", "b", "--qqqqqq"], "--qqqqqq: unknown flag; refconv verify --help lists them"),
+        (["plann"], "plann"),
+        (["plan"], "--model: missing"),
+        (["plan", "--model"], "--model"),
+        (["train"], "--out"),
+        (["train", "-o", "x", "--model", "test_resnet"], "--data: missing"),
+        (["train", "-o", "x", "--data", "digits"], "--model: missing"),
+        (["train", "-o", "x", "--recipe", "no/such.toml"], "no/such.toml: cannot read the recipe"),
+        (["plan", "--model", "test_resnte"], "test_resnte: unknown model"),
+        (["plan", "--model", "test_resnet", "--order", "acros"], "order: unknown word"),
+        (["plan", "--model", "test_resnet", "--num-classes", "ten"], "num_classes: wrong type"),
+        (["plan", "--model", "test_resnet", "--model-kwargs", "width"], "--model-kwargs: not an entry of a table"),
+        (["eval", "runs/nowhere"], "runs/nowhere: no such run"),
+        (["eval", "test_resnet", "--split", "tset", "--data", "digits"], "--split: unknown split"),
+        (["merge", "runs/nowhere", "-o", "x"], "runs/nowhere: no such"),
+        (["verify", "runs/a", "runs/b"], "runs/a: no such run"),
+    ],
+)
+def test_main_says_a_mistake_in_one_line(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("refconv: error: ")
+    assert words in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_main_shows_a_bug_whole():
+    code = (
+        "import sys, refconv.surgery\nfrom refconv.cli import main\n"
+        "def plan(*a, **k): return 1 / 0\n"
+        "refconv.surgery.plan = plan\n"
+        "sys.exit(main(['plan', '--model', 'test_resnet']))"
+    )
+    done = run("-c", code)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert "line 3" in done.stderr
+
+
+def test_main_ends_with_130_when_interrupted(monkeypatch):
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refconv.surgery.plan", interrupted)
+    assert main(["plan", "--model", "test_resnet"]) == 130
+
+
+def test_app_lists_the_commands_of_the_readme():
+    assert [command.name for command in app.registered_commands] == [
+        "plan", "train", "eval", "merge", "verify", "demo",
+    ]  # fmt: skip

@@ -1,0 +1,36 @@
+"""``refconv plan`` prints what refocusing would do."""
+
+import json
+
+import torch
+
+from refconv.cli import main
+from refconv.surgery import Plan, plan
+from refconv.training.models import create_model
+
+
+def test_plan_prints_the_table_of_the_library(capsys):
+    assert main(["plan", "--model", "test_efficientnet", "--num-classes", "7", "--include", "depthwise"]) == 0
+    expected = plan(create_model("test_efficientnet", num_classes=7), include="depthwise")
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_plan_prints_the_record_as_json(capsys):
+    assert main(["plan", "--model", "test_resnet", "--map-size", "3,1", "--order", "across", "--json"]) == 0
+    record = Plan.from_dict(json.loads(capsys.readouterr().out))
+    assert record == plan(create_model("test_resnet"), map_size=(3, 1), order="across")
+
+
+def test_plan_checks_a_checkpoint(tmp_path, capsys):
+    torch.save(create_model("test_resnet", num_classes=5).state_dict(), tmp_path / "a.pth")
+    arguments = ["plan", "--model", "test_resnet", "--checkpoint", str(tmp_path / "a.pth"), "--num-classes"]
+    assert main([*arguments, "5"]) == 0
+    assert main([*arguments, "6"]) == 2
+    assert "expected 6 classes, found 5 classes" in capsys.readouterr().err
+    assert main([*arguments, "6", "--reset-classifier"]) == 0
+
+
+def test_plan_says_when_two_sources_of_weights_are_given(tmp_path, capsys):
+    arguments = ["plan", "--model", "test_resnet", "--reset-classifier"]
+    assert main(arguments) == 2
+    assert "reset_classifier: has no effect without checkpoint" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""``refconv verify`` prints the certificate, and its exit status says whether it holds."""
+
+import json
+
+import pytest
+import torch
+
+from refconv.cli import main
+from refconv.surgery import Certificate, plain_state_dict
+from run_checkpoints import save_run, small_recipe
+
+
+@pytest.fixture
+def run(tmp_path):
+    model = save_run(tmp_path / "run", small_recipe())
+    torch.save(plain_state_dict(model), tmp_path / "weights.pth")
+    save_run(tmp_path / "other", small_recipe(seed=1))
+    save_run(tmp_path / "wider", small_recipe(model_kwargs={"width": 0.5}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flags", "status"),
+    [
+        ("run", "run/checkpoint.pt", ["--equal"], 0),
+        ("run", "run/model", ["--equal", "--data", "digits"], 0),
+        ("weights.pth", "run", ["--equal"], 0),
+        ("run", "other", [], 0),
+        ("run", "other", ["--data", "digits"], 0),
+        ("run", "other", ["--equal"], 3),
+        ("run", "wider", [], 3),
+        ("run", "wider", ["--equal"], 3),
+        ("run", "weights.pth", ["--equal", "--samples", "3"], 0),
+    ],
+)
+def test_verify_says_by_its_status_whether_the_certificate_holds(run, capsys, before, after, flags, status):
+    assert main(["verify", str(run / before), str(run / after), *flags]) == status
+    printed = capsys.readouterr().out
+    assert printed.startswith("structure  " + ("DIFFERENT" if "wider" in after else "the same"))
+    assert ("outputs    not compared" in printed) == (not flags)
+
+
+def test_verify_compares_a_run_with_its_factory(run, capsys):
+    name = "refconv.training.networks:mobilenet_small"
+    assert main(["verify", name, str(run / "run")]) == 0
+    assert main(["verify", "test_resnet", str(run / "run")]) == 3
+    assert "missing" in capsys.readouterr().out
+
+
+def test_verify_prints_the_record(run, capsys):
+    assert main(["verify", str(run / "run"), str(run / "other"), "--data", "digits", "--json"]) == 0
+    certificate = Certificate.from_dict(json.loads(capsys.readouterr().out))
+    assert certificate.same_structure
+    assert certificate.same_outputs is False
+    assert certificate.batch == 64
+
+
+def test_verify_refuses_code(run, capsys):
+    torch.save(torch.nn.Linear(2, 2), run / "evil.pth")
+    assert main(["verify", str(run / "run"), str(run / "evil.pth")]) == 2
+    assert "would run code" in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""Small checkpoints of runs, without training: for tests of what reads them."""
+
+import copy
+
+import torch
+
+from refconv.surgery import plain_state_dict
+from refconv.training.checkpoint import Checkpoint, model_state, untrained_model
+from refconv.training.data import DataInfo
+from refconv.training.methods import method_of
+from refconv.training.model_folder import save_model_folder
+from refconv.training.recipe import Recipe
+
+INFO = DataInfo(
+    name="digits", num_classes=10, in_chans=1, input_size=(1, 8, 8), mean=(0.3,), std=(0.4,),
+    class_names=tuple("0123456789"), train_size=1438, val_size=0, test_size=359,
+)  # fmt: skip
+
+
+def small_recipe(**settings):
+    name = "refconv.training.networks:mobilenet_small"
+    return Recipe(**{"model": name, "model_kwargs": {"width": 0.25}, "data": "digits", "method": "refocus", **settings})
+
+
+def save_checkpoint(path, recipe, *, ema=False):
+    """Write a checkpoint with random refocus weights and return its model in training."""
+    model = untrained_model(recipe, INFO)
+    method_of(recipe).prepare(model, recipe)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    average = copy.deepcopy(model)
+    state = model_state(model)
+    if ema:
+        with torch.no_grad():
+            for parameter in average.parameters():
+                if parameter.requires_grad:
+                    parameter *= 0.5
+    Checkpoint(
+        step=5, recipe=recipe.to_dict(), info=INFO.to_dict(), model=state,
+        model_ema=model_state(average) if ema else None, optimizer={}, seconds=1.0, metrics_length=0, validation=[],
+    ).save(path)  # fmt: skip
+    return average if ema else model
+
+
+def save_run(folder, recipe, *, finished=True, ema=False):
+    """Write a run folder and return its model in training."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text(recipe.to_toml())
+    model = save_checkpoint(folder / "checkpoint.pt", recipe, ema=ema)
+    if finished:
+        save_model_folder(
+            folder / "model", plain_state_dict(model), name=recipe.model, info=INFO, model_kwargs=recipe.model_kwargs
+        )
+    return model

@@ -1,0 +1,51 @@
+"""Data for an opened model has the size, channels and normalisation of its training."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from refconv.errors import DataError
+from refconv.training.data import open_data
+from refconv.training.model_data import data_for, first_samples, random_input
+from refconv.training.opening import Opened, open_model
+from run_checkpoints import save_run, small_recipe
+
+
+@pytest.mark.parametrize("which", ["", "checkpoint.pt", "model"])
+def test_data_for_prepares_as_in_training(tmp_path, which):
+    save_run(tmp_path / "run", small_recipe())
+    data = data_for(open_model(str(tmp_path / "run" / which)), "digits")
+    plain = open_data("digits", mean=(0.3,), std=(0.4,))
+    assert torch.equal(first_samples(data, 7), first_samples(plain, 7))
+    assert data.info.input_size == (1, 8, 8)
+
+
+def test_data_for_takes_the_runs_own_data_and_settings(tmp_path):
+    save_run(tmp_path / "run", small_recipe(img_size=12, val_split=0.1, mean=(0.5,), std=(0.2,)))
+    info = data_for(open_model(str(tmp_path / "run"))).info
+    assert (info.name, info.input_size, info.val_size) == ("digits", (1, 12, 12), 144)
+    assert (info.mean, info.std) == ((0.5,), (0.2,))
+    assert data_for(open_model(str(tmp_path / "run")), img_size=16).info.input_size == (1, 16, 16)
+
+
+def test_data_for_asks_for_data(tmp_path):
+    save_run(tmp_path / "run", small_recipe())
+    with pytest.raises(DataError, match="no data named; give --data"):
+        data_for(open_model(str(tmp_path / "run" / "model")))
+    with pytest.raises(DataError, match="unknown data"):
+        data_for(open_model(str(tmp_path / "run")), "digitz")
+
+
+def test_random_input_has_the_models_shape_and_is_the_same_each_time(tmp_path):
+    save_run(tmp_path / "run", small_recipe())
+    opened = open_model(str(tmp_path / "run"))
+    assert random_input(opened, 5).shape == (5, 1, 8, 8)
+    assert torch.equal(random_input(opened, 5), random_input(opened, 5))
+    assert random_input(open_model("test_resnet"), 2).shape == (2, 3, 160, 160)
+    assert random_input(dataclasses.replace(opened, preprocessing={}), 2).shape == (2, 1, 8, 8)
+
+
+def test_random_input_says_when_the_shape_is_unknown():
+    with pytest.raises(DataError, match="shape of the model's input is not known; give --data"):
+        random_input(Opened(torch.nn.Conv2d(1, 1, 1), "own:net", {}), 2)
