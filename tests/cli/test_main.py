@@ -9,6 +9,7 @@ import pytest
 
 from refconv.cli import main
 from refconv.cli.app import app
+from refconv.training.interruption import StoppedError
 
 HEAVY = ("torch", "timm", "torchvision", "numpy", "safetensors", "sklearn")
 
@@ -103,12 +104,17 @@ def test_main_shows_a_bug_whole():
     assert "line 3" in done.stderr
 
 
-def test_main_ends_with_130_when_interrupted(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(KeyboardInterrupt(), ""), (StoppedError("stopped; resume so"), "refconv: stopped; resume so\n")],
+)
+def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
     def interrupted(*arguments, **settings):
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr("refconv.surgery.plan", interrupted)
     assert main(["plan", "--model", "test_resnet"]) == 130
+    assert capsys.readouterr().err == words
 
 
 def test_app_lists_the_commands_of_the_readme():

@@ -11,6 +11,7 @@ import typer
 from refconv.cli.app import app
 from refconv.cli.status import INTERRUPTED, MISTAKE
 from refconv.errors import RefconvError
+from refconv.training.interruption import StoppedError
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = command.main(
             args=None if arguments is None else list(arguments), prog_name="refconv", standalone_mode=False
         )
+    except StoppedError as error:
+        print(f"refconv: {error}", file=sys.stderr)
+        return INTERRUPTED
     except RefconvError as error:
         return _fail(str(error))
     except _UsageError as error:
