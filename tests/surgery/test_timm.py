@@ -101,3 +101,18 @@ def test_timm_gives_refocus_weights_their_decay():
     before = [weight.clone() for weight in weights]
     step(model, optimizer)
     assert all(not torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "extra"),
+    [
+        ("mobilenetv3_large_100", 5.48e6, 28.67e6),
+        ("efficientnet_b0", 5.29e6, 67.69e6),
+        ("convmixer_1536_20", 51.6e6, 425e6),
+    ],
+)
+def test_plan_counts_what_training_as_released_would_hold(name, plain, extra):
+    with torch.device("meta"):
+        plan = refconv.plan(timm.create_model(name))
+    assert plan.parameters == pytest.approx(plain, rel=2e-3)
+    assert plan.extra_parameters == pytest.approx(extra, rel=2e-3)
