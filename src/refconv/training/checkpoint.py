@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, RecipeError, RunError
-from refconv.surgery import load_refocused_state_dict, plain_state_dict, refocused_state_dict
+from refconv.surgery import load_refocused_state_dict, refocused_state_dict
 from refconv.training.data import DataInfo
-from refconv.training.methods import method_of
 from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import write_whole
@@ -41,6 +40,8 @@ class Checkpoint:
         optimizer: state of the optimizer.
         seconds: time spent training.
         metrics_length: bytes of metrics.jsonl written.
+        train_loss: mean training loss of the last log interval; None before its end.
+        losses: training losses since then.
         validation: the evaluations on the validation split so far, as plain values.
     """
 
@@ -52,6 +53,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     seconds: float
     metrics_length: int
+    train_loss: float | None
+    losses: list[float]
     validation: list[dict[str, Any]]
 
     def save(self, path: Path) -> None:
@@ -121,27 +124,6 @@ class Checkpoint:
     def data_info(self) -> DataInfo:
         """Return the facts about the data that the run was trained on."""
         return DataInfo.from_dict(self.info)
-
-
-def plain_weights(path: Path | str) -> tuple[dict[str, Tensor], Recipe, DataInfo]:
-    """Return what a checkpoint's model would ship: plain names, merged kernels, the average if there is one.
-
-    Args:
-        path: a run's ``checkpoint.pt``.
-
-    Returns:
-        The plain state, the recipe of the run, and the facts about its data.
-
-    Raises:
-        CheckpointError: if the file cannot be read or does not fit its own recipe.
-        ModelError: if the model cannot be built.
-    """
-    checkpoint = Checkpoint.load(Path(path))
-    recipe, info = checkpoint.trained_by(), checkpoint.data_info()
-    model = untrained_model(recipe, info)
-    method_of(recipe).prepare(model, recipe)
-    load_model_state(model, checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema, where=str(path))
-    return plain_state_dict(model), recipe, info
 
 
 def untrained_model(recipe: Recipe, info: DataInfo) -> nn.Module:

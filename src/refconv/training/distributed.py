@@ -77,6 +77,10 @@ class Processes:
             if name in persistent:
                 dist.broadcast(buffer, src=0)
 
+    def agreed(self, error: RefconvError) -> BaseException:
+        """Return what to raise for an error that all processes have met: the first says it, the others leave."""
+        return error if self.first else SystemExit(2)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Do something that may fail in some processes only; if one fails, all leave.

@@ -110,7 +110,7 @@ class _Lock:
 
     def __init__(self, path: Path) -> None:
         self.path, self.held = path, False
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         _LOCKS.add(self)
 
     def acquire(self) -> None:

@@ -1,0 +1,269 @@
+"""Epochs of steps, with metrics, evaluations and checkpoints at their places.
+
+A run is a function of its recipe: killed at any moment and resumed from its last checkpoint, it ends with the same
+weights bit for bit. See :mod:`refconv.training.stepping` and :mod:`refconv.training.checkpoint` for why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from refconv.errors import TrainingError
+from refconv.training.checkpoint import Checkpoint, load_model_state, model_state
+from refconv.training.data import Batch
+from refconv.training.distributed import Processes
+from refconv.training.evaluation import Evaluation, evaluate
+from refconv.training.interruption import Interruption, StoppedError
+from refconv.training.metrics import Metrics, NoMetrics
+from refconv.training.progress import Display
+from refconv.training.recipe import Recipe
+from refconv.training.run_folder import RunFolder
+from refconv.training.run_record import ValidationPoint
+from refconv.training.stepping import Stepper
+from refconv.training.task import Task
+
+_STEPS_BETWEEN_CHECKS = 10
+"""How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
+
+
+class Loop:
+    """The loop of one sitting.
+
+    Attributes:
+        step: steps taken.
+        total: steps in all.
+        train_loss: mean training loss over the last log interval, over all processes.
+
+    Args:
+        task: data and model.
+        stepper: what takes a step.
+        recipe: the settings.
+        folder: where checkpoints go.
+        processes: the processes of the run.
+        checkpoint: where to go on, if the run is resumed.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        stepper: Stepper,
+        recipe: Recipe,
+        folder: RunFolder,
+        processes: Processes,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.task, self.stepper, self.recipe, self.folder, self.processes = task, stepper, recipe, folder, processes
+        self.step = 0
+        self.total = stepper.epochs * task.steps_per_epoch
+        self.train_loss: float | None = None
+        self.validation: list[ValidationPoint] = []
+        self._losses: list[float] = []
+        self._seconds_before = 0.0
+        if checkpoint is not None:
+            self.step, self._seconds_before = checkpoint.step, checkpoint.seconds
+            self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
+            self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
+            stepper.optimizer.load_state_dict(checkpoint.optimizer)
+            if stepper.average is not None:
+                load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
+        self._check_interval = 1 if processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
+        self._pending: list[Tensor] = []
+        self._step_seconds: list[float] = []
+        self._window: list[float] = []
+        self._saved_step = self.step
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first step until now, all sittings included."""
+        return self._seconds_before + time.perf_counter() - self._since
+
+    @property
+    def step_ms(self) -> float | None:
+        """Median time of a step in this sitting, in milliseconds."""
+        return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
+
+    def run(self, metrics: Metrics | NoMetrics, display: Display) -> None:
+        """Train to the end.
+
+        Args:
+            metrics: where numbers are written.
+            display: where they are shown.
+
+        Raises:
+            TrainingError: if a loss or a weight is not finite; the last checkpoint is from before.
+            StoppedError: after Ctrl-C, when a checkpoint is written.
+            RunError: if metrics or a checkpoint cannot be written.
+            DataError: if a sample cannot be read.
+        """
+        self._since = time.perf_counter()
+        self._metrics, self._display = metrics, display
+        if self.step == 0:
+            self._save()
+        with Interruption(patient=not self.processes.alone) as interruption:
+            self._interruption = interruption
+            for epoch in range(self.step // self.task.steps_per_epoch, self.stepper.epochs):
+                self._run_epoch(epoch)
+
+    def _run_epoch(self, epoch: int) -> None:
+        recipe, stepper, check_interval = self.recipe, self.stepper, self._check_interval
+        last = (epoch + 1) * self.task.steps_per_epoch
+        batches = self._batches(epoch)
+        started = time.perf_counter()
+        while self.step < last:
+            self._pending.append(stepper.step(self.step, list(itertools.islice(batches, self.task.parts))))
+            self.step += 1
+            self._display.step(self.step)
+            logs = self.step % recipe.log_interval == 0
+            saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
+            ends = self.step == last
+            if not (logs or saves or ends or self.step % check_interval == 0):
+                continue
+            steps = len(self._pending)
+            stop = self._check()
+            duration = (time.perf_counter() - started) / steps
+            self._step_seconds.append(duration)
+            self._window.extend([duration] * steps)
+            if logs or self.step == self.total:
+                self._log()
+            if ends:
+                self._validate(epoch + 1)
+            if saves or (ends and (not recipe.checkpoint_interval or self.step == self.total)):
+                self._save()
+            if stop:
+                self._stop()
+            started = time.perf_counter()
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """Return the rest of an epoch's batches, from this process's share."""
+        done = self.step - epoch * self.task.steps_per_epoch
+        return self.task.data.train_batches(
+            seed=self.recipe.seed,
+            epoch=epoch,
+            batch_size=self.task.part_size,
+            first_batch=done * self.task.parts,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+        )
+
+    def _check(self) -> bool:
+        """Wait for the losses of the last steps; return whether a process was asked to stop.
+
+        Raises:
+            TrainingError: if one is not finite, in any process.
+        """
+        first = self.step - len(self._pending) + 1
+        losses = [loss.item() for loss in self._pending] if len(self._pending) == 1 else _numbers(self._pending)
+        self._pending = []
+        self._losses.extend(losses)
+        bad = next((first + i for i, loss in enumerate(losses) if not math.isfinite(loss)), 0)
+        asked = self._interruption.signal is not None
+        # The earliest bad step of all processes is the largest distance from the end, which cannot be zero.
+        stop, distance = self.processes.maxima([float(asked), float(self.total + 1 - bad) if bad else 0.0])
+        if distance:
+            raise self.processes.agreed(self._not_finite("the loss", self.total + 1 - int(distance)))
+        return bool(stop)
+
+    def _not_finite(self, what: str, step: int) -> TrainingError:
+        return TrainingError(
+            f"{what} is not finite",
+            where=f"step {step}",
+            remedy=f"the checkpoint of step {self._saved_step} is kept; lower the learning rate, lengthen the warm-up "
+            "or clip gradients",
+        )
+
+    def _log(self) -> None:
+        """Write and show the mean loss since the last time."""
+        self.train_loss = self.processes.sums([statistics.fmean(self._losses)])[0] / self.processes.world_size
+        rate = self.recipe.batch_size * len(self._window) / sum(self._window)
+        epoch, lr = self.step / self.task.steps_per_epoch, self.stepper.lr
+        self._losses, self._window = [], []
+        self._metrics.write("train", step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, samples_per_second=rate)
+        self._display.train(step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, rate=rate)
+
+    def _validate(self, epoch: int) -> None:
+        """Evaluate on the validation split, if there is one and it is time."""
+        due = epoch % self.recipe.eval_interval == 0 or epoch == self.stepper.epochs
+        if not (due and self.task.data.info.val_size):
+            return
+        self._share_buffers()
+        result = self._evaluate()
+        point = ValidationPoint(self.step, epoch, result.top1, result.top5, result.loss)
+        self.validation.append(point)
+        self._metrics.write("val", step=self.step, epoch=epoch, top1=point.top1, top5=point.top5, loss=point.loss)
+        self._display.say(f"epoch {epoch}: validation {result}")
+
+    def _evaluate(self) -> Evaluation:
+        return evaluate(
+            self.stepper.result,
+            self.task.data,
+            "val",
+            batch_size=self.recipe.validation_batch_size or self.task.part_size,
+            device=self.processes.device,
+            amp=self.recipe.amp,
+            channels_last=self.recipe.channels_last,
+            processes=self.processes,
+        )
+
+    def _share_buffers(self) -> None:
+        self.processes.share_buffers(self.stepper.model)
+        if self.stepper.average is not None:
+            self.processes.share_buffers(self.stepper.average.module)
+
+    def _save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: if a weight is not finite.
+            RunError: if it cannot be written.
+        """
+        self._share_buffers()
+        losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
+        state = model_state(self.stepper.model)
+        if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
+            raise self.processes.agreed(self._not_finite("a weight", self.step))
+        with self.processes.together():
+            if self.processes.first:
+                average = self.stepper.average
+                Checkpoint(
+                    step=self.step,
+                    recipe=self.recipe.to_dict(),
+                    info=self.task.info.to_dict(),
+                    model=state,
+                    model_ema=None if average is None else model_state(average.module),
+                    optimizer=self.stepper.optimizer.state_dict(),
+                    seconds=self.seconds,
+                    metrics_length=self._metrics.saved_length(),
+                    train_loss=self.train_loss,
+                    losses=losses,
+                    validation=[dataclasses.asdict(point) for point in self.validation],
+                ).save(self.folder.checkpoint_file)
+        self._saved_step = self.step
+
+    def _stop(self) -> None:
+        """Write a checkpoint, if the last one is older, and leave.
+
+        Raises:
+            StoppedError: always; it says how to go on.
+        """
+        if self._saved_step != self.step:
+            self._save()
+        raise self.processes.agreed(
+            StoppedError(
+                f"stopped by {self._interruption.word} at step {self.step} of {self.total}",
+                where=str(self.folder.path),
+                remedy="the checkpoint is written: continue with --resume",
+            )
+        )
+
+
+def _numbers(losses: list[Tensor]) -> list[float]:
+    """Fetch several losses at once."""
+    return [float(loss) for loss in torch.stack(losses).tolist()]

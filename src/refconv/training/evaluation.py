@@ -1,0 +1,135 @@
+"""Evaluation of a classifier on one split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refconv.errors import ModelError
+from refconv.records import Record
+from refconv.surgery import evaluating
+from refconv.training.data import Data, Split
+from refconv.training.distributed import Processes
+
+
+@dataclass(frozen=True)
+class Evaluation(Record):
+    """How well a model does on a split.
+
+    Attributes:
+        top1: share of samples whose class has the largest output.
+        top5: share of samples whose class is among the five largest outputs, or among all if there are fewer.
+        loss: mean cross-entropy.
+        samples: how many samples were evaluated.
+    """
+
+    top1: float
+    top5: float
+    loss: float
+    samples: int
+
+    def __str__(self) -> str:
+        return f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}  loss {self.loss:.4f}  on {self.samples:,} samples"
+
+
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    split: Split = "test",
+    *,
+    batch_size: int = 256,
+    device: torch.device | None = None,
+    amp: bool = False,
+    channels_last: bool = False,
+    processes: Processes | None = None,
+) -> Evaluation:
+    """Evaluate a model on every sample of a split, once; the model's mode is put back afterwards.
+
+    Args:
+        model: a classifier on ``device``, plain or refocused.
+        data: the data.
+        split: ``train``, ``val`` or ``test``; training samples are not augmented.
+        batch_size: samples at a time, in each process.
+        device: where the model is; by default where its first parameter is.
+        amp: compute in bf16 where that is safe.
+        channels_last: give images in channels-last format.
+        processes: the processes that share the work; by default this one alone.
+
+    Raises:
+        ModelError: if the model does not take the samples, or gives too few classes.
+    """
+    first = next(model.parameters(), None)
+    device = device or (first.device if first is not None else torch.device("cpu"))
+    processes = processes or Processes(0, 1, device)
+    autocast, place = autocasting(device, amp), placing(device, channels_last)
+    totals = torch.zeros(3, dtype=torch.float64, device=None if device.type == "mps" else device)
+    samples = 0
+    batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
+    with evaluating(model), torch.no_grad():
+        for inputs, labels in batches:
+            inputs, labels = place(inputs), labels.to(device, non_blocking=True)
+            with autocast():
+                outputs = forward(model, inputs, classes=data.info.num_classes)
+            totals += _scores(outputs.float(), labels).to(totals.device)
+            samples += len(labels)
+    top1, top5, loss, count = processes.sums([*totals.tolist(), float(samples)])
+    return Evaluation(top1 / count, top5 / count, loss / count, int(count))
+
+
+def forward(model: nn.Module, inputs: Tensor, *, classes: int) -> Tensor:
+    """Return a classifier's outputs, [batch, at least ``classes``].
+
+    Raises:
+        ModelError: if it does not take the samples, or gives something else.
+        OutOfMemoryError: as torch raises it.
+    """
+    try:
+        outputs = model(inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ModelError(
+            "the model does not take this data",
+            where=type(model).__name__,
+            expected=f"samples of shape {list(inputs.shape[1:])} accepted",
+            found=str(error),
+        ) from error
+    shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < classes:
+        raise ModelError(
+            "the model's output does not fit the classes of the data",
+            where=type(model).__name__,
+            expected=f"[{len(inputs)}, {classes}]",
+            found=str(shape),
+            remedy="give the model that many classes",
+        )
+    return outputs
+
+
+def autocasting(device: torch.device, amp: bool) -> Callable[[], AbstractContextManager[object]]:
+    """Return what makes the context of one forward: bf16 autocast, or none."""
+    return partial(torch.autocast, device.type, torch.bfloat16) if amp else nullcontext
+
+
+def placing(device: torch.device, channels_last: bool) -> Callable[[Tensor], Tensor]:
+    """Return what brings a batch of samples to a device, images in channels-last format if asked for."""
+
+    def place(inputs: Tensor) -> Tensor:
+        if channels_last and inputs.ndim == 4:
+            return inputs.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return inputs.to(device, non_blocking=True)
+
+    return place
+
+
+def _scores(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the numbers of top-1 and top-5 hits and the sum of the losses, float64 [3]."""
+    hits = outputs.topk(min(5, outputs.shape[1]), dim=1).indices == labels[:, None]
+    loss = F.cross_entropy(outputs, labels, reduction="sum")
+    return torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss.double()])

@@ -1,0 +1,193 @@
+"""A whole run: open, train, and write the plain result, its certificate and the record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refconv.surgery import Certificate, plain_state_dict, verify
+from refconv.training.checkpoint import Checkpoint, untrained_model
+from refconv.training.distributed import Processes, joined
+from refconv.training.epochs import Loop
+from refconv.training.evaluation import Evaluation, evaluate, placing
+from refconv.training.methods import method_of
+from refconv.training.metrics import Metrics, NoMetrics
+from refconv.training.model_folder import save_model_folder
+from refconv.training.progress import Display, display
+from refconv.training.recipe import Recipe
+from refconv.training.run_folder import RunFolder, write_whole
+from refconv.training.run_record import RunRecord, command, hardware, versions
+from refconv.training.stepping import Stepper
+from refconv.training.task import Task, open_task
+
+__all__ = ["RunRecord", "train"]
+
+_SAMPLES_CERTIFIED = 32
+
+
+def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool = True) -> RunRecord:
+    """Train a model as a recipe says, and leave everything in a run folder.
+
+    Under torchrun all processes call this and share the work; the first one writes and shows.
+
+    Args:
+        recipe: the settings.
+        out: the run folder; it must be new, unless the run is resumed.
+        resume: go on from the folder's checkpoint. A run that has finished gives its record again.
+        show: show progress on standard output.
+
+    Returns:
+        What was measured; also written as ``record.json``.
+
+    Raises:
+        RunError: if the folder is in use, exists already, cannot be written, or cannot be resumed with this recipe;
+            after Ctrl-C its subclass StoppedError.
+        RecipeError: if a setting does not fit the data, the model or the processes.
+        DataError: if the data cannot be had.
+        ModelError: if the model cannot be built, or does not fit the data.
+        CheckpointError: if weights or checkpoint are damaged, refused, or do not fit.
+        TrainingError: if the loss is not finite.
+    """
+    method_of(recipe)
+    folder = RunFolder(out)
+    with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
+        with processes.together():
+            if processes.first:
+                stack.enter_context(folder.opened(resume=resume))
+        with processes.together():
+            checkpoint = _checkpoint(folder, recipe) if resume else None
+            if resume and folder.record_file.is_file():
+                return RunRecord.read(folder.record_file)
+            task = open_task(recipe, processes, checkpoint)
+            stepper = Stepper(
+                task.model,
+                recipe,
+                task.info,
+                processes,
+                steps_per_epoch=task.steps_per_epoch,
+                part_size=task.part_size,
+            )
+            loop = Loop(task, stepper, recipe, folder, processes, checkpoint)
+            if processes.first and not resume:
+                write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
+        metrics: Metrics | NoMetrics = NoMetrics()
+        if processes.first:
+            length = 0 if checkpoint is None else checkpoint.metrics_length
+            metrics = stack.enter_context(
+                Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
+            )
+        title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
+        shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
+        loop.run(metrics, shown)
+        return _finish(loop, recipe, folder, processes, metrics, shown)
+
+
+def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
+    checkpoint = Checkpoint.load(folder.checkpoint_file)
+    checkpoint.check_recipe(recipe, where=str(folder.path))
+    return checkpoint
+
+
+@contextmanager
+def _reproducible(recipe: Recipe) -> Iterator[None]:
+    """Use only deterministic algorithms, if the recipe asks for it; put torch's setting back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _finish(
+    loop: Loop, recipe: Recipe, folder: RunFolder, processes: Processes, metrics: Metrics | NoMetrics, shown: Display
+) -> RunRecord:
+    """Build the plain result anew, certify it, test it once, and write model and record."""
+    task, seconds = loop.task, loop.seconds
+    state = plain_state_dict(loop.stepper.result)
+    shipped = untrained_model(recipe, task.info)
+    shipped.load_state_dict(state, strict=True)
+    certificate = _certify(loop.stepper.result, shipped.to(processes.device), task, recipe, processes)
+    result = _test(shipped, task, recipe, processes)
+    if result is not None:
+        epoch = loop.step / task.steps_per_epoch
+        metrics.write("test", step=loop.step, epoch=epoch, top1=result.top1, top5=result.top5, loss=result.loss)
+        shown.say(f"test {result}")
+    record = RunRecord(
+        model=recipe.model,
+        data=recipe.data,
+        method=recipe.method,
+        seed=recipe.seed,
+        top1=result.top1 if result else None,
+        top5=result.top5 if result else None,
+        loss=result.loss if result else None,
+        test_samples=result.samples if result else 0,
+        train_loss=loop.train_loss,
+        validation=tuple(loop.validation),
+        epochs=loop.stepper.epochs,
+        steps=loop.total,
+        batch_size=recipe.batch_size,
+        samples_seen=loop.total * task.samples_per_step,
+        parameters_trained=sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+        parameters_shipped=sum(p.numel() for p in shipped.parameters()),
+        extra_parameters=task.plan.extra_parameters if task.plan else 0,
+        sites=len(task.plan.refocused) if task.plan else 0,
+        seconds=seconds,
+        step_ms=loop.step_ms,
+        processes=processes.world_size,
+        hardware=hardware(processes.device, processes.world_size),
+        versions=versions(),
+        command=command(),
+        certificate=certificate,
+    )
+    with processes.together():
+        if processes.first:
+            _write(folder, recipe, task, state, record)
+    return record
+
+
+def _certify(trained: nn.Module, shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) -> Certificate:
+    """Compare the model in training with the plain result on training samples: the test split is not for this."""
+    samples, _ = next(task.data.eval_batches("train", batch_size=_SAMPLES_CERTIFIED))
+    trained._compiled_call_impl = None  # what torch.compile made of it rounds differently
+    return verify(trained, shipped, placing(processes.device, recipe.channels_last)(samples))
+
+
+def _test(shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) -> Evaluation | None:
+    """Evaluate what is shipped on the test split, if there is one."""
+    if not task.data.info.test_size:
+        return None
+    if recipe.channels_last:
+        shipped.to(memory_format=torch.channels_last)
+    return evaluate(
+        shipped,
+        task.data,
+        "test",
+        batch_size=recipe.validation_batch_size or task.part_size,
+        device=processes.device,
+        amp=recipe.amp,
+        channels_last=recipe.channels_last,
+        processes=processes,
+    )
+
+
+def _write(folder: RunFolder, recipe: Recipe, task: Task, state: dict[str, Tensor], record: RunRecord) -> None:
+    """Write the model, then the record, whose presence says that the run has finished."""
+    preprocessing: dict[str, Any] = {"interpolation": recipe.interpolation, "crop_pct": recipe.crop_pct}
+    save_model_folder(
+        folder.model_folder,
+        state,
+        name=recipe.model,
+        info=task.info,
+        model_kwargs=recipe.model_kwargs,
+        preprocessing={key: value for key, value in preprocessing.items() if value is not None},
+    )
+    write_whole(folder.record_file, record.to_json().encode())

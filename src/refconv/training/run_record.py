@@ -1,0 +1,145 @@
+"""What a finished run leaves behind in numbers, and the circumstances under which they were measured."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from refconv.records import Record
+from refconv.surgery import Certificate
+
+
+@dataclass(frozen=True)
+class ValidationPoint(Record):
+    """One evaluation on the validation split.
+
+    Attributes:
+        step: steps taken.
+        epoch: epochs done.
+        top1: share of samples whose class came first.
+        top5: share of samples whose class was among the first five.
+        loss: mean cross-entropy.
+    """
+
+    step: int
+    epoch: int
+    top1: float
+    top5: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    """The record of a finished run.
+
+    Attributes:
+        model: the model's name.
+        data: the data's name.
+        method: ``plain`` or ``refocus``.
+        seed: the recipe's seed.
+        top1: on the test split, of the model that is shipped; None where there is no test split.
+        top5: the same, among the first five.
+        loss: mean cross-entropy on the test split.
+        test_samples: how many samples that is.
+        train_loss: mean training loss over the last log interval.
+        validation: evaluations on the validation split, in order; nothing was chosen by them.
+        epochs: epochs trained.
+        steps: optimizer steps taken.
+        batch_size: samples per step, over all processes.
+        samples_seen: training samples seen, over all processes.
+        parameters_trained: parameters with a gradient while training.
+        parameters_shipped: parameters of the plain result.
+        extra_parameters: refocus weights, trained and never shipped.
+        sites: number of kernels refocused.
+        seconds: time from the first step to the last, evaluations and all sittings included.
+        step_ms: median time of a step in milliseconds, in the last sitting.
+        processes: number of processes.
+        hardware: what it ran on.
+        versions: name and version of each program.
+        command: the command.
+        certificate: what the model in training and the plain result, built anew and loaded strictly, have in common.
+    """
+
+    model: str
+    data: str
+    method: str
+    seed: int
+    top1: float | None
+    top5: float | None
+    loss: float | None
+    test_samples: int
+    train_loss: float | None
+    validation: tuple[ValidationPoint, ...]
+    epochs: int
+    steps: int
+    batch_size: int
+    samples_seen: int
+    parameters_trained: int
+    parameters_shipped: int
+    extra_parameters: int
+    sites: int
+    seconds: float
+    step_ms: float | None
+    processes: int
+    hardware: str
+    versions: dict[str, str]
+    command: str
+    certificate: Certificate
+
+    @property
+    def val_last(self) -> ValidationPoint | None:
+        """The last evaluation on the validation split."""
+        return self.validation[-1] if self.validation else None
+
+    @property
+    def val_best(self) -> ValidationPoint | None:
+        """The best one by top-1; for looking at, not for choosing what is tested."""
+        return max(self.validation, key=lambda point: point.top1, default=None)
+
+    def __str__(self) -> str:
+        result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}" if self.top1 is not None else "no test split"
+        return (
+            f"{self.method} {self.model} on {self.data}: {result}; {self.epochs} epochs, {self.seconds:.0f} s, "
+            f"{self.parameters_trained:,} parameters trained, {self.parameters_shipped:,} shipped"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return name and version of each program that a result depends on."""
+    names = ("refconv", "torch", "timm", "torchvision", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def hardware(device: torch.device, processes: int = 1) -> str:
+    """Say in words what computes.
+
+    Args:
+        device: where this process computes.
+        processes: number of processes.
+    """
+    if device.type == "cuda":
+        return f"{processes} x {torch.cuda.get_device_name(device)}"
+    name = _processor() if device.type == "cpu" else f"{platform.machine()} {device.type}"
+    share = f"{processes} x {torch.get_num_threads()}" if processes > 1 else f"{torch.get_num_threads()}"
+    return f"{name}, {share} threads"
+
+
+def command() -> str:
+    """Return the command that started this process, without the folder of the program."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    if described.is_file():
+        for line in described.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,127 @@
+"""One optimizer step: forward, loss, backward, clip, update, average.
+
+Everything random in a step is seeded from (seed, step, rank), so a step depends on the state before it and its number,
+and not on how the run came there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from refconv.training.data import Batch, DataInfo
+from refconv.training.distributed import Processes
+from refconv.training.evaluation import autocasting, placing
+from refconv.training.optimization import (
+    make_average,
+    make_clipping,
+    make_loss,
+    make_mixing,
+    make_optimizer,
+    make_schedule,
+)
+from refconv.training.randomness import derive_seed, seed_everything
+from refconv.training.recipe import Recipe
+from refconv.training.teaching import make_teacher
+
+
+class Stepper:
+    """A model with all that trains it.
+
+    Args:
+        model: on its device, prepared by the method, neither compiled nor wrapped.
+        recipe: the settings.
+        info: the facts about the data.
+        processes: the processes of the run.
+        steps_per_epoch: optimizer steps in an epoch.
+        part_size: samples of a part of a batch, in one process.
+
+    Raises:
+        RecipeError: if a setting does not fit.
+        ModelError: if the teacher cannot be built.
+        CheckpointError: if the teacher's weights do not fit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        info: DataInfo,
+        processes: Processes,
+        *,
+        steps_per_epoch: int,
+        part_size: int,
+    ) -> None:
+        self.model = model
+        self.average = make_average(model, recipe)
+        self.optimizer = make_optimizer(model, recipe)
+        self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=steps_per_epoch)
+        self._mixing = make_mixing(recipe, info, batch_size=part_size)
+        self._criterion = make_loss(recipe)
+        self._clip = make_clipping(model, recipe)
+        self._autocast = autocasting(processes.device, recipe.amp)
+        self._teacher = make_teacher(recipe, processes.device, self._autocast)
+        self._place = placing(processes.device, recipe.channels_last)
+        self._device, self._seed, self._rank = processes.device, recipe.seed, processes.rank
+        # Some of timm's optimizers look at curvature, and differentiate the gradient.
+        self._twice = bool(getattr(self.optimizer, "is_second_order", False))
+        if recipe.compile:
+            model.compile()
+        self._network: Callable[[Tensor], Tensor] = model
+        self._without_exchange: Callable[[], AbstractContextManager[None]] = nullcontext
+        if not processes.alone:
+            # No broadcast of buffers in each step: see Processes.share_buffers.
+            wrapped = DistributedDataParallel(
+                model,
+                device_ids=[self._device] if self._device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+            self._network, self._without_exchange = wrapped, wrapped.no_sync
+        model.train()
+
+    @property
+    def result(self) -> nn.Module:
+        """The model whose weights count: the average, if there is one."""
+        return self.model if self.average is None else self.average.module
+
+    @property
+    def lr(self) -> float:
+        """The largest learning rate of the last step."""
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
+
+    def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
+        """Take one step and return its loss, a number on the device that nobody has waited for yet.
+
+        Args:
+            number: steps taken before this one.
+            parts: the parts of the batch whose gradients are accumulated.
+        """
+        seed_everything(derive_seed("step", self._seed, number, self._rank))
+        self._set_rates(number)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for position, (inputs, labels) in enumerate(parts, start=1):
+            with self._without_exchange() if position < len(parts) else nullcontext():
+                loss = self._loss(inputs, labels) / len(parts)
+                torch.autograd.backward(loss, create_graph=self._twice)
+            losses.append(loss.detach())
+        if self._clip is not None:
+            self._clip()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, step=number + 1)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        inputs, labels = self._place(inputs), labels.to(self._device, non_blocking=True)
+        if self._mixing is not None:
+            inputs, labels = self._mixing(inputs, labels)
+        with self._autocast():
+            outputs = self._network(inputs)
+        loss = self._criterion(outputs.float(), labels)
+        return loss if self._teacher is None else self._teacher.loss(inputs, outputs, loss)

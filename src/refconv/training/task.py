@@ -1,0 +1,184 @@
+"""From a recipe to data and a prepared model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from refconv.errors import DataError, RecipeError, RunError
+from refconv.surgery import Plan, evaluating
+from refconv.training.checkpoint import Checkpoint, load_model_state, untrained_model
+from refconv.training.data import Augmentation, Data, DataInfo, open_data
+from refconv.training.distributed import Processes
+from refconv.training.evaluation import autocasting, forward, placing
+from refconv.training.methods import method_of
+from refconv.training.models import create_model
+from refconv.training.randomness import derive_seed, seed_everything
+from refconv.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained on what.
+
+    Attributes:
+        data: the data.
+        info: the facts about it; with the model's number of classes, where the recipe gives one.
+        model: on its device, with its first weights, prepared by the method.
+        plan: which kernels are refocused, if any.
+        parts: parts into which each process cuts its share of a batch.
+        part_size: samples of a part.
+        steps_per_epoch: optimizer steps in an epoch.
+        samples_per_step: samples of an optimizer step, over all processes.
+    """
+
+    data: Data
+    info: DataInfo
+    model: nn.Module
+    plan: Plan | None
+    parts: int
+    part_size: int
+    steps_per_epoch: int
+    samples_per_step: int
+
+
+def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | None = None) -> Task:
+    """Open the data, build the model and prepare it.
+
+    Args:
+        recipe: the settings.
+        processes: the processes of the run.
+        checkpoint: where the run goes on, if it does; the weights it started from are not needed then.
+
+    Raises:
+        DataError: if the data cannot be had, or has more classes than the model is to have.
+        ModelError: if the model cannot be built or does not take the data.
+        CheckpointError: if the weights cannot be read or do not fit.
+        RecipeError: if the batch cannot be cut.
+        RunError: if the data is not that of the checkpoint.
+    """
+    data = open_training_data(recipe)
+    info = data.info
+    if recipe.num_classes is not None:
+        if recipe.num_classes < info.num_classes:
+            raise DataError(
+                "the data has more classes than the model is to have",
+                where=recipe.data,
+                expected=f"at most num_classes = {recipe.num_classes}",
+                found=str(info.num_classes),
+            )
+        info = dataclasses.replace(info, num_classes=recipe.num_classes)
+    if checkpoint is not None:
+        _check_same_data(info, checkpoint.data_info())
+    part_size, steps_per_epoch = _cut(recipe, data, processes)
+    seed_everything(derive_seed("model", recipe.seed))
+    if checkpoint is None:
+        model = create_model(
+            recipe.model,
+            pretrained=recipe.pretrained,
+            checkpoint=recipe.checkpoint,
+            reset_classifier=recipe.reset_classifier,
+            num_classes=info.num_classes,
+            in_chans=info.in_chans,
+            drop_rate=recipe.drop,
+            drop_path_rate=recipe.drop_path,
+            model_kwargs=recipe.model_kwargs,
+        )
+    else:
+        model = untrained_model(recipe, info)
+    model.to(processes.device)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    plan = method_of(recipe).prepare(model, recipe)
+    if checkpoint is not None:
+        load_model_state(model, checkpoint.model, where="checkpoint")
+    _try(model, data, recipe, processes)
+    samples = min(recipe.batch_size, info.train_size)
+    return Task(data, info, model, plan, recipe.grad_accum_steps, part_size, steps_per_epoch, samples)
+
+
+def open_training_data(recipe: Recipe) -> Data:
+    """Open the data of a recipe.
+
+    Raises:
+        DataError: if it cannot be had.
+        SettingError: if an augmentation does not fit it.
+    """
+    return open_data(
+        recipe.data,
+        root=recipe.data_dir,
+        val_split=recipe.val_split,
+        augmentation=Augmentation(
+            hflip=recipe.hflip,
+            pad_crop=recipe.pad_crop,
+            scale=recipe.scale,
+            ratio=recipe.ratio,
+            auto_augment=recipe.aa,
+            color_jitter=recipe.color_jitter,
+            re_prob=recipe.re_prob,
+            interpolation=recipe.interpolation,
+            crop_pct=recipe.crop_pct,
+        ),
+        workers=recipe.workers,
+        in_chans=recipe.in_chans,
+        img_size=recipe.img_size,
+        mean=recipe.mean,
+        std=recipe.std,
+    )
+
+
+def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
+    """Return the samples of a part of a batch, and the steps of an epoch.
+
+    Raises:
+        RecipeError: if the batch cannot be cut into equal parts, or an epoch has no whole batch of them.
+    """
+    parts = recipe.grad_accum_steps
+    if recipe.batch_size % (processes.world_size * parts):
+        raise RecipeError(
+            "the batch cannot be cut into equal parts",
+            where="batch_size",
+            expected=f"a multiple of {processes.world_size} processes x {parts} parts",
+            found=str(recipe.batch_size),
+        )
+    part_size = recipe.batch_size // (processes.world_size * parts)
+    steps = data.batches_per_epoch(batch_size=part_size, world_size=processes.world_size) // parts
+    if not steps:
+        raise RecipeError(
+            "an epoch has fewer samples than a batch",
+            where="batch_size",
+            expected=f"at most {data.info.train_size} with grad_accum_steps = {parts}",
+            found=str(recipe.batch_size),
+        )
+    return part_size, steps
+
+
+def _check_same_data(now: DataInfo, before: DataInfo) -> None:
+    """Check that a run goes on with the data it was started with.
+
+    Raises:
+        RunError: if the facts about the data differ.
+    """
+    names = [field.name for field in dataclasses.fields(now) if getattr(now, field.name) != getattr(before, field.name)]
+    if names:
+        raise RunError(
+            "the data is not what the run was started with",
+            where=now.name,
+            expected=", ".join(f"{name}={getattr(before, name)!r}" for name in names),
+            found=", ".join(f"{name}={getattr(now, name)!r}" for name in names),
+        )
+
+
+@torch.no_grad()
+def _try(model: nn.Module, data: Data, recipe: Recipe, processes: Processes) -> None:
+    """Let the model see two samples, so that a misfit is said before anything is written.
+
+    Raises:
+        ModelError: if it does not take them, or gives too few classes.
+    """
+    inputs, _ = next(data.eval_batches("train", batch_size=2))
+    inputs = placing(processes.device, recipe.channels_last)(inputs[:2])
+    with evaluating(model), autocasting(processes.device, recipe.amp)():
+        forward(model, inputs, classes=data.info.num_classes)
