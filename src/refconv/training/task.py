@@ -91,6 +91,7 @@ def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | Non
     model.to(processes.device)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
+    seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken
     plan = method_of(recipe).prepare(model, recipe)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
