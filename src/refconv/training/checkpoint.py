@@ -53,8 +53,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     seconds: float
     metrics_length: int
-    train_loss: float | None
-    losses: list[float]
+    train_loss: float | None = None
+    losses: list[float] = dataclasses.field(default_factory=list)
     validation: list[dict[str, Any]]
 
     def save(self, path: Path) -> None:

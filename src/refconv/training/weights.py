@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import pickle
 import re
 import struct
@@ -107,6 +108,8 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
     except safetensors.SafetensorError as error:
         raise CheckpointError("damaged or not a safetensors file", where=str(path), found=str(error)) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
+            raise CheckpointError("damaged: the file was cut short", where=str(path)) from error
         raise CheckpointError("cannot be read", where=str(path), found=str(error)) from error
     except _DAMAGE as error:
         raise CheckpointError(

@@ -1,0 +1,49 @@
+"""Methods: found by name, and doing to the model what the recipe says."""
+
+import pytest
+import torch
+
+from refconv.errors import RecipeError
+from refconv.surgery import refocus
+from refconv.training.methods import METHODS, method_of
+from refconv.training.networks import mobilenet_small
+from refconv.training.recipe import Recipe
+
+
+def recipe(**settings):
+    return Recipe(model="m", data="digits", **settings)
+
+
+def test_plain_leaves_the_model_as_it_is():
+    model = mobilenet_small(width=0.25)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert method_of(recipe(method="plain")).prepare(model, recipe()) is None
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"map_size": 5}, {"normalize": True, "power": 0.5}, {"include": "depthwise"}],
+    ids=["defaults", "map_size", "shaped", "selected"],
+)
+def test_refocus_hands_over_every_setting(settings):
+    model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
+    plan = method_of(recipe(method="refocus", **settings)).prepare(model, recipe(method="refocus", **settings))
+    assert plan == refocus(other, **settings)
+    assert str(model) == str(other)
+
+
+def test_refocus_starts_as_the_recipe_says():
+    model = mobilenet_small(width=0.25)
+    made = recipe(method="refocus", start="kaiming")
+    method_of(made).prepare(model, made)
+    weights = [p for name, p in model.named_parameters() if name.endswith("refocus_weight")]
+    assert weights
+    assert all(bool(weight.any()) for weight in weights)
+
+
+def test_an_unknown_method_is_named_with_those_that_exist():
+    with pytest.raises(RecipeError, match="method: unknown method; expected plain or refocus.* did you mean refocus"):
+        method_of(recipe(method="refocuss"))
+    assert set(METHODS) == {"plain", "refocus"}
