@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from refconv.training.epochs import Loop
 from refconv.training.evaluation import Evaluation, evaluate, placing
 from refconv.training.methods import method_of
 from refconv.training.metrics import Metrics, NoMetrics
-from refconv.training.model_folder import save_model_folder
+from refconv.training.model_folder import preprocessing_of, save_model_folder
 from refconv.training.progress import Display, display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder, write_whole
@@ -181,13 +180,12 @@ def _test(shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) 
 
 def _write(folder: RunFolder, recipe: Recipe, task: Task, state: dict[str, Tensor], record: RunRecord) -> None:
     """Write the model, then the record, whose presence says that the run has finished."""
-    preprocessing: dict[str, Any] = {"interpolation": recipe.interpolation, "crop_pct": recipe.crop_pct}
     save_model_folder(
         folder.model_folder,
         state,
         name=recipe.model,
         info=task.info,
         model_kwargs=recipe.model_kwargs,
-        preprocessing={key: value for key, value in preprocessing.items() if value is not None},
+        preprocessing=preprocessing_of(recipe),
     )
     write_whole(folder.record_file, record.to_json().encode())
