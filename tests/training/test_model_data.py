@@ -1,9 +1,13 @@
 """Data for an opened model has the size, channels and normalisation of its training."""
 
 import dataclasses
+import itertools
 
 import pytest
+import timm
 import torch
+from PIL import Image
+from timm.models import save_for_hf
 
 from refconv.errors import DataError
 from refconv.training.data import open_data
@@ -49,3 +53,25 @@ def test_random_input_has_the_models_shape_and_is_the_same_each_time(tmp_path):
 def test_random_input_says_when_the_shape_is_unknown():
     with pytest.raises(DataError, match="shape of the model's input is not known; give --data"):
         random_input(Opened(torch.nn.Conv2d(1, 1, 1), "own:net", {}), 2)
+
+
+def test_data_for_takes_a_folder_that_timm_wrote(tmp_path):
+    save_for_hf(timm.create_model("test_resnet", num_classes=10, in_chans=1), tmp_path, safe_serialization=True)
+    opened = open_model(str(tmp_path))
+    assert opened.preprocessing["crop_pct"] < 1
+    assert data_for(opened, "digits").info.input_size == (1, 160, 160)
+
+
+def test_data_for_crops_images_on_disk_as_in_training(tmp_path):
+    for split, name in itertools.product(("train", "val"), ("cat", "dog")):
+        (tmp_path / split / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (255, 0, 0)).save(tmp_path / split / name / "a.png")
+        picture = Image.new("RGB", (32, 32))
+        picture.paste((255, 255, 255), (8, 8, 24, 24))
+        picture.save(tmp_path / split / name / "b.png")
+    known = {"input_size": (3, 16, 16), "mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "random"}
+    opened = Opened(torch.nn.Identity(), "x", {"in_chans": 3, "num_classes": 2}, None, {**known, "crop_pct": 0.5})
+    samples = first_samples(data_for(opened, f"folder:{tmp_path}"), 4)
+    assert samples[1].min() > 0.99  # the middle half of the picture is white
+    whole = dataclasses.replace(opened, preprocessing={**known, "crop_pct": 1.0})
+    assert first_samples(data_for(whole, f"folder:{tmp_path}"), 4)[1].min() == 0

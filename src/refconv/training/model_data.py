@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refconv.errors import DataError
 from refconv.training.data import Augmentation, Data, open_data
+from refconv.training.data.sources import SOURCES
 from refconv.training.opening import Opened
 
 
@@ -38,12 +39,15 @@ def data_for(
                 known[key] = getattr(recipe, key)
     size = known.get("input_size", ())
     same_data = recipe is not None and name in {None, recipe.data}
+    chosen = name or (recipe.data if recipe is not None else "")
+    # Samples in memory are taken whole; images on disk are cropped as the model's own were.
+    crop_pct = None if chosen in SOURCES else known.get("crop_pct")
     interpolation = known.get("interpolation", "bilinear")
     return open_data(
-        name or recipe.data if recipe is not None else str(name),
+        chosen,
         root=root or (recipe.data_dir if recipe is not None and same_data else None),
         val_split=recipe.val_split if recipe is not None and same_data else 0.0,
-        augmentation=Augmentation(interpolation=interpolation, crop_pct=known.get("crop_pct")),
+        augmentation=Augmentation(interpolation="bilinear" if interpolation == "random" else interpolation, **cropped),
         workers=workers,
         in_chans=opened.arguments.get("in_chans"),
         img_size=img_size or known.get("img_size") or (size[-1] if len(size) == 3 else None),

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.training.builders import build, is_timm
+from refconv.training.data.sources import SOURCES
 from refconv.training.weights import WEIGHT_FILES, load_state, read_weights
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.json"
 
-# What of timm's description of the architecture still holds for other weights: no addresses, no licence.
-_LASTING_KEYS = (
-    "fixed_input_size", "interpolation", "crop_pct", "crop_mode", "pool_size", "first_conv", "classifier",
-)  # fmt: skip
+# What of timm's description of the architecture still holds for other weights: no addresses, no licence, and nothing
+# about images, for these weights were trained on others.
+_LASTING_KEYS = ("fixed_input_size", "pool_size", "first_conv", "classifier")
 
 
 def save_model_folder(
@@ -132,9 +132,9 @@ def is_model_folder(path: Path | str) -> bool:
 
 def preprocessing_of(recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says about evaluation beyond the facts about the data, for config.json."""
-    settings = {"crop_pct": recipe.crop_pct, "interpolation": recipe.interpolation}
-    # Where training resamples at random, evaluation does not.
-    return {key: value for key, value in settings.items() if value not in {None, "random"}}
+    crop_pct = 1.0 if recipe.data in SOURCES else recipe.crop_pct
+    interpolation = "bilinear" if recipe.interpolation == "random" else recipe.interpolation
+    return {"interpolation": interpolation} | ({} if crop_pct is None else {"crop_pct": crop_pct})
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""``refconv train`` from flags to a result, and what it says when it cannot go on."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+from refconv.cli import main
+
+NET = ["--model", "refconv.training.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
+TINY = [*NET, "--data", "digits", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "base"
+    assert main(["train", *TINY, "-o", str(out)]) == 0
+    return out
+
+
+def test_train_refocuses_a_timm_model_that_timm_loads_again(tmp_path, capsys):
+    arguments = ["--model", "test_efficientnet", "--data", "digits", "--img-size", "16", "--epochs", "1", "--method",
+                 "refocus", "--include", "depthwise", "--device", "cpu"]  # fmt: skip
+    assert main(["train", *arguments, "-o", str(tmp_path / "run")]) == 0
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["extra_parameters"] > 0
+    model = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    assert model.eval()(torch.zeros(1, 1, 16, 16)).shape == (1, 10)
+    capsys.readouterr()
+    assert main(["verify", "test_efficientnet", str(tmp_path / "run")]) == 0
+    assert main(["verify", str(tmp_path / "run" / "checkpoint.pt"), str(tmp_path / "run"), "--equal"]) == 0
+    assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "merged")]) == 0
+    assert main(["verify", str(tmp_path / "merged"), str(tmp_path / "run"), "--equal", "--data", "digits"]) == 0
+    assert "outputs    identical" in capsys.readouterr().out
+
+
+def test_eval_repeats_the_test_of_the_run(base, capsys):
+    record = json.loads((base / "record.json").read_text())
+    for where, data in ((base, []), (base / "model", ["--data", "digits"])):
+        assert main(["eval", str(where), *data, "--json", "--device", "cpu"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["top1"] == record["top1"]
+        assert found["loss"] == pytest.approx(record["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([*TINY, "--out", "BASE"], "the run folder exists already"),
+        ([*TINY, "--lr", "0.3", "--out", "BASE", "--resume"], "the run was started with other settings"),
+        ([*TINY, "--out", "NEW", "--resume"], "nothing to resume"),
+        ([*NET, "--data", "digitz", "--out", "NEW"], "unknown data"),
+        ([*NET, "--data", "folder:nowhere", "--out", "NEW"], "nowhere"),
+        ([*TINY, "--method", "refocs", "--out", "NEW"], "did you mean refocus"),
+        ([*TINY, "--checkpoint", "nowhere.pth", "--out", "NEW"], "nowhere.pth: no such file"),
+        ([*TINY, "--checkpoint", "EVIL", "--out", "NEW"], "would run code"),
+        ([*TINY, "--checkpoint", "BASE", "--num-classes", "12", "--out", "NEW"], "expected 12 classes, found 10"),
+        ([*TINY, "--lr", "1e9", "--method", "refocus", "--out", "NEW"], "not finite"),
+    ],
+)  # fmt: skip
+def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, words):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "evil.pth")
+    places = {"BASE": base, "NEW": tmp_path / "new", "EVIL": tmp_path / "evil.pth"}
+    before = {path.name: path.read_bytes() for path in base.iterdir() if path.is_file()}
+    assert main(["train", *(str(places.get(flag, flag)) for flag in flags)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("refconv: error: ")
+    assert error.count("\n") == 1
+    assert words in error
+    assert {path.name: path.read_bytes() for path in base.iterdir() if path.is_file()} == before
+
+
+def test_train_stops_at_ctrl_c_and_says_how_to_resume(tmp_path):
+    flags = ["train", *NET, "--data", "digits", "--epochs", "3", "--checkpoint-interval", "1000", "-o"]
+    command = [sys.executable, "-u", "-m", "refconv.cli", *flags, str(tmp_path / "run"), "--log-interval", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "step 1/" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.startswith(f"refconv: {tmp_path / 'run'}: stopped by Ctrl-C")
+    assert "--resume" in error
+    assert error.count("\n") == 1
+    assert main(["train", "-o", str(tmp_path / "run"), "--resume"]) == 0
+    assert main([*flags, str(tmp_path / "whole")]) == 0
+    results = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert results[0] == results[1]
