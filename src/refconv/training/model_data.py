@@ -47,7 +47,9 @@ def data_for(
         chosen,
         root=root or (recipe.data_dir if recipe is not None and same_data else None),
         val_split=recipe.val_split if recipe is not None and same_data else 0.0,
-        augmentation=Augmentation(interpolation="bilinear" if interpolation == "random" else interpolation, **cropped),
+        augmentation=Augmentation(
+            interpolation="bilinear" if interpolation == "random" else interpolation, crop_pct=crop_pct
+        ),
         workers=workers,
         in_chans=opened.arguments.get("in_chans"),
         img_size=img_size or known.get("img_size") or (size[-1] if len(size) == 3 else None),
