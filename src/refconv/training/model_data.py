@@ -38,15 +38,15 @@ def data_for(
             if getattr(recipe, key) is not None:
                 known[key] = getattr(recipe, key)
     size = known.get("input_size", ())
-    same_data = recipe is not None and name in {None, recipe.data}
+    own = recipe if recipe is not None and name in {None, recipe.data} else None
     chosen = name or (recipe.data if recipe is not None else "")
     # Samples in memory are taken whole; images on disk are cropped as the model's own were.
     crop_pct = None if chosen in SOURCES else known.get("crop_pct")
     interpolation = known.get("interpolation", "bilinear")
     return open_data(
         chosen,
-        root=root or (recipe.data_dir if recipe is not None and same_data else None),
-        val_split=recipe.val_split if recipe is not None and same_data else 0.0,
+        root=root or (own.data_dir if own is not None else None),
+        val_split=own.val_split if own is not None else 0.0,
         augmentation=Augmentation(
             interpolation="bilinear" if interpolation == "random" else interpolation, crop_pct=crop_pct
         ),
