@@ -50,7 +50,7 @@ class Evil:
 def test_a_malicious_checkpoint_is_refused_and_not_run(save, path, monkeypatch):
     monkeypatch.chdir(path.parent)
     save({"format": 1, "model": Evil()}, path)
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: (refused, because reading it would run|damaged, or a pickle of)"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: (refused|damaged, or a pickle)"):
         Checkpoint.load(path)
     assert not (path.parent / "owned.txt").exists()
 

@@ -1,7 +1,10 @@
 """Optimizers, schedules, mixing and clipping, made as the recipe says."""
 
+import io
+
 import pytest
 import torch
+from timm.optim import list_optimizers
 from torch import nn
 
 from refconv.errors import RecipeError
@@ -16,10 +19,14 @@ from refconv.training.optimization import (
     make_optimizer,
     make_schedule,
 )
+from refconv.training.randomness import seed_everything
 from refconv.training.recipe import Recipe
 
 IMAGES = DataInfo("images", 4, 1, (1, 8, 8), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)
 SIGNALS = DataInfo("signals", 4, 1, (1, 40), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)
+
+# Those that need an accelerator and other packages, and the one that is refused.
+ELSEWHERE = {name for name in list_optimizers() if name.startswith(("bnb", "fused"))} | {"adahessian"}
 
 
 def recipe(**settings):
@@ -65,6 +72,32 @@ def test_any_optimizer_of_timms_takes_a_step(opt):
     assert not torch.equal(model.weight, before)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("opt", [*sorted(ELSEWHERE.symmetric_difference(list_optimizers())), "lookahead_adamw"])
+def test_every_optimizer_of_timms_can_be_resumed_exactly(opt):
+    """Its state dict holds all that its next steps depend on, and is read with weights_only."""
+    whole, first, second = [], [], []
+    inputs, labels = torch.randn(8, 6), torch.arange(8) % 4
+    for parameters, steps, state in ((whole, range(8), None), (first, range(5), None), (second, range(5, 8), first)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+        optimizer = make_optimizer(model, recipe(opt=opt, lr=0.01))
+        if state is not None:
+            saved = io.BytesIO()
+            torch.save(state, saved)
+            saved.seek(0)
+            weights, moments = torch.load(saved, weights_only=True)
+            model.load_state_dict(weights)
+            optimizer.load_state_dict(moments)
+        for step in steps:
+            seed_everything(step)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+        parameters += [model.state_dict(), optimizer.state_dict()]
+    assert all(torch.equal(whole[0][key], second[0][key]) for key in whole[0])
+
+
 def test_optimizer_arguments_are_handed_over():
     optimizer = make_optimizer(nn.Linear(2, 2), recipe(opt="adamw", opt_kwargs={"betas": [0.5, 0.6]}))
     assert tuple(optimizer.param_groups[0]["betas"]) == (0.5, 0.6)
@@ -77,6 +110,7 @@ def test_optimizer_arguments_are_handed_over():
             {"opt": "adamm"},
             "opt: unknown optimizer; .* did you mean adamw|opt: unknown optimizer; .* did you mean adam",
         ),
+        ({"opt": "adahessian"}, "opt: adahessian needs second derivatives"),
         ({"opt_kwargs": {"wings": 2}}, "opt: sgd does not take these settings; found .*wings"),
     ],
 )

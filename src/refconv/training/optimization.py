@@ -26,7 +26,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     and one-dimensional parameters only.
 
     Raises:
-        RecipeError: if the optimizer is unknown or does not take an argument, or nothing is trainable.
+        RecipeError: if the optimizer is unknown, cannot be used here or does not take an argument, or nothing is
+            trainable.
     """
     if recipe.opt.lower().removeprefix("lookahead_") not in list_optimizers():
         raise RecipeError(
@@ -52,6 +53,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"{recipe.opt} does not take these settings", where="opt", found=str(error)) from error
     assert isinstance(optimizer, torch.optim.Optimizer)
+    if getattr(optimizer, "is_second_order", False):
+        # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.
+        raise RecipeError(f"{recipe.opt} needs second derivatives, which the loop does not compute", where="opt")
     return optimizer
 
 

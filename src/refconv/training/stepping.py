@@ -67,8 +67,6 @@ class Stepper:
         self._teacher = make_teacher(recipe, processes.device, self._autocast)
         self._place = placing(processes.device, recipe.channels_last)
         self._device, self._seed, self._rank = processes.device, recipe.seed, processes.rank
-        # Some of timm's optimizers look at curvature, and differentiate the gradient.
-        self._twice = bool(getattr(self.optimizer, "is_second_order", False))
         if recipe.compile:
             model.compile()
         self._network: Callable[[Tensor], Tensor] = model
@@ -108,7 +106,7 @@ class Stepper:
         for position, (inputs, labels) in enumerate(parts, start=1):
             with self._without_exchange() if position < len(parts) else nullcontext():
                 loss = self._loss(inputs, labels) / len(parts)
-                torch.autograd.backward(loss, create_graph=self._twice)
+                torch.autograd.backward(loss)
             losses.append(loss.detach())
         if self._clip is not None:
             self._clip()

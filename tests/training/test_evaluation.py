@@ -1,0 +1,104 @@
+"""Evaluation: the numbers, whoever shares the work, and the model left as it was."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from refconv.errors import ModelError
+from refconv.training.data import open_data
+from refconv.training.distributed import Processes
+from refconv.training.evaluation import evaluate
+from refconv.training.networks import mobilenet_small
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_data("digits", val_split=0.1)
+
+
+def test_accuracy_and_loss_are_those_of_the_definition(digits):
+    model = mobilenet_small(width=0.25)
+    result = evaluate(model, digits, "test", batch_size=100)
+    samples, labels = (torch.cat(parts) for parts in zip(*digits.eval_batches("test", batch_size=400), strict=True))
+    outputs = model.eval()(samples).detach().double().numpy()
+    ranks = (outputs > outputs[np.arange(len(labels)), labels.numpy()][:, None]).sum(1)
+    log_sum = np.log(np.exp(outputs).sum(1))
+    assert result.samples == 359
+    assert result.top1 == pytest.approx((ranks == 0).mean())
+    assert result.top5 == pytest.approx((ranks < 5).mean())
+    assert result.loss == pytest.approx((log_sum - outputs[np.arange(len(labels)), labels.numpy()]).mean(), rel=1e-5)
+
+
+def test_batch_size_does_not_matter(digits):
+    model = mobilenet_small(width=0.25)
+    one, other = (evaluate(model, digits, "val", batch_size=size) for size in (7, 1000))
+    assert (one.top1, one.top5, one.samples) == (other.top1, other.top5, other.samples)
+    assert one.loss == pytest.approx(other.loss, rel=1e-5)
+
+
+class Recorded(Processes):
+    """A process that keeps what it would send."""
+
+    def sums(self, values):
+        sent.append(values)
+        return values
+
+
+sent: list[list[float]] = []
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_every_sample_exactly_once(digits, world_size):
+    model = mobilenet_small(width=0.25)
+    alone = evaluate(model, digits, "test", batch_size=50)
+    sent.clear()
+    for rank in range(world_size):
+        evaluate(model, digits, "test", batch_size=50, processes=Recorded(rank, world_size, CPU))
+    top1, top5, loss, count = (sum(values) for values in zip(*sent, strict=True))
+    assert (top1, top5, count) == (alone.top1 * 359, pytest.approx(alone.top5 * 359), 359)
+    assert loss / count == pytest.approx(alone.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(digits, training):
+    model = mobilenet_small(width=0.25).train(training)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    evaluate(model, digits, "val")
+    assert model.training is training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_bf16_and_channels_last_change_little(digits):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    plain, other = (evaluate(model, digits, "val", amp=on, channels_last=on) for on in (False, True))
+    assert other.loss == pytest.approx(plain.loss, rel=0.02)
+    assert other.loss != plain.loss
+
+
+def test_fewer_than_five_classes_make_top5_certain(digits):
+    two = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert 0 < evaluate(two, digits, "val").top5 <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), r"does not fit .*expected \[144, 10\], found \[144, 9\]"),
+        (nn.Conv2d(1, 10, 3), r"does not fit the classes .*found \[144, 10, 6, 6\]"),
+        (nn.Conv2d(3, 10, 3), r"Conv2d: the model does not take this data; expected samples of shape \[1, 8, 8\]"),
+    ],
+    ids=["classes", "no classifier", "channels"],
+)  # fmt: skip
+def test_a_model_that_does_not_fit_is_refused(model, words, digits):
+    with pytest.raises(ModelError, match=words):
+        evaluate(model, digits, "val")
+
+
+def test_an_evaluation_prints_as_one_line(digits):
+    line = str(evaluate(mobilenet_small(width=0.25), digits, "val"))
+    assert "top-1" in line
+    assert "144 samples" in line

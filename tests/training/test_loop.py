@@ -1,0 +1,299 @@
+"""A whole run: what it leaves, what it refuses, how it stops."""
+
+import json
+import os
+import signal
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from refconv.errors import CheckpointError, DataError, ModelError, RecipeError, RunError, SettingError, TrainingError
+from refconv.training import Recipe, RunRecord, train
+from refconv.training.checkpoint import Checkpoint
+from refconv.training.interruption import StoppedError
+from refconv.training.metrics import Metrics, read_metrics
+from refconv.training.models import create_model
+from refconv.training.stepping import Stepper
+
+
+def recipe(**settings):
+    """Return a quick recipe: 11 steps an epoch, of the digits."""
+    return Recipe(**{
+        "model": "refconv.training.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+        "opt": "momentum", "epochs": 2, "batch_size": 128, "log_interval": 4, **settings,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["plain", "refocus"])
+def test_a_run_leaves_its_folder_and_says_what_it_measured(method, tmp_path):
+    record = train(recipe(method=method, val_split=0.1, epochs=3), tmp_path / "run", show=False)
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir() if entry.name != ".lock") == [
+        "checkpoint.pt", "metrics.jsonl", "model", "recipe.toml", "record.json",
+    ]  # fmt: skip
+    assert RunRecord.read(tmp_path / "run/record.json") == record
+    assert Recipe.from_toml(tmp_path / "run/recipe.toml") == recipe(method=method, val_split=0.1, epochs=3)
+    assert 'torch = "' in (tmp_path / "run/recipe.toml").read_text()
+    assert record.steps == 30
+    assert record.samples_seen == 30 * 128
+    assert record.top1 > 0.5
+    assert len(record.validation) == 3
+    assert record.certificate.same_structure
+    assert record.certificate.same_outputs
+    assert (record.extra_parameters > 0) == (record.sites > 0) == (method == "refocus")
+    model = create_model(recipe().model, num_classes=10, in_chans=1, model_kwargs={"width": 0.25})
+    assert record.parameters_shipped == sum(p.numel() for p in model.parameters())
+    model.load_state_dict(load_file(tmp_path / "run/model/model.safetensors"), strict=True)
+
+
+def test_metrics_hold_every_log_step_and_every_evaluation(tmp_path):
+    train(recipe(val_split=0.1, eval_interval=2, epochs=3), tmp_path / "run", show=False)
+    rows = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [row["step"] for row in rows if row["kind"] == "train"] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert [(row["step"], row["epoch"]) for row in rows if row["kind"] == "val"] == [(20, 2), (30, 3)]
+    assert [row["step"] for row in rows if row["kind"] == "test"] == [30]
+    assert all(row["loss"] > 0 and row["samples_per_second"] > 0 for row in rows if row["kind"] == "train")
+
+
+def test_the_result_of_a_timm_model_loads_as_timm_loads_folders(tmp_path):
+    settings = {"model": "test_efficientnet", "model_kwargs": {}, "img_size": 32, "epochs": 1, "batch_size": 256}
+    train(recipe(method="refocus", **settings), tmp_path / "run", show=False)
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'run/model'}", pretrained=True)
+    plain = timm.create_model("test_efficientnet", num_classes=10, in_chans=1)
+    plain.load_state_dict(loaded.state_dict(), strict=True)
+    shipped = load_file(tmp_path / "run/model/model.safetensors")
+    assert list(plain.state_dict()) and all(torch.equal(shipped[k], v) for k, v in plain.state_dict().items())  # noqa: PT018
+
+
+def test_the_average_is_what_is_shipped(tmp_path):
+    train(recipe(method="refocus", model_ema=True, model_ema_decay=0.9), tmp_path / "run", show=False)
+    checkpoint = Checkpoint.load(tmp_path / "run/checkpoint.pt")
+    shipped = load_file(tmp_path / "run/model/model.safetensors")
+    name = next(name for name in shipped if name in checkpoint.model and shipped[name].is_floating_point())
+    assert torch.equal(shipped[name], checkpoint.model_ema[name])
+    assert not torch.equal(shipped[name], checkpoint.model[name])
+
+
+def test_methods_see_the_same_data_in_the_same_order(tmp_path, monkeypatch):
+    seen = []
+    step = Stepper.step
+    monkeypatch.setattr(
+        Stepper, "step", lambda self, n, parts: seen.append(parts[0][1].tolist()) or step(self, n, parts)
+    )
+    for method in ("plain", "refocus"):
+        train(recipe(method=method), tmp_path / method, show=False)
+    assert len(seen) == 44
+    assert seen[:22] == seen[22:]
+
+
+def test_a_refocused_run_starts_where_the_run_it_goes_on_from_ended(tmp_path):
+    base = train(recipe(epochs=4), tmp_path / "base", show=False)
+    again = recipe(checkpoint=str(tmp_path / "base"), method="refocus", lr=0.0, epochs=1)
+    record = train(again, tmp_path / "again", show=False)
+    assert record.top1 == pytest.approx(base.top1, abs=0.03)  # batch norm's statistics move at any learning rate
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mixup": 0.2, "cutmix": 0.5, "smoothing": 0.1},
+        {"amp": True, "channels_last": True},
+        {"grad_accum_steps": 2, "clip_grad": 1.0},
+        {"opt": "adamw", "lr": 0.003, "weight_decay": 0.05},
+        {"hflip": 0.5, "pad_crop": 1, "re_prob": 0.2},
+        {"deterministic": True, "num_classes": 12},
+        {"data": "mnist1d", "model": "refconv.training.networks:mobilenet_1d", "mixup": 0.2, "epochs": 1},
+    ],
+    ids=lambda settings: "+".join(settings),
+)
+def test_options_run_together_with_refocusing(settings, tmp_path):
+    record = train(recipe(method="refocus", **settings), tmp_path / "run", show=False)
+    assert record.certificate.same_structure
+    assert record.certificate.same_outputs
+    assert record.train_loss < 2.6
+
+
+def test_a_teacher_alone_is_enough(tmp_path):
+    train(recipe(epochs=4), tmp_path / "teacher", show=False)
+    taught = recipe(distill=str(tmp_path / "teacher"), distill_alpha=1.0, distill_temperature=2.0, epochs=4)
+    assert train(taught, tmp_path / "run", show=False).top1 > 0.5
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_events_are_written_on_request(tmp_path):
+    train(recipe(tensorboard=True, epochs=1), tmp_path / "run", show=False)
+    assert list((tmp_path / "run/tensorboard").iterdir())
+
+
+def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
+    train(recipe(val_split=0.1), tmp_path / "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("plain mobilenet_small  step 4/20")
+    assert any(line.startswith("epoch 1: validation top-1") for line in lines)
+    assert lines[-1].startswith("test top-1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"method": "refokus"}, RecipeError, "unknown method"),
+        ({"data": "digit"}, DataError, "unknown data"),
+        ({"model": "resnet1888"}, ModelError, "resnet1888"),
+        ({"opt": "sdg"}, RecipeError, "unknown optimizer"),
+        ({"checkpoint": "nowhere.pth"}, CheckpointError, r"nowhere\.pth: no such file"),
+        ({"num_classes": 9}, DataError, "digits: the data has more classes .* num_classes = 9, found 10"),
+        ({"include": "blocks.99"}, SettingError, "blocks.99"),
+        ({"batch_size": 2000, "grad_accum_steps": 2}, RecipeError, "an epoch has fewer samples than a batch"),
+        ({"mixup": 0.2, "batch_size": 127}, RecipeError, "need pairs"),
+        ({"device": "cuda:77"}, RunError, "no such device"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_a_mistake_is_said_in_one_line_and_leaves_nothing(settings, error, words, tmp_path):
+    with pytest.raises(error, match=words) as caught:
+        train(recipe(**{"method": "refocus", **settings}), tmp_path / "run", show=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_class_count_are_refused(tmp_path):
+    train(recipe(epochs=1, num_classes=12), tmp_path / "twelve", show=False)
+    with pytest.raises(CheckpointError, match="other number of classes; expected 10 classes, found 12 classes"):
+        train(recipe(checkpoint=str(tmp_path / "twelve")), tmp_path / "run", show=False)
+    anew = recipe(checkpoint=str(tmp_path / "twelve"), reset_classifier=True, epochs=1)
+    assert train(anew, tmp_path / "run", show=False).steps == 11
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path):
+    train(recipe(epochs=1), tmp_path / "run", show=False)
+    before = (tmp_path / "run/checkpoint.pt").read_bytes()
+    with pytest.raises(RunError, match="the run folder exists already; .*--resume"):
+        train(recipe(epochs=1), tmp_path / "run", show=False)
+    assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
+
+
+def test_a_finished_run_gives_its_record_again(tmp_path):
+    record = train(recipe(epochs=1), tmp_path / "run", show=False)
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    assert train(recipe(epochs=1), tmp_path / "run", resume=True, show=False) == record
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+
+def test_resuming_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="nothing to resume"):
+        train(recipe(), tmp_path / "run", resume=True, show=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path):
+    train(recipe(epochs=1), tmp_path / "run", show=False)
+    with pytest.raises(RunError, match="other settings; expected lr=0.1, epochs=1, found lr=0.2, epochs=3"):
+        train(recipe(epochs=3, lr=0.2), tmp_path / "run", resume=True, show=False)
+
+
+def test_resuming_from_a_truncated_checkpoint_is_refused(tmp_path):
+    train(recipe(epochs=1), tmp_path / "run", show=False)
+    path = tmp_path / "run/checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: damaged"):
+        train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
+    assert (tmp_path / "run/model/model.safetensors").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    step = Stepper.step
+
+    def poisoned(self, number, parts):
+        if number == 16:
+            parts[0][0].fill_(float("nan"))
+        return step(self, number, parts)
+
+    monkeypatch.setattr(Stepper, "step", poisoned)
+    with pytest.raises(TrainingError, match="step 17: the loss is not finite; the checkpoint of step 11 is kept"):
+        train(recipe(epochs=3), tmp_path / "run", show=False)
+    checkpoint = Checkpoint.load(tmp_path / "run/checkpoint.pt")
+    assert checkpoint.step == 11
+    assert all(bool(value.isfinite().all()) for value in checkpoint.model.values())
+    monkeypatch.setattr(Stepper, "step", step)
+    assert train(recipe(epochs=3), tmp_path / "run", resume=True, show=False).steps == 33
+
+
+def test_a_weight_that_is_not_finite_reaches_no_checkpoint(tmp_path, monkeypatch):
+    step = Stepper.step
+
+    def poisoned(self, number, parts):
+        loss = step(self, number, parts)
+        if number == 21:
+            next(self.model.parameters()).data.fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(Stepper, "step", poisoned)
+    with pytest.raises(TrainingError, match="step 22: a weight is not finite; the checkpoint of step 11 is kept"):
+        train(recipe(epochs=3), tmp_path / "run", show=False)
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == 11
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, tmp_path, monkeypatch):
+    write = Metrics.write
+
+    def interrupted(self, kind, *, step, **numbers):
+        write(self, kind, step=step, **numbers)
+        if step == 16:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Metrics, "write", interrupted)
+    word = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    with pytest.raises(StoppedError, match=f"run: stopped by {word} at step 17 of 33; .*continue with --resume"):
+        train(recipe(epochs=3), tmp_path / "run", show=False)
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == 17
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_and_the_run_goes_on_later(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 12:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="cannot write; found No space left on device; .*--resume"):
+        train(recipe(epochs=4, checkpoint_interval=5), tmp_path / "run", show=False)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert 0 < Checkpoint.load(tmp_path / "run/checkpoint.pt").step < 44
+    resumed = train(recipe(epochs=4, checkpoint_interval=5), tmp_path / "run", resume=True, show=False)
+    assert resumed.steps == 44
+    steps = [row["step"] for row in read_metrics(tmp_path / "run/metrics.jsonl", "train")]
+    assert steps == sorted(set(steps))
+
+
+def test_the_test_split_is_read_once_at_the_end(tmp_path, monkeypatch):
+    from refconv.training.data.memory import MemoryData
+
+    read, steps = [], []
+    batches, step = MemoryData.eval_batches, Stepper.step
+    monkeypatch.setattr(
+        MemoryData,
+        "eval_batches",
+        lambda self, split, **kw: read.append((split, len(steps))) or batches(self, split, **kw),
+    )
+    monkeypatch.setattr(Stepper, "step", lambda self, n, parts: steps.append(n) or step(self, n, parts))
+    train(recipe(val_split=0.1), tmp_path / "run", show=False)
+    assert [entry for entry in read if entry[0] == "test"] == [("test", 20)]
+
+
+def test_the_record_is_the_last_file_to_appear(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RunError("full")
+
+    monkeypatch.setattr("refconv.training.loop.save_model_folder", fail)
+    with pytest.raises(RunError, match="full"):
+        train(recipe(epochs=1), tmp_path / "run", show=False)
+    assert not (tmp_path / "run/record.json").exists()
+    monkeypatch.undo()
+    record = train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
+    assert json.loads((tmp_path / "run/record.json").read_text())["top1"] == record.top1
+    assert len(read_metrics(tmp_path / "run/metrics.jsonl", "test")) == 1

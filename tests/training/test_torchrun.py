@@ -1,0 +1,146 @@
+"""Several processes through torchrun: the same result as one, exact resumption, and one line for an error."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from refconv.training import Recipe, train
+from refconv.training.checkpoint import Checkpoint
+from refconv.training.metrics import read_metrics
+from run_results import same_result
+
+SCRIPT = """
+import os, signal, sys
+import torch
+from refconv.errors import RefconvError
+from refconv.training import Recipe, train
+from refconv.training.epochs import Loop
+torch.set_num_threads(1)
+recipe, out, resume, kill_at = sys.argv[1:]
+if kill_at != "never":
+    save = Loop._log
+    def killing(self):
+        save(self)
+        if self.step >= int(kill_at) and self.processes.first:
+            os.kill(os.getppid(), signal.SIGKILL)
+            import time
+            time.sleep(60)
+    Loop._log = killing
+try:
+    train(Recipe.from_toml(recipe), out, resume=resume == "resume")
+except RefconvError as error:
+    print("refconv:", error, file=sys.stderr)
+    sys.exit(2)
+"""
+
+BASIS = {
+    "model": "refconv.training.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+    "method": "refocus", "opt": "momentum", "epochs": 3, "batch_size": 128, "log_interval": 3,
+    "checkpoint_interval": 5, "val_split": 0.1, "pad_crop": 1,
+}  # fmt: skip
+
+
+def launch(tmp_path, out, *, resume=False, kill_at="never", count=2, **settings):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(Recipe(**{**BASIS, **settings}).to_toml())
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    arguments = [recipe, tmp_path / out, "resume" if resume else "start", kill_at]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*torchrun, str(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def finished(process):
+    out, errors = process.communicate(timeout=300)
+    return process.returncode, out, errors
+
+
+def workers(tmp_path):
+    """Return the processes that still run the script."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_bytes()
+        except OSError:
+            continue
+        if str(tmp_path / "script.py").encode() in words:
+            found.append(int(command.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_are_resumed_exactly_after_kill_9(tmp_path):
+    status, out, errors = finished(launch(tmp_path, "whole"))
+    assert status == 0, errors
+    assert out.count("test top-1") == 1
+    process = launch(tmp_path, "killed", kill_at=18)
+    finished(process)
+    assert process.returncode == -9
+    deadline = time.monotonic() + 20
+    while workers(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workers(tmp_path) == []  # the kernel took the workers along
+    assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == 15
+    status, _, errors = finished(launch(tmp_path, "killed", resume=True))
+    assert status == 0, errors
+    same_result(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    # Without batch norm: its statistics are those of each process's share.
+    settings = {
+        "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "epochs": 1, "lr": 0.01,
+    }  # fmt: skip
+    status, _, errors = finished(launch(tmp_path, "two", **settings))
+    assert status == 0, errors
+    train(Recipe(**{**BASIS, **settings}), tmp_path / "one", show=False)
+    one, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "two"))
+    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-4
+    losses = [[row["loss"] for row in read_metrics(tmp_path / n / "metrics.jsonl", "train")] for n in ("one", "two")]
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data": "digit"}, "digit: unknown data"),
+        ({"batch_size": 127}, "batch_size: the batch cannot be cut into equal parts; expected a multiple of 2"),
+        ({"lr": 1e30, "clip_grad": None}, "is not finite"),
+    ],
+    ids=["data", "batch", "loss"],
+)
+def test_an_error_of_all_processes_is_said_once(settings, words, tmp_path):
+    status, _, errors = finished(launch(tmp_path, "run", **settings))
+    assert status != 0
+    assert errors.count("refconv: ") == 1
+    assert words in errors
+
+
+@pytest.mark.slow
+def test_ctrl_c_writes_one_checkpoint_for_all(tmp_path):
+    process = launch(tmp_path, "run", epochs=500)
+    for line in process.stdout:
+        if "step 30/" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, _, errors = finished(process)
+    assert errors.count("refconv: ") == 1
+    assert "continue with --resume" in errors
+    checkpoint = Checkpoint.load(tmp_path / "run/checkpoint.pt")
+    assert f"at step {checkpoint.step} of 5000" in errors
