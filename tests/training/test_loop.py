@@ -180,6 +180,17 @@ def test_a_finished_run_gives_its_record_again(tmp_path):
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
 
 
+def test_a_damaged_record_can_be_made_again(tmp_path):
+    record = train(recipe(epochs=1), tmp_path / "run", show=False)
+    path = tmp_path / "run/record.json"
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(RunError, match=r"record\.json: cannot read the record; .*remove it and resume"):
+        train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
+    path.unlink()
+    again = train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
+    assert (again.top1, again.train_loss) == (record.top1, record.train_loss)
+
+
 def test_resuming_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="nothing to resume"):
         train(recipe(), tmp_path / "run", resume=True, show=False)

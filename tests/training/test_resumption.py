@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.training import Recipe, train
@@ -137,3 +138,37 @@ def test_settings_that_do_not_matter_may_change(tmp_path, monkeypatch):
     results = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("stopped", "whole")]
     assert results[0] == results[1]
     assert [row["step"] for row in read_metrics(tmp_path / "stopped/metrics.jsonl")] == [3, 6, 9, 12, 14, 21, 22, 22]
+
+
+@pytest.mark.slow
+def test_images_from_disk_with_workers_are_resumed_exactly(tmp_path):
+    pixels = torch.Generator().manual_seed(0)
+    for split, count in (("train", 24), ("val", 4)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                values = torch.randint(0, 256, (40, 40, 3), generator=pixels, dtype=torch.uint8)
+                Image.fromarray(values.numpy()).save(folder / f"{number}.png")
+    recipe = Recipe(
+        model="test_efficientnet", data=f"folder:{tmp_path / 'images'}", method="refocus", img_size=32, workers=2,
+        batch_size=4, epochs=2, scale=(0.3, 1.0), hflip=0.5, aa="rand-m6-mstd0.5", re_prob=0.3, mixup=0.2, lr=0.01,
+        log_interval=3, checkpoint_interval=5, opt="momentum", drop_path=0.2,
+    )  # fmt: skip
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "18"]
+    assert subprocess.run(command, check=False).returncode == -9
+    train(recipe, tmp_path / "killed", resume=True, show=False)
+    train(recipe, tmp_path / "whole", show=False)
+    same_result(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_resumed_exactly(tmp_path):
+    recipe = Recipe(**{**BASIS, "method": "refocus", "compile": True, "epochs": 2})
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "12"]
+    assert subprocess.run(command, check=False).returncode == -9
+    train(recipe, tmp_path / "killed", resume=True, show=False)
+    train(recipe, tmp_path / "whole", show=False)
+    same_result(tmp_path / "whole", tmp_path / "killed")

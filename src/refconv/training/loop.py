@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from refconv.errors import RunError
 from refconv.surgery import Certificate, plain_state_dict, verify
 from refconv.training.checkpoint import Checkpoint, untrained_model
 from refconv.training.distributed import Processes, joined
@@ -62,7 +63,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         with processes.together():
             checkpoint = _checkpoint(folder, recipe) if resume else None
             if resume and folder.record_file.is_file():
-                return RunRecord.read(folder.record_file)
+                return _record(folder)
             task = open_task(recipe, processes, checkpoint)
             stepper = Stepper(
                 task.model,
@@ -91,6 +92,23 @@ def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
     checkpoint = Checkpoint.load(folder.checkpoint_file)
     checkpoint.check_recipe(recipe, where=str(folder.path))
     return checkpoint
+
+
+def _record(folder: RunFolder) -> RunRecord:
+    """Read the record of a run that has finished.
+
+    Raises:
+        RunError: if it is damaged or of another version.
+    """
+    try:
+        return RunRecord.read(folder.record_file)
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            "cannot read the record",
+            where=str(folder.record_file),
+            found=str(error),
+            remedy="remove it and resume: it is made again from the last checkpoint",
+        ) from error
 
 
 @contextmanager
