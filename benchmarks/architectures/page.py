@@ -32,6 +32,7 @@ _REASONS = {
     "timm:focalnet_*": _SKIPPED_BLOCK,
     "torchvision:convnext_*": _SKIPPED_BLOCK,
     "torchvision:efficientnet_*": _SKIPPED_BLOCK,
+    "timm:efficientformerv2_*": _SKIPPED_BLOCK,
 }
 
 _INTRODUCTION = """# Coverage
