@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/refconv demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -q
