@@ -5,7 +5,8 @@ import copy
 import torch
 
 from refconv.surgery import plain_state_dict
-from refconv.training.checkpoint import Checkpoint, model_state, untrained_model
+from refconv.training.architectures import untrained_model
+from refconv.training.checkpoint import Checkpoint, model_state
 from refconv.training.data import DataInfo
 from refconv.training.methods import method_of
 from refconv.training.model_folder import save_model_folder

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from refconv.errors import CheckpointError, RunError
-from refconv.training.checkpoint import Checkpoint, load_model_state, model_state, untrained_model
+from refconv.training.architectures import untrained_model
+from refconv.training.checkpoint import Checkpoint, load_model_state, model_state
 from run_checkpoints import INFO, save_checkpoint, small_recipe
 
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.surgery import load_refocused_state_dict, refocused_state_dict
 from refconv.training.data import DataInfo
-from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import write_whole
 from refconv.training.weights import read_checkpoint_file
@@ -124,22 +123,6 @@ class Checkpoint:
     def data_info(self) -> DataInfo:
         """Return the facts about the data that the run was trained on."""
         return DataInfo.from_dict(self.info)
-
-
-def untrained_model(recipe: Recipe, info: DataInfo) -> nn.Module:
-    """Return a fresh plain model of a run, whatever weights the run started from.
-
-    Raises:
-        ModelError: if it cannot be built.
-    """
-    return create_model(
-        recipe.model,
-        num_classes=recipe.num_classes or info.num_classes,
-        in_chans=info.in_chans,
-        drop_rate=recipe.drop,
-        drop_path_rate=recipe.drop_path,
-        model_kwargs=recipe.model_kwargs,
-    )
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from refconv.errors import RunError
 from refconv.surgery import Certificate, plain_state_dict, verify
-from refconv.training.checkpoint import Checkpoint, untrained_model
+from refconv.training.architectures import untrained_model
+from refconv.training.checkpoint import Checkpoint
 from refconv.training.distributed import Processes, joined
 from refconv.training.epochs import Loop
 from refconv.training.evaluation import Evaluation, evaluate, placing

@@ -10,12 +10,10 @@ from torch import nn
 
 from refconv.errors import SettingError
 from refconv.surgery import plain_state_dict
-from refconv.training.builders import build
-from refconv.training.model_folder import build_from_folder, is_model_folder
+from refconv.training.architectures import LOCAL, create_architecture
+from refconv.training.model_folder import is_model_folder
+from refconv.training.restore import restore
 from refconv.training.weights import is_run_checkpoint, load_state, read_weights
-
-LOCAL = "local-dir:"
-"""timm's prefix of a folder that holds a model."""
 
 
 def create_model(
@@ -58,17 +56,15 @@ def create_model(
         raise SettingError("two sources of weights", where="checkpoint", remedy="give pretrained or checkpoint")
     if reset_classifier and checkpoint is None:
         raise SettingError("has no effect without checkpoint", where="reset_classifier")
-    arguments = {
-        "num_classes": num_classes,
-        "in_chans": in_chans,
-        "drop_rate": drop_rate or None,
-        "drop_path_rate": drop_path_rate,
-        **(model_kwargs or {}),
-    }
-    if name.startswith(LOCAL):
-        model = build_from_folder(name.removeprefix(LOCAL), pretrained=pretrained, **arguments)
-    else:
-        model = build(name, pretrained=pretrained, **arguments)
+    model = create_architecture(
+        name,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        drop_rate=drop_rate,
+        drop_path_rate=drop_path_rate,
+        model_kwargs=model_kwargs,
+    )
     if checkpoint is not None:
         load_weights(model, checkpoint, reset_classifier=reset_classifier)
     return model
@@ -94,8 +90,6 @@ def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool =
     elif (where / "checkpoint.pt").is_file():
         source = where / "checkpoint.pt"
     if source.is_file() and is_run_checkpoint(source):
-        from refconv.training.restore import restore  # it needs this module to build the model
-
         state = plain_state_dict(restore(source).model)
     else:
         state = read_weights(source)

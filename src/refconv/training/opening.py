@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from refconv.errors import CheckpointError
+from refconv.training.architectures import LOCAL
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
-from refconv.training.models import LOCAL, create_model
+from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
 from refconv.training.run_folder import RunFolder

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
+from refconv.training.architectures import untrained_model
 from refconv.training.builders import check_named_in_file
-from refconv.training.checkpoint import Checkpoint, load_model_state, untrained_model
+from refconv.training.checkpoint import Checkpoint, load_model_state
 from refconv.training.data import DataInfo
 from refconv.training.methods import method_of
 from refconv.training.recipe import Recipe

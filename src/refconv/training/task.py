@@ -9,7 +9,8 @@ from torch import nn
 
 from refconv.errors import DataError, RecipeError, RunError
 from refconv.surgery import Plan, evaluating
-from refconv.training.checkpoint import Checkpoint, load_model_state, untrained_model
+from refconv.training.architectures import untrained_model
+from refconv.training.checkpoint import Checkpoint, load_model_state
 from refconv.training.data import Augmentation, Data, DataInfo, open_data
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import autocasting, forward, placing
