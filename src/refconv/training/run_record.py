@@ -126,8 +126,9 @@ def hardware(device: torch.device, processes: int = 1) -> str:
     if device.type == "cuda":
         return f"{processes} x {torch.cuda.get_device_name(device)}"
     name = _processor() if device.type == "cpu" else f"{platform.machine()} {device.type}"
-    share = f"{processes} x {torch.get_num_threads()}" if processes > 1 else f"{torch.get_num_threads()}"
-    return f"{name}, {share} threads"
+    threads = torch.get_num_threads()
+    share = f"{processes} x {threads}" if processes > 1 else f"{threads}"
+    return f"{name}, {share} thread{'' if processes * threads == 1 else 's'}"
 
 
 def command() -> str:
