@@ -40,7 +40,7 @@ def test_a_record_prints_as_one_line():
 
 def test_versions_hardware_and_command_are_named(monkeypatch):
     assert {"python", "refconv", "torch", "timm"} <= versions().keys()
-    assert f"{torch.get_num_threads()} threads" in hardware(torch.device("cpu"))
+    assert f", {torch.get_num_threads()} thread" in hardware(torch.device("cpu"))
     assert f"2 x {torch.get_num_threads()} threads" in hardware(torch.device("cpu"), 2)
     monkeypatch.setattr(sys, "argv", ["/some/where/refconv", "train", "--model", "a b"])
     assert command() == "refconv train --model 'a b'"
