@@ -19,7 +19,7 @@ check: lint types layers test
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 
 types: $(READY)
 	$(BIN)/mypy

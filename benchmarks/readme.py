@@ -11,9 +11,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from refconv.training.demo import DemoRecord, markdown
-
 from pages import ROOT, replace_part
+from refconv.training.demo import DemoRecord, markdown
 
 RECORD = Path(__file__).with_name("demo.json")
 
