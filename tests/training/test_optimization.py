@@ -73,6 +73,7 @@ def test_any_optimizer_of_timms_takes_a_step(opt):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")  # timm's kron, of its speed
 @pytest.mark.parametrize("opt", [*sorted(ELSEWHERE.symmetric_difference(list_optimizers())), "lookahead_adamw"])
 def test_every_optimizer_of_timms_can_be_resumed_exactly(opt):
     """Its state dict holds all that its next steps depend on, and is read with weights_only."""
