@@ -1,6 +1,6 @@
 """The worked example: a MobileNet-like network on Fashion-MNIST, continued plainly and refocused at equal budget.
 
-    python benchmarks/fashion_mnist.py [--seeds 2] [--runs runs/fashion-mnist]
+    python benchmarks/fashion_mnist.py [--seeds 1] [--runs runs/fashion-mnist]
 
 Per seed three commands: train a base, then go on from that same base plainly and refocused, with the same recipe, data
 order, augmentation and number of samples. Finished runs are kept and interrupted ones resumed, so the command can
@@ -89,7 +89,7 @@ def write_page(record: dict[str, Any], rows: list[dict[str, float]]) -> None:
 def main() -> None:
     """Run what is missing, record, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/fashion-mnist"))
     arguments = parser.parse_args()
     rows: list[dict[str, float]] = []

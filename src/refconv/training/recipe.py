@@ -7,6 +7,7 @@ Names are timm's wherever timm has one. This module imports neither torch nor ti
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import typing
 from collections.abc import Mapping
@@ -63,7 +64,9 @@ class Recipe:
     crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
     mean: tuple[float, ...] | None = setting("data", "mean of each channel; default: that of the data", None)
     std: tuple[float, ...] | None = setting("data", "standard deviation of each channel", None)
-    workers: int = setting("data", "processes that decode images", 4, least=0, may_change=True)
+    workers: int = setting(
+        "data", "processes that decode images", min(4, os.cpu_count() or 1), least=0, may_change=True
+    )
 
     hflip: float = setting("augmentation", "probability of a horizontal flip", 0.0, least=0, most=1)
     pad_crop: int = setting("augmentation", "in-memory data: pad by so many pixels, crop at random", 0, least=0)
