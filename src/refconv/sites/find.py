@@ -151,8 +151,9 @@ def _kind(groups: int, inputs: int, outputs: int, kernel_size: tuple[int, ...]) 
     return "depthwise" if groups in (inputs, outputs) else "grouped"
 
 
-def _per_dimension(size: object) -> tuple[int, ...]:
-    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)  # type: ignore[return-value]  # CondConv2d's
+def _per_dimension(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    """One number per dimension; the foreign classes, all two-dimensional, may hold a single number for both."""
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _stored_weight(module: nn.Module) -> tuple[Tensor | None, tuple[str, ...]]:
