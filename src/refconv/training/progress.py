@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class Display(Protocol):
@@ -99,15 +100,18 @@ class Bar(Silent):
     """
 
     def __init__(self, title: str, *, start: int, total: int, console: Console | None = None) -> None:
+        console = console or Console()
+        # A narrow terminal shortens the bar first, then cuts the numbers at their end, where the least needed stand.
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=min(40, max(5, console.width - 100))),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("left"),
-            console=console or Console(),
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            console=console,
             refresh_per_second=5,
+            expand=True,
         )
         self._moved = 0.0
         self._task: TaskID = self._progress.add_task(title, total=total, completed=start, numbers="")
@@ -131,7 +135,7 @@ class Bar(Silent):
 
     def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
         """Show the numbers beside the bar."""
-        numbers = f"epoch {epoch:.1f}  loss {loss:.4f}  lr {lr:.3g}  {rate:,.0f} samples/s"
+        numbers = f"loss {loss:.4f}  {rate:,.0f} samples/s  epoch {epoch:.1f}  lr {lr:.3g}"
         self._progress.update(self._task, completed=step, numbers=numbers)
 
     def say(self, line: str) -> None:
