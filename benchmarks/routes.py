@@ -14,6 +14,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -55,8 +56,8 @@ def measure(blocks: int, slices: int, side: int, repetitions: int) -> dict[str, 
     weight = torch.randn(blocks, slices, slices * 9, requires_grad=True)
     gradient = torch.randn_like(base)
     unfolded = patches(base, kernel_size, map_size)
-    gemm = lambda: refocus_by_patches(weight, unfolded)  # noqa: E731  # two routes, side by side
-    convolution = lambda: refocus_by_convolution(weight, base, kernel_size, map_size)  # noqa: E731
+    gemm = partial(refocus_by_patches, weight, unfolded)
+    convolution = partial(refocus_by_convolution, weight, base, kernel_size, map_size)
     pairs = [
         (milliseconds(gemm, gradient, weight), milliseconds(convolution, gradient, weight))
         for _ in range(repetitions + WARM_UP)

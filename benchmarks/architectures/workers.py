@@ -92,7 +92,7 @@ def _answer(answer: Connection, work: Work, name: Name, memory: int) -> None:
     warnings.simplefilter("ignore")
     try:
         answer.send(work(name).to_dict())
-    except Exception as error:
+    except Exception as error:  # whatever a model fails with is the result of its trial; then the process ends
         cause = error.__cause__ or error
         answer.send({"error": f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]})
         raise

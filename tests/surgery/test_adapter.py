@@ -106,6 +106,10 @@ def rewritten(path, tensors=None, **metadata):
         (lambda path, t: rewritten(path, version="99"), "another format version; expected 1, found 99"),
         (lambda path, t: rewritten(path, format="x"), "not an adapter file; expected format refconv-adapter, found x"),
         (lambda path, t: save_file(t, path), "not an adapter file"),
+        (
+            lambda path, t: save_file(t, path, metadata={"format": "refconv-adapter", "version": "1"}),
+            "lacks sites and rest in its metadata",
+        ),
         (lambda path, t: path.write_bytes(path.read_bytes()[:200]), "not readable as safetensors"),
         (lambda path, t: path.unlink(), "no such file"),
         (

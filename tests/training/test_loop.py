@@ -63,7 +63,8 @@ def test_the_result_of_a_timm_model_loads_as_timm_loads_folders(tmp_path):
     plain = timm.create_model("test_efficientnet", num_classes=10, in_chans=1)
     plain.load_state_dict(loaded.state_dict(), strict=True)
     shipped = load_file(tmp_path / "run/model/model.safetensors")
-    assert list(plain.state_dict()) and all(torch.equal(shipped[k], v) for k, v in plain.state_dict().items())  # noqa: PT018
+    assert sorted(plain.state_dict()) == sorted(shipped)
+    assert all(torch.equal(shipped[key], value) for key, value in plain.state_dict().items())
 
 
 def test_the_average_is_what_is_shipped(tmp_path):

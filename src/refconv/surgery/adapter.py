@@ -194,6 +194,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             found=str(metadata.get("version")),
             remedy="use the refconv version that wrote it",
         )
+    damaged = [key for key in ("sites", "rest") if key not in metadata]
+    if damaged:
+        raise CheckpointError(f"lacks {' and '.join(damaged)} in its metadata", where=str(path), remedy="save it again")
     return metadata, tensors
 
 
