@@ -105,7 +105,7 @@ class KernelTransform(nn.Module):
         with torch.autocast(base.device.type, enabled=False):
             blocks = self.layout.to_blocks(base.to(computing_dtype(base)))
             kernel = self.layout.from_blocks(self.transform(blocks)).to(base.dtype)
-        return kernel.contiguous(memory_format=_memory_format(base))
+        return kernel.contiguous(memory_format=memory_format(base))
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """Refuse assignments to the kernel, which could not reach the trained weights.
@@ -127,7 +127,8 @@ def computing_dtype(base: Tensor) -> torch.dtype:
     return torch.promote_types(base.dtype, torch.float32)
 
 
-def _memory_format(base: Tensor) -> torch.memory_format:
+def memory_format(base: Tensor) -> torch.memory_format:
+    """Return the memory format that a kernel computed from a base is to have: the base's."""
     if base.is_contiguous():
         return torch.contiguous_format
     if base.dim() == 4 and base.is_contiguous(memory_format=torch.channels_last):

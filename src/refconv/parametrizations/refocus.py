@@ -73,12 +73,8 @@ class Refocus(KernelTransform):
         self.start = start
         self.normalize = normalize
         self.power = float(power)
-        b, m, _ = layout.block_shape
-        shape = (b, m, m * prod(self.map_size))
-        self.refocus_weight = nn.Parameter(torch.zeros(shape, dtype=computing_dtype(base), device=base.device))
-        if start == "kaiming":
-            bound = 1 / sqrt(shape[-1])
-            nn.init.uniform_(self.refocus_weight, -bound, bound)
+        first = first_weight(layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
+        self.refocus_weight = nn.Parameter(first)
         self.register_buffer("patches", None, persistent=False)
         self.register_buffer("scale", None, persistent=False)
         self.prepare(base)
@@ -132,6 +128,26 @@ class Refocus(KernelTransform):
         """Return the settings for printing."""
         b, m, k = self.layout.block_shape
         return f"blocks={b}, slices={m}, taps={k}, " + ", ".join(f"{k_}={v}" for k_, v in self.settings().items())
+
+
+def first_weight(
+    layout: Layout, map_size: Sequence[int], start: Start, *, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return the refocus weight [b, m, m * t] that training starts from.
+
+    Args:
+        layout: how the slices form blocks.
+        map_size: taps of the map per dimension.
+        start: ``zeros``, or ``kaiming`` as released: uniform within 1 / sqrt(m * t), from torch's global generator.
+        dtype: of the weight.
+        device: of the weight.
+    """
+    b, m, _ = layout.block_shape
+    weight = torch.zeros(b, m, m * prod(map_size), dtype=dtype, device=device)
+    if start == "kaiming":
+        bound = 1 / sqrt(weight.shape[-1])
+        weight.uniform_(-bound, bound)
+    return weight
 
 
 def check_settings(*, start: str = "zeros", power: float = 1.0) -> None:

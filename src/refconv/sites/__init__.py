@@ -1,6 +1,7 @@
-"""The convolution kernels of a model: where they are, what they are, which of them are meant."""
+"""The convolution kernels of a model: where they are, what they are, which of them are meant, which are refused."""
 
 from refconv.sites.find import Site, find_sites
+from refconv.sites.guard import admitted, check_base, check_shared
 from refconv.sites.select import Choice, Selection, select
 
-__all__ = ["Choice", "Selection", "Site", "find_sites", "select"]
+__all__ = ["Choice", "Selection", "Site", "admitted", "check_base", "check_shared", "find_sites", "select"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, get_args
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
-from refconv.ops import Layout, Order
+from refconv.errors import SettingError
+from refconv.ops import Layout, Order, effective_map_size
 
 Kind = Literal["depthwise", "grouped", "dense", "pointwise"]
 Family = Literal["conv", "transposed", "condconv", "deformable"]
@@ -89,6 +90,22 @@ class Site:
             experts=experts,
             order=order,
         )
+
+    def map_size(self, map_size: int | Sequence[int]) -> tuple[int, ...]:
+        """Return the taps of a refocusing map here, per dimension: as asked for, cut to what the kernel allows.
+
+        Args:
+            map_size: one odd number for all dimensions, or one for each.
+
+        Raises:
+            SettingError: if the size does not fit; the message names this site.
+        """
+        try:
+            return effective_map_size(self.kernel_size, map_size)
+        except SettingError as error:
+            raise SettingError(
+                error.what, where=f"map_size at {self.label}", expected=error.expected, found=error.found
+            ) from None
 
 
 def find_sites(model: nn.Module) -> list[Site]:

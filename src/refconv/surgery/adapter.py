@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError
 from refconv.parametrizations import ForwardScope, Refocus
-from refconv.sites import Site, find_sites
+from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
-from refconv.surgery.guard import check_base, check_shared, check_unwrapped
+from refconv.surgery.guard import check_unsharded, check_unwrapped
 from refconv.surgery.state import check_keys
 
 FORMAT = "refconv-adapter"
@@ -147,6 +147,7 @@ def _check_bases(chosen: list[Site], settings: dict[str, dict[str, Any]], where:
                 f"{site.label} is {site.obstacle}", where=where, remedy="load onto the plain pretrained model"
             )
         check_base(site)
+        check_unsharded(site)
         assert site.weight is not None
         if fingerprint(site.weight) != settings[site.name]["base"]:
             foreign.append(site.label)

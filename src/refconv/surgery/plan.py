@@ -10,11 +10,10 @@ from math import prod
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from refconv.errors import SettingError
-from refconv.ops import Order, effective_map_size
+from refconv.ops import Order
 from refconv.parametrizations import Start, check_settings
 from refconv.records import Record
-from refconv.sites import Choice, Selection, Site, find_sites, select
+from refconv.sites import Choice, Selection, find_sites, select
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def describe(model: nn.Module, choices: Sequence[Choice], *, order: Order, map_s
     rows = []
     for choice in choices:
         site, layout = choice.site, choice.site.layout(order)
-        sizes = map_size_of(site, map_size) if choice.skipped is None else (1,) * len(site.kernel_size)
+        sizes = site.map_size(map_size) if choice.skipped is None else (1,) * len(site.kernel_size)
         repeated = id(site.weight) in seen
         if choice.skipped is None:
             seen.add(id(site.weight))
@@ -157,20 +156,6 @@ def describe(model: nn.Module, choices: Sequence[Choice], *, order: Order, map_s
         )
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
     return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows))
-
-
-def map_size_of(site: Site, map_size: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the map size at a site.
-
-    Raises:
-        SettingError: if the size does not fit the site's dimensions; the message names it.
-    """
-    try:
-        return effective_map_size(site.kernel_size, map_size)
-    except SettingError as error:
-        raise SettingError(
-            error.what, where=f"map_size at {site.label}", expected=error.expected, found=error.found
-        ) from None
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:

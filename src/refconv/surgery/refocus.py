@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from refconv.errors import ModelError
 from refconv.ops import Order
 from refconv.parametrizations import TRANSFORMS, ForwardScope, Refocus, Start, check_settings
-from refconv.sites import Selection, Site, find_sites, select
+from refconv.sites import Selection, Site, admitted, find_sites, select
 from refconv.surgery.attach import attach
-from refconv.surgery.guard import check_base, check_not_transformed, check_shared, check_unwrapped
-from refconv.surgery.plan import Plan, describe, map_size_of
+from refconv.surgery.guard import check_unsharded, check_unwrapped
+from refconv.surgery.plan import Plan, describe
 
 
 def refocus(
@@ -61,24 +60,13 @@ def refocus(
     """
     check_settings(start=start, power=power)
     check_unwrapped(model, "refocus")
-    sites = find_sites(model)
-    choices = select(sites, include, exclude)
-    ours = [transform.__name__ for transform in TRANSFORMS.values()]
-    check_not_transformed([c.site for c in choices if c.skipped is not None and c.skipped == c.site.obstacle], ours)
-    chosen = [choice.site for choice in choices if choice.skipped is None]
-    if not chosen:
-        reasons = sorted({choice.skipped for choice in choices if choice.skipped})
-        raise ModelError(
-            "nothing to refocus",
-            where=type(model).__name__,
-            expected="at least one convolution with more than one tap",
-            found="; ".join(reasons) or "no convolution",
-        )
-    check_shared(chosen)
+    choices = select(find_sites(model), include, exclude)
+    chosen = admitted(model, choices, [transform.__name__ for transform in TRANSFORMS.values()])
+    for site in chosen:
+        check_unsharded(site)
     scope = ForwardScope()
     transforms: dict[int, tuple[list[Site], Refocus]] = {}
     for site in chosen:
-        check_base(site)
         assert site.weight is not None
         sharing = transforms.get(id(site.weight))
         if sharing is not None:
@@ -89,7 +77,7 @@ def refocus(
             site.weight,
             site.layout(order),
             scope,
-            map_size=map_size_of(site, map_size),
+            map_size=site.map_size(map_size),
             start=start,
             normalize=normalize,
             power=power,
