@@ -59,6 +59,10 @@ class RecipeError(RefconvError):
     """An unknown key or an impossible value in a recipe."""
 
 
+class StudyError(RefconvError):
+    """An unknown key or an impossible value in a study, or runs of it that failed."""
+
+
 class DataError(RefconvError):
     """A data set that is unknown, missing, empty or unreadable."""
 

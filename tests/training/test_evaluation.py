@@ -1,5 +1,7 @@
 """Evaluation: the numbers, whoever shares the work, and the model left as it was."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,24 @@ def test_accuracy_and_loss_are_those_of_the_definition(digits):
     assert result.loss == pytest.approx((log_sum - outputs[np.arange(len(labels)), labels.numpy()]).mean(), rel=1e-5)
 
 
+def test_calibration_error_is_that_of_the_definition(digits):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model[1].weight.data *= 4  # confidences in many bins
+    samples, labels = (torch.cat(parts) for parts in zip(*digits.eval_batches("test", batch_size=400), strict=True))
+    confidence, classes = (value.numpy() for value in model(samples).detach().softmax(1).max(1))
+    edges = np.linspace(0, 1, 16)
+    error, filled = 0.0, 0
+    for low, high in itertools.pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            filled += 1
+            hits = (classes == labels.numpy())[inside]
+            error += inside.mean() * abs(hits.mean() - confidence[inside].astype(float).mean())
+    assert filled > 8
+    assert evaluate(model, digits, "test", batch_size=64).ece == pytest.approx(error, rel=1e-5)
+
+
 def test_batch_size_does_not_matter(digits):
     model = mobilenet_small(width=0.25)
     one, other = (evaluate(model, digits, "val", batch_size=size) for size in (7, 1000))
@@ -57,7 +77,8 @@ def test_processes_share_every_sample_exactly_once(digits, world_size):
     sent.clear()
     for rank in range(world_size):
         evaluate(model, digits, "test", batch_size=50, processes=Recorded(rank, world_size, CPU))
-    top1, top5, loss, count = (sum(values) for values in zip(*sent, strict=True))
+    top1, top5, loss, count, *gaps = (sum(values) for values in zip(*sent, strict=True))
+    assert sum(map(abs, gaps)) / count == pytest.approx(alone.ece, rel=1e-5)
     assert (top1, top5, count) == (alone.top1 * 359, pytest.approx(alone.top5 * 359), 359)
     assert loss / count == pytest.approx(alone.loss, rel=1e-5)
 

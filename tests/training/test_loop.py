@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from refconv.errors import CheckpointError, DataError, ModelError, RecipeError, RunError, SettingError, TrainingError
 from refconv.training import Recipe, RunRecord, train
 from refconv.training.checkpoint import Checkpoint
+from refconv.training.data import Data
 from refconv.training.interruption import StoppedError
 from refconv.training.metrics import Metrics, read_metrics
 from refconv.training.models import create_model
@@ -45,6 +46,26 @@ def test_a_run_leaves_its_folder_and_says_what_it_measured(method, tmp_path):
     model = create_model(recipe().model, num_classes=10, in_chans=1, model_kwargs={"width": 0.25})
     assert record.parameters_shipped == sum(p.numel() for p in model.parameters())
     model.load_state_dict(load_file(tmp_path / "run/model/model.safetensors"), strict=True)
+
+
+def test_a_run_that_must_not_test_reads_no_test_sample(tmp_path, monkeypatch):
+    splits = []
+    honest = Data.eval_batches
+
+    def noted(self, split, **rest):
+        splits.append(split)
+        return honest(self, split, **rest)
+
+    monkeypatch.setattr(Data, "eval_batches", noted)
+    record = train(recipe(val_split=0.1, epochs=1, test=False), tmp_path / "without", show=False)
+    assert set(splits) == {"train", "val"}
+    assert (record.top1, record.top5, record.loss, record.ece, record.test_samples) == (None, None, None, None, 0)
+    assert not [row for row in read_metrics(tmp_path / "without/metrics.jsonl") if row["kind"] == "test"]
+    tested = train(recipe(val_split=0.1, epochs=1), tmp_path / "with", show=False)
+    assert splits.count("test") == 1
+    assert tested.validation == record.validation
+    assert 0 < tested.ece < 1
+    assert tested.peak_memory_mb is None  # on a CPU
 
 
 def test_metrics_hold_every_log_step_and_every_evaluation(tmp_path):

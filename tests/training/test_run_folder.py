@@ -9,7 +9,7 @@ import pytest
 
 from refconv.errors import RunError
 from refconv.training.recipe import Recipe
-from refconv.training.run_folder import RunFolder, write_whole
+from refconv.training.run_folder import RunFolder, locked, write_whole
 
 
 @pytest.fixture
@@ -129,3 +129,12 @@ def test_the_recipe_of_a_run_is_read_from_its_folder(folder):
     folder.path.mkdir()
     folder.recipe_file.write_text(recipe.to_toml({"python": "3"}))
     assert folder.recipe() == recipe
+
+
+def test_a_locked_folder_is_named_and_free_again_afterwards(tmp_path):
+    with locked(tmp_path / "study", "study folder"):
+        second = locked(tmp_path / "study", "study folder")
+        with pytest.raises(RunError, match="study: the study folder is in use by another process"):
+            second.__enter__()
+    with locked(tmp_path / "study", "study folder"):
+        assert (tmp_path / "study").is_dir()

@@ -35,7 +35,7 @@ def test_best_and_last_validation_are_told_apart():
 
 def test_a_record_prints_as_one_line():
     assert "top-1 50.00%" in str(record())
-    assert "no test split" in str(record(top1=None))
+    assert "not tested" in str(record(top1=None))
 
 
 def test_versions_hardware_and_command_are_named(monkeypatch):

@@ -17,6 +17,9 @@ from refconv.surgery import evaluating
 from refconv.training.data import Data, Split
 from refconv.training.distributed import Processes
 
+CALIBRATION_BINS = 15
+"""Bins of equal width that cut the confidences from 0 to 1; a confidence on a border belongs to the bin below it."""
+
 
 @dataclass(frozen=True)
 class Evaluation(Record):
@@ -27,12 +30,16 @@ class Evaluation(Record):
         top5: share of samples whose class is among the five largest outputs, or among all if there are fewer.
         loss: mean cross-entropy.
         samples: how many samples were evaluated.
+        ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over
+            :data:`CALIBRATION_BINS` bins of equal width in confidence, the mean distance between confidence and
+            accuracy, weighted by the samples of the bin. None where it was not measured.
     """
 
     top1: float
     top5: float
     loss: float
     samples: int
+    ece: float | None = None
 
     def __str__(self) -> str:
         return f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}  loss {self.loss:.4f}  on {self.samples:,} samples"
@@ -69,6 +76,7 @@ def evaluate(
     processes = processes or Processes(0, 1, device)
     autocast, place = autocasting(device, amp), placing(device, channels_last)
     totals = torch.zeros(3, dtype=torch.float64, device=None if device.type == "mps" else device)
+    calibration = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=totals.device)
     samples = 0
     batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
     with evaluating(model), torch.no_grad():
@@ -77,9 +85,10 @@ def evaluate(
             with autocast():
                 outputs = forward(model, inputs, classes=data.info.num_classes)
             totals += _scores(outputs.float(), labels).to(totals.device)
+            calibration += _calibration(outputs.float(), labels).to(totals.device)
             samples += len(labels)
-    top1, top5, loss, count = processes.sums([*totals.tolist(), float(samples)])
-    return Evaluation(top1 / count, top5 / count, loss / count, int(count))
+    top1, top5, loss, count, *gaps = processes.sums([*totals.tolist(), float(samples), *calibration.tolist()])
+    return Evaluation(top1 / count, top5 / count, loss / count, int(count), sum(map(abs, gaps)) / count)
 
 
 def forward(model: nn.Module, inputs: Tensor, *, classes: int) -> Tensor:
@@ -133,3 +142,11 @@ def _scores(outputs: Tensor, labels: Tensor) -> Tensor:
     hits = outputs.topk(min(5, outputs.shape[1]), dim=1).indices == labels[:, None]
     loss = F.cross_entropy(outputs, labels, reduction="sum")
     return torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss.double()])
+
+
+def _calibration(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return, per bin of confidence, the sum over its samples of hit minus confidence, float64 [bins]."""
+    confidences, classes = outputs.softmax(dim=1).max(dim=1)
+    bins = (confidences * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
+    gaps = (classes == labels).double() - confidences.double()
+    return torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=outputs.device).index_add_(0, bins, gaps)

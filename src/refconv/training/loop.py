@@ -58,6 +58,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
     method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
+        if processes.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(processes.device)
         with processes.together():
             if processes.first:
                 stack.enter_context(folder.opened(resume=resume))
@@ -165,6 +167,8 @@ def _finish(
         versions=versions(),
         command=command(),
         certificate=certificate,
+        ece=result.ece if result else None,
+        peak_memory_mb=_peak_memory_mb(processes.device),
     )
     with processes.together():
         if processes.first:
@@ -179,9 +183,13 @@ def _certify(trained: nn.Module, shipped: nn.Module, task: Task, recipe: Recipe,
     return verify(trained, shipped, placing(processes.device, recipe.channels_last)(samples))
 
 
+def _peak_memory_mb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+
+
 def _test(shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) -> Evaluation | None:
-    """Evaluate what is shipped on the test split, if there is one."""
-    if not task.data.info.test_size:
+    """Evaluate what is shipped on the test split, if there is one and the recipe lets it be read."""
+    if not (recipe.test and task.data.info.test_size):
         return None
     if recipe.channels_last:
         shipped.to(memory_format=torch.channels_last)

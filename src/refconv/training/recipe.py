@@ -152,6 +152,7 @@ class Recipe:
         "run", "steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True
     )
     tensorboard: bool = setting("run", "also write TensorBoard events", False, may_change=True)
+    test: bool = setting("run", "read the test split once, at the end; a run that only helps to choose must not", True)
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))

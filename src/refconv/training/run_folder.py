@@ -113,8 +113,11 @@ class _Lock:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         _LOCKS.add(self)
 
-    def acquire(self) -> None:
+    def acquire(self, what: str = "run folder") -> None:
         """Take the lock.
+
+        Args:
+            what: what the folder is, for the message.
 
         Raises:
             RunError: if another process has it.
@@ -123,7 +126,7 @@ class _Lock:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(
-                "the run folder is in use by another process",
+                f"the {what} is in use by another process",
                 where=str(self.path.parent),
                 remedy="wait for it, or give another folder",
             ) from error
@@ -134,6 +137,27 @@ class _Lock:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor, self.held = -1, False
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder, made if it is missing, so that no other process works in it.
+
+    Args:
+        folder: the folder.
+        what: what it is, for messages.
+
+    Raises:
+        RunError: if another process holds it, or it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _Lock(folder / LOCK_FILE)
+    try:
+        lock.acquire(what)
+        yield
+    finally:
+        lock.close()
 
 
 _LOCKS: weakref.WeakSet[_Lock] = weakref.WeakSet()

@@ -43,7 +43,7 @@ class RunRecord(Record):
         data: the data's name.
         method: ``plain`` or ``refocus``.
         seed: the recipe's seed.
-        top1: on the test split, of the model that is shipped; None where there is no test split.
+        top1: on the test split, of the model that is shipped; None where there is none or it was not to be read.
         top5: the same, among the first five.
         loss: mean cross-entropy on the test split.
         test_samples: how many samples that is.
@@ -64,6 +64,9 @@ class RunRecord(Record):
         versions: name and version of each program.
         command: the command.
         certificate: what the model in training and the plain result, built anew and loaded strictly, have in common.
+        ece: expected calibration error on the test split, in 15 bins of equal width.
+        peak_memory_mb: the most memory of the accelerator that tensors held at once in the last sitting, in 2**20
+            bytes; None on a CPU, where a process cannot tell a run's memory from its own.
     """
 
     model: str
@@ -91,6 +94,8 @@ class RunRecord(Record):
     versions: dict[str, str]
     command: str
     certificate: Certificate
+    ece: float | None = None
+    peak_memory_mb: float | None = None
 
     @property
     def val_last(self) -> ValidationPoint | None:
@@ -103,7 +108,7 @@ class RunRecord(Record):
         return max(self.validation, key=lambda point: point.top1, default=None)
 
     def __str__(self) -> str:
-        result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}" if self.top1 is not None else "no test split"
+        result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}" if self.top1 is not None else "not tested"
         return (
             f"{self.method} {self.model} on {self.data}: {result}; {self.epochs} epochs, {self.seconds:.0f} s, "
             f"{self.parameters_trained:,} parameters trained, {self.parameters_shipped:,} shipped"
