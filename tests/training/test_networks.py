@@ -36,6 +36,15 @@ def test_networks_take_any_size(name, size):
 
 
 @every
+def test_a_stem_with_a_stride_makes_every_later_map_smaller_and_changes_no_parameter(name):
+    plain, quick = build(name), build(name, stem_stride=2)
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in quick.parameters()]
+    whole, half = (model.eval().stem(example(name, 28)).shape[2:] for model in (plain, quick))
+    assert [2 * size for size in half] == list(whole) == [28] * len(whole)
+    assert quick(example(name)).shape == (2, 10)
+
+
+@every
 def test_networks_take_other_channels_and_classes(name):
     model = build(name, num_classes=3, in_chans=2)
     assert model.num_classes == 3

@@ -103,6 +103,7 @@ def mobilenet_small(
     width: float = 1.0,
     strides: Sequence[int] = (1, 2, 1, 2),
     kernel_size: int = 3,
+    stem_stride: int = 1,
 ) -> Classifier:
     """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels.
 
@@ -112,8 +113,9 @@ def mobilenet_small(
         width: multiplies the channels.
         strides: one per block; each block has more channels than the one before.
         kernel_size: of the depthwise convolutions.
+        stem_stride: of the first convolution.
     """
-    return _mobilenet(num_classes, in_chans, width, strides, kernel_size, dims=2)
+    return _mobilenet(num_classes, in_chans, width, strides, kernel_size, stem_stride, dims=2)
 
 
 def mobilenet_1d(
@@ -123,6 +125,7 @@ def mobilenet_1d(
     width: float = 1.0,
     strides: Sequence[int] = (2, 1, 2, 1),
     kernel_size: int = 5,
+    stem_stride: int = 1,
 ) -> Classifier:
     """Build :func:`mobilenet_small` for signals [n, in_chans, length]: one-dimensional depthwise kernels.
 
@@ -132,8 +135,9 @@ def mobilenet_1d(
         width: multiplies the channels.
         strides: one per block.
         kernel_size: of the depthwise convolutions.
+        stem_stride: of the first convolution.
     """
-    return _mobilenet(num_classes, in_chans, width, strides, kernel_size, dims=1)
+    return _mobilenet(num_classes, in_chans, width, strides, kernel_size, stem_stride, dims=1)
 
 
 def resnet_small(
@@ -142,6 +146,7 @@ def resnet_small(
     *,
     channels: Sequence[int] = (16, 32, 64),
     depth: int = 1,
+    stem_stride: int = 1,
 ) -> Classifier:
     """Build a residual network of basic blocks (He et al. 2016): dense kernels.
 
@@ -150,12 +155,13 @@ def resnet_small(
         in_chans: input channels.
         channels: of each stage; every stage but the first halves the size.
         depth: blocks per stage.
+        stem_stride: of the first convolution.
     """
     blocks = []
     for before, after, stride in _steps(channels[0], channels, depth):
         body = nn.Sequential(*_conv_norm(before, after, 3, stride=stride), nn.ReLU(), *_conv_norm(after, after, 3))
         blocks.append(Residual(body, _shortcut(before, after, stride), nn.ReLU()))
-    return Classifier(_stem(in_chans, channels[0]), blocks, channels[-1], num_classes, dims=2)
+    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, channels[-1], num_classes, dims=2)
 
 
 def resnext_small(
@@ -165,6 +171,7 @@ def resnext_small(
     channels: Sequence[int] = (32, 64, 128),
     depth: int = 1,
     groups: int = 8,
+    stem_stride: int = 1,
 ) -> Classifier:
     """Build a residual network of grouped bottlenecks (Xie et al. 2017): grouped kernels, 1 < groups < channels.
 
@@ -174,6 +181,7 @@ def resnext_small(
         channels: of each stage; every stage but the first halves the size.
         depth: blocks per stage.
         groups: of the 3 x 3 convolutions; divides half of every stage's channels.
+        stem_stride: of the first convolution.
     """
     blocks = []
     for before, after, stride in _steps(channels[0], channels, depth):
@@ -186,7 +194,7 @@ def resnext_small(
             *_conv_norm(inner, after, 1),
         )
         blocks.append(Residual(body, _shortcut(before, after, stride), nn.ReLU()))
-    return Classifier(_stem(in_chans, channels[0]), blocks, channels[-1], num_classes, dims=2)
+    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, channels[-1], num_classes, dims=2)
 
 
 def convnext_small(
@@ -196,6 +204,7 @@ def convnext_small(
     channels: Sequence[int] = (32, 64),
     depth: int = 2,
     kernel_size: int = 7,
+    stem_stride: int = 1,
 ) -> Classifier:
     """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise.
 
@@ -207,6 +216,7 @@ def convnext_small(
         channels: of each stage; every stage but the first halves the size.
         depth: blocks per stage.
         kernel_size: of the depthwise convolutions.
+        stem_stride: of the first convolution.
     """
     blocks: list[nn.Module] = []
     for before, after, stride in _steps(channels[0], channels, depth):
@@ -219,11 +229,18 @@ def convnext_small(
             *_conv_norm(2 * after, after, 1),
         )
         blocks.append(Residual(body, nn.Identity(), nn.Identity()))
-    return Classifier(_stem(in_chans, channels[0]), blocks, channels[-1], num_classes, dims=2)
+    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, channels[-1], num_classes, dims=2)
 
 
 def _mobilenet(
-    num_classes: int, in_chans: int, width: float, strides: Sequence[int], kernel_size: int, *, dims: int
+    num_classes: int,
+    in_chans: int,
+    width: float,
+    strides: Sequence[int],
+    kernel_size: int,
+    stem_stride: int,
+    *,
+    dims: int,
 ) -> Classifier:
     before = first = round(24 * width)
     blocks = []
@@ -238,7 +255,7 @@ def _mobilenet(
             )
         )
         before = after
-    return Classifier(_stem(in_chans, first, dims=dims), blocks, before, num_classes, dims=dims)
+    return Classifier(_stem(in_chans, first, stem_stride, dims=dims), blocks, before, num_classes, dims=dims)
 
 
 def _steps(first: int, channels: Sequence[int], depth: int) -> list[tuple[int, int, int]]:
@@ -252,8 +269,8 @@ def _steps(first: int, channels: Sequence[int], depth: int) -> list[tuple[int, i
     return steps
 
 
-def _stem(in_chans: int, channels: int, *, dims: int = 2) -> nn.Sequential:
-    return nn.Sequential(*_conv_norm(in_chans, channels, 3, dims=dims), nn.ReLU())
+def _stem(in_chans: int, channels: int, stride: int, *, dims: int = 2) -> nn.Sequential:
+    return nn.Sequential(*_conv_norm(in_chans, channels, 3, stride=stride, dims=dims), nn.ReLU())
 
 
 def _shortcut(before: int, after: int, stride: int) -> nn.Module:

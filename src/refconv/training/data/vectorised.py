@@ -39,14 +39,14 @@ def pad_crop(samples: Tensor, u: Tensor, padding: int) -> Tensor:
         u: [n, spatial dimensions]; offset ``floor(u * (2 * padding + 1))`` along each dimension.
         padding: zeros on each side.
     """
-    offsets = (u * (2 * padding + 1)).long() - padding
-    for dim, size in enumerate(samples.shape[2:]):
-        shape = [len(samples), 1] + [1] * (samples.ndim - 2)
-        shape[2 + dim] = size
-        source = (offsets[:, dim, None] + torch.arange(size)).view(shape)
-        inside = (source >= 0) & (source < size)
-        samples = samples.take_along_dim(source.clamp(0, size - 1), dim=2 + dim) * inside
-    return samples
+    padded = F.pad(samples, [padding, padding] * (samples.ndim - 2))
+    offsets = (u * (2 * padding + 1)).long()
+    # One gather from the flattened image; a gather per dimension takes three times as long.
+    places = torch.zeros(len(samples), 1, dtype=torch.int64)
+    for dim, (size, full) in enumerate(zip(samples.shape[2:], padded.shape[2:], strict=True)):
+        along = offsets[:, dim, None] + torch.arange(size)
+        places = (places[:, :, None] * full + along[:, None]).flatten(1)
+    return padded.flatten(2).gather(2, places[:, None].expand(-1, samples.shape[1], -1)).view_as(samples)
 
 
 def resized_crop(samples: Tensor, u: Tensor, scale: Range, ratio: Range, mode: str) -> Tensor:
