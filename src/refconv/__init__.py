@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from refconv.gradspace import RefocusSGD as RefocusSGD
+    from refconv.gradspace import param_groups as param_groups
     from refconv.sites import find_sites as find_sites
     from refconv.surgery import load_adapter as load_adapter
     from refconv.surgery import merge as merge
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from refconv.surgery import verify as verify
 
 _HOME = {
+    "RefocusSGD": "refconv.gradspace",
+    "param_groups": "refconv.gradspace",
     "find_sites": "refconv.sites",
     "load_adapter": "refconv.surgery",
     "merge": "refconv.surgery",

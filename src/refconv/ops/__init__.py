@@ -1,6 +1,15 @@
 """Pure tensor functions: the mathematics of refocusing for one, two and three spatial dimensions at once."""
 
 from refconv.ops.layout import Layout, Order
+from refconv.ops.metric import (
+    adjoint_by_convolution,
+    apply_gram,
+    apply_gram_by_convolution,
+    apply_gram_by_patches,
+    metric_gram,
+    refocused_blocks,
+    smallest_refocus_weight,
+)
 from refconv.ops.patches import (
     effective_map_size,
     gram,
@@ -15,14 +24,21 @@ from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refo
 __all__ = [
     "Layout",
     "Order",
+    "adjoint_by_convolution",
+    "apply_gram",
+    "apply_gram_by_convolution",
+    "apply_gram_by_patches",
     "effective_map_size",
     "gram",
     "gram_power",
     "mean_eigenvalue",
+    "metric_gram",
     "normalizing_scale",
     "patches",
     "refocus_adjoint",
     "refocus_by_convolution",
     "refocus_by_patches",
+    "refocused_blocks",
     "shaped_patches",
+    "smallest_refocus_weight",
 ]

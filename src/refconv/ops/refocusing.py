@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-_CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def refocus_by_patches(weight: Tensor, patches: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def refocus_by_convolution(
     image = blocks.reshape(1, b * m, *kernel_size)
     maps = weight.reshape(b * m, m, *map_size)
     padding = [(size - 1) // 2 for size in map_size]
-    return _CONVOLVE[len(kernel_size)](image, maps, padding=padding, groups=b).reshape(b, m, k)
+    return CONVOLVE[len(kernel_size)](image, maps, padding=padding, groups=b).reshape(b, m, k)
 
 
 def refocus_adjoint(gradient: Tensor, patches: Tensor) -> Tensor:

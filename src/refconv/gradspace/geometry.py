@@ -1,0 +1,103 @@
+"""The geometry of a site: what, beside its base, determines how its gradients are rewritten."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from refconv.errors import SettingError
+from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
+from refconv.parametrizations import Start, computing_dtype, first_weight
+from refconv.sites import Site
+
+Decay = Literal["refocus", "kernel", "none"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One refocused site, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
+
+    Attributes:
+        site: the module's name.
+        layout: how the kernel's slices form blocks.
+        map_size: taps of the refocusing map per dimension.
+        normalize: whether the mean eigenvalue of each block's Gram is brought to one.
+        power: power of the Gram.
+    """
+
+    site: str
+    layout: Layout
+    map_size: tuple[int, ...]
+    normalize: bool
+    power: float
+
+    @classmethod
+    def of(cls, site: Site, *, map_size: int | Sequence[int], order: Any, normalize: bool, power: float) -> Geometry:
+        """Return the geometry of a site under the given settings.
+
+        Raises:
+            SettingError: if the map size or the order does not fit.
+        """
+        return cls(site.name, site.layout(order), site.map_size(map_size), bool(normalize), float(power))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values and lists, as a state dict may hold them."""
+        values = dataclasses.asdict(self)
+        values["layout"]["kernel_size"] = list(self.layout.kernel_size)
+        values["map_size"] = list(self.map_size)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Geometry:
+        """Read back what :meth:`to_dict` returned."""
+        layout = {**values["layout"], "kernel_size": tuple(values["layout"]["kernel_size"])}
+        return cls(**{**values, "layout": Layout(**layout), "map_size": tuple(values["map_size"])})
+
+    @property
+    def label(self) -> str:
+        """The site's name as it is shown to people."""
+        return self.site or "(the model itself)"
+
+    def started(self, base: Tensor, start: Start) -> Tensor:
+        """Return the kernel that training starts from, in the base's shape and dtype.
+
+        Random starts draw the numbers that kernel space draws, from the same generator.
+        """
+        dtype = computing_dtype(base)
+        weight = first_weight(self.layout, self.map_size, start, dtype=dtype, device=base.device)
+        blocks = refocused_blocks(
+            weight.double(),
+            self.layout.to_blocks(base.double()),
+            self.layout.kernel_size,
+            self.map_size,
+            normalize=self.normalize,
+            power=self.power,
+        )
+        return self.layout.from_blocks(blocks).to(base.dtype)
+
+    def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
+        """Return the smallest refocus weight [b, m, m * t] that makes ``kernel`` out of ``base``."""
+        blocks = self.layout.to_blocks(base.double())
+        weight = smallest_refocus_weight(
+            self.layout.to_blocks(kernel.double()) - blocks,
+            blocks,
+            self.layout.kernel_size,
+            self.map_size,
+            normalize=self.normalize,
+            power=self.power,
+        )
+        return weight.to(computing_dtype(base))
+
+
+def check_decay(decay: str) -> None:
+    """Check a decay mode.
+
+    Raises:
+        SettingError: if there is none of that name.
+    """
+    if decay not in get_args(Decay):
+        raise SettingError("unknown decay", where="decay", expected=" or ".join(get_args(Decay)), found=repr(decay))

@@ -1,0 +1,162 @@
+"""Parameter groups for gradient space: refocused kernels apart from what is trained plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from refconv.errors import ModelError, SettingError
+from refconv.gradspace.geometry import Decay, Geometry, check_decay
+from refconv.ops import Order
+from refconv.parametrizations import TRANSFORMS, Start, check_settings
+from refconv.sites import Selection, admitted, find_sites, select
+
+SITES = "sites"
+"""The key under which a parameter group holds the geometries of its parameters, one each."""
+
+# Wrappers whose parameters are those of the model inside, and the attribute that holds it.
+_TRANSPARENT = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+
+
+class KernelGroup(dict[str, Any]):
+    """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
+
+    Any optimizer of torch would take it for an ordinary group and train the kernels plainly, without a word. So the
+    one method by which optimizers complete a group says what is wrong.
+    """
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Refuse to be completed by an ordinary optimizer.
+
+        Raises:
+            SettingError: always.
+        """
+        raise SettingError(
+            "these parameter groups train in gradient space, which this optimizer does not know",
+            where="param_groups",
+            expected="refconv.RefocusSGD",
+            remedy="for Adam and other optimizers that are not SGD use kernel space: refconv.refocus(model), "
+            "then model.parameters()",
+        )
+
+
+def param_groups(
+    model: nn.Module,
+    weight_decay: float = 0.0,
+    *,
+    groups: Iterable[Mapping[str, Any]] | None = None,
+    map_size: int | Sequence[int] = 3,
+    order: Order = "contiguous",
+    start: Start = "zeros",
+    normalize: bool = False,
+    power: float = 1.0,
+    decay: Decay = "refocus",
+    include: Selection = None,
+    exclude: Selection = None,
+) -> list[dict[str, Any]]:
+    """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
+
+    Refocused kernels come in groups of their own; of the other parameters, biases, vectors and what the model's
+    ``no_weight_decay()`` names are not decayed, as timm has it. The model is not touched. It may be wrapped by DDP,
+    sharded by FSDP2 or compiled already.
+
+    Args:
+        model: any module with convolutions.
+        weight_decay: of the kernels, refocused or not.
+        groups: parameter groups that exist already, say by layer with rates of their own; refocused kernels are
+            taken out of them into groups with the same options. ``weight_decay`` must then be left alone.
+        map_size: odd taps of the refocusing map, one number or one per spatial dimension.
+        order: how slices are gathered into blocks: ``contiguous`` or ``across``.
+        start: ``zeros``, or ``kaiming`` as released, which changes the kernels when the optimizer is made.
+        normalize: bring the mean eigenvalue of each block's Gram to one.
+        power: of the Gram; 1 is RefConv, 0 plain training towards the base.
+        decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
+            weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
+        include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
+            than one tap. See :func:`refconv.sites.select`.
+        exclude: the same for sites to leave out.
+
+    Raises:
+        SettingError: if a setting is out of its range, or a pattern matches nothing.
+        SiteError: if a kernel cannot be a base, is refocused in kernel space, or shared with one that is not chosen.
+        ModelError: if nothing can be refocused, or the model is wrapped by FSDP1.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+        >>> for group in param_groups(model, weight_decay=1e-4):
+        ...     print(group["weight_decay"], [tuple(p.shape) for p in group["params"]], len(group.get("sites", ())))
+        0.0 [(8,), (4,)] 0
+        0.0001 [(4, 8, 1, 1)] 0
+        0.0001 [(8, 3, 3, 3)] 1
+    """
+    check_settings(start=start, power=power)
+    check_decay(decay)
+    plain = _unwrapped(model)
+    choices = select(find_sites(plain), include, exclude)
+    chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
+    geometries: dict[int, Geometry] = {}
+    for site in chosen:
+        geometry = Geometry.of(site, map_size=map_size, order=order, normalize=normalize, power=power)
+        geometries.setdefault(id(site.weight), geometry)
+    if groups is None:
+        groups = _decayed_or_not(plain, weight_decay)
+    elif weight_decay:
+        raise SettingError("has no effect beside groups, which say it themselves", where="weight_decay")
+    split = [part for group in groups for part in _split(group, geometries, start=start, decay=decay)]
+    if not any(SITES in group for group in split):
+        raise ModelError(
+            "nothing to refocus: no chosen kernel is trainable",
+            where=type(plain).__name__,
+            expected="kernels with requires_grad among the parameters",
+        )
+    return split
+
+
+def _decayed_or_not(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    listed = getattr(model, "no_weight_decay", None)
+    exempt = set(listed()) if callable(listed) else set()
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    bare = [p for name, p in trainable if p.ndim <= 1 or name.endswith(".bias") or name in exempt]
+    known = {id(parameter) for parameter in bare}
+    decayed = [parameter for _, parameter in trainable if id(parameter) not in known]
+    return [{"params": bare, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
+
+
+def _split(
+    group: Mapping[str, Any], geometries: Mapping[int, Geometry], *, start: Start, decay: Decay
+) -> list[dict[str, Any]]:
+    """Return what remains of a group, and its refocused kernels with the same options; neither if it is empty."""
+    parameters = [group["params"]] if isinstance(group["params"], nn.Parameter) else list(group["params"])
+    refocused = [parameter for parameter in parameters if id(parameter) in geometries and parameter.requires_grad]
+    taken = {id(parameter) for parameter in refocused}
+    others = [parameter for parameter in parameters if id(parameter) not in taken]
+    parts: list[dict[str, Any]] = []
+    if others:
+        parts.append({**group, "params": others})
+    if refocused:
+        options = {**group, "weight_decay": 0.0} if decay == "none" else dict(group)
+        sites = [geometries[id(parameter)].to_dict() for parameter in refocused]
+        parts.append(KernelGroup({**options, "params": refocused, SITES: sites, "start": start, "decay": decay}))
+    return parts
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside of wrappers that leave its parameters as they are.
+
+    Raises:
+        ModelError: if it is no module, or a wrapper flattens the parameters.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError("cannot refocus this", expected="a torch.nn.Module", found=type(model).__name__)
+    while type(model).__name__ in _TRANSPARENT:
+        model = getattr(model, _TRANSPARENT[type(model).__name__])
+    for module in model.modules():
+        if type(module).__name__ == "FullyShardedDataParallel":
+            raise ModelError(
+                "the parameters are flattened by FSDP1",
+                where=type(module).__name__,
+                remedy="shard with FSDP2, torch.distributed.fsdp.fully_shard",
+            )
+    return model

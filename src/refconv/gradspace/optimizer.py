@@ -1,0 +1,320 @@
+"""RefocusSGD: torch's SGD on the plain kernels, with gradients as refocusing has them.
+
+By formula (2) of docs/math.md, a step of SGD on the refocus weight moves the kernel exactly as the same step on the
+kernel itself with g -> g G + w (kernel - B) in place of g + w kernel. Nothing else differs, so nothing else is here:
+momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from refconv.errors import SettingError
+from refconv.gradspace.geometry import Geometry
+from refconv.gradspace.groups import SITES
+from refconv.gradspace.metric import Metric, metric_of
+from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like, sum_of_parts
+from refconv.gradspace.state import check_same_sites, check_sites
+from refconv.parametrizations import memory_format
+
+BASE = "base"
+"""The key of a base in the state of its parameter."""
+
+
+class RefocusSGD(SGD):
+    """Stochastic gradient descent that trains plain kernels as if their refocus weights were trained.
+
+    The base of a kernel is what it is when the first step is taken, so weights may still be loaded after the optimizer
+    was made. Bases are part of the state dict, and a resumed run continues exactly; Grams are recomputed from them.
+
+    Note [Decay]: the parent adds w kernel to the gradient, so w B is taken off here, which makes w (kernel - B).
+
+    Note [Gradients]: ``.grad`` is left as the backward pass made it: the gradient by the plain kernel. Clip with
+    :meth:`clip_grad_norm_`, which measures it as the gradient by the refocus weight, as kernel space would.
+
+    Args:
+        params: what :func:`refconv.param_groups` returned, perhaps among other groups.
+        lr: learning rate.
+        momentum: momentum factor.
+        dampening: dampening for momentum.
+        weight_decay: for groups that do not say their own.
+        nesterov: use Nesterov's momentum.
+        maximize: maximize instead of minimize.
+        foreach: as in torch's SGD.
+        fused: as in torch's SGD.
+
+    Raises:
+        SettingError: if no group holds refocused kernels, or sites and parameters do not fit together.
+
+    Example:
+        >>> import refconv
+        >>> model = torch.nn.Conv2d(4, 4, 3, groups=4)
+        >>> optimizer = refconv.RefocusSGD(refconv.param_groups(model), lr=0.1, momentum=0.9)
+        >>> model(torch.randn(2, 4, 8, 8)).square().mean().backward()
+        >>> optimizer.step()
+        >>> optimizer.refocus_weight("").shape
+        torch.Size([1, 4, 36])
+    """
+
+    # Compilers would bake the gradients that _init_group computes into their graph; the step runs as it is.
+    step = torch.compiler.disable(SGD.step)
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+    ) -> None:
+        self._geometries: dict[Tensor, Geometry] = {}
+        self._metrics: dict[Tensor, Metric] = {}
+        self._started: dict[Tensor, tuple[Tensor, int]] = {}
+        groups = list(params)
+        if not any(isinstance(group, dict) and SITES in group for group in groups):
+            raise SettingError(
+                "there are no refocused kernels among the parameters",
+                where="RefocusSGD",
+                expected="the groups that refconv.param_groups(model) returns",
+                remedy="torch.optim.SGD trains plainly",
+            )
+        super().__init__(
+            groups,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            maximize=maximize,
+            foreach=foreach,
+            fused=fused,
+        )
+        # Gradients must be unscaled before they are rewritten, since decay towards the base is not scaled.
+        self._step_supports_amp_scaling = False
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; refocused kernels that are to start at random are changed now.
+
+        Raises:
+            SettingError: if sites and parameters do not fit together.
+        """
+        group = dict(param_group)
+        if SITES in group:
+            check_sites(group)
+        super().add_param_group(group)
+        self._geometries.update(_refocused(group))
+        if group.get("start") == "kaiming":
+            for parameter in group["params"]:
+                self._start(parameter)
+
+    @torch.no_grad()
+    def _start(self, parameter: Tensor) -> None:
+        base = parameter.detach().clone()
+        kernel = self._geometries[parameter].started(gathered(base), "kaiming")
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if distributed and not is_sharded(parameter):
+            torch.distributed.broadcast(kernel, 0)  # every process drew numbers of its own
+        parameter.copy_(sharded_like(kernel, parameter))
+        self._started[parameter] = base, parameter._version
+
+    def _init_group(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], momentum_buffer_list: list[Any]
+    ) -> bool:
+        """Collect what the parent collects, and rewrite the gradients of refocused kernels."""
+        sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
+        if SITES in group and params:
+            with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
+                for position, parameter in enumerate(params):
+                    grads[position] = self._rewritten(parameter, grads[position], group)
+        return sparse
+
+    def _rewritten(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return what the parent is to take for the gradient: g G, less what its weight decay adds too much."""
+        part = local(gradient)
+        found = self._metric(parameter).apply(part)
+        if group["decay"] == "refocus" and group["weight_decay"] != 0:
+            base = local(self.state[parameter][BASE])
+            # maximize turns the sign of gradients, but not of decay
+            found.add_(base, alpha=group["weight_decay"] * (1 if group["maximize"] else -1))
+        return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
+
+    def _metric(self, parameter: Tensor) -> Metric:
+        metric = self._metrics.get(parameter)
+        base = self._base(parameter)
+        if metric is None or base.device != parameter.device:
+            if base.device != parameter.device:  # the model has moved since
+                base = self.state[parameter][BASE] = base.to(parameter.device)
+            metric = self._metrics[parameter] = metric_of(self._geometries[parameter], base)
+        return metric
+
+    def _base(self, parameter: Tensor) -> Tensor:
+        """Return the base of a kernel; if it has none yet, it becomes one."""
+        state = self.state[parameter]
+        if BASE not in state:
+            started = self._started.pop(parameter, None)
+            state[BASE] = parameter.detach().clone() if started is None else started[0]
+        base: Tensor = state[BASE]
+        return base
+
+    @torch.no_grad()
+    def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
+        """Scale all gradients so that their norm, as kernel space would measure it, is at most ``max_norm``.
+
+        For refocused kernels that is the norm of the gradient by the refocus weight, sqrt(<g, g G>).
+
+        Args:
+            max_norm: the largest norm to leave as it is.
+            error_if_nonfinite: raise if the norm is not finite, instead of scaling by it.
+
+        Returns:
+            The norm before scaling.
+
+        Raises:
+            RuntimeError: if the norm is not finite and that was asked to be an error.
+        """
+        squares, gradients = [], []
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                part = local(parameter.grad)
+                if parameter in self._geometries:
+                    with torch.autocast(part.device.type, enabled=False):
+                        square = self._metric(parameter).squared_norm(part)
+                else:
+                    square = part.to(torch.promote_types(part.dtype, torch.float32)).square().sum()
+                squares.append(sum_of_parts(square, parameter.grad))
+                gradients.append(part)
+        if not squares:
+            return torch.zeros(())
+        norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().clamp(min=0).sqrt()
+        if error_if_nonfinite and not bool(norm.isfinite()):
+            raise RuntimeError(f"the norm of the gradients is {norm.item()}, so they cannot be clipped")
+        # torch's formula, with its guard against a norm of zero
+        factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor.to(gradient.device))
+        return norm
+
+    def clip_grad_value_(self, clip_value: float) -> None:
+        """Refuse to clip entry by entry: the entries of the refocus weight's gradient do not exist here.
+
+        Raises:
+            SettingError: always.
+        """
+        raise SettingError(
+            "clipping entry by entry has no counterpart in gradient space",
+            where="clip_grad_value_",
+            remedy="clip_grad_norm_, or kernel space: refconv.refocus(model)",
+        )
+
+    @torch.no_grad()
+    def rebase(self) -> None:
+        """Start a new round: every refocused kernel as it is now becomes its own base.
+
+        What merging and refocusing anew does in kernel space. Their momentum, which belongs to the former refocus
+        weights, starts anew as well; no random start is applied again.
+        """
+        self._metrics.clear()
+        self._started.clear()
+        for parameter in self._geometries:
+            self.state[parameter] = {BASE: parameter.detach().clone()}
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the refocused sites, in order."""
+        return tuple(geometry.site for geometry in self._geometries.values())
+
+    def base(self, site: str | Tensor) -> Tensor:
+        """Return a copy of a site's base, whole and in its stored shape.
+
+        Args:
+            site: its name or its parameter.
+
+        Raises:
+            SettingError: if it is not refocused by this optimizer.
+        """
+        parameter, _ = self._found(site)
+        return gathered(self._base(parameter)).clone()
+
+    @torch.no_grad()
+    def refocus_weight(self, site: str | Tensor) -> Tensor:
+        """Return the smallest refocus weight R [b, m, m * t] that makes a site's kernel out of its base.
+
+        After training from the zero start it is the refocus weight that kernel space would hold.
+
+        Args:
+            site: its name or its parameter.
+
+        Raises:
+            SettingError: if it is not refocused by this optimizer.
+        """
+        parameter, geometry = self._found(site)
+        return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base(parameter)))
+
+    def _found(self, site: str | Tensor) -> tuple[Tensor, Geometry]:
+        for parameter, geometry in self._geometries.items():
+            if parameter is site or (isinstance(site, str) and geometry.site == site):
+                return parameter, geometry
+        text = site if isinstance(site, str) else f"a tensor of shape {list(site.shape)}"
+        close = difflib.get_close_matches(text, self.sites, n=3)
+        raise SettingError(
+            f"{text!r} is not a refocused site of this optimizer",
+            where="site",
+            remedy=f"closest: {', '.join(close)}" if close else "optimizer.sites lists them",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, bases included, as plain values and tensors."""
+        for parameter in list(self._started):
+            self._base(parameter)
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, bases included; the model's weights may be loaded before or after.
+
+        Raises:
+            CheckpointError: if the state is of an optimizer of other sites or settings.
+        """
+        check_same_sites(self.param_groups, state_dict["param_groups"])
+        # A random start that was applied on weights which had been loaded before is taken back.
+        for parameter, (base, version) in self._started.items():
+            if parameter._version == version:
+                with torch.no_grad():
+                    parameter.copy_(base)
+        super().load_state_dict(state_dict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._geometries = {kernel: geometry for group in self.param_groups for kernel, geometry in _refocused(group)}
+        self._metrics = {}
+        self._started = {}
+
+    def __repr__(self) -> str:
+        shown = [
+            {**group, SITES: f"{len(group[SITES])} kernels"} if SITES in group else group for group in self.param_groups
+        ]
+        lines = [f"{type(self).__name__} ("]
+        for number, group in enumerate(shown):
+            lines.append(f"Parameter Group {number}")
+            lines.extend(f"    {key}: {value}" for key, value in sorted(group.items()) if key != "params")
+        return "\n".join([*lines, ")"])
+
+
+def _refocused(group: dict[str, Any]) -> list[tuple[Tensor, Geometry]]:
+    """Return the refocused kernels of a group with their geometries; none of an ordinary group."""
+    sites = group.get(SITES)
+    if sites is None:
+        return []
+    return [(kernel, Geometry.from_dict(site)) for kernel, site in zip(group["params"], sites, strict=True)]

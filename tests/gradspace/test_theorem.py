@@ -1,0 +1,128 @@
+"""The theorem: SGD on the refocus weight is SGD on the plain kernel with its gradient multiplied by the Gram.
+
+Every test trains twice on the same numbers, in kernel space and in gradient space, in float64. The neighbouring
+wrong formulas at the end train in the same way and must come out different.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+import refconv
+from refconv.gradspace import metric
+from spaces import Case, cases
+
+CONVERSES = Case(groups=4, outputs=2, inputs=2, kernel_size=(3, 2))
+
+
+def assert_same_kernels(found, expected, rtol=1e-10):
+    scale = expected[0].weight.abs().max().item()
+    torch.testing.assert_close(found[0].weight, expected[0].weight, rtol=rtol, atol=rtol * 0.01 * scale)
+    torch.testing.assert_close(found[0].bias, expected[0].bias, rtol=rtol, atol=rtol * 0.01)
+
+
+def assert_other_kernels(found, expected):
+    difference = (found[0].weight - expected[0].weight).abs().max() / expected[0].weight.abs().max()
+    assert difference > 1e-4
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_fifty_steps_in_both_spaces_end_at_the_same_kernel(case):
+    expected, _ = case.in_kernel_space()
+    found, _ = case.in_gradient_space()
+    assert not torch.equal(found[0].weight, case.model()[0].weight)
+    assert_same_kernels(found, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_refocus_weight_recovered_from_the_kernel_is_the_one_that_kernel_space_trained(case):
+    case = dataclasses.replace(case, start="zeros")
+    _, expected = case.in_kernel_space()
+    model, optimizer = case.in_gradient_space()
+    found = optimizer.refocus_weight(model[0].weight)
+    # rounding grows with the condition of the Gram, which drawn kernels may have large
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * expected.abs().max().item())
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_clipping_by_norm_is_equal_in_both_spaces(case):
+    case = dataclasses.replace(case, rounds=1)
+    expected, _ = case.in_kernel_space(clip=0.05)
+    found, _ = case.in_gradient_space(clip=0.05)
+    assert_same_kernels(found, expected, rtol=1e-9)
+    assert_other_kernels(case.in_gradient_space()[0], expected)
+
+
+@pytest.mark.parametrize("kernel_size", [(3, 3), (2, 5)])
+@pytest.mark.parametrize("groups", [1, 2, 12])
+def test_every_route_of_the_metric_gives_the_same_training(groups, kernel_size, monkeypatch):
+    case = Case(groups=groups, outputs=3, inputs=1, kernel_size=kernel_size, normalize=True)
+    expected, _ = case.in_kernel_space()
+    assert_same_kernels(case.in_gradient_space()[0], expected)
+    monkeypatch.setattr(metric, "_SMALL", 0)  # nothing is small: Grams are not kept where they outgrow the kernels
+    monkeypatch.setattr(refconv.ops.metric, "_CHUNK", 200)  # more than one chunk
+    model, optimizer = case.in_gradient_space()
+    kinds = {1: metric.BySlices, 2: metric.ByPatches, 12: metric.ByGrams}
+    assert isinstance(optimizer._metrics[model[0].weight], kinds[groups])
+    assert_same_kernels(model, expected)
+
+
+def test_decay_towards_zero_is_another_training():
+    expected, _ = CONVERSES.in_kernel_space()
+    assert_same_kernels(CONVERSES.in_gradient_space()[0], expected)
+    assert_other_kernels(CONVERSES.in_gradient_space(decay="kernel")[0], expected)
+    assert_other_kernels(CONVERSES.in_gradient_space(decay="none")[0], expected)
+
+
+def test_blocks_in_another_order_are_another_training():
+    expected, _ = CONVERSES.in_kernel_space()
+    assert_other_kernels(CONVERSES.in_gradient_space(order="across")[0], expected)
+
+
+def test_another_power_or_scale_is_another_training():
+    expected, _ = CONVERSES.in_kernel_space()
+    assert_other_kernels(CONVERSES.in_gradient_space(power=0.5)[0], expected)
+    assert_other_kernels(CONVERSES.in_gradient_space(normalize=True)[0], expected)
+
+
+def test_gram_of_the_taps_reversed_is_another_training(monkeypatch):
+    """G is symmetric, so its transpose is itself; the neighbouring mistakes are flips of its axes."""
+    expected, _ = CONVERSES.in_kernel_space()
+    grams = metric.Metric._grams
+    for flip in ([-1], [-2], [-1, -2]):
+        monkeypatch.setattr(metric.Metric, "_grams", lambda self, blocks, flip=flip: grams(self, blocks).flip(flip))
+        assert_other_kernels(CONVERSES.in_gradient_space()[0], expected)
+
+
+def test_gram_of_slices_instead_of_taps_is_another_training(monkeypatch):
+    """The transposed Gram, P P^T of a map of one tap, relates slices to one another: [m, m] from the left."""
+    case = dataclasses.replace(CONVERSES, map_size=1)
+    expected, _ = case.in_kernel_space()
+    assert_same_kernels(case.in_gradient_space()[0], expected)
+
+    def from_the_left(self, gradient):
+        base = self.layout.to_blocks(case.model()[0].weight.detach())
+        return self.layout.from_blocks(base @ base.mT @ self.layout.to_blocks(gradient))
+
+    monkeypatch.setattr(metric.ByGrams, "apply", from_the_left)
+    assert_other_kernels(case.in_gradient_space()[0], expected)
+
+
+def test_momentum_kept_over_a_new_round_is_another_training():
+    case = dataclasses.replace(CONVERSES, rounds=2)
+    expected, _ = case.in_kernel_space()
+    assert_same_kernels(case.in_gradient_space()[0], expected)
+
+    class Keeping(refconv.RefocusSGD):
+        def rebase(self):
+            momenta = {kernel: self.state[kernel]["momentum_buffer"] for kernel in self._geometries}
+            super().rebase()
+            for kernel, momentum in momenta.items():
+                self.state[kernel]["momentum_buffer"] = momentum
+
+    assert_other_kernels(case.in_gradient_space(kind=Keeping)[0], expected)

@@ -1,0 +1,148 @@
+"""One training, done in both spaces: what the tests of the theorem share."""
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+import refconv
+
+STEPS = 50
+CONVOLUTIONS = {
+    (1, False): nn.Conv1d,
+    (2, False): nn.Conv2d,
+    (3, False): nn.Conv3d,
+    (1, True): nn.ConvTranspose1d,
+    (2, True): nn.ConvTranspose2d,
+    (3, True): nn.ConvTranspose3d,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution, how it is refocused, and how it is trained."""
+
+    dimensions: int = 2
+    transposed: bool = False
+    groups: int = 3
+    outputs: int = 2
+    inputs: int = 2
+    kernel_size: tuple[int, ...] = (3, 3)
+    dilation: int = 1
+    order: str = "contiguous"
+    map_size: int = 3
+    normalize: bool = False
+    power: float = 1.0
+    start: str = "zeros"
+    momentum: float = 0.9
+    dampening: float = 0.0
+    nesterov: bool = False
+    maximize: bool = False
+    weight_decay: float = 0.1
+    rounds: int = 1
+    seed: int = 0
+
+    def model(self):
+        torch.manual_seed(self.seed)
+        convolution = CONVOLUTIONS[self.dimensions, self.transposed](
+            self.groups * self.inputs,
+            self.groups * self.outputs,
+            self.kernel_size,
+            groups=self.groups,
+            dilation=self.dilation,
+            padding=1,
+        )
+        return nn.Sequential(convolution, nn.Tanh()).double()
+
+    def batch(self):
+        torch.manual_seed(self.seed + 1)
+        return torch.randn(2, self.groups * self.inputs, *[7] * self.dimensions, dtype=torch.float64)
+
+    def geometry(self, first):
+        return {
+            "map_size": self.map_size,
+            "order": self.order,
+            "normalize": self.normalize,
+            "power": self.power,
+            "start": self.start if first else "zeros",
+        }
+
+    def optimizer(self, kind, groups):
+        return kind(
+            groups,
+            lr=0.02,
+            momentum=self.momentum,
+            dampening=self.dampening,
+            nesterov=self.nesterov,
+            maximize=self.maximize,
+        )
+
+    def in_kernel_space(self, clip=None):
+        """Train refocus weights; return the merged model and the last round's refocus weight."""
+        model, batch, momentum = self.model(), self.batch(), None
+        for number in range(self.rounds):
+            torch.manual_seed(self.seed)
+            refconv.refocus(model, **self.geometry(first=number == 0))
+            (weight,) = [p for p in model.parameters() if p.requires_grad and p.ndim == 3]
+            bias = model[0].bias
+            groups = [{"params": [bias]}, {"params": [weight], "weight_decay": self.weight_decay}]
+            optimizer = self.optimizer(torch.optim.SGD, groups)
+            if momentum is not None:  # a new round is one for the kernels only
+                optimizer.state[bias]["momentum_buffer"] = momentum
+            for _ in range(STEPS // self.rounds):
+                step(model, batch, optimizer, clip and (lambda o: nn.utils.clip_grad_norm_([bias, weight], clip)))
+            momentum = optimizer.state[bias].get("momentum_buffer")
+            refconv.merge(model)
+        return model, weight.detach()
+
+    def in_gradient_space(self, kind=refconv.RefocusSGD, clip=None, decay="refocus", **changes):
+        """Train the plain kernel; return the model and the optimizer."""
+        model, batch = self.model(), self.batch()
+        torch.manual_seed(self.seed)
+        settings = {**self.geometry(first=True), **changes}
+        groups = refconv.param_groups(model, weight_decay=self.weight_decay, decay=decay, **settings)
+        optimizer = self.optimizer(kind, groups)
+        for number in range(self.rounds):
+            if number:
+                optimizer.rebase()
+            for _ in range(STEPS // self.rounds):
+                step(model, batch, optimizer, clip and (lambda o: o.clip_grad_norm_(clip)))
+        return model, optimizer
+
+
+def step(model, batch, optimizer, clip=None):
+    optimizer.zero_grad()
+    (model(batch) - 0.3).square().mean().backward()
+    if clip:
+        clip(optimizer)
+    optimizer.step()
+
+
+@st.composite
+def cases(draw):
+    dimensions = draw(st.integers(1, 3))
+    taps = st.integers(1, 4 if dimensions < 3 else 3)
+    momentum = draw(st.sampled_from([0.0, 0.9]))
+    nesterov = momentum > 0 and draw(st.booleans())
+    return Case(
+        dimensions=dimensions,
+        transposed=draw(st.booleans()),
+        groups=draw(st.integers(1, 4)),
+        outputs=draw(st.integers(1, 3)),
+        inputs=draw(st.integers(1, 2)),
+        kernel_size=tuple(draw(taps) for _ in range(dimensions - 1)) + (draw(st.integers(2, 4)),),
+        dilation=draw(st.integers(1, 2)),
+        order=draw(st.sampled_from(["contiguous", "across"])),
+        map_size=draw(st.sampled_from([1, 3, 5])),
+        normalize=draw(st.booleans()),
+        power=draw(st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.0])),
+        start=draw(st.sampled_from(["zeros", "zeros", "kaiming"])),
+        momentum=momentum,
+        dampening=0.0 if nesterov else draw(st.sampled_from([0.0, 0.3])),
+        nesterov=nesterov,
+        maximize=draw(st.booleans()),
+        weight_decay=draw(st.sampled_from([0.0, 0.1])),
+        rounds=draw(st.integers(1, 3)),
+        seed=draw(st.integers(0, 2**16)),
+    )
