@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ import torch
 
 from refconv.records import Record
 from refconv.surgery import Certificate, verify
-from refconv.training.distributed import Processes
 from refconv.training.loop import train
 from refconv.training.model_data import data_for, first_samples
 from refconv.training.opening import open_model
@@ -21,8 +18,7 @@ from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
 from refconv.training.run_folder import RunFolder
 from refconv.training.run_record import RunRecord
-from refconv.training.stepping import Stepper
-from refconv.training.task import open_task
+from refconv.training.step_time import medians, step_seconds
 
 EPOCHS = 60
 """Of the base, and again of each run that goes on from it."""
@@ -149,31 +145,8 @@ def _certify(run: Path) -> tuple[Certificate, int]:
 
 
 def _step_ms(recipes: Mapping[str, Recipe], turns: int = 60) -> dict[str, float]:
-    """Return the median time of a training step of each recipe.
-
-    The recipes take their steps in turn, so that whatever else the machine does slows all of them alike; the times
-    of whole runs, one after the other, would not compare.
-    """
-    processes = Processes(0, 1, torch.device("cpu"))
-    steppers, batches = {}, {}
-    for name, recipe in recipes.items():
-        task = open_task(recipe, processes)
-        steppers[name] = Stepper(
-            task.model,
-            recipe,
-            task.info,
-            processes,
-            steps_per_epoch=task.steps_per_epoch,
-            part_size=task.part_size,
-        )
-        batches[name] = next(task.data.train_batches(seed=0, epoch=0, batch_size=task.part_size))
-    seconds: dict[str, list[float]] = {name: [] for name in recipes}
-    for _ in range(turns):
-        for name, stepper in steppers.items():
-            begin = time.perf_counter()
-            stepper.step(0, [batches[name]])
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: 1000 * statistics.median(found) for name, found in seconds.items()}
+    """Return the median time of a training step of each recipe, in milliseconds."""
+    return {name: 1000 * seconds for name, seconds in medians(step_seconds(recipes, turns)).items()}
 
 
 @contextmanager
