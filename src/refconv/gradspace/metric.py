@@ -88,7 +88,7 @@ class ByPatches(Metric):
         found = apply_gram_by_patches(
             self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size
         )
-        return self.layout.from_blocks(found if self.scale is None else found * self.scale)
+        return self.layout.from_blocks(found if self.scale is None else found.mul_(self.scale))
 
 
 class BySlices(Metric):
@@ -109,7 +109,7 @@ class BySlices(Metric):
         found = apply_gram_by_convolution(
             slices, self._slices(self.base).to(self.dtype), self.layout.kernel_size, self.map_size
         )
-        return (found if self.scale is None else found * self.scale).reshape(gradient.shape)
+        return (found if self.scale is None else found.mul_(self.scale)).reshape(gradient.shape)
 
     def _slices(self, weight: Tensor) -> Tensor:
         return weight.reshape(-1, 1, self.layout.taps)

@@ -50,7 +50,16 @@ def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) ->
                 where=f"parameter group {number}",
                 remedy="load it into an optimizer made as the saved one was",
             )
-        for site, before in zip(group.get(SITES, ()), other.get(SITES, ()), strict=False):
+        sites, others = group.get(SITES, ()), other.get(SITES, ())
+        if len(sites) != len(others):
+            names, found = ({site["site"] for site in described} for described in (sites, others))
+            raise CheckpointError(
+                "the state is of other sites",
+                where=f"parameter group {number}",
+                expected=f"{len(sites)} kernels",
+                found=f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}",
+            )
+        for site, before in zip(sites, others, strict=True):
             if site != before:
                 keys = [key for key in site if site[key] != before.get(key)]
                 raise CheckpointError(
