@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refconv.cli import demo, evaluate, merge, plan, train, verify
+from refconv.cli import compare, demo, evaluate, merge, plan, train, verify
 
 app = typer.Typer(
     name="refconv",
@@ -26,6 +26,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
     "merge": merge.merge,
     "verify": verify.verify,
+    "compare": compare.compare,
     "demo": demo.demo,
 }
 for name, command in _COMMANDS.items():

@@ -1,0 +1,259 @@
+"""A whole study: run what is missing, side by side, and write what came out."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from refconv.errors import RecipeError, RunError, StudyError
+from refconv.studies import forest, pages
+from refconv.studies.board import Board, board
+from refconv.studies.comparison import Comparison
+from refconv.studies.estimate import Estimate
+from refconv.studies.execution import Outcome, record_of
+from refconv.studies.measures import MEASURES, Measure
+from refconv.studies.runs import Run, Runs
+from refconv.studies.schedule import Schedule
+from refconv.studies.step_times import StepTimes, measured_once
+from refconv.studies.study import Study
+from refconv.studies.summary import summarise
+from refconv.studies.workers import Alone, Several, Workers, visible_devices
+from refconv.training.data import DataInfo
+from refconv.training.interruption import StoppedError
+from refconv.training.methods import method_of
+from refconv.training.run_folder import locked, write_whole
+from refconv.training.task import open_training_data
+
+RECORD_FILE = "comparison.json"
+PAGE_FILE = "comparison.md"
+PLOT_FILES = ("forest.svg", "forest.png")
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def compare(
+    study: Study,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    threads: int | None = None,
+    only: str | None = None,
+    show: bool = True,
+) -> Comparison:
+    """Run what is missing of a study, go on with what was interrupted, and write its results.
+
+    Writes ``comparison.json``, ``comparison.md`` and the forest plot into the folder, beside the run folders.
+
+    Args:
+        study: the study.
+        out: its folder.
+        jobs: runs at a time; by default one for each CUDA device, or one.
+        threads: of torch in each; by default the threads that torch would use, shared out.
+        only: pattern of ``ARCHITECTURE/METHOD``; other cells are left alone.
+        show: show progress on standard output.
+
+    Raises:
+        StudyError: if runs failed, after all others have ended and the results are written; or if a folder holds
+            other runs, or nothing matches ``only``.
+        StoppedError: after Ctrl-C, when checkpoints are written.
+        RunError: if the folder is in use, or a record is damaged.
+        RecipeError: if a method is unknown.
+        DataError: if the data cannot be had.
+    """
+    _require_plotting()
+    with locked(out, "study folder"):
+        data = open_data_of(study)
+        runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
+        check(runs, data)
+        schedule = Schedule(runs)
+        write_whole(out / "study.toml", study.text.encode())
+        jobs, threads = sharing(jobs, threads)
+        with board(study.name, show=show) as shown:
+            workers = _workers(jobs, threads, study.keep)
+            _carry_out(schedule, workers, shown, jobs=jobs, out=out, select_by=study.select_by)
+        with _threads(threads):
+            times = _step_times(schedule, study, out)
+        comparison = summarise(study, schedule, times, data)
+        _write(comparison, out)
+    _check_all_done(schedule)
+    return comparison
+
+
+def open_data_of(study: Study) -> dict[str, DataInfo]:
+    """Return the facts about each architecture's data.
+
+    Raises:
+        DataError: if the data cannot be had.
+        RecipeError: if a setting is not possible.
+    """
+    known: dict[str, DataInfo] = {}
+    found = {}
+    for architecture in study.architectures:
+        recipe = study.base_recipe(architecture, seed=0, epochs=10**6)
+        key = repr([getattr(recipe, name) for name in ("data", "data_dir", "val_split", "in_chans", "img_size")])
+        if key not in known:
+            known[key] = open_training_data(recipe).info
+        found[architecture.name] = known[key]
+    return found
+
+
+def check(runs: Runs, data: Mapping[str, DataInfo]) -> None:
+    """Check what can be checked before the first run.
+
+    Raises:
+        StudyError: if there is no validation split to choose settings by, or no test split.
+        RecipeError: if a method is unknown.
+    """
+    for architecture, method in runs.cells:
+        info = data[architecture.name]
+        if len(method.points) > 1 and not info.val_size:
+            raise StudyError(
+                f"{method.name} has settings to choose and no validation split to choose by",
+                where="study.val_split",
+                expected="more than 0",
+            )
+        if not info.test_size:
+            raise StudyError("has no test split", where=info.name, expected="data with samples to test on")
+        try:
+            method_of(runs.final(architecture, method, method.points[0])[0].recipe)
+        except RecipeError as error:
+            raise StudyError(str(error), where=f"methods.{method.name}") from error
+
+
+def sharing(jobs: int | None, threads: int | None) -> tuple[int, int]:
+    """Return how many runs there are at a time, and on how many threads each.
+
+    Args:
+        jobs: as asked for.
+        threads: as asked for.
+    """
+    jobs = jobs or max(1, len(visible_devices()))
+    return jobs, threads or max(1, torch.get_num_threads() // jobs)
+
+
+def _workers(jobs: int, threads: int, keep: str) -> Workers:
+    return Alone(threads, keep) if jobs == 1 else Several(jobs, threads, keep, visible_devices())
+
+
+def _carry_out(schedule: Schedule, workers: Workers, shown: Board, *, jobs: int, out: Path, select_by: str) -> None:
+    """Execute the runs until nothing can be started any more.
+
+    Raises:
+        StoppedError: after Ctrl-C.
+    """
+    estimate = Estimate()
+    for finished in schedule.over:
+        _learn(estimate, finished)
+    try:
+        with workers:
+            while True:
+                while workers.free and (run := schedule.start()) is not None:
+                    workers.start(run)
+                if not schedule.running:
+                    return
+                _move(schedule, shown, estimate, jobs)
+                for ended, outcome in workers.wait(_SECONDS_BETWEEN_LOOKS):
+                    if outcome.state == "stopped":
+                        _stop(schedule, out)
+                    schedule.ended(ended, outcome)
+                    _learn(estimate, ended)
+                    _move(schedule, shown, estimate, jobs)
+                    shown.say(_line(ended, outcome, MEASURES[select_by]))
+    except KeyboardInterrupt:
+        _stop(schedule, out)
+
+
+def _stop(schedule: Schedule, out: Path) -> NoReturn:
+    """Say how far the study came and how it goes on.
+
+    Raises:
+        StoppedError: always.
+    """
+    raise StoppedError(
+        f"stopped with {len(schedule.over)} of {schedule.total} runs done",
+        where=str(out),
+        remedy="the same command goes on",
+    ) from None
+
+
+def _move(schedule: Schedule, shown: Board, estimate: Estimate, jobs: int) -> None:
+    left = estimate.seconds(schedule.to_do(), jobs)
+    shown.move(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
+
+
+def _learn(estimate: Estimate, run: Run) -> None:
+    record = record_of(run)
+    if record is not None:
+        estimate.learn(run, record.seconds)
+
+
+def _line(run: Run, outcome: Outcome, measure: Measure) -> str:
+    """Say how a run ended; nothing about the test split, which is for the end."""
+    if outcome.state != "finished":
+        return f"{run}: {outcome.state}: {outcome.words}"
+    record = record_of(run)
+    assert record is not None  # it has finished
+    end = record.val_last
+    score = (
+        "" if end is None else f", {measure.name} {measure.shown(getattr(end, measure.name))} on the validation split"
+    )
+    return f"{run}: {record.seconds:.0f} s{score}"
+
+
+def _step_times(schedule: Schedule, study: Study, out: Path) -> dict[str, StepTimes]:
+    """Time the steps of all cells that have results, architecture by architecture."""
+    finished = {cell: runs[0] for cell in schedule.cells if (runs := schedule.finals(cell))}
+    times = {}
+    for name in dict.fromkeys(architecture for architecture, _ in finished):
+        own = {method: run for (architecture, method), run in finished.items() if architecture == name}
+        times[name] = measured_once(out / "step_times" / f"{name}.json", own, study.reference)
+    return times
+
+
+def _write(comparison: Comparison, out: Path) -> None:
+    plotted = bool(comparison.contrasts)
+    if plotted:
+        forest.draw(comparison, *(out / name for name in PLOT_FILES))
+    page = pages.markdown(comparison, plot=PLOT_FILES[0] if plotted else None)
+    write_whole(out / PAGE_FILE, page.encode())
+    write_whole(out / RECORD_FILE, comparison.to_json().encode())
+
+
+def _check_all_done(schedule: Schedule) -> None:
+    """Say what failed.
+
+    Raises:
+        StudyError: if anything did.
+    """
+    lines = [f"{name}: {words}" for name, words in schedule.failures.items()]
+    if lines:
+        raise StudyError(
+            f"{len(lines)} of the study's runs failed",
+            found=" | ".join(lines),
+            remedy="the results of the others are written; the same command tries these again",
+        )
+
+
+def _require_plotting() -> None:
+    """Say before hours of training, not after, that the plot cannot be drawn.
+
+    Raises:
+        RunError: if matplotlib is missing.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RunError("the forest plot needs matplotlib", remedy="pip install 'refconv[analysis]'")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,126 @@
+"""One run of a study, wherever it is executed: started, resumed or found finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from refconv.errors import RefconvError, RunError, StudyError, TrainingError
+from refconv.studies.runs import Run
+from refconv.training.interruption import StoppedError
+from refconv.training.loop import train
+from refconv.training.recipe import Recipe
+from refconv.training.run_folder import RunFolder, write_whole
+from refconv.training.run_record import RunRecord
+
+DIVERGED_FILE = "diverged.txt"
+"""In the folder of a selection run whose loss was not finite: why. Such a run is over, and its settings are out."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: what happened.
+        words: the error, if there was one.
+    """
+
+    state: Literal["finished", "diverged", "failed", "stopped"]
+    words: str = ""
+
+
+def is_over(run: Run) -> bool:
+    """Say whether a run needs nothing more: it finished, or it diverged while settings were chosen.
+
+    Raises:
+        StudyError: if its folder holds a run with other settings.
+    """
+    folder = RunFolder(run.folder)
+    over = folder.record_file.is_file() or (run.folder / DIVERGED_FILE).is_file()
+    if over:
+        _check_same(run)
+    return over
+
+
+def record_of(run: Run) -> RunRecord | None:
+    """Return the record of a run; None if it diverged or has not finished.
+
+    Raises:
+        RunError: if it is damaged.
+    """
+    path = RunFolder(run.folder).record_file
+    if not path.is_file():
+        return None
+    try:
+        return RunRecord.read(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            "cannot read the record", where=str(path), found=str(error), remedy="remove the folder to run it again"
+        ) from error
+
+
+def execute(run: Run, keep: str) -> Outcome:
+    """Train until the run is over, is stopped, or fails.
+
+    Args:
+        run: the run.
+        keep: what stays of it; see :class:`refconv.studies.study.Study`.
+    """
+    folder = RunFolder(run.folder)
+    try:
+        _remove_unstarted(folder)
+        resume = folder.checkpoint_file.is_file()
+        recipe = _check_same(run) if resume else run.recipe
+        train(recipe, run.folder, resume=resume, show=False)
+    except StoppedError as error:
+        return Outcome("stopped", str(error))
+    except TrainingError as error:
+        if run.kind != "selection":
+            return Outcome("failed", str(error))
+        write_whole(run.folder / DIVERGED_FILE, f"{error}\n".encode())
+        _remove(folder, models=True)
+        return Outcome("diverged", str(error))
+    except RefconvError as error:
+        return Outcome("failed", str(error))
+    except torch.OutOfMemoryError as error:
+        return Outcome("failed", f"{run.folder}: out of memory; found {str(error).splitlines()[0]}")
+    if keep != "all":
+        _remove(folder, models=run.kind == "selection" or (run.kind == "final" and keep == "records"))
+    return Outcome("finished")
+
+
+def _check_same(run: Run) -> Recipe:
+    """Return the recipe that a run was started with, if it is the wanted one; a base trained here may have moved since.
+
+    Raises:
+        StudyError: if another setting differs.
+    """
+    before = RunFolder(run.folder).recipe()
+    now = before if run.base is None else dataclasses.replace(before, checkpoint=run.recipe.checkpoint)
+    names = now.differences(run.recipe)
+    if names:
+        raise StudyError(
+            "the folder holds a run with other settings",
+            where=str(run.folder),
+            expected=", ".join(f"{name}={getattr(run.recipe, name)!r}" for name in names),
+            found=", ".join(f"{name}={getattr(now, name)!r}" for name in names),
+            remedy="give another --out, or remove the folder",
+        )
+    return before
+
+
+def _remove_unstarted(folder: RunFolder) -> None:
+    """Remove what a run left that was killed before its first checkpoint: its recipe and an empty file of metrics."""
+    if folder.recipe_file.is_file() and not folder.checkpoint_file.is_file() and not folder.record_file.is_file():
+        shutil.rmtree(folder.path)
+
+
+def _remove(folder: RunFolder, *, models: bool) -> None:
+    folder.checkpoint_file.unlink(missing_ok=True)
+    if models and folder.model_folder.is_dir():
+        shutil.rmtree(folder.model_folder)

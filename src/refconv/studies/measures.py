@@ -1,0 +1,69 @@
+"""What a study compares: the names under which run records keep results, and how each is shown.
+
+The one place that knows what a task measures. A task other than classification adds its measures here; everything
+else takes those that the records of the runs hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that a run record holds about the test split.
+
+    Attributes:
+        name: the record's field.
+        title: how tables call it.
+        unit: of differences, for tables; with a space before it, or empty.
+        factor: what a value is multiplied by to be shown.
+        digits: decimals shown.
+        larger_is_better: whether more is better.
+        resolve: the difference, as recorded, that the power note is about; None where no size is customary.
+        validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
+    """
+
+    name: str
+    title: str
+    unit: str
+    factor: float
+    digits: int
+    larger_is_better: bool
+    resolve: float | None = None
+    validated: bool = True
+
+    def shown(self, value: float, *, signed: bool = False) -> str:
+        """Return a value as tables show it.
+
+        Example:
+            >>> MEASURES["top1"].shown(0.9123), MEASURES["top1"].shown(-0.0012, signed=True)
+            ('91.23', '-0.12')
+        """
+        return f"{self.factor * value:{'+' if signed else ''}.{self.digits}f}"
+
+    def limit(self) -> str:
+        """Return the difference of the power note in words."""
+        return f"{self.factor * (self.resolve or 0):g}{self.unit}"
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("top1", "top-1, %", " points", 100, 2, True, resolve=0.001),
+        Measure("loss", "loss", "", 1, 4, False),
+        Measure("ece", "calibration error, %", " points", 100, 2, False, validated=False),
+    )
+}
+"""All measures by name, the primary one of each task first."""
+
+
+def measured(records: Iterable[object]) -> tuple[Measure, ...]:
+    """Return the measures that every one of some records holds, in the order of :data:`MEASURES`."""
+    records = list(records)
+    return tuple(
+        measure
+        for name, measure in MEASURES.items()
+        if records and all(getattr(record, name, None) is not None for record in records)
+    )

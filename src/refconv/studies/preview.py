@@ -1,0 +1,107 @@
+"""A study before it runs: its runs, counted, and how long they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from refconv.studies.conduct import check, open_data_of, sharing
+from refconv.studies.estimate import Estimate, clock
+from refconv.studies.execution import record_of
+from refconv.studies.pages import Rows
+from refconv.studies.runs import Run, Runs
+from refconv.studies.schedule import Schedule
+from refconv.studies.step_times import measure
+from refconv.studies.study import Study
+from refconv.training.data import DataInfo
+
+_TURNS = 10
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a study would do.
+
+    Attributes:
+        rows: a table of the runs, its titles first.
+        runs: runs in all.
+        over: those that are over already.
+        seconds: how long the others will take.
+        basis: what the time was estimated from.
+    """
+
+    rows: Rows
+    runs: int
+    over: int
+    seconds: float
+    basis: str
+
+    def __str__(self) -> str:
+        time = f"about {clock(self.seconds)} to go" if self.over < self.runs else "nothing to do"
+        return f"{self.runs} runs, {self.over} of them done; {time}, {self.basis}"
+
+
+def preview(
+    study: Study, out: Path, *, jobs: int | None = None, threads: int | None = None, only: str | None = None
+) -> Preview:
+    """Count the runs of a study and estimate their time; nothing is written.
+
+    Cells of which a run has finished are estimated from that run; of the others a few steps are timed.
+
+    Args:
+        study: the study.
+        out: its folder, which need not exist.
+        jobs: runs at a time.
+        threads: of torch in each.
+        only: pattern of ``ARCHITECTURE/METHOD``.
+
+    Raises:
+        RefconvError: as :func:`refconv.studies.conduct.compare` does before the first run.
+    """
+    data = open_data_of(study)
+    runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
+    check(runs, data)
+    schedule = Schedule(runs)
+    jobs, _ = sharing(jobs, threads)
+    to_do = list(schedule.to_do())
+    estimate, basis = _estimated(schedule, to_do, data, study)
+    rows: Rows = [("runs", "kind", "architecture", "method", "epochs", "samples seen by each", "time, one at a time")]
+    everything = [*schedule.over, *to_do]
+    for kind, architecture, method in dict.fromkeys((run.kind, run.architecture, run.method) for run in everything):
+        group = [run for run in everything if (run.kind, run.architecture, run.method) == (kind, architecture, method)]
+        recipe, size = group[0].recipe, data[architecture].train_size
+        seen = recipe.epochs * max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
+        time = estimate.seconds(group)
+        rows.append((
+            str(len(group)), kind, architecture, method, str(recipe.epochs), f"{seen:,}", clock(time or 0.0),
+        ))  # fmt: skip
+    return Preview(rows, len(everything), len(schedule.over), estimate.seconds(to_do, jobs) or 0.0, basis)
+
+
+def _estimated(
+    schedule: Schedule, to_do: Iterable[Run], data: dict[str, DataInfo], study: Study
+) -> tuple[Estimate, str]:
+    """Return an estimate, and what it rests on."""
+    finished = [(run, record) for run in schedule.over if (record := record_of(run)) is not None]
+    known = {(run.architecture, run.method) for run, _ in finished}
+    unknown: dict[str, dict[str, Run]] = {}
+    for run in to_do:
+        if (run.architecture, run.method) not in known:
+            unknown.setdefault(run.architecture, {}).setdefault(run.method, run)
+    timed = {}
+    for architecture, runs in unknown.items():
+        times = measure(runs, study.reference, turns=_TURNS)
+        info = data[architecture]
+        for method, ms in times.median_ms.items():
+            recipe = runs[method].recipe
+            steps = max(1, info.train_size // recipe.batch_size)
+            # An evaluation has a forward and no backward: about a third of the time of training on the same samples.
+            evaluating = info.val_size / min(recipe.batch_size, info.train_size) / recipe.eval_interval / 3
+            timed[architecture, method] = ms / 1000 * (steps + evaluating)
+    estimate = Estimate(timed)
+    for run, record in finished:
+        estimate.learn(run, record.seconds)
+    bases = [f"{len(finished)} finished runs"] if finished else []
+    bases += [f"{_TURNS} steps of each of {len(timed)} cells, timed now"] if timed else []
+    return estimate, "estimated from " + " and ".join(bases or ["nothing"])

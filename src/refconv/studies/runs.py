@@ -1,0 +1,183 @@
+"""The runs of a study: which there are, where they lie, and what each needs before it can start.
+
+base/ARCHITECTURE/seed-N                            trained once, shared by all methods of a seed
+selection/ARCHITECTURE/METHOD/SETTINGS/seed-N       read the validation split, never the test split
+final/ARCHITECTURE/METHOD/SETTINGS/seed-N           with the chosen settings; read the test split once
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import itertools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from refconv.errors import StudyError
+from refconv.studies.study import Architecture, Method, Study
+from refconv.training.recipe import Recipe
+from refconv.training.settings import did_you_mean
+
+Kind = Literal["base", "selection", "final"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run.
+
+    Attributes:
+        kind: ``base``, ``selection`` or ``final``.
+        architecture: name of the architecture.
+        method: name of the method; empty for a base.
+        point: values of the settings in the method's grid.
+        recipe: all settings.
+        folder: the run folder.
+        base: the run folder of the base that it goes on from, if that is trained here.
+    """
+
+    kind: Kind
+    architecture: str
+    method: str
+    point: Mapping[str, Any]
+    recipe: Recipe
+    folder: Path
+    base: Path | None = None
+
+    def __str__(self) -> str:
+        what = f"{self.architecture}/{self.method}" if self.method else self.architecture
+        values = f" {label(self.point)}" if self.point else ""
+        return f"{self.kind} {what}{values} seed {self.recipe.seed}"
+
+
+class Runs:
+    """All runs of a study.
+
+    Args:
+        study: the study.
+        out: folder of the runs.
+        train_sizes: per architecture, how many samples it trains on.
+        only: pattern of ``ARCHITECTURE/METHOD``; other cells are left out.
+
+    Raises:
+        StudyError: if no cell matches.
+    """
+
+    def __init__(self, study: Study, out: Path, train_sizes: Mapping[str, int], only: str | None = None) -> None:
+        self.study, self.out, self._train_sizes = study, out, train_sizes
+        cells = list(itertools.product(study.architectures, study.methods))
+        self.cells = [(a, m) for a, m in cells if only is None or fnmatch.fnmatchcase(f"{a.name}/{m.name}", only)]
+        if not self.cells:
+            names = [f"{a.name}/{m.name}" for a, m in cells]
+            raise StudyError(
+                "matches nothing",
+                where=f"--only {only}",
+                expected=", ".join(names),
+                remedy=did_you_mean(only or "", names),
+            )
+
+    def bases(self) -> list[Run]:
+        """Return the base of every architecture and seed that is needed, each once."""
+        seeds: dict[str, dict[int, None]] = {}
+        for architecture, method in self.cells:
+            if method.from_base and not architecture.base.given:
+                wanted = (*(self.study.selection_seeds if len(method.points) > 1 else ()), *self.study.seeds)
+                seeds.setdefault(architecture.name, {}).update(dict.fromkeys(wanted))
+        architectures = {architecture.name: architecture for architecture, _ in self.cells}
+        return [self._base(architectures[name], seed) for name, numbers in seeds.items() for seed in sorted(numbers)]
+
+    def selection(self, architecture: Architecture, method: Method) -> list[Run]:
+        """Return the runs that choose the settings of a cell; none if there is nothing to choose."""
+        if len(method.points) < 2:
+            return []
+        return [
+            self._continuation("selection", architecture, method, point, seed)
+            for point in method.points
+            for seed in self.study.selection_seeds
+        ]
+
+    def final(self, architecture: Architecture, method: Method, point: Mapping[str, Any]) -> list[Run]:
+        """Return the final runs of a cell.
+
+        Args:
+            architecture: the model.
+            method: the contender.
+            point: the chosen values of the settings in its grid.
+        """
+        return [self._continuation("final", architecture, method, point, seed) for seed in self.study.seeds]
+
+    def _base(self, architecture: Architecture, seed: int) -> Run:
+        assert architecture.base.samples is not None  # it is trained here
+        recipe = self.study.base_recipe(architecture, seed=seed, epochs=1)
+        recipe = dataclasses.replace(recipe, epochs=self._epochs(architecture, recipe, architecture.base.samples))
+        folder = self.out / "base" / architecture.name / f"seed-{seed}"
+        return Run(kind="base", architecture=architecture.name, method="", point={}, recipe=recipe, folder=folder)
+
+    def _continuation(
+        self, kind: Kind, architecture: Architecture, method: Method, point: Mapping[str, Any], seed: int
+    ) -> Run:
+        trained = method.from_base and not architecture.base.given
+        base = self._base(architecture, seed) if trained else None
+        recipe = self.study.recipe(
+            architecture,
+            method,
+            point,
+            seed=seed,
+            epochs=1,
+            base=str(base.folder / "model") if base else None,
+            test=kind == "final",
+        )
+        epochs = self._epochs(architecture, recipe, architecture.samples)
+        if not method.from_base:
+            assert architecture.base.samples is not None  # checked when the study was read
+            epochs += self._epochs(architecture, recipe, architecture.base.samples)
+        parts = [kind, architecture.name, method.name, *([file_name(point)] if point else []), f"seed-{seed}"]
+        return Run(
+            kind=kind,
+            architecture=architecture.name,
+            method=method.name,
+            point=point,
+            recipe=dataclasses.replace(recipe, epochs=epochs),
+            folder=self.out.joinpath(*parts),
+            base=base.folder if base else None,
+        )
+
+    def _epochs(self, architecture: Architecture, recipe: Recipe, samples: int) -> int:
+        """Return the number of whole epochs that comes closest to a number of samples, at least one.
+
+        An epoch leaves out the samples that do not fill its last batch.
+        """
+        size = self._train_sizes[architecture.name]
+        per_epoch = max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
+        return max(1, round(samples / per_epoch))
+
+
+def label(point: Mapping[str, Any]) -> str:
+    """Return the values of some settings in words.
+
+    Example:
+        >>> label({"lr": 0.1, "normalize": True, "method_kwargs": {"rank": 4}})
+        'lr 0.1, normalize true, rank 4'
+    """
+    return ", ".join(
+        label(value) if isinstance(value, Mapping) else f"{name} {_word(value)}" for name, value in point.items()
+    )
+
+
+def file_name(point: Mapping[str, Any]) -> str:
+    """Return the same as a name of a folder.
+
+    Example:
+        >>> file_name({"lr": 0.1, "method_kwargs": {"rank": 4}})
+        'lr-0.1,rank-4'
+    """
+    return re.sub(r"[^\w.,+-]", "", label(point).replace(", ", ",").replace(" ", "-"))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "x".join(_word(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

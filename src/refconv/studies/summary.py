@@ -1,0 +1,150 @@
+"""From the records of runs to the record of the study."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from refconv.studies.comparison import BaseResult, CellResult, Comparison, Contrast
+from refconv.studies.execution import record_of
+from refconv.studies.measures import MEASURES, Measure, measured
+from refconv.studies.runs import Run
+from refconv.studies.schedule import Cell, Schedule
+from refconv.studies.statistics import bootstrap_interval, holm, p_value, seeds_needed, spread, t_interval
+from refconv.studies.step_times import StepTimes
+from refconv.studies.study import Study
+from refconv.training.data import DataInfo
+from refconv.training.run_record import RunRecord, command, versions
+
+
+def summarise(
+    study: Study, schedule: Schedule, times: Mapping[str, StepTimes], data: Mapping[str, DataInfo]
+) -> Comparison:
+    """Put the results of all finished cells together.
+
+    Args:
+        study: the study.
+        schedule: its runs.
+        times: per architecture, the step times.
+        data: per architecture, the facts about its data.
+
+    Raises:
+        RunError: if a record is damaged.
+    """
+    records = {cell: [_finished(run) for run in schedule.finals(cell)] for cell in schedule.cells}
+    complete = {cell: found for cell, found in records.items() if found}
+    measures = measured(record for found in complete.values() for record in found)
+    cells = tuple(_cell(cell, found, schedule, times[cell[0]], measures) for cell, found in complete.items())
+    over = [record for run in schedule.over if (record := record_of(run)) is not None]
+    return Comparison(
+        name=study.name,
+        description=study.description,
+        reference=study.reference,
+        select_by=study.select_by,
+        seeds=study.seeds,
+        selection_seeds=study.selection_seeds,
+        measures=tuple(measure.name for measure in measures),
+        bases=_bases(study, schedule),
+        cells=cells,
+        contrasts=_contrasts(study, cells, measures),
+        missing={"/".join(cell): _why(schedule, cell) for cell in records if cell not in complete},
+        data=tuple(dict.fromkeys(_words(info) for info in data.values())),
+        runs=len(schedule.over),
+        seconds=sum(record.seconds for record in over),
+        hardware=tuple(dict.fromkeys(record.hardware for record in over)),
+        versions=versions(),
+        command=command(),
+        study=study.text,
+    )
+
+
+def _finished(run: Run) -> RunRecord:
+    record = record_of(run)
+    assert record is not None  # a final run that is over has finished
+    return record
+
+
+def _cell(
+    cell: Cell, records: Sequence[RunRecord], schedule: Schedule, times: StepTimes, measures: Sequence[Measure]
+) -> CellResult:
+    architecture, method = cell
+    values = {m.name: tuple(float(getattr(record, m.name)) for record in records) for m in measures}
+    memory = [record.peak_memory_mb for record in records if record.peak_memory_mb is not None]
+    choice = schedule.choices[cell]
+    return CellResult(
+        architecture=architecture,
+        method=method,
+        point=dict(choice.point),
+        edges=choice.edges,
+        tried=choice.tried,
+        values=values,
+        intervals={name: t_interval(found) for name, found in values.items()},
+        parameters_trained=records[0].parameters_trained,
+        parameters_shipped=records[0].parameters_shipped,
+        samples_seen=records[0].samples_seen,
+        step_ms=times.median_ms[method],
+        step_ratio=times.ratio[method],
+        peak_memory_mb=max(memory, default=None),
+    )
+
+
+def _contrasts(study: Study, cells: Sequence[CellResult], measures: Sequence[Measure]) -> tuple[Contrast, ...]:
+    """Contrast every method with the reference; the contrasts in one measure are one family for Holm's method."""
+    references = {cell.architecture: cell for cell in cells if cell.method == study.reference}
+    found: list[Contrast] = []
+    for measure in measures:
+        family = [
+            _contrast(cell, references[cell.architecture], measure)
+            for cell in cells
+            if cell.method != study.reference and cell.architecture in references
+        ]
+        corrected = iter(holm([contrast.p for contrast in family if contrast.p is not None]))
+        found += [dataclasses.replace(c, p_holm=next(corrected) if c.p is not None else None) for c in family]
+    return tuple(found)
+
+
+def _contrast(cell: CellResult, reference: CellResult, measure: Measure) -> Contrast:
+    pairs = zip(cell.values[measure.name], reference.values[measure.name], strict=True)
+    differences = tuple(value - other for value, other in pairs)
+    several = len(differences) > 1
+    s = spread(differences) if several else None
+    return Contrast(
+        architecture=cell.architecture,
+        method=cell.method,
+        measure=measure.name,
+        differences=differences,
+        interval=t_interval(differences),
+        bootstrap=bootstrap_interval(differences),
+        spread=s,
+        p=p_value(differences),
+        p_holm=None,
+        seeds_needed=seeds_needed(s, measure.resolve) if s is not None and measure.resolve else None,
+    )
+
+
+def _bases(study: Study, schedule: Schedule) -> tuple[BaseResult, ...]:
+    found = []
+    for architecture in study.architectures:
+        runs = [run for run in schedule.over if run.kind == "base" and run.architecture == architecture.name]
+        records = [record for run in runs if run.recipe.seed in study.seeds and (record := record_of(run)) is not None]
+        ends = [record.val_last for record in records if record.val_last is not None]
+        if records or architecture.base.given:
+            validation = {m.name: tuple(float(getattr(end, m.name)) for end in ends) for m in _validated() if ends}
+            seen = records[0].samples_seen if records else None
+            found.append(BaseResult(architecture.name, seen, validation))
+    return tuple(found)
+
+
+def _validated() -> list[Measure]:
+    return [measure for measure in MEASURES.values() if measure.validated]
+
+
+def _why(schedule: Schedule, cell: Cell) -> str:
+    """Say why a cell has no result."""
+    own = [words for name, words in schedule.failures.items() if "/".join(cell) in name]
+    return own[0] if own else "not all of its runs have finished"
+
+
+def _words(info: DataInfo) -> str:
+    sizes = f"{info.train_size:,} training, {info.val_size:,} validation and {info.test_size:,} test samples"
+    return f"{info.name}: {sizes} of {'x'.join(map(str, info.input_size))}"
