@@ -22,19 +22,22 @@ def finished(tmp_path_factory):
 
 def test_recipes_of_the_rivals_differ_in_the_method_alone(tmp_path):
     settings = recipes(tmp_path)
-    assert settings["plain"].differences(settings["refocus"]) == ("method",)
+    assert settings["plain"].differences(settings["refocus"]) == ("method", "space")
+    assert settings["refocus"].differences(settings["gradient"]) == ("space",)
     assert settings["plain"].checkpoint == str(tmp_path / "base")
     assert settings["base"].epochs == settings["plain"].epochs
 
 
 def test_demo_certifies_and_counts(finished):
     out, record, said = finished
-    base, plain, refocused = record.rows
+    base, plain, refocused, gradient = record.rows
     assert record.certified
     assert record.test_images == 359
-    assert (base.epochs, plain.epochs, refocused.epochs) == (1, 2, 2)
+    assert (base.epochs, plain.epochs, refocused.epochs, gradient.epochs) == (1, 2, 2, 2)
     assert base.parameters_shipped == plain.parameters_shipped == refocused.parameters_shipped
     assert base.parameters_trained == base.parameters_shipped < refocused.parameters_trained
+    assert gradient.parameters_trained == gradient.parameters_shipped == base.parameters_shipped
+    assert abs(gradient.top1 - refocused.top1) < 0.01  # the same method: they differ by rounding
     assert all(0 <= row.top1 <= 1 and row.step_ms > 0 for row in record.rows)
     assert DemoRecord.read(out / "demo.json") == record
     assert len(said) == len(RUNS) + 1
@@ -46,7 +49,7 @@ def test_demo_keeps_finished_runs_and_goes_on_with_others(finished, tmp_path):
     said = []
     with pytest.raises(RunError, match="checkpoint="):  # the rivals name the base by its folder
         demo(copy, epochs=1, show=False, say=said.append)
-    for name in ("refocus", "demo.json"):
+    for name in ("gradient", "demo.json"):
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     again = demo(out, epochs=1, show=False, say=said.append)

@@ -27,14 +27,19 @@ def recipe(**settings):
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["plain", "refocus"])
-def test_a_run_leaves_its_folder_and_says_what_it_measured(method, tmp_path):
-    record = train(recipe(method=method, val_split=0.1, epochs=3), tmp_path / "run", show=False)
+@pytest.mark.parametrize(
+    "settings",
+    [{"method": "plain"}, {"method": "refocus", "space": "kernel"}, {"method": "refocus"}],
+    ids=["plain", "kernel", "gradient"],
+)
+def test_a_run_leaves_its_folder_and_says_what_it_measured(settings, tmp_path):
+    settings = {**settings, "val_split": 0.1, "epochs": 3}
+    record = train(recipe(**settings), tmp_path / "run", show=False)
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir() if entry.name != ".lock") == [
         "checkpoint.pt", "metrics.jsonl", "model", "recipe.toml", "record.json",
     ]  # fmt: skip
     assert RunRecord.read(tmp_path / "run/record.json") == record
-    assert Recipe.from_toml(tmp_path / "run/recipe.toml") == recipe(method=method, val_split=0.1, epochs=3)
+    assert Recipe.from_toml(tmp_path / "run/recipe.toml") == recipe(**settings)
     assert 'torch = "' in (tmp_path / "run/recipe.toml").read_text()
     assert record.steps == 30
     assert record.samples_seen == 30 * 128
@@ -42,7 +47,11 @@ def test_a_run_leaves_its_folder_and_says_what_it_measured(method, tmp_path):
     assert len(record.validation) == 3
     assert record.certificate.same_structure
     assert record.certificate.same_outputs
-    assert (record.extra_parameters > 0) == (record.sites > 0) == (method == "refocus")
+    expected = {"plain": None, "refocus": settings.get("space", "gradient")}[settings["method"]]
+    assert record.space == expected
+    assert (record.sites > 0) == (settings["method"] == "refocus")
+    assert (record.extra_parameters > 0) == (expected == "kernel")
+    assert (record.parameters_trained > record.parameters_shipped) == (expected == "kernel")
     model = create_model(recipe().model, num_classes=10, in_chans=1, model_kwargs={"width": 0.25})
     assert record.parameters_shipped == sum(p.numel() for p in model.parameters())
     model.load_state_dict(load_file(tmp_path / "run/model/model.safetensors"), strict=True)

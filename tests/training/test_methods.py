@@ -29,14 +29,22 @@ def test_plain_leaves_the_model_as_it_is():
 )
 def test_refocus_hands_over_every_setting(settings):
     model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
-    plan = method_of(recipe(method="refocus", **settings)).prepare(model, recipe(method="refocus", **settings))
+    made = recipe(method="refocus", space="kernel", **settings)
+    plan = method_of(made).prepare(model, made)
     assert plan == refocus(other, **settings)
     assert str(model) == str(other)
 
 
+def test_refocus_in_gradient_space_plans_alike_and_leaves_the_model_as_it_is():
+    model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
+    made = recipe(method="refocus", space="gradient", map_size=5, include="depthwise")
+    assert method_of(made).prepare(model, made) == refocus(other, map_size=5, include="depthwise")
+    assert str(model) == str(mobilenet_small(width=0.25))
+
+
 def test_refocus_starts_as_the_recipe_says():
     model = mobilenet_small(width=0.25)
-    made = recipe(method="refocus", start="kaiming")
+    made = recipe(method="refocus", space="kernel", start="kaiming")
     method_of(made).prepare(model, made)
     weights = [p for name, p in model.named_parameters() if name.endswith("refocus_weight")]
     assert weights

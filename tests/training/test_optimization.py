@@ -33,6 +33,11 @@ def recipe(**settings):
     return Recipe(model="m", data="digits", **settings)
 
 
+def clipping(model, **settings):
+    made = recipe(**settings)
+    return make_clipping(model, made, make_optimizer(model, made))
+
+
 def rates(steps, *, steps_per_epoch=10, **settings):
     made = recipe(lr=1.0, **settings)
     optimizer = make_optimizer(nn.Linear(2, 2), made)
@@ -185,7 +190,7 @@ def test_clipping_limits_the_gradient(mode):
     model = nn.Linear(3, 2)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 100.0)
-    make_clipping(model, recipe(clip_grad=0.5, clip_mode=mode))()
+    clipping(model, clip_grad=0.5, clip_mode=mode)()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     if mode == "norm":
         assert gradient.norm() <= 0.5 + 1e-6
@@ -197,10 +202,10 @@ def test_clipping_limits_the_gradient(mode):
 
 def test_clipping_is_off_by_default_and_adaptive_clipping_spares_the_classifier():
     model = mobilenet_small(width=0.25)
-    assert make_clipping(model, recipe()) is None
+    assert clipping(model) is None
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 100.0)
-    make_clipping(model, recipe(clip_grad=0.01, clip_mode="agc"))()
+    clipping(model, clip_grad=0.01, clip_mode="agc")()
     assert all(bool((p.grad == 100).all()) for p in model.get_classifier().parameters())
     assert any(bool((p.grad < 100).all()) for p in model.parameters())
 

@@ -44,7 +44,20 @@ BASIS = {
 CASES = [
     pytest.param({}, id="plain", marks=pytest.mark.slow),
     pytest.param(
-        {"method": "refocus", "start": "kaiming", "model_ema": True, "model_ema_warmup": True}, id="refocus+average"
+        {"method": "refocus", "space": "kernel", "start": "kaiming", "model_ema": True, "model_ema_warmup": True},
+        id="refocus+average",
+    ),
+    pytest.param(
+        {
+            "method": "refocus", "space": "gradient", "start": "kaiming", "model_ema": True, "normalize": True,
+            "rounds": 2, "clip_grad": 1.0, "opt": "lookahead_sgd", "weight_decay": 1e-3,
+        },
+        id="gradient+rounds+average",
+    ),
+    pytest.param(
+        {"method": "refocus", "space": "kernel", "normalize": True, "rounds": 3, "weight_decay": 1e-3},
+        id="kernel+rounds",
+        marks=pytest.mark.slow,
     ),
     pytest.param(
         {

@@ -83,11 +83,13 @@ def workers(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_are_resumed_exactly_after_kill_9(tmp_path):
-    status, out, errors = finished(launch(tmp_path, "whole"))
+@pytest.mark.parametrize("space", ["kernel", "gradient"])
+def test_two_processes_are_resumed_exactly_after_kill_9(space, tmp_path):
+    settings = {"space": space, "start": "kaiming", "rounds": 2}
+    status, out, errors = finished(launch(tmp_path, "whole", **settings))
     assert status == 0, errors
     assert out.count("test top-1") == 1
-    process = launch(tmp_path, "killed", kill_at=18)
+    process = launch(tmp_path, "killed", kill_at=18, **settings)
     finished(process)
     assert process.returncode == -9
     deadline = time.monotonic() + 20
@@ -95,16 +97,17 @@ def test_two_processes_are_resumed_exactly_after_kill_9(tmp_path):
         time.sleep(0.1)
     assert workers(tmp_path) == []  # the kernel took the workers along
     assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == 15
-    status, _, errors = finished(launch(tmp_path, "killed", resume=True))
+    status, _, errors = finished(launch(tmp_path, "killed", resume=True, **settings))
     assert status == 0, errors
     same_result(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
+@pytest.mark.parametrize("space", ["kernel", "gradient"])
+def test_two_processes_train_as_one_does(space, tmp_path):
     # Without batch norm: its statistics are those of each process's share.
     settings = {
-        "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "epochs": 1, "lr": 0.01,
+        "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "epochs": 1, "lr": 0.01, "space": space,
     }  # fmt: skip
     status, _, errors = finished(launch(tmp_path, "two", **settings))
     assert status == 0, errors

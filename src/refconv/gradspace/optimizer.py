@@ -80,7 +80,7 @@ class RefocusSGD(SGD):
     ) -> None:
         self._geometries: dict[Tensor, Geometry] = {}
         self._metrics: dict[Tensor, Metric] = {}
-        self._started: dict[Tensor, tuple[Tensor, int]] = {}
+        self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
             raise SettingError(
@@ -126,7 +126,7 @@ class RefocusSGD(SGD):
         if distributed and not is_sharded(parameter):
             torch.distributed.broadcast(kernel, 0)  # every process drew numbers of its own
         parameter.copy_(sharded_like(kernel, parameter))
-        self._started[parameter] = base, parameter._version
+        self._started[parameter] = base, parameter.detach().clone()
 
     def _init_group(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], momentum_buffer_list: list[Any]
@@ -289,8 +289,8 @@ class RefocusSGD(SGD):
         """
         check_same_sites(self.param_groups, state_dict["param_groups"])
         # A random start that was applied on weights which had been loaded before is taken back.
-        for parameter, (base, version) in self._started.items():
-            if parameter._version == version:
+        for parameter, (base, started) in self._started.items():
+            if torch.equal(local(parameter), local(started)):
                 with torch.no_grad():
                     parameter.copy_(base)
         super().load_state_dict(state_dict)

@@ -24,6 +24,7 @@ from refconv.training.progress import Display, display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder, write_whole
 from refconv.training.run_record import RunRecord, command, hardware, versions
+from refconv.training.spaces import space_of
 from refconv.training.stepping import Stepper
 from refconv.training.task import Task, open_task
 
@@ -158,7 +159,7 @@ def _finish(
         samples_seen=loop.total * task.samples_per_step,
         parameters_trained=sum(p.numel() for p in task.model.parameters() if p.requires_grad),
         parameters_shipped=sum(p.numel() for p in shipped.parameters()),
-        extra_parameters=task.plan.extra_parameters if task.plan else 0,
+        extra_parameters=task.plan.extra_parameters if task.plan and space_of(recipe) != "gradient" else 0,
         sites=len(task.plan.refocused) if task.plan else 0,
         seconds=seconds,
         step_ms=loop.step_ms,
@@ -169,6 +170,7 @@ def _finish(
         certificate=certificate,
         ece=result.ece if result else None,
         peak_memory_mb=_peak_memory_mb(processes.device),
+        space=space_of(recipe),
     )
     with processes.together():
         if processes.first:

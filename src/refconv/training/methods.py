@@ -6,16 +6,15 @@ one line of :data:`METHODS`.
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 from torch import nn
 
 from refconv.errors import RecipeError
-from refconv.ops import Order
-from refconv.parametrizations import Start
-from refconv.surgery import Plan, refocus
+from refconv.surgery import Plan, plan, refocus
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
+from refconv.training.spaces import space_of
 
 
 class Method(Protocol):
@@ -41,20 +40,25 @@ class Plain:
 
 
 class Refocus:
-    """Refocused training in kernel space, with explicit refocus weights."""
+    """Refocused training: in kernel space with explicit refocus weights, in gradient space with none."""
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
-        """Refocus the model's kernels as the recipe says."""
-        return refocus(
-            model,
-            map_size=recipe.map_size[0] if len(recipe.map_size) == 1 else recipe.map_size,
-            order=cast("Order", recipe.order),
-            start=cast("Start", recipe.start),
-            normalize=recipe.normalize,
-            power=recipe.power,
-            include=list(recipe.include) or None,
-            exclude=list(recipe.exclude) or None,
-        )
+        """Refocus the model's kernels as the recipe says; in gradient space, the optimizer does it instead."""
+        prepare = plan if space_of(recipe) == "gradient" else refocus
+        return prepare(model, **refocus_settings(recipe))
+
+
+def refocus_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe says about refocusing, as :func:`refconv.refocus` and ``param_groups`` take it."""
+    return {
+        "map_size": recipe.map_size[0] if len(recipe.map_size) == 1 else recipe.map_size,
+        "order": recipe.order,
+        "start": recipe.start,
+        "normalize": recipe.normalize,
+        "power": recipe.power,
+        "include": list(recipe.include) or None,
+        "exclude": list(recipe.exclude) or None,
+    }
 
 
 METHODS: dict[str, type[Method]] = {

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any, cast
 
 import torch
 from timm.data.mixup import Mixup
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import (
+    Lookahead,
+    create_optimizer_v2,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from timm.scheduler.scheduler import Scheduler
 from timm.scheduler.scheduler_factory import create_scheduler_v2
 from timm.utils.clip_grad import dispatch_clip_grad
@@ -14,9 +21,13 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from refconv.errors import RecipeError
+from refconv.gradspace import Decay, RefocusSGD, param_groups
+from refconv.surgery import rebase
 from refconv.training.data import DataInfo
+from refconv.training.methods import refocus_settings
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
+from refconv.training.spaces import LOOKAHEAD, NESTEROV, space_of
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -40,8 +51,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError("nothing to train: the model has no trainable parameter", where="model")
     try:
+        if space_of(recipe) == "gradient":
+            return _in_gradient_space(model, recipe)
         optimizer = create_optimizer_v2(
-            model,
+            _undecayed(model, recipe) if space_of(recipe) == "kernel" and recipe.decay == "none" else model,
             opt=recipe.opt,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
@@ -57,6 +70,59 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.
         raise RecipeError(f"{recipe.opt} needs second derivatives, which the loop does not compute", where="opt")
     return optimizer
+
+
+def _in_gradient_space(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return SGD on the plain kernels with their gradients rewritten."""
+    name = recipe.opt.lower()
+    groups = param_groups(
+        model, groups=_groups(model, recipe), decay=cast("Decay", recipe.decay), **refocus_settings(recipe)
+    )
+    settings = {"nesterov": NESTEROV[name.removeprefix(LOOKAHEAD)], **recipe.opt_kwargs}
+    optimizer = RefocusSGD(groups, lr=recipe.lr, momentum=recipe.momentum, **settings)
+    return Lookahead(optimizer) if name.startswith(LOOKAHEAD) else optimizer
+
+
+def _undecayed(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the groups of a refocused model in which refocus weights are not decayed."""
+    return _groups(model, recipe, {name for name, _ in model.named_parameters() if name.endswith("refocus_weight")})
+
+
+def _groups(model: nn.Module, recipe: Recipe, exempt: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return the parameter groups that timm makes of a model.
+
+    Args:
+        model: the model.
+        recipe: the settings.
+        exempt: names of parameters that are not decayed, beside those that the model names.
+    """
+    listed = getattr(model, "no_weight_decay", None)
+    names = {*exempt, *(listed() if callable(listed) else ())}
+    if recipe.layer_decay is not None:
+        found = param_groups_layer_decay(
+            model, recipe.weight_decay, layer_decay=recipe.layer_decay, no_weight_decay_list=names
+        )
+    elif recipe.filter_bias_and_bn:
+        found = param_groups_weight_decay(model, recipe.weight_decay, no_weight_decay_list=names)
+    else:
+        trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        found = [
+            {"params": [p for name, p in trainable if name in exempt], "weight_decay": 0.0},
+            {"params": [p for name, p in trainable if name not in exempt], "weight_decay": recipe.weight_decay},
+        ]
+    groups: list[dict[str, Any]] = [group for group in found if group["params"]]
+    return groups
+
+
+def new_round(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Make the kernels of a model in training the bases of a new round, in either space."""
+    inner = getattr(optimizer, "_base_optimizer", optimizer)  # of timm's Lookahead
+    if isinstance(inner, RefocusSGD):
+        inner.rebase()
+        return
+    for parameter in rebase(model):
+        optimizer.state.pop(parameter, None)
+        inner.state.pop(parameter, None)
 
 
 def make_schedule(
@@ -148,14 +214,22 @@ def make_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     return nn.CrossEntropyLoss(label_smoothing=smoothing)
 
 
-def make_clipping(model: nn.Module, recipe: Recipe) -> Callable[[], None] | None:
+def make_clipping(model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> Callable[[], None] | None:
     """Return what clips the gradients, if the recipe asks for it.
 
-    Adaptive clipping leaves the classifier alone, as its authors do and as timm does.
+    Adaptive clipping leaves the classifier alone, as its authors do and as timm does. In gradient space the optimizer
+    measures the norm as kernel space would.
     """
     if recipe.clip_grad is None:
         return None
     limit, mode = recipe.clip_grad, recipe.clip_mode
+    inner = getattr(optimizer, "_base_optimizer", optimizer)  # of timm's Lookahead
+    if isinstance(inner, RefocusSGD):
+
+        def clip_in_gradient_space() -> None:
+            inner.clip_grad_norm_(limit)
+
+        return clip_in_gradient_space
     find = getattr(model, "get_classifier", None)
     head = find() if mode == "agc" and callable(find) else None
     left_out = {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()

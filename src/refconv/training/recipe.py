@@ -16,6 +16,7 @@ from typing import Any
 
 from refconv.errors import RecipeError
 from refconv.training.settings import about, check_range, coerced, did_you_mean, required, setting
+from refconv.training.spaces import check_space
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,6 +91,19 @@ class Recipe:
     start: str = setting("method", "refocus: first refocus weights", "zeros", choices=("zeros", "kaiming"))
     normalize: bool = setting("method", "refocus: scale the base so that learning rates keep their meaning", False)
     power: float = setting("method", "refocus: power of the Gram; 1 is RefConv", 1.0, least=0)
+    rounds: int = setting("method", "refocus: rounds, each with the kernels of the last one as bases", 1, least=1)
+    space: str = setting(
+        "method",
+        "refocus: where to train; auto is gradient space whenever the optimizer is SGD",
+        "auto",
+        choices=("auto", "gradient", "kernel"),
+    )
+    decay: str = setting(
+        "method",
+        "refocus: where decay pulls kernels: to the base, to zero (gradient space only), nowhere",
+        "refocus",
+        choices=("refocus", "kernel", "none"),
+    )
     include: tuple[str, ...] = setting("method", "refocus: only sites that match a pattern or kind", ())
     exclude: tuple[str, ...] = setting("method", "refocus: no site that matches a pattern or kind", ())
 
@@ -271,3 +285,4 @@ def _check_together(recipe: Recipe) -> None:
             expected=f"at most {recipe.epochs}",
             found=f"{recipe.warmup_epochs:g}",
         )
+    check_space(recipe)

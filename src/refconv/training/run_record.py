@@ -55,7 +55,7 @@ class RunRecord(Record):
         samples_seen: training samples seen, over all processes.
         parameters_trained: parameters with a gradient while training.
         parameters_shipped: parameters of the plain result.
-        extra_parameters: refocus weights, trained and never shipped.
+        extra_parameters: refocus weights, trained and never shipped; gradient space has none.
         sites: number of kernels refocused.
         seconds: time from the first step to the last, evaluations and all sittings included.
         step_ms: median time of a step in milliseconds, in the last sitting.
@@ -67,6 +67,7 @@ class RunRecord(Record):
         ece: expected calibration error on the test split, in 15 bins of equal width.
         peak_memory_mb: the most memory of the accelerator that tensors held at once in the last sitting, in 2**20
             bytes; None on a CPU, where a process cannot tell a run's memory from its own.
+        space: ``kernel`` or ``gradient``, where the kernels were refocused.
     """
 
     model: str
@@ -96,6 +97,7 @@ class RunRecord(Record):
     certificate: Certificate
     ece: float | None = None
     peak_memory_mb: float | None = None
+    space: str | None = None
 
     @property
     def val_last(self) -> ValidationPoint | None:

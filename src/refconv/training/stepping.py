@@ -23,6 +23,7 @@ from refconv.training.optimization import (
     make_mixing,
     make_optimizer,
     make_schedule,
+    new_round,
 )
 from refconv.training.randomness import derive_seed, seed_everything
 from refconv.training.recipe import Recipe
@@ -57,12 +58,15 @@ class Stepper:
         part_size: int,
     ) -> None:
         self.model = model
-        self.average = make_average(model, recipe)
+        seed_everything(derive_seed("method", recipe.seed))  # gradient space draws a random start here
         self.optimizer = make_optimizer(model, recipe)
+        self.average = make_average(model, recipe)
         self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=steps_per_epoch)
+        steps = self.epochs * steps_per_epoch
+        self._round_starts = {steps * number // recipe.rounds for number in range(1, recipe.rounds)}
         self._mixing = make_mixing(recipe, info, batch_size=part_size)
         self._criterion = make_loss(recipe)
-        self._clip = make_clipping(model, recipe)
+        self._clip = make_clipping(model, recipe, self.optimizer)
         self._autocast = autocasting(processes.device, recipe.amp)
         self._teacher = make_teacher(recipe, processes.device, self._autocast)
         self._place = placing(processes.device, recipe.channels_last)
@@ -101,6 +105,8 @@ class Stepper:
         """
         seed_everything(derive_seed("step", self._seed, number, self._rank))
         self._set_rates(number)
+        if number in self._round_starts:
+            new_round(self.model, self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for position, (inputs, labels) in enumerate(parts, start=1):
