@@ -35,8 +35,10 @@ def commands(folder: Path, seed: int) -> dict[str, list[str]]:
     return {
         "base": [*common, "--method", "plain", "--epochs", "8", "--out", str(base)],
         "plain": [*common, "--method", "plain", *further, "--out", str(folder / f"plain-{seed}")],
-        "refocus": [*common, "--method", "refocus", *further, "--out", str(folder / f"refocus-{seed}")],
-    }
+        "refocus": [
+            *common, "--method", "refocus", "--space", "kernel", *further, "--out", str(folder / f"refocus-{seed}"),
+        ],
+    }  # fmt: skip
 
 
 def finished(command: list[str]) -> dict[str, Any]:

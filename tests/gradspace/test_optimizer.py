@@ -10,6 +10,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind
+from operations import Operations
 from refconv.errors import CheckpointError, SettingError
 from refconv.gradspace.optimizer import BASE
 from spaces import Case, step
@@ -374,3 +375,14 @@ def test_dense_steps_hold_no_more_than_a_few_copies_of_the_kernel():
             peak = max(peak, held)
     assert 0 < peak < 5 * model.weight.numel() * model.weight.element_size()
     assert held <= 0
+
+
+def test_steps_wait_for_no_number_and_make_no_gram_again():
+    """Nothing in a step after the first may fetch a value from the device, or CUDA graphs could not capture it."""
+    model, optimizer = made()
+    train(model, optimizer, 1)
+    (model(batch()) - 0.3).square().mean().backward()
+    with Operations() as step_:
+        optimizer.step()
+    assert step_.count("mm", "bmm", "convolution") > 0
+    assert step_.count("_local_scalar_dense", "item", "is_nonzero", "unfold", "_linalg_eigh") == 0
