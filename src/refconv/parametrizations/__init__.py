@@ -1,12 +1,11 @@
 """Kernel transformations: trainable maps from a frozen base to the kernel, one small file each.
 
-``TRANSFORMS`` is the registry: a new transformation is one file and one line here.
+``TRANSFORMS`` is the registry: a new transformation is one file and one line in ``registry.py``.
 """
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight
-
-TRANSFORMS: dict[str, type[KernelTransform]] = {"refocus": Refocus}
+from refconv.parametrizations.registry import TRANSFORMS, complete_settings, name_of, transform_named
 
 __all__ = [
     "TRANSFORMS",
@@ -15,7 +14,10 @@ __all__ = [
     "Refocus",
     "Start",
     "check_settings",
+    "complete_settings",
     "computing_dtype",
     "first_weight",
     "memory_format",
+    "name_of",
+    "transform_named",
 ]

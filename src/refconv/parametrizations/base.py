@@ -2,14 +2,17 @@
 
 A transformation is a torch parametrization: the frozen base stays in the module as
 ``parametrizations.weight.original``, and reading ``module.weight`` gives the kernel. Subclasses say how the kernel
-follows from the base (:meth:`KernelTransform.transform`) and what may be computed ahead
+follows from the base (:meth:`KernelTransform.transform`), which numbers are trained
+(:meth:`KernelTransform.shapes`), how they start (:meth:`KernelTransform.reset`) and what may be computed ahead
 (:meth:`KernelTransform.prepare`).
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
-from typing import Any
+from math import prod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -61,25 +64,78 @@ class ForwardScope:
 class KernelTransform(nn.Module):
     """A trainable map from a frozen base to the kernel that its convolution uses.
 
+    Its settings are the keyword-only arguments of the subclass. The trained parameters are made here, from what
+    :meth:`shapes` says, so that counting them and making them cannot disagree, and get their start by :meth:`reset`.
+
     Args:
         site: the site's name, for messages.
         base: the pretrained kernel, in its stored shape.
         layout: how its slices form blocks.
         scope: the forward scope of the model.
+        **settings: all settings of the transformation.
 
     Shapes: ``forward`` maps the stored weight to one of the same shape, dtype and memory format. Inside it computes
     in at least float32, whatever autocast or the base's dtype say, and casts once at the end.
     """
 
-    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope) -> None:
+    exact_start: ClassVar[bool] = True
+    """Whether, with the default settings, the kernel is the base bit for bit before training."""
+    ordered: ClassVar[bool] = False
+    """Whether it matters how slices are gathered into blocks; then ``order`` is a setting too."""
+    size: ClassVar[str | None] = None
+    """The setting that says how many numbers are trained, if there is one."""
+
+    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, **settings: Any) -> None:
         super().__init__()
         self.site = site
         self.layout = layout
         self.scope = scope
+        self.chosen = settings
         self.base_requires_grad = base.requires_grad
         self.sealed = False
+        for name, shape in self.shapes(layout, **settings).items():
+            start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
+            self.register_parameter(name, nn.Parameter(start))
+        self.reset(base)
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the settings by name, with their defaults."""
+        arguments = inspect.signature(cls).parameters.values()
+        found = {argument.name: argument.default for argument in arguments if argument.kind is argument.KEYWORD_ONLY}
+        return {**found, "order": "contiguous"} if cls.ordered else found
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Check all settings, as far as that needs no site.
+
+        Raises:
+            SettingError: if one is out of its range.
+        """
+
+    @classmethod
     @abstractmethod
+    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+        """Name the trained parameters at a site and give their shapes; nothing is allocated.
+
+        Args:
+            layout: how the slices of the site form blocks.
+            **settings: all settings of the transformation; others are passed over.
+
+        Raises:
+            SettingError: if a setting does not fit the site.
+        """
+
+    @classmethod
+    def count(cls, layout: Layout, **settings: Any) -> int:
+        """Return how many numbers are trained at a site."""
+        return sum(prod(shape) for shape in cls.shapes(layout, **settings).values())
+
+    @classmethod
+    def sized(cls, step: int) -> int:
+        """Return the value of :attr:`size` at a step 1, 2, ... of growing size."""
+        return step
+
     def prepare(self, base: Tensor) -> None:
         """Compute what depends on the frozen base only; called again whenever another base is loaded."""
 
@@ -88,8 +144,17 @@ class KernelTransform(nn.Module):
         """Map the base's blocks [b, m, k] to the kernel's blocks [b, m, k], both in at least float32."""
 
     @abstractmethod
-    def reset(self) -> None:
-        """Make the kernel equal the base again."""
+    def reset(self, base: Tensor) -> None:
+        """Give the trained parameters their start for a base: the kernel is the base, where the start is exact."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what, beside the base and the trained parameters, determines the kernel; plain values."""
+        return {**self.chosen, "order": self.layout.order} if self.ordered else dict(self.chosen)
+
+    def extra_repr(self) -> str:
+        """Return blocks and settings for printing."""
+        b, m, k = self.layout.block_shape
+        return ", ".join([f"blocks={b}, slices={m}, taps={k}", *(f"{n}={v}" for n, v in self.settings().items())])
 
     def forward(self, base: Tensor) -> Tensor:
         """Return the kernel for a base, in the base's shape, dtype and memory format."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from refconv.ops import (
     refocus_by_patches,
     shaped_patches,
 )
-from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype
+from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 Start = Literal["zeros", "kaiming"]
 
@@ -51,6 +51,8 @@ class Refocus(KernelTransform):
         SettingError: if a setting is out of its range.
     """
 
+    ordered = True
+    size = "map_size"
     refocus_weight: nn.Parameter
     patches: Tensor | None
     scale: Tensor | None
@@ -67,17 +69,37 @@ class Refocus(KernelTransform):
         normalize: bool = False,
         power: float = 1.0,
     ) -> None:
-        super().__init__(site, base, layout, scope)
         check_settings(start=start, power=power)
+        super().__init__(site, base, layout, scope, map_size=map_size, start=start, normalize=normalize, power=power)
         self.map_size = effective_map_size(layout.kernel_size, map_size)
         self.start = start
         self.normalize = normalize
         self.power = float(power)
-        first = first_weight(layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
-        self.refocus_weight = nn.Parameter(first)
+        weight = self.refocus_weight
+        weight.data = first_weight(layout, self.map_size, start, dtype=weight.dtype, device=weight.device)
         self.register_buffer("patches", None, persistent=False)
         self.register_buffer("scale", None, persistent=False)
         self.prepare(base)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Check the settings that do not depend on a site; see :func:`check_settings`."""
+        check_settings(start=settings["start"], power=settings["power"])
+
+    @classmethod
+    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+        """Name and shape of the refocus weight.
+
+        Raises:
+            SettingError: if the map does not fit the kernel's dimensions.
+        """
+        b, m, _ = layout.block_shape
+        return {"refocus_weight": (b, m, m * prod(effective_map_size(layout.kernel_size, settings["map_size"])))}
+
+    @classmethod
+    def sized(cls, step: int) -> int:
+        """Return the map sizes 1, 3, 5, ..."""
+        return 2 * step - 1
 
     @property
     def by_convolution(self) -> bool:
@@ -94,7 +116,7 @@ class Refocus(KernelTransform):
         if self.by_convolution and not self.normalize:
             return
         dtype = self.refocus_weight.dtype
-        blocks = self.layout.to_blocks(base.detach().double())
+        blocks = self.source(self.layout.to_blocks(base.detach().double()))
         scale = normalizing_scale(blocks, self.layout.kernel_size, self.map_size) if self.normalize else None
         if self.by_convolution:
             self.scale = None if scale is None else scale.to(dtype)
@@ -107,15 +129,21 @@ class Refocus(KernelTransform):
         weight = self.refocus_weight.to(blocks.dtype)
         if self.patches is not None:
             return blocks + refocus_by_patches(weight, self.patches.to(blocks.dtype))
-        source = blocks if self.scale is None else blocks * self.scale.to(blocks.dtype)
+        source = self.source(blocks)
+        if self.scale is not None:
+            source = source * self.scale.to(blocks.dtype)
         return blocks + refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
 
+    def source(self, blocks: Tensor) -> Tensor:
+        """Return what P is made of, [b, m, k]: the base itself."""
+        return blocks
+
     @torch.no_grad()
-    def reset(self) -> None:
+    def reset(self, base: Tensor) -> None:
         """Set the refocus weight to zero, so that the kernel is the base."""
         self.refocus_weight.zero_()
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the refocus weight, determines the kernel."""
         return {
             "map_size": list(self.map_size),
@@ -123,11 +151,6 @@ class Refocus(KernelTransform):
             "normalize": self.normalize,
             "power": self.power,
         }
-
-    def extra_repr(self) -> str:
-        """Return the settings for printing."""
-        b, m, k = self.layout.block_shape
-        return f"blocks={b}, slices={m}, taps={k}, " + ", ".join(f"{k_}={v}" for k_, v in self.settings().items())
 
 
 def first_weight(

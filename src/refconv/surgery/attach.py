@@ -151,7 +151,10 @@ def _accept_plain_checkpoint(
     transform = transform_of(module)
     if transform is None or prefix + _TENSOR not in state or prefix + STEM + "original" in state:
         return
-    state[prefix + STEM + "original"] = state.pop(prefix + _TENSOR)
-    transform.reset()
+    base = state[prefix + STEM + "original"] = state.pop(prefix + _TENSOR)
+    own = base_of(module)
+    if base.shape != own.shape:
+        return  # torch says so itself, with the name of the key
+    transform.reset(base.to(device=own.device, dtype=own.dtype))
     for name, value in transform.state_dict().items():
         state[f"{prefix}{STEM}0.{name}"] = value

@@ -28,6 +28,6 @@ def rebase(model: nn.Module) -> list[nn.Parameter]:
         base = base_of(module)
         base.copy_(kernels[id(transform)])
         transform.prepare(base)
-        transform.reset()
+        transform.reset(base)
         fresh.update((id(parameter), parameter) for parameter in transform.parameters())
     return list(fresh.values())
