@@ -1,8 +1,9 @@
 """Adapter files: what refocusing learned, apart from the pretrained model it belongs to.
 
-A safetensors file with a refocus weight per site and, unless asked otherwise, every other tensor of the
-model, so that loading it onto the pretrained model gives the trained one. Its metadata hold the format version, the
-settings of every site and a fingerprint of every base: an adapter never loads onto kernels it was not trained for.
+A safetensors file with a refocus weight per site, or what another transformation trains there, and, unless asked
+otherwise, every other tensor of the model, so that loading it onto the pretrained model gives the trained one. Its
+metadata hold the format version, the settings of every site and a fingerprint of every base: an adapter never loads
+onto kernels it was not trained for.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from refconv.errors import CheckpointError, ModelError
-from refconv.parametrizations import ForwardScope, Refocus
+from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.parametrizations import ForwardScope, KernelTransform, complete_settings, name_of
 from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_unsharded, check_unwrapped
+from refconv.surgery.reparametrize import transform_at
 from refconv.surgery.state import check_keys
 
 FORMAT = "refconv-adapter"
 VERSION = 1
-_WEIGHT = "refocus_weight"
+_TRANSFORM, _BASE = "transform", "base"
 
 
 def fingerprint(tensor: Tensor) -> str:
@@ -44,7 +46,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         model: a refocused model.
         path: the safetensors file to write.
         rest: also save everything else that the model holds (norms, biases, classifier, unrefocused kernels),
-            which usually was trained along; without it the file holds the refocus weights alone.
+            which usually was trained along; without it the file holds what the transformations train alone.
 
     Raises:
         ModelError: if nothing in the model is refocused.
@@ -55,9 +57,9 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         raise ModelError("no adapter to save", where=type(model).__name__, expected="a refocused model")
     tensors, sites = {}, {}
     for name, module, transform in found:
-        assert isinstance(transform, Refocus)
-        tensors[_key(name)] = transform.refocus_weight.detach().cpu().contiguous().clone()
-        sites[name] = {**transform.settings(), "base": fingerprint(base_of(module))}
+        for key, value in _trained(transform).items():
+            tensors[_key(name, key)] = value.detach().cpu().contiguous().clone()
+        sites[name] = {_TRANSFORM: name_of(transform), **transform.settings(), _BASE: fingerprint(base_of(module))}
     if rest:
         tensors.update((key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items())
     metadata = {
@@ -94,49 +96,59 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     chosen = [sites[name] for name in settings]
     _check_bases(chosen, settings, str(path))
     check_shared(chosen)
-    rest = [key for key in model.state_dict() if key not in {_weight_of(site.name) for site in chosen}]
-    expected = [*map(_key, settings), *(rest if json.loads(metadata["rest"]) else ())]
-    check_keys(expected, list(tensors), where=str(path), remedy="the file does not belong to this model")
-    transforms = _transforms(chosen, settings, tensors, str(path))
+    transforms = _transforms(chosen, settings, str(path))
+    learned = {_key(site.name, key) for sites, transform in transforms for site in sites for key in _trained(transform)}
+    rest = [key for key in model.state_dict() if key not in {_key(site.name, "weight") for site in chosen}]
+    if not json.loads(metadata["rest"]):
+        rest = []
+    check_keys(
+        [*sorted(learned), *rest], list(tensors), where=str(path), remedy="the file does not belong to this model"
+    )
     own = model.state_dict()
-    for key in rest if json.loads(metadata["rest"]) else ():
+    for key in rest:
         _check_shape(key, own[key], tensors[key], str(path))
-    for module_sites, transform in transforms:
-        attach([site.module for site in module_sites], transform)
+    for sharers, transform in transforms:
+        for key, parameter in _trained(transform).items():
+            _check_shape(_key(sharers[0].name, key), parameter, tensors[_key(sharers[0].name, key)], str(path))
+    with torch.no_grad():
+        for sharers, transform in transforms:
+            for key, parameter in _trained(transform).items():
+                parameter.copy_(tensors[_key(sharers[0].name, key)])
+    for sharers, transform in transforms:
+        attach([site.module for site in sharers], transform)
     transforms[0][1].scope.attach(model)
-    if json.loads(metadata["rest"]):
-        with torch.no_grad():
-            current = model.state_dict()
-            for key in rest:
-                current[key].copy_(tensors[key])
+    with torch.no_grad():
+        current = model.state_dict()
+        for key in rest:
+            current[key].copy_(tensors[key])
 
 
 def _transforms(
-    chosen: list[Site], settings: dict[str, dict[str, Any]], tensors: dict[str, Tensor], where: str
-) -> list[tuple[list[Site], Refocus]]:
+    chosen: list[Site], settings: dict[str, dict[str, Any]], where: str
+) -> list[tuple[list[Site], KernelTransform]]:
+    """Return a new transformation for every kernel, with the sites that share it.
+
+    Raises:
+        CheckpointError: if the settings of a site are not those of a transformation.
+    """
     scope = ForwardScope()
-    by_weight: dict[int, tuple[list[Site], Refocus]] = {}
+    by_weight: dict[int, tuple[list[Site], KernelTransform]] = {}
     for site in chosen:
-        assert site.weight is not None
-        if id(site.weight) in by_weight:
-            by_weight[id(site.weight)][0].append(site)
-            continue
-        own = settings[site.name]
-        transform = Refocus(
-            site.label,
-            site.weight,
-            site.layout(own["order"]),
-            scope,
-            map_size=own["map_size"],
-            normalize=own["normalize"],
-            power=own["power"],
-        )
-        learned = tensors[_key(site.name)]
-        _check_shape(_key(site.name), transform.refocus_weight, learned, where)
-        with torch.no_grad():
-            transform.refocus_weight.copy_(learned)
-        by_weight[id(site.weight)] = [site], transform
+        own = {key: value for key, value in settings[site.name].items() if key not in {_TRANSFORM, _BASE}}
+        name = settings[site.name].get(_TRANSFORM, "refocus")  # files of the first version did not say
+        try:
+            if id(site.weight) not in by_weight:
+                by_weight[id(site.weight)] = [], transform_at(site, name, complete_settings(name, own), scope)
+        except SettingError as error:
+            raise CheckpointError(
+                "holds settings of another version", where=f"{site.label} in {where}", found=str(error)
+            ) from error
+        by_weight[id(site.weight)][0].append(site)
     return list(by_weight.values())
+
+
+def _trained(transform: KernelTransform) -> dict[str, nn.Parameter]:
+    return dict(transform.named_parameters())
 
 
 def _check_bases(chosen: list[Site], settings: dict[str, dict[str, Any]], where: str) -> None:
@@ -149,7 +161,7 @@ def _check_bases(chosen: list[Site], settings: dict[str, dict[str, Any]], where:
         check_base(site)
         check_unsharded(site)
         assert site.weight is not None
-        if fingerprint(site.weight) != settings[site.name]["base"]:
+        if fingerprint(site.weight) != settings[site.name][_BASE]:
             foreign.append(site.label)
     if foreign:
         shown = ", ".join(foreign[:8]) + (", ..." if len(foreign) > 8 else "")
@@ -202,7 +214,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _rest(model: nn.Module) -> dict[str, Tensor]:
-    """Everything of a refocused model's state but bases and refocus weights, by plain names."""
+    """Everything of a refocused model's state but bases and what the transformations train, by plain names."""
     return {key: value for key, value in model.state_dict().items() if not _is_ours(model, key)}
 
 
@@ -211,9 +223,5 @@ def _is_ours(model: nn.Module, key: str) -> bool:
     return bool(stem) and prefix in {f"{name}." if name else "" for name, _, _ in transformed(model, aliases=True)}
 
 
-def _key(site: str) -> str:
-    return f"{site}.{_WEIGHT}" if site else _WEIGHT
-
-
-def _weight_of(site: str) -> str:
-    return f"{site}.weight" if site else "weight"
+def _key(site: str, name: str) -> str:
+    return f"{site}.{name}" if site else name

@@ -1,17 +1,17 @@
-"""The plan: which sites are refocused, which are not and why, and what it costs while training."""
+"""The plan: which sites are refocused or otherwise transformed, which are not and why, and what it costs to train."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refconv.ops import Order
-from refconv.parametrizations import Start, check_settings
+from refconv.parametrizations import Start, complete_settings, transform_named
 from refconv.records import Record
 from refconv.sites import Choice, Selection, find_sites, select
 
@@ -25,11 +25,12 @@ class PlanRow(Record):
         kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
         family: ``conv``, ``transposed``, ``condconv`` or ``deformable``.
         shape: the stored kernel's shape.
-        map_size: taps of the refocusing map per dimension.
+        map_size: taps of the refocusing map per dimension; empty for transformations without a map.
         blocks: number of blocks.
         slices: slices per block.
-        extra_parameters: refocus weights to train; zero for a site that shares its kernel with one above it.
-        skipped: why the site is not refocused; None if it is.
+        extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a site that shares
+            its kernel with one above it.
+        skipped: why the site is not transformed; None if it is.
     """
 
     site: str
@@ -45,21 +46,23 @@ class PlanRow(Record):
 
 @dataclass(frozen=True)
 class Plan(Record):
-    """What :func:`refocus` does to a model; ``print(plan)`` shows it as a table.
+    """What :func:`refocus` or :func:`reparametrize` does to a model; ``print(plan)`` shows it as a table.
 
     Attributes:
         model: class name of the model.
         parameters: the plain model's parameters, which is also what is shipped.
         rows: every convolution kernel of the model, in order.
+        transform: name of the transformation.
     """
 
     model: str
     parameters: int
     rows: tuple[PlanRow, ...]
+    transform: str = "refocus"
 
     @property
     def refocused(self) -> tuple[PlanRow, ...]:
-        """The rows that are refocused."""
+        """The rows that are refocused, or transformed as :attr:`transform` says."""
         return tuple(row for row in self.rows if row.skipped is None)
 
     @property
@@ -69,18 +72,20 @@ class Plan(Record):
 
     @property
     def extra_parameters(self) -> int:
-        """Refocus weights over all sites: trained, never shipped."""
+        """Numbers of the transformation over all sites, such as refocus weights: trained, never shipped."""
         return sum(row.extra_parameters for row in self.refocused)
 
     def __str__(self) -> str:
         header = ("site", "kind", "kernel", "map", "blocks", "extra parameters")
         shown = [row for row in self.rows if row.skipped != "one tap"]
         lines = [header, *(_cells(row) for row in shown)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        if not any(row.map_size for row in shown):
+            lines = [(*line[:3], *line[4:]) for line in lines]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = [
             "  ".join(
                 cell.rjust(width)
-                if column == len(header) - 1 and row is not None and row.skipped is None
+                if column == len(widths) - 1 and row is not None and row.skipped is None
                 else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
@@ -88,9 +93,12 @@ class Plan(Record):
         ]
         counts = Counter(row.skipped for row in self.skipped)
         skipped = "".join(f"\n{count} skipped: {reason}" for reason, count in counts.items())
+        done, extra = "refocused", "refocus weights"
+        if self.transform != "refocus":
+            done, extra = f"transformed by {self.transform}", "of the transformation"
         summary = (
-            f"{len(self.refocused)} of {len(self.rows)} kernels of {self.model} are refocused: "
-            f"{self.parameters:,} parameters and {self.extra_parameters:,} refocus weights while training, "
+            f"{len(self.refocused)} of {len(self.rows)} kernels of {self.model} are {done}: "
+            f"{self.parameters:,} parameters and {self.extra_parameters:,} {extra} while training, "
             f"{self.parameters:,} when merged"
         )
         return "\n".join([*table, summary]) + skipped
@@ -125,22 +133,55 @@ def plan(
         1 skipped: excluded by '0'
         1 skipped: one tap
     """
-    check_settings(start=start, power=power)
-    choices = select(find_sites(model), include, exclude)
-    return describe(model, choices, order=order, map_size=map_size)
+    settings = {"map_size": map_size, "order": order, "start": start, "normalize": normalize, "power": power}
+    return plan_of(model, "refocus", include=include, exclude=exclude, **settings)
 
 
-def describe(model: nn.Module, choices: Sequence[Choice], *, order: Order, map_size: int | Sequence[int]) -> Plan:
-    """Return the plan that follows from a selection of sites."""
+def plan_of(
+    model: nn.Module, name: str, *, include: Selection = None, exclude: Selection = None, **settings: Any
+) -> Plan:
+    """Say what :func:`reparametrize` would do with the same arguments, without touching the model.
+
+    Raises:
+        SettingError: if there is no such transformation or setting, a value is out of its range, or a pattern
+            matches nothing.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+        >>> print(plan_of(model, "low_rank", rank=2))
+        site  kind       kernel         blocks  extra parameters
+        0     dense      8 x 3 x 3 x 3  24                    70
+        1     depthwise  8 x 1 x 3 x 3  1 of 8                34
+        2 of 2 kernels of Sequential are transformed by low_rank: 304 parameters and 104 of the transformation
+        while training, 304 when merged
+    """
+    complete = complete_settings(name, settings)
+    return describe(model, select(find_sites(model), include, exclude), name, complete)
+
+
+def describe(model: nn.Module, choices: Sequence[Choice], name: str, settings: Mapping[str, Any]) -> Plan:
+    """Return the plan that follows from a selection of sites.
+
+    Args:
+        model: the model.
+        choices: what :func:`refconv.sites.select` returned.
+        name: the transformation.
+        settings: all its settings.
+
+    Raises:
+        SettingError: if a setting does not fit a site; the message names it.
+    """
+    kind = transform_named(name)
     seen: set[int] = set()
     rows = []
     for choice in choices:
-        site, layout = choice.site, choice.site.layout(order)
-        sizes = site.map_size(map_size) if choice.skipped is None else (1,) * len(site.kernel_size)
+        site, layout = choice.site, choice.site.layout(settings.get("order", "contiguous"))
+        sizes: tuple[int, ...] = ()
+        if "map_size" in settings:
+            sizes = site.map_size(settings["map_size"] if choice.skipped is None else 1)
         repeated = id(site.weight) in seen
         if choice.skipped is None:
             seen.add(id(site.weight))
-        extra = 0 if repeated or choice.skipped is not None else layout.blocks * layout.groups**2 * prod(sizes)
         rows.append(
             PlanRow(
                 site=site.name,
@@ -150,12 +191,12 @@ def describe(model: nn.Module, choices: Sequence[Choice], *, order: Order, map_s
                 map_size=sizes,
                 blocks=layout.blocks,
                 slices=layout.groups,
-                extra_parameters=extra,
+                extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, **settings),
                 skipped=choice.skipped,
             )
         )
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows))
+    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=name)
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from torch import nn
 
 from refconv.ops import Order
-from refconv.parametrizations import TRANSFORMS, ForwardScope, Refocus, Start, check_settings
-from refconv.sites import Selection, Site, admitted, find_sites, select
-from refconv.surgery.attach import attach
-from refconv.surgery.guard import check_unsharded, check_unwrapped
-from refconv.surgery.plan import Plan, describe
+from refconv.parametrizations import Start
+from refconv.sites import Selection
+from refconv.surgery.plan import Plan
+from refconv.surgery.reparametrize import reparametrize
 
 
 def refocus(
@@ -58,33 +57,5 @@ def refocus(
         >>> refocus(model, include="depthwise").extra_parameters
         576
     """
-    check_settings(start=start, power=power)
-    check_unwrapped(model, "refocus")
-    choices = select(find_sites(model), include, exclude)
-    chosen = admitted(model, choices, [transform.__name__ for transform in TRANSFORMS.values()])
-    for site in chosen:
-        check_unsharded(site)
-    scope = ForwardScope()
-    transforms: dict[int, tuple[list[Site], Refocus]] = {}
-    for site in chosen:
-        assert site.weight is not None
-        sharing = transforms.get(id(site.weight))
-        if sharing is not None:
-            sharing[0].append(site)
-            continue
-        transform = Refocus(
-            site.label,
-            site.weight,
-            site.layout(order),
-            scope,
-            map_size=site.map_size(map_size),
-            start=start,
-            normalize=normalize,
-            power=power,
-        )
-        transforms[id(site.weight)] = [site], transform
-    done = describe(model, choices, order=order, map_size=map_size)
-    for sharers, transform in transforms.values():
-        attach([site.module for site in sharers], transform)
-    scope.attach(model)
-    return done
+    settings = {"map_size": map_size, "order": order, "start": start, "normalize": normalize, "power": power}
+    return reparametrize(model, "refocus", include=include, exclude=exclude, **settings)

@@ -1,0 +1,315 @@
+"""What every registered transformation promises, whatever its formula."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import refconv
+from networks import EveryKind, Shared
+from refconv.errors import SettingError, SiteError
+from refconv.ops import Layout
+from refconv.parametrizations import TRANSFORMS, ForwardScope, complete_settings
+from refconv.surgery import load_refocused_state_dict, plan_of, refocused_state_dict, reparametrize
+from refconv.surgery.attach import transform_of, transformed
+from transforms import CONVOLUTIONS, disturb, transform_on
+
+VARIANTS = [
+    *((name, {}) for name in TRANSFORMS),
+    *((name, {"order": "across"}) for name, kind in TRANSFORMS.items() if kind.ordered),
+    ("shuffled", {"normalize": True, "power": 0.5, "seed": 3}),
+    ("lr_scaled", {"map_size": 5}),
+    ("low_rank", {"rank": 2, "scale": 0.5}),
+    ("spacings", {"taps": 3}),
+    ("points", {"points": 2, "radius": 1.0}),
+    ("continuous", {"hidden": 3, "frequency": 5.0}),
+]
+every_variant = pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda value: str(value))
+every_name = pytest.mark.parametrize("name", TRANSFORMS)
+every_convolution = pytest.mark.parametrize("kind", CONVOLUTIONS)
+BATCH = torch.randn(2, 3, 20, 20, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def structure(model):
+    return (
+        [(key, value.shape, value.dtype) for key, value in model.state_dict().items()],
+        [(name, value.requires_grad) for name, value in model.named_parameters()],
+        [(name, type(module)) for name, module in model.named_modules()],
+    )
+
+
+@every_convolution
+@every_variant
+def test_start_is_the_pretrained_kernel_bit_for_bit_where_claimed(name, settings, kind):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        module = CONVOLUTIONS[kind]().to(dtype)
+        before = module.weight.detach().clone()
+        transform = transform_on(name, module, **settings)
+        assert module.weight.dtype == dtype
+        if transform.exact_start:
+            assert torch.equal(module.weight, before)
+        elif kind == "dense":
+            assert not torch.allclose(module.weight, before, atol=1e-2)  # else it should claim more
+
+
+@every_convolution
+@every_variant
+def test_kernel_follows_from_what_is_trained_and_gradients_are_right(name, settings, kind):
+    """By finite differences, in every trained number at once; each of them acts on the kernel."""
+    module = CONVOLUTIONS[kind]().double()
+    transform = transform_on(name, module, **settings)
+    disturb(module)
+    names, values = zip(*transform.named_parameters(), strict=True)
+    base = module.parametrizations.weight.original
+
+    def kernel(*given):
+        return torch.func.functional_call(transform, dict(zip(names, given, strict=True)), (base,))
+
+    leaves = [value.detach().clone().requires_grad_() for value in values]
+    assert torch.autograd.gradcheck(kernel, leaves, fast_mode=True)
+    weights = torch.randn_like(base)
+    gradients = torch.autograd.grad((kernel(*leaves) * weights).sum(), leaves)
+    assert all(gradient.any() for gradient in gradients)
+    assert not torch.allclose(kernel(*leaves), base, atol=1e-3)
+
+
+@every_convolution
+@every_variant
+def test_count_without_allocating_is_what_is_trained(name, settings, kind):
+    module = CONVOLUTIONS[kind]()
+    with torch.device("meta"):
+        planned = plan_of(CONVOLUTIONS[kind](), name, **settings)
+    assert reparametrize(module, name, **settings) == planned
+    assert planned.extra_parameters == disturb(module) > 0
+    assert planned.transform == name
+
+
+@every_variant
+def test_training_moves_the_kernel_and_leaves_the_base(name, settings):
+    model = EveryKind()
+    bases = {key: value.clone() for key, value in model.state_dict().items() if key.endswith("weight")}
+    reparametrize(model, name, **settings)
+    started = {site: module.weight.detach().clone() for site, module, _ in transformed(model)}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(BATCH).square().mean().backward()
+        optimizer.step()
+    assert list(started) == ["stem", "depthwise", "grouped", "up"]
+    for site, module, _ in transformed(model):
+        base = module.parametrizations.weight.original
+        assert base.grad is None
+        assert torch.equal(base, bases[f"{site}.weight"])
+        assert not torch.equal(module.weight, started[site])
+
+
+@every_variant
+def test_merge_is_exact_and_gives_the_network_back(name, settings):
+    untouched = structure(EveryKind())
+    model = EveryKind().eval()
+    reparametrize(model, name, **settings)
+    disturb(model)
+    expected = model(BATCH)
+    plain = refconv.merged(model)
+    certificate = refconv.verify(model, plain, BATCH)
+    assert certificate.same_structure
+    assert certificate.largest_kernel_difference == 0
+    assert certificate.largest_output_difference == 0
+    assert certificate.kernels == 5
+    refconv.merge(model)
+    assert structure(model) == untouched
+    assert torch.equal(model(BATCH), expected)
+
+
+@every_variant
+def test_dropping_it_brings_the_pretrained_function_back(name, settings):
+    model = EveryKind().eval()
+    expected = model(BATCH)
+    reparametrize(model, name, **settings)
+    disturb(model)
+    assert not torch.allclose(model(BATCH), expected)
+    refconv.unrefocus(model)
+    assert torch.equal(model(BATCH), expected)
+
+
+@every_variant
+def test_state_under_the_names_of_files_round_trips(name, settings):
+    model = EveryKind().eval()
+    plain = set(model.state_dict())
+    reparametrize(model, name, **settings)
+    disturb(model)
+    state = {key: value.clone() for key, value in refocused_state_dict(model).items()}
+    trained = {f"up.{key}" for key, _ in transform_of(model.up).named_parameters()}
+    assert {key for key in state if key.startswith("up.")} == {"up.base", "up.bias", *trained}
+    assert not trained & plain
+    fresh = EveryKind().eval()
+    reparametrize(fresh, name, **settings)
+    load_refocused_state_dict(fresh, state)
+    assert torch.equal(fresh(BATCH), model(BATCH))
+
+
+@every_variant
+def test_adapter_onto_the_pretrained_model_gives_the_trained_one(name, settings, tmp_path):
+    pretrained = EveryKind().eval()
+    model = copy.deepcopy(pretrained)
+    reparametrize(model, name, **settings)
+    disturb(model)
+    refconv.save_adapter(model, tmp_path / "a.safetensors")
+    refconv.load_adapter(pretrained, tmp_path / "a.safetensors")
+    assert torch.equal(pretrained(BATCH), model(BATCH))
+    assert str(pretrained) == str(model)
+
+
+@every_variant
+def test_plain_checkpoint_loads_strictly_and_starts_anew(name, settings):
+    model, other = EveryKind().eval(), EveryKind().eval()
+    reparametrize(model, name, **settings)
+    disturb(model)
+    model.load_state_dict(other.state_dict())
+    expected = copy.deepcopy(other)
+    reparametrize(expected, name, **settings)
+    assert torch.equal(model(BATCH), expected(BATCH))
+    if TRANSFORMS[name].exact_start:
+        assert torch.equal(model(BATCH), other(BATCH))
+    wrong = {**other.state_dict(), "stem.weight": torch.zeros(8, 3, 5, 5)}
+    with pytest.raises(RuntimeError, match="size mismatch for stem.parametrizations.weight.original"):
+        model.load_state_dict(wrong)
+
+
+@every_name
+def test_copy_is_independent(name):
+    model = EveryKind().eval()
+    reparametrize(model, name)
+    expected = model(BATCH)
+    other = copy.deepcopy(model)
+    disturb(other)
+    assert torch.equal(model(BATCH), expected)
+    refconv.merge(other)
+    model(BATCH).sum().backward()
+    assert all(parameter.grad is not None for parameter in transform_of(model.stem).parameters())
+
+
+@every_name
+def test_memory_format_of_the_base_is_kept(name):
+    model = nn.Conv2d(4, 4, 3, groups=2).to(memory_format=torch.channels_last)
+    ordinary = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    torch.manual_seed(0)
+    reparametrize(model, name)
+    torch.manual_seed(0)
+    reparametrize(ordinary, name)
+    assert model.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(model.weight, ordinary.weight)
+    model(torch.randn(1, 4, 6, 6).to(memory_format=torch.channels_last)).sum().backward()
+    assert model.parametrizations.weight.original.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_name
+def test_shared_kernel_is_transformed_and_merged_as_one(name):
+    model = Shared()
+    plan = reparametrize(model, name)
+    assert plan.extra_parameters == disturb(model)
+    assert plan.rows[1].extra_parameters == 0
+    batch = torch.randn(1, 4, 8, 8)
+    expected = model(batch)
+    assert torch.equal(model.a.weight, model.b.weight)
+    refconv.merge(model)
+    assert model.a.weight is model.b.weight
+    assert torch.equal(model(batch), expected)
+
+
+@every_name
+def test_kernel_is_computed_in_float32_at_least_and_rounded_once(name):
+    module = nn.Conv2d(8, 8, 3, groups=4).bfloat16()
+    transform = transform_on(name, module)
+    disturb(module)
+    assert all(parameter.dtype == torch.float32 for parameter in transform.parameters())
+    base = module.parametrizations.weight.original
+    exact = copy.deepcopy(transform).double()(base.double())
+    torch.testing.assert_close(module.weight.double(), exact, rtol=2**-8, atol=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = transform(base.float())
+    assert torch.equal(inside, transform(base.float()))
+
+
+@every_name
+def test_flattened_experts_are_transformed_each_for_itself(name):
+    """As CondConv stores them: two experts at once are each expert alone, where nothing is shared by the layer."""
+    settings = complete_settings(name, {})
+    layout = Layout(groups=2, out_per_group=2, in_per_group=3, kernel_size=(3, 3), experts=2)
+    base = torch.randn(2, 2 * 2 * 3 * 9)
+    own = {key: value for key, value in settings.items() if key != "order"}
+    transform = TRANSFORMS[name]("experts", base, layout, ForwardScope(), **own)
+    kernel = transform(base)
+    assert kernel.shape == base.shape
+    if transform.exact_start:
+        assert torch.equal(kernel, base)
+    assert sum(p.numel() for p in transform.parameters()) == TRANSFORMS[name].count(layout, **settings)
+    with torch.no_grad():
+        for parameter in transform.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    transform(base).square().sum().backward()
+    assert all(parameter.grad.any() for parameter in transform.parameters())
+
+
+@every_name
+def test_compiles_without_graph_break(name):
+    torch.compiler.reset()  # else all these modules count as recompilations of one
+    module = nn.Conv2d(4, 4, 3, groups=2)
+    reparametrize(module, name)
+    disturb(module)
+    batch = torch.randn(1, 4, 6, 6)
+    expected = module(batch)
+    module.compile(fullgraph=True, backend="eager")
+    torch.testing.assert_close(module(batch), expected)
+
+
+@every_name
+def test_unknown_setting_is_refused_and_nothing_is_touched(name):
+    model = nn.Sequential(nn.Conv2d(3, 3, 3))
+    expected = "no settings" if not TRANSFORMS[name].defaults() else "one of "
+    with pytest.raises(SettingError, match=f"depth: {name} has no such setting; expected {expected}"):
+        reparametrize(model, name, depth=1)
+    assert type(model[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("lowrank", {}, "lowrank: unknown transformation; expected one of refocus, .*; did you mean low_rank"),
+        ("low_rank", {"rang": 2}, "rang: low_rank has no such setting; expected one of rank, scale; did you mean rank"),
+        ("low_rank", {"rank": 0}, "rank: value out of range; expected a whole number of at least 1, found 0"),
+        ("low_rank", {"rank": 1.5}, "rank: value out of range; expected a whole number of at least 1, found 1.5"),
+        ("low_rank", {"scale": 0}, "scale: value out of range; expected a number above 0, found 0"),
+        ("spacings", {"taps": -1}, "taps: value out of range"),
+        ("points", {"points": 0}, "points: value out of range"),
+        ("points", {"radius": float("inf")}, "radius: value out of range; expected a number above 0, found inf"),
+        ("continuous", {"hidden": True}, "hidden: value out of range"),
+        ("continuous", {"frequency": -1.0}, "frequency: value out of range"),
+        ("lr_scaled", {"map_size": 2}, "map_size at 0: a map needs a centre; expected odd positive numbers"),
+        ("shuffled", {"seed": -1}, "seed: value out of range; expected a whole number of at least 0, found -1"),
+        ("random", {"start": "ones"}, "start: unknown start; expected zeros or kaiming, found 'ones'"),
+        ("random", {"order": "up"}, "order: unknown order; expected contiguous or across, found 'up'"),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_with_the_remedy(name, settings, message):
+    model = nn.Sequential(nn.Conv2d(3, 3, 3))
+    with pytest.raises(SettingError, match=message):
+        reparametrize(model, name, **settings)
+    with pytest.raises(SettingError, match=message):
+        plan_of(model, name, **settings)
+    assert type(model[0]) is nn.Conv2d
+
+
+def test_one_transformation_on_top_of_another_is_refused():
+    model = EveryKind()
+    reparametrize(model, "low_rank", include="depthwise")
+    reparametrize(model, "density", include="dense")  # other sites: fine
+    with pytest.raises(SiteError, match=r"depthwise: the kernel is refocused already \(LowRank\); merge"):
+        refconv.refocus(model, include="depthwise")
+    assert [type(transform).__name__ for _, _, transform in transformed(model)] == ["Density", "LowRank"]
