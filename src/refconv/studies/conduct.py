@@ -199,9 +199,7 @@ def _line(run: Run, outcome: Outcome, measure: Measure) -> str:
     record = record_of(run)
     assert record is not None  # it has finished
     end = record.val_last
-    score = (
-        "" if end is None else f", {measure.name} {measure.shown(getattr(end, measure.name))} on the validation split"
-    )
+    score = f", validation {measure.name} {measure.shown(getattr(end, measure.name))}" if end else ""
     return f"{run}: {record.seconds:.0f} s{score}"
 
 

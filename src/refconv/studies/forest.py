@@ -50,9 +50,8 @@ def _panel(panel: Any, comparison: Comparison, name: str) -> None:
             panel.plot(bounds, [height, height], color=colour, linewidth=1.6)
         panel.plot([measure.factor * interval.mean], [height], "o", color=colour, markersize=4)
     direction = "larger is better" if measure.larger_is_better else "smaller is better"
-    panel.set_xlabel(
-        f"{measure.title.split(',')[0]}: difference to {comparison.reference}{measure.unit}\n({direction})"
-    )
+    unit = measure.unit and f",{measure.unit}"
+    panel.set_xlabel(f"{measure.title.split(',')[0]}: difference to {comparison.reference}{unit}\n({direction})")
     panel.grid(axis="x", linewidth=0.3)
     panel.spines[["top", "right"]].set_visible(False)
 

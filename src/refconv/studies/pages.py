@@ -111,8 +111,8 @@ def notes(comparison: Comparison) -> list[str]:
         f"seeds {_some(comparison.selection_seeds)}; no run, base or continuation, was trained on that split. "
         "The test split was read once per final run.",
         "Intervals are over seeds, on this data: 95 %, Student's t, beside a bootstrap (BCa, 10,000 resamples). "
-        f"p is of the paired t test; Holm's method corrects it for all {_family(comparison)} contrasts of the study in "
-        f"one measure. Step times: steps of each method taken in turn in one process, as a ratio to "
+        f"p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
+        f"{_family(comparison)}. Step times: steps of each method taken in turn in one process, as a ratio to "
         f"{comparison.reference}. Calibration error: 15 bins of equal width.",
         f"Data: {'; '.join(comparison.data)}.",
         f"{comparison.runs} runs, {clock(comparison.seconds)} of training in all, on {'; '.join(comparison.hardware)}; "

@@ -208,7 +208,7 @@ def _study(content: Table, text: str) -> Study:
         StudyError: if something in it is unknown, missing or impossible.
         RecipeError: if a setting has an impossible value.
     """
-    head, common = content.table("study", required=True), content.table("recipe").settings(_shared())
+    head, common = content.table("study", required=True), content.table("recipe").settings(_shared(), _SETTINGS)
     base, grid = _base(content.table("base")), _grid(content.table("grid"))
     samples = head.count("samples")
     architectures = content.table("architectures", required=True)
@@ -278,13 +278,13 @@ def _architecture(
         base=Base(
             samples=base.get("samples"), settings={name: value for name, value in base.items() if name != "samples"}
         ),
-        settings={**common, **table.settings(_shared())},
+        settings={**common, **table.settings(_shared(), _SETTINGS)},
     )
 
 
 def _base(table: Table) -> dict[str, Any]:
     seen = {"samples": table.count("samples")} if table.has("samples") else {}
-    return {**seen, **table.settings((*_shared(), "checkpoint", "pretrained"))}
+    return {**seen, **table.settings((*_shared(), "checkpoint", "pretrained"), _SETTINGS)}
 
 
 def _sources(base: Mapping[str, Any]) -> list[str]:
@@ -299,7 +299,7 @@ def _method(table: Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
     """
     own = _grid(table.table("grid"))
     from_base = table.truth("from_base", True)
-    settings = table.settings((*_shared(), "method"))
+    settings = table.settings((*_shared(), "method"), _SETTINGS)
     for name in (*settings, *own):
         if _SETTINGS[name].metadata["group"] not in _OF_METHODS:
             raise StudyError(
@@ -321,7 +321,7 @@ def _method(table: Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
 
 def _grid(table: Table) -> dict[str, tuple[Any, ...]]:
     known = [name for name, field in _SETTINGS.items() if field.metadata["group"] in _OF_METHODS and name != "method"]
-    return {name: table.values(name) for name in table.settings(known)}
+    return {name: table.values(name) for name in table.settings(known, _SETTINGS)}
 
 
 def _check_recipes(study: Study) -> None:

@@ -141,15 +141,21 @@ class Table:
         """Say whether there is an entry of this name."""
         return name in self._content
 
-    def settings(self, known: Iterable[str]) -> dict[str, Any]:
+    def settings(self, known: Iterable[str], elsewhere: Iterable[str] = ()) -> dict[str, Any]:
         """Return every entry that nobody asked for yet, each of which must have a known name.
+
+        Args:
+            known: the names.
+            elsewhere: names of settings that exist and have another place.
 
         Raises:
             StudyError: if one has not; with the closest name that would do.
         """
-        known = tuple(known)
+        known, elsewhere = tuple(known), set(elsewhere)
         rest = {name: value for name, value in self._content.items() if name not in self._asked}
         for name in rest:
+            if name not in known and name in elsewhere:
+                raise StudyError("is not set here: the study gives it to each run", where=self._where(name))
             if name not in known:
                 where, others = self._where(name), (*known, *self._asked)
                 raise StudyError("unknown key", where=where, remedy=did_you_mean(name, others))

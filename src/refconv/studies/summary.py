@@ -46,7 +46,7 @@ def summarise(
         measures=tuple(measure.name for measure in measures),
         bases=_bases(study, schedule),
         cells=cells,
-        contrasts=_contrasts(study, cells, measures),
+        contrasts=contrast_all(cells, study.reference, [measure.name for measure in measures]),
         missing={"/".join(cell): _why(schedule, cell) for cell in records if cell not in complete},
         data=tuple(dict.fromkeys(_words(info) for info in data.values())),
         runs=len(schedule.over),
@@ -88,15 +88,21 @@ def _cell(
     )
 
 
-def _contrasts(study: Study, cells: Sequence[CellResult], measures: Sequence[Measure]) -> tuple[Contrast, ...]:
-    """Contrast every method with the reference; the contrasts in one measure are one family for Holm's method."""
-    references = {cell.architecture: cell for cell in cells if cell.method == study.reference}
+def contrast_all(cells: Sequence[CellResult], reference: str, measures: Sequence[str]) -> tuple[Contrast, ...]:
+    """Contrast every method with the reference; the contrasts in one measure are one family for Holm's method.
+
+    Args:
+        cells: the results.
+        reference: the method that the others are compared with.
+        measures: names of the measures.
+    """
+    references = {cell.architecture: cell for cell in cells if cell.method == reference}
     found: list[Contrast] = []
-    for measure in measures:
+    for name in measures:
         family = [
-            _contrast(cell, references[cell.architecture], measure)
+            _contrast(cell, references[cell.architecture], MEASURES[name])
             for cell in cells
-            if cell.method != study.reference and cell.architecture in references
+            if cell.method != reference and cell.architecture in references
         ]
         corrected = iter(holm([contrast.p for contrast in family if contrast.p is not None]))
         found += [dataclasses.replace(c, p_holm=next(corrected) if c.p is not None else None) for c in family]

@@ -1,0 +1,116 @@
+"""What a comparison says: the right numbers, the same words for better and worse, and a record that comes back."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from refconv.studies import Comparison, forest, pages
+from refconv.studies.statistics import holm, seeds_needed
+from small_studies import comparison
+
+PLAIN = {"top1": (0.90, 0.91, 0.92, 0.90), "loss": (0.30, 0.31, 0.29, 0.30)}
+
+
+def shifted(by, noise=(0.001, -0.001, 0.0005, 0.0)):
+    return {
+        "top1": tuple(value + by + e for value, e in zip(PLAIN["top1"], noise, strict=True)),
+        "loss": tuple(value - by + e for value, e in zip(PLAIN["loss"], noise, strict=True)),
+    }
+
+
+@pytest.fixture
+def found():
+    return comparison({
+        ("net", "plain"): PLAIN, ("net", "up"): shifted(0.01), ("net", "down"): shifted(-0.01),
+        ("net", "same"): shifted(0.0),
+    })  # fmt: skip
+
+
+def test_contrasts_are_those_of_scipy(found):
+    for contrast in found.contrasts:
+        own = found.cell("net", contrast.method).values[contrast.measure]
+        test = stats.ttest_rel(own, PLAIN[contrast.measure])
+        bounds = test.confidence_interval(0.95)
+        assert contrast.p == pytest.approx(test.pvalue)
+        assert (contrast.interval.low, contrast.interval.high) == (
+            pytest.approx(bounds.low),
+            pytest.approx(bounds.high),
+        )
+        assert contrast.interval.mean == pytest.approx(np.mean(own) - np.mean(PLAIN[contrast.measure]))
+    for measure in ("top1", "loss"):
+        family = found.contrasts_in(measure)
+        assert [c.p_holm for c in family] == pytest.approx(holm([c.p for c in family]))
+    assert found.contrasts_in("top1")[0].seeds_needed == seeds_needed(found.contrasts_in("top1")[0].spread, 0.001)
+    assert found.contrasts_in("loss")[0].seeds_needed is None
+
+
+def test_better_and_worse_are_said_in_the_same_words(found):
+    up, down, same = (pages.verdict(contrast, "plain") for contrast in found.contrasts_in("top1"))
+    assert up.replace("better", "worse") == down == "the interval excludes zero: worse than plain"
+    assert same == "the interval includes zero"
+    # A loss that falls is better.
+    assert [pages.verdict(c, "plain").split(": ")[-1] for c in found.contrasts_in("loss")][:2] == [
+        "better than plain", "worse than plain",
+    ]  # fmt: skip
+    better, worse = pages.sentences(found)[:2]
+    assert better.startswith("net: up minus plain is +1.01 points in top-1")
+    assert worse.startswith("net: down minus plain is -0.99 points in top-1")
+
+
+def test_power_is_said_for_the_primary_measure(found):
+    needed = found.contrasts_in("top1")[0].seeds_needed
+    assert needed > 4
+    assert f"To find 0.1 points needs {needed} seeds, {needed - 4} more." in pages.sentences(found)[0]
+
+
+def test_tables_have_a_row_for_every_cell_and_contrast(found):
+    rows = pages.results(found)
+    assert len(rows) == 5
+    assert len({len(row) for row in rows}) == 1
+    assert "90.75 (89.23 to 92.27)" in rows[1]
+    assert len(pages.differences(found, "loss")) == 4
+    page = pages.markdown(found, plot="forest.svg")
+    assert "![" in page
+    assert page.count("\n## ") == 3
+    assert all(line in page for line in pages.notes(found))
+
+
+def test_edges_and_missing_cells_are_said():
+    import dataclasses
+
+    found = comparison({("net", "plain"): PLAIN, ("net", "up"): shifted(0.01)}, missing={"net/lost": "it diverged"})
+    cells = (found.cells[0], dataclasses.replace(found.cells[1], edges=("lr",)))
+    text = pages.markdown(dataclasses.replace(found, cells=cells))
+    assert "lr 0.1 (edge of the grid)" in text
+    assert "net/up: the chosen lr stands at the edge of the grid" in text
+    assert "net/lost has no result: it diverged." in text
+
+
+def test_one_seed_has_no_interval_and_says_so():
+    found = comparison({("net", "plain"): {"top1": (0.9,)}, ("net", "up"): {"top1": (0.91,)}}, measures=("top1",))
+    assert pages.verdict(found.contrasts[0], "plain") == "nothing: one seed has no interval"
+    assert "+1.00" in pages.markdown(found)
+
+
+def test_a_study_without_reference_result_has_no_contrasts():
+    found = comparison({("net", "up"): PLAIN})
+    assert found.contrasts == ()
+    assert "90.75" in pages.markdown(found)
+
+
+def test_a_comparison_comes_back_from_json_the_same(found, tmp_path):
+    found.write(tmp_path / "comparison.json")
+    assert Comparison.read(tmp_path / "comparison.json") == found
+
+
+def test_the_plot_depends_on_the_record_alone(found, tmp_path):
+    forest.draw(found, tmp_path / "a.svg", tmp_path / "a.png")
+    forest.draw(found, tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    text = (tmp_path / "a.svg").read_text()
+    colours = [forest._BETTER, forest._WORSE, forest._OPEN]
+    assert all(colour in text for colour in colours)
+    one = comparison({("net", "plain"): PLAIN, ("net", "up"): shifted(0.01)})
+    forest.draw(one, tmp_path / "c.svg")
+    assert [colour in (tmp_path / "c.svg").read_text() for colour in colours] == [True, False, False]
