@@ -42,7 +42,7 @@ def test_compare_ends_with_a_table_a_plot_and_a_record(finished):
 
 
 def test_progress_says_nothing_about_the_test_split(finished):
-    _, out, shown = finished
+    *_, shown = finished
     lines = [line for line in shown.splitlines() if " seed " in line]
     assert len(lines) == 11
     assert all("validation loss" in line and "top-1" not in line for line in lines)
