@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from refconv.errors import RecipeError
-from refconv.surgery import refocus
+from refconv.parametrizations import TRANSFORMS
+from refconv.surgery import refocus, reparametrize
 from refconv.training.methods import METHODS, method_of
 from refconv.training.networks import mobilenet_small
 from refconv.training.recipe import Recipe
@@ -52,6 +53,36 @@ def test_refocus_starts_as_the_recipe_says():
 
 
 def test_an_unknown_method_is_named_with_those_that_exist():
-    with pytest.raises(RecipeError, match="method: unknown method; expected plain or refocus.* did you mean refocus"):
+    with pytest.raises(RecipeError, match="method: unknown method; expected one of plain, .* did you mean refocus"):
         method_of(recipe(method="refocuss"))
-    assert set(METHODS) == {"plain", "refocus"}
+    assert set(METHODS) == {"plain", "scratch", "norm_fold", *TRANSFORMS}
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "refocus"])
+def test_a_transformation_gets_every_setting_and_the_selection(name):
+    model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
+    own = {"low_rank": {"rank": 2, "scale": 0.5}, "points": {"points": 3}, "shuffled": {"seed": 4}}.get(name, {})
+    fields = {"map_size": 5, "normalize": True} if name in {"shuffled", "random"} else {}
+    made = recipe(method=name, method_kwargs=own, **fields, include="depthwise", exclude="blocks.0.*")
+    plan = method_of(made).prepare(model, made)
+    assert plan == reparametrize(other, name, **own, **fields, include="depthwise", exclude="blocks.0.*")
+    assert len(plan.refocused) == 3
+    assert str(model) == str(other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("low_rank", {"rang": 2}), "method_kwargs.rang: low_rank has no such setting; .* did you mean rank"),
+        (("low_rank", {"rank": 0}), "method_kwargs.rank: value out of range; expected a whole number of at least 1"),
+        (("shuffled", {"map_size": 5}), "method_kwargs.map_size: is a field of the recipe; give map_size on its own"),
+        (("refocus", {"map_size": 5}), "method_kwargs.map_size: refocus has no such setting"),
+        (("plain", {"rank": 2}), "method_kwargs.rank: plain has no such setting"),
+        (("norm_fold", {"momentum": 2}), "method_kwargs.momentum: norm_fold has no such setting"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_settings_that_a_method_does_not_have_are_refused(settings, message):
+    method, own = settings
+    with pytest.raises(RecipeError, match=message):
+        method_of(recipe(method=method, method_kwargs=own))

@@ -21,6 +21,7 @@ OTHER_VALUES = {
     "opt": "adamw",
     "opt_kwargs": {"betas": [0.9, 0.99]},
     "model_kwargs": {"width": 0.5},
+    "method_kwargs": {"rank": 2, "scale": 0.5},
     "scale": [0.1, 1.0],
     "mean": [0.5],
     "std": [0.25],

@@ -1,7 +1,7 @@
 """Methods: what is done to a pretrained model before the loop trains it.
 
-The loop, the recipe, the order of the data and the seeds are the same for all of them. A new method is one class and
-one line of :data:`METHODS`.
+The loop, the recipe, the order of the data and the seeds are the same for all of them. Every kernel transformation is a
+method under its own name; another method is one class and one line of :data:`METHODS`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,33 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from refconv.errors import RecipeError
-from refconv.surgery import Plan, plan, refocus
+from refconv.errors import RecipeError, SettingError
+from refconv.parametrizations import TRANSFORMS, complete_settings
+from refconv.surgery import Plan, plan, refocus, reparametrize
+from refconv.training.norm_fold import keep_statistics
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
 from refconv.training.spaces import space_of
 
 
 class Method(Protocol):
-    """Prepares a model for training; :func:`refconv.surgery.plain_state_dict` takes the plain result out of it."""
+    """Prepares a model for training; :func:`refconv.surgery.plain_state_dict` takes the plain result out of it.
+
+    Attributes:
+        inherits: whether it starts from the weights that the recipe names; else from new ones.
+    """
+
+    inherits: bool
+
+    def check(self, recipe: Recipe) -> None:
+        """Check the recipe's ``method_kwargs``.
+
+        Args:
+            recipe: the settings.
+
+        Raises:
+            RecipeError: if the method has no such setting, or a value is out of its range.
+        """
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan | None:
         """Prepare a plain model in place, on its device and with its weights loaded.
@@ -32,20 +50,104 @@ class Method(Protocol):
         """
 
 
-class Plain:
+class _WithoutSettings:
+    """What methods share whose settings all are fields of the recipe."""
+
+    inherits = True
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse ``method_kwargs``.
+
+        Raises:
+            RecipeError: if there are any.
+        """
+        for name in recipe.method_kwargs:
+            raise RecipeError(f"{recipe.method} has no such setting", where=f"method_kwargs.{name}")
+
+
+class Plain(_WithoutSettings):
     """Ordinary training, or ordinary further training: the rival with the same budget."""
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> None:
         """Leave the model as it is."""
 
 
-class Refocus:
+class Scratch(Plain):
+    """Ordinary training of weights that are started anew from the recipe's seed, whatever weights it names."""
+
+    inherits = False
+
+
+class NormFold(_WithoutSettings):
+    """Training with batch norms folded into fixed scales and shifts; see :mod:`refconv.training.norm_fold`."""
+
+    def prepare(self, model: nn.Module, recipe: Recipe) -> None:
+        """Let batch norms use and keep their running statistics."""
+        keep_statistics(model)
+
+
+class Refocus(_WithoutSettings):
     """Refocused training: in kernel space with explicit refocus weights, in gradient space with none."""
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
         """Refocus the model's kernels as the recipe says; in gradient space, the optimizer does it instead."""
         prepare = plan if space_of(recipe) == "gradient" else refocus
         return prepare(model, **refocus_settings(recipe))
+
+
+class Transformed:
+    """Training of the kernels through another transformation than refocusing.
+
+    Its settings are ``method_kwargs``; those that refocusing has too, such as the map size of ``shuffled``, are the
+    fields of the recipe.
+
+    Args:
+        name: the transformation.
+    """
+
+    inherits = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def check(self, recipe: Recipe) -> None:
+        """Check the settings by name and range.
+
+        Raises:
+            RecipeError: if one is unknown, has a field of its own, or is out of its range.
+        """
+        own = self._settings(recipe)
+        for name in recipe.method_kwargs:
+            if name in own:
+                raise RecipeError(
+                    "is a field of the recipe", where=f"method_kwargs.{name}", remedy=f"give {name} on its own"
+                )
+        try:
+            complete_settings(self.name, {**own, **recipe.method_kwargs})
+        except SettingError as error:
+            raise RecipeError(
+                error.what,
+                where=f"method_kwargs.{error.where}",
+                expected=error.expected,
+                found=error.found,
+                remedy=error.remedy,
+            ) from error
+
+    def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
+        """Put the transformation on the model's kernels."""
+        return reparametrize(
+            model,
+            self.name,
+            include=list(recipe.include) or None,
+            exclude=list(recipe.exclude) or None,
+            **self._settings(recipe),
+            **recipe.method_kwargs,
+        )
+
+    def _settings(self, recipe: Recipe) -> dict[str, Any]:
+        """Return those settings of the transformation that are fields of the recipe."""
+        known = TRANSFORMS[self.name].defaults()
+        return {name: value for name, value in refocus_settings(recipe).items() if name in known}
 
 
 def refocus_settings(recipe: Recipe) -> dict[str, Any]:
@@ -61,24 +163,30 @@ def refocus_settings(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-METHODS: dict[str, type[Method]] = {
-    "plain": Plain,
-    "refocus": Refocus,
+METHODS: dict[str, Method] = {
+    "plain": Plain(),
+    "scratch": Scratch(),
+    "norm_fold": NormFold(),
+    **{name: Transformed(name) for name in TRANSFORMS},
+    "refocus": Refocus(),
 }
+"""Every method by the name that recipes give."""
 
 
 def method_of(recipe: Recipe) -> Method:
-    """Return the method that a recipe names.
+    """Return the method that a recipe names, after checking its settings.
 
     Raises:
-        RecipeError: if there is no such method.
+        RecipeError: if there is no such method, or a setting of it is not possible.
     """
     if recipe.method not in METHODS:
         raise RecipeError(
             "unknown method",
             where="method",
-            expected=" or ".join(METHODS),
+            expected=f"one of {', '.join(METHODS)}",
             found=repr(recipe.method),
             remedy=did_you_mean(recipe.method, METHODS),
         )
-    return METHODS[recipe.method]()
+    method = METHODS[recipe.method]
+    method.check(recipe)
+    return method

@@ -83,7 +83,10 @@ class Recipe:
     mixup_mode: str = setting("augmentation", "what shares one mix", "batch", choices=("batch", "pair", "elem"))
     smoothing: float = setting("augmentation", "label smoothing", 0.0, least=0, most=1)
 
-    method: str = setting("method", "plain, or refocus the kernels while training", "plain")
+    method: str = setting("method", "plain, refocus, scratch, norm_fold, or another way to train kernels", "plain")
+    method_kwargs: dict[str, Any] = dataclasses.field(
+        default_factory=dict, metadata=about("method", "further settings of the method, such as rank=4 of low_rank")
+    )
     map_size: tuple[int, ...] = setting(
         "method", "refocus: taps of the map, one number or one per dimension", (3,), least=1
     )
@@ -104,8 +107,8 @@ class Recipe:
         "refocus",
         choices=("refocus", "kernel", "none"),
     )
-    include: tuple[str, ...] = setting("method", "refocus: only sites that match a pattern or kind", ())
-    exclude: tuple[str, ...] = setting("method", "refocus: no site that matches a pattern or kind", ())
+    include: tuple[str, ...] = setting("method", "kernels: only sites that match a pattern or kind", ())
+    exclude: tuple[str, ...] = setting("method", "kernels: no site that matches a pattern or kind", ())
 
     opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
     lr: float = setting("optimizer", "learning rate", 0.1, least=0)

@@ -75,7 +75,8 @@ def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | Non
         _check_same_data(info, checkpoint.data_info())
     part_size, steps_per_epoch = _cut(recipe, data, processes)
     seed_everything(derive_seed("model", recipe.seed))
-    if checkpoint is None:
+    method = method_of(recipe)
+    if checkpoint is None and method.inherits:
         model = create_model(
             recipe.model,
             pretrained=recipe.pretrained,
@@ -93,7 +94,7 @@ def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | Non
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken
-    plan = method_of(recipe).prepare(model, recipe)
+    plan = method.prepare(model, recipe)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
     _try(model, data, recipe, processes)
