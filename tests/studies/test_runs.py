@@ -61,6 +61,16 @@ def test_budgets_are_the_nearest_whole_epochs(tmp_path, samples, size, epochs):
     assert runs.final(*runs.cells[0], {"lr": 0.1})[0].recipe.epochs == epochs
 
 
+def test_a_schedule_that_does_not_fit_is_refused(tmp_path):
+    runs = runs_of(study(tmp_path, base={"samples": 2000, "warmup_epochs": 2}), tmp_path)
+    assert runs.bases()[0].recipe.warmup_epochs == 2
+    runs = runs_of(study(tmp_path, base={"samples": 1000, "warmup_epochs": 2}), tmp_path)
+    with pytest.raises(
+        StudyError, match="1 epochs of mobilenet: warmup_epochs: the warm-up is longer .* expected at most 1"
+    ):
+        runs.bases()
+
+
 def test_starting_anew_gets_the_budget_of_base_and_continuation(tmp_path):
     scratch = {"method": "plain", "from_base": False}
     runs = runs_of(study(tmp_path, methods={"scratch": scratch}, study={"samples": 3000}), tmp_path)

@@ -94,7 +94,7 @@ def open_data_of(study: Study) -> dict[str, DataInfo]:
     known: dict[str, DataInfo] = {}
     found = {}
     for architecture in study.architectures:
-        recipe = study.base_recipe(architecture, seed=0, epochs=10**6)
+        recipe = study.base_recipe(architecture)
         key = repr([getattr(recipe, name) for name in ("data", "data_dir", "val_split", "in_chans", "img_size")])
         if key not in known:
             known[key] = open_training_data(recipe).info

@@ -39,7 +39,11 @@ def differences(comparison: Comparison, name: str) -> Rows:
     """
     measure, contrasts = MEASURES[name], comparison.contrasts_in(name)
     power = measure.resolve is not None
-    titles = ["architecture", f"method minus {comparison.reference}", f"difference in {measure.title}"]
+    titles = [
+        "architecture",
+        f"method minus {comparison.reference}",
+        f"difference in {_title(measure)}{measure.unit and ','}{measure.unit}",
+    ]
     titles += ["95 % interval (t)", "95 % interval (bootstrap)", "p", "p (Holm)", "says"]
     rows: Rows = [(*titles, *([f"seeds to find {measure.limit()}"] if power else []))]
     for contrast in contrasts:

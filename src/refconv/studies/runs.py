@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from refconv.errors import StudyError
+from refconv.errors import RecipeError, StudyError
 from refconv.studies.study import Architecture, Method, Study
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
@@ -109,8 +109,8 @@ class Runs:
 
     def _base(self, architecture: Architecture, seed: int) -> Run:
         assert architecture.base.samples is not None  # it is trained here
-        recipe = self.study.base_recipe(architecture, seed=seed, epochs=1)
-        recipe = dataclasses.replace(recipe, epochs=self._epochs(architecture, recipe, architecture.base.samples))
+        recipe = self.study.base_recipe(architecture, seed=seed)
+        recipe = _lasting(recipe, self._epochs(architecture, recipe, architecture.base.samples), architecture)
         folder = self.out / "base" / architecture.name / f"seed-{seed}"
         return Run(kind="base", architecture=architecture.name, method="", point={}, recipe=recipe, folder=folder)
 
@@ -124,7 +124,6 @@ class Runs:
             method,
             point,
             seed=seed,
-            epochs=1,
             base=str(base.folder / "model") if base else None,
             test=kind == "final",
         )
@@ -138,7 +137,7 @@ class Runs:
             architecture=architecture.name,
             method=method.name,
             point=point,
-            recipe=dataclasses.replace(recipe, epochs=epochs),
+            recipe=_lasting(recipe, epochs, architecture),
             folder=self.out.joinpath(*parts),
             base=base.folder if base else None,
         )
@@ -151,6 +150,18 @@ class Runs:
         size = self._train_sizes[architecture.name]
         per_epoch = max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
         return max(1, round(samples / per_epoch))
+
+
+def _lasting(recipe: Recipe, epochs: int, architecture: Architecture) -> Recipe:
+    """Return a recipe with another number of epochs.
+
+    Raises:
+        StudyError: if the schedule does not fit into them.
+    """
+    try:
+        return dataclasses.replace(recipe, epochs=epochs)
+    except RecipeError as error:
+        raise StudyError(str(error), where=f"{epochs} epochs of {architecture.name}") from error
 
 
 def label(point: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ _SOURCES = ("samples", "checkpoint", "pretrained")
 
 _FIRST_SELECTION_SEED = 1000
 
-_LONG = 10**6
+LONG = 10**6
 """Epochs of recipes that are only checked: how many there are is known with the data."""
 
 
@@ -161,7 +161,7 @@ class Study:
         except (StudyError, RecipeError) as error:
             raise StudyError(str(error), where=str(path)) from error
 
-    def base_recipe(self, architecture: Architecture, *, seed: int, epochs: int) -> Recipe:
+    def base_recipe(self, architecture: Architecture, *, seed: int = 0, epochs: int = LONG) -> Recipe:
         """Return the recipe of a base."""
         settings = {**architecture.settings, **architecture.base.settings}
         return self._recipe(settings, method="plain", seed=seed, epochs=epochs, test=False)
@@ -172,10 +172,10 @@ class Study:
         method: Method,
         point: Mapping[str, Any],
         *,
-        seed: int,
-        epochs: int,
-        base: str | None,
-        test: bool,
+        seed: int = 0,
+        epochs: int = LONG,
+        base: str | None = None,
+        test: bool = False,
     ) -> Recipe:
         """Return the recipe of a selection or final run.
 
@@ -332,7 +332,7 @@ def _check_recipes(study: Study) -> None:
     """
     for architecture in study.architectures:
         with _named(f"architectures.{architecture.name}"):
-            study.base_recipe(architecture, seed=0, epochs=_LONG)
+            study.base_recipe(architecture)
         for method in study.methods:
             if not method.from_base and architecture.base.given:
                 raise StudyError(
@@ -342,7 +342,7 @@ def _check_recipes(study: Study) -> None:
                 )
             with _named(f"methods.{method.name}"):
                 for point in method.points:
-                    study.recipe(architecture, method, point, seed=0, epochs=_LONG, base=None, test=False)
+                    study.recipe(architecture, method, point)
 
 
 @contextmanager

@@ -1,0 +1,59 @@
+"""The page of results shows its records and nothing else."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from refconv.studies import Comparison
+from small_studies import comparison
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("results")
+
+
+def test_the_page_shows_the_committed_records(results):
+    records = results.read_records(ROOT / "studies" / "records")
+    assert records
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.page(records)
+    for record in records:
+        assert (ROOT / "docs" / "results" / f"{record.name}.svg").is_file() == bool(record.contrasts)
+
+
+def test_records_are_of_the_committed_studies(results):
+    for record in results.read_records(ROOT / "studies" / "records"):
+        assert record.study == (ROOT / "studies" / f"{record.name}.toml").read_text(encoding="utf-8")
+        assert record.missing == {}
+
+
+def test_overview_counts_architectures_on_each_side_of_zero(results):
+    plain = {"top1": (0.90, 0.91, 0.92)}
+    up, down, open_ = ({"top1": tuple(v + s + e for v, e in zip(plain["top1"], (0.001, 0.0, 0.002), strict=True))}
+                       for s in (0.02, -0.02, -0.001))  # fmt: skip
+    found = comparison(
+        {("a", "plain"): plain, ("a", "new"): up, ("b", "plain"): plain, ("b", "new"): up, ("c", "plain"): plain,
+         ("c", "new"): down, ("d", "plain"): plain, ("d", "new"): open_}, measures=("top1",),
+    )  # fmt: skip
+    assert "| new minus plain | top-1 | 2 of 4 | 1 of 4 | 1 of 4 |" in results.overview([found])
+
+
+def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
+    values = {"top1": (0.90, 0.91, 0.92)}
+    found = comparison({("a", "plain"): values, ("a", "new"): values}, measures=("top1",), study="[study]")
+    (tmp_path / "run").mkdir()
+    found.write(tmp_path / "run" / "comparison.json")
+    for name, path in (("RECORDS", "records"), ("PLOTS", "plots"), ("PAGE", "page.md")):
+        monkeypatch.setattr(results, name, tmp_path / path)
+    monkeypatch.setattr("sys.argv", ["results.py"])
+    with pytest.raises(SystemExit, match="no records"):
+        results.main()
+    monkeypatch.setattr("sys.argv", ["results.py", "--take", str(tmp_path / "run")])
+    results.main()
+    assert Comparison.read(tmp_path / "records" / "by hand.json") == found
+    assert (tmp_path / "plots" / "by hand.svg").is_file()
+    assert "## by hand" in (tmp_path / "page.md").read_text(encoding="utf-8")
