@@ -1,5 +1,7 @@
 """Methods: found by name, and doing to the model what the recipe says."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -86,3 +88,8 @@ def test_settings_that_a_method_does_not_have_are_refused(settings, message):
     method, own = settings
     with pytest.raises(RecipeError, match=message):
         method_of(recipe(method=method, method_kwargs=own))
+
+
+def test_every_method_has_its_line_on_the_page():
+    page = (Path(__file__).resolve().parents[2] / "docs/contenders.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if page.count(f"\n| `{name}` |") != 1] == []
