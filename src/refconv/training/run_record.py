@@ -41,7 +41,7 @@ class RunRecord(Record):
     Attributes:
         model: the model's name.
         data: the data's name.
-        method: ``plain`` or ``refocus``.
+        method: the method's name, such as ``plain`` or ``refocus``.
         seed: the recipe's seed.
         top1: on the test split, of the model that is shipped; None where there is none or it was not to be read.
         top5: the same, among the first five.
