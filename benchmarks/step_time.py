@@ -7,6 +7,10 @@ A step is zero_grad, forward, loss, backward and optimizer.step. Within a repeti
 an order that turns from repetition to repetition, so that ratios are paired and a steady load beside the benchmark
 falls on all alike. Weights are random (time does not depend on them) and the data is one batch of noise.
 
+``--fused`` takes torch's fused SGD for all methods, and ``THP_MEM_ALLOC_ENABLE=1`` in the environment lets torch ask
+for huge pages on a CPU. Both matter most to methods with many refocus weights, which are updated and allocated anew in
+every step.
+
 Every finished model adds a line to ``benchmarks/step_time.jsonl``; what is there under the same setting is not
 measured again without ``--fresh``. ``python benchmarks/performance.py`` makes the page of it.
 """
@@ -14,6 +18,7 @@ measured again without ``--fresh``. ``python benchmarks/performance.py`` makes t
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +63,7 @@ def measure(model: str, methods: Sequence[str], setting: dict[str, Any], repetit
     Args:
         model: timm's name of it.
         methods: names of :data:`METHODS`.
-        setting: device, batch_size, img_size, amp, channels_last, compile, fused.
+        setting: device, batch_size, img_size, amp, channels_last, compile, fused, huge_pages.
         repetitions: measured steps of each method, after the warm-up.
 
     Returns:
@@ -116,6 +121,7 @@ def main(given: Sequence[str] | None = None) -> None:
     chosen = arguments(given)
     names = ("device", "batch_size", "img_size", "amp", "channels_last", "compile", "fused")
     setting = {name: getattr(chosen, name) for name in names}
+    setting["huge_pages"] = os.environ.get("THP_MEM_ALLOC_ENABLE") == "1"
     record = Lines(chosen.record, "model", "setting")
     for model in chosen.models:
         if not chosen.fresh and record.has(model=model, setting=setting):
