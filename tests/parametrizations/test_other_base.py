@@ -92,3 +92,12 @@ def test_layers_of_the_same_shape_get_different_numbers(name):
     model[1].load_state_dict(model[0].state_dict())
     reparametrize(model, name)
     assert not torch.equal(source(model[0]), source(model[1]))
+
+
+@both
+def test_other_slices_are_kept_where_the_convolution_reads_them_and_no_longer_than_needed(name):
+    depthwise, dense = CONVOLUTIONS["depthwise"](), CONVOLUTIONS["dense"]()
+    assert transform_on(name, depthwise).other is None  # its patches hold them
+    assert transform_on(name, dense).patches is None
+    assert transform_of(dense).other.dtype == torch.float32
+    assert not any("other" in key for key in (*depthwise.state_dict(), *dense.state_dict()))
