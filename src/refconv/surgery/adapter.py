@@ -135,7 +135,7 @@ def _transforms(
     by_weight: dict[int, tuple[list[Site], KernelTransform]] = {}
     for site in chosen:
         own = {key: value for key, value in settings[site.name].items() if key not in {_TRANSFORM, _BASE}}
-        name = settings[site.name].get(_TRANSFORM, "refocus")  # files of the first version did not say
+        name = settings[site.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
         try:
             if id(site.weight) not in by_weight:
                 by_weight[id(site.weight)] = [], transform_at(site, name, complete_settings(name, own), scope)
