@@ -1,0 +1,172 @@
+"""Benchmarks: quick versions run and measure what they say; pages show their records. No times are asserted."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import refconv
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["--models", "test_efficientnet"]
+METHODS = ("plain", "as released", "kernel space", "gradient space")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script of benchmarks/ by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def part(page, name):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.findall(rf"<!-- generated: {name}\b[^>]*-->\n(.*?)\n<!-- end: {name} -->", text, flags=re.DOTALL)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("groups", [1, 3, 6])
+def test_released_formula_equals_kernel_space_with_the_same_weights(groups, script):
+    torch.manual_seed(0)
+    released, ours = (nn.Sequential(nn.Conv2d(6, 12, 3, groups=groups, dtype=torch.float64)) for _ in range(2))
+    ours.load_state_dict(released.state_dict())
+    script("as_released").refocus_as_released(released)
+    refconv.refocus(ours)
+    weight = released[0].parametrizations.weight[0].weight
+    refocus_weight = ours[0].parametrizations.weight[0].refocus_weight
+    refocus_weight.data = weight.detach().reshape(refocus_weight.shape).clone()
+    torch.testing.assert_close(released[0].weight, ours[0].weight, rtol=1e-12, atol=1e-12)
+    refocus_weight.data = weight.detach().flip(-1).reshape(refocus_weight.shape)
+    assert not torch.allclose(released[0].weight, ours[0].weight)
+    assert not released[0].parametrizations.weight.original.requires_grad
+
+
+def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path, script):
+    record = tmp_path / "steps.jsonl"
+    arguments = [*SMALL, "--batch-size", "4", "--img-size", "32", "--repetitions", "2", "--record", str(record)]
+    script("step_time").main(arguments)
+    (row,) = lines(record)
+    assert tuple(row["seconds"]) == METHODS
+    assert all(len(values) == 2 and min(values) > 0 for values in row["seconds"].values())
+    losses = {method: torch.tensor(values) for method, values in row["losses"].items()}
+    torch.testing.assert_close(losses["gradient space"], losses["kernel space"], rtol=1e-5, atol=0)
+    assert not torch.allclose(losses["plain"][-1], losses["kernel space"][-1], rtol=1e-5, atol=0)
+    assert losses["plain"][0] == losses["kernel space"][0]
+    assert losses["plain"][0] != losses["as released"][0]
+    script("step_time").main(arguments)
+    assert lines(record) == [row]
+    script("step_time").main([*arguments, "--fresh"])
+    assert len(lines(record)) == 1
+    assert lines(record) != [row]
+    script("step_time").main([*arguments, "--fused"])
+    assert [one["setting"]["fused"] for one in lines(record)] == [False, True]
+
+
+def test_transform_measures_each_route_of_each_site(tmp_path, script):
+    record = tmp_path / "sites.jsonl"
+    transform = script("transform")
+    transform.main(["--quick", "--repetitions", "1", "--record", str(record)])
+    rows = lines(record)
+    assert [row["site"] for row in rows] == [[32, 32, 3], [64, 64, 3], [128, 128, 3], [64, 1, 3]]
+    assert all(tuple(row["seconds"]) == METHODS[1:] for row in rows)
+
+
+def test_growth_is_the_exponent_of_a_power_law(script):
+    transform = script("transform")
+    assert transform.growth([(x, 5 * x**2) for x in (32, 64, 2048)]) == pytest.approx(2)
+    assert transform.growth([(x, 0.1 * x**0.7) for x in (32, 64, 2048)]) == pytest.approx(0.7)
+    rows = [{"site": [c, c, 3], "seconds": {"plain": max(c, 256) ** 2}} for c in (64, 128, 256, 512)]
+    assert transform.exponents(rows, 3, "plain", least=256) == pytest.approx(2)
+    assert transform.exponents(rows, 3, "plain") < 1
+
+
+def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path, script):
+    import timm
+
+    record = tmp_path / "memory.jsonl"
+    script("memory").main([*SMALL, "--batch-size", "2", "--img-size", "32", "--record", str(record)])
+    found = lines(record)[0]["bytes"]
+    model = timm.create_model("test_efficientnet")
+    plan = refconv.plan(model)
+    trained = 4 * sum(parameter.numel() for parameter in model.parameters())
+    bases = 4 * sum(site.module.weight.numel() for site in refconv.find_sites(model) if max(site.kernel_size) > 1)
+    assert found["plain"]["trained"] == found["gradient space"]["trained"] == trained
+    assert found["plain"]["state: momentum_buffer"] == found["gradient space"]["state: momentum_buffer"] == trained
+    assert found["gradient space"]["state: base"] == bases
+    assert "state: base" not in found["plain"]
+    assert found["kernel space"]["trained"] == trained - bases + 4 * plan.extra_parameters
+    for counted in found.values():
+        assert counted["peak"] > counted["model"] + counted["gradients"] + counted["state: momentum_buffer"]
+    assert found["kernel space"]["peak"] > found["plain"]["peak"]
+
+
+def test_communication_counts_what_is_trained(tmp_path, script):
+    record = tmp_path / "sent.jsonl"
+    script("communication").main([*SMALL, "--record", str(record)])
+    (row,) = lines(record)
+    assert row["bytes"]["gradient space"] == row["bytes"]["plain"] == 4 * row["shipped"]
+    assert row["bytes"]["kernel space"] == row["bytes"]["as released"] > row["bytes"]["plain"]
+
+
+def test_goals_say_by_how_much_they_are_missed(script):
+    judged = script("goals").judged
+    assert judged("g", {"a": 1.031, "b": 1.0}, 1.03) == ["g", "1.00 to 1.03", "met"]
+    assert judged("g", {"a": 1.04, "b": 1.0}, 1.03) == ["g", "1.00 to 1.04", "missed by 1 of 2: a 1.04"]
+    assert judged("g", {"a": 1.5, "b": 2.5}, 2.0, at_least=True)[2] == "missed by 1 of 2: a 1.50"
+    assert judged("g", {}, 1.0)[1:] == ["not measured", "open"]
+
+
+def test_ratios_are_of_paired_steps(script):
+    ratios = script("ratios")
+    seconds = {"plain": [1.0, 2.0, 4.0], "as released": [2.0, 4.0, 8.0], "kernel space": [1.5, 3.0, 6.0]}
+    row = {"seconds": seconds}
+    assert ratios.ratio(row, "as released") == (2, 2, 2)
+    assert ratios.extra(row, "kernel space") == 1
+    assert ratios.less_extra(row) == 2
+
+
+def test_cost_at_scale_follows_its_formula(script):
+    scale = script("scale")
+    assumed = scale.Assumptions(batch_size=100, img_size=20, epochs={}, bus=1.0, overlap=0.5)
+    setting = {"batch_size": 10, "img_size": 20}
+    seconds = {"plain": [1.0], "as released": [3.0], "kernel space": [2.0], "gradient space": [1.0]}
+    times = {"setting": setting, "seconds": {method: values * 3 for method, values in seconds.items()}}
+    sent = {"bytes": dict.fromkeys(METHODS, 1e9)}
+    found = scale.cost(times, sent, speed=100, images=7200, epochs=4, gpus=4, assumed=assumed)
+    # 72 steps of 1 s of compute and, with half of it hidden, 2 * 3/4 * 1 s / 2 of communication
+    assert found["plain"] == pytest.approx(72 * 1.75 / 3600)
+    # twice as much extra work, in a step of ten times the images: a fifth
+    assert found["as released"] == pytest.approx(72 * 1.95 / 3600)
+    assert found["gradient space"] == found["plain"]
+
+
+def test_pages_show_their_records(script):
+    performance, scale = script("performance"), script("scale")
+    shown = performance.parts(*performance.records())
+    for name, text in shown.items():
+        assert part("performance.md", name) == text.strip()
+    times, _, _, sent = performance.records()
+    assumed = scale.Assumptions(
+        batch_size=128, img_size=224, epochs={"ImageNet-1k": 100, "ImageNet-21k": 30}, bus=25.0, overlap=0.0
+    )
+    assert part("scale.md", "hours") == scale.hours(times, sent, scale.PUBLISHED, assumed)
+    assert part("scale.md", "assumptions") == scale.inputs(scale.PUBLISHED, assumed)
+
+
+def test_plots_are_the_same_for_the_same_records(tmp_path, script):
+    figures, performance = script("figures"), script("performance")
+    rows = performance.records()[1].rows
+    for name in ("a.svg", "b.svg"):
+        figures.plot_growth(rows, tmp_path / name)
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert drawn == (tmp_path / "b.svg").read_text(encoding="utf-8")
+    assert "gradient space, 7 x 7" in drawn
