@@ -97,7 +97,9 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     _check_bases(chosen, settings, str(path))
     check_shared(chosen)
     transforms = _transforms(chosen, settings, str(path))
-    learned = {_key(site.name, key) for sites, transform in transforms for site in sites for key in _trained(transform)}
+    learned = {
+        _key(site.name, key) for sharers, transform in transforms for site in sharers for key in _trained(transform)
+    }
     rest = [key for key in model.state_dict() if key not in {_key(site.name, "weight") for site in chosen}]
     if not json.loads(metadata["rest"]):
         rest = []
