@@ -214,6 +214,7 @@ def test_a_study_folder_has_one_user_at_a_time(tmp_path):
     [
         ({"study": {"val_split": 0.0}}, "study.val_split: plain has settings to choose and no validation split"),
         ({"methods": {"big": {"method": "refocs"}}}, "methods.big: method: unknown method; .* did you mean refocus"),
+        ({"methods": {"scratch": {"lr": 0.1}}}, "methods.scratch: takes nothing from the base, .* from_base = false"),
         ({"recipe": {"data": "digitz"}}, "digitz: unknown data"),
     ],
 )

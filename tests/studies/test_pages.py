@@ -89,7 +89,7 @@ def test_edges_and_missing_cells_are_said():
 def test_one_seed_has_no_interval_and_says_so():
     found = comparison({("net", "plain"): {"top1": (0.9,)}, ("net", "up"): {"top1": (0.91,)}}, measures=("top1",))
     assert pages.verdict(found.contrasts[0], "plain") == "nothing: one seed has no interval"
-    assert "+1.00" in pages.markdown(found)
+    assert "up minus plain is +1.00 points in top-1 (1 seed); nothing:" in pages.markdown(found)
 
 
 def test_a_study_without_reference_result_has_no_contrasts():

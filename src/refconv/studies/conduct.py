@@ -106,7 +106,8 @@ def check(runs: Runs, data: Mapping[str, DataInfo]) -> None:
     """Check what can be checked before the first run.
 
     Raises:
-        StudyError: if there is no validation split to choose settings by, or no test split.
+        StudyError: if there is no validation split to choose settings by, or no test split; or if a method that starts
+            anew is given a base.
         RecipeError: if a method is unknown.
     """
     for architecture, method in runs.cells:
@@ -120,9 +121,15 @@ def check(runs: Runs, data: Mapping[str, DataInfo]) -> None:
         if not info.test_size:
             raise StudyError("has no test split", where=info.name, expected="data with samples to test on")
         try:
-            method_of(runs.final(architecture, method, method.points[0])[0].recipe)
+            found = method_of(runs.final(architecture, method, method.points[0])[0].recipe)
         except RecipeError as error:
             raise StudyError(str(error), where=f"methods.{method.name}") from error
+        if method.from_base and not found.inherits:
+            raise StudyError(
+                "takes nothing from the base, so the base's budget is its own",
+                where=f"methods.{method.name}",
+                remedy="give from_base = false",
+            )
 
 
 def sharing(jobs: int | None, threads: int | None) -> tuple[int, int]:

@@ -76,10 +76,11 @@ def sentences(comparison: Comparison) -> list[str]:
     measure = MEASURES[comparison.measures[0]]
     lines = []
     for contrast in comparison.contrasts_in(measure.name):
+        seeds = _count(len(contrast.differences), "seed")
         lines.append(
             f"{contrast.architecture}: {contrast.method} minus {comparison.reference} is "
             f"{measure.shown(contrast.interval.mean, signed=True)}{measure.unit} in {measure.title.split(',')[0]} "
-            f"({_bounds(contrast.interval, measure)}, {_count(len(contrast.differences), 'seed')}); "
+            f"({', '.join(filter(None, (_bounds(contrast.interval, measure), seeds)))}); "
             f"{verdict(contrast, comparison.reference)}."
         )
         if contrast.seeds_needed is not None:

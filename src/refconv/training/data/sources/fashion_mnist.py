@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import zlib
 from pathlib import Path
@@ -55,13 +56,23 @@ def open_fashion_mnist(root: str | None = None) -> Source:
             )
     else:
         folder = _folder_of_files(DEBIAN) or _folder_of_files(cache_folder()) or _downloaded(cache_folder())
-    arrays = [_read_idx(_file(folder, name)) for name in FILES]
-    train, train_labels, test, test_labels = arrays
-    for images, labels, name in ((train, train_labels, FILES[0]), (test, test_labels, FILES[2])):
+    files = [_file(folder, name) for name in FILES]
+    return _source(*((file, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.lru_cache(maxsize=1)  # a study opens the same files for hundreds of short runs
+def _source(*files: tuple[Path, int]) -> Source:
+    """Read the four files, each given with the time at which it was last changed.
+
+    Raises:
+        DataError: if one is damaged, or they do not fit together.
+    """
+    train, train_labels, test, test_labels = (_read_idx(file) for file, _ in files)
+    for images, labels, (file, _) in ((train, train_labels, files[0]), (test, test_labels, files[2])):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise DataError(
                 "images and labels do not fit",
-                where=str(_file(folder, name)),
+                where=str(file),
                 expected="[n, height, width] and [n]",
                 found=f"{[*images.shape]} and {[*labels.shape]}",
             )
