@@ -5,7 +5,7 @@ import json
 import torch
 
 from refconv.cli import main
-from refconv.surgery import Plan, plan
+from refconv.surgery import Budget, Plan, fit_budget, plan, plan_of
 from refconv.training.models import create_model
 
 
@@ -34,3 +34,17 @@ def test_plan_says_when_two_sources_of_weights_are_given(tmp_path, capsys):
     arguments = ["plan", "--model", "test_resnet", "--reset-classifier"]
     assert main(arguments) == 2
     assert "reset_classifier: has no effect without checkpoint" in capsys.readouterr().err
+
+
+def test_plan_shows_another_transformation_and_its_budget(capsys):
+    model = create_model("test_resnet")
+    arguments = ["plan", "--model", "test_resnet", "--method", "low_rank", "--exclude", "layer4*"]
+    assert main([*arguments, "--method-kwargs", "rank=2"]) == 0
+    assert capsys.readouterr().out == f"{plan_of(model, 'low_rank', rank=2, exclude='layer4*')}\n"
+    assert main([*arguments, "--budget", "5000", "--json"]) == 0
+    budget = Budget.from_dict(json.loads(capsys.readouterr().out))
+    assert budget == fit_budget(model, "low_rank", 5000, exclude="layer4*")
+    assert main([*arguments, "--map-size", "5"]) == 2
+    assert "map_size: low_rank has no such setting; expected one of rank, scale" in capsys.readouterr().err
+    assert main(["plan", "--model", "test_resnet", "--method", "plain"]) == 2
+    assert "plain: unknown transformation; expected one of refocus, " in capsys.readouterr().err

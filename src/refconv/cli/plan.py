@@ -1,4 +1,4 @@
-"""``refconv plan``: what refocusing would do to a model, as a table."""
+"""``refconv plan``: what refocusing, or another transformation of kernels, would do to a model, as a table."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ import typer
 
 from refconv.cli.flags import chosen, flag, with_recipe_flags
 from refconv.errors import SettingError
+from refconv.records import Record
 
 MODEL_FLAGS = (
     "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans",
 )  # fmt: skip
-REFOCUS_FLAGS = ("map_size", "order", "start", "normalize", "power", "include", "exclude")
+METHOD_FLAGS = ("map_size", "order", "start", "normalize", "power", "include", "exclude")
 
 
-@with_recipe_flags((*MODEL_FLAGS, *REFOCUS_FLAGS))
+@with_recipe_flags((*MODEL_FLAGS, "method", "method_kwargs", *METHOD_FLAGS))
 def plan(
     flags: Mapping[str, Any],
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the table")] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="say instead which size of the method trains closest to N parameters"),
+    ] = None,
 ) -> None:
     """Show which kernels of a model would be refocused, which not and why, and what it costs while training.
+
+    With --method, the same for another transformation of kernels.
 
     Raises:
         SettingError: if no model is given.
@@ -33,13 +40,18 @@ def plan(
 
     arguments = chosen(flags, MODEL_FLAGS)
     model = create_model(arguments.pop("model"), **arguments)
-    result = surgery.plan(model, **refocus_settings(flags))
+    name, settings = flags.get("method", "refocus"), {**flags.get("method_kwargs", {}), **method_settings(flags)}
+    result: Record = (
+        surgery.plan_of(model, name, **settings)
+        if budget is None
+        else surgery.fit_budget(model, name, budget, **settings)
+    )
     typer.echo(result.to_json() if as_json else str(result), nl=not as_json)
 
 
-def refocus_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of :func:`refconv.surgery.refocus` among the flags."""
-    settings = chosen(flags, REFOCUS_FLAGS)
+def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is for :func:`refconv.surgery.reparametrize` among the flags that are fields of the recipe."""
+    settings = chosen(flags, METHOD_FLAGS)
     if len(settings.get("map_size", ())) == 1:
         (settings["map_size"],) = settings["map_size"]
     return settings
