@@ -94,7 +94,7 @@ def test_main_shows_a_bug_whole():
     code = (
         "import sys, refconv.surgery\nfrom refconv.cli import main\n"
         "def plan(*a, **k): return 1 / 0\n"
-        "refconv.surgery.plan = plan\n"
+        "refconv.surgery.plan_of = plan\n"
         "sys.exit(main(['plan', '--model', 'test_resnet']))"
     )
     done = run("-c", code)
@@ -112,7 +112,7 @@ def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
     def interrupted(*arguments, **settings):
         raise error
 
-    monkeypatch.setattr("refconv.surgery.plan", interrupted)
+    monkeypatch.setattr("refconv.surgery.plan_of", interrupted)
     assert main(["plan", "--model", "test_resnet"]) == 130
     assert capsys.readouterr().err == words
 
