@@ -266,6 +266,20 @@ def test_threads_are_shared_out(monkeypatch):
     assert conduct.sharing(2, 5) == (2, 5)
 
 
+def test_steps_are_timed_on_as_many_threads_as_runs_have(tmp_path, monkeypatch):
+    counts = []
+
+    def noted(recipes, turns):
+        counts.append(torch.get_num_threads())
+        return {name: [0.01] for name in recipes}
+
+    monkeypatch.setattr("refconv.studies.step_times.step_seconds", noted)
+    before = torch.get_num_threads()
+    preview(study(tmp_path), tmp_path / "out", threads=before + 2)
+    assert counts == [before + 2]
+    assert torch.get_num_threads() == before
+
+
 def test_want_of_memory_fails_one_run(tmp_path, monkeypatch):
     def full(*arguments, **rest):
         raise torch.OutOfMemoryError("CUDA out of memory.\nmore")

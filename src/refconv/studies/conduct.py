@@ -76,7 +76,7 @@ def compare(
         with board(study.name, show=show) as shown:
             workers = _workers(jobs, threads, study.keep)
             _carry_out(schedule, workers, shown, jobs=jobs, out=out, select_by=study.select_by)
-        with _threads(threads):
+        with on_threads(threads):
             times = _step_times(schedule, study, out)
         comparison = summarise(study, schedule, times, data)
         _write(comparison, out)
@@ -255,7 +255,8 @@ def _require_plotting() -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def on_threads(count: int) -> Iterator[None]:
+    """Compute on so many threads in the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

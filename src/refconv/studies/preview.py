@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from refconv.studies.conduct import check, open_data_of, sharing
+from refconv.studies.conduct import check, on_threads, open_data_of, sharing
 from refconv.studies.estimate import Estimate, clock
 from refconv.studies.execution import record_of
 from refconv.studies.pages import Rows
@@ -63,9 +63,10 @@ def preview(
     runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
     check(runs, data)
     schedule = Schedule(runs)
-    jobs, _ = sharing(jobs, threads)
+    jobs, threads = sharing(jobs, threads)
     to_do = list(schedule.to_do())
-    estimate, basis = _estimated(schedule, to_do, data, study)
+    with on_threads(threads):
+        estimate, basis = _estimated(schedule, to_do, data, study)
     rows: Rows = [("runs", "kind", "architecture", "method", "epochs", "samples seen by each", "time, one at a time")]
     everything = [*schedule.over, *to_do]
     for kind, architecture, method in dict.fromkeys((run.kind, run.architecture, run.method) for run in everything):
