@@ -170,3 +170,31 @@ def test_plots_are_the_same_for_the_same_records(tmp_path, script):
     drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert drawn == (tmp_path / "b.svg").read_text(encoding="utf-8")
     assert "gradient space, 7 x 7" in drawn
+
+
+def test_roughness_of_constant_checkered_and_random_patterns(script):
+    roughness = script("spectrum").roughness
+    checkered = torch.tensor([1.0, -1, 1, -1, 1, -1, 1, -1, 1])
+    noise = torch.randn(20000, 9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(roughness(torch.stack([torch.ones(9), checkered]), (3, 3)), torch.tensor([0.0, 2.0]))
+    assert roughness(noise, (3, 3)).mean() == pytest.approx(1, abs=0.02)
+    assert roughness(checkered, (9, 1)) == pytest.approx(2)
+
+
+def test_spectrum_of_a_slice_alone_has_the_rank_of_its_map(script):
+    spectrum = script("spectrum")
+    network = spectrum.dense_convolutions(
+        [{"a": torch.randn(8, 1, 16), "b": torch.randn(8, 4, 3, 3), "c": torch.ones(8)}]
+    )
+    long, square = spectrum.measure("drawn", network)
+    assert (long["kernel"], square["kernel"]) == ([16], [3, 3])
+    assert long["trained"]["rank"] == [3, 3, 3]
+    assert square["trained"]["rank"] == [9, 9, 9]
+    assert square["trained"]["effective_rank"][1] < 9
+    assert sum(long["random"]["eigenvalues"][1]) == pytest.approx(16, rel=0.1)
+
+
+def test_page_shows_the_recorded_spectrum(script):
+    spectrum = script("spectrum")
+    rows = json.loads(spectrum.RECORD.read_text(encoding="utf-8"))["rows"]
+    assert part("math.md", "spectrum") == spectrum.page(rows)
