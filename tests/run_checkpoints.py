@@ -17,10 +17,12 @@ INFO = DataInfo(
     class_names=tuple("0123456789"), train_size=1438, val_size=0, test_size=359,
 )  # fmt: skip
 
+KERNEL_SPACE = {"method": "refocus", "space": "kernel"}
+
 
 def small_recipe(**settings):
     name = "refconv.training.networks:mobilenet_small"
-    return Recipe(**{"model": name, "model_kwargs": {"width": 0.25}, "data": "digits", "method": "refocus", **settings})
+    return Recipe(**{"model": name, "model_kwargs": {"width": 0.25}, "data": "digits", **KERNEL_SPACE, **settings})
 
 
 def save_checkpoint(path, recipe, *, ema=False):

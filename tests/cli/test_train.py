@@ -22,12 +22,14 @@ def base(tmp_path_factory):
     return out
 
 
-def test_train_refocuses_a_timm_model_that_timm_loads_again(tmp_path, capsys):
+@pytest.mark.parametrize("space", ["kernel", "gradient"])
+def test_train_refocuses_a_timm_model_that_timm_loads_again(space, tmp_path, capsys):
     arguments = ["--model", "test_efficientnet", "--data", "digits", "--img-size", "16", "--epochs", "1", "--method",
-                 "refocus", "--include", "depthwise", "--device", "cpu"]  # fmt: skip
+                 "refocus", "--include", "depthwise", "--device", "cpu", "--space", space]  # fmt: skip
     assert main(["train", *arguments, "-o", str(tmp_path / "run")]) == 0
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert record["extra_parameters"] > 0
+    assert record["sites"] > 0
+    assert (record["extra_parameters"] > 0) == (space == "kernel")
     model = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
     assert model.eval()(torch.zeros(1, 1, 16, 16)).shape == (1, 10)
     capsys.readouterr()

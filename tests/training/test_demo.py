@@ -37,7 +37,6 @@ def test_demo_certifies_and_counts(finished):
     assert base.parameters_shipped == plain.parameters_shipped == refocused.parameters_shipped
     assert base.parameters_trained == base.parameters_shipped < refocused.parameters_trained
     assert gradient.parameters_trained == gradient.parameters_shipped == base.parameters_shipped
-    assert abs(gradient.top1 - refocused.top1) < 0.01  # the same method: they differ by rounding
     assert all(0 <= row.top1 <= 1 and row.step_ms > 0 for row in record.rows)
     assert DemoRecord.read(out / "demo.json") == record
     assert len(said) == len(RUNS) + 1

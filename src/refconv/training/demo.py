@@ -187,8 +187,8 @@ def caption(record: DemoRecord) -> str:
     return (
         f"One seed and {record.test_images} test images, of which each counts {100 / record.test_images:.2f} points: "
         "this shows the steps and their cost, and proves nothing about accuracy. All continuations start from the "
-        "same base and see the same images in the same order. The two spaces are the same method; they differ by "
-        "rounding, and in what a step costs. The certificate compares the network refocused in kernel space, as "
+        "same base and see the same images in the same order. The two spaces are the same method: they differ in "
+        "what a step costs, and by rounding, which training amplifies. The certificate compares the network refocused in kernel space, as "
         f"trained, with the plain one written to disk. Steps were timed in turn. {record.hardware}; {versions}; "
         f"{record.seconds:.0f} s of training in all."
     )
