@@ -1,5 +1,6 @@
 """The project's own studies can be read, and keep to what they say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from refconv.studies import Study
 from refconv.studies.runs import Runs
 from refconv.training.methods import METHODS, method_of
 
-STUDIES = sorted((Path(__file__).resolve().parents[2] / "studies").glob("*.toml"))
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / "studies").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -37,3 +39,12 @@ def test_the_main_contrast_has_ten_seeds_and_five_architectures():
     assert len(study.seeds) >= 10
     assert len(study.architectures) == 5
     assert {"plain", "refocus"} <= {method.name for method in study.methods}
+
+
+def test_the_example_of_the_page_is_a_study(tmp_path):
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "example.toml").write_text(example, encoding="utf-8")
+    study = Study.read(tmp_path / "example.toml")
+    assert [method.name for method in study.methods] == ["plain", "refocus", "scratch"]
+    assert len(study.methods[1].points) == 6
