@@ -123,7 +123,7 @@ def hours(times: Lines, sent: Lines, speeds: dict[str, float], assumed: Assumpti
                 continue
             for gpus in GPUS:
                 found = cost(timed[model], counted[model], speed, images, epochs, gpus, assumed)
-                more = (f"{gpus * (found[method] - found[PLAIN]):+,.1f}" for method in others)
+                more = (f"{round(gpus * (found[method] - found[PLAIN]), 1) or 0.0:+,.1f}" for method in others)
                 lines.append((model, gpus, *(f"{found[method]:,.2f}" for method in METHODS), *more))
         header = ("model", "GPUs", *(f"{m}, hours" for m in METHODS), *(f"{m}, GPU hours more" for m in others))
         text.append(f"**{data}**, {images:,} images, {epochs} epochs\n\n{table(header, lines)}")

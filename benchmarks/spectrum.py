@@ -196,6 +196,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             kernel = " x ".join(map(str, row["kernel"]))
             axes.set_title(f"{row['network'].partition(' (')[0]}\n{row['kind']}, {kernel}", fontsize=7)
             axes.set_xlabel("eigenvalue")
+            axes.set_xticks(range(1, len(row["trained"]["eigenvalues"][1][:rank]) + 1))
             axes.minorticks_off()  # hundreds of marks that nobody reads
         figure.axes[0].legend(frameon=False)
     save(figure, path)
