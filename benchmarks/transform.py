@@ -75,7 +75,7 @@ def there_and_back(convolution: nn.Module, gradient: torch.Tensor) -> Call:
     trained = [parameter for parameter in convolution.parameters() if parameter.requires_grad]
 
     def call() -> None:
-        convolution.weight.backward(gradient)  # type: ignore[union-attr,operator]  # a parametrized weight is a tensor
+        convolution.weight.backward(gradient)
         for parameter in trained:
             parameter.grad = None
 
