@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomli_w
 
-from refconv.studies import Comparison, Study
+from refconv.studies import Comparison, read_study
 from refconv.studies.comparison import BaseResult, CellResult
 from refconv.studies.statistics import t_interval
 from refconv.training.networks import mobilenet_small
@@ -51,7 +51,7 @@ def write(folder, content):
 
 def study(folder, **tables):
     """Return a tiny study with entries replaced."""
-    return Study.read(write(folder, changed(**tables)))
+    return read_study(write(folder, changed(**tables)))
 
 
 def folders(out):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from refconv.studies import Study
+from refconv.studies import read_study
 from refconv.studies.runs import Runs
 from refconv.training.methods import METHODS, method_of
 
@@ -15,7 +15,7 @@ STUDIES = sorted((ROOT / "studies").glob("*.toml"))
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_committed_studies_can_run(path, tmp_path):
-    study = Study.read(path)
+    study = read_study(path)
     assert study.name == path.stem
     sizes = {"fashion-mnist": round(60_000 * (1 - study.val_split)), "mnist1d": 3600, "digits": 1150}
     runs = Runs(study, tmp_path, {a.name: sizes[a.settings["data"]] for a in study.architectures})
@@ -30,12 +30,12 @@ def test_committed_studies_can_run(path, tmp_path):
 
 
 def test_every_contender_is_in_a_study():
-    methods = {method.settings["method"] for path in STUDIES for method in Study.read(path).methods}
+    methods = {method.settings["method"] for path in STUDIES for method in read_study(path).methods}
     assert methods == set(METHODS)
 
 
 def test_the_main_contrast_has_ten_seeds_and_five_architectures():
-    study = Study.read(next(path for path in STUDIES if path.stem == "main"))
+    study = read_study(next(path for path in STUDIES if path.stem == "main"))
     assert len(study.seeds) >= 10
     assert len(study.architectures) == 5
     assert {"plain", "refocus"} <= {method.name for method in study.methods}
@@ -45,6 +45,6 @@ def test_the_example_of_the_page_is_a_study(tmp_path):
     page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "example.toml").write_text(example, encoding="utf-8")
-    study = Study.read(tmp_path / "example.toml")
+    study = read_study(tmp_path / "example.toml")
     assert [method.name for method in study.methods] == ["plain", "refocus", "scratch"]
     assert len(study.methods[1].points) == 6

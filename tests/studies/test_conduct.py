@@ -1,5 +1,6 @@
 """A study from beginning to end: what runs, what is kept, what happens when something goes wrong."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -195,13 +196,28 @@ def test_a_failed_run_is_reported_after_the_others_are_done(tmp_path):
     assert [cell.method for cell in found.cells] == ["plain"]
     assert found.missing["mobilenet/wild"] == "every combination of its grid diverged"
     assert "nothing-of-this-name" in found.missing["mobilenet/broken"]
+    assert set(found.missing) == {"mobilenet/broken", "mobilenet/wild"}
 
 
 def test_what_waits_for_a_failed_base_is_given_up(tmp_path):
     read = study(tmp_path, base={"lr": 1e9}, study={"seeds": 1})
     with pytest.raises(StudyError, match="2 of the study.s runs failed; .*base mobilenet seed 0: step .* not finite"):
         compare(read, tmp_path / "out")
-    assert Comparison.read(tmp_path / "out/comparison.json").cells == ()
+    found = Comparison.read(tmp_path / "out/comparison.json")
+    assert found.cells == ()
+    assert all("not finite" in why for why in found.missing.values())
+    assert set(found.missing) == {"mobilenet/plain", "mobilenet/refocus"}
+
+
+def test_a_result_that_is_not_finite_is_no_result(finished, tmp_path):
+    read, out, _, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    record = copy / "final/mobilenet/scratch/seed-1/record.json"
+    dataclasses.replace(RunRecord.read(record), loss=float("inf")).write(record)
+    found = compare(read, copy)
+    assert found.missing == {"mobilenet/scratch": "a result is not finite"}
+    assert [cell.method for cell in found.cells] == ["plain", "refocus"]
 
 
 def test_a_study_folder_has_one_user_at_a_time(tmp_path):

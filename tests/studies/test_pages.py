@@ -1,10 +1,14 @@
 """What a comparison says: the right numbers, the same words for better and worse, and a record that comes back."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from refconv.studies import Comparison, forest, pages
+from refconv.studies.choosing import Tried
+from refconv.studies.comparison import BaseResult
 from refconv.studies.statistics import holm, seeds_needed
 from small_studies import comparison
 
@@ -76,8 +80,6 @@ def test_tables_have_a_row_for_every_cell_and_contrast(found):
 
 
 def test_edges_and_missing_cells_are_said():
-    import dataclasses
-
     found = comparison({("net", "plain"): PLAIN, ("net", "up"): shifted(0.01)}, missing={"net/lost": "it diverged"})
     cells = (found.cells[0], dataclasses.replace(found.cells[1], edges=("lr",)))
     text = pages.markdown(dataclasses.replace(found, cells=cells))
@@ -114,3 +116,13 @@ def test_the_plot_depends_on_the_record_alone(found, tmp_path):
     one = comparison({("net", "plain"): PLAIN, ("net", "up"): shifted(0.01)})
     forest.draw(one, tmp_path / "c.svg")
     assert [colour in (tmp_path / "c.svg").read_text() for colour in colours] == [True, False, False]
+
+
+def test_what_is_not_known_about_the_validation_split_is_said(found):
+    assert "There was nothing to choose" in pages.markdown(found)
+    cells = (dataclasses.replace(found.cells[0], tried=(Tried({"lr": 0.1}, (0.3,)),)), *found.cells[1:])
+    chosen = dataclasses.replace(found, cells=cells)
+    assert "no run, base or continuation, was trained on that split" in pages.markdown(chosen)
+    given = dataclasses.replace(chosen, bases=(BaseResult("net", None, {}),))
+    assert "whether the given weights were, is not known here" in pages.markdown(given)
+    assert "Base of net: given." in pages.markdown(given)

@@ -3,8 +3,8 @@
 import pytest
 
 from refconv.errors import StudyError
-from refconv.studies import Study
-from refconv.studies.study import tomllib
+from refconv.studies import read_study
+from refconv.studies.reading import tomllib
 from small_studies import TINY, changed, study, write
 
 
@@ -104,6 +104,8 @@ def test_given_weights_are_the_base_of_every_method(tmp_path):
         ({"methods": {"big": {"power": "x"}}}, "methods.big: power: wrong type; expected a number"),
         ({"methods": {"big": {"from_base": 1}}}, "methods.big.from_base: .* true or false"),
         ({"methods": {"big": 3}}, "methods.big: wrong value; expected a table, found 3"),
+        ({"methods": {"a/b": {"method": "plain"}}}, "methods.a/b: cannot be the name of a folder; expected letters"),
+        ({"methods": {"..": {"method": "plain"}}}, "cannot be the name of a folder"),
         ({"architectures": {"mobilenet": {"modell": "x"}}}, "mobilenet.modell: unknown key; did you mean model"),
         ({"architectures": {"mobilenet": {}}}, "architectures.mobilenet: model: missing key"),
     ],
@@ -124,10 +126,10 @@ def test_starting_anew_needs_a_base_that_was_trained_here(tmp_path):
 def test_a_file_that_is_no_study_is_refused(tmp_path):
     (tmp_path / "a.toml").write_text("[study\n")
     with pytest.raises(StudyError, match="not a TOML file"):
-        Study.read(tmp_path / "a.toml")
+        read_study(tmp_path / "a.toml")
     with pytest.raises(StudyError, match="cannot read the study"):
-        Study.read(tmp_path / "b.toml")
+        read_study(tmp_path / "b.toml")
     write(tmp_path, {**changed(), "methods": {}})
     with pytest.raises(StudyError, match=r"methods: empty; expected at least one table \[methods.NAME\]"):
-        Study.read(tmp_path / "study.toml")
+        read_study(tmp_path / "study.toml")
     assert tomllib.loads(study(tmp_path).text) == TINY

@@ -47,9 +47,9 @@ def compare(
     Raises:
         StudyError: if a study of this name cannot have a folder.
     """
-    from refconv.studies.study import Study
+    from refconv.studies.reading import read_study
 
-    read = Study.read(study)
+    read = read_study(study)
     if out is None and (not read.name or set(read.name) & set("/\\") or read.name.startswith(".")):
         raise StudyError(
             "cannot be the name of a folder", where="study.name", found=repr(read.name), remedy="give --out"

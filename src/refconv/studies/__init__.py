@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refconv.studies.comparison import Comparison
     from refconv.studies.conduct import compare
+    from refconv.studies.reading import read_study
     from refconv.studies.study import Study
 
-__all__ = ["Comparison", "Study", "compare"]
+__all__ = ["Comparison", "Study", "compare", "read_study"]
 
-_HOMES = {"Comparison": "comparison", "Study": "study", "compare": "conduct"}
+_HOMES = {"Comparison": "comparison", "Study": "study", "compare": "conduct", "read_study": "reading"}
 
 
 def __getattr__(name: str) -> Any:

@@ -156,6 +156,8 @@ def _carry_out(schedule: Schedule, workers: Workers, shown: Board, *, jobs: int,
     estimate = Estimate()
     for finished in schedule.over:
         _learn(estimate, finished)
+    if next(schedule.to_do(), None) is None:
+        return
     try:
         with workers:
             while True:

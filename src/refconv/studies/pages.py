@@ -112,9 +112,8 @@ def notes(comparison: Comparison) -> list[str]:
     lines += [
         f"Final runs of each method see {' or '.join(sorted(seen_by))} training samples; seeds "
         f"{_some(comparison.seeds)}, the same base, order of the data and augmentation for every method of a seed.",
-        f"Settings were chosen by {_title(MEASURES[comparison.select_by])} on the validation split, in the mean over "
-        f"seeds {_some(comparison.selection_seeds)}; no run, base or continuation, was trained on that split. "
-        "The test split was read once per final run.",
+        _choosing(comparison),
+        "The test split was read once per final run, and by no other run.",
         "Intervals are over seeds, on this data: 95 %, Student's t, beside a bootstrap (BCa, 10,000 resamples). "
         f"p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
         f"{_family(comparison)}. Step times: steps of each method taken in turn in one process, as a ratio to "
@@ -160,6 +159,21 @@ def settings(cell: CellResult) -> str:
 
 def _measures(comparison: Comparison) -> list[Measure]:
     return [MEASURES[name] for name in comparison.measures]
+
+
+def _choosing(comparison: Comparison) -> str:
+    if not any(cell.tried for cell in comparison.cells):
+        return "There was nothing to choose: every method has one setting."
+    given = any(base.samples_seen is None for base in comparison.bases)
+    untouched = (
+        "no continuation was trained on that split; whether the given weights were, is not known here."
+        if given
+        else "no run, base or continuation, was trained on that split."
+    )
+    return (
+        f"Settings were chosen by {_title(MEASURES[comparison.select_by])} on the validation split, in the mean over "
+        f"seeds {_some(comparison.selection_seeds)}; {untouched}"
+    )
 
 
 def _family(comparison: Comparison) -> int:

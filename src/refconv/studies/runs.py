@@ -191,4 +191,5 @@ def _word(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return "x".join(_word(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Schedule:
     Attributes:
         choices: the settings of each cell, as soon as they are chosen.
         failures: runs that failed, or cells without choice, and why.
+        blame: why a cell will have no result.
         over: runs that finished or diverged, whenever that was.
 
     Args:
@@ -54,6 +56,7 @@ class Schedule:
         self._runs = runs
         self.choices: dict[Cell, Choice] = {}
         self.failures: dict[str, str] = {}
+        self.blame: dict[Cell, str] = {}
         self.over: list[Run] = []
         self._waiting: list[Run] = []
         self._running: list[Run] = []
@@ -122,6 +125,9 @@ class Schedule:
         self._running.remove(run)
         if outcome.state == "failed":
             self.failures[str(run)] = outcome.words
+            for cell in self._cells:
+                if cell[0] == run.architecture and run.method in {"", cell[1]}:
+                    self.blame.setdefault(cell, outcome.words)
             self._lose(run)
         else:
             self.over.append(run)
@@ -163,8 +169,7 @@ class Schedule:
         )
         chosen = best(tried, measure)
         if chosen is None:
-            architecture, method = cell
-            self.failures[f"{architecture}/{method}"] = "every combination of its grid diverged"
+            self.blame[cell] = self.failures["/".join(cell)] = "every combination of its grid diverged"
             self._lost.update(run.folder for run in self._supposed[cell])
         else:
             self._choose(cell, Choice(chosen.point, tried, edges(self._cells[cell][1], chosen.point)))
@@ -179,9 +184,10 @@ class Schedule:
 
 
 def _score(run: Run, name: str) -> float | None:
-    """Return the last validation result of a run; None if it diverged."""
+    """Return the last validation result of a run; None if it diverged, in training or in that evaluation."""
     record = record_of(run)
     if record is None:
         return None
     assert record.val_last is not None  # a validation split is checked for before anything runs
-    return float(getattr(record.val_last, name))
+    score = float(getattr(record.val_last, name))
+    return score if math.isfinite(score) else None

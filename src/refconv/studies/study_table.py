@@ -15,19 +15,19 @@ _REQUIRED: Any = object()
 class Table:
     """A table whose entries are asked for one by one; what nobody asked for is an unknown key.
 
+    Attributes:
+        path: where the table stands; empty for the whole file.
+        name: its own name.
+
     Args:
         content: the entries.
-        path: where the table stands, for messages; empty for the whole file.
+        path: where the table stands.
+        name: the last part of its name, which may hold dots itself.
     """
 
-    def __init__(self, content: Mapping[str, Any], path: str) -> None:
-        self._content, self._path = dict(content), path
+    def __init__(self, content: Mapping[str, Any], path: str, name: str = "") -> None:
+        self._content, self.path, self.name = dict(content), path, name
         self._asked: set[str] = set()
-
-    @property
-    def name(self) -> str:
-        """The last part of the table's name."""
-        return self._path.rpartition(".")[2]
 
     def table(self, name: str, *, required: bool = False) -> Table:
         """Return a table inside this one; an empty one if it is missing.
@@ -38,7 +38,7 @@ class Table:
         value = self._value(name, _REQUIRED if required else {})
         if not isinstance(value, Mapping):
             raise self._wrong(name, "a table", value)
-        return Table(value, self._where(name))
+        return Table(value, self._where(name), name)
 
     def tables(self) -> list[Table]:
         """Return all entries, each of which must be a table.
@@ -47,7 +47,7 @@ class Table:
             StudyError: if there is none, or one is no table.
         """
         if not self._content:
-            raise StudyError("empty", where=self._path, expected=f"at least one table [{self._path}.NAME]")
+            raise StudyError("empty", where=self.path, expected=f"at least one table [{self.path}.NAME]")
         return [self.table(name, required=True) for name in self._content]
 
     def text(self, name: str, default: str = _REQUIRED) -> str:
@@ -178,7 +178,7 @@ class Table:
         return value
 
     def _where(self, name: str) -> str:
-        return f"{self._path}.{name}" if self._path else name
+        return f"{self.path}.{name}" if self.path else name
 
     def _wrong(self, name: str, expected: str, found: Any, remedy: str | None = None) -> StudyError:
         return StudyError("wrong value", where=self._where(name), expected=expected, found=repr(found), remedy=remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from refconv.studies.comparison import BaseResult, CellResult, Comparison, Contrast
@@ -32,7 +33,7 @@ def summarise(
         RunError: if a record is damaged.
     """
     records = {cell: [_finished(run) for run in schedule.finals(cell)] for cell in schedule.cells}
-    complete = {cell: found for cell, found in records.items() if found}
+    complete = {cell: found for cell, found in records.items() if found and _usable(found)}
     measures = measured(record for found in complete.values() for record in found)
     cells = tuple(_cell(cell, found, schedule, times[cell[0]], measures) for cell, found in complete.items())
     over = [record for run in schedule.over if (record := record_of(run)) is not None]
@@ -47,7 +48,13 @@ def summarise(
         bases=_bases(study, schedule),
         cells=cells,
         contrasts=contrast_all(cells, study.reference, [measure.name for measure in measures]),
-        missing={"/".join(cell): _why(schedule, cell) for cell in records if cell not in complete},
+        missing={
+            "/".join(cell): "a result is not finite"
+            if found
+            else schedule.blame.get(cell, "its runs have not finished")
+            for cell, found in records.items()
+            if cell not in complete
+        },
         data=tuple(dict.fromkeys(_words(info) for info in data.values())),
         runs=len(schedule.over),
         seconds=sum(record.seconds for record in over),
@@ -145,10 +152,9 @@ def _validated() -> list[Measure]:
     return [measure for measure in MEASURES.values() if measure.validated]
 
 
-def _why(schedule: Schedule, cell: Cell) -> str:
-    """Say why a cell has no result."""
-    own = [words for name, words in schedule.failures.items() if "/".join(cell) in name]
-    return own[0] if own else "not all of its runs have finished"
+def _usable(records: Sequence[RunRecord]) -> bool:
+    """Say whether all results of a cell are numbers to compute with."""
+    return all(math.isfinite(getattr(record, m.name)) for record in records for m in measured([record]))
 
 
 def _words(info: DataInfo) -> str:
