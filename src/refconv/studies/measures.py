@@ -23,6 +23,7 @@ class Measure:
         larger_is_better: whether more is better.
         resolve: the difference, as recorded, that the power note is about; None where no size is customary.
         validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
+        note: how it is measured, where that needs saying.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measure:
     larger_is_better: bool
     resolve: float | None = None
     validated: bool = True
+    note: str = ""
 
     def shown(self, value: float, *, signed: bool = False) -> str:
         """Return a value as tables show it.
@@ -53,7 +55,9 @@ MEASURES = {
     for measure in (
         Measure("top1", "top-1, %", " points", 100, 2, True, resolve=0.001),
         Measure("loss", "loss", "", 1, 4, False),
-        Measure("ece", "calibration error, %", " points", 100, 2, False, validated=False),
+        Measure(
+            "ece", "calibration error, %", " points", 100, 2, False, validated=False, note="15 bins of equal width"
+        ),
     )
 }
 """All measures by name, the primary one of each task first."""

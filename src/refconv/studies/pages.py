@@ -117,7 +117,12 @@ def notes(comparison: Comparison) -> list[str]:
         "Intervals are over seeds, on this data: 95 %, Student's t, beside a bootstrap (BCa, 10,000 resamples). "
         f"p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
         f"{_family(comparison)}. Step times: steps of each method taken in turn in one process, as a ratio to "
-        f"{comparison.reference}. Calibration error: 15 bins of equal width.",
+        f"{comparison.reference}.",
+        *(
+            f"{_title(measure)[0].upper()}{_title(measure)[1:]}: {measure.note}."
+            for measure in _measures(comparison)
+            if measure.note
+        ),
         f"Data: {'; '.join(comparison.data)}.",
         f"{comparison.runs} runs, {clock(comparison.seconds)} of training in all, on {'; '.join(comparison.hardware)}; "
         f"{', '.join(f'{name} {version}' for name, version in comparison.versions.items())}.",
