@@ -34,6 +34,12 @@ def compare(
         str | None,
         typer.Option("--only", metavar="PATTERN", show_default=False, help="only cells that match, such as 'resnet/*'"),
     ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal", metavar="FILE", show_default=False, help="note finished runs here, and run none noted here"
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option("--threads", metavar="N", min=1, show_default=False, help="threads of each run on a CPU"),
@@ -64,7 +70,7 @@ def compare(
         return
     from refconv.studies.conduct import compare as run
 
-    _show(run(read, folder, jobs=jobs, threads=threads, only=only), folder)
+    _show(run(read, folder, jobs=jobs, threads=threads, only=only, journal=journal), folder)
 
 
 def _show(comparison: Comparison, folder: Path) -> None:

@@ -16,6 +16,7 @@ from refconv.studies.board import Board, board
 from refconv.studies.comparison import Comparison
 from refconv.studies.estimate import Estimate
 from refconv.studies.execution import Outcome, record_of
+from refconv.studies.journal import Journal
 from refconv.studies.measures import MEASURES, Measure
 from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
@@ -43,6 +44,7 @@ def compare(
     jobs: int | None = None,
     threads: int | None = None,
     only: str | None = None,
+    journal: Path | None = None,
     show: bool = True,
 ) -> Comparison:
     """Run what is missing of a study, go on with what was interrupted, and write its results.
@@ -55,6 +57,7 @@ def compare(
         jobs: runs at a time; by default one for each CUDA device, or one.
         threads: of torch in each; by default the threads that torch would use, shared out.
         only: pattern of ``ARCHITECTURE/METHOD``; other cells are left alone.
+        journal: file that notes every run that is over; runs noted there are not run again.
         show: show progress on standard output.
 
     Raises:
@@ -68,6 +71,9 @@ def compare(
     _require_plotting()
     with locked(out, "study folder"):
         data = open_data_of(study)
+        noted = None if journal is None else Journal(journal, out)
+        if noted is not None:
+            noted.restore()
         runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
         check(runs, data)
         schedule = Schedule(runs)
@@ -75,7 +81,7 @@ def compare(
         jobs, threads = sharing(jobs, threads)
         with board(study.name, show=show) as shown:
             workers = _workers(jobs, threads, study.keep)
-            _carry_out(schedule, workers, shown, jobs=jobs, out=out, select_by=study.select_by)
+            _carry_out(schedule, workers, shown, noted, jobs=jobs, out=out, select_by=study.select_by)
         with on_threads(threads):
             times = _step_times(schedule, study, out)
         comparison = summarise(study, schedule, times, data)
@@ -147,7 +153,16 @@ def _workers(jobs: int, threads: int, keep: str) -> Workers:
     return Alone(threads, keep) if jobs == 1 else Several(jobs, threads, keep, visible_devices())
 
 
-def _carry_out(schedule: Schedule, workers: Workers, shown: Board, *, jobs: int, out: Path, select_by: str) -> None:
+def _carry_out(
+    schedule: Schedule,
+    workers: Workers,
+    shown: Board,
+    journal: Journal | None,
+    *,
+    jobs: int,
+    out: Path,
+    select_by: str,
+) -> None:
     """Execute the runs until nothing can be started any more.
 
     Raises:
@@ -156,6 +171,8 @@ def _carry_out(schedule: Schedule, workers: Workers, shown: Board, *, jobs: int,
     estimate = Estimate()
     for finished in schedule.over:
         _learn(estimate, finished)
+    if journal is not None:
+        journal.note(schedule.over)
     if next(schedule.to_do(), None) is None:
         return
     try:
@@ -170,6 +187,8 @@ def _carry_out(schedule: Schedule, workers: Workers, shown: Board, *, jobs: int,
                     if outcome.state == "stopped":
                         _stop(schedule, out)
                     schedule.ended(ended, outcome)
+                    if journal is not None and outcome.state in {"finished", "diverged"}:
+                        journal.note([ended])
                     _learn(estimate, ended)
                     _move(schedule, shown, estimate, jobs)
                     shown.say(_line(ended, outcome, MEASURES[select_by]))

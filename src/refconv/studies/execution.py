@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -47,6 +48,11 @@ def is_over(run: Run) -> bool:
     return over
 
 
+def has_weights(folder: Path) -> bool:
+    """Say whether the result of a finished run is still in its folder."""
+    return RunFolder(folder).model_folder.is_dir()
+
+
 def record_of(run: Run) -> RunRecord | None:
     """Return the record of a run; None if it diverged or has not finished.
 
@@ -74,6 +80,8 @@ def execute(run: Run, keep: str) -> Outcome:
     folder = RunFolder(run.folder)
     try:
         _remove_unstarted(folder)
+        if run.kind == "base" and folder.record_file.is_file() and not has_weights(run.folder):
+            shutil.rmtree(folder.path)  # what is known of it came from a journal; now its weights are needed
         resume = folder.checkpoint_file.is_file()
         recipe = _check_same(run) if resume else run.recipe
         train(recipe, run.folder, resume=resume, show=False)

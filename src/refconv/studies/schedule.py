@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.studies.choosing import Tried, best, edges
-from refconv.studies.execution import Outcome, is_over, record_of
+from refconv.studies.execution import Outcome, has_weights, is_over, record_of
 from refconv.studies.measures import MEASURES
 from refconv.studies.runs import Run, Runs
 from refconv.studies.study import Architecture, Method
@@ -105,6 +105,8 @@ class Schedule:
         for run in list(self._waiting):
             if run.base is not None and run.base in self._lost:
                 self._lose(run)
+            elif run.base is not None and run.base in over and not has_weights(run.base):
+                return self._again(run.base)
             elif run.base is None or run.base in over:
                 self._waiting.remove(run)
                 self._running.append(run)
@@ -140,6 +142,13 @@ class Schedule:
         over = {run.folder for run in self.over}
         runs = self._runs.final(*self._cells[cell], self.choices[cell].point)
         return runs if all(run.folder in over for run in runs) else []
+
+    def _again(self, base: Path) -> Run:
+        """Return a base that is to be trained again, since it left a record, but no weights to go on from."""
+        (run,) = [run for run in self.over if run.folder == base]
+        self.over.remove(run)
+        self._running.append(run)
+        return run
 
     def _add(self, run: Run) -> None:
         (self.over if is_over(run) else self._waiting).append(run)

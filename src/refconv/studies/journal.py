@@ -1,0 +1,115 @@
+"""The journal of a study: what its finished runs measured, in one file small enough to keep beside the study.
+
+Run folders are large and stay where they were made. With the journal the same study goes on elsewhere without running
+anything again that is noted in it. Weights are not in it: a base is trained again if, and only if, a run that is
+missing goes on from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from refconv.errors import RefconvError, StudyError
+from refconv.studies.execution import DIVERGED_FILE, record_of
+from refconv.studies.runs import Run
+from refconv.training.recipe import Recipe
+from refconv.training.run_folder import RunFolder, write_whole
+from refconv.training.run_record import RunRecord
+
+
+class Journal:
+    """The journal of one study's folder: a line of JSON for each run that is over, in the order of their folders.
+
+    Args:
+        path: the file; it need not exist.
+        out: folder of the study.
+    """
+
+    def __init__(self, path: Path, out: Path) -> None:
+        self.path, self.out = path, out
+        self._lines = self._read()
+
+    def restore(self) -> int:
+        """Put recipe and record of every noted run into its folder, where there is none; return how many.
+
+        Raises:
+            StudyError: if an entry is damaged.
+        """
+        restored = 0
+        for name, entry in self._lines.items():
+            folder = RunFolder(self.out / name)
+            if folder.path.exists():
+                continue
+            try:
+                recipe = Recipe.from_mapping(entry["recipe"])
+                record = None if entry["record"] is None else RunRecord.from_dict(entry["record"])
+                words = entry["diverged"]
+            except (RefconvError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise self._damaged(name, error) from error
+            folder.path.mkdir(parents=True)
+            write_whole(folder.recipe_file, recipe.to_toml().encode())
+            if record is None:
+                write_whole(folder.path / DIVERGED_FILE, f"{words}\n".encode())
+            else:
+                write_whole(folder.record_file, record.to_json().encode())
+            restored += 1
+        return restored
+
+    def note(self, runs: Iterable[Run]) -> None:
+        """Note runs that are over.
+
+        Raises:
+            RunError: if a record is damaged, or the file cannot be written.
+        """
+        for run in runs:
+            record = record_of(run)
+            diverged = run.folder / DIVERGED_FILE
+            self._lines[run.folder.relative_to(self.out).as_posix()] = {
+                "recipe": self._said(run),
+                "record": None if record is None else record.to_dict(),
+                "diverged": diverged.read_text(encoding="utf-8").strip() if record is None else None,
+            }
+        lines = [json.dumps({"run": name, **self._lines[name]}, ensure_ascii=False) for name in sorted(self._lines)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, "".join(f"{line}\n" for line in lines).encode())
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if not self.path.is_file():
+            return {}
+        found = {}
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                name = entry.pop("run")
+                inside = (self.out / name).resolve().is_relative_to(self.out.resolve())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise self._damaged(f"line {number}", error) from error
+            if not inside:
+                raise self._damaged(f"line {number}", f"{name!r} is outside of the study's folder")
+            found[name] = entry
+        return found
+
+    def _said(self, run: Run) -> dict[str, Any]:
+        """Return the settings of a run that are not the defaults; its base named within the study's folder."""
+        recipe = run.recipe
+        if run.base is not None:
+            recipe = dataclasses.replace(recipe, checkpoint=run.base.relative_to(self.out).as_posix())
+        values = recipe.to_dict()
+        return {
+            field.name: values[field.name]
+            for field in dataclasses.fields(recipe)
+            if getattr(recipe, field.name) != _default(field)
+        }
+
+    def _damaged(self, where: str, error: object) -> StudyError:
+        return StudyError(
+            "a damaged entry of the journal", where=f"{self.path}, {where}", found=str(error), remedy="remove the line"
+        )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
