@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.optim import SGD
 
 from refconv.errors import SettingError
+from refconv.gradspace.clipping import clip_by_norm
 from refconv.gradspace.geometry import Geometry
 from refconv.gradspace.groups import SITES
 from refconv.gradspace.metric import Metric, metric_of
-from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like, sum_of_parts
+from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
 from refconv.gradspace.state import check_same_sites, check_sites
 from refconv.parametrizations import memory_format
 
@@ -183,29 +184,11 @@ class RefocusSGD(SGD):
         Raises:
             RuntimeError: if the norm is not finite and that was asked to be an error.
         """
-        squares, gradients = [], []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                part = local(parameter.grad)
-                if parameter in self._geometries:
-                    with torch.autocast(part.device.type, enabled=False):
-                        square = self._metric(parameter).squared_norm(part)
-                else:
-                    square = part.to(torch.promote_types(part.dtype, torch.float32)).square().sum()
-                squares.append(sum_of_parts(square, parameter.grad))
-                gradients.append(part)
-        if not squares:
-            return torch.zeros(())
-        norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().clamp(min=0).sqrt()
-        if error_if_nonfinite and not bool(norm.isfinite()):
-            raise RuntimeError(f"the norm of the gradients is {norm.item()}, so they cannot be clipped")
-        # torch's formula, with its guard against a norm of zero
-        factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor.to(gradient.device))
-        return norm
+        trained = [
+            parameter for group in self.param_groups for parameter in group["params"] if parameter.grad is not None
+        ]
+        pairs = [(kernel, self._metric(kernel) if kernel in self._geometries else None) for kernel in trained]
+        return clip_by_norm(pairs, max_norm, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
         """Refuse to clip entry by entry: the entries of the refocus weight's gradient do not exist here.
