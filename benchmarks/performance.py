@@ -160,8 +160,11 @@ def parts(times: Lines, sites: Lines, bytes_held: Lines, bytes_sent: Lines) -> d
 
 def records() -> tuple[Lines, Lines, Lines, Lines]:
     """Read the records of step times, sites, memory and communication."""
+    times = Lines(step_time.RECORD, "model", "setting")
+    order = {model: place for place, model in enumerate(step_time.MODELS)}
+    times.rows.sort(key=lambda row: (described(row["setting"]), order.get(row["model"], len(order))))
     return (
-        Lines(step_time.RECORD, "model", "setting"),
+        times,
         Lines(transform.RECORD, "site", "device"),
         Lines(memory.RECORD, "model", "setting"),
         Lines(communication.RECORD, "model"),
