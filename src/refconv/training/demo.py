@@ -188,9 +188,9 @@ def caption(record: DemoRecord) -> str:
         f"One seed and {record.test_images} test images, of which each counts {100 / record.test_images:.2f} points: "
         "this shows the steps and their cost, and proves nothing about accuracy. All continuations start from the "
         "same base and see the same images in the same order. The two spaces are the same method: they differ in "
-        "what a step costs, and by rounding, which training amplifies. The certificate compares the network refocused in kernel space, as "
-        f"trained, with the plain one written to disk. Steps were timed in turn. {record.hardware}; {versions}; "
-        f"{record.seconds:.0f} s of training in all."
+        "what a step costs, and by rounding, which training amplifies. The certificate compares the network "
+        "refocused in kernel space, as trained, with the plain one written to disk. Steps were timed in turn. "
+        f"{record.hardware}; {versions}; {record.seconds:.0f} s of training in all."
     )
 
 
