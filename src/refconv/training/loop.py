@@ -24,6 +24,7 @@ from refconv.training.progress import Display, display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder, write_whole
 from refconv.training.run_record import RunRecord, command, hardware, versions
+from refconv.training.sizes import parameters_allowed
 from refconv.training.spaces import space_of
 from refconv.training.stepping import Stepper
 from refconv.training.task import Task, open_task
@@ -142,6 +143,7 @@ def _finish(
         epoch = loop.step / task.steps_per_epoch
         metrics.write("test", step=loop.step, epoch=epoch, top1=result.top1, top5=result.top5, loss=result.loss)
         shown.say(f"test {result}")
+    allowed = parameters_allowed(shipped, recipe)
     record = RunRecord(
         model=recipe.model,
         data=recipe.data,
@@ -171,6 +173,7 @@ def _finish(
         ece=result.ece if result else None,
         peak_memory_mb=_peak_memory_mb(processes.device),
         space=space_of(recipe),
+        budget_miss=task.plan.extra_parameters - allowed if task.plan and allowed is not None else None,
     )
     with processes.together():
         if processes.first:

@@ -16,6 +16,7 @@ from refconv.surgery import Plan, plan, refocus, reparametrize
 from refconv.training.norm_fold import keep_statistics
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
+from refconv.training.sizes import check_budget, within_budget
 from refconv.training.spaces import space_of
 
 
@@ -56,13 +57,14 @@ class _WithoutSettings:
     inherits = True
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse ``method_kwargs``.
+        """Refuse ``method_kwargs``, and a budget where nothing has a size.
 
         Raises:
-            RecipeError: if there are any.
+            RecipeError: if there is either.
         """
         for name in recipe.method_kwargs:
             raise RecipeError(f"{recipe.method} has no such setting", where=f"method_kwargs.{name}")
+        check_budget(recipe)
 
 
 class Plain(_WithoutSettings):
@@ -91,8 +93,9 @@ class Refocus(_WithoutSettings):
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
         """Refocus the model's kernels as the recipe says; in gradient space, the optimizer does it instead."""
-        prepare = plan if space_of(recipe) == "gradient" else refocus
-        return prepare(model, **refocus_settings(recipe))
+        if space_of(recipe) == "gradient":
+            return plan(model, **refocus_settings(recipe))
+        return refocus(model, **within_budget(model, recipe, refocus_settings(recipe)))
 
 
 class Transformed:
@@ -132,17 +135,12 @@ class Transformed:
                 found=error.found,
                 remedy=error.remedy,
             ) from error
+        check_budget(recipe)
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
         """Put the transformation on the model's kernels."""
-        return reparametrize(
-            model,
-            self.name,
-            include=list(recipe.include) or None,
-            exclude=list(recipe.exclude) or None,
-            **self._settings(recipe),
-            **recipe.method_kwargs,
-        )
+        settings = {**self._settings(recipe), **recipe.method_kwargs, **_selection(recipe)}
+        return reparametrize(model, self.name, **within_budget(model, recipe, settings))
 
     def _settings(self, recipe: Recipe) -> dict[str, Any]:
         """Return those settings of the transformation that are fields of the recipe."""
@@ -158,9 +156,12 @@ def refocus_settings(recipe: Recipe) -> dict[str, Any]:
         "start": recipe.start,
         "normalize": recipe.normalize,
         "power": recipe.power,
-        "include": list(recipe.include) or None,
-        "exclude": list(recipe.exclude) or None,
+        **_selection(recipe),
     }
+
+
+def _selection(recipe: Recipe) -> dict[str, Any]:
+    return {"include": list(recipe.include) or None, "exclude": list(recipe.exclude) or None}
 
 
 METHODS: dict[str, Method] = {

@@ -87,6 +87,9 @@ class Recipe:
     method_kwargs: dict[str, Any] = dataclasses.field(
         default_factory=dict, metadata=about("method", "further settings of the method, such as rank=4 of low_rank")
     )
+    budget: str | None = setting(
+        "method", "choose the method's size to train so many numbers, or as many as the method named", None
+    )
     map_size: tuple[int, ...] = setting(
         "method", "refocus: taps of the map, one number or one per dimension", (3,), least=1
     )

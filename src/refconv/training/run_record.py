@@ -67,6 +67,8 @@ class RunRecord(Record):
         ece: expected calibration error on the test split, in 15 bins of equal width.
         peak_memory_mb: the most memory of the accelerator that tensors held at once in the last sitting, in 2**20
             bytes; None on a CPU, where a process cannot tell a run's memory from its own.
+        budget_miss: numbers of the method that were trained beyond what the recipe's budget allows, or below it if
+            negative; None without a budget.
         space: ``kernel`` or ``gradient``, where the kernels were refocused.
     """
 
@@ -98,6 +100,7 @@ class RunRecord(Record):
     ece: float | None = None
     peak_memory_mb: float | None = None
     space: str | None = None
+    budget_miss: int | None = None
 
     @property
     def val_last(self) -> ValidationPoint | None:

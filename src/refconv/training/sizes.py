@@ -1,0 +1,79 @@
+"""Sizes by budget: a method is given the size with which it trains about as many numbers as a recipe allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from refconv.errors import RecipeError
+from refconv.parametrizations import TRANSFORMS
+from refconv.surgery import fit_budget, plan_of
+from refconv.training.recipe import Recipe
+from refconv.training.settings import did_you_mean
+from refconv.training.spaces import space_of
+
+_SELECTION = ("include", "exclude")
+
+
+def check_budget(recipe: Recipe) -> None:
+    """Check that a recipe's budget, if it has one, decides something.
+
+    Raises:
+        RecipeError: if the method has no size, its size is given as well, or the budget is no number or method.
+    """
+    if recipe.budget is None:
+        return
+    kind = TRANSFORMS.get(recipe.method)
+    if kind is None or kind.size is None:
+        sized = ", ".join(name for name, other in TRANSFORMS.items() if other.size is not None)
+        raise RecipeError(f"{recipe.method} has no size to choose", where="budget", expected=f"one of {sized}")
+    if space_of(recipe) == "gradient":
+        raise RecipeError(
+            "gradient space trains no refocus weights, so there is nothing to size",
+            where="budget",
+            remedy="space = kernel",
+        )
+    if kind.size in recipe.method_kwargs or (kind.size == "map_size" and recipe.map_size != (3,)):
+        raise RecipeError("is what the budget decides", where=kind.size, remedy="leave one of them out")
+    if not (recipe.budget.isdecimal() and int(recipe.budget)) and recipe.budget not in TRANSFORMS:
+        raise RecipeError(
+            "neither a number nor a method that changes kernels",
+            where="budget",
+            found=repr(recipe.budget),
+            remedy=did_you_mean(recipe.budget, TRANSFORMS),
+        )
+
+
+def within_budget(model: nn.Module, recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a method's settings with the size that comes closest to the recipe's budget, if it has one.
+
+    Args:
+        model: the plain model.
+        recipe: the recipe, checked.
+        settings: the method's settings, ``include`` and ``exclude`` among them.
+    """
+    wanted = parameters_allowed(model, recipe)
+    if wanted is None:
+        return settings
+    selection = {name: settings[name] for name in _SELECTION}
+    left_out = {TRANSFORMS[recipe.method].size, *_SELECTION}
+    others = {name: value for name, value in settings.items() if name not in left_out}
+    return {**fit_budget(model, recipe.method, wanted, **selection, **others).settings, **selection}
+
+
+def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
+    """Return how many numbers a recipe's budget lets its method train; None without one.
+
+    A method named as the budget stands for what it trains on the same sites with its defaults.
+
+    Args:
+        model: the plain model.
+        recipe: the recipe, checked.
+    """
+    if recipe.budget is None:
+        return None
+    if recipe.budget.isdecimal():
+        return int(recipe.budget)
+    include, exclude = list(recipe.include) or None, list(recipe.exclude) or None
+    return plan_of(model, recipe.budget, include=include, exclude=exclude).extra_parameters
