@@ -1,6 +1,6 @@
 """The page of results, docs/results.md, from the committed records of studies.
 
-    python benchmarks/results.py                     write the page and its plots from studies/records/*.json
+    python benchmarks/results.py                     write the page, its plots and the summary in the README
     python benchmarks/results.py --take runs/digits  take over the comparison.json of a study's folder first
 
 The page is generated from end to end; nothing in it is typed by hand but the words in this file.
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pages import ROOT
+from pages import ROOT, replace_part
 from refconv.studies import Comparison, forest
 from refconv.studies.measures import MEASURES
 from refconv.studies.pages import markdown, table
@@ -51,8 +51,13 @@ def read_records(folder: Path) -> list[Comparison]:
     return [Comparison.read(path) for path in sorted(folder.glob("*.json"))]
 
 
-def overview(records: Sequence[Comparison]) -> str:
-    """Count, per study and method, the architectures on which the primary measure's interval excludes zero."""
+def overview(records: Sequence[Comparison], link: str = "") -> str:
+    """Count, per study and method, the architectures on which the primary measure's interval excludes zero.
+
+    Args:
+        records: the studies.
+        link: the page that their sections are on; empty for the page itself.
+    """
     rows: list[tuple[str, ...]] = [("study", "method minus reference", "measure", "better", "worse", "includes zero")]
     for record in records:
         if not record.measures:
@@ -66,7 +71,9 @@ def overview(records: Sequence[Comparison]) -> str:
             numbers = (better, len(clear) - better, len(own) - len(clear))
             title = measure.title.split(",")[0]
             counts = (f"{number} of {len(own)}" for number in numbers)
-            rows.append((f"[{record.name}](#{record.name})", f"{method} minus {record.reference}", title, *counts))
+            rows.append(
+                (f"[{record.name}]({link}#{record.name})", f"{method} minus {record.reference}", title, *counts)
+            )
     return "Architectures on which the 95 % interval of the difference lies on one side of zero:\n\n" + table(rows)
 
 
@@ -99,6 +106,7 @@ def main() -> None:
         if record.contrasts:
             forest.draw(record, PLOTS / f"{record.name}.svg")
     PAGE.write_text(page(records), encoding="utf-8")
+    replace_part(ROOT / "README.md", "found", overview(records, "docs/results.md"))
 
 
 if __name__ == "__main__":

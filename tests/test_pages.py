@@ -46,6 +46,16 @@ def test_kernel_space_example_of_the_readme_runs(capsys):
     assert names["report"].sites
 
 
+def test_readme_and_results_show_the_records_of_the_studies(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    script = importlib.import_module("results")
+    records = script.read_records(script.RECORDS)
+    assert records
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert part(readme, "found") == script.overview(records, "docs/results.md")
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(records)
+
+
 def test_readme_shows_the_recorded_demo():
     record = DemoRecord.read(ROOT / "benchmarks" / "demo.json")
     assert part((ROOT / "README.md").read_text(encoding="utf-8"), "demo") == markdown(record).strip()
