@@ -29,7 +29,8 @@ INTRODUCTION = """# Results
 Each section is one study: a TOML file in [studies](../studies), run by `refconv compare`. In a study every method of a
 seed goes on from the same base, with the same data in the same order, the same augmentation, schedule and number of
 samples. Learning rates and a method's own settings are chosen on a validation split that nothing is trained on, by
-seeds that are not those of the final runs. The test split is read once per final run.
+seeds that are not those of the final runs. The test split is read once per final run. What a study's file names and
+what has no row here has not been run yet.
 
 An interval that excludes zero and one that includes it are said in the same words, whichever way the difference goes.
 Where an interval includes zero, the study has not shown a difference; it has not shown that there is none, and the
