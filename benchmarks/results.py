@@ -20,6 +20,7 @@ from refconv.studies.pages import markdown, table
 
 RECORDS = ROOT / "studies" / "records"
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
 PLOTS = ROOT / "docs" / "results"
 
 INTRODUCTION = """# Results
@@ -107,7 +108,7 @@ def main() -> None:
         if record.contrasts:
             forest.draw(record, PLOTS / f"{record.name}.svg")
     PAGE.write_text(page(records), encoding="utf-8")
-    replace_part(ROOT / "README.md", "found", overview(records, "docs/results.md"))
+    replace_part(README, "found", overview(records, "docs/results.md"))
 
 
 if __name__ == "__main__":

@@ -47,13 +47,17 @@ def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
     found = comparison({("a", "plain"): values, ("a", "new"): values}, measures=("top1",), study="[study]")
     (tmp_path / "run").mkdir()
     found.write(tmp_path / "run" / "comparison.json")
-    for name, path in (("RECORDS", "records"), ("PLOTS", "plots"), ("PAGE", "page.md")):
+    for name, path in (("RECORDS", "records"), ("PLOTS", "plots"), ("PAGE", "page.md"), ("README", "README.md")):
         monkeypatch.setattr(results, name, tmp_path / path)
+    (tmp_path / "README.md").write_text(
+        "<!-- generated: found by a command -->\n<!-- end: found -->\n", encoding="utf-8"
+    )
     monkeypatch.setattr("sys.argv", ["results.py"])
     with pytest.raises(SystemExit, match="no records"):
         results.main()
     monkeypatch.setattr("sys.argv", ["results.py", "--take", str(tmp_path / "run")])
     results.main()
+    assert results.overview([found], "docs/results.md") in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert Comparison.read(tmp_path / "records" / "by hand.json") == found
     assert (tmp_path / "plots" / "by hand.svg").is_file()
     assert "## by hand" in (tmp_path / "page.md").read_text(encoding="utf-8")
