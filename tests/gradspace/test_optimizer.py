@@ -71,6 +71,8 @@ def test_gradients_are_left_as_the_backward_pass_made_them():
 
 def test_base_is_the_kernel_at_the_first_step():
     model, optimizer = made()
+    assert not optimizer.refocus_weight("depthwise").any()  # looking does not make it a base yet
+    assert torch.equal(optimizer.base("depthwise"), model.depthwise.weight)
     other, _ = made(seed=5)
     model.load_state_dict(other.state_dict())  # pretrained weights may come after the optimizer
     expected = model.depthwise.weight.detach().clone()

@@ -163,10 +163,17 @@ class RefocusSGD(SGD):
         """Return the base of a kernel; if it has none yet, it becomes one."""
         state = self.state[parameter]
         if BASE not in state:
-            started = self._started.pop(parameter, None)
-            state[BASE] = parameter.detach().clone() if started is None else started[0]
+            state[BASE] = self._base_so_far(parameter).clone()
+            self._started.pop(parameter, None)
         base: Tensor = state[BASE]
         return base
+
+    def _base_so_far(self, parameter: Tensor) -> Tensor:
+        """Return the base of a kernel, or what would become it now; looking decides nothing."""
+        if BASE in self.state.get(parameter, {}):
+            base: Tensor = self.state[parameter][BASE]
+            return base
+        return self._started[parameter][0] if parameter in self._started else parameter.detach()
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
@@ -229,7 +236,7 @@ class RefocusSGD(SGD):
             SettingError: if it is not refocused by this optimizer.
         """
         parameter, _ = self._found(site)
-        return gathered(self._base(parameter)).clone()
+        return gathered(self._base_so_far(parameter)).clone()
 
     @torch.no_grad()
     def refocus_weight(self, site: str | Tensor) -> Tensor:
@@ -244,7 +251,7 @@ class RefocusSGD(SGD):
             SettingError: if it is not refocused by this optimizer.
         """
         parameter, geometry = self._found(site)
-        return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base(parameter)))
+        return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base_so_far(parameter)))
 
     def _found(self, site: str | Tensor) -> tuple[Tensor, Geometry]:
         for parameter, geometry in self._geometries.items():

@@ -74,7 +74,7 @@ def test_resized_crop_equals_a_loop_over_pixels(shape):
     scale, ratio = (0.2, 1.0), (3 / 4, 4 / 3)
     samples, u = drawn(shape, 4)
     found = resized_crop(samples, u, scale, ratio, "bilinear")
-    for sample, row, crop in zip(samples[:8], u[:8].tolist(), found, strict=False):
+    for sample, row, crop in zip(samples[:8], u[:8].tolist(), found[:8], strict=True):
         height, width = box_by_hand(sample.shape[1:], row, scale, ratio)
         top, left = row[2] * (sample.shape[1] - height), row[3] * (sample.shape[2] - width)
         rows = line_by_hand(sample.transpose(0, 1), top, height).transpose(0, 1)
@@ -87,7 +87,7 @@ def test_resized_crop_of_signals_equals_a_loop_over_pixels():
     scale = (0.3, 0.9)
     samples, u = drawn(SHAPES[2], 4)
     found = resized_crop(samples, u, scale, (1.0, 1.0), "bilinear")
-    for sample, row, crop in zip(samples[:8], u[:8].tolist(), found, strict=False):
+    for sample, row, crop in zip(samples[:8], u[:8].tolist(), found[:8], strict=True):
         length = (scale[0] + row[0] * (scale[1] - scale[0])) * 40
         expected = line_by_hand(sample.T, row[3] * (40 - length), length).T
         torch.testing.assert_close(crop, expected, rtol=0, atol=1e-5)
