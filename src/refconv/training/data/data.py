@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -13,7 +13,11 @@ from refconv.training.data.info import DataInfo
 from refconv.training.data.order import batch_count, eval_index_batches, train_index_batches
 
 Split = Literal["train", "val", "test"]
-Batch = tuple[Tensor, Tensor]
+Samples = Any
+"""What a model takes: a tensor [batch, *input_size], or a list of images [C, H, W] of different sizes."""
+Targets = Any
+"""What the loss and the evaluation compare with: labels, class maps, boxes, clean images."""
+Batch = tuple[Samples, Targets]
 
 
 class Data(ABC):
@@ -66,7 +70,8 @@ class Data(ABC):
             world_size: number of processes.
 
         Returns:
-            Pairs of samples [batch, *input_size] in float32 and labels [batch] in int64, on the CPU.
+            Pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32 and
+            labels [batch] in int64.
 
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.

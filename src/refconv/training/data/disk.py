@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from multiprocessing.context import BaseContext
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from refconv.errors import DataError
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.data import Batch, Data, Split
 from refconv.training.data.images import Images, decoded
 from refconv.training.data.info import DataInfo
+from refconv.training.data.loading import load_batches
 from refconv.training.data.pipeline import Transform, eval_transform, train_transform
 from refconv.training.data.splits import Parts, validation_split
 from refconv.training.randomness import derive_seed, seeded
@@ -74,44 +72,19 @@ class DiskData(Data):
     def _loaded(
         self, split: Split, transform: Transform, coordinates: tuple[int, int] | None, batches: list[Tensor]
     ) -> Iterator[Batch]:
-        loader = DataLoader(
+        return load_batches(
             _Samples(self._images[split], _MODES[self.info.in_chans], transform, coordinates),
-            batch_sampler=[batch.tolist() for batch in batches],
-            num_workers=min(self._workers, len(batches)),
-            collate_fn=_collated,
-            multiprocessing_context=_context() if self._workers and batches else None,
-            # Its own generator: the loader draws a number at every start, and that must not come from the global one.
-            generator=torch.Generator(),
+            batches,
+            workers=self._workers,
+            collate=_collated,
         )
-        for batch in loader:
-            if isinstance(batch, _Unreadable):
-                raise batch.as_error()
-            yield batch
-
-
-@dataclasses.dataclass(frozen=True)
-class _Unreadable:
-    """A :class:`DataError` on its way out of a worker process, where torch would bury it in a traceback."""
-
-    what: str
-    where: str | None
-    expected: str | None
-    found: str | None
-    remedy: str | None
-
-    @classmethod
-    def from_error(cls, error: DataError) -> _Unreadable:
-        return cls(error.what, error.where, error.expected, error.found, error.remedy)
-
-    def as_error(self) -> DataError:
-        return DataError(self.what, where=self.where, expected=self.expected, found=self.found, remedy=self.remedy)
 
 
 _Sample = tuple[Tensor, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Samples(Dataset["_Sample | _Unreadable"]):
+class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
     Attributes:
@@ -126,11 +99,8 @@ class _Samples(Dataset["_Sample | _Unreadable"]):
     transform: Transform
     coordinates: tuple[int, int] | None
 
-    def __getitem__(self, index: int) -> _Sample | _Unreadable:
-        try:
-            image = decoded(self.images, index, self.mode)
-        except DataError as error:
-            return _Unreadable.from_error(error)
+    def __getitem__(self, index: int) -> _Sample:
+        image = decoded(self.images, index, self.mode)
         label = int(self.images.labels[index])
         if self.coordinates is None:
             return self.transform(image), label
@@ -138,22 +108,5 @@ class _Samples(Dataset["_Sample | _Unreadable"]):
             return self.transform(image), label
 
 
-def _collated(samples: Sequence[_Sample | _Unreadable]) -> Batch | _Unreadable:
-    readable = []
-    for sample in samples:
-        if isinstance(sample, _Unreadable):
-            return sample
-        readable.append(sample)
-    return torch.stack([image for image, _ in readable]), torch.tensor([label for _, label in readable])
-
-
-def _context() -> BaseContext:
-    """Return how workers start: never by forking a process that has threads and perhaps an accelerator.
-
-    A fork server that has imported this file makes later workers in milliseconds; spawned ones take seconds.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
+def _collated(samples: list[_Sample]) -> Batch:
+    return torch.stack([image for image, _ in samples]), torch.tensor([label for _, label in samples])

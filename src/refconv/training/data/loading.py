@@ -1,0 +1,109 @@
+"""Samples made by worker processes, in the order that is asked for; what goes wrong in a worker is said in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.context import BaseContext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from refconv.errors import DataError
+
+
+class SampleSource(Protocol):
+    """Samples by index; picklable, as worker processes get a copy.
+
+    A sample is a function of its index and of what the object holds, such as seed and epoch, and asks no generator
+    that others have used.
+    """
+
+    def __getitem__(self, index: int) -> Any:
+        """Return one sample.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+
+
+def load_batches(
+    samples: SampleSource, batches: Sequence[Tensor], *, workers: int, collate: Callable[[list[Any]], Any]
+) -> Iterator[Any]:
+    """Yield batches of samples, made ahead of time by worker processes.
+
+    Args:
+        samples: where they come from.
+        batches: the indices of each batch, int64 [samples].
+        workers: processes; 0 makes the samples in this one.
+        collate: makes a batch of a list of samples; picklable.
+
+    Raises:
+        DataError: what the first unreadable sample says.
+    """
+    loader = DataLoader(
+        _Guarded(samples),
+        batch_sampler=[batch.tolist() for batch in batches],
+        num_workers=min(workers, len(batches)),
+        collate_fn=_Collate(collate),
+        multiprocessing_context=_context() if workers and len(batches) else None,
+        # Its own generator: the loader draws a number at every start, and that must not come from the global one.
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        if isinstance(batch, _Unreadable):
+            raise batch.as_error()
+        yield batch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    """A :class:`DataError` on its way out of a worker process, where torch would bury it in a traceback."""
+
+    what: str
+    where: str | None
+    expected: str | None
+    found: str | None
+    remedy: str | None
+
+    @classmethod
+    def from_error(cls, error: DataError) -> _Unreadable:
+        return cls(error.what, error.where, error.expected, error.found, error.remedy)
+
+    def as_error(self) -> DataError:
+        return DataError(self.what, where=self.where, expected=self.expected, found=self.found, remedy=self.remedy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Guarded(Dataset[Any]):
+    samples: SampleSource
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.samples[index]
+        except DataError as error:
+            return _Unreadable.from_error(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Collate:
+    collate: Callable[[list[Any]], Any]
+
+    def __call__(self, samples: list[Any]) -> Any:
+        unreadable = next((sample for sample in samples if isinstance(sample, _Unreadable)), None)
+        return self.collate(samples) if unreadable is None else unreadable
+
+
+def _context() -> BaseContext:
+    """Return how workers start: never by forking a process that has threads and perhaps an accelerator.
+
+    A fork server that has imported this file makes later workers in milliseconds; spawned ones take seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["refconv.training.data.disk"])
+    return context
