@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refconv.cli import compare, demo, evaluate, merge, plan, train, verify
+from refconv.cli import compare, data, demo, evaluate, merge, plan, train, verify
 
 app = typer.Typer(
     name="refconv",
@@ -29,9 +29,20 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "demo": demo.demo,
 }
-for name, command in _COMMANDS.items():
-    # Help shows what a command does and when it fails, not what a caller in Python must know.
-    app.command(name, help=(inspect.getdoc(command) or "").split("\n\nRaises:")[0])(command)
+_DATA_COMMANDS: dict[str, Callable[..., None]] = {
+    "scenes": data.scenes,
+}
+data_app = typer.Typer(
+    name="data",
+    help="Make data to run on.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data_app)
+for group, commands in ((app, _COMMANDS), (data_app, _DATA_COMMANDS)):
+    for name, command in commands.items():
+        # Help shows what a command does and when it fails, not what a caller in Python must know.
+        group.command(name, help=(inspect.getdoc(command) or "").split("\n\nRaises:")[0])(command)
 
 
 def _show_version(wanted: bool) -> None:
