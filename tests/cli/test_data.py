@@ -3,7 +3,7 @@
 import pytest
 
 from refconv.cli import main
-from refconv.training.data.scenes import ScenesRecord
+from refconv.training.data.scenes import ScenesRecord, scenes_folder
 
 SMALL = ["--source", "digits", "--size", "48", "--train", "2", "--val", "1", "--test", "1"]
 
@@ -14,6 +14,12 @@ def test_scenes_are_written_as_told(tmp_path, capsys, text, items):
     record = ScenesRecord.read(tmp_path / "s" / "scenes.json")
     assert (record.items, record.seed, record.size, record.source) == (items, 3, 48, "digits")
     assert str(record) in capsys.readouterr().out
+
+
+def test_scenes_are_written_by_default_where_they_are_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["data", "scenes", *SMALL]) == 0
+    assert scenes_folder("scenes") == tmp_path / "refconv" / "scenes"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,16 @@ from refconv.errors import SettingError
 
 
 def scenes(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", show_default=False, help="folder to write")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            show_default=False,
+            help="folder to write; by default where --data scenes looks for it, in the user's cache",
+        ),
+    ] = None,
     train: Annotated[int, typer.Option(metavar="N", help="scenes to train on")] = 2000,
     val: Annotated[int, typer.Option(metavar="N", help="scenes to validate on")] = 250,
     test: Annotated[int, typer.Option(metavar="N", help="scenes to test on")] = 500,
@@ -35,8 +44,9 @@ def scenes(
         DataError: if the folder exists, or the source of the items cannot be opened.
     """
     counts = _range(items)
-    from refconv.training.data.scenes import make_scenes
+    from refconv.training.data.scenes import default_folder, make_scenes
 
+    out = out or default_folder()
     record = make_scenes(
         out,
         train=train,

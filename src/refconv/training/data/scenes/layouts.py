@@ -12,6 +12,7 @@
     voc/SegmentationObject/train_000000.png
     voc/Annotations/train_000000.xml
     voc/ImageSets/Main/train.txt             and the same in ImageSets/Segmentation
+    voc/classes.txt                          as above
 
 and so on for ``val`` and ``test``.
 """

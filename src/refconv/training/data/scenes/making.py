@@ -123,7 +123,8 @@ def make_scenes(
             instances=instances,
             hidden=hidden,
         )
-        (partial / "classes.txt").write_text("\n".join(("background", *class_names)) + "\n", encoding="utf-8")
+        for place in (partial, partial / "voc"):
+            (place / "classes.txt").write_text("\n".join(("background", *class_names)) + "\n", encoding="utf-8")
         record.write(partial / RECORD_FILE)
         if out.exists():
             out.rename(former)
