@@ -6,7 +6,7 @@ import pytest
 
 from refconv.cli import main
 from refconv.training.data import open_data
-from refconv.training.evaluation import Evaluation, evaluate
+from refconv.training.evaluation import ClassificationEvaluation, evaluate
 from run_checkpoints import save_run, small_recipe
 
 
@@ -15,7 +15,7 @@ def test_eval_evaluates_what_was_named(tmp_path, capsys, which):
     trained = save_run(tmp_path / "run", small_recipe())
     arguments = ["eval", str(tmp_path / "run" / which), "--data", "digits", "--device", "cpu"]
     assert main([*arguments, "--json"]) == 0
-    found = Evaluation.from_dict(json.loads(capsys.readouterr().out))
+    found = ClassificationEvaluation.from_dict(json.loads(capsys.readouterr().out))
     expected = evaluate(trained, open_data("digits", mean=(0.3,), std=(0.4,)))
     assert found.samples == 359
     assert found.top1 == expected.top1

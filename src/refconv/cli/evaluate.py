@@ -1,4 +1,4 @@
-"""``refconv eval``: the accuracy of a model."""
+"""``refconv eval``: how well a model does."""
 
 from __future__ import annotations
 
@@ -40,24 +40,30 @@ def evaluate(
         str | None,
         typer.Option("--model", metavar="NAME", show_default=False, help="the model that a weights file belongs to"),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="WORD", show_default=False, help="what a bare model does; default: as trained"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the line")] = False,
 ) -> None:
-    """Evaluate a model: top-1, top-5 and loss. A model's bare name is evaluated with its pretrained weights.
+    """Evaluate a model by the measures of its task: top-1, mAP, mIoU or PSNR. A model's bare name is evaluated with its pretrained weights.
 
     Images get the size, channels and normalisation that the model was trained with.
 
     Raises:
-        SettingError: if there is no such split.
+        SettingError: if there is no such split or task.
     """
     if split not in {"train", "val", "test"}:
         raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(split))
     from refconv.training.distributed import choose_device
-    from refconv.training.evaluation import evaluate as run
     from refconv.training.model_data import data_for
     from refconv.training.opening import open_model
+    from refconv.training.tasks.registry import task_named
 
     place = choose_device(device)
-    opened = open_model(model, pretrained=True, model=like)
+    opened = open_model(model, pretrained=True, model=like, task=task)
     images = data_for(opened, data, root=data_dir, img_size=img_size, workers=workers)
-    found = run(opened.model.to(place), images, cast("Split", split), batch_size=batch_size, device=place, amp=amp)
+    found = task_named(opened.task).evaluate(
+        opened.model.to(place), images, cast("Split", split), batch_size=batch_size, device=place, amp=amp
+    )
     typer.echo(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)

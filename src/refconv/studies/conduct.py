@@ -28,7 +28,7 @@ from refconv.training.data import DataInfo
 from refconv.training.interruption import StoppedError
 from refconv.training.methods import method_of
 from refconv.training.run_folder import locked, write_whole
-from refconv.training.task import open_training_data
+from refconv.training.tasks.registry import task_of
 
 RECORD_FILE = "comparison.json"
 PAGE_FILE = "comparison.md"
@@ -101,9 +101,11 @@ def open_data_of(study: Study) -> dict[str, DataInfo]:
     found = {}
     for architecture in study.architectures:
         recipe = study.base_recipe(architecture)
-        key = repr([getattr(recipe, name) for name in ("data", "data_dir", "val_split", "in_chans", "img_size")])
+        key = repr(
+            [getattr(recipe, name) for name in ("task", "data", "data_dir", "val_split", "in_chans", "img_size")]
+        )
         if key not in known:
-            known[key] = open_training_data(recipe).info
+            known[key] = task_of(recipe).open_data(recipe).info
         found[architecture.name] = known[key]
     return found
 
@@ -227,7 +229,8 @@ def _line(run: Run, outcome: Outcome, measure: Measure) -> str:
     record = record_of(run)
     assert record is not None  # it has finished
     end = record.val_last
-    score = f", validation {measure.name} {measure.shown(getattr(end, measure.name))}" if end else ""
+    value = end.measure(measure.name) if end else None
+    score = f", validation {measure.name} {measure.shown(value)}" if value is not None else ""
     return f"{run}: {record.seconds:.0f} s{score}"
 
 

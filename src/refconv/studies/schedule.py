@@ -198,5 +198,5 @@ def _score(run: Run, name: str) -> float | None:
     if record is None:
         return None
     assert record.val_last is not None  # a validation split is checked for before anything runs
-    score = float(getattr(record.val_last, name))
-    return score if math.isfinite(score) else None
+    score = record.val_last.measure(name)
+    return score if score is not None and math.isfinite(score) else None

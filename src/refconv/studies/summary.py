@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from refconv.studies.comparison import BaseResult, CellResult, Comparison, Contrast
 from refconv.studies.execution import record_of
-from refconv.studies.measures import MEASURES, Measure, measured
+from refconv.studies.measures import MEASURES, Measure, measured, value_of
 from refconv.studies.runs import Run
 from refconv.studies.schedule import Cell, Schedule
 from refconv.studies.statistics import bootstrap_interval, holm, p_value, seeds_needed, spread, t_interval
@@ -75,7 +75,7 @@ def _cell(
     cell: Cell, records: Sequence[RunRecord], schedule: Schedule, times: StepTimes, measures: Sequence[Measure]
 ) -> CellResult:
     architecture, method = cell
-    values = {m.name: tuple(float(getattr(record, m.name)) for record in records) for m in measures}
+    values = {m.name: tuple(value_of(record, m) for record in records) for m in measures}
     memory = [record.peak_memory_mb for record in records if record.peak_memory_mb is not None]
     choice = schedule.choices[cell]
     return CellResult(
@@ -142,19 +142,15 @@ def _bases(study: Study, schedule: Schedule) -> tuple[BaseResult, ...]:
         records = [record for run in runs if run.recipe.seed in study.seeds and (record := record_of(run)) is not None]
         ends = [record.val_last for record in records if record.val_last is not None]
         if records or architecture.base.given:
-            validation = {m.name: tuple(float(getattr(end, m.name)) for end in ends) for m in _validated() if ends}
+            validation = {m.name: tuple(value_of(end, m) for end in ends) for m in measured(ends) if m.validated}
             seen = records[0].samples_seen if records else None
             found.append(BaseResult(architecture.name, seen, validation))
     return tuple(found)
 
 
-def _validated() -> list[Measure]:
-    return [measure for measure in MEASURES.values() if measure.validated]
-
-
 def _usable(records: Sequence[RunRecord]) -> bool:
     """Say whether all results of a cell are numbers to compute with."""
-    return all(math.isfinite(getattr(record, m.name)) for record in records for m in measured([record]))
+    return all(math.isfinite(value_of(record, m)) for record in records for m in measured([record]))
 
 
 def _words(info: DataInfo) -> str:

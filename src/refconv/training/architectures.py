@@ -11,6 +11,7 @@ from refconv.training.builders import build
 from refconv.training.data import DataInfo
 from refconv.training.model_folder import build_from_folder
 from refconv.training.recipe import Recipe
+from refconv.training.tasks.registry import task_named
 
 LOCAL = "local-dir:"
 """timm's prefix of a folder that holds a model."""
@@ -52,9 +53,15 @@ def untrained_model(recipe: Recipe, info: DataInfo) -> nn.Module:
     """
     return create_architecture(
         recipe.model,
-        num_classes=recipe.num_classes or info.num_classes,
+        num_classes=recipe.num_classes or info.num_classes or None,
         in_chans=info.in_chans,
         drop_rate=recipe.drop,
         drop_path_rate=recipe.drop_path,
-        model_kwargs=recipe.model_kwargs,
+        model_kwargs=model_arguments(recipe, info),
     )
+
+
+def model_arguments(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
+    """Return the arguments of a run's builder beyond the ends of the network and dropout: the task's and the user's."""
+    backbone = {} if recipe.backbone is None else {"backbone": recipe.backbone}
+    return {**task_named(recipe.task).model_arguments(recipe, info), **backbone, **recipe.model_kwargs}

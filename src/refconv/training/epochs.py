@@ -20,15 +20,15 @@ from refconv.errors import TrainingError
 from refconv.training.checkpoint import Checkpoint, load_model_state, model_state
 from refconv.training.data import Batch
 from refconv.training.distributed import Processes
-from refconv.training.evaluation import Evaluation, evaluate
+from refconv.training.evaluation import Evaluation
 from refconv.training.interruption import Interruption, StoppedError
 from refconv.training.metrics import Metrics, NoMetrics
 from refconv.training.progress import Display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder
-from refconv.training.run_record import ValidationPoint
+from refconv.training.run_record import ValidationPoint, by_field
+from refconv.training.setup import Setup
 from refconv.training.stepping import Stepper
-from refconv.training.task import Task
 
 _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
@@ -43,7 +43,7 @@ class Loop:
         train_loss: mean training loss over the last log interval, over all processes.
 
     Args:
-        task: data and model.
+        setup: task, data and model.
         stepper: what takes a step.
         recipe: the settings.
         folder: where checkpoints go.
@@ -53,16 +53,16 @@ class Loop:
 
     def __init__(
         self,
-        task: Task,
+        setup: Setup,
         stepper: Stepper,
         recipe: Recipe,
         folder: RunFolder,
         processes: Processes,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.task, self.stepper, self.recipe, self.folder, self.processes = task, stepper, recipe, folder, processes
+        self.setup, self.stepper, self.recipe, self.folder, self.processes = setup, stepper, recipe, folder, processes
         self.step = 0
-        self.total = stepper.epochs * task.steps_per_epoch
+        self.total = stepper.epochs * setup.steps_per_epoch
         self.train_loss: float | None = None
         self.validation: list[ValidationPoint] = []
         self._losses: list[float] = []
@@ -109,16 +109,16 @@ class Loop:
             self._save()
         with Interruption(patient=not self.processes.alone) as interruption:
             self._interruption = interruption
-            for epoch in range(self.step // self.task.steps_per_epoch, self.stepper.epochs):
+            for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
                 self._run_epoch(epoch)
 
     def _run_epoch(self, epoch: int) -> None:
         recipe, stepper, check_interval = self.recipe, self.stepper, self._check_interval
-        last = (epoch + 1) * self.task.steps_per_epoch
+        last = (epoch + 1) * self.setup.steps_per_epoch
         batches = self._batches(epoch)
         started = time.perf_counter()
         while self.step < last:
-            self._pending.append(stepper.step(self.step, list(itertools.islice(batches, self.task.parts))))
+            self._pending.append(stepper.step(self.step, list(itertools.islice(batches, self.setup.parts))))
             self.step += 1
             self._display.step(self.step)
             logs = self.step % recipe.log_interval == 0
@@ -143,12 +143,12 @@ class Loop:
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """Return the rest of an epoch's batches, from this process's share."""
-        done = self.step - epoch * self.task.steps_per_epoch
-        return self.task.data.train_batches(
+        done = self.step - epoch * self.setup.steps_per_epoch
+        return self.setup.data.train_batches(
             seed=self.recipe.seed,
             epoch=epoch,
-            batch_size=self.task.part_size,
-            first_batch=done * self.task.parts,
+            batch_size=self.setup.part_size,
+            first_batch=done * self.setup.parts,
             rank=self.processes.rank,
             world_size=self.processes.world_size,
         )
@@ -183,7 +183,7 @@ class Loop:
         """Write and show the mean loss since the last time."""
         self.train_loss = self.processes.sums([statistics.fmean(self._losses)])[0] / self.processes.world_size
         rate = self.recipe.batch_size * len(self._window) / sum(self._window)
-        epoch, lr = self.step / self.task.steps_per_epoch, self.stepper.lr
+        epoch, lr = self.step / self.setup.steps_per_epoch, self.stepper.lr
         self._losses, self._window = [], []
         self._metrics.write("train", step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, samples_per_second=rate)
         self._display.train(step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, rate=rate)
@@ -191,21 +191,21 @@ class Loop:
     def _validate(self, epoch: int) -> None:
         """Evaluate on the validation split, if there is one and it is time."""
         due = epoch % self.recipe.eval_interval == 0 or epoch == self.stepper.epochs
-        if not (due and self.task.data.info.val_size):
+        if not (due and self.setup.data.info.val_size):
             return
         self._share_buffers()
         result = self._evaluate()
-        point = ValidationPoint(self.step, epoch, result.top1, result.top5, result.loss)
-        self.validation.append(point)
-        self._metrics.write("val", step=self.step, epoch=epoch, top1=point.top1, top5=point.top5, loss=point.loss)
+        measures = result.measures()
+        self.validation.append(ValidationPoint(self.step, epoch, **by_field(ValidationPoint, measures)))
+        self._metrics.write("val", step=self.step, epoch=epoch, **measures)
         self._display.say(f"epoch {epoch}: validation {result}")
 
     def _evaluate(self) -> Evaluation:
-        return evaluate(
+        return self.setup.task.evaluate(
             self.stepper.result,
-            self.task.data,
+            self.setup.data,
             "val",
-            batch_size=self.recipe.validation_batch_size or self.task.part_size,
+            batch_size=self.recipe.validation_batch_size or self.setup.part_size,
             device=self.processes.device,
             amp=self.recipe.amp,
             channels_last=self.recipe.channels_last,
@@ -235,7 +235,7 @@ class Loop:
                 Checkpoint(
                     step=self.step,
                     recipe=self.recipe.to_dict(),
-                    info=self.task.info.to_dict(),
+                    info=self.setup.info.to_dict(),
                     model=state,
                     model_ema=None if average is None else model_state(average.module),
                     optimizer=self.stepper.optimizer.state_dict(),

@@ -1,11 +1,14 @@
-"""Evaluation of a classifier on one split."""
+"""Evaluation of a model on one split: what every task's result has, and the classifier's."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +26,33 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class Evaluation(Record):
-    """How well a model does on a split.
+    """How well a model does on a split; each task has a subclass of its own.
 
     Attributes:
+        samples: how many samples were evaluated.
+    """
+
+    samples: int
+
+    def measures(self) -> dict[str, float]:
+        """Return what was measured, by name; what has no value here is left out."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: float(value)
+            for name, value in values.items()
+            if name != "samples" and isinstance(value, (int, float)) and not math.isnan(value)
+        }
+
+
+@dataclass(frozen=True)
+class ClassificationEvaluation(Evaluation):
+    """How well a classifier does on a split.
+
+    Attributes:
+        samples: how many samples were evaluated.
         top1: share of samples whose class has the largest output.
         top5: share of samples whose class is among the five largest outputs, or among all if there are fewer.
         loss: mean cross-entropy.
-        samples: how many samples were evaluated.
         ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over
             :data:`CALIBRATION_BINS` bins of equal width in confidence, the mean distance between confidence and
             accuracy, weighted by the samples of the bin. None where it was not measured.
@@ -38,7 +61,6 @@ class Evaluation(Record):
     top1: float
     top5: float
     loss: float
-    samples: int
     ece: float | None = None
 
     def __str__(self) -> str:
@@ -55,7 +77,7 @@ def evaluate(
     amp: bool = False,
     channels_last: bool = False,
     processes: Processes | None = None,
-) -> Evaluation:
+) -> ClassificationEvaluation:
     """Evaluate a model on every sample of a split, once; the model's mode is put back afterwards.
 
     Args:
@@ -88,7 +110,7 @@ def evaluate(
             calibration += _calibration(outputs.float(), labels).to(totals.device)
             samples += len(labels)
     top1, top5, loss, count, *gaps = processes.sums([*totals.tolist(), float(samples), *calibration.tolist()])
-    return Evaluation(top1 / count, top5 / count, loss / count, int(count), sum(map(abs, gaps)) / count)
+    return ClassificationEvaluation(int(count), top1 / count, top5 / count, loss / count, sum(map(abs, gaps)) / count)
 
 
 def forward(model: nn.Module, inputs: Tensor, *, classes: int) -> Tensor:
@@ -109,6 +131,16 @@ def forward(model: nn.Module, inputs: Tensor, *, classes: int) -> Tensor:
             expected=f"samples of shape {list(inputs.shape[1:])} accepted",
             found=str(error),
         ) from error
+    check_classes(model, inputs, outputs, classes=classes)
+    return cast(Tensor, outputs)
+
+
+def check_classes(model: nn.Module, inputs: Tensor, outputs: object, *, classes: int) -> None:
+    """Check that a classifier's outputs are [batch, at least ``classes``].
+
+    Raises:
+        ModelError: if they are something else.
+    """
     shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < classes:
         raise ModelError(
@@ -118,7 +150,6 @@ def forward(model: nn.Module, inputs: Tensor, *, classes: int) -> Tensor:
             found=str(shape),
             remedy="give the model that many classes",
         )
-    return outputs
 
 
 def autocasting(device: torch.device, amp: bool) -> Callable[[], AbstractContextManager[object]]:

@@ -12,26 +12,25 @@ from torch import Tensor, nn
 
 from refconv.errors import RunError
 from refconv.surgery import Certificate, plain_state_dict, verify
-from refconv.training.architectures import untrained_model
+from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.checkpoint import Checkpoint
 from refconv.training.distributed import Processes, joined
 from refconv.training.epochs import Loop
-from refconv.training.evaluation import Evaluation, evaluate, placing
+from refconv.training.evaluation import Evaluation
 from refconv.training.methods import method_of
 from refconv.training.metrics import Metrics, NoMetrics
 from refconv.training.model_folder import preprocessing_of, save_model_folder
 from refconv.training.progress import Display, display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder, write_whole
-from refconv.training.run_record import RunRecord, command, hardware, versions
+from refconv.training.run_record import RunRecord, by_field, command, hardware, versions
+from refconv.training.setup import Setup, open_setup
 from refconv.training.sizes import parameters_allowed
 from refconv.training.spaces import space_of
 from refconv.training.stepping import Stepper
-from refconv.training.task import Task, open_task
+from refconv.training.trained import thaw
 
 __all__ = ["RunRecord", "train"]
-
-_SAMPLES_CERTIFIED = 32
 
 
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool = True) -> RunRecord:
@@ -69,16 +68,16 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             checkpoint = _checkpoint(folder, recipe) if resume else None
             if resume and folder.record_file.is_file():
                 return _record(folder)
-            task = open_task(recipe, processes, checkpoint)
+            setup = open_setup(recipe, processes, checkpoint)
             stepper = Stepper(
-                task.model,
+                setup.model,
                 recipe,
-                task.info,
+                setup.info,
                 processes,
-                steps_per_epoch=task.steps_per_epoch,
-                part_size=task.part_size,
+                steps_per_epoch=setup.steps_per_epoch,
+                part_size=setup.part_size,
             )
-            loop = Loop(task, stepper, recipe, folder, processes, checkpoint)
+            loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
             if processes.first and not resume:
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
         metrics: Metrics | NoMetrics = NoMetrics()
@@ -133,15 +132,17 @@ def _finish(
     loop: Loop, recipe: Recipe, folder: RunFolder, processes: Processes, metrics: Metrics | NoMetrics, shown: Display
 ) -> RunRecord:
     """Build the plain result anew, certify it, test it once, and write model and record."""
-    task, seconds = loop.task, loop.seconds
+    setup, seconds = loop.setup, loop.seconds
+    trained = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    thaw(loop.stepper.result, setup.frozen)
     state = plain_state_dict(loop.stepper.result)
-    shipped = untrained_model(recipe, task.info)
+    shipped = untrained_model(recipe, setup.info)
     shipped.load_state_dict(state, strict=True)
-    certificate = _certify(loop.stepper.result, shipped.to(processes.device), task, recipe, processes)
-    result = _test(shipped, task, recipe, processes)
+    certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup, recipe, processes)
+    result = _test(shipped, setup, recipe, processes)
     if result is not None:
-        epoch = loop.step / task.steps_per_epoch
-        metrics.write("test", step=loop.step, epoch=epoch, top1=result.top1, top5=result.top5, loss=result.loss)
+        epoch = loop.step / setup.steps_per_epoch
+        metrics.write("test", step=loop.step, epoch=epoch, **result.measures())
         shown.say(f"test {result}")
     allowed = parameters_allowed(shipped, recipe)
     record = RunRecord(
@@ -149,20 +150,17 @@ def _finish(
         data=recipe.data,
         method=recipe.method,
         seed=recipe.seed,
-        top1=result.top1 if result else None,
-        top5=result.top5 if result else None,
-        loss=result.loss if result else None,
         test_samples=result.samples if result else 0,
         train_loss=loop.train_loss,
         validation=tuple(loop.validation),
         epochs=loop.stepper.epochs,
         steps=loop.total,
         batch_size=recipe.batch_size,
-        samples_seen=loop.total * task.samples_per_step,
-        parameters_trained=sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+        samples_seen=loop.total * setup.samples_per_step,
+        parameters_trained=trained,
         parameters_shipped=sum(p.numel() for p in shipped.parameters()),
-        extra_parameters=task.plan.extra_parameters if task.plan and space_of(recipe) != "gradient" else 0,
-        sites=len(task.plan.refocused) if task.plan else 0,
+        extra_parameters=setup.plan.extra_parameters if setup.plan and space_of(recipe) != "gradient" else 0,
+        sites=len(setup.plan.refocused) if setup.plan else 0,
         seconds=seconds,
         step_ms=loop.step_ms,
         processes=processes.world_size,
@@ -170,39 +168,40 @@ def _finish(
         versions=versions(),
         command=command(),
         certificate=certificate,
-        ece=result.ece if result else None,
         peak_memory_mb=_peak_memory_mb(processes.device),
         space=space_of(recipe),
-        budget_miss=task.plan.extra_parameters - allowed if task.plan and allowed is not None else None,
+        budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
+        task=recipe.task,
+        **by_field(RunRecord, result.measures() if result else {}),
     )
     with processes.together():
         if processes.first:
-            _write(folder, recipe, task, state, record)
+            _write(folder, recipe, setup, state, record)
     return record
 
 
-def _certify(trained: nn.Module, shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) -> Certificate:
+def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Certificate:
     """Compare the model in training with the plain result on training samples: the test split is not for this."""
-    samples, _ = next(task.data.eval_batches("train", batch_size=_SAMPLES_CERTIFIED))
+    samples, _ = next(setup.data.eval_batches("train", batch_size=setup.task.samples_certified))
     trained._compiled_call_impl = None  # what torch.compile made of it rounds differently
-    return verify(trained, shipped, placing(processes.device, recipe.channels_last)(samples))
+    return verify(trained, shipped, setup.task.place(processes.device, recipe.channels_last)(samples))
 
 
 def _peak_memory_mb(device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 
-def _test(shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) -> Evaluation | None:
+def _test(shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Evaluation | None:
     """Evaluate what is shipped on the test split, if there is one and the recipe lets it be read."""
-    if not (recipe.test and task.data.info.test_size):
+    if not (recipe.test and setup.data.info.test_size):
         return None
     if recipe.channels_last:
         shipped.to(memory_format=torch.channels_last)
-    return evaluate(
+    return setup.task.evaluate(
         shipped,
-        task.data,
+        setup.data,
         "test",
-        batch_size=recipe.validation_batch_size or task.part_size,
+        batch_size=recipe.validation_batch_size or setup.part_size,
         device=processes.device,
         amp=recipe.amp,
         channels_last=recipe.channels_last,
@@ -210,14 +209,15 @@ def _test(shipped: nn.Module, task: Task, recipe: Recipe, processes: Processes) 
     )
 
 
-def _write(folder: RunFolder, recipe: Recipe, task: Task, state: dict[str, Tensor], record: RunRecord) -> None:
+def _write(folder: RunFolder, recipe: Recipe, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:
     """Write the model, then the record, whose presence says that the run has finished."""
     save_model_folder(
         folder.model_folder,
         state,
         name=recipe.model,
-        info=task.info,
-        model_kwargs=recipe.model_kwargs,
+        info=setup.info,
+        model_kwargs=model_arguments(recipe, setup.info),
         preprocessing=preprocessing_of(recipe),
+        task=recipe.task,
     )
     write_whole(folder.record_file, record.to_json().encode())

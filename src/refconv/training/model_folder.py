@@ -42,6 +42,7 @@ def save_model_folder(
     info: DataInfo,
     model_kwargs: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None,
+    task: str = "classification",
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
@@ -54,6 +55,7 @@ def save_model_folder(
         info: what the model takes and gives: input size, mean, std, classes.
         model_kwargs: further arguments of the builder.
         preprocessing: further entries about evaluation, such as ``crop_pct`` and ``interpolation``.
+        task: what the model was trained for; said in config.json if it is not classification.
 
     Raises:
         CheckpointError: if the weights do not fit the model.
@@ -63,11 +65,12 @@ def save_model_folder(
     if _holds_something_else(Path(folder)):
         raise RunError("holds something else than a model", where=str(folder), remedy="give another folder")
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
-    model = build(architecture, num_classes=info.num_classes, **arguments)
+    model = build(architecture, num_classes=info.num_classes or None, **arguments)
     load_state(model, state, where=str(folder))
     known = getattr(model, "pretrained_cfg", {})
     config: dict[str, Any] = {
         "architecture": architecture,
+        **({} if task == "classification" else {"task": task}),
         "num_classes": info.num_classes,
         "num_features": getattr(model, "num_features", None),
         "model_args": arguments,
@@ -115,7 +118,7 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"local-dir:{folder}", pretrained=pretrained, **arguments)
-    stored = {"num_classes": config.get("num_classes"), **config.get("model_args", {})}
+    stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     given = {key: value for key, value in arguments.items() if value is not None}
     model = build(config["architecture"], from_file=True, **{**stored, **given})
     if pretrained:

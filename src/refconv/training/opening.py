@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from refconv.errors import CheckpointError
-from refconv.training.architectures import LOCAL
+from refconv.errors import CheckpointError, SettingError
+from refconv.training.architectures import LOCAL, model_arguments
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
 from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
 from refconv.training.run_folder import RunFolder
+from refconv.training.tasks.registry import TASKS
 from refconv.training.weights import is_run_checkpoint
 
 
@@ -29,6 +30,8 @@ class Opened:
         arguments: what it was built with, ``num_classes`` and ``in_chans`` among it where known.
         recipe: the recipe of the run it comes from.
         preprocessing: what its config.json says about its input, under timm's names.
+        task: what it was trained for.
+        class_names: one name per class, where they are known.
     """
 
     model: nn.Module
@@ -36,10 +39,21 @@ class Opened:
     arguments: Mapping[str, Any]
     recipe: Recipe | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    class_names: tuple[str, ...] = ()
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class, or its number where names are not known."""
+        return self.class_names[index] if index < len(self.class_names) else str(index)
 
 
 def open_model(
-    reference: str, *, pretrained: bool = False, model: str | None = None, like: Opened | None = None
+    reference: str,
+    *,
+    pretrained: bool = False,
+    model: str | None = None,
+    like: Opened | None = None,
+    task: str | None = None,
 ) -> Opened:
     """Open what a user named.
 
@@ -49,11 +63,24 @@ def open_model(
         pretrained: with a model's name: load the builder's pretrained weights.
         model: for a file of weights: the name of the model they belong to.
         like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
+        task: what a model that does not say so itself is for; classification by default.
 
     Raises:
         CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
             without a model.
+        SettingError: if there is no such task, or the model says that it is for another one.
     """
+    if task is not None and task not in TASKS:
+        raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
+    opened = _open(reference, pretrained=pretrained, model=model, like=like)
+    if task is None or task == opened.task:
+        return opened
+    if opened.recipe is not None or opened.task != TASKS[0]:
+        raise SettingError("the model was trained for another task", where=reference, expected=opened.task, found=task)
+    return replace(opened, task=task)
+
+
+def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened | None) -> Opened:
     path = Path(reference.removeprefix(LOCAL))
     if path.is_dir():
         return _open_folder(path)
@@ -69,10 +96,18 @@ def _open_folder(path: Path) -> Opened:
     folder = run.model_folder if is_model_folder(run.model_folder) else path
     if is_model_folder(folder):
         config = read_config(folder)
-        arguments = {"num_classes": config.get("num_classes"), **config.get("model_args", {})}
+        arguments = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
         recipe = run.recipe() if run.recipe_file.is_file() else None
         model = load_model_folder(folder).eval()
-        return Opened(model, config["architecture"], arguments, recipe, config.get("pretrained_cfg", {}))
+        return Opened(
+            model,
+            config["architecture"],
+            arguments,
+            recipe,
+            config.get("pretrained_cfg", {}),
+            config.get("task", "classification"),
+            tuple(config.get("label_names") or ()),
+        )
     if run.checkpoint_file.is_file():
         return _open_checkpoint(run.checkpoint_file)
     raise CheckpointError(
@@ -83,9 +118,13 @@ def _open_folder(path: Path) -> Opened:
 def _open_checkpoint(path: Path) -> Opened:
     restored = restore(path)
     recipe, info = restored.recipe, restored.info
-    arguments = {**recipe.model_kwargs, "num_classes": info.num_classes, "in_chans": info.in_chans}
+    arguments = {
+        **model_arguments(recipe, info),
+        "num_classes": info.num_classes or None,
+        "in_chans": info.in_chans,
+    }
     preprocessing = {"input_size": info.input_size, "mean": info.mean, "std": info.std}
-    return Opened(restored.model.eval(), recipe.model, arguments, recipe, preprocessing)
+    return Opened(restored.model.eval(), recipe.model, arguments, recipe, preprocessing, recipe.task, info.class_names)
 
 
 def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
@@ -102,7 +141,7 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     same = like is not None and like.name == name
     arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
     built = create_model(name, model_kwargs=arguments, **weights)
-    return Opened(built.eval(), name, arguments)
+    return Opened(built.eval(), name, arguments, task=like.task if like else "classification")
 
 
 def open_pair(before: str, after: str, *, model: str | None = None, pretrained: bool = False) -> tuple[Opened, Opened]:

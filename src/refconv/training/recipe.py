@@ -43,25 +43,45 @@ class Recipe:
         ((3,), 'plain')
     """
 
-    model: str = setting("model", "timm name, module:function, torchvision:NAME or local-dir:FOLDER")
+    task: str = setting(
+        "model",
+        "what is learned",
+        "classification",
+        choices=("classification", "detection", "segmentation", "restoration"),
+    )
+    model: str = setting(
+        "model",
+        "timm name, module:function, torchvision:, local-dir:, detector:, smp:NAME or spandrel:FILE",
+    )
     model_kwargs: dict[str, Any] = dataclasses.field(
         default_factory=dict, metadata=about("model", "further arguments of the model's builder")
     )
     pretrained: bool = setting("model", "start from timm's pretrained weights", False)
     checkpoint: str | None = setting("model", "start from the weights in this file, folder or run", None)
     reset_classifier: bool = setting("model", "with --checkpoint: start the classifier anew", False)
+    backbone: str | None = setting("model", "timm name of the backbone of detector:HEAD or smp:NAME", None)
+    backbone_checkpoint: str | None = setting(
+        "model", "start the backbone from the classifier in this run, folder or file", None
+    )
     num_classes: int | None = setting("model", "number of classes; default: those of the data", None, least=1)
     in_chans: int | None = setting("model", "input channels; default: those of the data", None, least=1)
     drop: float = setting("model", "dropout rate", 0.0, least=0, most=1)
     drop_path: float | None = setting("model", "drop path rate (stochastic depth)", None, least=0, most=1)
 
-    data: str = setting("data", "digits, fashion-mnist, mnist1d, folder:PATH, or a name that timm knows")
+    data: str = setting(
+        "data",
+        "a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows",
+    )
     data_dir: str | None = setting("data", "folder of the data", None, may_change=True)
     val_split: float = setting("data", "share of the training data kept for validation", 0.0, least=0, most=0.9)
     img_size: int | None = setting("data", "image side in pixels", None, least=1)
     interpolation: str = setting(
         "data", "resampling of images", "bilinear", choices=("bilinear", "bicubic", "nearest", "random")
     )
+    ignore_index: int = setting("data", "segmentation: the class that counts nowhere", 255, least=0, most=255)
+    noise: float = setting("data", "restoration: standard deviation of the noise, of 255", 0.0, least=0)
+    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4)
+    patch_size: int = setting("data", "restoration: side of the training patches in pixels", 64, least=8)
     crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
     mean: tuple[float, ...] | None = setting("data", "mean of each channel; default: that of the data", None)
     std: tuple[float, ...] | None = setting("data", "standard deviation of each channel", None)
@@ -112,6 +132,13 @@ class Recipe:
     )
     include: tuple[str, ...] = setting("method", "kernels: only sites that match a pattern or kind", ())
     exclude: tuple[str, ...] = setting("method", "kernels: no site that matches a pattern or kind", ())
+
+    train: str = setting(
+        "method",
+        "which parameters train",
+        "all",
+        choices=("all", "refocus", "refocus+norm", "refocus+head"),
+    )
 
     opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
     lr: float = setting("optimizer", "learning rate", 0.1, least=0)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from refconv.records import Record
 from refconv.surgery import Certificate
+
+_FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,22 @@ class ValidationPoint(Record):
     Attributes:
         step: steps taken.
         epoch: epochs done.
-        top1: share of samples whose class came first.
-        top5: share of samples whose class was among the first five.
-        loss: mean cross-entropy.
+        top1: share of samples whose class came first; None in tasks other than classification.
+        top5: share of samples whose class was among the first five; the same.
+        loss: mean loss; None where evaluation has none.
+        measures: whatever else was measured, by name.
     """
 
     step: int
     epoch: int
-    top1: float
-    top5: float
-    loss: float
+    top1: float | None = None
+    top5: float | None = None
+    loss: float | None = None
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, name: str) -> float | None:
+        """Return a measure by name; None if it was not taken."""
+        return measure_of(self, name)
 
 
 @dataclass(frozen=True)
@@ -43,9 +54,10 @@ class RunRecord(Record):
         data: the data's name.
         method: the method's name, such as ``plain`` or ``refocus``.
         seed: the recipe's seed.
-        top1: on the test split, of the model that is shipped; None where there is none or it was not to be read.
+        top1: on the test split, of the model that is shipped; None where there is none or it was not to be read, and
+            in tasks other than classification.
         top5: the same, among the first five.
-        loss: mean cross-entropy on the test split.
+        loss: mean loss on the test split; None where evaluation has none.
         test_samples: how many samples that is.
         train_loss: mean training loss over the last log interval.
         validation: evaluations on the validation split, in order; nothing was chosen by them.
@@ -70,6 +82,8 @@ class RunRecord(Record):
         budget_miss: numbers of the method that were trained beyond what the recipe's budget allows, or below it if
             negative; None without a budget.
         space: ``kernel`` or ``gradient``, where the kernels were refocused.
+        task: what was learned.
+        measures: what else was measured on the test split, by name.
     """
 
     model: str
@@ -101,6 +115,12 @@ class RunRecord(Record):
     peak_memory_mb: float | None = None
     space: str | None = None
     budget_miss: int | None = None
+    task: str = "classification"
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, name: str) -> float | None:
+        """Return what was measured on the test split, by name; None if it was not."""
+        return measure_of(self, name)
 
     @property
     def val_last(self) -> ValidationPoint | None:
@@ -109,15 +129,38 @@ class RunRecord(Record):
 
     @property
     def val_best(self) -> ValidationPoint | None:
-        """The best one by top-1; for looking at, not for choosing what is tested."""
-        return max(self.validation, key=lambda point: point.top1, default=None)
+        """The best one by the task's first measure; for looking at, not for choosing what is tested."""
+        return max(self.validation, key=lambda point: point.measure(PRIMARY[self.task]) or 0.0, default=None)
 
     def __str__(self) -> str:
-        result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}" if self.top1 is not None else "not tested"
+        first = self.measure(PRIMARY[self.task])
+        if self.top1 is not None:
+            result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}"
+        else:
+            result = "not tested" if first is None else f"{PRIMARY[self.task]} {first:.4g}"
         return (
             f"{self.method} {self.model} on {self.data}: {result}; {self.epochs} epochs, {self.seconds:.0f} s, "
             f"{self.parameters_trained:,} parameters trained, {self.parameters_shipped:,} shipped"
         )
+
+
+PRIMARY = {"classification": "top1", "detection": "map", "segmentation": "miou", "restoration": "psnr"}
+"""The measure of each task to look at first."""
+
+
+def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any]:
+    """Return measures as arguments of a record: those with a field of their own, and the rest as ``measures``."""
+    own = {entry.name for entry in dataclasses.fields(kind)}
+    return {
+        **{name: measures.get(name) for name in _FIELDS if name in own},
+        "measures": {name: value for name, value in measures.items() if name not in own},
+    }
+
+
+def measure_of(record: RunRecord | ValidationPoint, name: str) -> float | None:
+    """Return a measure of a record, whether it has a field of its own or not."""
+    value: float | None = getattr(record, name, None) if name in _FIELDS else record.measures.get(name)
+    return value
 
 
 def versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from refconv.training.distributed import Processes, choose_device
 from refconv.training.recipe import Recipe
+from refconv.training.setup import open_setup
 from refconv.training.stepping import Stepper
-from refconv.training.task import open_task
 
 
 def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[float]]:
@@ -28,17 +28,17 @@ def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[fl
     steppers, batches = {}, {}
     for name, recipe in recipes.items():
         processes = Processes(0, 1, choose_device(recipe.device))
-        task = open_task(recipe, processes)
+        setup = open_setup(recipe, processes)
         steppers[name] = Stepper(
-            task.model,
+            setup.model,
             recipe,
-            task.info,
+            setup.info,
             processes,
-            steps_per_epoch=task.steps_per_epoch,
-            part_size=task.part_size,
+            steps_per_epoch=setup.steps_per_epoch,
+            part_size=setup.part_size,
         )
-        parts = task.data.train_batches(seed=recipe.seed, epoch=0, batch_size=task.part_size)
-        batches[name] = [next(parts) for _ in range(task.parts)]
+        parts = setup.data.train_batches(seed=recipe.seed, epoch=0, batch_size=setup.part_size)
+        batches[name] = [next(parts) for _ in range(setup.parts)]
     seconds: dict[str, list[float]] = {name: [] for name in recipes}
     for turn in range(turns + 1):
         for name, stepper in steppers.items():

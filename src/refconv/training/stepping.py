@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from refconv.training.data import Batch, DataInfo
 from refconv.training.distributed import Processes
-from refconv.training.evaluation import autocasting, placing
 from refconv.training.optimization import (
     make_average,
     make_clipping,
-    make_loss,
-    make_mixing,
     make_optimizer,
     make_schedule,
     new_round,
 )
 from refconv.training.randomness import derive_seed, seed_everything
 from refconv.training.recipe import Recipe
-from refconv.training.teaching import make_teacher
+from refconv.training.tasks.registry import task_named
 
 
 class Stepper:
@@ -64,16 +62,15 @@ class Stepper:
         self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=steps_per_epoch)
         steps = self.epochs * steps_per_epoch
         self._round_starts = {steps * number // recipe.rounds for number in range(1, recipe.rounds)}
-        self._mixing = make_mixing(recipe, info, batch_size=part_size)
-        self._criterion = make_loss(recipe)
         self._clip = make_clipping(model, recipe, self.optimizer)
-        self._autocast = autocasting(processes.device, recipe.amp)
-        self._teacher = make_teacher(recipe, processes.device, self._autocast)
-        self._place = placing(processes.device, recipe.channels_last)
+        task = task_named(recipe.task)
+        self._objective = task.objective(recipe, info, processes, part_size=part_size)
+        self._place = task.place(processes.device, recipe.channels_last)
+        self._place_targets = task.place_targets(processes.device)
         self._device, self._seed, self._rank = processes.device, recipe.seed, processes.rank
         if recipe.compile:
             model.compile()
-        self._network: Callable[[Tensor], Tensor] = model
+        self._network: Callable[..., Any] = model
         self._without_exchange: Callable[[], AbstractContextManager[None]] = nullcontext
         if not processes.alone:
             # No broadcast of buffers in each step: see Processes.share_buffers.
@@ -109,9 +106,10 @@ class Stepper:
             new_round(self.model, self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
-        for position, (inputs, labels) in enumerate(parts, start=1):
+        for position, (samples, targets) in enumerate(parts, start=1):
             with self._without_exchange() if position < len(parts) else nullcontext():
-                loss = self._loss(inputs, labels) / len(parts)
+                placed = self._place(samples), self._place_targets(targets)
+                loss = self._objective(self._network, *placed) / len(parts)
                 torch.autograd.backward(loss)
             losses.append(loss.detach())
         if self._clip is not None:
@@ -120,12 +118,3 @@ class Stepper:
         if self.average is not None:
             self.average.update(self.model, step=number + 1)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-
-    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        inputs, labels = self._place(inputs), labels.to(self._device, non_blocking=True)
-        if self._mixing is not None:
-            inputs, labels = self._mixing(inputs, labels)
-        with self._autocast():
-            outputs = self._network(inputs)
-        loss = self._criterion(outputs.float(), labels)
-        return loss if self._teacher is None else self._teacher.loss(inputs, outputs, loss)

@@ -18,7 +18,8 @@ from refconv.training.data.pipeline import Transform, eval_transform, train_tran
 from refconv.training.data.splits import Parts, validation_split
 from refconv.training.randomness import derive_seed, seeded
 
-_MODES = {1: "L", 3: "RGB"}
+IMAGE_MODES = {1: "L", 3: "RGB"}
+"""PIL's mode by the number of channels."""
 
 
 class DiskData(Data):
@@ -47,7 +48,7 @@ class DiskData(Data):
         workers: int,
         crop_pct: float | None = None,
     ) -> None:
-        if info.in_chans not in _MODES:
+        if info.in_chans not in IMAGE_MODES:
             raise DataError("images have 1 or 3 channels", where=info.name, found=f"in_chans={info.in_chans}")
         train, val = validation_split(parts.train.labels, val_split, name=info.name, class_names=info.class_names)
         if parts.val is not None:
@@ -73,7 +74,7 @@ class DiskData(Data):
         self, split: Split, transform: Transform, coordinates: tuple[int, int] | None, batches: list[Tensor]
     ) -> Iterator[Batch]:
         return load_batches(
-            _Samples(self._images[split], _MODES[self.info.in_chans], transform, coordinates),
+            _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, coordinates),
             batches,
             workers=self._workers,
             collate=_collated,

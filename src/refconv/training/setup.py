@@ -1,4 +1,4 @@
-"""From a recipe to data and a prepared model."""
+"""From a recipe to the task, its data and a prepared model."""
 
 from __future__ import annotations
 
@@ -9,43 +9,51 @@ from torch import nn
 
 from refconv.errors import DataError, RecipeError, RunError
 from refconv.surgery import Plan, evaluating
-from refconv.training.architectures import untrained_model
+from refconv.training.architectures import model_arguments, untrained_model
+from refconv.training.backbones import load_backbone
 from refconv.training.checkpoint import Checkpoint, load_model_state
-from refconv.training.data import Augmentation, Data, DataInfo, open_data
+from refconv.training.data import Data, DataInfo
 from refconv.training.distributed import Processes
-from refconv.training.evaluation import autocasting, forward, placing
+from refconv.training.evaluation import autocasting
 from refconv.training.methods import method_of
 from refconv.training.models import create_model
 from refconv.training.randomness import derive_seed, seed_everything
 from refconv.training.recipe import Recipe
+from refconv.training.tasks.registry import task_of
+from refconv.training.tasks.task import Task
+from refconv.training.trained import freeze_others
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Setup:
     """What is trained on what.
 
     Attributes:
+        task: what is learned and how it is measured.
         data: the data.
         info: the facts about it; with the model's number of classes, where the recipe gives one.
         model: on its device, with its first weights, prepared by the method.
         plan: which kernels are refocused, if any.
+        frozen: names of parameters that the recipe keeps from training and that would train otherwise.
         parts: parts into which each process cuts its share of a batch.
         part_size: samples of a part.
         steps_per_epoch: optimizer steps in an epoch.
         samples_per_step: samples of an optimizer step, over all processes.
     """
 
+    task: Task
     data: Data
     info: DataInfo
     model: nn.Module
     plan: Plan | None
+    frozen: tuple[str, ...]
     parts: int
     part_size: int
     steps_per_epoch: int
     samples_per_step: int
 
 
-def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | None = None) -> Task:
+def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | None = None) -> Setup:
     """Open the data, build the model and prepare it.
 
     Args:
@@ -57,10 +65,11 @@ def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | Non
         DataError: if the data cannot be had, or has more classes than the model is to have.
         ModelError: if the model cannot be built or does not take the data.
         CheckpointError: if the weights cannot be read or do not fit.
-        RecipeError: if the batch cannot be cut.
+        RecipeError: if the batch cannot be cut, or a setting does not go with the task.
         RunError: if the data is not that of the checkpoint.
     """
-    data = open_training_data(recipe)
+    task = task_of(recipe)
+    data = task.open_data(recipe)
     info = data.info
     if recipe.num_classes is not None:
         if recipe.num_classes < info.num_classes:
@@ -82,12 +91,14 @@ def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | Non
             pretrained=recipe.pretrained,
             checkpoint=recipe.checkpoint,
             reset_classifier=recipe.reset_classifier,
-            num_classes=info.num_classes,
+            num_classes=info.num_classes or None,
             in_chans=info.in_chans,
             drop_rate=recipe.drop,
             drop_path_rate=recipe.drop_path,
-            model_kwargs=recipe.model_kwargs,
+            model_kwargs=model_arguments(recipe, info),
         )
+        if recipe.backbone_checkpoint is not None:
+            load_backbone(model, recipe.backbone_checkpoint)
     else:
         model = untrained_model(recipe, info)
     model.to(processes.device)
@@ -95,41 +106,12 @@ def open_task(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | Non
         model.to(memory_format=torch.channels_last)
     seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken
     plan = method.prepare(model, recipe)
+    frozen = freeze_others(model, recipe, plan, task)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
-    _try(model, data, recipe, processes)
+    _try(task, model, data, recipe, processes)
     samples = min(recipe.batch_size, info.train_size)
-    return Task(data, info, model, plan, recipe.grad_accum_steps, part_size, steps_per_epoch, samples)
-
-
-def open_training_data(recipe: Recipe) -> Data:
-    """Open the data of a recipe.
-
-    Raises:
-        DataError: if it cannot be had.
-        SettingError: if an augmentation does not fit it.
-    """
-    return open_data(
-        recipe.data,
-        root=recipe.data_dir,
-        val_split=recipe.val_split,
-        augmentation=Augmentation(
-            hflip=recipe.hflip,
-            pad_crop=recipe.pad_crop,
-            scale=recipe.scale,
-            ratio=recipe.ratio,
-            auto_augment=recipe.aa,
-            color_jitter=recipe.color_jitter,
-            re_prob=recipe.re_prob,
-            interpolation=recipe.interpolation,
-            crop_pct=recipe.crop_pct,
-        ),
-        workers=recipe.workers,
-        in_chans=recipe.in_chans,
-        img_size=recipe.img_size,
-        mean=recipe.mean,
-        std=recipe.std,
-    )
+    return Setup(task, data, info, model, plan, frozen, recipe.grad_accum_steps, part_size, steps_per_epoch, samples)
 
 
 def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
@@ -175,13 +157,13 @@ def _check_same_data(now: DataInfo, before: DataInfo) -> None:
 
 
 @torch.no_grad()
-def _try(model: nn.Module, data: Data, recipe: Recipe, processes: Processes) -> None:
+def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes) -> None:
     """Let the model see two samples, so that a misfit is said before anything is written.
 
     Raises:
-        ModelError: if it does not take them, or gives too few classes.
+        ModelError: if it does not take them, or gives what the task cannot use.
     """
-    inputs, _ = next(data.eval_batches("train", batch_size=2))
-    inputs = placing(processes.device, recipe.channels_last)(inputs[:2])
+    samples, _ = next(data.eval_batches("train", batch_size=2))
+    samples = task.place(processes.device, recipe.channels_last)(samples[:2])
     with evaluating(model), autocasting(processes.device, recipe.amp)():
-        forward(model, inputs, classes=data.info.num_classes)
+        task.outputs(model, samples, data.info)

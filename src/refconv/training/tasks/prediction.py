@@ -1,0 +1,24 @@
+"""What a model says about one image, as a record and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction for one image.
+
+    Attributes:
+        content: plain values, ready for JSON: classes and scores; boxes; shares of classes; sizes.
+        words: the same in a line for people.
+        picture: the image with the prediction drawn on it, or the restored image; None where there is nothing to draw.
+    """
+
+    content: dict[str, Any]
+    words: str
+    picture: Image.Image | None = None
