@@ -61,7 +61,7 @@ def class_folders(root: Path) -> FileImages:
     paths: list[str] = []
     counts = []
     for name in classes:
-        found = _images_below(root / name)
+        found = images_below(root / name)
         if not found:
             raise DataError(
                 "class without images",
@@ -76,7 +76,8 @@ def class_folders(root: Path) -> FileImages:
     return FileImages(PathTable(paths), labels, tuple(classes))
 
 
-def _images_below(folder: Path) -> list[str]:
+def images_below(folder: Path) -> list[str]:
+    """Return the paths of the images anywhere below a folder, sorted; hidden files are not among them."""
     # os.walk, because Path.walk is not in Python 3.10 and Path.rglob does not follow links to folders.
     return sorted(
         os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
