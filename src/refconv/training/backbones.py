@@ -57,17 +57,18 @@ def fill_backbone(model: nn.Module, state: Mapping[str, Tensor], *, where: str) 
     Raises:
         CheckpointError: if there is no such part.
     """
-    source = {_canonical(name): tensor for name, tensor in state.items()}
-    best: tuple[int, str, dict[str, Tensor]] = (0, "", {})
+    best: tuple[int, str, dict[str, Tensor], dict[str, Tensor]] = (0, "", {}, {})
     nearest: tuple[int, str, list[str]] = (0, "", [])
-    for prefix, module in model.named_modules():
-        own = module.state_dict()
-        fits = {name for name, value in own.items() if _fits(source.get(_canonical(name)), value)}
-        if len(own) >= _LEAST and len(fits) == len(own) > best[0]:
-            best = (len(own), prefix, own)
-        if len(fits) > nearest[0]:
-            nearest = (len(fits), prefix, [name for name in own if name not in fits])
-    count, prefix, own = best
+    for start in ("", *dict.fromkeys(f"{name.split('.')[0]}." for name in state)):  # torchvision's lie in "features."
+        source = {_canonical(name.removeprefix(start)): t for name, t in state.items() if name.startswith(start)}
+        for prefix, module in model.named_modules():
+            own = module.state_dict()
+            fits = {name for name, value in own.items() if _fits(source.get(_canonical(name)), value)}
+            if len(own) >= _LEAST and len(fits) == len(own) > best[0]:
+                best = (len(own), prefix, own, source)
+            if len(fits) > nearest[0]:
+                nearest = (len(fits), prefix, [name for name in own if name not in fits])
+    count, prefix, own, source = best
     # A part of the backbone may fit while the backbone does not: a block alone, or a stem of other channels.
     if not count or 2 * count < len(state):
         _, near, lacking = nearest
@@ -75,7 +76,7 @@ def fill_backbone(model: nn.Module, state: Mapping[str, Tensor], *, where: str) 
             "no part of the model is the backbone of this classifier",
             where=where,
             expected="the weights of the backbone, by name and shape",
-            found=f"{len(lacking)} others in {near or 'the model'}, such as {lacking[0]}"
+            found=f"{len(lacking)} that differ in {near or 'the model'}, such as {lacking[0]}"
             if lacking
             else "nothing alike",
             remedy="train the classifier with the same architecture and input channels",

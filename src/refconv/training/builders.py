@@ -1,4 +1,4 @@
-"""From a model's name to a model: timm, torchvision, or the user's own ``module:function``."""
+"""From a model's name to a model: timm, torchvision, a task's own, or the user's ``module:function``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ from refconv.errors import ModelError
 TIMM_SOURCES = ("local-dir", "hf-hub")
 """Prefixes that timm resolves itself."""
 
+TASK_SOURCES = {
+    "detector": ("detectors", "build_detector"),
+    "smp": ("segmenters", "build_smp"),
+    "spandrel": ("restorers", "build_spandrel"),
+}
+"""Prefixes of models that are put together here, with the file in ``tasks`` and its function."""
+
 # A builder is foreign code: whatever it raises is a mistake in the model's name or arguments, or in that code.
 _BUILDER_ERRORS = (
     ArithmeticError,
@@ -44,8 +51,8 @@ def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arg
     """Build a model by name.
 
     Args:
-        name: a timm name, a name with one of timm's prefixes, ``torchvision:NAME``, or ``module:function`` of
-            anything that can be imported, the current folder included.
+        name: a timm name, a name with one of timm's prefixes, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
+            ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included.
         pretrained: ask the builder for its pretrained weights.
         from_file: the name was read from a file, not typed by the user. Then a function is only called if it says
             that it returns a model, or is the user's own code: a file must not choose what to run.
@@ -58,6 +65,8 @@ def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arg
     source, separator, rest = name.partition(":")
     if source == "torchvision":
         return _build_torchvision(rest, pretrained, arguments)
+    if source in TASK_SOURCES and separator:
+        return _build_for_task(source, rest, pretrained, arguments)
     if separator and source not in TIMM_SOURCES:
         return _build_own(source, rest, pretrained, arguments, from_file)
     return _build_timm(name, pretrained, arguments)
@@ -73,7 +82,8 @@ def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mo
         raise ModelError(
             "unknown model",
             where=name,
-            expected="a timm name, torchvision:NAME, module:function or local-dir:FOLDER",
+            expected="a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
+            "spandrel:FILE",
             remedy=_closest(name.split(".")[0], timm.list_models()),
         )
     with _explained(name, "timm"):
@@ -84,6 +94,12 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     from torchvision import models
 
     where = f"torchvision:{name}"
+    for kind, builder in (("detection", "build_torchvision_detector"), ("segmentation", "build_torchvision_segmenter")):
+        if name in models.list_models(module=getattr(models, kind)):
+            home = importlib.import_module(
+                f"refconv.training.tasks.{'detectors' if kind == 'detection' else 'segmenters'}"
+            )
+            return _built(getattr(home, builder), name, where, pretrained, arguments)
     if name not in models.list_models():
         raise ModelError("unknown model", where=where, remedy=_closest(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
@@ -103,6 +119,21 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     return model
 
 
+def _build_for_task(source: str, name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    home, function = TASK_SOURCES[source]
+    builder = getattr(importlib.import_module(f"refconv.training.tasks.{home}"), function)
+    return _built(builder, name, f"{source}:{name}", pretrained, arguments)
+
+
+def _built(
+    builder: Callable[..., nn.Module], name: str, where: str, pretrained: bool, arguments: dict[str, Any]
+) -> nn.Module:
+    """Call one of the project's builders with the arguments it has names for."""
+    given = _accepted(builder, {"pretrained": pretrained, **arguments}, where, pretrained)
+    with _explained(where, "the builder"):
+        return builder(name, **given)
+
+
 def check_named_in_file(name: str) -> None:
     """Refuse a name that a file gives, if building it would call a function that builds no models.
 
@@ -110,7 +141,7 @@ def check_named_in_file(name: str) -> None:
         ModelError: if it is refused, or there is no such function.
     """
     source, separator, function = name.partition(":")
-    if separator and source not in {*TIMM_SOURCES, "torchvision"}:
+    if separator and source not in {*TIMM_SOURCES, *TASK_SOURCES, "torchvision"}:
         with _current_folder_importable(), _explained(name, "the builder"):
             _find(source, function, from_file=True)
 
