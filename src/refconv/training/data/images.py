@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from refconv.errors import DataError
 
 # What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
-_READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class Images(Protocol):
@@ -47,14 +48,30 @@ def decoded(images: Images, index: int, mode: str) -> Image.Image:
     Raises:
         DataError: if it cannot be read; the message names it.
     """
-    try:
+    with reading(images.where(index)):
         image = images.open(index)
         with image:  # closes the file
             return image.convert(mode)
-    except _READING_ERRORS as error:
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what PIL raises for an unreadable file into one line.
+
+    Args:
+        where: the file.
+
+    Raises:
+        DataError: in place of what was raised.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except READING_ERRORS as error:
         raise DataError(
             "unreadable image",
-            where=images.where(index),
+            where=where,
             found=f"{type(error).__name__}: {error}",
             remedy="repair or remove the file",
         ) from error
