@@ -44,8 +44,8 @@ def test_help_answers_in_half_a_second():
 def test_help_shows_every_command_and_no_python(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in ("plan", "train", "eval", "merge", "verify", "demo"))
-    for name in ("plan", "train", "eval", "merge", "verify", "demo"):
+    assert all(name in text for name in ("plan", "train", "eval", "predict", "merge", "verify", "demo"))
+    for name in ("plan", "train", "eval", "predict", "merge", "verify", "demo"):
         assert main([name, "--help"]) == 0
         assert "Raises" not in capsys.readouterr().out
 
@@ -119,5 +119,5 @@ def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
 
 def test_app_lists_the_commands_of_the_readme():
     assert [command.name for command in app.registered_commands] == [
-        "plan", "train", "eval", "merge", "verify", "compare", "demo",
+        "plan", "train", "eval", "predict", "merge", "verify", "compare", "demo",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refconv.cli import compare, data, demo, evaluate, merge, plan, train, verify
+from refconv.cli import compare, data, demo, evaluate, merge, plan, predict, train, verify
 
 app = typer.Typer(
     name="refconv",
@@ -24,6 +24,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "plan": plan.plan,
     "train": train.train,
     "eval": evaluate.evaluate,
+    "predict": predict.predict,
     "merge": merge.merge,
     "verify": verify.verify,
     "compare": compare.compare,

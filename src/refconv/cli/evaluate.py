@@ -46,7 +46,9 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the line")] = False,
 ) -> None:
-    """Evaluate a model by the measures of its task: top-1, mAP, mIoU or PSNR. A model's bare name is evaluated with its pretrained weights.
+    """Evaluate a model by the measures of its task: top-1, mAP, mIoU or PSNR.
+
+    A model's bare name is evaluated with its pretrained weights.
 
     Images get the size, channels and normalisation that the model was trained with.
 

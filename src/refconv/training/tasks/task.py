@@ -42,11 +42,13 @@ class Task(ABC):
     Attributes:
         name: the word that recipes give.
         primary: the measure to look at first.
+        threshold: the least score of a prediction that is said, where the user names none.
         samples_certified: samples on which the result is compared with the model in training.
     """
 
     name: ClassVar[str]
     primary: ClassVar[str]
+    threshold: ClassVar[float] = 0.0
     samples_certified: ClassVar[int] = 32
 
     @abstractmethod

@@ -1,0 +1,110 @@
+"""Predictions for images that a user names, on the screen, as JSON and as pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+
+from refconv.errors import DataError, RunError
+from refconv.surgery import evaluating
+from refconv.training.data.images import READING_ERRORS
+from refconv.training.opening import Opened
+from refconv.training.tasks.prediction import Prediction
+from refconv.training.tasks.registry import task_named
+
+_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the images that paths name: files as they are, and those in folders, in order.
+
+    Raises:
+        DataError: if a path does not exist, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS)
+            if not inside:
+                raise DataError("no images in this folder", where=str(path), expected=", ".join(sorted(_ENDINGS)))
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataError("no such image or folder", where=str(path))
+    return found
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image upright: as its EXIF orientation says.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except READING_ERRORS as error:
+        raise DataError("unreadable image", where=str(path), found=f"{type(error).__name__}: {error}") from error
+
+
+def predictions(
+    opened: Opened, files: Sequence[Path], *, device: torch.device, threshold: float | None = None
+) -> Iterator[tuple[Path, Prediction]]:
+    """Yield what a model says about each image.
+
+    Args:
+        opened: the model; its mode is put back afterwards.
+        files: the images.
+        device: where to compute.
+        threshold: the least score that is said; by default what suits the task.
+
+    Raises:
+        DataError: if an image cannot be read.
+        ModelError: if the model does not take it.
+    """
+    task = task_named(opened.task)
+    model = opened.model.to(device)
+    least = task.threshold if threshold is None else threshold
+    with evaluating(model), torch.no_grad():
+        for file in files:
+            (prediction,) = task.predict(model, [read_image(file)], opened, device=device, threshold=least)
+            yield file, prediction
+
+
+def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
+    """Write predictions.json, and a picture for each prediction that has one.
+
+    Raises:
+        RunError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names: set[str] = set()
+        entries = []
+        for file, prediction in found:
+            entry = {"image": str(file), **prediction.content}
+            if prediction.picture is not None:
+                name = _unused(file.stem, names)
+                prediction.picture.save(folder / name)
+                entry["picture"] = name
+            entries.append(entry)
+        text = json.dumps(entries, indent=2, ensure_ascii=False)
+        (folder / "predictions.json").write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError("cannot write the predictions", where=str(folder), found=str(error)) from error
+
+
+def _unused(stem: str, names: set[str]) -> str:
+    """Return a file name that no other picture has, since images of two folders may share one."""
+    name, number = f"{stem}.png", 1
+    while name in names:
+        number += 1
+        name = f"{stem}-{number}.png"
+    names.add(name)
+    return name

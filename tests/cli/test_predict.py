@@ -1,0 +1,82 @@
+"""``refconv predict`` says what the library says, for files and folders, and what it cannot read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from refconv.cli import main
+from refconv.training.data import open_data
+from run_checkpoints import save_run, small_recipe
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three digits as files, two of them in folders of their own under one name."""
+    samples, _ = next(open_data("digits", mean=(0.0,), std=(1.0,)).eval_batches("test", batch_size=3))
+    paths = [tmp_path / "in/a/x.png", tmp_path / "in/b/x.png", tmp_path / "in/y.png"]
+    for path, sample in zip(paths, samples, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((sample[0] * 255).round().numpy().astype(np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture
+def run(tmp_path):
+    return save_run(tmp_path / "run", small_recipe()).eval()
+
+
+def test_predict_says_the_classes_that_the_model_gives(tmp_path, capsys, images, run):
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "in"), "--device", "cpu", "--json"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["image"] for entry in said] == [str(path) for path in images]
+    for path, entry in zip(images, said, strict=True):
+        pixels = torch.from_numpy(np.array(Image.open(path))).float() / 255
+        probabilities = run(((pixels - 0.3) / 0.4)[None, None]).softmax(1)[0].detach()
+        assert [found["class"] for found in entry["classes"]] == probabilities.topk(5).indices.tolist()
+        first = entry["classes"][0]
+        assert first["probability"] == pytest.approx(float(probabilities.max()), rel=1e-4)
+        assert first["name"] == str(first["class"])
+
+
+def test_the_threshold_leaves_out_what_is_less_sure(tmp_path, capsys, images, run):
+    command = ["predict", str(tmp_path / "run"), str(images[0]), "--device", "cpu"]
+    assert main([*command, "--threshold", "1"]) == 0
+    assert "nothing so sure" in capsys.readouterr().out
+
+
+def test_predictions_are_written_on_request(tmp_path, capsys, images, run):
+    command = ["predict", str(tmp_path / "run"), *map(str, images), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    entries = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [entry["image"] for entry in entries] == [str(path) for path in images]
+    assert f"written to {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "none.png", "no such image or folder"),
+        (lambda folder: (folder / "empty").mkdir() or folder / "empty", "no images in this folder"),
+        (lambda folder: (folder / "bad.png").write_text("no image") and folder / "bad.png", "unreadable image"),
+    ],
+    ids=["missing", "empty folder", "damaged"],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path, capsys, run, make, message):
+    path = make(tmp_path)
+    assert main(["predict", str(tmp_path / "run"), str(path), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: {message}" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_model_of_signals_takes_no_images(tmp_path, capsys, images):
+    save_run(tmp_path / "run", small_recipe())
+    config = tmp_path / "run/model/config.json"
+    content = json.loads(config.read_text())
+    content["pretrained_cfg"]["input_size"] = [1, 40]
+    config.write_text(json.dumps(content))
+    assert main(["predict", str(tmp_path / "run/model"), str(images[0]), "--device", "cpu"]) == 2
+    assert "takes no images" in capsys.readouterr().err
