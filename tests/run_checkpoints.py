@@ -9,7 +9,7 @@ from refconv.training.architectures import untrained_model
 from refconv.training.checkpoint import Checkpoint, model_state
 from refconv.training.data import DataInfo
 from refconv.training.methods import method_of
-from refconv.training.model_folder import save_model_folder
+from refconv.training.model_folder import preprocessing_of, save_model_folder
 from refconv.training.recipe import Recipe
 
 INFO = DataInfo(
@@ -54,6 +54,7 @@ def save_run(folder, recipe, *, finished=True, ema=False):
     model = save_checkpoint(folder / "checkpoint.pt", recipe, ema=ema)
     if finished:
         save_model_folder(
-            folder / "model", plain_state_dict(model), name=recipe.model, info=INFO, model_kwargs=recipe.model_kwargs
-        )
+            folder / "model", plain_state_dict(model), name=recipe.model, info=INFO, model_kwargs=recipe.model_kwargs,
+            preprocessing=preprocessing_of(recipe),
+        )  # fmt: skip
     return model

@@ -11,7 +11,7 @@ from torch import nn
 
 from refconv.errors import CheckpointError, SettingError
 from refconv.training.architectures import LOCAL, model_arguments
-from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
+from refconv.training.model_folder import is_model_folder, load_model_folder, preprocessing_of, read_config
 from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
@@ -123,7 +123,7 @@ def _open_checkpoint(path: Path) -> Opened:
         "num_classes": info.num_classes or None,
         "in_chans": info.in_chans,
     }
-    preprocessing = {"input_size": info.input_size, "mean": info.mean, "std": info.std}
+    preprocessing = {"input_size": info.input_size, "mean": info.mean, "std": info.std, **preprocessing_of(recipe)}
     return Opened(restored.model.eval(), recipe.model, arguments, recipe, preprocessing, recipe.task, info.class_names)
 
 
