@@ -80,8 +80,8 @@ def open_data(
         num_classes=len(images.train.class_names),
         in_chans=in_chans,
         input_size=(in_chans, size, size),
-        mean=per_channel(mean or _default(IMAGENET_DEFAULT_MEAN, in_chans), in_chans, where=f"mean of {name}"),
-        std=per_channel(std or _default(IMAGENET_DEFAULT_STD, in_chans), in_chans, where=f"std of {name}"),
+        mean=per_channel(mean or of_imagenet(IMAGENET_DEFAULT_MEAN, in_chans), in_chans, where=f"mean of {name}"),
+        std=per_channel(std or of_imagenet(IMAGENET_DEFAULT_STD, in_chans), in_chans, where=f"std of {name}"),
         class_names=images.train.class_names,
         train_size=0,
         val_size=0,
@@ -115,6 +115,6 @@ def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Ima
     )
 
 
-def _default(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
-    """Return ImageNet's statistics; for grey images, the mean of the three channels."""
+def of_imagenet(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
+    """Return a statistic of ImageNet's three channels; for grey images, the mean of them."""
     return values if in_chans == len(values) else (round(sum(values) / len(values), 4),)
