@@ -5,7 +5,7 @@ import pytest
 from refconv.errors import StudyError
 from refconv.studies.choosing import Tried, best, edges
 from refconv.studies.measures import MEASURES, measured
-from refconv.studies.runs import Runs, file_name, label
+from refconv.studies.runs import Runs, classifier, file_name, label
 from small_studies import TINY, study
 
 NET = TINY["architectures"]["mobilenet"]
@@ -141,3 +141,41 @@ def test_measures_are_those_that_all_records_hold():
     assert measured([]) == ()
     assert MEASURES["loss"].limit() == "0"
     assert MEASURES["top1"].limit() == "0.1 points"
+
+
+def holding(folder):
+    """Make a folder look like a finished run whose result is there."""
+    (folder / "model").mkdir(parents=True)
+    return folder
+
+
+def test_backbones_come_from_the_namesake_of_another_study(tmp_path):
+    source = tmp_path / "classifiers"
+    expected = {
+        (method, seed): holding(source / f"final/mobilenet/{method}/lr-{lr}/seed-{seed}")
+        for method, lr in (("plain", 0.1), ("refocus", 0.05))
+        for seed in (0, 1)
+    }
+    made = study(tmp_path, base={"samples": None, "lr": None, "backbones": str(source)}, grid=None, study={"seeds": 2})
+    runs = Runs(made, tmp_path, {"mobilenet": 800})
+    assert runs.bases() == []
+    for architecture, method in runs.cells:
+        for run in runs.final(architecture, method, {}):
+            assert run.recipe.backbone_checkpoint == str(expected[method.name, run.recipe.seed])
+            assert run.recipe.checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([], "no result of this method and seed; .* run that study first"),
+        (["lr-0.1/seed-0", "lr-0.2/seed-0"], "several results"),
+        (["lr-0.1/seed-10"], "no result of this method and seed"),
+    ],
+    ids=["none", "two", "another seed"],
+)
+def test_backbones_that_are_not_there_are_named(tmp_path, places, message):
+    for place in places:
+        holding(tmp_path / "final/mobilenet/plain" / place)
+    with pytest.raises(StudyError, match=message):
+        classifier(tmp_path, "mobilenet", "plain", 0)

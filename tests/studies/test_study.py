@@ -97,6 +97,8 @@ def test_given_weights_are_the_base_of_every_method(tmp_path):
         ({"base": {"samples": None}}, "architectures.mobilenet.base: no base; expected samples"),
         ({"base": {"checkpoint": "x"}}, "architectures.mobilenet.base: two sources .* found samples and checkpoint"),
         ({"base": {"samples": None, "checkpoint": "x"}}, "base: has no effect beside weights that are given; found lr"),
+        ({"base": {"samples": None, "lr": None, "backbones": "x"}}, "methods.plain: is trained from the backbone"),
+        ({"base": {"backbones": "x"}}, "architectures.mobilenet.base: two sources .* found samples and backbones"),
         ({"methods": {"big": {"batch_size": 3}}}, "methods.big.batch_size: is the same for every method"),
         ({"methods": {"big": {"epochs": 3}}}, "methods.big.epochs: is not set here"),
         ({"methods": {"big": {"lr": 1, "grid": {"lr": [1, 2]}}}}, "methods.big.lr: given twice"),

@@ -40,7 +40,7 @@ _OF_THE_STUDY = ("seed", "epochs", "val_split", "test", "method", "checkpoint", 
 _OF_METHODS = ("method", "optimizer")
 """Groups of settings in which methods may differ; in all others they are matched."""
 
-_SOURCES = ("samples", "checkpoint", "pretrained")
+_SOURCES = ("samples", "checkpoint", "pretrained", "backbones")
 """Of a base: exactly one of them."""
 
 _FIRST_SELECTION_SEED = 1000
@@ -124,17 +124,17 @@ def _architecture(
     """
     own = _base(table.table("base"))
     if "samples" in own:
-        shared_base = {name: value for name, value in shared_base.items() if name not in WEIGHTS}
+        shared_base = {name: value for name, value in shared_base.items() if name not in (*WEIGHTS, "backbones")}
     base = own if _sources(own) and "samples" not in own else {**shared_base, **own}
     sources = _sources(base)
     if len(sources) != 1:
         raise StudyError(
             "two sources of the base" if sources else "no base",
             where=f"architectures.{table.name}.base",
-            expected="samples, to train it, or checkpoint, or pretrained",
+            expected="samples, to train it, or checkpoint, or pretrained, or backbones",
             found=" and ".join(sources) or None,
         )
-    idle = [name for name in base if name not in WEIGHTS] if sources != ["samples"] else []
+    idle = [name for name in base if name not in (*WEIGHTS, "backbones")] if sources != ["samples"] else []
     if idle:
         raise StudyError(
             "has no effect beside weights that are given", where=f"architectures.{table.name}.base", found=idle[0]
@@ -143,14 +143,18 @@ def _architecture(
         name=_folder_name(table),
         samples=table.count("samples", samples),
         base=Base(
-            samples=base.get("samples"), settings={name: value for name, value in base.items() if name != "samples"}
+            samples=base.get("samples"),
+            settings={name: value for name, value in base.items() if name not in {"samples", "backbones"}},
+            backbones=base.get("backbones"),
         ),
         settings={**common, **table.settings(_shared(), _SETTINGS)},
     )
 
 
 def _base(table: Table) -> dict[str, Any]:
-    seen = {"samples": table.count("samples")} if table.has("samples") else {}
+    seen: dict[str, Any] = {"samples": table.count("samples")} if table.has("samples") else {}
+    if table.has("backbones"):
+        seen["backbones"] = table.text("backbones")
     return {**seen, **table.settings((*_shared(), "checkpoint", "pretrained"), _SETTINGS)}
 
 
@@ -208,7 +212,8 @@ def _check_recipes(study: Study) -> None:
     """Make every recipe once, so that impossible values are found before the first run.
 
     Raises:
-        StudyError: if a method that starts anew is to get the budget of a base that was not trained here.
+        StudyError: if a method that starts anew is to get the budget of a base that was not trained here, or a study of
+            backbones has something to choose.
     """
     for architecture in study.architectures:
         with _named(f"architectures.{architecture.name}"):
@@ -223,6 +228,12 @@ def _check_recipes(study: Study) -> None:
             with _named(f"methods.{method.name}"):
                 for point in method.points:
                     study.recipe(architecture, method, point)
+            if architecture.base.backbones is not None and (len(method.points) > 1 or not method.from_base):
+                raise StudyError(
+                    "is trained from the backbone of each seed, with nothing to choose",
+                    where=f"methods.{method.name}",
+                    expected="settings without a grid, and from_base = true",
+                )
 
 
 @contextmanager

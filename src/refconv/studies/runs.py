@@ -119,11 +119,13 @@ class Runs:
     ) -> Run:
         trained = method.from_base and not architecture.base.given
         base = self._base(architecture, seed) if trained else None
+        source = architecture.base.backbones
         recipe = self.study.recipe(
             architecture,
             method,
             point,
             seed=seed,
+            backbone=source and str(classifier(Path(source), architecture.name, method.name, seed)),
             base=str(base.folder / "model") if base else None,
             test=kind == "final",
         )
@@ -150,6 +152,31 @@ class Runs:
         size = self._train_sizes[architecture.name]
         per_epoch = max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
         return max(1, round(samples / per_epoch))
+
+
+def classifier(out: Path, architecture: str, method: str, seed: int) -> Path:
+    """Return the run folder of a final run in the folder of a study.
+
+    Args:
+        out: the study's folder.
+        architecture: name of the architecture.
+        method: name of the method.
+        seed: the run's seed.
+
+    Raises:
+        StudyError: if there is none whose result is still there, or more than one.
+    """
+    cell = out / "final" / architecture / method
+    found = [folder for folder in sorted(cell.glob(f"**/seed-{seed}")) if (folder / "model").is_dir()]
+    if len(found) != 1:
+        raise StudyError(
+            "no result of this method and seed" if not found else "several results of this method and seed",
+            where=str(cell),
+            expected=f"one folder seed-{seed} with a model",
+            found=", ".join(str(folder.relative_to(cell)) for folder in found) or None,
+            remedy="run that study first, with keep = models" if not found else "give the study a folder of its own",
+        )
+    return found[0]
 
 
 def _lasting(recipe: Recipe, epochs: int, architecture: Architecture) -> Recipe:

@@ -26,15 +26,18 @@ class Base:
     Attributes:
         samples: training samples seen by a base that is trained here; None where weights are given.
         settings: what its recipe has beside that of the study.
+        backbones: folder of a study of classifiers; every method starts its backbone from what the method of the same
+            name left there, for the same architecture and seed.
     """
 
     samples: int | None
     settings: Mapping[str, Any]
+    backbones: str | None = None
 
     @property
     def given(self) -> bool:
         """Whether the weights are given, instead of trained here."""
-        return "checkpoint" in self.settings or bool(self.settings.get("pretrained"))
+        return self.samples is None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,7 @@ class Study:
         seed: int = 0,
         epochs: int = LONG,
         base: str | None = None,
+        backbone: str | None = None,
         test: bool = False,
     ) -> Recipe:
         """Return the recipe of a selection or final run.
@@ -133,6 +137,7 @@ class Study:
             seed: the run's seed.
             epochs: how long it trains.
             base: the base's weights, if it was trained here.
+            backbone: the classifier that the backbone starts from, if it comes from another study.
             test: whether it reads the test split.
         """
         settings = dict(architecture.settings)
@@ -142,6 +147,7 @@ class Study:
         if method.from_base:
             given = {name: architecture.base.settings[name] for name in WEIGHTS if name in architecture.base.settings}
             settings.update(given if base is None else {"checkpoint": base})
+            settings.update({} if backbone is None else {"backbone_checkpoint": backbone})
         return self._recipe(settings, seed=seed, epochs=epochs, test=test)
 
     def _recipe(self, settings: Mapping[str, Any], **own: Any) -> Recipe:
