@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,8 @@ from torch import nn
 from refconv.errors import RefconvError, RunError
 
 _PR_SET_PDEATHSIG = 1
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,14 @@ class Processes:
     def maxima(self, values: list[float]) -> list[float]:
         """Return the largest of each value over the processes, in float64."""
         return self._reduced(values, dist.ReduceOp.MAX)
+
+    def gathered(self, value: T) -> list[T]:
+        """Return what each process gives, in the order of the processes; the values may differ in size."""
+        if self.alone:
+            return [value]
+        values: list[T | None] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return cast(list[T], values)
 
     def _reduced(self, values: list[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
         if self.alone:

@@ -1,0 +1,262 @@
+"""Average precision: by hand, against a slow version, and the same however the images are shared out."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from refconv.errors import DataError
+from refconv.training.distributed import Processes
+from refconv.training.tasks.average_precision import average_precision, image_result
+from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
+
+SIZE = 160
+CLASSES = 3
+
+
+def result(image_id, truth, found, crowd=(), areas=None):
+    """Return an image's result of (label, box) and of (label, score, box)."""
+    boxes = torch.tensor([box for _, box in truth], dtype=torch.float64).reshape(-1, 4)
+    detected = torch.tensor([box for _, _, box in found], dtype=torch.float64).reshape(-1, 4)
+    target = {
+        "boxes": boxes,
+        "labels": torch.tensor([label for label, _ in truth], dtype=torch.int64),
+        "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) if areas is None else torch.tensor(areas),
+        "iscrowd": torch.tensor([i in crowd for i in range(len(truth))], dtype=torch.int64),
+        "image_id": torch.tensor(image_id),
+    }
+    output = {
+        "boxes": detected,
+        "labels": torch.tensor([label for label, _, _ in found], dtype=torch.int64),
+        "scores": torch.tensor([score for _, score, _ in found], dtype=torch.float64),
+    }
+    return image_result(target, output, (SIZE, SIZE), masks=False)
+
+
+BOX = (10.0, 10.0, 50.0, 50.0)
+FAR = (100.0, 100.0, 140.0, 140.0)
+
+
+def test_a_perfect_detector_has_one_and_a_blind_one_zero():
+    one = average_precision([result(1, [(1, BOX), (2, FAR)], [(1, 0.9, BOX), (2, 0.8, FAR)])], classes=3)
+    assert (one.all, one.at50, one.at75, one.recall) == (1.0, 1.0, 1.0, 1.0)
+    assert one.per_class == (1.0, 1.0, None)  # nothing of the third class is there to be found
+    assert (one.small, one.medium, one.large) == (None, 1.0, None)
+    none = average_precision([result(1, [(1, BOX)], [])], classes=1)
+    assert (none.all, none.recall, none.per_class) == (0.0, 0.0, (0.0,))
+
+
+def test_without_objects_there_is_nothing_to_measure():
+    found = average_precision([result(1, [], [(1, 0.9, BOX)]), result(2, [], [])], classes=1)
+    assert (found.all, found.at50, found.per_class) == (None, None, (None,))
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "expected"),
+    [
+        # One of two objects: recall 0.5, so 51 of 101 recalls (0, 0.01, ..., 0.5) have precision 1.
+        ([(1, BOX), (1, FAR)], [(1, 0.9, BOX)], 51 / 101),
+        # A surer mistake before the only object halves the precision everywhere.
+        ([(1, BOX)], [(1, 0.9, FAR), (1, 0.8, BOX)], 0.5),
+        # A less sure mistake costs nothing.
+        ([(1, BOX)], [(1, 0.8, FAR), (1, 0.9, BOX)], 1.0),
+        # The second detection of one object is a mistake.
+        ([(1, BOX), (1, FAR)], [(1, 0.9, BOX), (1, 0.8, BOX), (1, 0.7, FAR)], (51 + 50 * 2 / 3) / 101),
+        # Another class is a mistake, and the object is missed.
+        ([(1, BOX)], [(2, 0.9, BOX)], 0.0),
+    ],
+    ids=["missed", "mistake", "late-mistake", "twice", "class"],
+)
+def test_cases_by_hand(truth, found, expected):
+    assert average_precision([result(1, truth, found)], classes=2).at50 == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_overlap_of_three_quarters_counts_at_half_of_the_thresholds():
+    # [0, 40] against [0, 30]: overlap 0.75, which reaches 0.5, 0.55, ..., 0.75: 6 of 10.
+    found = average_precision([result(1, [(1, (0, 0, 40, 40))], [(1, 0.9, (0, 0, 40, 30))])], classes=1)
+    assert (found.all, found.at50, found.at75) == (pytest.approx(0.6), 1.0, 1.0)
+
+
+def test_crowds_are_neither_missed_nor_mistakes():
+    truth, crowd = [(1, BOX), (1, (80.0, 80.0, 160.0, 160.0))], (1,)
+    found = [(1, 0.95, (90.0, 90.0, 110.0, 110.0)), (1, 0.94, (120.0, 120.0, 150.0, 150.0)), (1, 0.9, BOX)]
+    assert average_precision([result(1, truth, found, crowd)], classes=1).all == pytest.approx(1.0)
+    assert average_precision([result(1, truth, found)], classes=1).all < 0.5
+
+
+def test_the_annotations_area_decides_the_range():
+    # As for a thin object in a large box: the mask's area, not the box's.
+    found = average_precision([result(1, [(1, BOX)], [(1, 0.9, BOX)], areas=[500.0])], classes=1)
+    assert (found.small, found.medium) == (1.0, None)
+
+
+def random_images(count=12):
+    """Return images with overlapping objects of all sizes, crowds, mistakes, and more than 100 detections in one."""
+    generator = np.random.default_rng(0)
+    images = []
+    for number in range(count):
+        objects = int(generator.integers(0, 7))
+        starts = generator.uniform(0, 55, (objects, 2))
+        boxes = np.concatenate([starts, starts + generator.choice([12, 25, 40, 58, 104], (objects, 1))], 1).clip(
+            0, SIZE
+        )
+        labels = generator.integers(1, CLASSES + 1, objects)
+        copies = generator.integers(0, 3, objects).sum() + (120 if number == 3 else 1)
+        strays = np.tile(generator.uniform(0, 50, (3, 2)), 2) + np.array([0, 0, 60, 60])
+        source = np.concatenate([boxes, strays])
+        chosen = generator.integers(0, len(source), copies)
+        found = (source[chosen] + generator.normal(0, 2, (copies, 4))).clip(0, SIZE)
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 2)
+        found_labels = np.concatenate([labels, [1, 2, 3]])[chosen]
+        images.append({
+            "boxes": boxes,
+            "labels": labels,
+            "areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * generator.uniform(0.8, 1, objects),
+            "crowd": generator.random(objects) < 0.2,
+            "found_boxes": found,
+            "found_labels": np.where(generator.random(copies) < 0.95, found_labels, 1),
+            "found_areas": (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
+            "scores": generator.permutation(copies) / copies,
+        })  # fmt: skip
+    return images
+
+
+def as_results(images, masks=False):
+    results = []
+    for number, image in enumerate(images):
+        target = {
+            "boxes": torch.tensor(image["boxes"]),
+            "labels": torch.tensor(image["labels"]),
+            "area": torch.tensor(image["areas"]),
+            "iscrowd": torch.tensor(image["crowd"]).long(),
+            "image_id": torch.tensor(number),
+        }
+        output = {
+            "boxes": torch.tensor(image["found_boxes"]),
+            "labels": torch.tensor(image["found_labels"]),
+            "scores": torch.tensor(image["scores"]),
+        }
+        if masks:
+            target["masks"] = torch.tensor(image["masks"]).to(torch.uint8)
+            output["masks"] = torch.tensor(image["found_masks"])[:, None].float() * 0.9
+        results.append(image_result(target, output, (SIZE, SIZE), masks=masks))
+    return results
+
+
+def mean(values):
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+@pytest.mark.parametrize("limits", RANGES)
+def test_boxes_are_judged_as_step_by_step(limits):
+    images = random_images()
+    found = average_precision(as_results(images), classes=CLASSES)
+    labels = range(1, CLASSES + 1)
+    slow = {
+        (label, step): slow_average_precision(images, label, threshold, limits)
+        for label in labels
+        for step, threshold in enumerate(THRESHOLDS)
+    }
+    assert getattr(found, limits) > 0
+    assert getattr(found, limits) == pytest.approx(mean(slow.values()), abs=1e-9)
+    if limits == "all":
+        assert 0.1 < found.all < 0.9
+        assert found.at50 == pytest.approx(mean([slow[label, 0] for label in labels]), abs=1e-9)
+        assert found.at75 == pytest.approx(mean([slow[label, 5] for label in labels]), abs=1e-9)
+        per_class = [mean([slow[label, step] for step in range(10)]) for label in labels]
+        assert found.per_class == pytest.approx(per_class, abs=1e-9)
+
+
+def painted(boxes):
+    """Return the ellipses in boxes as masks, bool [boxes, SIZE, SIZE]."""
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    masks = [
+        ((x - (x0 + x1) / 2) / (x1 - x0)) ** 2 + ((y - (y0 + y1) / 2) / (y1 - y0)) ** 2 <= 0.25
+        for x0, y0, x1, y1 in boxes
+    ]
+    return np.array(masks, dtype=bool).reshape(-1, SIZE, SIZE)
+
+
+def test_masks_are_judged_as_step_by_step():
+    images = random_images(5)
+    for image in images:
+        image["masks"], image["found_masks"] = painted(image["boxes"]), painted(image["found_boxes"])
+        image["found_areas"] = image["found_masks"].sum((1, 2))
+    found = average_precision(as_results(images, masks=True), classes=CLASSES, kind="segm")
+    labels = range(1, CLASSES + 1)
+    for limits in ("all", "medium"):
+        slow = [
+            slow_average_precision(images, label, threshold, limits, "masks", mask_overlap)
+            for label in labels
+            for threshold in THRESHOLDS
+        ]
+        assert getattr(found, limits) == pytest.approx(mean(slow), abs=1e-9)
+    boxes = average_precision(as_results(images, masks=True), classes=CLASSES)
+    assert boxes.all != pytest.approx(found.all, abs=1e-3)
+
+
+def test_the_order_of_images_does_not_matter():
+    results = as_results(random_images())
+    for entry in results:
+        entry.found.weights[:] = np.round(entry.found.weights, 1)  # equal scores across images
+    expected = average_precision(results, classes=CLASSES)
+    assert average_precision(results[::-1], classes=CLASSES) == expected
+    assert average_precision(results[1::2] + results[::2], classes=CLASSES) == expected
+
+
+def test_overlaps_are_those_of_real_coordinates():
+    # Not of pixels counted inclusively, as in Pascal's own tools: there this overlap is 11 x 21 / 21 x 21 = 0.524.
+    assert box_overlap((0, 0, 20, 10), (0, 0, 20, 20.2), crowd=False) < 0.5
+    found = average_precision([result(1, [(1, (0, 0, 20, 20.2))], [(1, 0.9, (0, 0, 20, 10))])], classes=1)
+    assert found.at50 == 0.0
+
+
+def test_without_the_extra_a_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(DataError, match=r"needs faster-coco-eval; pip install \"refconv\[tasks\]\""):
+        average_precision([result(1, [], [])], classes=1)
+
+
+GATHERING = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import torch
+from refconv.training.distributed import joined
+from refconv.training.tasks.average_precision import average_precision
+from test_average_precision import CLASSES, as_results, random_images
+torch.set_num_threads(1)
+whole = as_results(random_images(7))
+with joined("cpu") as processes:
+    for shares in (((0, 7), (7, 7)), ((0, 2), (2, 7)), ((6, 7), (0, 6))):
+        own = whole[slice(*shares[processes.rank])]
+        parts = processes.gathered(own)
+        assert [len(part) for part in parts] == [end - start for start, end in shares]
+        together = average_precision([entry for part in parts for entry in part], classes=CLASSES)
+        assert together == average_precision(whole, classes=CLASSES)
+    print("rank", processes.rank, "agrees")
+"""
+
+
+def test_uneven_and_empty_shares_of_two_processes_give_the_whole(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(GATHERING)
+    here = Path(__file__).parent
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, script, here, here.parents[1]]
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert sorted(line for line in finished.stdout.splitlines() if "agrees" in line) == [
+        "rank 0 agrees",
+        "rank 1 agrees",
+    ]
+
+
+def test_one_process_gathers_from_itself():
+    assert Processes(0, 1, torch.device("cpu")).gathered([1, 2]) == [[1, 2]]
