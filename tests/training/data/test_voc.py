@@ -158,6 +158,7 @@ BAD = {
     "endless": (replace("<width>30</width>", "<width>inf</width>"), r"a\.xml: impossible size"),
     "twice": (lambda home: (home / "ImageSets/Main/train.txt").write_text("a\na\n"), r"names an image twice; found a"),
     "bytes": (lambda home: (home / "ImageSets/Main/train.txt").write_bytes(b"\xff"), r"train\.txt: cannot be read"),
+    "classes": (lambda home: (home / "classes.txt").write_bytes(b"\xff"), r"classes\.txt: cannot be read"),
     "empty": (lambda home: (home / "ImageSets/Main/train.txt").write_text(""), r"train\.txt: no images"),
     "no lists": (lambda home: shutil.rmtree(home / "ImageSets/Main"), r"nothing to train on; .* found no lists"),
     "no sets": (lambda home: shutil.rmtree(home / "ImageSets"), r"no VOC folder"),

@@ -94,16 +94,19 @@ class _Image:
 
 
 def _read_list(home: Path, file: Path, *, masks: bool) -> list[_Image]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError("cannot be read", where=str(file), found=str(error)) from error
     # Some lists say a second thing about each image.
-    names = [line.split()[0] for line in lines if line.strip()]
+    names = [line.split()[0] for line in _lines(file) if line.strip()]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise DataError("names an image twice", where=str(file), found=twice)
     return [_read_xml(home, name, file, masks=masks) for name in names]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError("cannot be read", where=str(file), found=str(error)) from error
 
 
 def _read_xml(home: Path, name: str, listed: Path, *, masks: bool) -> _Image:
@@ -183,7 +186,7 @@ def _classes(home: Path, images: list[_Image]) -> list[str]:
         if not names:
             raise DataError("no objects", where=str(home), expected="at least one object, or names in classes.txt")
         return names
-    declared = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    declared = [line.strip() for line in _lines(file) if line.strip()]
     declared = declared[1:] if declared[:1] == ["background"] else declared
     for image in images:
         for number, thing in enumerate(image.objects, 1):
