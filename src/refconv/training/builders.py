@@ -19,7 +19,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from refconv.errors import ModelError
+from refconv.errors import ModelError, RefconvError
 
 TIMM_SOURCES = ("local-dir", "hf-hub")
 """Prefixes that timm resolves itself."""
@@ -275,10 +275,11 @@ def _explained(where: str, what: str) -> Iterator[None]:
 
     Raises:
         ModelError: in place of what was raised.
+        RefconvError: as it was raised, where one of the project's builders says what is wrong.
     """
     try:
         yield
-    except ModelError:
+    except RefconvError:
         raise
     except _BUILDER_ERRORS as error:
         frame: FrameType

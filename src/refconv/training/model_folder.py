@@ -137,7 +137,8 @@ def preprocessing_of(recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says about evaluation beyond the facts about the data, for config.json."""
     crop_pct = 1.0 if recipe.data in SOURCES else recipe.crop_pct
     interpolation = "bilinear" if recipe.interpolation == "random" else recipe.interpolation
-    return {"interpolation": interpolation} | ({} if crop_pct is None else {"crop_pct": crop_pct})
+    degradation = {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
+    return {"interpolation": interpolation} | ({} if crop_pct is None else {"crop_pct": crop_pct}) | degradation
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
@@ -171,6 +172,11 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
     if source == "hf-hub":
         _, architecture, stored = timm.models.load_model_config_from_hf(rest)
         return architecture, {**stored, **arguments}
+    if source == "spandrel" and "hyperparameters" not in arguments:
+        from refconv.training.tasks.restorers import spandrel_arguments
+
+        network, hyperparameters = spandrel_arguments(build(name))
+        return f"spandrel:{network}", {**arguments, "hyperparameters": hyperparameters}
     # A tag names weights, and these are others now.
     return (timm.models.get_arch_name(name) if is_timm(name) else name), arguments
 

@@ -163,7 +163,7 @@ def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Pr
     Raises:
         ModelError: if it does not take them, or gives what the task cannot use.
     """
-    samples, _ = next(data.eval_batches("train", batch_size=2))
+    samples, targets = next(data.eval_batches("train", batch_size=2))
     samples = task.place(processes.device, recipe.channels_last)(samples[:2])
     with evaluating(model), autocasting(processes.device, recipe.amp)():
-        task.outputs(model, samples, data.info)
+        task.check_fit(model, samples, targets, data.info)

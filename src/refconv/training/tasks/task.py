@@ -147,6 +147,14 @@ class Task(ABC):
             ModelError: if this task cannot use it.
         """
 
+    def check_fit(self, model: nn.Module, samples: Samples, targets: Targets, info: DataInfo) -> None:
+        """Check, before anything is written, that a model in evaluation mode fits the data.
+
+        Raises:
+            ModelError: if it does not take the samples, or gives what this task cannot use.
+        """
+        self.outputs(model, samples, info)
+
     @abstractmethod
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the training loss; autocast is entered in it, where the recipe asks for bf16.

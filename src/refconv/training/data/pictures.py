@@ -1,0 +1,161 @@
+"""Pictures without labels: where they lie, how large they are, and their values in 8 bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from refconv.errors import DataError
+from refconv.training.data.disk import IMAGE_MODES
+from refconv.training.data.folder import EXTENSIONS
+from refconv.training.data.images import READING_ERRORS, FileImages, PathTable, decoded
+from refconv.training.data.photographs import PHOTOGRAPHS, photographs
+from refconv.training.data.splits import Parts, held_out
+
+PHOTOGRAPHS_NAME = "photographs"
+FOLDER_PREFIX = "images"
+
+_STEPS_OF_16_BITS = 257  # 65535 / 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures(FileImages):
+    """The pictures of one split.
+
+    Attributes:
+        names: of each, what it is called whatever folder the data lies in.
+        sizes: height and width of each, int64 [n, 2].
+    """
+
+    names: tuple[str, ...]
+    sizes: Tensor
+
+    def open(self, index: int) -> Image.Image:
+        """Return one picture in a mode that PIL converts without loss of its upper bits.
+
+        Raises:
+            ValueError: if its values are neither of 8 nor of 16 bits.
+        """
+        image = super().open(index)
+        if image.mode == "F" or image.mode.startswith("I"):
+            with image:
+                return _in_8_bits(np.asarray(image))
+        if image.mode == "P" and "transparency" in image.info:
+            return image.convert("RGBA")  # PIL warns of going to RGB at once
+        return image
+
+    def values(self, index: int, in_chans: int) -> Tensor:
+        """Return one picture, uint8 [C, H, W]; what is transparent is shown as if it were not.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        image = decoded(self, index, IMAGE_MODES[in_chans])
+        return torch.from_numpy(np.asarray(image).copy()).reshape(image.height, image.width, -1).permute(2, 0, 1)
+
+
+def open_pictures(
+    name: str, root: str | None, *, val_split: float = 0.0, only_test: bool = False
+) -> Parts[Pictures | None]:
+    """Find pictures by name.
+
+    Args:
+        name: ``photographs`` or ``images:FOLDER``. Beside a folder ``train`` there may be ``val``, ``test`` or both; a
+            folder without one is trained on whole, but for ``val_split``, and has no test split.
+        root: the folder that FOLDER lies in.
+        val_split: share of the training pictures to validate on; must be 0 where ``val`` and ``test`` are both there.
+        only_test: take all pictures of a folder without ``train`` as the test split.
+
+    Returns:
+        The splits; the training and the test pictures are None where there are none.
+
+    Raises:
+        DataError: if the data is unknown, missing, empty, or has two validation splits.
+    """
+    if name == PHOTOGRAPHS_NAME:
+        _, _ = held_out(["train", "val", "test"], where=name, val_split=val_split)
+        folder = photographs()
+        train, val, test = (
+            _pictures(folder, [folder / entry for entry in entries or ()])
+            for entries in (PHOTOGRAPHS.train, PHOTOGRAPHS.val, PHOTOGRAPHS.test)
+        )
+        return Parts(train, val, test)
+    kind, colon, path = name.partition(":")
+    folder = Path(root or "", path)
+    if not colon or kind != FOLDER_PREFIX:
+        raise DataError(
+            "unknown data for restoration",
+            where=name,
+            expected=f"{PHOTOGRAPHS_NAME} or {FOLDER_PREFIX}:FOLDER",
+            remedy=f"write {FOLDER_PREFIX}:{name} to read that folder" if Path(root or "", name).is_dir() else None,
+        )
+    if not folder.is_dir():
+        raise DataError("no such folder", where=name, remedy="give the folder that holds the images")
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
+    if "train" not in names:
+        everything = _below(folder)
+        return Parts(None, None, everything) if only_test else Parts(everything, None, None)
+    if names == ["train"]:
+        return Parts(_below(folder / "train"), None, None)
+    chosen, tested = held_out(names, where=name, val_split=val_split)
+    return Parts(_below(folder / "train"), None if chosen is None else _below(folder / chosen), _below(folder / tested))
+
+
+def _below(folder: Path) -> Pictures:
+    """List the pictures anywhere below a folder, in the order of their names.
+
+    Raises:
+        DataError: if there are none, or one is no image.
+    """
+    # os.walk, because Path.rglob does not follow links to folders.
+    paths = [
+        Path(place, file)
+        for place, _, files in os.walk(folder, followlinks=True)
+        for file in files
+        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+    ]
+    if not paths:
+        raise DataError(
+            "no images", where=str(folder), expected=f"files that end in {', '.join(EXTENSIONS)}", found="none"
+        )
+    return _pictures(folder, sorted(paths))
+
+
+def _pictures(folder: Path, paths: Sequence[Path]) -> Pictures:
+    sizes = torch.tensor([_size(path) for path in paths], dtype=torch.int64)
+    names = tuple(path.relative_to(folder).as_posix() for path in paths)
+    labels = torch.zeros(len(paths), dtype=torch.int64)
+    return Pictures(PathTable(paths), labels, (FOLDER_PREFIX,), names, sizes)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return height and width, from the head of the file.
+
+    Raises:
+        DataError: if it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except READING_ERRORS as error:
+        raise DataError(
+            "no image", where=str(path), found=f"{type(error).__name__}: {error}", remedy="repair or remove the file"
+        ) from error
+
+
+def _in_8_bits(values: np.ndarray) -> Image.Image:
+    """Return a grey picture of 16 bits in 8; PIL's own conversion would cut off all values above 255.
+
+    Raises:
+        ValueError: if the values are others.
+    """
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(f"expected values of 8 or 16 bits, found {values.dtype} from {values.min()} to {values.max()}")
+    return Image.fromarray(np.round(values / _STEPS_OF_16_BITS).astype(np.uint8))
