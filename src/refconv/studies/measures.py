@@ -55,7 +55,10 @@ MEASURES = {
     measure.name: measure
     for measure in (
         Measure("top1", "top-1, %", " points", 100, 2, True, resolve=0.001),
+        Measure("miou", "mean IoU, %", " points", 100, 2, True, resolve=0.005),
         Measure("loss", "loss", "", 1, 4, False),
+        Measure("pixel_accuracy", "pixel accuracy, %", " points", 100, 2, True),
+        Measure("mean_accuracy", "mean accuracy, %", " points", 100, 2, True, note="mean over classes"),
         Measure(
             "ece", "calibration error, %", " points", 100, 2, False, validated=False, note="15 bins of equal width"
         ),

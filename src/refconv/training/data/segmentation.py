@@ -96,6 +96,24 @@ def whole_box(width: int, height: int) -> Box:
     return Box((width - side) / 2, (height - side) / 2, side, side)
 
 
+def place_in_square(width: int, height: int, *, size: int) -> tuple[int, int, int, int]:
+    """Return where a whole image lies in its square: left, top, right and bottom, in pixels of the square.
+
+    Args:
+        width: of the image.
+        height: of the image.
+        size: side of the square.
+
+    Example:
+        >>> place_in_square(40, 20, size=32)
+        (0, 8, 32, 24)
+    """
+    box = whole_box(width, height)
+    _, _, left, right = _along(box.left, box.width, width, size)
+    _, _, top, bottom = _along(box.top, box.height, height, size)
+    return left, top, right, bottom
+
+
 def random_box(width: int, height: int, *, scale: Range, ratio: Range) -> Box:
     """Draw a box from torch's generator.
 

@@ -1,0 +1,94 @@
+"""How often pixels of each class are given to each class, and what follows from it: overlap and accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def confusion_matrix(predicted: Tensor, truth: Tensor, *, classes: int, ignored: int) -> Tensor:
+    """Count pixels by their class and the class they were given.
+
+    Args:
+        predicted: the class given to each pixel, int64 of any shape; ``classes`` and above are classes that the model
+            has and the data has not, and count as one.
+        truth: the class of each pixel, int64 of the same shape.
+        classes: how many classes the data has.
+        ignored: the class in ``truth`` that counts nowhere.
+
+    Returns:
+        int64 [classes, classes + 1], rows by truth, columns by prediction; the last column is of other classes.
+
+    Example:
+        >>> confusion_matrix(torch.tensor([0, 1, 1, 7]), torch.tensor([0, 0, 1, 1]), classes=2, ignored=255)
+        tensor([[1, 1, 0],
+                [0, 1, 1]])
+    """
+    counted = truth != ignored
+    rows, columns = truth[counted], predicted[counted].clamp(max=classes)
+    return torch.bincount(rows * (classes + 1) + columns, minlength=classes * (classes + 1)).view(classes, classes + 1)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a confusion matrix says; None where there is nothing to say.
+
+    Attributes:
+        iou: per class, the pixels that are of it and were given to it, over those that are or were (the Jaccard index);
+            None for a class that is neither in the truth nor in the predictions, and for the ignored one.
+        accuracy: per class, the share of its pixels that were given to it; None for a class that is not in the truth.
+        pixel_accuracy: the share of all pixels that were given to their class.
+        baseline: the mean of ``iou`` if every pixel were given to the most frequent class.
+    """
+
+    iou: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    pixel_accuracy: float
+    baseline: float
+
+    @property
+    def mean_iou(self) -> float:
+        """The mean of ``iou`` over the classes that have one."""
+        return _mean(self.iou)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """The mean of ``accuracy`` over the classes that have one."""
+        return _mean(self.accuracy)
+
+
+def overlap(matrix: Tensor, *, ignored: int | None = None) -> Overlap:
+    """Return overlap and accuracy per class.
+
+    Args:
+        matrix: from :func:`confusion_matrix`, summed over all images; at least one pixel in all.
+        ignored: a class that counts nowhere, where the ignored number is that of a class.
+
+    Example:
+        >>> overlap(torch.tensor([[1, 1, 0], [0, 1, 1]])).iou
+        (0.5, 0.3333333333333333)
+    """
+    counts = matrix.double().cpu()
+    right = counts.diagonal()
+    there, given = counts.sum(1), counts[:, :-1].sum(0)
+    union = there + given - right
+    if ignored is not None and ignored < len(union):
+        union[ignored] = 0
+    return Overlap(
+        iou=_ratios(right, union),
+        accuracy=_ratios(right, there),
+        pixel_accuracy=float(right.sum() / counts.sum()),
+        baseline=float(there.max() / counts.sum() / (there > 0).sum()),
+    )
+
+
+def _ratios(parts: Tensor, wholes: Tensor) -> tuple[float | None, ...]:
+    pairs = zip(parts.tolist(), wholes.tolist(), strict=True)
+    return tuple(part / whole if whole else None for part, whole in pairs)
+
+
+def _mean(values: tuple[float | None, ...]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
