@@ -178,6 +178,22 @@ def test_norms_can_be_kept_as_they_are():
     assert any(not torch.equal(after[name], before[name]) for name in after)
 
 
+@pytest.mark.parametrize("head", ["ssdlite", "fcos", "retinanet", "fasterrcnn"])
+def test_under_autocast_coordinates_stay_exact(head):
+    # In bf16 the anchors of an image of 512 pixels would lie on a grid of two or more pixels.
+    model = built(head, img_size=512, strides=(32,), width=32) if head != "ssdlite" else built(head, img_size=512)
+    generator = model.rpn.anchor_generator if head == "fasterrcnn" else model.anchor_generator
+    seen = []
+    generator.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[0]))
+    image = torch.rand(3, 512, 512, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.eval()([image])
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = model([image])
+    assert torch.equal(*seen)
+    assert outputs[0]["boxes"].dtype == outputs[0]["scores"].dtype == torch.float32
+
+
 def test_class_layers_are_those_that_change_with_the_classes():
     for head in HEADS:
         few, many = built(head).state_dict(), built(head, num_classes=5).state_dict()

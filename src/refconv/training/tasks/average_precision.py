@@ -130,6 +130,15 @@ def average_precision(
     )
 
 
+def check_installed() -> None:
+    """Check that average precision can be computed here.
+
+    Raises:
+        DataError: if faster-coco-eval is not installed.
+    """
+    _evaluator()
+
+
 def image_result(
     target: dict[str, Tensor], output: dict[str, Tensor], size: tuple[int, int], *, masks: bool
 ) -> ImageResult:
@@ -169,7 +178,7 @@ def runs(masks: Tensor) -> tuple[Runs, ...]:
     Raises:
         DataError: if faster-coco-eval is not installed.
     """
-    _evaluator()
+    check_installed()
     from faster_coco_eval import mask
 
     planes = masks.to("cpu", torch.uint8).numpy()
@@ -199,7 +208,8 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def _array(values: Tensor, kind: type) -> NDArray[Any]:
-    return values.detach().cpu().numpy().astype(kind)
+    exact = values.float() if values.dtype == torch.bfloat16 else values  # numpy has no bf16
+    return exact.detach().cpu().numpy().astype(kind)
 
 
 def _silently(*_: object) -> None:

@@ -6,6 +6,7 @@ class 0. What makes a detector is plain values, so that a model folder can build
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import itertools
@@ -15,7 +16,9 @@ from functools import partial
 from typing import Any
 
 import timm.layers
+import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torchvision.models import detection, get_model, get_model_weights, list_models
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -115,7 +118,7 @@ def build_torchvision_detector(
         _load_coco(model, get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), where)
     if frozen_norm:
         model.backbone = timm.layers.freeze_batch_norm_2d(model.backbone)
-    return model
+    return with_exact_boxes(model)
 
 
 def _load_coco(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -215,13 +218,38 @@ def build_detector(
     )
     known = getattr(body, "pretrained_cfg", {})
     mean, std = image_mean or known.get("mean"), image_std or known.get("std")
-    return kind.build(
+    model = kind.build(
         _Ground(body, indices, wanted, side, img_size is not None, where),
         num_classes=(num_classes or COCO_CLASSES) + 1,
         image_mean=_per_channel(mean, in_chans, 0.5),
         image_std=_per_channel(std, in_chans, 0.5),
         **arguments,
     )
+    return with_exact_boxes(model)
+
+
+_EXACT = ("backbone", "head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
+
+
+def with_exact_boxes(model: nn.Module) -> nn.Module:
+    """Let a detector of torchvision compute coordinates and scores in float32 under autocast; return it.
+
+    torchvision lays out anchors and decodes boxes in the dtype of the maps and of the head's outputs. In bf16, with its
+    eight bits, a coordinate of 600 pixels would be off by up to two, and many scores would be equal. So what the
+    backbone and the heads give is brought to float32; the convolutions inside stay in bf16.
+    """
+    for name in _EXACT:
+        with contextlib.suppress(AttributeError):
+            model.get_submodule(name).register_forward_hook(_to_float32)
+    return model
+
+
+def _to_float32(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
+    def exact(value: Any) -> Any:
+        half = isinstance(value, Tensor) and value.dtype in {torch.bfloat16, torch.float16}
+        return value.float() if half and torch.is_autocast_enabled(value.device.type) else value
+
+    return pytree.tree_map(exact, outputs)
 
 
 @dataclass(frozen=True)

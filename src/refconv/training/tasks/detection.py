@@ -1,0 +1,477 @@
+"""Detection: boxes around objects, their classes, and perhaps their masks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as v2
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from refconv.errors import CheckpointError, DataError, ModelError, RecipeError
+from refconv.surgery import evaluating
+from refconv.training.data import Augmentation, Data, DataInfo, Samples, Split, Targets
+from refconv.training.data.detection import DetectionData, open_detection_data
+from refconv.training.data.disk import IMAGE_MODES
+from refconv.training.distributed import Processes
+from refconv.training.evaluation import Evaluation, autocasting
+from refconv.training.recipe import Recipe
+from refconv.training.tasks.average_precision import average_precision, check_installed, image_result
+from refconv.training.tasks.prediction import Prediction
+from refconv.training.tasks.task import Network, Objective, Task, refuse
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from refconv.training.opening import Opened
+
+_BODIES = ("backbone.body.", "backbone.features.", "backbone.")
+"""Where detectors keep what a classifier would have, too; the first that is there counts."""
+
+_LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
+
+
+@dataclass(frozen=True)
+class DetectionEvaluation(Evaluation):
+    """How well a detector does on a split: COCO's average precisions, from 0 to 1, at the images' own sizes.
+
+    None stands where there is nothing to find: no object at all, of this size or of this class. Detectors have no loss
+    in evaluation.
+
+    Attributes:
+        samples: how many images were evaluated.
+        map: average precision of boxes, over overlaps from 0.5 to 0.95 and over classes.
+        map50: the same at an overlap of 0.5.
+        map75: the same at an overlap of 0.75.
+        map_small: that of ``map`` for objects below 32 x 32 pixels.
+        map_medium: the same for those between.
+        map_large: the same for objects from 96 x 96 pixels on.
+        recall: share of the objects found among the 100 surest boxes of each image, over overlaps and classes.
+        per_class: that of ``map`` for each class, by name.
+        mask_map: as ``map`` for masks; None where the data or the model has none, as in what follows.
+        mask_map50: as ``map50`` for masks.
+        mask_map75: as ``map75`` for masks.
+        mask_per_class: as ``per_class`` for masks.
+    """
+
+    map: float | None
+    map50: float | None
+    map75: float | None
+    map_small: float | None
+    map_medium: float | None
+    map_large: float | None
+    recall: float | None
+    per_class: dict[str, float | None]
+    mask_map: float | None = None
+    mask_map50: float | None = None
+    mask_map75: float | None = None
+    mask_per_class: dict[str, float | None] | None = None
+
+    def __str__(self) -> str:
+        shares = {"mAP": self.map, "mAP50": self.map50, "mAP75": self.map75}
+        if self.mask_map is not None:
+            shares["mask mAP"] = self.mask_map
+        words = "  ".join(f"{name} {'-' if value is None else f'{value:.2%}'}" for name, value in shares.items())
+        return f"{words}  on {self.samples:,} images"
+
+
+class Detection(Task):
+    """Boxes, classes and scores of objects: the detector's own losses, mean average precision.
+
+    Models take a list of images [C, H, W] with values in [0, 1], and in training a list of targets as torchvision's
+    detectors do (``boxes``, ``labels``, ``masks``); they give a dictionary of losses in training and a list of
+    dictionaries (``boxes``, ``labels``, ``scores``, ``masks``) otherwise. They normalise and resize images themselves.
+    """
+
+    name = "detection"
+    primary = "map"
+    threshold = 0.5
+    samples_certified = 4
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse what mixes images or teaches by class scores, and the settings of other tasks.
+
+        Raises:
+            RecipeError: if one is given.
+        """
+        mixing = "boxes of mixed images cannot be told apart"
+        teacher = "detectors give boxes, not scores of classes"
+        whole = "detectors see whole images, which they resize themselves"
+        refuse(
+            recipe,
+            self.name,
+            {
+                **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), mixing),
+                **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), teacher),
+                "smoothing": "the detector brings its own loss",
+                "aa": "its policies move images and leave boxes",
+                "re_prob": "what is erased would keep its box",
+                "pad_crop": "give scale for a random crop",
+                "crop_pct": whole,
+                "interpolation": whole,
+                "drop": "detectors have no dropout; drop_path reaches the backbone",
+                "ignore_index": "it is for class maps",
+                "noise": "it is for restoration",
+                "upscale": "it is for restoration",
+                "patch_size": "it is for restoration",
+            },
+        )
+        if recipe.in_chans not in {None, 3}:
+            raise RecipeError("images come in colour", where="in_chans", expected="3", found=str(recipe.in_chans))
+        source = _architecture(recipe.model).partition(":")[0]
+        if source not in {"detector", "torchvision"}:
+            reason = f"{recipe.model} normalises and resizes images as it likes: use model_kwargs"
+            refuse(recipe, self.name, {"img_size": reason, "mean": reason, "std": reason})
+        if source not in {"detector"}:
+            refuse(recipe, self.name, {"backbone": "only detector:HEAD takes a backbone"})
+
+    def open_data(self, recipe: Recipe) -> DetectionData:
+        """Open scenes, COCO's json or Pascal VOC's folders; masks only for models that look at them.
+
+        The data holds images as they are. Its mean and std say how the model is to normalise them, where that is not
+        left to the model: as the recipe says, or as the classifier was trained that its backbone starts from.
+
+        Raises:
+            DataError: if it cannot be had, or faster-coco-eval is not installed.
+            SettingError: if an augmentation does not fit it.
+            CheckpointError: if the backbone's classifier is not there.
+            RecipeError: if mean and std are not of three channels.
+        """
+        check_installed()
+        data = open_detection_data(
+            recipe.data,
+            root=recipe.data_dir,
+            val_split=recipe.val_split,
+            augmentation=Augmentation(
+                hflip=recipe.hflip, scale=recipe.scale, ratio=recipe.ratio, color_jitter=recipe.color_jitter
+            ),
+            workers=recipe.workers,
+            img_size=recipe.img_size,
+            masks=_looks_at_masks(recipe.model),
+        )
+        mean, std = _normalisation(recipe, data.info)
+        data.info = dataclasses.replace(data.info, mean=mean, std=std)
+        return data
+
+    def data_for(
+        self,
+        opened: Opened,
+        name: str | None = None,
+        *,
+        root: str | None = None,
+        img_size: int | None = None,
+        workers: int = 0,
+    ) -> DetectionData:
+        """Open data for a model that was opened.
+
+        Raises:
+            DataError: if no data is named, it cannot be opened, its classes are not the model's, or another image
+                size is asked for.
+        """
+        check_installed()
+        recipe = opened.recipe
+        if name is None and recipe is None:
+            raise DataError("no data named", where="data", remedy="give --data")
+        if img_size is not None:
+            raise DataError(
+                "a detector resizes images itself, as it was built",
+                where="img_size",
+                remedy="leave it out, or train with another",
+            )
+        own = recipe if recipe is not None and name in {None, recipe.data} else None
+        chosen = name or (recipe.data if recipe is not None else "")
+        data = open_detection_data(
+            chosen,
+            root=root or (own.data_dir if own is not None else None),
+            val_split=own.val_split if own is not None else 0.0,
+            workers=workers,
+            masks=_looks_at_masks(opened.name),
+        )
+        if opened.class_names and data.info.class_names != opened.class_names:
+            raise DataError(
+                "the data's classes are not those that the model was trained for",
+                where=chosen,
+                expected=_some(opened.class_names),
+                found=_some(data.info.class_names),
+            )
+        return data
+
+    def model_arguments(self, recipe: Recipe, info: DataInfo) -> dict[str, Any]:
+        """Return the image size and normalisation of the project's builders."""
+        source = _architecture(recipe.model).partition(":")[0]
+        arguments: dict[str, Any] = {}
+        if source == "detector" and not recipe.model.startswith("local-dir:"):
+            arguments["img_size"] = info.input_size[-1]
+        elif source in {"detector", "torchvision"} and recipe.img_size is not None:
+            arguments["img_size"] = recipe.img_size
+        if source in {"detector", "torchvision"} and _is_normalised(info):
+            arguments |= {"image_mean": list(info.mean), "image_std": list(info.std)}
+        return arguments
+
+    def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
+        """Check for one dictionary of boxes, labels and scores per image.
+
+        Raises:
+            ModelError: if the outputs are something else.
+        """
+        entries = outputs if isinstance(outputs, (list, tuple)) else []
+        if len(entries) != len(samples) or not all(_is_detected(entry) for entry in entries):
+            raise ModelError(
+                "the model is no detector",
+                where=type(model).__name__,
+                expected="a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image",
+                found=_described(outputs),
+                remedy="try detector:ssdlite with --backbone",
+            )
+
+    def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
+        """Return the sum of the detector's losses."""
+        autocast = autocasting(processes.device, recipe.amp)
+
+        def objective(network: Network, images: Samples, targets: Targets) -> Tensor:
+            with autocast():
+                losses = network(images, targets)
+            if not isinstance(losses, Mapping) or not losses:
+                raise ModelError(
+                    "the model gives no losses in training",
+                    where=recipe.model,
+                    expected="a dictionary of losses, as torchvision's detectors give",
+                    found=_described(losses),
+                )
+            return torch.stack([loss.float() for loss in losses.values()]).sum()
+
+        return objective
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        data: Data,
+        split: Split,
+        *,
+        batch_size: int,
+        device: torch.device | None = None,
+        amp: bool = False,
+        channels_last: bool = False,
+        processes: Processes | None = None,
+    ) -> DetectionEvaluation:
+        """Evaluate a detector; every process gets the result over all images.
+
+        Raises:
+            ModelError: if the model does not fit the data.
+            DataError: if faster-coco-eval is not installed.
+        """
+        check_installed()
+        first = next(model.parameters(), None)
+        device = device or (first.device if first is not None else torch.device("cpu"))
+        processes = processes or Processes(0, 1, device)
+        autocast, place = autocasting(device, amp), self.place(device, channels_last)
+        own = []
+        batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
+        masks = bool(getattr(data, "has_masks", False))
+        with evaluating(model), torch.no_grad():
+            for images, targets in batches:
+                with autocast():
+                    outputs = self.outputs(model, place(images), data.info)
+                masks = masks and all("masks" in output for output in outputs)
+                own += [
+                    image_result(target, output, tuple(image.shape[-2:]), masks=masks)
+                    for image, target, output in zip(images, targets, outputs, strict=True)
+                ]
+        shares = processes.gathered(own)
+        results = [result for share in shares for result in share]
+        names = data.info.class_names
+        boxes = average_precision(results, classes=len(names))
+        found = DetectionEvaluation(
+            samples=len(results),
+            map=boxes.all,
+            map50=boxes.at50,
+            map75=boxes.at75,
+            map_small=boxes.small,
+            map_medium=boxes.medium,
+            map_large=boxes.large,
+            recall=boxes.recall,
+            per_class=dict(zip(names, boxes.per_class, strict=True)),
+        )
+        if any(result.truth.masks is None for result in results):
+            return found
+        regions = average_precision(results, classes=len(names), kind="segm")
+        return dataclasses.replace(
+            found,
+            mask_map=regions.all,
+            mask_map50=regions.at50,
+            mask_map75=regions.at75,
+            mask_per_class=dict(zip(names, regions.per_class, strict=True)),
+        )
+
+    def head_names(self, model: nn.Module) -> set[str]:
+        """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers.
+
+        Raises:
+            ModelError: if the model has no part called ``backbone``.
+        """
+        names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+        body = next((prefix for prefix in _BODIES if any(name.startswith(prefix) for name in names)), None)
+        if body is None:
+            raise ModelError(
+                "cannot tell the head of this detector from its backbone",
+                where=type(model).__name__,
+                expected="a part called backbone",
+                remedy="train all of it, or refocus+norm",
+            )
+        return {name for name in names if not name.startswith(body)}
+
+    def predict(
+        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
+    ) -> list[Prediction]:
+        """Return the objects with at least this score, the surest first, and pictures with their boxes."""
+        mode = IMAGE_MODES[opened.arguments.get("in_chans") or 3]
+        colours = [image.convert("RGB") for image in images]
+        samples = [
+            v2.to_dtype(v2.pil_to_tensor(image.convert(mode)), torch.float32, scale=True).to(device) for image in images
+        ]
+        info = DataInfo("", 0, 3, (), (), (), (), 0, 0, 0)
+        with torch.no_grad():
+            outputs = self.outputs(model, samples, info)
+        return [
+            _prediction(image, {name: value.cpu() for name, value in output.items()}, opened, threshold)
+            for image, output in zip(colours, outputs, strict=True)
+        ]
+
+
+def _prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
+    chosen = output["scores"] >= threshold
+    order = output["scores"][chosen].argsort(descending=True, stable=True)
+    boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
+    masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
+    names = [opened.class_name(label - 1) for label in labels.tolist()]
+    rows = [
+        {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
+        for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
+    ]
+    if masks is not None:
+        for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
+            row["area"] = area
+    words = ", ".join(f"{row['name']} {row['score']:.0%}" for row in rows) or "nothing so sure"
+    picture = _drawn(image, boxes, [f"{row['name']} {row['score']:.0%}" for row in rows], labels, masks)
+    return Prediction({"objects": rows}, words, picture)
+
+
+def _drawn(image: Image.Image, boxes: Tensor, words: list[str], labels: Tensor, masks: Tensor | None) -> Image.Image:
+    """Draw boxes with words, and masks, on an image; one colour per class."""
+    factor = max(1, _LEGIBLE // max(image.size))
+    pixels = v2.pil_to_tensor(image.resize((image.width * factor, image.height * factor)))
+    if len(boxes):
+        colours = [_COLOURS[label % len(_COLOURS)] for label in labels.tolist()]
+        if masks is not None:
+            enlarged = masks.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            pixels = draw_segmentation_masks(pixels, enlarged, alpha=0.4, colors=colours)
+        pixels = draw_bounding_boxes(pixels, boxes * factor, labels=words, colors=colours, width=2)
+    drawn: Image.Image = v2.to_pil_image(pixels)
+    return drawn
+
+
+_COLOURS = (
+    "#e6194b",
+    "#3cb44b",
+    "#ffe119",
+    "#4363d8",
+    "#f58231",
+    "#911eb4",
+    "#46f0f0",
+    "#f032e6",
+    "#bcf60c",
+    "#fabebe",
+)
+
+
+def _is_detected(entry: Any) -> bool:
+    """Say whether an output holds boxes [n, 4], labels [n] and scores [n]."""
+    if not isinstance(entry, Mapping) or not all(
+        isinstance(entry.get(name), Tensor) for name in ("boxes", "labels", "scores")
+    ):
+        return False
+    count = len(entry["scores"])
+    return tuple(entry["boxes"].shape) == (count, 4) and tuple(entry["labels"].shape) == (count,)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a dictionary of {_some([str(key) for key in value]) or 'nothing'}"
+    if isinstance(value, (list, tuple)) and value:
+        return f"a list of {len(value)}, first {_described(value[0])}"
+    return type(value).__name__
+
+
+def _some(names: Any, most: int = 3) -> str:
+    return ", ".join(list(names)[:most]) + (", ..." if len(names) > most else "")
+
+
+def _architecture(name: str) -> str:
+    """Follow a model's name to its architecture; a folder that cannot be read is for others to refuse."""
+    from refconv.training.model_folder import is_model_folder, read_config
+
+    source, _, folder = name.partition(":")
+    if source == "local-dir" and is_model_folder(folder):
+        return str(read_config(folder)["architecture"])
+    return name
+
+
+def _looks_at_masks(model: str) -> bool:
+    return "mask" in _architecture(model).lower()
+
+
+def _is_normalised(info: DataInfo) -> bool:
+    """Say whether the facts tell the model how to normalise images, which the data leaves as they are."""
+    return any(info.mean) or any(value != 1 for value in info.std)
+
+
+def _normalisation(recipe: Recipe, info: DataInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std that the model shall use: the recipe's, or those of the classifier in its backbone.
+
+    Where neither says anything they stay what the data says: 0 and 1.
+
+    Raises:
+        RecipeError: if there are not as many as channels.
+        CheckpointError: if the classifier is not there.
+    """
+    if recipe.mean is not None and recipe.std is not None:
+        if not len(recipe.mean) == len(recipe.std) == info.in_chans:
+            raise RecipeError(
+                "not one number per channel", where="mean", expected=f"{info.in_chans} numbers", found=str(recipe.mean)
+            )
+        return recipe.mean, recipe.std
+    known = {} if recipe.backbone_checkpoint is None else _classifiers_normalisation(recipe.backbone_checkpoint)
+    mean, std = (tuple(float(value) for value in known.get(key) or ()) for key in ("mean", "std"))
+    return (mean, std) if len(mean) == len(std) == info.in_chans else (info.mean, info.std)
+
+
+def _classifiers_normalisation(reference: str) -> Mapping[str, Any]:
+    """Return what a run or model folder says about its input; of bare weights nothing is known.
+
+    Raises:
+        CheckpointError: if there is nothing of this name, or it is damaged.
+    """
+    from refconv.training.checkpoint import Checkpoint
+    from refconv.training.model_folder import is_model_folder, read_config
+    from refconv.training.weights import is_run_checkpoint
+
+    path = Path(reference.removeprefix("local-dir:"))
+    for folder in (path / "model", path):
+        if is_model_folder(folder):
+            known: Mapping[str, Any] = read_config(folder).get("pretrained_cfg", {})
+            return known
+    file = path / "checkpoint.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            "no such run, model folder or file of weights",
+            where=reference,
+            expected="the classifier whose normalisation and weights the backbone takes over",
+        )
+    return dataclasses.asdict(Checkpoint.load(file).data_info()) if is_run_checkpoint(file) else {}
