@@ -56,7 +56,10 @@ MEASURES = {
     for measure in (
         Measure("top1", "top-1, %", " points", 100, 2, True, resolve=0.001),
         Measure("miou", "mean IoU, %", " points", 100, 2, True, resolve=0.005),
+        Measure("map", "mAP, %", " points", 100, 2, True, resolve=0.005, note="of boxes, overlaps from 0.5 to 0.95"),
+        Measure("psnr", "PSNR, dB", " dB", 1, 2, True, resolve=0.05, note="luma of 8-bit images, mean over images"),
         Measure("loss", "loss", "", 1, 4, False),
+        Measure("ssim", "SSIM", "", 1, 4, True),
         Measure("pixel_accuracy", "pixel accuracy, %", " points", 100, 2, True),
         Measure("mean_accuracy", "mean accuracy, %", " points", 100, 2, True, note="mean over classes"),
         Measure(

@@ -58,9 +58,17 @@ def test_folder_is_searched_at_any_depth_and_links_are_followed(tmp_path):
 
 def test_folder_without_train_can_be_tested_on(tmp_path):
     write(tmp_path / "a.png")
-    parts = open_pictures(f"images:{tmp_path}", None, only_test=True)
+    parts = open_pictures(f"images:{tmp_path}", None, for_training=False)
     assert parts.train is None
     assert parts.test.names == ("a.png",)
+
+
+def test_training_pictures_are_left_out_where_nobody_trains(tmp_path):
+    for name in ("train", "val", "test"):
+        write(tmp_path / name / "a.png")
+    parts = open_pictures(f"images:{tmp_path}", None, for_training=False)
+    assert parts.train is None
+    assert (len(parts.val.names), len(parts.test.names)) == (1, 1)
 
 
 @pytest.mark.parametrize(

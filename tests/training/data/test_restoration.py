@@ -124,7 +124,7 @@ def test_evaluation_noise_depends_on_the_picture_alone(tmp_path):
     write(tmp_path / "here" / "test", [(20, 20)] * 3, seed=1)
     write(tmp_path / "there", [(20, 20)] * 3, seed=1)
     here = opened(f"images:{tmp_path / 'here'}", noise=25, patch_size=16)
-    there = opened(f"images:{tmp_path / 'there'}", noise=25, only_test=True)
+    there = opened(f"images:{tmp_path / 'there'}", noise=25, for_training=False)
     together = [x for x, _ in here.eval_batches("test", batch_size=4)]
     assert all(torch.equal(x, y) for x, (y, _) in zip(together, there.eval_batches("test", batch_size=1), strict=True))
     shares = [x for rank in (0, 1) for x, _ in here.eval_batches("test", batch_size=1, rank=rank, world_size=2)]
@@ -185,9 +185,9 @@ def test_impossible_data_is_refused(tmp_path, sizes, settings, message):
 
 def test_pictures_too_small_to_compare_are_refused(tmp_path):
     name = write(tmp_path, [(40, 40), (40, 14)])
-    assert opened(name, noise=5, only_test=True).info.test_size == 2
+    assert opened(name, noise=5, for_training=False).info.test_size == 2
     with pytest.raises(DataError, match=r"1.png: image too small; expected at least 15 x 15 pixels, found 14 x 40"):
-        opened(name, upscale=2, only_test=True)
+        opened(name, upscale=2, for_training=False)
 
 
 def test_damaged_picture_is_said_in_one_line(tmp_path):

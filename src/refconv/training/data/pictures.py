@@ -62,7 +62,7 @@ class Pictures(FileImages):
 
 
 def open_pictures(
-    name: str, root: str | None, *, val_split: float = 0.0, only_test: bool = False
+    name: str, root: str | None, *, val_split: float = 0.0, for_training: bool = True
 ) -> Parts[Pictures | None]:
     """Find pictures by name.
 
@@ -71,7 +71,7 @@ def open_pictures(
             folder without one is trained on whole, but for ``val_split``, and has no test split.
         root: the folder that FOLDER lies in.
         val_split: share of the training pictures to validate on; must be 0 where ``val`` and ``test`` are both there.
-        only_test: take all pictures of a folder without ``train`` as the test split.
+        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
 
     Returns:
         The splits; the training and the test pictures are None where there are none.
@@ -86,7 +86,7 @@ def open_pictures(
             _pictures(folder, [folder / entry for entry in entries or ()])
             for entries in (PHOTOGRAPHS.train, PHOTOGRAPHS.val, PHOTOGRAPHS.test)
         )
-        return Parts(train, val, test)
+        return Parts(train if for_training else None, val, test)
     kind, colon, path = name.partition(":")
     folder = Path(root or "", path)
     if not colon or kind != FOLDER_PREFIX:
@@ -101,11 +101,12 @@ def open_pictures(
     names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
     if "train" not in names:
         everything = _below(folder)
-        return Parts(None, None, everything) if only_test else Parts(everything, None, None)
+        return Parts(everything, None, None) if for_training else Parts(None, None, everything)
+    trained = _below(folder / "train") if for_training else None
     if names == ["train"]:
-        return Parts(_below(folder / "train"), None, None)
+        return Parts(trained, None, None)
     chosen, tested = held_out(names, where=name, val_split=val_split)
-    return Parts(_below(folder / "train"), None if chosen is None else _below(folder / chosen), _below(folder / tested))
+    return Parts(trained, None if chosen is None else _below(folder / chosen), _below(folder / tested))
 
 
 def _below(folder: Path) -> Pictures:

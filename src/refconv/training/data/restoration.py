@@ -135,7 +135,7 @@ def open_restoration_data(
     in_chans: int | None = None,
     patch_size: int = 64,
     workers: int = 0,
-    only_test: bool = False,
+    for_training: bool = True,
 ) -> RestorationData:
     """Open pictures to be degraded and restored.
 
@@ -147,14 +147,14 @@ def open_restoration_data(
         in_chans: 3 by default, or 1 for grey.
         patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
         workers: processes that read pictures which are too many to be held in memory.
-        only_test: take all pictures of a folder without ``train`` as the test split.
+        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
     """
     return RestorationData(
         name,
-        open_pictures(name, root, val_split=val_split, only_test=only_test),
+        open_pictures(name, root, val_split=val_split, for_training=for_training),
         degradation=degradation,
         in_chans=3 if in_chans is None else in_chans,
         patch_size=patch_size,
@@ -247,9 +247,9 @@ def _bytes(pictures: Pictures, in_chans: int) -> int:
 
 def _training_pictures(name: str, parts: Parts[Pictures | None], val_split: float) -> tuple[Tensor, Tensor]:
     """Return the indices of the pictures to train on, and of those to validate on, in the part that holds them."""
-    if parts.train is None:
-        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-    train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
+    train = val = torch.empty(0, dtype=torch.int64)
+    if parts.train is not None:
+        train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
     return train, val if parts.val is None else torch.arange(len(parts.val.names))
 
 

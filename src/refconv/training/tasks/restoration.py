@@ -155,7 +155,7 @@ class Restoration(Task):
             in_chans=opened.arguments.get("in_chans"),
             patch_size=recipe.patch_size if recipe is not None else 64,
             workers=workers,
-            only_test=own is None,
+            for_training=own is not None,
         )
 
     def model_arguments(self, recipe: Recipe, info: DataInfo) -> dict[str, Any]:

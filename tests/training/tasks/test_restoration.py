@@ -1,0 +1,254 @@
+"""Restoration in the loop: any network, both spaces, evaluation as the field does it, refusals before anything runs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from refconv.errors import DataError, ModelError, RecipeError, RefconvError, SettingError
+from refconv.training import Recipe, train
+from refconv.training.data.degradation import Degradation, enlarged
+from refconv.training.data.restoration import open_restoration_data
+from refconv.training.distributed import Processes
+from refconv.training.metrics import read_metrics
+from refconv.training.model_data import data_for
+from refconv.training.opening import open_model
+from refconv.training.tasks.image_quality import luma, psnr, ssim
+from refconv.training.tasks.registry import task_of
+from refconv.training.tasks.restoration import Restoration, RestorationEvaluation
+
+OURS = "refconv.training.tasks.restorers:"
+SMALL = {"width": 4, "depth": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures with edges and textures, 4 to train on and 2 to test on."""
+    home = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 1), ("test", 2)):
+        (home / split).mkdir()
+        for index in range(count):
+            coarse = Image.fromarray(generator.integers(0, 255, (9, 9, 3), dtype=np.uint8))
+            coarse.resize((50 + index, 41), Image.Resampling.BICUBIC).save(home / split / f"{index}.png")
+    return home
+
+
+def recipe(folder, **settings):
+    basis = {
+        "task": "restoration",
+        "data": f"images:{folder}",
+        "model": OURS + "dncnn_small",
+        "model_kwargs": SMALL,
+        "patch_size": 16,
+        "batch_size": 4,
+        "epochs": 2,
+        "lr": 0.01,
+        "device": "cpu",
+        "log_interval": 2,
+    }
+    return Recipe(**{**basis, **settings})
+
+
+CASES = {
+    "noise": {"noise": 25, "method": "refocus"},
+    "grey": {"noise": 25, "in_chans": 1, "method": "refocus", "opt": "adamw", "train": "refocus+head"},
+    "x2": {"upscale": 2, "model": OURS + "edsr_small", "method": "refocus"},
+    "x3 enlarged": {"upscale": 3, "noise": 5},
+    "x2 depthwise": {"upscale": 2, "model": OURS + "depthwise_small", "model_ema": True, "amp": True},
+}
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_run_trains_evaluates_certifies_and_is_opened_again(folder, tmp_path, settings):
+    record = train(recipe(folder, **settings), tmp_path / "run", show=False)
+    assert record.certificate.same_structure
+    assert record.certificate.same_outputs
+    assert (record.task, record.test_samples, len(record.validation)) == ("restoration", 2, 2)
+    assert record.measures.keys() == {"psnr", "ssim", "input_psnr", "input_ssim"}
+    assert record.loss is not None
+    assert record.top1 is None
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "test"]
+    assert lines[0]["psnr"] == record.measures["psnr"]
+    opened = open_model(str(tmp_path / "run"))
+    again = Restoration().evaluate(opened.model, data_for(opened), "test", batch_size=1)
+    assert again.psnr == pytest.approx(record.measures["psnr"], abs=0.02 if settings.get("amp") else 1e-4)
+    assert again.input_psnr == pytest.approx(record.measures["input_psnr"])
+    assert again.enlarged == (settings.get("upscale", 1) > 1 and "model" not in settings)
+
+
+def test_training_beats_the_input(folder, tmp_path):
+    settings = {"noise": 50, "opt": "adamw", "lr": 0.003, "epochs": 25, "model_kwargs": {"width": 8, "depth": 3}}
+    record = train(recipe(folder, **settings), tmp_path / "run", show=False)
+    assert record.measures["psnr"] > record.measures["input_psnr"] + 3
+    assert record.measures["ssim"] > record.measures["input_ssim"] + 0.1
+
+
+def test_model_folder_alone_says_what_it_restores(folder, tmp_path):
+    train(recipe(folder, upscale=2, noise=5, epochs=1), tmp_path / "run", show=False)
+    opened = open_model(str(tmp_path / "run" / "model"))
+    assert opened.task == "restoration"
+    data = data_for(opened, f"images:{folder}")
+    assert data.degradation == Degradation(noise=5, upscale=2)
+
+
+class Blur(nn.Module):
+    """A fixed network with nothing to train."""
+
+    def forward(self, x):
+        return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+def test_evaluation_is_the_mean_over_pictures_of_what_is_measured_on_each(folder):
+    data = open_restoration_data(f"images:{folder}", degradation=Degradation(noise=10, upscale=2), patch_size=16)
+    found = Restoration().evaluate(Blur(), data, "test", batch_size=8)
+    rows = []
+    for sample, target in data.eval_batches("test", batch_size=1):
+        given = enlarged(sample, 2)
+        output = Blur()(given)
+        pairs = [(luma(image[0])[2:-2, 2:-2], luma(target[0])[2:-2, 2:-2]) for image in (output, given)]
+        loss = float((output - target).abs().mean())
+        rows.append([psnr(*pairs[0]), ssim(*pairs[0]), loss, psnr(*pairs[1]), ssim(*pairs[1])])
+    expected = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
+    assert [found.psnr, found.ssim, found.loss, found.input_psnr, found.input_ssim] == pytest.approx(expected)
+    assert (found.samples, found.enlarged) == (2, True)
+
+
+class Share(Processes):
+    """One of several processes, which keeps its sums instead of sharing them."""
+
+    kept = ()
+
+    def sums(self, values):
+        Share.kept = (*Share.kept, values)
+        return values
+
+
+def test_processes_share_the_pictures_evenly_or_not(folder):
+    data = open_restoration_data(f"images:{folder}", degradation=Degradation(noise=10), patch_size=16)
+    whole = Restoration().evaluate(Blur(), data, "test", batch_size=1)
+    Share.kept = ()
+    for rank in range(2):
+        Restoration().evaluate(Blur(), data, "test", batch_size=1, processes=Share(rank, 2, torch.device("cpu")))
+    totals = torch.tensor(Share.kept, dtype=torch.float64).sum(0)
+    assert totals[-1] == 2
+    assert (totals / 2)[:5].tolist() == pytest.approx(
+        [whole.psnr, whole.ssim, whole.loss, whole.input_psnr, whole.input_ssim]
+    )
+
+
+def test_evaluation_leaves_out_an_infinite_ratio():
+    found = RestorationEvaluation(1, float("inf"), 1.0, 0.0, 20.0, 0.5, enlarged=True)
+    assert found.measures() == {"ssim": 1.0, "loss": 0.0, "input_psnr": 20.0, "input_ssim": 0.5}
+    assert json.loads(found.to_json())["enlarged"] is True
+    assert str(RestorationEvaluation(2, 30.0, 0.9, 0.01, 20.0, 0.5)) == (
+        "PSNR 30.00 dB  SSIM 0.9000  loss 0.0100  on 2 images (input: 20.00 dB, 0.5000)"
+    )
+
+
+REFUSED = {
+    "nothing to restore": ({}, SettingError, "nothing to restore.*noise=25"),
+    "mixup": ({"noise": 5, "mixup": 0.2}, RecipeError, "mixup: has no effect in restoration: mixed"),
+    "hflip": ({"noise": 5, "hflip": 0.5}, RecipeError, "hflip: has no effect.*mirrored and turned anyway"),
+    "img_size": ({"noise": 5, "img_size": 64}, RecipeError, "img_size: has no effect.*patch_size"),
+    "classes": ({"noise": 5, "num_classes": 3}, RecipeError, "num_classes: has no effect.*no classes"),
+    "teacher": ({"noise": 5, "distill": "resnet18"}, RecipeError, "distill: has no effect"),
+    "data": ({"noise": 5, "data": "digits"}, DataError, "digits: unknown data for restoration"),
+    "small pictures": ({"noise": 5, "patch_size": 64}, DataError, "image too small; expected at least 64 x 64"),
+    "classifier": ({"noise": 5, "model": "test_resnet", "model_kwargs": {}}, ModelError, "does not restore"),
+    "another factor": (
+        {"upscale": 2, "model": OURS + "edsr_small", "model_kwargs": {"upscale": 3, **SMALL}},
+        ModelError,
+        "the input 2 times larger.*upscale=2",
+    ),
+    "batch": ({"noise": 5, "batch_size": 512, "grad_accum_steps": 2}, RecipeError, "batch_size"),
+}
+
+
+@pytest.mark.parametrize(("settings", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_mistakes_are_one_line_before_anything_is_written(folder, tmp_path, settings, kind, message):
+    with pytest.raises(RefconvError, match=message) as caught:
+        train(recipe(folder, **settings), tmp_path / "run", show=False)
+    assert isinstance(caught.value, kind)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "recipe.toml").exists()
+
+
+def test_other_tasks_refuse_what_is_for_restoration():
+    with pytest.raises(RecipeError, match="noise: has no effect in classification"):
+        task_of(Recipe(model="test_resnet", data="digits", noise=5))
+
+
+def test_head_is_the_last_convolution():
+    from refconv.training.tasks.restorers import edsr_small
+
+    assert Restoration().head_names(edsr_small(width=4, depth=1)) == {"tail.weight", "tail.bias"}
+    with pytest.raises(ModelError, match="no convolution found"):
+        Restoration().head_names(nn.Identity())
+
+
+@pytest.mark.parametrize(("in_chans", "upscale"), [(3, 2), (1, 1)])
+def test_predict_restores_an_image_as_it_is(folder, tmp_path, in_chans, upscale):
+    settings = {"upscale": upscale, "noise": 0 if upscale > 1 else 10, "in_chans": in_chans, "epochs": 1}
+    train(recipe(folder, **settings), tmp_path / "run", show=False)
+    opened = open_model(str(tmp_path / "run"))
+    image = Image.open(folder / "test" / "0.png")
+    (found,) = Restoration().predict(opened.model, [image], opened, device=torch.device("cpu"), threshold=0)
+    assert found.picture.size == (50 * upscale, 41 * upscale)
+    assert found.picture.mode == {1: "L", 3: "RGB"}[in_chans]
+    assert found.content == {"width": 50 * upscale, "height": 41 * upscale, "upscale": upscale}
+    # Hardly trained, the network does little to its enlarged input.
+    given = image.convert(found.picture.mode).resize(found.picture.size, Image.Resampling.BICUBIC)
+    difference = np.asarray(found.picture, dtype=float) - np.asarray(given, dtype=float)
+    assert np.abs(difference).mean() < 12
+
+
+def test_spandrel_file_is_trained_and_its_result_opened_by_spandrel(folder, tmp_path):
+    spandrel = pytest.importorskip("spandrel")
+    from spandrel.architectures.DnCNN import DnCNN
+
+    torch.manual_seed(0)
+    torch.save(DnCNN(in_nc=3, out_nc=3, nc=4, nb=8, act_mode="BR").state_dict(), tmp_path / "weights.pth")
+    settings = {"model": f"spandrel:{tmp_path / 'weights.pth'}", "model_kwargs": {}, "pretrained": True, "epochs": 1}
+    record = train(recipe(folder, noise=25, method="refocus", **settings), tmp_path / "run", show=False)
+    assert record.certificate.same_outputs
+    (tmp_path / "weights.pth").unlink()
+    opened = open_model(str(tmp_path / "run" / "model"))
+    loaded = spandrel.ModelLoader().load_from_file(tmp_path / "run" / "model" / "model.safetensors").model.eval()
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), opened.model(x))
+
+
+OWN = """
+from torch import nn
+from torch.nn import functional as F
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 8, stride=8)
+        self.up = nn.ConvTranspose2d(8, 3, 8, stride=8)
+
+    def forward(self, x):
+        return x + 0.01 * self.up(F.relu(self.down(x)))
+
+def net() -> nn.Module:
+    return Net()
+"""
+
+
+def test_own_network_whose_input_has_multiples_of_8_is_padded_and_its_patches_are_checked(folder, tmp_path):
+    (tmp_path / "own_restorer_for_tests.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        settings = {"model": "own_restorer_for_tests:net", "model_kwargs": {}, "epochs": 1, "noise": 10}
+        with pytest.raises(ModelError, match="does not take this data"):
+            train(recipe(folder, patch_size=12, **settings), tmp_path / "refused", show=False)
+        record = train(recipe(folder, **settings), tmp_path / "run", show=False)
+    assert record.certificate.same_outputs
+    assert record.measures["psnr"] > 20
