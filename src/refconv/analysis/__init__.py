@@ -1,0 +1,1 @@
+"""What changed between two models, in numbers: measures of their weights, each one file, models in and a record out."""

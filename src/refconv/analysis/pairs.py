@@ -1,0 +1,204 @@
+"""The common ground of all measures of weights: the kernels of one model or of two, checked and in float64.
+
+A measure of a pair asks what changed between the same layers of two models, so the two must hold the same
+convolutions under the same names and of the same shapes. Models are read and never changed: weights are copied to the
+CPU in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from refconv.errors import ModelError
+from refconv.ops import Layout
+from refconv.sites import Selection, Site, find_sites, select
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One convolution's kernel, ready to be measured.
+
+    Attributes:
+        layer: the module's name.
+        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
+        layout: how slices are read from the weight, in the order ``contiguous``.
+        weight: a copy of the stored weight in float64, on the CPU.
+    """
+
+    layer: str
+    kind: str
+    layout: Layout
+    weight: Tensor
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Taps per spatial dimension."""
+        return self.layout.kernel_size
+
+    @property
+    def slices(self) -> Tensor:
+        """All slices [n, k], one a connected (out, in) pair, in the order of output channels."""
+        return self.layout.to_blocks(self.weight).reshape(-1, self.layout.taps)
+
+    @property
+    def filters(self) -> Tensor:
+        """The kernel of each output channel as a row [out, in / groups * k]; for depthwise kernels, its slice."""
+        return self.slices.reshape(-1, self.layout.in_per_group * self.layout.taps)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The kernel size without the dimensions of one tap: a 1 x 11 kernel is one-dimensional."""
+        return tuple(taps for taps in self.kernel_size if taps > 1)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelPair:
+    """The same convolution's kernel in two models."""
+
+    before: Kernel
+    after: Kernel
+
+    @property
+    def layer(self) -> str:
+        """The module's name."""
+        return self.before.layer
+
+    @property
+    def kind(self) -> str:
+        """``depthwise``, ``grouped``, ``dense`` or ``pointwise``."""
+        return self.before.kind
+
+
+def find_kernels(model: nn.Module, include: Selection = None, exclude: Selection = None) -> tuple[Kernel, ...]:
+    """Return the kernels of a model that a measure looks at; by default all of more than one tap.
+
+    A kernel that several layers share appears once, under the first name.
+
+    Args:
+        model: a plain model; it is left as found.
+        include: names, globs or kinds, as in :func:`refconv.sites.select`.
+        exclude: the same, to leave out.
+
+    Raises:
+        ModelError: if a kernel is parametrized, without values or not finite, or if none is left to measure.
+    """
+    by_tensor: dict[int, Site] = {}
+    for site in _chosen(model, include, exclude):
+        by_tensor.setdefault(id(site.weight), site)
+    return tuple(_kernel(site) for site in by_tensor.values())
+
+
+def pair_kernels(
+    before: nn.Module, after: nn.Module, include: Selection = None, exclude: Selection = None
+) -> tuple[KernelPair, ...]:
+    """Return the kernels of two models side by side, in the order of the first model's layers.
+
+    Kernels that several layers share in both models appear once.
+
+    Args:
+        before: the first model, plain; it is left as found.
+        after: the second.
+        include: names, globs or kinds, as in :func:`refconv.sites.select`.
+        exclude: the same, to leave out.
+
+    Raises:
+        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
+    """
+    first = _chosen(before, include, exclude)
+    second = {site.name: site for site in _chosen(after, include, exclude)}
+    _check_same_layers(first, second)
+    pairs, seen = [], set[tuple[int, int]]()
+    for site in first:
+        other = second[site.name]
+        if site.layout() != other.layout():
+            raise ModelError(
+                "the two models differ in this convolution",
+                where=site.label,
+                expected=_described(site),
+                found=_described(other),
+                remedy="compare two models of one architecture",
+            )
+        tensors = id(site.weight), id(other.weight)
+        if tensors not in seen:
+            seen.add(tensors)
+            pairs.append(KernelPair(_kernel(site), _kernel(other)))
+    return tuple(pairs)
+
+
+def sampled(population: int, most: int, seed: int) -> Tensor:
+    """Return the indices [min(population, most)] of a sample without repetition, ascending; all if they fit.
+
+    Args:
+        population: how many there are.
+        most: how many to take at most.
+        seed: of the sample; the same for both models of a pair, so that the same rows are compared.
+    """
+    if population <= most:
+        return torch.arange(population)
+    chosen = torch.randperm(population, generator=torch.Generator().manual_seed(seed))[:most]
+    return chosen.sort().values
+
+
+def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Site]:
+    if not isinstance(model, nn.Module):
+        raise ModelError("no model to analyse", expected="a torch.nn.Module", found=type(model).__name__)
+    sites = find_sites(model)
+    choices = select(sites, include, exclude)
+    chosen = [choice.site for choice in choices if choice.skipped is None]
+    for choice in choices:
+        if choice.skipped is not None and choice.skipped == choice.site.obstacle and choice.site.parametrized_by:
+            raise ModelError(
+                f"the kernel is {choice.skipped}; analysis reads plain models",
+                where=choice.site.label,
+                remedy="refconv.merged(model) is the plain copy of a refocused model",
+            )
+    if not chosen:
+        reasons = sorted({choice.skipped for choice in choices if choice.skipped})
+        raise ModelError(
+            "nothing to analyse",
+            where=type(model).__name__,
+            expected="at least one convolution with more than one tap",
+            found="; ".join(reasons) or "no convolution",
+        )
+    return chosen
+
+
+def _check_same_layers(first: Sequence[Site], second: dict[str, Site]) -> None:
+    names = {site.name for site in first}
+    missing = [site.label for site in first if site.name not in second]
+    surplus = [site.label for name, site in second.items() if name not in names]
+    if missing or surplus:
+        found = [f"{len(missing)} only in the first ({_some(missing)})"] if missing else []
+        found += [f"{len(surplus)} only in the second ({_some(surplus)})"] if surplus else []
+        raise ModelError(
+            "the two models differ in their convolutions",
+            expected="the same layers in both",
+            found=", ".join(found),
+            remedy="compare two models of one architecture",
+        )
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _described(site: Site) -> str:
+    family = "transposed " if site.family == "transposed" else ""
+    return f"{family}{site.kind} {list(site.shape)}"
+
+
+def _kernel(site: Site) -> Kernel:
+    weight = site.weight
+    if weight is None or is_lazy(weight) or weight.is_meta:
+        raise ModelError("the kernel has no values yet", where=site.label, remedy="load the model's weights first")
+    whole = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
+    values = whole.detach().to(device="cpu", dtype=torch.float64, copy=True).contiguous()
+    if not bool(torch.isfinite(values).all()):
+        raise ModelError("the kernel has entries that are not finite", where=site.label, remedy="load sound weights")
+    return Kernel(site.label, site.kind, site.layout(), values)

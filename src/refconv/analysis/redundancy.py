@@ -1,0 +1,244 @@
+"""Channel redundancy: how alike the kernels of a layer's output channels are.
+
+The paper (arXiv 2310.10563) measures it by the Kullback-Leibler divergence between the kernels of channels: the larger,
+the less alike, the less redundant. A kernel becomes a distribution by the softmax over its entries:
+
+    p_i = softmax(w_i),      D[i, j] = KL(p_i || p_j) = sum_y p_i[y] log(p_i[y] / p_j[y])          (nats)
+
+The mean over all ordered pairs i != j is also the mean of the symmetric (D[i, j] + D[j, i]) / 2.
+
+Note [What the paper leaves open]. Its abstract and release name neither the distribution nor the direction; what is
+computed here takes the softmax over a channel's whole kernel (the k taps of a depthwise one, in / groups * k entries
+otherwise) and the mean over both directions.
+
+Note [Divergence and scale]. Softmax is not indifferent to scale: for small weights D grows with their square, so a
+layer whose weights merely grew counts as less redundant. ``scaled_divergence`` takes that out: the same with the
+layer's weights divided by their root mean square, so that it depends on the patterns and their relative strength alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refconv.analysis.pairs import Kernel, pair_kernels, sampled
+from refconv.analysis.tables import change, mean, text_table
+from refconv.records import Record
+from refconv.sites import Selection
+
+
+@dataclass(frozen=True)
+class ChannelRedundancy(Record):
+    """How alike the channels of one layer are; None where a layer has no two channels to compare.
+
+    Attributes:
+        divergence: mean Kullback-Leibler divergence over ordered pairs of sampled channels, in nats; 0 for equal
+            kernels, larger for less redundant layers.
+        scaled_divergence: the same with the layer's weights divided by their root mean square.
+        cosine: mean absolute cosine between sampled channels, 0 (orthogonal) to 1 (parallel); channels of zeros are
+            left out.
+        effective_rank: exp(H) of the singular values of all slices of the layer [n, k] as shares of their sum, H
+            their entropy (Roy and Vetterli, EUSIPCO 2007): 1 (all parallel) to min(n, k).
+        matrix: divergences [shown, shown] between the first sampled channels, in nats, four significant digits.
+    """
+
+    divergence: float | None
+    scaled_divergence: float | None
+    cosine: float | None
+    effective_rank: float | None
+    matrix: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class LayerRedundancy(Record):
+    """One layer's redundancy in two models.
+
+    Attributes:
+        layer: the module's name.
+        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
+        channels: output channels of the layer.
+        sampled: how many of them were compared, the same ones in both models.
+        shown: which channels the matrices hold.
+        before: of the first model.
+        after: of the second.
+    """
+
+    layer: str
+    kind: str
+    channels: int
+    sampled: int
+    shown: tuple[int, ...]
+    before: ChannelRedundancy
+    after: ChannelRedundancy
+
+
+@dataclass(frozen=True)
+class Redundancy(Record):
+    """Channel redundancy of two models, layer by layer; summaries are means over layers, each counting once.
+
+    Attributes:
+        layers: a row per layer.
+        divergence: means before and after, in nats.
+        scaled_divergence: the same, free of scale.
+        cosine: the same of the mean absolute cosine.
+        effective_rank: the same of the effective rank.
+        less_redundant: share of layers whose divergence grew, 0 to 1.
+        less_redundant_scaled: share of layers whose scaled divergence grew.
+        seed: of the sample of channels.
+    """
+
+    layers: tuple[LayerRedundancy, ...]
+    divergence: tuple[float | None, float | None]
+    scaled_divergence: tuple[float | None, float | None]
+    cosine: tuple[float | None, float | None]
+    effective_rank: tuple[float | None, float | None]
+    less_redundant: float | None
+    less_redundant_scaled: float | None
+    seed: int
+
+    def __str__(self) -> str:
+        names = ("divergence", "scaled_divergence", "cosine", "effective_rank")
+        header = ("layer", "kind", "channels", *(name.replace("_", " ") for name in names))
+        rows = [
+            (
+                row.layer,
+                row.kind,
+                f"{row.sampled} of {row.channels}" if row.sampled < row.channels else str(row.channels),
+                *(change(getattr(row.before, name), getattr(row.after, name)) for name in names),
+            )
+            for row in self.layers
+        ]
+        rows.append(("mean over layers", "", "", *(change(*getattr(self, name)) for name in names)))
+        text = text_table(header, rows)
+        if self.less_redundant is None or self.less_redundant_scaled is None:
+            return text
+        return (
+            f"{text}\nless redundant by divergence in {self.less_redundant:.0%} of layers, "
+            f"apart from the weights' scale in {self.less_redundant_scaled:.0%}"
+        )
+
+
+def redundancy(
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    channels: int = 256,
+    shown: int = 32,
+    seed: int = 0,
+) -> Redundancy:
+    """Measure how alike the channels of each layer are, in two models.
+
+    Args:
+        before: the first model, plain.
+        after: the second, of the same architecture.
+        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        exclude: layers to leave out.
+        channels: the most output channels of a layer to compare with one another; a sample of a larger layer.
+        shown: the most channels in a matrix.
+        seed: of the sample.
+
+    Raises:
+        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
+
+    Example:
+        >>> model = nn.Conv2d(4, 4, 3, groups=4)
+        >>> _ = nn.init.constant_(model.weight, 0.5)
+        >>> f"{redundancy(model, model).layers[0].after.cosine:.3f}"
+        '1.000'
+    """
+    rows = []
+    for pair in pair_kernels(before, after, include, exclude):
+        count = len(pair.before.filters)
+        compared = sampled(count, channels, seed)
+        at = sampled(len(compared), shown, seed)
+        rows.append(
+            LayerRedundancy(
+                layer=pair.layer,
+                kind=pair.kind,
+                channels=count,
+                sampled=len(compared),
+                shown=tuple(compared[at].tolist()),
+                before=_of_kernel(pair.before, compared, at),
+                after=_of_kernel(pair.after, compared, at),
+            )
+        )
+    names = ("divergence", "scaled_divergence", "cosine", "effective_rank")
+    means = {
+        name: (mean([getattr(r.before, name) for r in rows]), mean([getattr(r.after, name) for r in rows]))
+        for name in names
+    }
+    return Redundancy(
+        layers=tuple(rows),
+        divergence=means["divergence"],
+        scaled_divergence=means["scaled_divergence"],
+        cosine=means["cosine"],
+        effective_rank=means["effective_rank"],
+        less_redundant=_share_grown([(r.before.divergence, r.after.divergence) for r in rows]),
+        less_redundant_scaled=_share_grown([(r.before.scaled_divergence, r.after.scaled_divergence) for r in rows]),
+        seed=seed,
+    )
+
+
+def divergences(filters: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergences [n, n] in nats between the softmaxes of the rows of filters [n, d].
+
+    Entry (i, j) is KL(p_i || p_j): how badly channel j's distribution stands in for channel i's.
+    """
+    logs = filters.log_softmax(-1)
+    p = logs.exp()
+    found = (p * logs).sum(-1, keepdim=True) - p @ logs.mT
+    found.fill_diagonal_(0)  # zero but for rounding
+    return found.clamp(min=0)
+
+
+def mean_off_diagonal(matrix: Tensor) -> float | None:
+    """Return the mean of a square matrix's entries off the diagonal; None if there are none."""
+    n = len(matrix)
+    return float((matrix.sum() - matrix.diagonal().sum()) / (n * (n - 1))) if n > 1 else None
+
+
+def mean_absolute_cosine(filters: Tensor) -> float | None:
+    """Return the mean absolute cosine between different rows of filters [n, d]; rows of zeros are left out."""
+    norms = filters.norm(dim=-1, keepdim=True)
+    directions = filters[norms[:, 0] > 0] / norms[norms[:, 0] > 0]
+    return mean_off_diagonal((directions @ directions.mT).abs().clamp(max=1))
+
+
+def effective_rank(matrix: Tensor) -> float | None:
+    """Return exp(H), H the entropy of the singular values of a matrix [n, k] as shares of their sum.
+
+    Source: O. Roy and M. Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007,
+    definition 1. None for a matrix of zeros.
+
+    Example:
+        >>> round(effective_rank(torch.eye(4)), 6)
+        4.0
+    """
+    if len(matrix) > matrix.shape[1]:
+        matrix = torch.linalg.qr(matrix, mode="r").R  # the same singular values, in a small matrix
+    values = torch.linalg.svdvals(matrix)
+    total = float(values.sum())
+    return float(torch.special.entr(values / total).sum().exp()) if total > 0 else None
+
+
+def _of_kernel(kernel: Kernel, compared: Tensor, at: Tensor) -> ChannelRedundancy:
+    filters = kernel.filters[compared]
+    scale = float(kernel.weight.square().mean().sqrt())
+    matrix = divergences(filters)
+    shown = matrix[at][:, at]
+    return ChannelRedundancy(
+        divergence=mean_off_diagonal(matrix),
+        scaled_divergence=mean_off_diagonal(divergences(filters / scale)) if scale else mean_off_diagonal(matrix),
+        cosine=mean_absolute_cosine(filters),
+        effective_rank=effective_rank(kernel.slices),
+        matrix=tuple(tuple(float(f"{value:.4g}") for value in line) for line in shown.tolist()),
+    )
+
+
+def _share_grown(pairs: list[tuple[float | None, float | None]]) -> float | None:
+    grown = [after > before for before, after in pairs if before is not None and after is not None]
+    return sum(grown) / len(grown) if grown else None
