@@ -62,6 +62,10 @@ MEASURES = {
         Measure("ssim", "SSIM", "", 1, 4, True),
         Measure("pixel_accuracy", "pixel accuracy, %", " points", 100, 2, True),
         Measure("mean_accuracy", "mean accuracy, %", " points", 100, 2, True, note="mean over classes"),
+        Measure("map50", "mAP50, %", " points", 100, 2, True, note="of boxes, at an overlap of 0.5"),
+        Measure("map75", "mAP75, %", " points", 100, 2, True, note="of boxes, at an overlap of 0.75"),
+        Measure("mask_map", "mask mAP, %", " points", 100, 2, True, note="as mAP, of masks"),
+        Measure("recall", "recall, %", " points", 100, 2, True, note="of the 100 surest boxes of an image"),
         Measure(
             "ece", "calibration error, %", " points", 100, 2, False, validated=False, note="15 bins of equal width"
         ),

@@ -11,7 +11,7 @@ import torch
 
 from refconv.errors import DataError
 from refconv.training.distributed import Processes
-from refconv.training.tasks.average_precision import average_precision, image_result
+from refconv.training.tasks.average_precision import average_precision, constant_results, image_result
 from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
 
 SIZE = 160
@@ -207,6 +207,20 @@ def test_the_order_of_images_does_not_matter():
     expected = average_precision(results, classes=CLASSES)
     assert average_precision(results[::-1], classes=CLASSES) == expected
     assert average_precision(results[1::2] + results[::2], classes=CLASSES) == expected
+
+
+def test_the_baseline_is_the_mean_box_of_each_class_in_every_image():
+    first, second = (10.0, 10.0, 50.0, 50.0), (20.0, 20.0, 60.0, 60.0)
+    results = [
+        result(1, [(1, first), (2, FAR)], []),
+        result(2, [(1, second), (1, FAR)], [], crowd=(1,)),
+        result(3, [], []),
+    ]
+    found = constant_results(results)
+    assert [entry.found.boxes.tolist() for entry in found] == [[[15.0, 15.0, 55.0, 55.0], list(FAR)]] * 3
+    assert [entry.found.weights.tolist() for entry in found] == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]] * 3
+    assert found[1].truth is results[1].truth
+    assert constant_results([result(1, [], [])])[0].found.boxes.shape == (0, 4)
 
 
 def test_overlaps_are_those_of_real_coordinates():

@@ -21,7 +21,12 @@ from refconv.training.data.disk import IMAGE_MODES
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
 from refconv.training.recipe import Recipe
-from refconv.training.tasks.average_precision import average_precision, check_installed, image_result
+from refconv.training.tasks.average_precision import (
+    average_precision,
+    check_installed,
+    constant_results,
+    image_result,
+)
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.task import Network, Objective, Task, refuse
 
@@ -51,6 +56,7 @@ class DetectionEvaluation(Evaluation):
         map_small: that of ``map`` for objects below 32 x 32 pixels.
         map_medium: the same for those between.
         map_large: the same for objects from 96 x 96 pixels on.
+        baseline_map: ``map`` of a detector that does not look: in every image the mean box of each class.
         recall: share of the objects found among the 100 surest boxes of each image, over overlaps and classes.
         per_class: that of ``map`` for each class, by name.
         mask_map: as ``map`` for masks; None where the data or the model has none, as in what follows.
@@ -65,6 +71,7 @@ class DetectionEvaluation(Evaluation):
     map_small: float | None
     map_medium: float | None
     map_large: float | None
+    baseline_map: float | None
     recall: float | None
     per_class: dict[str, float | None]
     mask_map: float | None = None
@@ -294,6 +301,7 @@ class Detection(Task):
             map_small=boxes.small,
             map_medium=boxes.medium,
             map_large=boxes.large,
+            baseline_map=average_precision(constant_results(results), classes=len(names)).all,
             recall=boxes.recall,
             per_class=dict(zip(names, boxes.per_class, strict=True)),
         )
