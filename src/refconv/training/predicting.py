@@ -78,7 +78,7 @@ def predictions(
 
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
-    """Write predictions.json, and a picture for each prediction that has one.
+    """Write predictions.json, and a picture and a mask for each prediction that has one.
 
     Raises:
         RunError: if the folder cannot be written.
@@ -89,10 +89,12 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
         entries = []
         for file, prediction in found:
             entry = {"image": str(file), **prediction.content}
-            if prediction.picture is not None:
-                name = _unused(file.stem, names)
-                prediction.picture.save(folder / name)
-                entry["picture"] = name
+            for kind, ending in (("picture", ".png"), ("mask", ".mask.png")):
+                made = getattr(prediction, kind)
+                if made is not None:
+                    name = _unused(file.stem, ending, names)
+                    made.save(folder / name)
+                    entry[kind] = name
             entries.append(entry)
         text = json.dumps(entries, indent=2, ensure_ascii=False)
         (folder / "predictions.json").write_text(text + "\n", encoding="utf-8")
@@ -100,11 +102,11 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
         raise RunError("cannot write the predictions", where=str(folder), found=str(error)) from error
 
 
-def _unused(stem: str, names: set[str]) -> str:
+def _unused(stem: str, ending: str, names: set[str]) -> str:
     """Return a file name that no other picture has, since images of two folders may share one."""
-    name, number = f"{stem}.png", 1
+    name, number = f"{stem}{ending}", 1
     while name in names:
         number += 1
-        name = f"{stem}-{number}.png"
+        name = f"{stem}-{number}{ending}"
     names.add(name)
     return name

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import re
 import shutil
 
@@ -16,10 +17,11 @@ from torch.nn import functional as F
 from masked_folders import NAMES, write_masks, write_voc
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.training import Recipe, train
+from refconv.training.data.masks import read_mask
 from refconv.training.data.segmentation import open_segmentation_data
 from refconv.training.distributed import Processes
-from refconv.training.opening import open_model
-from refconv.training.predicting import predictions
+from refconv.training.opening import Opened, open_model
+from refconv.training.predicting import predictions, save_predictions
 from refconv.training.tasks.registry import task_of
 from refconv.training.tasks.segmentation import Segmentation, SegmentationEvaluation, pixel_losses
 from run_results import same_result
@@ -324,10 +326,42 @@ def test_a_prediction_has_shares_and_a_picture_of_the_images_size(lraspp_run, sh
     opened = open_model(str(out))
     wide = Image.open(shared / "images/test/00.png").resize((90, 40))
     wide.save(tmp_path / "wide.png")
-    ((_, found),) = predictions(opened, [tmp_path / "wide.png"], device=CPU)
-    assert found.picture.size == (90, 40)
+    ((file, found),) = predictions(opened, [tmp_path / "wide.png"], device=CPU)
+    assert found.picture.size == found.mask.size == (90, 40)
+    shares = {entry["class"]: entry["share"] for entry in found.content["classes"]}
+    assert {c: np.mean(np.asarray(found.mask) == c) for c in shares} == pytest.approx(shares)
+    save_predictions(tmp_path / "out", [(file, found)])
+    (entry,) = json.loads((tmp_path / "out/predictions.json").read_text())
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "out" / entry["mask"])), np.asarray(found.mask))
+    drawn, plain = np.asarray(found.picture), np.asarray(wide)
+    background = np.asarray(found.mask) == 0
+    assert (drawn[background] == plain[background]).all()
+    assert (drawn[~background] != plain[~background]).any() or background.all()
     assert sum(entry["share"] for entry in found.content["classes"]) == pytest.approx(1)
     assert re.match(r"(background|disc|bar) \d", found.words)
+
+
+def test_a_prediction_lies_where_the_image_shows_it():
+    class Bright(nn.Module):
+        def forward(self, images):
+            return torch.cat([-images[:, :1], images[:, :1]], dim=1)
+
+    pixels = np.zeros((30, 90, 3), dtype=np.uint8)
+    pixels[10:20, 60:] = 255
+    opened = Opened(
+        Bright(), "bright", {}, preprocessing={"input_size": (3, 45, 45), "mean": [0.5] * 3, "std": [1] * 3}
+    )
+    (found,) = TASK.predict(opened.model, [Image.fromarray(pixels)], opened, device=CPU, threshold=0)
+    differing = (np.asarray(found.mask) != (pixels[..., 0] > 0)).mean()
+    assert differing < 0.02
+    assert found.words == "0 88.9%, 1 11.1%"
+
+
+@pytest.mark.parametrize("known", [{}, {"input_size": (1, 20)}], ids=["nothing", "a signal"])
+def test_a_model_whose_input_is_not_known_predicts_nothing(known):
+    opened = Opened(PerPixel(), "mine", {}, preprocessing=known)
+    with pytest.raises(DataError, match="mine: the size of the model's input is not known"):
+        TASK.predict(opened.model, [Image.new("RGB", (8, 8))], opened, device=CPU, threshold=0)
 
 
 def test_training_learns_what_colours_tell_and_goes_on_exactly(shared, tmp_path, monkeypatch):

@@ -17,8 +17,10 @@ class Prediction:
         content: plain values, ready for JSON: classes and scores; boxes; shares of classes; sizes.
         words: the same in a line for people.
         picture: the image with the prediction drawn on it, or the restored image; None where there is nothing to draw.
+        mask: the class of each pixel of the image, as an image of indices with a palette; for segmentation.
     """
 
     content: dict[str, Any]
     words: str
     picture: Image.Image | None = None
+    mask: Image.Image | None = None

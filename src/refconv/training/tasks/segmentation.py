@@ -292,7 +292,7 @@ class Segmentation(Task):
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the share of each class, and the image with the classes in colours laid over it.
+        """Return the share of each class, the mask, and the image with the mask's colours laid over it.
 
         Raises:
             DataError: if the size of the model's input is not known.
@@ -397,22 +397,25 @@ def _prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Pre
     said = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
     words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in said[:_CLASSES_SAID])
     more = f" and {len(said) - _CLASSES_SAID} more" if len(said) > _CLASSES_SAID else ""
-    return Prediction({"classes": said}, words + more, _overlaid(image, classes, background=opened.class_name(0)))
-
-
-def _overlaid(image: Image.Image, classes: Image.Image, *, background: str) -> Image.Image:
-    """Lay the classes in Pascal VOC's colours over an image; a background stays as it is."""
+    bare = opened.class_name(0) == "background"
     palette = voc_palette()
-    bare = background == "background"
-    if not bare:
-        palette = [*palette[3:], *palette[:3]]  # the first colour is black
-    coloured = Image.fromarray(np.asarray(classes))
-    coloured.putpalette(palette)
-    plain = image.convert("RGB")
+    # The first of the colours is black, which suits a background alone.
+    classes.putpalette(palette if bare else [*palette[3:], *palette[:3]])
+    return Prediction({"classes": said}, words + more, _overlaid(image, classes, bare=bare), classes)
+
+
+def _overlaid(image: Image.Image, classes: Image.Image, *, bare: bool) -> Image.Image:
+    """Lay the classes in their colours over an image.
+
+    Args:
+        image: the image.
+        classes: the class of each pixel, with a palette.
+        bare: leave class 0 as it is.
+    """
     strength = np.full((image.height, image.width), round(255 * _OVERLAY), dtype=np.uint8)
     if bare:
         strength[np.asarray(classes) == 0] = 0
-    return Image.composite(coloured.convert("RGB"), plain, Image.fromarray(strength))
+    return Image.composite(classes.convert("RGB"), image.convert("RGB"), Image.fromarray(strength))
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:
