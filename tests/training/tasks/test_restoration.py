@@ -205,6 +205,15 @@ def test_predict_restores_an_image_as_it_is(folder, tmp_path, in_chans, upscale)
     given = image.convert(found.picture.mode).resize(found.picture.size, Image.Resampling.BICUBIC)
     difference = np.asarray(found.picture, dtype=float) - np.asarray(given, dtype=float)
     assert np.abs(difference).mean() < 12
+    if in_chans == 1:
+        sixteen = Image.fromarray(np.asarray(given).astype(np.uint16) * 257)
+        again, same = Restoration().predict(
+            opened.model, [sixteen, given], opened, device=torch.device("cpu"), threshold=0
+        )
+        assert np.array_equal(np.asarray(again.picture), np.asarray(same.picture))
+        floats = [Image.fromarray(np.ones((8, 8), dtype=np.float32))]
+        with pytest.raises(DataError, match="8 or 16 bits, found float32"):
+            Restoration().predict(opened.model, floats, opened, device=torch.device("cpu"), threshold=0)
 
 
 def test_spandrel_file_is_trained_and_its_result_opened_by_spandrel(folder, tmp_path):

@@ -44,12 +44,10 @@ class Pictures(FileImages):
             ValueError: if its values are neither of 8 nor of 16 bits.
         """
         image = super().open(index)
-        if image.mode == "F" or image.mode.startswith("I"):
-            with image:
-                return _in_8_bits(np.asarray(image))
-        if image.mode == "P" and "transparency" in image.info:
-            return image.convert("RGBA")  # PIL warns of going to RGB at once
-        return image
+        converted = in_8_bits(image)
+        if converted is not image:
+            image.close()
+        return converted
 
     def values(self, index: int, in_chans: int) -> Tensor:
         """Return one picture, uint8 [C, H, W]; what is transparent is shown as if it were not.
@@ -151,12 +149,22 @@ def _size(path: Path) -> tuple[int, int]:
         ) from error
 
 
-def _in_8_bits(values: np.ndarray) -> Image.Image:
-    """Return a grey picture of 16 bits in 8; PIL's own conversion would cut off all values above 255.
+def in_8_bits(image: Image.Image) -> Image.Image:
+    """Return a picture in a mode that PIL turns to grey or colour as one expects.
+
+    Of 16 bits the upper 8 are kept, rounded; PIL's own conversion would cut off all values above 255.
+
+    Args:
+        image: of any mode.
 
     Raises:
-        ValueError: if the values are others.
+        ValueError: if its values are neither of 8 nor of 16 bits.
     """
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")  # PIL warns of going to RGB at once
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError(f"expected values of 8 or 16 bits, found {values.dtype} from {values.min()} to {values.max()}")
     return Image.fromarray(np.round(values / _STEPS_OF_16_BITS).astype(np.uint8))

@@ -18,6 +18,7 @@ from refconv.surgery import evaluating
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
 from refconv.training.data.degradation import LEVELS, Degradation, enlarged, rounded
 from refconv.training.data.disk import IMAGE_MODES
+from refconv.training.data.pictures import in_8_bits
 from refconv.training.data.restoration import RestorationData, border, open_restoration_data
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
@@ -280,7 +281,7 @@ class Restoration(Task):
         """Return the restored images; they are taken as they are, and nothing is added or shrunk first.
 
         Raises:
-            DataError: if it is not known how many times larger the result is to be.
+            DataError: if it is not known how many times larger the result is to be, or values are not of 8 or 16 bits.
             ModelError: if the model does not restore images.
         """
         from PIL import Image
@@ -290,15 +291,30 @@ class Restoration(Task):
         needs = needs_of(model, in_chans=in_chans, upscale=upscale)
         found = []
         for image in images:
-            values = np.asarray(image.convert(IMAGE_MODES[in_chans])).reshape(image.height, image.width, in_chans)
+            pixels = np.asarray(_in_8_bits(image).convert(IMAGE_MODES[in_chans]))
+            values = pixels.reshape(image.height, image.width, in_chans)
             sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
             output = rounded(restored(model, sample, needs, upscale=upscale)[0].float().cpu()) * LEVELS
-            pixels = output.round().to(torch.uint8).permute(1, 2, 0).numpy()
-            picture = Image.fromarray(pixels[..., 0] if in_chans == 1 else pixels)
+            rows = output.round().to(torch.uint8).permute(1, 2, 0).numpy()
+            picture = Image.fromarray(rows[..., 0] if in_chans == 1 else rows)
             content = {"width": picture.width, "height": picture.height, "upscale": upscale}
             words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
             found.append(Prediction(content, words, picture))
         return found
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return a picture in 8 bits.
+
+    Raises:
+        DataError: if its values are neither of 8 nor of 16.
+    """
+    try:
+        return in_8_bits(image)
+    except ValueError as error:
+        raise DataError(
+            "unreadable image", where=getattr(image, "filename", None) or "image", found=str(error)
+        ) from error
 
 
 def _scores(output: Tensor, sample: Tensor, target: Tensor, upscale: int) -> tuple[float, float, float, float, float]:
