@@ -1,6 +1,9 @@
 """Restoration in the loop: any network, both spaces, evaluation as the field does it, refusals before anything runs."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,16 +13,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from refconv.errors import DataError, ModelError, RecipeError, RefconvError, SettingError
-from refconv.training import Recipe, train
+from refconv.training import Recipe, RunRecord, train
+from refconv.training.checkpoint import Checkpoint
 from refconv.training.data.degradation import Degradation, enlarged
 from refconv.training.data.restoration import open_restoration_data
 from refconv.training.distributed import Processes
-from refconv.training.metrics import read_metrics
+from refconv.training.metrics import Metrics, read_metrics
 from refconv.training.model_data import data_for
 from refconv.training.opening import open_model
 from refconv.training.tasks.image_quality import luma, psnr, ssim
 from refconv.training.tasks.registry import task_of
 from refconv.training.tasks.restoration import Restoration, RestorationEvaluation
+from run_results import same_result
 
 OURS = "refconv.training.tasks.restorers:"
 SMALL = {"width": 4, "depth": 3}
@@ -79,6 +84,53 @@ def test_run_trains_evaluates_certifies_and_is_opened_again(folder, tmp_path, se
     assert again.psnr == pytest.approx(record.measures["psnr"], abs=0.02 if settings.get("amp") else 1e-4)
     assert again.input_psnr == pytest.approx(record.measures["input_psnr"])
     assert again.enlarged == (settings.get("upscale", 1) > 1 and "model" not in settings)
+
+
+@pytest.mark.parametrize("method", ["plain", "refocus"])
+def test_run_that_broke_off_in_mid_epoch_ends_in_the_same_bits(folder, tmp_path, monkeypatch, method):
+    settings = {"upscale": 2, "checkpoint_interval": 3, "log_interval": 1, "method": method, "epochs": 3}
+    train(recipe(folder, **settings), tmp_path / "whole", show=False)
+    write = Metrics.write
+
+    def breaking(self, kind, *, step, **numbers):
+        write(self, kind, step=step, **numbers)
+        if step == 11:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(folder, **settings), tmp_path / "broken", show=False)
+    assert Checkpoint.load(tmp_path / "broken/checkpoint.pt").step == 9  # of 8 in an epoch
+    train(recipe(folder, **settings), tmp_path / "broken", resume=True, show=False)
+    same_result(tmp_path / "whole", tmp_path / "broken")
+
+
+SCRIPT = """
+import sys, torch
+from refconv.training import Recipe, train
+torch.set_num_threads(1)
+train(Recipe.from_toml(sys.argv[1]), sys.argv[2], show=False)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate_as_one_does(folder, tmp_path):
+    settings = {"upscale": 2, "method": "refocus", "model": OURS + "edsr_small", "epochs": 1}
+    one = train(recipe(folder, **settings), tmp_path / "one", show=False)
+    (tmp_path / "recipe.toml").write_text(recipe(folder, **settings).to_toml())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(tmp_path / "script.py"), str(tmp_path / "recipe.toml"), str(tmp_path / "two")]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    two = RunRecord.read(tmp_path / "two" / "record.json")
+    # The validation split has one picture: one process has none of it.
+    assert (two.processes, two.test_samples, len(two.validation)) == (2, 2, 1)
+    assert two.measures == pytest.approx(one.measures, abs=1e-3)
+    assert two.validation[0].measures == pytest.approx(one.validation[0].measures, abs=1e-3)
 
 
 def test_training_beats_the_input(folder, tmp_path):
