@@ -3,14 +3,18 @@
 import copy
 import dataclasses
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,6 +26,7 @@ from refconv.training.data.segmentation import open_segmentation_data
 from refconv.training.distributed import Processes
 from refconv.training.opening import Opened, open_model
 from refconv.training.predicting import predictions, save_predictions
+from refconv.training.run_record import RunRecord
 from refconv.training.tasks.registry import task_of
 from refconv.training.tasks.segmentation import Segmentation, SegmentationEvaluation, pixel_losses
 from run_results import same_result
@@ -441,3 +446,35 @@ def test_a_mask_with_an_undeclared_class_ends_a_run_with_its_name(shared, tmp_pa
         DataError, match=r"masks/train/06\.png: the mask holds an undeclared class; .*found 200 in 1,024"
     ):
         train(recipe(folder), tmp_path / "run", show=False)
+
+
+SCRIPT = """
+import sys
+import torch
+from refconv.training import Recipe, train
+torch.set_num_threads(1)
+train(Recipe.from_toml(sys.argv[1]), sys.argv[2], show=False)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate_as_one_does(shared, tmp_path):
+    settings = {  # no batch norm: its statistics are those of each process's share
+        "model": "smp:Unet", "backbone": "test_convnext", "lr": 0.01, "hflip": 0.5, "method": "refocus",
+        "model_kwargs": {"decoder_use_norm": False, "decoder_channels": [16, 16, 8, 8, 8]},
+    }  # fmt: skip
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "recipe.toml").write_text(recipe(shared, **settings).to_toml())
+    launched = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         str(tmp_path / "script.py"), str(tmp_path / "recipe.toml"), str(tmp_path / "two")],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert launched.returncode == 0, launched.stderr
+    two = RunRecord.read(tmp_path / "two/record.json")
+    one = train(recipe(shared, **settings), tmp_path / "one", show=False)
+    assert (two.processes, two.test_samples) == (2, 3)  # three images for two processes
+    assert two.measures == pytest.approx(one.measures, abs=2e-3)
+    assert two.loss == pytest.approx(one.loss, rel=1e-4)
+    weights = [load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "two")]
+    assert max(float((weights[0][key] - weights[1][key]).abs().max()) for key in weights[0]) < 1e-4
