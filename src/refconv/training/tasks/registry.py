@@ -25,8 +25,8 @@ def task_named(name: str) -> Task:
     Raises:
         KeyError: if there is none of this name.
     """
-    home = importlib.import_module(f"refconv.training.tasks.{name if name in _HOMES else ''}")
-    task: Task = getattr(home, _HOMES[name])()
+    kind = _HOMES[name]
+    task: Task = getattr(importlib.import_module(f"refconv.training.tasks.{name}"), kind)()
     return task
 
 

@@ -1,0 +1,64 @@
+"""Tasks by name: the same words in recipes, records and the registry; settings of one are refused by the others."""
+
+import dataclasses
+
+import pytest
+
+from refconv.errors import RecipeError
+from refconv.studies.measures import MEASURES
+from refconv.training.recipe import Recipe
+from refconv.training.run_record import PRIMARY
+from refconv.training.tasks.registry import TASKS, task_named, task_of
+
+OWN = {
+    "classification": {"mixup": 0.2},
+    "detection": {},
+    "segmentation": {"ignore_index": 7},
+    "restoration": {"noise": 25, "patch_size": 32},
+}
+
+
+def recipe(task, **settings):
+    needed = {"noise": 25} if task == "restoration" else {}
+    model = "detector:fcos" if task == "detection" else "m"
+    return Recipe(task=task, model=model, data="d", **{**needed, **settings})
+
+
+def test_recipes_records_and_registry_know_the_same_tasks():
+    (field,) = [field for field in dataclasses.fields(Recipe) if field.name == "task"]
+    assert field.metadata["choices"] == TASKS == tuple(PRIMARY)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_says_what_it_is_and_its_first_measure_can_be_compared(name):
+    task = task_named(name)
+    assert task.name == name
+    assert task.primary == PRIMARY[name]
+    assert MEASURES[task.primary].resolve
+
+
+def test_measures_come_in_the_order_of_importance():
+    # Tables of a study begin with its task's first measure: it must come before what other tasks measure too.
+    names = list(MEASURES)
+    assert max(names.index(primary) for primary in PRIMARY.values()) < names.index("loss")
+
+
+def test_an_unknown_task_is_none():
+    with pytest.raises(KeyError):
+        task_named("captioning")
+    with pytest.raises(RecipeError, match="task: unknown word; .* did you mean detection"):
+        Recipe(task="detektion", model="m", data="d")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_takes_its_own_settings(task):
+    assert task_of(recipe(task, **OWN[task])).name == task
+
+
+@pytest.mark.parametrize(
+    ("task", "other"), [(task, other) for task in TASKS for other in TASKS if task != other and OWN[other]]
+)
+def test_a_task_refuses_the_settings_of_another(task, other):
+    foreign = {name: value for name, value in OWN[other].items() if name not in OWN[task]}
+    with pytest.raises(RecipeError, match=f"{next(iter(foreign))}: has no effect in {task}: "):
+        task_of(recipe(task, **foreign))
