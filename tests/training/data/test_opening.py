@@ -60,3 +60,9 @@ def test_data_in_memory_take_every_argument(name):
     assert data.info.input_size[:2] == (3, 16)
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
     assert data.info.std == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("name", ["scenes", "voc:there", "masks:there", "photographs"])
+def test_data_of_another_task_is_said_to_be_so(name):
+    with pytest.raises(DataError, match=f"{name}: no data for classification; give --task detection, segmentation or"):
+        open_data(name)

@@ -19,6 +19,7 @@ from refconv.training.data.sources import SOURCES
 from refconv.training.data.splits import Parts
 from refconv.training.data.timm_names import PREFIXES, STREAMS, timm_images
 
+_OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
 
 
@@ -105,6 +106,10 @@ def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Ima
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
         parts = timm_images(name, root, val_split=val_split)
         return parts, parts.train.native_size
+    if kind in _OF_OTHER_TASKS:
+        raise DataError(
+            "no data for classification", where=name, remedy="give --task detection, segmentation or restoration"
+        )
     known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     raise DataError(
