@@ -1,0 +1,212 @@
+"""The principal components that all slices of one kernel size share, and how far two models' slices are apart in them.
+
+After CNN Filter DB (Gavrikov and Keuper, CVPR 2022, arXiv 2203.15331, section 4). Every slice is divided by its largest
+absolute entry (slices of zeros stay), the slices of both models together are taken apart into principal components, and
+the distribution shift is
+
+    D = sum_i e_i (KL(P_i || Q_i) + KL(Q_i || P_i))                                                 (nats)
+
+with e_i the explained variance ratio of component i and P_i, Q_i the histograms of the two models' coefficients along
+it: 70 bins over the range of all coefficients, empty bins filled with 1.2e-7 (float32's epsilon), as in the notebook
+that the paper points to.
+
+Note [Chance]. Histograms of finite samples differ even where distributions do not, and empty bins weigh heavily. The
+shift between two random halves of the first model's slices, ``chance``, says how much: halves are smaller than the
+whole, so it errs on the high side. A shift below it says nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
+from refconv.analysis.tables import number, text_table, times
+from refconv.records import Record
+from refconv.sites import Selection
+
+_BINS = 70
+_EMPTY = torch.finfo(torch.float32).eps
+# The most numbers that the slices of one kernel size and model may hold.
+_MOST = 2**21
+
+
+@dataclass(frozen=True)
+class SizeComponents(Record):
+    """The slices of one kernel size in two models.
+
+    Attributes:
+        kernel_size: taps per dimension, product k.
+        layers: how many layers have it.
+        slices: how many slices they hold.
+        sampled: how many of them were used, the same ones in both models.
+        explained_before: explained variance ratio of each principal component of the first model's slices alone,
+            descending, summing to 1.
+        explained_after: the same of the second model.
+        explained: of the shared components.
+        components: the shared components of largest variance, unit vectors over the taps in row-major order; the sign
+            is such that the largest entry is positive.
+        shift: D between the two models, in nats, 0 or more.
+        shift_of_components: KL(P_i || Q_i) + KL(Q_i || P_i) of every component.
+        chance: D between two random halves of the first model's slices; None for fewer than two slices.
+    """
+
+    kernel_size: tuple[int, ...]
+    layers: int
+    slices: int
+    sampled: int
+    explained_before: tuple[float, ...]
+    explained_after: tuple[float, ...]
+    explained: tuple[float, ...]
+    components: tuple[tuple[float, ...], ...]
+    shift: float
+    shift_of_components: tuple[float, ...]
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class FilterComponents(Record):
+    """Shared components and shift of two models.
+
+    Attributes:
+        sizes: a row per kernel size, that of the most slices first.
+        seed: of the sample and of the halves.
+    """
+
+    sizes: tuple[SizeComponents, ...]
+    seed: int
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                times(row.kernel_size),
+                f"{row.slices:,}",
+                _leading(row.explained_before),
+                _leading(row.explained_after),
+                number(row.shift),
+                number(row.chance),
+            )
+            for row in self.sizes
+        ]
+        header = ("kernel", "slices", "explained by the first three, before", "after", "shift, nats", "by chance")
+        return text_table(header, rows)
+
+
+def filter_components(
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    shown: int = 9,
+    seed: int = 0,
+) -> FilterComponents:
+    """Measure what patterns the slices of two models share, and the shift between their distributions.
+
+    Args:
+        before: the first model, plain.
+        after: the second, of the same architecture.
+        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        exclude: layers to leave out.
+        shown: the most components to keep as patterns.
+        seed: of the sample of slices where there are very many, and of the halves that chance is taken from.
+
+    Raises:
+        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
+
+    Example:
+        >>> model = nn.Conv2d(8, 8, 3)
+        >>> filter_components(model, model).sizes[0].shift
+        0.0
+    """
+    groups: dict[tuple[int, ...], list[KernelPair]] = defaultdict(list)
+    for pair in pair_kernels(before, after, include, exclude):
+        groups[pair.before.kernel_size].append(pair)
+    sizes = [_compared(size, pairs, shown, seed) for size, pairs in groups.items()]
+    return FilterComponents(tuple(sorted(sizes, key=lambda row: -row.slices)), seed)
+
+
+def scaled(slices: Tensor) -> Tensor:
+    """Return slices [n, k], each divided by its largest absolute entry; slices of zeros stay."""
+    largest = slices.abs().amax(-1, keepdim=True)
+    return slices / torch.where(largest > 0, largest, 1)
+
+
+def principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the explained variance ratios [k], descending, and the components [k, k] as rows, of rows [n, k].
+
+    Without any variance all ratios are zero.
+    """
+    centred = rows - rows.mean(0)
+    variances, vectors = torch.linalg.eigh(centred.mT @ centred)
+    variances, components = variances.flip(0).clamp(min=0), vectors.mT.flip(0)
+    signs = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
+    total = variances.sum()
+    return variances / torch.where(total > 0, total, 1), components * signs
+
+
+def shifts(first: Tensor, second: Tensor, low: float, high: float) -> Tensor:
+    """Return KL(P_i || Q_i) + KL(Q_i || P_i) [k] of the histograms of coefficients [n, k] and [m, k], in nats.
+
+    Args:
+        first: coefficients of one set of slices.
+        second: of another.
+        low: where the first bin begins.
+        high: where the last bin ends.
+    """
+    p, q = (_histograms(coefficients, low, high) for coefficients in (first, second))
+    return ((p - q) * (p / q).log()).sum(-1)
+
+
+def _histograms(coefficients: Tensor, low: float, high: float) -> Tensor:
+    """Distributions [k, bins] of coefficients [n, k], as densities whose empty bins hold a little."""
+    k = coefficients.shape[1]
+    width = (high - low) / _BINS or 1.0
+    at = ((coefficients - low) / width).long().clamp(0, _BINS - 1) + _BINS * torch.arange(k)
+    counts = at.reshape(-1).bincount(minlength=_BINS * k).reshape(k, _BINS).double()
+    densities = counts / len(coefficients) / width
+    densities = torch.where(counts > 0, densities, _EMPTY)
+    return densities / densities.sum(-1, keepdim=True)
+
+
+def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, seed: int) -> SizeComponents:
+    taps = pairs[0].before.layout.taps
+    counts = [len(pair.before.slices) for pair in pairs]
+    chosen = sampled(sum(counts), max(_MOST // taps, 2), seed)
+    parts, start = [], 0
+    for pair, count in zip(pairs, counts, strict=True):
+        rows = chosen[(chosen >= start) & (chosen < start + count)] - start
+        parts.append((pair.before.slices[rows], pair.after.slices[rows]))
+        start += count
+    first, second = (scaled(torch.cat(side)) for side in zip(*parts, strict=True))
+    both = torch.cat([first, second])
+    explained, components = principal_components(both)
+    coefficients = (both - both.mean(0)) @ components.mT
+    low, high = float(coefficients.min()), float(coefficients.max())
+    n = len(first)
+    per_component = shifts(coefficients[:n], coefficients[n:], low, high)
+    chance = None
+    if n > 1:
+        mixed = coefficients[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
+        chance = float((explained * shifts(mixed[: n // 2], mixed[n // 2 :], low, high)).sum())
+    return SizeComponents(
+        kernel_size=size,
+        layers=len(pairs),
+        slices=sum(counts),
+        sampled=n,
+        explained_before=tuple(principal_components(first)[0].tolist()),
+        explained_after=tuple(principal_components(second)[0].tolist()),
+        explained=tuple(explained.tolist()),
+        components=tuple(tuple(component) for component in components[:shown].tolist()),
+        shift=float((explained * per_component).sum()),
+        shift_of_components=tuple(per_component.tolist()),
+        chance=chance,
+    )
+
+
+def _leading(explained: Sequence[float]) -> str:
+    return " ".join(f"{ratio:.1%}" for ratio in explained[:3])
