@@ -28,6 +28,9 @@ _WRAPPING_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before each name."""
 
+_DETECTION_LAYERS = ("cls_logits", "classification_head.module_list", "box_predictor", "mask_fcn_logits")
+"""Layers of torchvision's detectors whose size depends on the number of classes."""
+
 # What reading a damaged or foreign file raises depends on where the damage is.
 _READING_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError)
 _DAMAGE = (*_READING_ERRORS, TypeError, ValueError, struct.error)
@@ -163,11 +166,16 @@ def load_state(
 def classifier_names(model: nn.Module) -> set[str]:
     """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last linear layer.
 
+    Of torchvision's detectors, the layers that give classes and, where there is one per class, boxes and masks.
+
     Raises:
         ModelError: if there is neither.
     """
     modules = dict(model.named_modules())
+    detecting = {name for name in model.state_dict() if any(f".{part}." in name for part in _DETECTION_LAYERS)}
     find = getattr(model, "get_classifier", None)
+    if detecting and not callable(find):
+        return detecting
     found = (
         find() if callable(find) else next((m for m in reversed(modules.values()) if isinstance(m, nn.Linear)), None)
     )

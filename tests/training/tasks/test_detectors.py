@@ -14,8 +14,8 @@ from refconv.training.tasks.detectors import (
     HEADS,
     build_detector,
     build_torchvision_detector,
-    class_names_in,
 )
+from refconv.training.weights import classifier_names, load_state
 
 SIZE = 64
 FEW = {"rpn_post_nms_top_n_train": 16, "rpn_post_nms_top_n_test": 16, "box_batch_size_per_image": 16}
@@ -199,7 +199,20 @@ def test_class_layers_are_those_that_change_with_the_classes():
         few, many = built(head).state_dict(), built(head, num_classes=5).state_dict()
         resized = {name for name in few if few[name].shape != many[name].shape}
         assert resized
-        assert resized <= class_names_in(built(head))
+        assert resized <= classifier_names(built(head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_detector_of_other_classes_is_taken_over_with_its_class_layers_anew(head):
+    model, other = built(head), built(head, num_classes=5)
+    with torch.no_grad():
+        for value in other.parameters():
+            value.fill_(0.5)
+    anew = set(load_state(model, other.state_dict(), where="other", reset_classifier=True))
+    assert {name for name, p in model.named_parameters() if (p == 0.5).all()} == {
+        name for name, _ in model.named_parameters() if name not in anew
+    }
+    assert {name for name, p in other.state_dict().items() if p.shape != model.state_dict()[name].shape} <= anew
 
 
 def test_torchvisions_small_detector_trains_and_detects_at_small_size():

@@ -27,6 +27,7 @@ from refconv.training.tasks.average_precision import (
     constant_results,
     image_result,
 )
+from refconv.training.tasks.detectors import is_detector
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.task import Network, Objective, Task, refuse
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _BODIES = ("backbone.body.", "backbone.features.", "backbone.")
 """Where detectors keep what a classifier would have, too; the first that is there counts."""
 
+_OBJECTS_SAID = 10
 _LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
 
 
@@ -130,7 +132,14 @@ class Detection(Task):
         )
         if recipe.in_chans not in {None, 3}:
             raise RecipeError("images come in colour", where="in_chans", expected="3", found=str(recipe.in_chans))
-        source = _architecture(recipe.model).partition(":")[0]
+        source, separator, name = _architecture(recipe.model).partition(":")
+        if not separator or (source == "torchvision" and not is_detector(name)):
+            raise RecipeError(
+                "is no detector",
+                where=f"model = {recipe.model}",
+                expected="detector:HEAD with a backbone, torchvision:NAME of a detector, or module:function",
+                remedy=f"give --model detector:ssdlite --backbone {name or source}",
+            )
         if source not in {"detector", "torchvision"}:
             reason = f"{recipe.model} normalises and resizes images as it likes: use model_kwargs"
             refuse(recipe, self.name, {"img_size": reason, "mean": reason, "std": reason})
@@ -364,7 +373,9 @@ def _prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, t
     if masks is not None:
         for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
             row["area"] = area
-    words = ", ".join(f"{row['name']} {row['score']:.0%}" for row in rows) or "nothing so sure"
+    words = _some([f"{row['name']} {row['score']:.0%}" for row in rows], most=_OBJECTS_SAID) or "nothing so sure"
+    if len(rows) > _OBJECTS_SAID:
+        words += f" ({len(rows)} objects)"
     picture = _drawn(image, boxes, [f"{row['name']} {row['score']:.0%}" for row in rows], labels, masks)
     return Prediction({"objects": rows}, words, picture)
 

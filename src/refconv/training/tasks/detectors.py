@@ -127,23 +127,15 @@ def _load_coco(model: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
     Raises:
         CheckpointError: if other layers differ.
     """
-    from refconv.training.weights import load_state
+    from refconv.training.weights import classifier_names, load_state
 
     own = model.state_dict()
     # Frozen batch norms, as torchvision trained them, count no batches.
     counts = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
     classes = {
-        name: own[name] for name in class_names_in(model) if name in state and own[name].shape != state[name].shape
+        name: own[name] for name in classifier_names(model) if name in state and own[name].shape != state[name].shape
     }
     load_state(model, {**counts, **state, **classes}, where=f"{where}'s own weights")
-
-
-_CLASS_LAYERS = ("cls_logits", "classification_head.module_list", "box_predictor", "mask_fcn_logits")
-
-
-def class_names_in(model: nn.Module) -> set[str]:
-    """Return the names, in a detector's state dict, of the layers whose size depends on the number of classes."""
-    return {name for name in model.state_dict() if any(f".{part}." in f".{name}" for part in _CLASS_LAYERS)}
 
 
 def build_detector(
