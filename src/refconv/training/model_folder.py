@@ -65,7 +65,7 @@ def save_model_folder(
     if _holds_something_else(Path(folder)):
         raise RunError("holds something else than a model", where=str(folder), remedy="give another folder")
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
-    model = build(architecture, num_classes=info.num_classes or None, **arguments)
+    model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
     load_state(model, state, where=str(folder))
     known = getattr(model, "pretrained_cfg", {})
     config: dict[str, Any] = {

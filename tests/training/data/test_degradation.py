@@ -115,6 +115,7 @@ def test_cropped_to_multiple_takes_from_the_end():
         ({"noise": -1}, "impossible noise"),
         ({"noise": 300}, "impossible noise"),
         ({"noise": float("nan")}, "impossible noise"),
+        ({"noise": 0.1}, "expected 0, or 1 and more, found 0.1; .* for 0.1 of the whole range, 25.5"),
         ({"upscale": 5}, "expected 1, 2, 3, 4, found 5"),
     ],
 )

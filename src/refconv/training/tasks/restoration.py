@@ -44,8 +44,6 @@ _WITHOUT_EFFECT = {
     "ignore_index": _NO_CLASSES,
     "smoothing": _NO_CLASSES,
     "distill": "teaching is for classifiers",
-    "backbone": "it is for detectors and segmenters",
-    "backbone_checkpoint": "it is for detectors and segmenters; give the weights of the whole model by checkpoint",
     "mixup": _NOT_MIXED,
     "cutmix": _NOT_MIXED,
     "re_prob": _NOT_MIXED,
@@ -160,8 +158,10 @@ class Restoration(Task):
         )
 
     def model_arguments(self, recipe: Recipe, info: DataInfo) -> dict[str, Any]:
-        """Give the restorers of this package the factor that they are to enlarge by, if they can."""
+        """Give our own restorers the factor, if they enlarge, and smp's decoders as many outputs as inputs."""
         home, _, function = recipe.model.partition(":")
+        if home == "smp":
+            return {"num_classes": info.in_chans}
         builder = getattr(restorers, function, None) if home == restorers.__name__ else None
         if builder is None or "upscale" not in inspect.signature(builder).parameters:
             return {}
