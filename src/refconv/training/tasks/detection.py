@@ -376,7 +376,9 @@ def _prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, t
     words = _some([f"{row['name']} {row['score']:.0%}" for row in rows], most=_OBJECTS_SAID) or "nothing so sure"
     if len(rows) > _OBJECTS_SAID:
         words += f" ({len(rows)} objects)"
-    picture = _drawn(image, boxes, [f"{row['name']} {row['score']:.0%}" for row in rows], labels, masks)
+    tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
+    # The surest is drawn last, on top of the others.
+    picture = _drawn(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
     return Prediction({"objects": rows}, words, picture)
 
 
