@@ -1,1 +1,51 @@
-"""What changed between two models, in numbers: measures of their weights, each one file, models in and a record out."""
+"""What changed between two models, in numbers: measures of their weights, each one file, models in and a record out.
+
+All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
+"""
+
+from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
+from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
+from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
+from refconv.analysis.movement import LayerMovement, Movement, movement
+from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
+from refconv.analysis.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy, redundancy
+from refconv.analysis.relations import LayerRelations, Relation, Relations, relations
+from refconv.analysis.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
+from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
+
+__all__ = [
+    "ChannelRedundancy",
+    "FilterComponents",
+    "FilterQuality",
+    "FilterStatistics",
+    "GaussianFits",
+    "GaussianShares",
+    "GramSpectra",
+    "Kernel",
+    "KernelPair",
+    "LayerGaussians",
+    "LayerMovement",
+    "LayerQuality",
+    "LayerRedundancy",
+    "LayerRelations",
+    "LayerSkeleton",
+    "LayerSpectrum",
+    "Movement",
+    "Redundancy",
+    "Relation",
+    "Relations",
+    "SizeComponents",
+    "SizeSkeleton",
+    "Skeletons",
+    "TapMagnitudes",
+    "filter_components",
+    "filter_statistics",
+    "find_kernels",
+    "gaussian_fits",
+    "gram_spectra",
+    "movement",
+    "pair_kernels",
+    "redundancy",
+    "relations",
+    "skeletons",
+]
