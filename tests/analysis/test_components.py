@@ -79,17 +79,26 @@ def test_shift_is_weighted_by_explained_variance():
 
 def test_the_same_slices_have_no_shift_and_scale_does_not_count():
     slices = drawn(100)
-    assert measured(slices, slices).shift == 0
+    assert (measured(slices, slices).shift, measured(slices, slices).chance) == (0, 0)
     factors = torch.rand(100, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + 0.5
     assert measured(slices, slices * factors).shift == pytest.approx(0, abs=1e-9)
 
 
 def test_draws_of_one_distribution_shift_about_as_chance_says_and_other_distributions_more():
     same = measured(drawn(4000), drawn(4000, seed=1))
-    assert 0 < same.shift < same.chance
+    assert same.shift == pytest.approx(same.chance, rel=0.5)
     smooth = torch.full((9, 9), 0.3, dtype=torch.float64) + torch.eye(9, dtype=torch.float64)
     other = measured(drawn(4000), drawn(4000, seed=1) @ smooth)
-    assert other.shift > 5 * other.chance
+    assert other.shift > 20 * other.chance
+
+
+def test_chance_knows_that_slices_come_in_pairs():
+    """Every tenth slice drawn anew: the shift is far below that of independent draws, and so is chance."""
+    slices = drawn(2000)
+    redrawn = torch.where(torch.arange(2000)[:, None] % 10 == 0, drawn(2000, seed=1), slices)
+    paired, independent = measured(slices, redrawn), measured(slices, drawn(2000, seed=1))
+    assert paired.chance < 0.3 * independent.chance
+    assert paired.shift == pytest.approx(paired.chance, rel=0.7)
 
 
 def test_many_slices_are_sampled_alike_over_layers(monkeypatch):

@@ -10,9 +10,10 @@ with e_i the explained variance ratio of component i and P_i, Q_i the histograms
 it: 70 bins over the range of all coefficients, empty bins filled with 1.2e-7 (float32's epsilon), as in the notebook
 that the paper points to.
 
-Note [Chance]. Histograms of finite samples differ even where distributions do not, and empty bins weigh heavily. The
-shift between two random halves of the first model's slices, ``chance``, says how much: halves are smaller than the
-whole, so it errs on the high side. A shift below it says nothing.
+Note [Chance]. Histograms of finite samples differ even where distributions do not, and empty bins weigh heavily:
+networks of a few hundred slices reach shifts above 1 for no reason. ``chance`` is D after before and after were
+exchanged for slices drawn at random, one in two: the shift if it made no difference to the distribution which model a
+slice comes from. A shift near it says nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _BINS = 70
 _EMPTY = torch.finfo(torch.float32).eps
 # The most numbers that the slices of one kernel size and model may hold.
 _MOST = 2**21
+_EXCHANGES = 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class SizeComponents(Record):
             is such that the largest entry is positive.
         shift: D between the two models, in nats, 0 or more.
         shift_of_components: KL(P_i || Q_i) + KL(Q_i || P_i) of every component.
-        chance: D between two random halves of the first model's slices; None for fewer than two slices.
+        chance: D when before and after are exchanged for slices drawn at random, the mean of a few draws.
     """
 
     kernel_size: tuple[int, ...]
@@ -65,7 +67,7 @@ class SizeComponents(Record):
     components: tuple[tuple[float, ...], ...]
     shift: float
     shift_of_components: tuple[float, ...]
-    chance: float | None
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class FilterComponents(Record):
 
     Attributes:
         sizes: a row per kernel size, that of the most slices first.
-        seed: of the sample and of the halves.
+        seed: of the sample and of the exchanges.
     """
 
     sizes: tuple[SizeComponents, ...]
@@ -113,7 +115,7 @@ def filter_components(
         include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         shown: the most components to keep as patterns.
-        seed: of the sample of slices where there are very many, and of the halves that chance is taken from.
+        seed: of the sample of slices where there are very many, and of the exchanges that chance is taken from.
 
     Raises:
         ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
@@ -188,11 +190,14 @@ def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, se
     coefficients = (both - both.mean(0)) @ components.mT
     low, high = float(coefficients.min()), float(coefficients.max())
     n = len(first)
-    per_component = shifts(coefficients[:n], coefficients[n:], low, high)
-    chance = None
-    if n > 1:
-        mixed = coefficients[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
-        chance = float((explained * shifts(mixed[: n // 2], mixed[n // 2 :], low, high)).sum())
+    before, after = coefficients[:n], coefficients[n:]
+    per_component = shifts(before, after, low, high)
+    generator = torch.Generator().manual_seed(seed)
+    by_chance = []
+    for _ in range(_EXCHANGES):
+        exchanged = torch.rand(n, 1, generator=generator) < 0.5
+        sides = torch.where(exchanged, after, before), torch.where(exchanged, before, after)
+        by_chance.append(float((explained * shifts(*sides, low, high)).sum()))
     return SizeComponents(
         kernel_size=size,
         layers=len(pairs),
@@ -204,7 +209,7 @@ def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, se
         components=tuple(tuple(component) for component in components[:shown].tolist()),
         shift=float((explained * per_component).sum()),
         shift_of_components=tuple(per_component.tolist()),
-        chance=chance,
+        chance=sum(by_chance) / _EXCHANGES,
     )
 
 
