@@ -1,6 +1,7 @@
 """What all measures of weights keep to: any convolution, any precision, the same record again, errors of one line."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,6 +124,9 @@ def test_selection_leaves_only_what_was_asked_for(measure):
         assert [row.kernel_size for row in found.sizes] == [(5, 5)]
 
 
-def test_everything_exported_is_there():
+def test_everything_exported_is_there_and_every_measure_has_its_section():
     assert all(hasattr(analysis, name) for name in analysis.__all__)
-    assert analysis.__all__ == sorted(analysis.__all__)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    for measure in (*PAIRS, analysis.gram_spectra):
+        assert measure.__name__ in analysis.__all__
+        assert page.count(f": `{measure.__name__}`\n") == 1
