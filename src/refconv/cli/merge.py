@@ -30,6 +30,7 @@ def merge(
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
     from refconv import surgery
+    from refconv.training.architectures import model_arguments
     from refconv.training.model_data import random_input
     from refconv.training.model_folder import preprocessing_of, save_model_folder
     from refconv.training.opening import open_model
@@ -42,8 +43,9 @@ def merge(
         surgery.plain_state_dict(restored.model),
         name=recipe.model,
         info=restored.info,
-        model_kwargs=recipe.model_kwargs,
+        model_kwargs=model_arguments(recipe, restored.info),
         preprocessing=preprocessing_of(recipe),
+        task=recipe.task,
     )
     written = open_model(str(out))
     certificate = surgery.verify(restored.model, written.model, random_input(written, 16))

@@ -13,6 +13,7 @@ from refconv.records import Record
 
 MODEL_FLAGS = (
     "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans",
+    "backbone",
 )  # fmt: skip
 METHOD_FLAGS = ("map_size", "order", "start", "normalize", "power", "include", "exclude")
 
@@ -39,6 +40,8 @@ def plan(
     from refconv.training.models import create_model
 
     arguments = chosen(flags, MODEL_FLAGS)
+    if "backbone" in arguments:
+        arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
     model = create_model(arguments.pop("model"), **arguments)
     name, settings = flags.get("method", "refocus"), {**flags.get("method_kwargs", {}), **method_settings(flags)}
     result: Record = (

@@ -138,6 +138,8 @@ def _finish(
     state = plain_state_dict(loop.stepper.result)
     shipped = untrained_model(recipe, setup.info)
     shipped.load_state_dict(state, strict=True)
+    if recipe.channels_last:
+        shipped.to(memory_format=torch.channels_last)  # as it was trained: another order of the sums rounds otherwise
     certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup, recipe, processes)
     result = _test(shipped, setup, recipe, processes)
     if result is not None:
@@ -195,8 +197,6 @@ def _test(shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes
     """Evaluate what is shipped on the test split, if there is one and the recipe lets it be read."""
     if not (recipe.test and setup.data.info.test_size):
         return None
-    if recipe.channels_last:
-        shipped.to(memory_format=torch.channels_last)
     return setup.task.evaluate(
         shipped,
         setup.data,

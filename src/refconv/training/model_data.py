@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from refconv.errors import DataError
 from refconv.training.data import Data, Samples
 from refconv.training.opening import Opened
@@ -33,8 +30,8 @@ def data_for(
     return task.data_for(opened, name, root=root, img_size=img_size, workers=workers)
 
 
-def random_input(opened: Opened, count: int) -> Tensor:
-    """Return random input [count, *input_size] for a model, the same each time.
+def random_input(opened: Opened, count: int) -> Samples:
+    """Return random input for a model, the same each time: [count, *input_size], or a list of images for a detector.
 
     Raises:
         DataError: if the shape of its input is not known.
@@ -46,7 +43,7 @@ def random_input(opened: Opened, count: int) -> Tensor:
     if size is None:
         raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
     channels = opened.arguments.get("in_chans") or size[0]
-    return torch.randn(count, channels, *size[1:], generator=torch.Generator().manual_seed(0))
+    return task_named(opened.task).random_samples((count, channels, *size[1:]))
 
 
 def first_samples(data: Data, count: int) -> Samples:

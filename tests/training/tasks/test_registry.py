@@ -50,6 +50,13 @@ def test_an_unknown_task_is_none():
         Recipe(task="detektion", model="m", data="d")
 
 
+def test_a_classifier_has_no_backbone_to_choose():
+    with pytest.raises(
+        RecipeError, match="backbone: has no effect in classification: a classifier is its own backbone"
+    ):
+        task_of(recipe("classification", backbone="resnet18"))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_takes_its_own_settings(task):
     assert task_of(recipe(task, **OWN[task])).name == task

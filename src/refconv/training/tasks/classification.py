@@ -45,6 +45,7 @@ class Classification(Task):
             recipe,
             self.name,
             {
+                "backbone": "a classifier is its own backbone",
                 "backbone_checkpoint": "give the weights of the whole model by checkpoint",
                 "ignore_index": "it is for class maps",
                 "noise": "it is for restoration",

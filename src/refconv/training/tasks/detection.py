@@ -229,6 +229,14 @@ class Detection(Task):
             arguments |= {"image_mean": list(info.mean), "image_std": list(info.std)}
         return arguments
 
+    def random_samples(self, shape: tuple[int, ...]) -> list[Tensor]:
+        """Return random images with values in [0, 1], the same each time.
+
+        Args:
+            shape: [count, channels, height, width].
+        """
+        return list(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for one dictionary of boxes, labels and scores per image.
 

@@ -167,6 +167,14 @@ class Restoration(Task):
             return {}
         return {"upscale": recipe.upscale}
 
+    def random_samples(self, shape: tuple[int, ...]) -> Tensor:
+        """Return random images with values in [0, 1], the same each time.
+
+        Args:
+            shape: [count, channels, height, width].
+        """
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for images with as many channels as the input.
 

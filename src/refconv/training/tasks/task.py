@@ -117,6 +117,14 @@ class Task(ABC):
 
         return lambda targets: pytree.tree_map(move, targets)
 
+    def random_samples(self, shape: tuple[int, ...]) -> Samples:
+        """Return random samples, the same each time.
+
+        Args:
+            shape: [count, *input_size].
+        """
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
     def outputs(self, model: nn.Module, samples: Samples, info: DataInfo) -> Any:
         """Return what a model in evaluation mode gives for samples, checked.
 
