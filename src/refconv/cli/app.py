@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refconv.cli import compare, data, demo, evaluate, merge, plan, predict, train, verify
+from refconv.cli import analyze, compare, data, demo, evaluate, merge, plan, predict, train, verify
 
 app = typer.Typer(
     name="refconv",
@@ -28,6 +28,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "merge": merge.merge,
     "verify": verify.verify,
     "compare": compare.compare,
+    "analyze": analyze.analyze,
     "demo": demo.demo,
 }
 _DATA_COMMANDS: dict[str, Callable[..., None]] = {
