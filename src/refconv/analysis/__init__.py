@@ -6,15 +6,30 @@ All of them read plain models of one architecture and leave them as found; docs/
 from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
 from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
 from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
+from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSurface, loss_line, loss_surface
 from refconv.analysis.movement import LayerMovement, Movement, movement
 from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
+from refconv.analysis.probe import Conditions
 from refconv.analysis.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy, redundancy
 from refconv.analysis.relations import LayerRelations, Relation, Relations, relations
+from refconv.analysis.robustness import (
+    AdversarialRobustness,
+    CorruptionRobustness,
+    Curve,
+    ShiftConsistency,
+    adversarial_robustness,
+    corruption_robustness,
+    shift_consistency,
+)
 from refconv.analysis.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
 from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
 
 __all__ = [
+    "AdversarialRobustness",
     "ChannelRedundancy",
+    "Conditions",
+    "CorruptionRobustness",
+    "Curve",
     "FilterComponents",
     "FilterQuality",
     "FilterStatistics",
@@ -30,22 +45,32 @@ __all__ = [
     "LayerRelations",
     "LayerSkeleton",
     "LayerSpectrum",
+    "LossLine",
+    "LossSurface",
+    "ModelLine",
+    "ModelSurface",
     "Movement",
     "Redundancy",
     "Relation",
     "Relations",
+    "ShiftConsistency",
     "SizeComponents",
     "SizeSkeleton",
     "Skeletons",
     "TapMagnitudes",
+    "adversarial_robustness",
+    "corruption_robustness",
     "filter_components",
     "filter_statistics",
     "find_kernels",
     "gaussian_fits",
     "gram_spectra",
+    "loss_line",
+    "loss_surface",
     "movement",
     "pair_kernels",
     "redundancy",
     "relations",
+    "shift_consistency",
     "skeletons",
 ]
