@@ -7,25 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from loss_cases import images, regression, unit_directions
 from networks import EveryKind
 from refconv.analysis.landscape import LossLine, LossSurface, loss_line, loss_surface
 from refconv.errors import DataError, ModelError, SettingError
-
-
-def regression(seed=0, features=6, samples=20):
-    """A linear model with mean squared error, its data, and its Hessian in closed form: (2 / n) X^T X."""
-    generator = torch.Generator().manual_seed(seed)
-    X = torch.randn(samples, features, generator=generator, dtype=torch.float64)
-    y = torch.randn(samples, 1, generator=generator, dtype=torch.float64)
-    torch.manual_seed(seed)
-    return nn.Linear(features, 1).double(), [(X[:8], y[:8]), (X[8:], y[8:])], 2 / samples * X.T @ X
-
-
-def unit_directions(count, features=6, seed=0):
-    """The shared directions, drawn here again, of the one filter of a linear model."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = [torch.randn(1, features, generator=generator, dtype=torch.float64)[0] for _ in range(count)]
-    return [direction / direction.norm() for direction in drawn]
 
 
 def test_line_of_a_quadratic_is_its_parabola():
@@ -56,12 +41,6 @@ def test_surface_of_a_quadratic_has_the_mixed_term_and_the_lines_in_it():
     assert tuple(row[1] for row in losses) == line.before.losses  # rows go along the first direction
     assert losses[1][1] == surface.before.as_is
     assert surface.after == surface.before
-
-
-def images(count=16, classes=5):
-    generator = torch.Generator().manual_seed(0)
-    samples = torch.randn(count, 3, 20, 20, generator=generator)
-    return [(samples, torch.randint(0, classes, (count,), generator=generator))]
 
 
 def test_a_pair_of_networks_is_measured_left_alone_and_written(trained_pair, state_of):

@@ -8,7 +8,7 @@ loss of the model as it is, with its own statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -149,10 +149,10 @@ def loss_line(
     """
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    directions = shared_directions(probes, 1, seed)
     steps = _Steps(progress, 2 * len(distances))
     lines = []
-    for probe, (direction,) in zip(probes, directions, strict=True):
+    for probe in probes:
+        (direction,) = shared_directions(probe, 1, seed)
         as_is = probe.as_is()
         losses = [steps.done(probe.at(moved(probe.parameters, (x, direction)))) for x in distances]
         lines.append(ModelLine(as_is, tuple(losses)))
@@ -193,10 +193,10 @@ def loss_surface(
     """
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    directions = shared_directions(probes, 2, seed)
     steps = _Steps(progress, 2 * len(distances) ** 2)
     surfaces = []
-    for probe, (first, second) in zip(probes, directions, strict=True):
+    for probe in probes:
+        first, second = shared_directions(probe, 2, seed)
         as_is = probe.as_is()
         rows = [
             tuple(steps.done(probe.at(moved(probe.parameters, (x, first), (y, second)))) for y in distances)
@@ -206,20 +206,18 @@ def loss_surface(
     return LossSurface(distances, surfaces[0], surfaces[1], probes[0].conditions, seed)
 
 
-def shared_directions(probes: Sequence[Probe], count: int, seed: int) -> list[list[Values]]:
-    """Return per probe the same random directions, each in units of that model's filters.
+def shared_directions(probe: Probe, count: int, seed: int) -> Iterator[Values]:
+    """Yield random directions in units of a model's filters; models of one architecture share their patterns.
 
     Args:
-        probes: of models of one architecture.
+        probe: of the model.
         count: how many directions.
         seed: that they are drawn from, one after the other.
     """
-    found = []
-    for probe in probes:
-        generator = torch.Generator().manual_seed(seed)
-        norms = filter_norms(probe.model, probe.parameters)
-        found.append([scaled(draw(probe.model, probe.parameters, generator), norms) for _ in range(count)])
-    return found
+    generator = torch.Generator().manual_seed(seed)
+    norms = filter_norms(probe.model, probe.parameters)
+    for _ in range(count):
+        yield scaled(draw(probe.model, probe.parameters, generator), norms)
 
 
 def check_radius(radius: float) -> None:
