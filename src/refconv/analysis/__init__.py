@@ -6,6 +6,7 @@ All of them read plain models of one architecture and leave them as found; docs/
 from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
 from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
 from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
+from refconv.analysis.interpolation import Interpolation, interpolation
 from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSurface, loss_line, loss_surface
 from refconv.analysis.movement import LayerMovement, Movement, movement
 from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
@@ -21,6 +22,7 @@ from refconv.analysis.robustness import (
     corruption_robustness,
     shift_consistency,
 )
+from refconv.analysis.sharpness import ModelSharpness, Sharpness, Spread, sharpness
 from refconv.analysis.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
 from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
 
@@ -36,6 +38,7 @@ __all__ = [
     "GaussianFits",
     "GaussianShares",
     "GramSpectra",
+    "Interpolation",
     "Kernel",
     "KernelPair",
     "LayerGaussians",
@@ -48,15 +51,18 @@ __all__ = [
     "LossLine",
     "LossSurface",
     "ModelLine",
+    "ModelSharpness",
     "ModelSurface",
     "Movement",
     "Redundancy",
     "Relation",
     "Relations",
+    "Sharpness",
     "ShiftConsistency",
     "SizeComponents",
     "SizeSkeleton",
     "Skeletons",
+    "Spread",
     "TapMagnitudes",
     "adversarial_robustness",
     "corruption_robustness",
@@ -65,12 +71,14 @@ __all__ = [
     "find_kernels",
     "gaussian_fits",
     "gram_spectra",
+    "interpolation",
     "loss_line",
     "loss_surface",
     "movement",
     "pair_kernels",
     "redundancy",
     "relations",
+    "sharpness",
     "shift_consistency",
     "skeletons",
 ]
