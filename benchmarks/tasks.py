@@ -44,6 +44,7 @@ BASELINES = {
 """Per task, the measure under which a run notes what a model must beat, and what that is."""
 
 _SHOWN, _SIDE, _MARGIN, _BATCH = 4, 192, 18, 16
+_THRESHOLD = 0.3  # of the scores of boxes that are drawn
 
 
 def take(folder: Path) -> dict[str, Any]:
@@ -81,9 +82,11 @@ def _draw(path: Path, runs: dict[str, Path]) -> None:
     """Draw a row per test image: as the model sees it, then what each run says."""
     opened = {title: open_model(str(run)) for title, run in runs.items()}
     data = data_for(next(iter(opened.values())))
-    samples, _ = next(data.eval_batches("test", batch_size=_SHOWN))
+    samples, targets = next(data.eval_batches("test", batch_size=_SHOWN))
     images = [_picture(sample, data) for sample in samples]
-    columns = {"input": images, **{title: _said(model, images) for title, model in opened.items()}}
+    task, names = task_named(next(iter(opened.values())).task), data.info.class_names
+    truths = [task.truth(image, target, names) for image, target in zip(images, targets, strict=True)]
+    columns = {"input": images, "truth": truths, **{title: _said(model, images) for title, model in opened.items()}}
     sheet = Image.new("RGB", (len(columns) * _SIDE, _MARGIN + len(images) * _SIDE), "white")
     draw = ImageDraw.Draw(sheet)
     for column, (title, pictures) in enumerate(columns.items()):
@@ -97,7 +100,7 @@ def _draw(path: Path, runs: dict[str, Path]) -> None:
 def _said(opened: Opened, images: list[Image.Image]) -> list[Image.Image]:
     task = task_named(opened.task)
     with evaluating(opened.model), torch.no_grad():
-        found = task.predict(opened.model, images, opened, device=torch.device("cpu"), threshold=task.threshold)
+        found = task.predict(opened.model, images, opened, device=torch.device("cpu"), threshold=_THRESHOLD)
     return [prediction.picture or image for prediction, image in zip(found, images, strict=True)]
 
 
@@ -154,7 +157,9 @@ def section(comparison: Comparison, more: dict[str, Any]) -> str:
         f"{len(comparison.seeds)} seeds; means over seeds and, in brackets, 95 % intervals. "
         f"{'; '.join((*comparison.data, *comparison.hardware))}.",
         "",
-        f"![The first test images and what the networks of the first seed say]({PICTURES.name}/{comparison.name}.png)",
+        f"![The first test images, the truth, and what the networks of the first seed say]"
+        f"({PICTURES.name}/{comparison.name}.png)",
+        *([f"\nBoxes with scores from {_THRESHOLD} on are drawn."] if more["task"] == "detection" else []),
     ]
     return "\n".join(lines)
 

@@ -3,6 +3,8 @@
 import dataclasses
 
 import pytest
+import torch
+from PIL import Image
 
 from refconv.errors import RecipeError
 from refconv.studies.measures import MEASURES
@@ -69,3 +71,19 @@ def test_a_task_refuses_the_settings_of_another(task, other):
     foreign = {name: value for name, value in OWN[other].items() if name not in OWN[task]}
     with pytest.raises(RecipeError, match=f"{next(iter(foreign))}: has no effect in {task}: "):
         task_of(recipe(task, **foreign))
+
+
+def test_the_truth_is_drawn_as_predictions_are():
+    image = Image.new("RGB", (320, 320), "white")
+    boxes = {"boxes": torch.tensor([[10.0, 20.0, 200.0, 220.0]]), "labels": torch.tensor([1])}
+    drawn = task_named("detection").truth(image, boxes, ("cat",))
+    assert drawn.getpixel((100, 20)) != (255, 255, 255)
+    assert drawn.getpixel((100, 120)) == (255, 255, 255)
+    classes = torch.zeros(320, 320, dtype=torch.int64)
+    classes[:160] = 2
+    laid = task_named("segmentation").truth(image, classes, ("background", "cat", "dog"))
+    assert laid.getpixel((5, 300)) == (255, 255, 255)
+    assert laid.getpixel((5, 5)) != (255, 255, 255)
+    clean = task_named("restoration").truth(image, torch.full((3, 4, 4), 0.2), ())
+    assert clean.getpixel((1, 1)) == (51, 51, 51)
+    assert task_named("classification").truth(image, 3, ()) is image

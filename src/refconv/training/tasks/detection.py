@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -367,6 +367,14 @@ class Detection(Task):
             for image, output in zip(colours, outputs, strict=True)
         ]
 
+    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return an image with the boxes and masks of its objects."""
+        labels = target["labels"]
+        masks = target["masks"].bool() if "masks" in target else None
+        return draw_objects(
+            image, target["boxes"], [class_names[label - 1] for label in labels.tolist()], labels, masks
+        )
+
 
 def _prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
     chosen = output["scores"] >= threshold
@@ -386,12 +394,22 @@ def _prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, t
         words += f" ({len(rows)} objects)"
     tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
     # The surest is drawn last, on top of the others.
-    picture = _drawn(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
+    picture = draw_objects(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
     return Prediction({"objects": rows}, words, picture)
 
 
-def _drawn(image: Image.Image, boxes: Tensor, words: list[str], labels: Tensor, masks: Tensor | None) -> Image.Image:
-    """Draw boxes with words, and masks, on an image; one colour per class."""
+def draw_objects(
+    image: Image.Image, boxes: Tensor, words: list[str], labels: Tensor, masks: Tensor | None
+) -> Image.Image:
+    """Draw boxes with words, and masks, on an image; one colour per class.
+
+    Args:
+        image: the image; a small one is enlarged so that words can be read.
+        boxes: [n, 4], left, top, right and bottom in pixels.
+        words: one for each box.
+        labels: int64 [n], which choose the colours.
+        masks: bool [n, height, width], if there are any.
+    """
     factor = max(1, _LEGIBLE // max(image.size))
     pixels = v2.pil_to_tensor(image.resize((image.width * factor, image.height * factor)))
     if len(boxes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -309,6 +310,13 @@ class Restoration(Task):
             words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
             found.append(Prediction(content, words, picture))
         return found
+
+    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return the clean image."""
+        from PIL import Image
+
+        pixels = (target * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -310,6 +310,13 @@ class Segmentation(Task):
             found.append(_prediction(image, whole, opened))
         return found
 
+    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return an image with its classes in colours laid over it."""
+        classes = Image.fromarray(target.to(torch.uint8).numpy())
+        bare = bool(class_names) and class_names[0] == "background"
+        classes.putpalette(_palette(bare))
+        return overlay(image, classes, bare=bare)
+
 
 def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
     """Return the sum of the cross-entropies of all pixels but the ignored ones, a number in float32.
@@ -398,13 +405,17 @@ def _prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Pre
     words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in said[:_CLASSES_SAID])
     more = f" and {len(said) - _CLASSES_SAID} more" if len(said) > _CLASSES_SAID else ""
     bare = opened.class_name(0) == "background"
-    palette = voc_palette()
-    # The first of the colours is black, which suits a background alone.
-    classes.putpalette(palette if bare else [*palette[3:], *palette[:3]])
-    return Prediction({"classes": said}, words + more, _overlaid(image, classes, bare=bare), classes)
+    classes.putpalette(_palette(bare))
+    return Prediction({"classes": said}, words + more, overlay(image, classes, bare=bare), classes)
 
 
-def _overlaid(image: Image.Image, classes: Image.Image, *, bare: bool) -> Image.Image:
+def _palette(bare: bool) -> list[int]:
+    """Return the colours of classes; the first of VOC's is black, which suits a background alone."""
+    palette = list(voc_palette())
+    return palette if bare else [*palette[3:], *palette[:3]]
+
+
+def overlay(image: Image.Image, classes: Image.Image, *, bare: bool) -> Image.Image:
     """Lay the classes in their colours over an image.
 
     Args:

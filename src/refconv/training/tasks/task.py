@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -230,6 +230,16 @@ class Task(ABC):
         Raises:
             ModelError: if the model does not take them.
         """
+
+    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return an image with the truth drawn on it as predictions are; as it is, where there is nothing to draw.
+
+        Args:
+            image: a sample as an image.
+            target: its target.
+            class_names: one name per class.
+        """
+        return image
 
 
 def is_list(samples: Samples) -> bool:
