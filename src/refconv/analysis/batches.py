@@ -1,0 +1,197 @@
+"""The common ground of measures with data: batches gone through once, classes checked, models left as found.
+
+Batches come from the caller, already normalised and on the models' device, so that no measure knows where data come
+from. Whatever a measure does happens inside :func:`observing`, which puts back all that running a model can move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from refconv.errors import DataError, ModelError
+
+Batch = tuple[Tensor, Tensor]
+"""Samples [batch, channels, ...], normalised as the models expect them, and their classes [batch]."""
+
+Batches = Sequence[Batch] | Callable[[], Iterator[Batch]]
+"""Batches that can be gone through again: a sequence of them, or a function that starts over."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of samples done and of all, 0 if that is not known."""
+
+LARGEST_SEED = 2**31
+
+
+class Passage:
+    """One way through batches, up to a bound.
+
+    Args:
+        batches: the batches.
+        max_samples: samples to stop at; None for all.
+        progress: called after every batch that was worked on.
+
+    Attributes:
+        samples: how many samples were given out so far.
+        cut: whether there were more samples than the bound lets through; known when the passage is over.
+    """
+
+    def __init__(self, batches: Batches, max_samples: int | None = None, progress: Progress | None = None) -> None:
+        if max_samples is not None and max_samples < 1:
+            raise DataError("nothing to measure on", where="max_samples", expected="1 or more", found=str(max_samples))
+        self.samples, self.cut = 0, False
+        self._batches, self._most, self._progress = batches, max_samples, progress
+        known = sum(len(targets) for _, targets in batches) if isinstance(batches, (list, tuple)) else 0
+        self._total = min(known, max_samples or known) if known else max_samples or 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Give out the batches, the last one cut where the bound says so.
+
+        Raises:
+            DataError: if there is no sample, or samples and targets do not fit each other.
+        """
+        for samples, targets in self._batches() if callable(self._batches) else self._batches:
+            _check_batch(samples, targets)
+            left = len(samples) if self._most is None else self._most - self.samples
+            if left < len(samples):
+                self.cut = True
+            if left <= 0:
+                break
+            if len(samples):
+                yield samples[:left], targets[:left]
+                self.samples += min(left, len(samples))
+                if self._progress is not None:
+                    self._progress(self.samples, max(self._total, self.samples) if self._total else 0)
+        if not self.samples:
+            raise DataError("there are no samples to measure on", remedy="give at least one batch that is not empty")
+
+
+@contextmanager
+def observing(*models: nn.Module) -> Iterator[None]:
+    """Put models in eval mode; afterwards put back every module's mode, every buffer and the random numbers.
+
+    Raises:
+        ModelError: if one is no module, or has weights without values or that are not finite.
+    """
+    for model in models:
+        check_sound(model)
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for model in models for buffer in model.buffers()]
+    devices = {tensor.device for model in models for tensor in model.parameters() if tensor.is_cuda}
+    with torch.random.fork_rng(sorted(devices, key=str)):
+        for model in models:
+            model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            with torch.no_grad():
+                for buffer, found in buffers:
+                    if not torch.equal(buffer, found):
+                        buffer.copy_(found)
+
+
+def check_sound(model: Any) -> None:
+    """Refuse what cannot be run and trusted.
+
+    Raises:
+        ModelError: if it is no module, or has weights without values or that are not finite.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError("there is nothing to analyse", expected="a torch.nn.Module", found=type(model).__name__)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor) or tensor.is_meta:
+            raise ModelError("the weight has no values yet", where=name, remedy="load the model's weights first")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError("the weight has entries that are not finite", where=name, remedy="load sound weights")
+
+
+def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
+    """Return a classifier's outputs [batch, classes] in float64.
+
+    Args:
+        model: the classifier.
+        samples: a batch [batch, channels, ...].
+        targets: its classes [batch], checked against the outputs.
+
+    Raises:
+        ModelError: if the model does not take the samples, or gives something else or no finite numbers.
+        DataError: if a target is no class of the model.
+    """
+    outputs = run(model, samples)
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(samples) or outputs.shape[1] < 2:
+        raise ModelError(
+            "the model does not classify",
+            where=type(model).__name__,
+            expected=f"outputs [{len(samples)}, 2 or more classes]",
+            found=str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__,
+        )
+    if not bool(torch.isfinite(outputs).all()):
+        raise ModelError("the model's outputs are not finite", where=type(model).__name__)
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= outputs.shape[1]:
+        raise DataError(
+            "a target is no class of the model",
+            expected=f"0 to {outputs.shape[1] - 1}",
+            found=str(low if low < 0 else high),
+            remedy="analyse the model on the data it was trained for",
+        )
+    return outputs.double()
+
+
+def run(model: nn.Module, samples: Tensor) -> object:
+    """Return what a model says about samples.
+
+    Raises:
+        ModelError: if it does not take them.
+        OutOfMemoryError: as torch raises it.
+    """
+    try:
+        return model(samples)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ModelError(
+            "the model does not take this data",
+            where=type(model).__name__,
+            expected=f"samples of shape {list(samples.shape[1:])} accepted",
+            found=str(error),
+        ) from error
+
+
+def drawn(samples: Tensor, first: int, seed: int, *, normal: bool) -> Tensor:
+    """Return random numbers of the shape of samples that depend on the seed and each sample's place in the data alone.
+
+    However the data are cut into batches, and whatever the model, sample number i meets the same numbers.
+
+    Args:
+        samples: a batch; its shape, type and device are taken.
+        first: the place of its first sample in the data.
+        seed: of all numbers.
+        normal: standard normal numbers, else uniform ones from -1 to 1.
+    """
+    rows = []
+    for place in range(first, first + len(samples)):
+        generator = torch.Generator().manual_seed(seed * LARGEST_SEED + place)
+        draw = torch.randn if normal else torch.rand
+        numbers = draw(samples.shape[1:], generator=generator, dtype=torch.float64)
+        rows.append(numbers if normal else 2 * numbers - 1)
+    return torch.stack(rows).to(samples)
+
+
+def _check_batch(samples: Any, targets: Any) -> None:
+    if not isinstance(samples, Tensor) or not isinstance(targets, Tensor):
+        found = f"({type(samples).__name__}, {type(targets).__name__})"
+        raise DataError("a batch is a pair of tensors", expected="(samples, targets)", found=found)
+    if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        found = f"{targets.dtype} {list(targets.shape)}"
+        raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
+    if samples.ndim < 2 or len(samples) != len(targets):
+        found = f"samples {list(samples.shape)}, targets {list(targets.shape)}"
+        raise DataError("samples and targets do not fit each other", expected="one target a sample", found=found)

@@ -1,0 +1,163 @@
+"""Common corruptions of images at five strengths, after ImageNet-C and CIFAR-10-C.
+
+Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261), with their strengths: those of ImageNet-C for images of more
+than 64 pixels, those of CIFAR-10-C for smaller ones. On pixels x from 0 to 1, each followed by clamping to that range:
+
+* ``gaussian_noise``: x + s z, z standard normal;
+* ``gaussian_blur``: a Gaussian of standard deviation s pixels, the border repeated;
+* ``contrast``: m + s (x - m), m the mean of each image and channel;
+* ``brightness``: the value of HSV, the largest channel, raised by s; hue and saturation stay;
+* ``jpeg_compression``: saved as JPEG of quality s and read again, which takes pixels in 256 steps.
+
+Strength 0 is the image itself.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refconv.errors import DataError, SettingError
+
+Corruption = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness", "jpeg_compression"]
+CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
+
+STRENGTHS = (0, 1, 2, 3, 4, 5)
+SMALL = 64
+"""Images whose shorter side has at most this many pixels get the strengths of CIFAR-10-C."""
+
+LEVELS: dict[str, dict[Corruption, tuple[float, ...]]] = {
+    "ImageNet-C": {
+        "gaussian_noise": (0.08, 0.12, 0.18, 0.26, 0.38),
+        "gaussian_blur": (1, 2, 3, 4, 6),
+        "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),
+        "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),
+        "jpeg_compression": (25, 18, 15, 10, 7),
+    },
+    "CIFAR-10-C": {
+        "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.1),
+        "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1),
+        "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
+        "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
+        "jpeg_compression": (80, 65, 58, 50, 40),
+    },
+}
+"""The numbers s of strengths 1 to 5, per table."""
+
+
+def table_for(pixels: Tensor) -> str:
+    """Return the table of strengths that suits images [batch, channels, height, width]."""
+    return "CIFAR-10-C" if min(pixels.shape[2:]) <= SMALL else "ImageNet-C"
+
+
+def corrupt(pixels: Tensor, kind: Corruption, strength: int, *, table: str, noise: Tensor) -> Tensor:
+    """Return images corrupted.
+
+    Args:
+        pixels: images [batch, channels, height, width], values from 0 to 1.
+        kind: which corruption.
+        strength: 0, nothing at all, to 5.
+        table: of the numbers, a key of :data:`LEVELS`.
+        noise: standard normal numbers of the shape of ``pixels``.
+
+    Raises:
+        SettingError: if the corruption or the strength does not exist.
+        DataError: if JPEG does not take images of this many channels.
+    """
+    if kind not in CORRUPTIONS:
+        raise SettingError("unknown corruption", where="corruption", expected=", ".join(CORRUPTIONS), found=repr(kind))
+    if strength not in STRENGTHS:
+        raise SettingError("unknown strength", where=kind, expected="0 to 5", found=str(strength))
+    if strength == 0:
+        return pixels
+    s = LEVELS[table][kind][strength - 1]
+    if kind == "gaussian_noise":
+        changed = pixels + s * noise
+    elif kind == "gaussian_blur":
+        changed = blurred(pixels, s)
+    elif kind == "contrast":
+        mean = pixels.mean((2, 3), keepdim=True)
+        changed = mean + s * (pixels - mean)
+    elif kind == "brightness":
+        changed = brightened(pixels, s)
+    else:
+        changed = jpeg_compressed(pixels, int(s))
+    return changed.clamp(0, 1)
+
+
+def blurred(pixels: Tensor, sigma: float) -> Tensor:
+    """Return images after a Gaussian filter, cut off at four standard deviations, the border repeated.
+
+    Example:
+        >>> blurred(torch.ones(1, 1, 4, 4), 1.0).allclose(torch.ones(1, 1, 4, 4))
+        True
+    """
+    if sigma == 0:
+        return pixels
+    reach = int(4 * sigma + 0.5)
+    taps = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (taps / sigma) ** 2)
+    kernel = (weights / weights.sum()).to(pixels).expand(pixels.shape[1], 1, -1)
+    padded = F.pad(pixels, (reach, reach, reach, reach), mode="replicate")
+    rows = F.conv2d(padded, kernel[:, :, None, :], groups=pixels.shape[1])
+    return F.conv2d(rows, kernel[:, :, :, None], groups=pixels.shape[1])
+
+
+def brightened(pixels: Tensor, amount: float) -> Tensor:
+    """Return images whose value in HSV is larger by an amount, at most 1.
+
+    With hue and saturation kept, all channels of a pixel grow by one factor; black, which has no hue, becomes grey.
+
+    Example:
+        >>> brightened(torch.tensor([0.5, 0.25, 0.0]).reshape(1, 3, 1, 1), 0.25).flatten().tolist()
+        [0.75, 0.375, 0.0]
+    """
+    value = pixels.amax(1, keepdim=True)
+    raised = (value + amount).clamp(max=1)
+    return torch.where(value > 0, pixels * (raised / value.clamp(min=torch.finfo(value.dtype).tiny)), raised)
+
+
+def jpeg_compressed(pixels: Tensor, quality: int) -> Tensor:
+    """Return images saved as JPEG and read again.
+
+    Raises:
+        DataError: if they have neither one channel nor three.
+        SettingError: if Pillow is not installed.
+    """
+    if pixels.shape[1] not in {1, 3}:
+        raise DataError("JPEG takes images of one channel or three", found=f"{pixels.shape[1]} channels")
+    Image = _pillow()
+    steps = (pixels.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    height, width, channels = steps.shape[1:]
+    mode = "L" if channels == 1 else "RGB"
+    found = []
+    for image in steps:
+        with io.BytesIO() as file:
+            Image.frombytes(mode, (width, height), image.numpy().tobytes()).save(file, "JPEG", quality=quality)
+            read = torch.frombuffer(bytearray(Image.open(file).convert(mode).tobytes()), dtype=torch.uint8)
+        found.append(read.reshape(height, width, channels).permute(2, 0, 1))
+    return torch.stack(found).to(pixels) / 255
+
+
+def shifted(images: Tensor, down: int, right: int) -> Tensor:
+    """Return images moved by whole pixels, the border repeated in what becomes free.
+
+    Example:
+        >>> shifted(torch.arange(4.0).reshape(1, 1, 1, 4), 0, 2).flatten().tolist()
+        [0.0, 0.0, 0.0, 1.0]
+    """
+    rows = (torch.arange(images.shape[2], device=images.device) - down).clamp(0, images.shape[2] - 1)
+    columns = (torch.arange(images.shape[3], device=images.device) - right).clamp(0, images.shape[3] - 1)
+    return images[:, :, rows][:, :, :, columns]
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SettingError("JPEG compression needs Pillow", remedy='pip install "refconv[analysis]"') from error
+    return Image

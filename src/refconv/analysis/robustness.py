@@ -1,0 +1,354 @@
+"""Robustness: how accuracy falls under attacks and corruptions, and how often a class survives a shift.
+
+Three measures of one classifier, each in one passage through the data. For a pair, call them on both models with the
+same arguments: sample number i meets the same random numbers in both, however the data are batched.
+
+* :func:`adversarial_robustness`: accuracy under FGSM and PGD (:mod:`refconv.analysis.attacks`) over a range of radii. A
+  radius is a share of the range of pixels from 0 to 1, the same for every channel, so eps / std in normalised samples;
+  attacked samples stay images.
+* :func:`corruption_robustness`: accuracy under the corruptions of :mod:`refconv.analysis.corruptions`.
+* :func:`shift_consistency`: Zhang, ICML 2019 (arXiv 1904.11486), here against the image that was not shifted: the share
+  of (image, direction) whose class stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refconv.analysis.attacks import fgsm, pgd
+from refconv.analysis.batches import Batches, Passage, Progress, classify, drawn, observing
+from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS, Corruption, corrupt, shifted, table_for
+from refconv.analysis.tables import text_table
+from refconv.errors import DataError, SettingError
+from refconv.records import Record
+
+RADII = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
+_TOLERANCE = 0.02  # of pixels outside 0 to 1, as resizing and rounding leave them
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+@dataclass(frozen=True)
+class Curve(Record):
+    """Accuracy against the strength of one perturbation.
+
+    Attributes:
+        kind: the perturbation.
+        strengths: radii as shares of the range of pixels, or 0 to 5 for corruptions; ascending, 0 (nothing) first.
+        accuracy: share of samples classified rightly at each, 0 to 1.
+        mean: mean accuracy over the strengths above 0.
+    """
+
+    kind: str
+    strengths: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    mean: float
+
+
+@dataclass(frozen=True)
+class AdversarialRobustness(Record):
+    """Accuracy of a classifier under attacks that know it.
+
+    Attributes:
+        samples: how many were attacked.
+        cut: whether there were more that ``max_samples`` left out.
+        steps: of PGD.
+        curves: ``fgsm`` and ``pgd``.
+    """
+
+    samples: int
+    cut: bool
+    steps: int
+    curves: tuple[Curve, ...]
+
+    def __str__(self) -> str:
+        text = _curves_table(self.curves, [f"{255 * radius:.3g} / 255" for radius in self.curves[0].strengths])
+        return f"{text}\n{_counted(self.samples, self.cut)}, {self.steps} steps of PGD"
+
+
+@dataclass(frozen=True)
+class CorruptionRobustness(Record):
+    """Accuracy of a classifier under common corruptions.
+
+    Attributes:
+        samples: how many were corrupted.
+        cut: whether there were more that ``max_samples`` left out.
+        table: whose strengths these are, ``ImageNet-C`` or ``CIFAR-10-C``.
+        curves: a row per corruption.
+        mean: mean accuracy over corruptions and strengths above 0.
+        left_out: corruptions that these images do not take, and why.
+    """
+
+    samples: int
+    cut: bool
+    table: str
+    curves: tuple[Curve, ...]
+    mean: float
+    left_out: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [_curves_table(self.curves, [f"strength {strength}" for strength in STRENGTHS])]
+        lines += [f"{kind} left out: {reason}" for kind, reason in self.left_out.items()]
+        lines.append(f"{_counted(self.samples, self.cut)}, strengths of {self.table}; mean {self.mean:.1%}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ShiftConsistency(Record):
+    """How often a classifier keeps its class under shifts, right or wrong.
+
+    Attributes:
+        samples: how many images were shifted.
+        cut: whether there were more that ``max_samples`` left out.
+        pixels: the distances, 1 to the largest.
+        same: per distance, share of (image, direction) that keep the class, over the four directions, 0 to 1.
+        stable: per distance, share of images that keep it under all shifts up to that distance, 0 to 1.
+        accuracy: per distance, share of (image, direction) classified rightly.
+        clean_accuracy: share of images classified rightly without a shift.
+    """
+
+    samples: int
+    cut: bool
+    pixels: tuple[int, ...]
+    same: tuple[float, ...]
+    stable: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    clean_accuracy: float
+
+    def __str__(self) -> str:
+        rows = [
+            (str(pixels), f"{same:.1%}", f"{stable:.1%}", f"{accuracy:.1%}")
+            for pixels, same, stable, accuracy in zip(self.pixels, self.same, self.stable, self.accuracy, strict=True)
+        ]
+        rows.insert(0, ("0", "", "", f"{self.clean_accuracy:.1%}"))
+        table = text_table(("pixels", "class stays", "under all so far", "accuracy"), rows)
+        return f"{table}\n{_counted(self.samples, self.cut)}"
+
+
+def adversarial_robustness(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    radii: Sequence[float] = RADII,
+    steps: int = 10,
+    seed: int = 0,
+    max_samples: int | None = 512,
+    progress: Progress | None = None,
+) -> AdversarialRobustness:
+    """Measure a classifier's accuracy under FGSM and PGD; it is left as found.
+
+    Args:
+        model: the classifier.
+        batches: normalised samples [batch, channels, ...] and classes.
+        mean: per channel, of the normalisation: sample = (pixel - mean) / std.
+        std: per channel.
+        radii: of the balls, as shares of the range of pixels.
+        steps: of PGD, each of 2.5 / steps of the radius.
+        seed: of PGD's random starts.
+        max_samples: samples to stop at; each costs (1 + steps) gradients per radius.
+        progress: called with samples done and in all.
+
+    Raises:
+        DataError: if there are no samples, or they are no images under this normalisation.
+        ModelError: if the model does not classify them.
+        SettingError: if a radius is not positive, or there is no step.
+    """
+    if not radii or min(radii) <= 0 or steps < 1:
+        found = f"radii {tuple(radii)}, steps {steps}"
+        raise SettingError("there is nothing to attack with", expected="radii above 0, 1 step or more", found=found)
+    strengths = (0.0, *sorted(set(map(float, radii))))
+    hits = torch.zeros(2, len(strengths), dtype=torch.long)
+    passage = Passage(batches, max_samples, progress)
+    with observing(model), torch.no_grad():
+        for samples, targets in passage:
+            low, high, scale = _valid_range(samples, mean, std)
+            start = drawn(samples, passage.samples, seed, normal=False)
+            hits[:, 0] += _right(model, samples, targets)
+            for place, radius in enumerate(strengths[1:], 1):
+                ball = radius * scale
+                moved = fgsm(model, samples, targets, radius=ball, low=low, high=high)
+                hits[0, place] += _right(model, moved, targets)
+                moved = pgd(model, samples, targets, radius=ball, low=low, high=high, steps=steps, start=start)
+                hits[1, place] += _right(model, moved, targets)
+    curves = tuple(
+        _curve(kind, strengths, row, passage.samples) for kind, row in zip(("fgsm", "pgd"), hits, strict=True)
+    )
+    return AdversarialRobustness(passage.samples, passage.cut, steps, curves)
+
+
+def corruption_robustness(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    kinds: Sequence[Corruption] = CORRUPTIONS,
+    seed: int = 0,
+    max_samples: int | None = 2048,
+    progress: Progress | None = None,
+) -> CorruptionRobustness:
+    """Measure a classifier's accuracy under common corruptions at five strengths; it is left as found.
+
+    Args:
+        model: the classifier.
+        batches: normalised images [batch, channels, height, width] and classes.
+        mean: per channel, of the normalisation: sample = (pixel - mean) / std.
+        std: per channel.
+        kinds: which corruptions.
+        seed: of the noise; one image's noise has the same pattern at all strengths.
+        max_samples: samples to stop at.
+        progress: called with samples done and in all.
+
+    Raises:
+        DataError: if there are no samples, or they are no images under this normalisation.
+        ModelError: if the model does not classify them.
+        SettingError: if there is no such corruption.
+    """
+    unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
+    if unknown or not kinds:
+        raise SettingError("unknown corruption", where="kinds", expected=", ".join(CORRUPTIONS), found=str(unknown))
+    hits = {kind: torch.zeros(len(STRENGTHS), dtype=torch.long) for kind in kinds}
+    left_out, table = dict[str, str](), ""
+    passage = Passage(batches, max_samples, progress)
+    with observing(model), torch.no_grad():
+        for samples, targets in passage:
+            _check_images(samples)
+            low, _, scale = _valid_range(samples, mean, std)
+            if not table:
+                table = table_for(samples)
+                if "jpeg_compression" in hits and samples.shape[1] not in {1, 3}:
+                    del hits["jpeg_compression"]
+                    left_out["jpeg_compression"] = f"JPEG takes one channel or three, found {samples.shape[1]}"
+            pixels = ((samples - low) / scale).clamp(0, 1)
+            noise = drawn(samples, passage.samples, seed, normal=True)
+            clean = _right(model, samples, targets)
+            for kind, counts in hits.items():
+                counts[0] += clean
+                for strength in STRENGTHS[1:]:
+                    changed = corrupt(pixels, kind, strength, table=table, noise=noise)
+                    counts[strength] += _right(model, changed * scale + low, targets)
+    if not hits:
+        raise DataError("no corruption is left to measure", found="; ".join(left_out.values()))
+    strengths = tuple(map(float, STRENGTHS))
+    curves = tuple(_curve(kind, strengths, counts, passage.samples) for kind, counts in hits.items())
+    overall = sum(curve.mean for curve in curves) / len(curves)
+    return CorruptionRobustness(passage.samples, passage.cut, table, curves, overall, left_out)
+
+
+def shift_consistency(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    pixels: int = 4,
+    max_samples: int | None = 2048,
+    progress: Progress | None = None,
+) -> ShiftConsistency:
+    """Measure how often a classifier keeps its class when images move; it is left as found.
+
+    Images move up, down, left and right; the border is repeated in what becomes free.
+
+    Args:
+        model: the classifier.
+        batches: images [batch, channels, height, width] and classes.
+        pixels: the largest distance.
+        max_samples: samples to stop at.
+        progress: called with samples done and in all.
+
+    Raises:
+        DataError: if there are no samples, or they are no images larger than the largest shift.
+        ModelError: if the model does not classify them.
+        SettingError: if the distance is not positive.
+    """
+    if pixels < 1:
+        raise SettingError("there is nothing to shift by", where="pixels", expected="1 or more", found=str(pixels))
+    same, right, stable = (torch.zeros(pixels, dtype=torch.long) for _ in range(3))
+    clean = 0
+    passage = Passage(batches, max_samples, progress)
+    with observing(model), torch.no_grad():
+        for samples, targets in passage:
+            _check_images(samples, larger_than=pixels)
+            classes = classify(model, samples, targets).argmax(1)
+            clean += int((classes == targets).sum())
+            kept = torch.ones_like(classes, dtype=torch.bool)
+            for distance in range(1, pixels + 1):
+                for down, across in _DIRECTIONS:
+                    moved = shifted(samples, down * distance, across * distance)
+                    found = classify(model, moved, targets).argmax(1)
+                    same[distance - 1] += int((found == classes).sum())
+                    right[distance - 1] += int((found == targets).sum())
+                    kept &= found == classes
+                stable[distance - 1] += int(kept.sum())
+    count = passage.samples
+    return ShiftConsistency(
+        samples=count,
+        cut=passage.cut,
+        pixels=tuple(range(1, pixels + 1)),
+        same=_shares(same, count * len(_DIRECTIONS)),
+        stable=_shares(stable, count),
+        accuracy=_shares(right, count * len(_DIRECTIONS)),
+        clean_accuracy=clean / count,
+    )
+
+
+def _valid_range(samples: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return normalised 0, normalised 1 and their distance, per channel, of the shape [1, channels, 1, ...].
+
+    Raises:
+        DataError: if mean and std are not of these channels, or do not bring the samples to images.
+    """
+    if not len(mean) == len(std) == samples.shape[1] or min(std) <= 0:
+        raise DataError(
+            "the normalisation does not fit the samples",
+            expected=f"mean and std of {samples.shape[1]} channels, std above 0",
+            found=f"mean {tuple(mean)}, std {tuple(std)}",
+        )
+    shape = (1, -1, *[1] * (samples.ndim - 2))
+    shift, spread = (torch.tensor(list(values), dtype=torch.float64).reshape(shape) for values in (mean, std))
+    low, high, scale = ((value / spread).to(samples) for value in (-shift, 1 - shift, torch.ones_like(spread)))
+    margin = _TOLERANCE * scale
+    if bool((samples < low - margin).any()) or bool((samples > high + margin).any()):
+        pixels = (samples - low) / scale
+        raise DataError(
+            "the samples are no images under this normalisation",
+            expected="sample * std + mean from 0 to 1",
+            found=f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}",
+            remedy="give the mean and std that the samples were normalised with",
+        )
+    return low, high, scale
+
+
+def _check_images(samples: Tensor, larger_than: int = 0) -> None:
+    if samples.ndim != 4 or min(samples.shape[2:]) <= larger_than:
+        size = f" of more than {larger_than} pixels a side" if larger_than else ""
+        raise DataError(
+            "this measure needs images",
+            expected=f"samples [batch, channels, height, width]{size}",
+            found=str(list(samples.shape)),
+        )
+
+
+def _right(model: nn.Module, samples: Tensor, targets: Tensor) -> int:
+    return int((classify(model, samples, targets).argmax(1) == targets).sum())
+
+
+def _shares(counts: Tensor, total: int) -> tuple[float, ...]:
+    return tuple((counts.double() / total).tolist())
+
+
+def _curve(kind: str, strengths: tuple[float, ...], hits: Tensor, samples: int) -> Curve:
+    accuracy = _shares(hits, samples)
+    return Curve(kind, strengths, accuracy, sum(accuracy[1:]) / len(accuracy[1:]))
+
+
+def _curves_table(curves: Sequence[Curve], columns: Sequence[str]) -> str:
+    rows = [(curve.kind, *(f"{value:.1%}" for value in (*curve.accuracy, curve.mean))) for curve in curves]
+    return text_table(("accuracy", *columns, "mean above 0"), rows)
+
+
+def _counted(samples: int, cut: bool) -> str:
+    return f"{samples:,} samples" + (" of more" if cut else "")
