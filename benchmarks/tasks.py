@@ -44,7 +44,7 @@ BASELINES = {
 """Per task, the measure under which a run notes what a model must beat, and what that is."""
 
 _SHOWN, _SIDE, _MARGIN, _BATCH = 4, 192, 18, 16
-_THRESHOLD = 0.3  # of the scores of boxes that are drawn
+_THRESHOLD = 0.4  # of the scores of boxes that are drawn
 
 
 def take(folder: Path) -> dict[str, Any]:
