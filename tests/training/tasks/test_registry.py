@@ -1,6 +1,7 @@
 """Tasks by name: the same words in recipes, records and the registry; settings of one are refused by the others."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from refconv.training.recipe import Recipe
 from refconv.training.run_record import PRIMARY
 from refconv.training.tasks.registry import TASKS, task_named, task_of
 
+ROOT = Path(__file__).resolve().parents[3]
 OWN = {
     "classification": {"mixup": 0.2},
     "detection": {},
@@ -87,3 +89,9 @@ def test_the_truth_is_drawn_as_predictions_are():
     clean = task_named("restoration").truth(image, torch.full((3, 4, 4), 0.2), ())
     assert clean.getpixel((1, 1)) == (51, 51, 51)
     assert task_named("classification").truth(image, 3, ()) is image
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_go_with_their_tasks(path):
+    made = Recipe.from_toml(path)
+    assert task_of(made).name == made.task
