@@ -3,6 +3,7 @@
 All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
 """
 
+from refconv.analysis.calibration import Calibration, ReliabilityBin, calibration
 from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
 from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
 from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
@@ -28,6 +29,7 @@ from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
 
 __all__ = [
     "AdversarialRobustness",
+    "Calibration",
     "ChannelRedundancy",
     "Conditions",
     "CorruptionRobustness",
@@ -57,6 +59,7 @@ __all__ = [
     "Redundancy",
     "Relation",
     "Relations",
+    "ReliabilityBin",
     "Sharpness",
     "ShiftConsistency",
     "SizeComponents",
@@ -65,6 +68,7 @@ __all__ = [
     "Spread",
     "TapMagnitudes",
     "adversarial_robustness",
+    "calibration",
     "corruption_robustness",
     "filter_components",
     "filter_statistics",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from refconv.errors import DataError, ModelError
+from refconv.errors import DataError, ModelError, SettingError
 
 Batch = tuple[Tensor, Tensor]
 """Samples [batch, channels, ...], normalised as the models expect them, and their classes [batch]."""
@@ -36,6 +36,9 @@ class Passage:
         max_samples: samples to stop at; None for all.
         progress: called after every batch that was worked on.
 
+    Raises:
+        SettingError: if ``max_samples`` is less than one.
+
     Attributes:
         samples: how many samples were given out so far.
         cut: whether there were more samples than the bound lets through; known when the passage is over.
@@ -43,7 +46,7 @@ class Passage:
 
     def __init__(self, batches: Batches, max_samples: int | None = None, progress: Progress | None = None) -> None:
         if max_samples is not None and max_samples < 1:
-            raise DataError("nothing to measure on", where="max_samples", expected="1 or more", found=str(max_samples))
+            raise SettingError("too few", where="max_samples", expected="1 or more, or None", found=str(max_samples))
         self.samples, self.cut = 0, False
         self._batches, self._most, self._progress = batches, max_samples, progress
         known = sum(len(targets) for _, targets in batches) if isinstance(batches, (list, tuple)) else 0
@@ -195,3 +198,5 @@ def _check_batch(samples: Any, targets: Any) -> None:
     if samples.ndim < 2 or len(samples) != len(targets):
         found = f"samples {list(samples.shape)}, targets {list(targets.shape)}"
         raise DataError("samples and targets do not fit each other", expected="one target a sample", found=found)
+    if samples.is_floating_point() and not bool(torch.isfinite(samples).all()):
+        raise DataError("the samples are not finite", expected="no infinity and no NaN")
