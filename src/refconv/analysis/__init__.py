@@ -3,6 +3,7 @@
 All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
 """
 
+from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
 from refconv.analysis.calibration import Calibration, ReliabilityBin, calibration
 from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
 from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
@@ -29,8 +30,11 @@ from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
 
 __all__ = [
     "AdversarialRobustness",
+    "Agreement",
     "Calibration",
+    "ChangedSample",
     "ChannelRedundancy",
+    "ClassAgreement",
     "Conditions",
     "CorruptionRobustness",
     "Curve",
@@ -68,6 +72,7 @@ __all__ = [
     "Spread",
     "TapMagnitudes",
     "adversarial_robustness",
+    "agreement",
     "calibration",
     "corruption_robustness",
     "filter_components",
@@ -78,6 +83,7 @@ __all__ = [
     "interpolation",
     "loss_line",
     "loss_surface",
+    "mcnemar",
     "movement",
     "pair_kernels",
     "redundancy",
