@@ -6,6 +6,7 @@ All of them read plain models of one architecture and leave them as found; docs/
 from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
 from refconv.analysis.calibration import Calibration, ReliabilityBin, calibration
 from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
+from refconv.analysis.curvature import Curvature, curvature
 from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
 from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
 from refconv.analysis.interpolation import Interpolation, interpolation
@@ -37,6 +38,7 @@ __all__ = [
     "ClassAgreement",
     "Conditions",
     "CorruptionRobustness",
+    "Curvature",
     "Curve",
     "FilterComponents",
     "FilterQuality",
@@ -75,6 +77,7 @@ __all__ = [
     "agreement",
     "calibration",
     "corruption_robustness",
+    "curvature",
     "filter_components",
     "filter_statistics",
     "find_kernels",
