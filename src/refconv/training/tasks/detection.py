@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as v2
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from refconv.errors import CheckpointError, DataError, ModelError, RecipeError
+from refconv.errors import DataError, ModelError, RecipeError
 from refconv.surgery import evaluating
 from refconv.training.data import Augmentation, Data, DataInfo, Samples, Split, Targets
 from refconv.training.data.detection import DetectionData, open_detection_data
@@ -28,6 +26,8 @@ from refconv.training.tasks.average_precision import (
     image_result,
 )
 from refconv.training.tasks.detectors import is_detector
+from refconv.training.tasks.input_normalisation import is_normalised, normalisation
+from refconv.training.tasks.object_pictures import draw_objects, object_prediction
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.task import Network, Objective, Task, refuse
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _BODIES = ("backbone.body.", "backbone.features.", "backbone.")
 """Where detectors keep what a classifier would have, too; the first that is there counts."""
 
-_OBJECTS_SAID = 10
 _LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
 
 
@@ -170,7 +169,7 @@ class Detection(Task):
             img_size=recipe.img_size,
             masks=_looks_at_masks(recipe.model),
         )
-        mean, std = _normalisation(recipe, data.info)
+        mean, std = normalisation(recipe, data.info)
         data.info = dataclasses.replace(data.info, mean=mean, std=std)
         return data
 
@@ -225,7 +224,7 @@ class Detection(Task):
             arguments["img_size"] = info.input_size[-1]
         elif source in {"detector", "torchvision"} and recipe.img_size is not None:
             arguments["img_size"] = recipe.img_size
-        if source in {"detector", "torchvision"} and _is_normalised(info):
+        if source in {"detector", "torchvision"} and is_normalised(info):
             arguments |= {"image_mean": list(info.mean), "image_std": list(info.std)}
         return arguments
 
@@ -363,7 +362,7 @@ class Detection(Task):
         with torch.no_grad():
             outputs = self.outputs(model, samples, info)
         return [
-            _prediction(image, {name: value.cpu() for name, value in output.items()}, opened, threshold)
+            object_prediction(image, {name: value.cpu() for name, value in output.items()}, opened, threshold)
             for image, output in zip(colours, outputs, strict=True)
         ]
 
@@ -374,66 +373,6 @@ class Detection(Task):
         return draw_objects(
             image, target["boxes"], [class_names[label - 1] for label in labels.tolist()], labels, masks
         )
-
-
-def _prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
-    chosen = output["scores"] >= threshold
-    order = output["scores"][chosen].argsort(descending=True, stable=True)
-    boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
-    masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
-    names = [opened.class_name(label - 1) for label in labels.tolist()]
-    rows = [
-        {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
-        for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
-    ]
-    if masks is not None:
-        for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
-            row["area"] = area
-    words = _some([f"{row['name']} {row['score']:.0%}" for row in rows], most=_OBJECTS_SAID) or "nothing so sure"
-    if len(rows) > _OBJECTS_SAID:
-        words += f" ({len(rows)} objects)"
-    tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
-    # The surest is drawn last, on top of the others.
-    picture = draw_objects(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
-    return Prediction({"objects": rows}, words, picture)
-
-
-def draw_objects(
-    image: Image.Image, boxes: Tensor, words: list[str], labels: Tensor, masks: Tensor | None
-) -> Image.Image:
-    """Draw boxes with words, and masks, on an image; one colour per class.
-
-    Args:
-        image: the image; a small one is enlarged so that words can be read.
-        boxes: [n, 4], left, top, right and bottom in pixels.
-        words: one for each box.
-        labels: int64 [n], which choose the colours.
-        masks: bool [n, height, width], if there are any.
-    """
-    factor = max(1, _LEGIBLE // max(image.size))
-    pixels = v2.pil_to_tensor(image.resize((image.width * factor, image.height * factor)))
-    if len(boxes):
-        colours = [_COLOURS[label % len(_COLOURS)] for label in labels.tolist()]
-        if masks is not None:
-            enlarged = masks.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            pixels = draw_segmentation_masks(pixels, enlarged, alpha=0.4, colors=colours)
-        pixels = draw_bounding_boxes(pixels, boxes * factor, labels=words, colors=colours, width=2)
-    drawn: Image.Image = v2.to_pil_image(pixels)
-    return drawn
-
-
-_COLOURS = (
-    "#e6194b",
-    "#3cb44b",
-    "#ffe119",
-    "#4363d8",
-    "#f58231",
-    "#911eb4",
-    "#46f0f0",
-    "#f032e6",
-    "#bcf60c",
-    "#fabebe",
-)
 
 
 def _is_detected(entry: Any) -> bool:
@@ -472,53 +411,3 @@ def _architecture(name: str) -> str:
 
 def _looks_at_masks(model: str) -> bool:
     return "mask" in _architecture(model).lower()
-
-
-def _is_normalised(info: DataInfo) -> bool:
-    """Say whether the facts tell the model how to normalise images, which the data leaves as they are."""
-    return any(info.mean) or any(value != 1 for value in info.std)
-
-
-def _normalisation(recipe: Recipe, info: DataInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std that the model shall use: the recipe's, or those of the classifier in its backbone.
-
-    Where neither says anything they stay what the data says: 0 and 1.
-
-    Raises:
-        RecipeError: if there are not as many as channels.
-        CheckpointError: if the classifier is not there.
-    """
-    if recipe.mean is not None and recipe.std is not None:
-        if not len(recipe.mean) == len(recipe.std) == info.in_chans:
-            raise RecipeError(
-                "not one number per channel", where="mean", expected=f"{info.in_chans} numbers", found=str(recipe.mean)
-            )
-        return recipe.mean, recipe.std
-    known = {} if recipe.backbone_checkpoint is None else _classifiers_normalisation(recipe.backbone_checkpoint)
-    mean, std = (tuple(float(value) for value in known.get(key) or ()) for key in ("mean", "std"))
-    return (mean, std) if len(mean) == len(std) == info.in_chans else (info.mean, info.std)
-
-
-def _classifiers_normalisation(reference: str) -> Mapping[str, Any]:
-    """Return what a run or model folder says about its input; of bare weights nothing is known.
-
-    Raises:
-        CheckpointError: if there is nothing of this name, or it is damaged.
-    """
-    from refconv.training.checkpoint import Checkpoint
-    from refconv.training.model_folder import is_model_folder, read_config
-    from refconv.training.weights import is_run_checkpoint
-
-    path = Path(reference.removeprefix("local-dir:"))
-    for folder in (path / "model", path):
-        if is_model_folder(folder):
-            known: Mapping[str, Any] = read_config(folder).get("pretrained_cfg", {})
-            return known
-    file = path / "checkpoint.pt" if path.is_dir() else path
-    if not file.is_file():
-        raise CheckpointError(
-            "no such run, model folder or file of weights",
-            where=reference,
-            expected="the classifier whose normalisation and weights the backbone takes over",
-        )
-    return dataclasses.asdict(Checkpoint.load(file).data_info()) if is_run_checkpoint(file) else {}

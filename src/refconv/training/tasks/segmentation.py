@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from refconv.errors import DataError, ModelError, RecipeError
 from refconv.surgery import evaluating
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
 from refconv.training.data.disk import IMAGE_MODES
-from refconv.training.data.scenes.layouts import voc_palette
 from refconv.training.data.segmentation import (
     SegmentationAugmentation,
     SegmentationData,
@@ -27,6 +25,7 @@ from refconv.training.data.segmentation import (
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
 from refconv.training.recipe import Recipe
+from refconv.training.tasks.class_pictures import class_prediction, overlay
 from refconv.training.tasks.confusion import confusion_matrix, overlap
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.task import Network, Objective, Task, refuse
@@ -40,8 +39,6 @@ AUXILIARY_WEIGHT = 0.5
 
 _OUTPUT, _AUXILIARY = "out", "aux"
 _BACKBONES = ("backbone", "encoder")  # what torchvision and segmentation-models-pytorch call it
-_OVERLAY = 0.5
-_CLASSES_SAID = 5
 
 
 @dataclass(frozen=True)
@@ -307,15 +304,13 @@ class Segmentation(Task):
             classes = _maps(outputs)[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
             left, top, right, bottom = place_in_square(*image.size, size=info.input_size[-1])
             whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
-            found.append(_prediction(image, whole, opened))
+            found.append(class_prediction(image, whole, opened))
         return found
 
     def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with its classes in colours laid over it."""
         classes = Image.fromarray(target.to(torch.uint8).numpy())
-        bare = bool(class_names) and class_names[0] == "background"
-        classes.putpalette(_palette(bare))
-        return overlay(image, classes, bare=bare)
+        return overlay(image, classes, background=list(class_names[:1]) == ["background"])
 
 
 def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
@@ -396,37 +391,6 @@ def _input_of(opened: Opened) -> DataInfo:
         )
     mean, std = (_numbers(known.get(key)) or (0.5,) * size[0] for key in ("mean", "std"))
     return DataInfo("", 0, size[0], size, mean, std, (), 0, 0, 0)
-
-
-def _prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
-    numbers, counts = np.unique(np.asarray(classes), return_counts=True)
-    shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
-    said = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
-    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in said[:_CLASSES_SAID])
-    more = f" and {len(said) - _CLASSES_SAID} more" if len(said) > _CLASSES_SAID else ""
-    bare = opened.class_name(0) == "background"
-    classes.putpalette(_palette(bare))
-    return Prediction({"classes": said}, words + more, overlay(image, classes, bare=bare), classes)
-
-
-def _palette(bare: bool) -> list[int]:
-    """Return the colours of classes; the first of VOC's is black, which suits a background alone."""
-    palette = list(voc_palette())
-    return palette if bare else [*palette[3:], *palette[:3]]
-
-
-def overlay(image: Image.Image, classes: Image.Image, *, bare: bool) -> Image.Image:
-    """Lay the classes in their colours over an image.
-
-    Args:
-        image: the image.
-        classes: the class of each pixel, with a palette.
-        bare: leave class 0 as it is.
-    """
-    strength = np.full((image.height, image.width), round(255 * _OVERLAY), dtype=np.uint8)
-    if bare:
-        strength[np.asarray(classes) == 0] = 0
-    return Image.composite(classes.convert("RGB"), image.convert("RGB"), Image.fromarray(strength))
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:
