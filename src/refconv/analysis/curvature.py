@@ -28,6 +28,7 @@ from refconv.analysis.losses import Batches, BoundedBatches, Loss
 from refconv.analysis.probe import Probe, evaluating
 from refconv.analysis.sharpness import Spread, spread
 from refconv.analysis.tables import number, text_table
+from refconv.analysis.twice import TwiceDifferentiable
 from refconv.errors import ModelError, SettingError
 from refconv.records import Record
 
@@ -206,7 +207,7 @@ class Hessian:
         leaves = {name: probe.parameters[name].detach().requires_grad_() for name in self._names}
         along = self._scaled(self._split(vector))
         sums = {name: torch.zeros_like(value) for name, value in along.items()}
-        with evaluating(probe.model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with evaluating(probe.model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
             for samples, targets in probe.batches:
                 buffers = {name: value.clone() for name, value in probe.buffers.items()}
                 loss = probe.batch_loss({**probe.parameters, **leaves}, buffers, samples, targets)
