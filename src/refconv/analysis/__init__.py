@@ -26,6 +26,7 @@ from refconv.analysis.robustness import (
     shift_consistency,
 )
 from refconv.analysis.sharpness import ModelSharpness, Sharpness, Spread, sharpness
+from refconv.analysis.similarity import LayerSimilarity, Similarity, similarity
 from refconv.analysis.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
 from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
 
@@ -54,6 +55,7 @@ __all__ = [
     "LayerQuality",
     "LayerRedundancy",
     "LayerRelations",
+    "LayerSimilarity",
     "LayerSkeleton",
     "LayerSpectrum",
     "LossLine",
@@ -68,6 +70,7 @@ __all__ = [
     "ReliabilityBin",
     "Sharpness",
     "ShiftConsistency",
+    "Similarity",
     "SizeComponents",
     "SizeSkeleton",
     "Skeletons",
@@ -93,5 +96,6 @@ __all__ = [
     "relations",
     "sharpness",
     "shift_consistency",
+    "similarity",
     "skeletons",
 ]

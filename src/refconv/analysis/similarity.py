@@ -1,0 +1,269 @@
+"""Similarity of representations: linear CKA between the layers of two models.
+
+Kornblith et al., ICML 2019 (arXiv 1905.00414), with the unbiased estimate over minibatches of Nguyen et al., ICLR 2021
+(arXiv 2010.15327). A layer's features over a batch of n samples, [n, p] with every position of every channel a column,
+have the Gram K = X X^T. With U(K) its U-centred form (Szekely and Rizzo 2014): zero on the diagonal, elsewhere
+
+    U(K)[i, j] = K[i, j] - r[i] / (n - 2) - r[j] / (n - 2) + s / ((n - 1)(n - 2)),
+
+r and s the sums of K's rows and of all of K, its diagonal left out, <U(K), U(L)> / (n (n - 3)) is the unbiased HSIC of
+Song et al. 2012, and summed over batches
+
+    CKA = sum <U(K), U(L)> / sqrt(sum <U(K), U(K)> sum <U(L), U(L)>),
+
+from -1 to 1. It is 1 for features that differ by a rotation and one scale, and 0 on average for independent ones,
+however many features there are; the usual biased estimate is near 1 for any two layers with more features than samples.
+
+Note [Why not pytorch-cka]: it moves models to another device of its own accord, sets back the mode of the outermost
+module only, cuts negative estimates off, and takes differences of sums over Grams that are not centred, in single
+precision, where features that vary little about a large mean are lost. The tests compare with its HSIC.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from refconv.analysis.batches import Batches, Passage, Progress, observing, run
+from refconv.analysis.tables import mean, number, text_table
+from refconv.errors import DataError, ModelError, SettingError
+from refconv.records import Record
+
+FEWEST = 4
+"""Samples of a batch: the unbiased estimate does not exist for fewer."""
+
+_MOST = 128  # samples whose Gram is taken at once: its cost grows with their square
+_COLUMNS = 2**20  # numbers of a layer's features that are in double precision at a time
+_CONSTANT = 1e-20  # share of a layer's square sum under which what varies between samples is rounding
+
+
+@dataclass(frozen=True)
+class LayerSimilarity(Record):
+    """How alike one layer's features are in two models.
+
+    Attributes:
+        layer: the module's name.
+        cka: -1 to 1, 1 for features equal up to rotation and scale; None if they are constant in one of the models.
+    """
+
+    layer: str
+    cka: float | None
+
+
+@dataclass(frozen=True)
+class Similarity(Record):
+    """Linear CKA between two models.
+
+    Attributes:
+        samples: over how many samples.
+        cut: whether there were more that ``max_samples`` left out.
+        layers: a row per layer, in the order of the first model's modules.
+        mean: mean over layers where it is defined.
+        matrix_layers: names of the layers in ``matrix``, evenly spread if there are many.
+        matrix: CKA of the first model's layers (rows) with the second's (columns).
+        left_out: layers that were not compared, and why.
+    """
+
+    samples: int
+    cut: bool
+    layers: tuple[LayerSimilarity, ...]
+    mean: float | None
+    matrix_layers: tuple[str, ...]
+    matrix: tuple[tuple[float | None, ...], ...]
+    left_out: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [text_table(("layer", "CKA"), [(row.layer, number(row.cka)) for row in self.layers])]
+        lines += [f"{layer} left out: {reason}" for layer, reason in self.left_out.items()]
+        more = " of more" if self.cut else ""
+        lines.append(f"mean {number(self.mean)} over {self.samples:,} samples{more}")
+        return "\n".join(lines)
+
+
+def similarity(
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    layers: Sequence[str] | None = None,
+    max_samples: int | None = 512,
+    max_matrix: int = 64,
+    progress: Progress | None = None,
+) -> Similarity:
+    """Measure how alike the features of two models are, layer by layer; both are left as found.
+
+    Args:
+        before: the first model.
+        after: the second, with modules of the same names.
+        batches: samples [batch, channels, ...] as both models expect them; the targets are not looked at. Batches of
+            more than 128 are taken in parts; what is left with fewer than 4 is left out.
+        layers: names or globs of modules; by default all convolutions and linear layers.
+        max_samples: samples to stop at.
+        max_matrix: layers in the matrix at most.
+        progress: called with samples done and in all.
+
+    Raises:
+        DataError: if no batch has 4 samples.
+        ModelError: if the models do not have the same layers, do not take the data, or give features not finite.
+        SettingError: if a pattern matches no layer, or ``max_matrix`` is not positive.
+
+    Example:
+        >>> model, data = nn.Linear(3, 2), [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))]
+        >>> round(similarity(model, model, data).layers[0].cka, 6)
+        1.0
+    """
+    if max_matrix < 1:
+        raise SettingError("too few", where="max_matrix", expected="1 or more", found=str(max_matrix))
+    passage = Passage(batches, max_samples, progress)
+    with observing(before, after), torch.no_grad():
+        names = _same_layers(before, after, layers)
+        products = _Products(names)
+        for samples, _ in passage:
+            for part in samples.tensor_split(math.ceil(len(samples) / _MOST)):
+                if len(part) >= FEWEST:
+                    products.add(_centred_grams(before, part, names), _centred_grams(after, part, names), len(part))
+    if not products.samples:
+        raise DataError("CKA needs larger batches", expected=f"{FEWEST} samples or more", found="fewer in each batch")
+    return _record(products, passage.cut, max_matrix)
+
+
+class _Products:
+    """The sums of inner products of two models' centred Grams, over batches."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.samples = list(names), 0
+        self.left_out: dict[str, str] = {}
+        self.cross = torch.zeros(len(names), len(names), dtype=torch.float64)
+        self.own = torch.zeros(2, len(names), dtype=torch.float64)
+
+    def add(self, first: dict[str, Tensor | str], second: dict[str, Tensor | str], samples: int) -> None:
+        for grams in (first, second):
+            self.left_out |= {name: reason for name, reason in grams.items() if isinstance(reason, str)}
+        places = [place for place, name in enumerate(self.names) if name not in self.left_out]
+        if places:
+            rows = [torch.stack([_of(grams, self.names[place]) for place in places]) for grams in (first, second)]
+            index = torch.tensor(places)
+            self.cross[index[:, None], index] += (rows[0] @ rows[1].T).cpu()
+            for own, values in zip(self.own, rows, strict=True):
+                own[index] += values.square().sum(1).cpu()
+        self.samples += samples
+
+    def cka(self) -> list[list[float | None]]:
+        """The matrix [layers, layers]."""
+        spreads = [own.sqrt().tolist() for own in self.own]
+        return [
+            [value / (x * y) if x > 0 and y > 0 else None for value, y in zip(row, spreads[1], strict=True)]
+            for row, x in zip(self.cross.tolist(), spreads[0], strict=True)
+        ]
+
+
+def centred_gram(gram: Tensor) -> Tensor:
+    """Return the U-centred form of a Gram [n, n], whose inner products over n (n - 3) are unbiased HSICs.
+
+    Args:
+        gram: symmetric, of at least 4 samples; its diagonal does not matter.
+    """
+    count = len(gram)
+    hollow = gram - gram.diagonal().diag()
+    rows = hollow.sum(1) / (count - 2)
+    centred = hollow - rows[:, None] - rows + hollow.sum() / ((count - 1) * (count - 2))
+    return centred - centred.diagonal().diag()
+
+
+def _of(grams: dict[str, Tensor | str], name: str) -> Tensor:
+    gram = grams[name]
+    assert isinstance(gram, Tensor)
+    return centred_gram(gram).reshape(-1)
+
+
+def _centred_grams(model: nn.Module, samples: Tensor, names: Sequence[str]) -> dict[str, Tensor | str]:
+    """Return the Gram of each layer's features over a batch, or why there is none; outputs of several calls add up."""
+    found: dict[str, Tensor | str] = {}
+    modules = dict(model.named_modules())
+    handles = [modules[name].register_forward_hook(_taking(found, name, len(samples))) for name in names]
+    try:
+        run(model, samples)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: found.get(name, "it does not run") for name in names}
+
+
+def _taking(found: dict[str, Tensor | str], name: str, samples: int) -> Callable[[nn.Module, Any, Any], None]:
+    def take(module: nn.Module, inputs: Any, output: Any) -> None:
+        del module, inputs
+        features = output[0] if isinstance(output, (tuple, list)) and output else output
+        known = found.get(name)
+        if isinstance(known, str):
+            return
+        if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != samples:
+            found[name] = "its output has no row per sample"
+            return
+        gram = _gram(features.flatten(1))
+        if not bool(torch.isfinite(gram).all()):
+            raise ModelError("the features are not finite", where=name, remedy="check the model and its data")
+        found[name] = gram if known is None else known + gram
+
+    return take
+
+
+def _gram(features: Tensor) -> Tensor:
+    """Return the Gram [n, n] of centred features [n, p] in float64; zeros where they do not vary."""
+    gram = torch.zeros(len(features), len(features), dtype=torch.float64, device=features.device)
+    power = 0.0
+    for part in features.split(max(1, _COLUMNS // len(features)), dim=1):
+        values = part.double()
+        power += float(values.square().sum())
+        values = values - values.mean(0)
+        gram += values @ values.T
+    return gram if float(gram.trace()) > _CONSTANT * power else torch.zeros_like(gram)
+
+
+def _same_layers(before: nn.Module, after: nn.Module, patterns: Sequence[str] | None) -> list[str]:
+    first, second = (_layers(model, patterns) for model in (before, after))
+    if set(first) != set(second):
+        only = [sorted(set(a) - set(b)) for a, b in ((first, second), (second, first))]
+        raise ModelError(
+            "the two models differ in their layers",
+            expected="the same layers in both",
+            found=f"{len(only[0])} only in the first, {len(only[1])} only in the second ({(only[0] + only[1])[0]})",
+            remedy="compare two models of one architecture, or name layers that both have",
+        )
+    if not first:
+        raise ModelError("the model has no layer to compare", expected="convolutions or linear layers")
+    return first
+
+
+def _layers(model: nn.Module, patterns: Sequence[str] | None) -> list[str]:
+    if patterns is None:
+        return [name for name, module in model.named_modules() if isinstance(module, (_ConvNd, nn.Linear))]
+    names = [name for name, _ in model.named_modules()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise SettingError("the pattern matches no layer", where="layers", found=repr(pattern))
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _record(products: _Products, cut: bool, max_matrix: int) -> Similarity:
+    places = [place for place, name in enumerate(products.names) if name not in products.left_out]
+    matrix = products.cka()
+    labels = [name or "(the model itself)" for name in products.names]
+    rows = tuple(LayerSimilarity(labels[place], matrix[place][place]) for place in places)
+    count = min(len(places), max_matrix)
+    chosen = [places[round(i * (len(places) - 1) / max(1, count - 1))] for i in range(count)]
+    return Similarity(
+        samples=products.samples,
+        cut=cut,
+        layers=rows,
+        mean=mean([row.cka for row in rows]),
+        matrix_layers=tuple(labels[place] for place in chosen),
+        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen),
+        left_out=products.left_out,
+    )
