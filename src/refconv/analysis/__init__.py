@@ -14,6 +14,7 @@ from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSu
 from refconv.analysis.movement import LayerMovement, Movement, movement
 from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
 from refconv.analysis.probe import Conditions
+from refconv.analysis.receptive_field import ReceptiveField, receptive_field
 from refconv.analysis.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy, redundancy
 from refconv.analysis.relations import LayerRelations, Relation, Relations, relations
 from refconv.analysis.robustness import (
@@ -64,6 +65,7 @@ __all__ = [
     "ModelSharpness",
     "ModelSurface",
     "Movement",
+    "ReceptiveField",
     "Redundancy",
     "Relation",
     "Relations",
@@ -92,6 +94,7 @@ __all__ = [
     "mcnemar",
     "movement",
     "pair_kernels",
+    "receptive_field",
     "redundancy",
     "relations",
     "sharpness",
