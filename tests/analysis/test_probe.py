@@ -100,6 +100,13 @@ def test_models_are_left_as_found_even_when_the_loss_fails(state_of):
     assert torch.equal(torch.get_rng_state(), numbers)
 
 
+def test_data_are_left_as_they_are_by_layers_that_work_in_place():
+    batches = [(torch.full((2, 3), -1.0), torch.zeros(2).long())]
+    probe = Probe(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)), BoundedBatches(batches))
+    assert probe.as_is() == probe.at(probe.parameters)
+    assert bool((batches[0][0] == -1).all())
+
+
 def test_half_precision_is_measured_in_single():
     model = network().bfloat16()
     single = copy.deepcopy(model).float()
@@ -124,7 +131,7 @@ def spoilt(model):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoilt, "norm.running_var: has entries that are not finite"),
+        (spoilt, "norm.running_var: the weight has entries that are not finite"),
         (refconv.refocus, "analysis reads plain models"),
         (lambda model: model.to("meta"), "no values yet"),
     ],

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from refconv.analysis.batches import Batches
 from refconv.analysis.directions import Values, filter_norms, filter_sizes
 from refconv.analysis.lanczos import RitzValues, lanczos
 from refconv.analysis.landscape import Progress
-from refconv.analysis.losses import Batches, BoundedBatches, Loss
+from refconv.analysis.losses import BoundedBatches, Loss
 from refconv.analysis.probe import Probe, evaluating
 from refconv.analysis.sharpness import Spread, spread
 from refconv.analysis.tables import number, text_table
@@ -104,7 +105,7 @@ def curvature(
     Args:
         model: plain; taken in eval mode, with the statistics that it has.
         batches: what the loss is taken over: (samples, targets) on the model's device, as
-            :data:`refconv.analysis.losses.Batches`.
+            :data:`refconv.analysis.batches.Batches`.
         loss: of outputs and targets, the mean over a batch; by default cross-entropy.
         units: ``weights``: all parameters as they are; ``filters``: weights over the root mean square of their filter,
             the choice for comparing models.

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from refconv.analysis.batches import Batches
 from refconv.analysis.directions import Values
 from refconv.analysis.landscape import Progress
-from refconv.analysis.losses import Batches, Loss
+from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, pair_probes
 from refconv.analysis.tables import number, text_table
 from refconv.errors import SettingError
@@ -67,7 +68,7 @@ def interpolation(
         before: the first model, plain.
         after: the second, of the same architecture.
         batches: what the loss is taken over: (samples, targets) on the models' device, as
-            :data:`refconv.analysis.losses.Batches`.
+            :data:`refconv.analysis.batches.Batches`.
         calibration: what batch-norm statistics are collected on, best training data; the same batches if None.
         loss: of outputs and targets, the mean over a batch; by default cross-entropy.
         points: how many points, the two ends included; 3 or more.

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from refconv.analysis.batches import Batches
 from refconv.analysis.directions import Values, draw, filter_norms, moved, scaled
-from refconv.analysis.losses import Batches, Loss
+from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
 from refconv.errors import SettingError
@@ -126,7 +127,8 @@ def loss_line(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        batches: what the loss is taken over: (samples, targets) on the models' device, as :data:`Batches`.
+        batches: what the loss is taken over: (samples, targets) on the models' device, as
+            :data:`refconv.analysis.batches.Batches`.
         calibration: what batch-norm statistics are collected on, best training data; the same batches if None.
         loss: of outputs and targets, the mean over a batch; by default cross-entropy.
         radius: how far to go either way, relative to every filter's norm.
@@ -177,7 +179,8 @@ def loss_surface(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        batches: what the loss is taken over: (samples, targets) on the models' device, as :data:`Batches`.
+        batches: what the loss is taken over: (samples, targets) on the models' device, as
+            :data:`refconv.analysis.batches.Batches`.
         calibration: what batch-norm statistics are collected on, best training data; the same batches if None.
         loss: of outputs and targets, the mean over a batch; by default cross-entropy.
         radius: how far to go along either direction, relative to every filter's norm.

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from refconv.analysis.batches import Batch, Batches
 from refconv.errors import DataError, ModelError, SettingError
 
-Batch: TypeAlias = tuple[Tensor, Tensor]
-Batches: TypeAlias = Sequence[Batch] | Callable[[], Iterator[Batch]]
-"""(samples, targets) on the model's device, samples normalised: a list, or a function that starts a new pass."""
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 """(outputs, targets) -> the mean loss over the samples of a batch, one number."""
 
@@ -24,7 +22,7 @@ class BoundedBatches:
     Going through them once on creation finds out how many there are and that they can be used.
 
     Args:
-        batches: (samples, targets) pairs of tensors, as :data:`Batches`.
+        batches: (samples, targets) pairs of tensors, as :data:`refconv.analysis.batches.Batches`; targets of any kind.
         max_samples: how many samples to take at most; None takes all.
 
     Attributes:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from refconv.analysis.batches import Batches, check_sound
 from refconv.analysis.directions import Values
-from refconv.analysis.losses import Batches, BoundedBatches, Loss, classification_loss
+from refconv.analysis.losses import BoundedBatches, Loss, classification_loss
 from refconv.errors import DataError, ModelError
 from refconv.records import Record
 
@@ -176,7 +176,8 @@ class Probe:
         return buffers
 
     def _outputs(self, parameters: Values, buffers: Values, samples: Tensor) -> Any:
-        fitting = samples.to(self._dtype) if samples.is_floating_point() else samples
+        # a copy: a first layer that works in place must not change the data
+        fitting = samples.to(self._dtype if samples.is_floating_point() else samples.dtype, copy=True)
         try:
             return functional_call(self.model, {**parameters, **buffers}, (fitting,))
         except torch.OutOfMemoryError:
@@ -228,8 +229,7 @@ def check_plain(model: nn.Module) -> None:
     Raises:
         ModelError: if it is no module, parametrized, without values, or not finite.
     """
-    if not isinstance(model, nn.Module):
-        raise ModelError("no model to analyse", expected="a torch.nn.Module", found=type(model).__name__)
+    check_sound(model)
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
             raise ModelError(
@@ -237,12 +237,6 @@ def check_plain(model: nn.Module) -> None:
                 where=name or type(model).__name__,
                 remedy="refconv.merged(model) is the plain copy of a refocused model",
             )
-    values = [*model.named_parameters(), *model.named_buffers()]
-    for name, value in values:
-        if is_lazy(value) or value.is_meta:
-            raise ModelError("no values yet", where=name, remedy="load the model's weights first")
-        if not bool(torch.isfinite(value).all()):
-            raise ModelError("has entries that are not finite", where=name, remedy="load sound weights")
     if not any(value.is_floating_point() for value in model.parameters()):
         raise ModelError("the model has no weights", where=type(model).__name__)
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from refconv.analysis.batches import Batches
 from refconv.analysis.directions import Values, moved
 from refconv.analysis.landscape import Progress, check_radius, shared_directions
-from refconv.analysis.losses import Batches, Loss
+from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
 from refconv.errors import ModelError, SettingError
@@ -112,7 +113,7 @@ def sharpness(
         before: the first model, plain.
         after: the second, of the same architecture.
         batches: what the loss is taken over: (samples, targets) on the models' device, as
-            :data:`refconv.analysis.losses.Batches`.
+            :data:`refconv.analysis.batches.Batches`.
         calibration: what batch-norm statistics are collected on, best training data; the same batches if None.
         loss: of outputs and targets, the mean over a batch; by default cross-entropy.
         radius: how far to go, relative to every filter's norm.
