@@ -136,6 +136,7 @@ class Constant(nn.Module):
 
 def test_bad_input_is_refused_in_one_line():
     data = batches_of(drawn(2, 3, 20, 20).float())
+    small = batches_of(drawn(1, 3, 9, 9).float())
     dead = nn.Conv2d(3, 2, 3)
     nn.init.zeros_(dead.weight)
     cases = [
@@ -144,13 +145,7 @@ def test_bad_input_is_refused_in_one_line():
         (ModelError, "head: the layer gives no map", EveryKind(), data, {"layer": "head"}),
         (ModelError, "conv: nothing of the input moves", Constant(), data, {}),
         (ModelError, "gradients are all zero", dead, data, {}),
-        (
-            DataError,
-            "differ in size; expected 20 x 20, found 9 x 9",
-            dead,
-            [*data, *batches_of(drawn(1, 3, 9, 9).float())],
-            {},
-        ),
+        (DataError, "differ in size; expected 20 x 20, found 9 x 9", dead, [*data, *small], {}),
         (DataError, "no field to measure", nn.Linear(3, 3), batches_of(drawn(2, 3)), {}),
         (DataError, "no samples", dead, [], {}),
         (SettingError, "shares between 0 and 1", dead, data, {"shares": (1.0,)}),

@@ -12,7 +12,7 @@ lies within the radius s sqrt(-ln(1 - q)) of its centre.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,11 @@ SHARES = (0.5, 0.9, 0.99)
 THRESHOLD = 1 - 0.9545
 """Of the largest A: what counts as inside, as Luo et al. draw the line (two standard deviations)."""
 
-_POOLS = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+_POOLS: dict[int, Callable[..., Tensor]] = {
+    1: F.adaptive_avg_pool1d,
+    2: F.adaptive_avg_pool2d,
+    3: F.adaptive_avg_pool3d,
+}
 
 
 @dataclass(frozen=True)
@@ -171,9 +175,10 @@ def _recorded(model: nn.Module, samples: Tensor, modules: dict[str, nn.Module]) 
 
 
 def _last_map(model: nn.Module, samples: Tensor) -> str:
-    convolutions = {name: module for name, module in model.named_modules() if isinstance(module, _ConvNd)}
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    convolutions = {name: module for name, module in modules.items() if isinstance(module, _ConvNd)}
     with torch.no_grad():
-        maps = _recorded(model, samples[:1], convolutions)
+        maps = _recorded(model, samples[:1], dict(convolutions))
     names = [name for name, output in maps.items() if output.shape[2:].numel() > 1]
     if not names:
         raise ModelError(
@@ -202,7 +207,8 @@ def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, t
                 where=layer or type(model).__name__,
                 expected=f"an output [batch, channels, {', '.join(['size'] * (samples.ndim - 2))}]",
             )
-        unit = output[(slice(None), slice(None), *_middle(output.shape[2:]))].sum()
+        place: Any = (..., *_middle(output.shape[2:]))
+        unit = output[place].sum()
         (gradient,) = torch.autograd.grad(unit, moved, allow_unused=True) if unit.requires_grad else (None,)
     if gradient is None:
         raise ModelError("nothing of the input moves the layer", where=layer or type(model).__name__)
