@@ -60,16 +60,17 @@ class Passage:
         """
         for samples, targets in self._batches() if callable(self._batches) else self._batches:
             _check_batch(samples, targets)
+            if not len(samples):
+                continue
             left = len(samples) if self._most is None else self._most - self.samples
             if left < len(samples):
                 self.cut = True
             if left <= 0:
                 break
-            if len(samples):
-                yield samples[:left], targets[:left]
-                self.samples += min(left, len(samples))
-                if self._progress is not None:
-                    self._progress(self.samples, max(self._total, self.samples) if self._total else 0)
+            yield samples[:left], targets[:left]
+            self.samples += min(left, len(samples))
+            if self._progress is not None:
+                self._progress(self.samples, max(self._total, self.samples) if self._total else 0)
         if not self.samples:
             raise DataError("there are no samples to measure on", remedy="give at least one batch that is not empty")
 
