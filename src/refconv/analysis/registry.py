@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -18,10 +19,12 @@ from refconv.analysis.gaussians import gaussian_fits
 from refconv.analysis.interpolation import interpolation
 from refconv.analysis.landscape import loss_line
 from refconv.analysis.movement import movement
+from refconv.analysis.receptive_field import receptive_field
 from refconv.analysis.redundancy import redundancy
 from refconv.analysis.relations import relations
 from refconv.analysis.robustness import adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.analysis.sharpness import sharpness
+from refconv.analysis.similarity import similarity
 from refconv.analysis.skeleton import skeletons
 from refconv.analysis.spectrum import gram_spectra
 from refconv.records import Record
@@ -105,10 +108,12 @@ def _of_each(
 DATA_MEASURES: dict[str, Callable[[nn.Module, nn.Module, Evidence], Found]] = {
     "agreement": _of_the_pair(agreement),
     "calibration": _of_each(calibration),
+    "similarity": _of_the_pair(similarity),
+    "receptive_field": _of_each(receptive_field),
     "interpolation": _recalibrated(interpolation),
     "landscape": _recalibrated(loss_line),
     "sharpness": _recalibrated(sharpness),
-    "curvature": _of_each(curvature),
+    "curvature": _of_each(partial(curvature, units="filters")),
     "attacks": _of_each(adversarial_robustness, normalised=True),
     "corruptions": _of_each(corruption_robustness, normalised=True),
     "shifts": _of_each(shift_consistency),
