@@ -41,7 +41,7 @@ number of seeds that a finer answer needs stands beside it.
 LIMITS = """## Limits
 
 * Intervals are over seeds, on one data set and its one test split each. They say nothing about other data.
-* The networks are small and the images 28 x 28 or smaller, so that studies with many seeds run on two processor cores.
+* The networks are small and the images 64 x 64 or smaller, so that studies with many seeds run on two processor cores.
   Whether a difference, or the lack of one, carries over to large networks and to ImageNet is not shown here; the same
   command answers it there.
 * Many contrasts are made. The p-values are corrected within a study and measure, not over all studies.
