@@ -72,7 +72,7 @@ def test_every_measure_with_data_runs(tmp_path, capsys, pair):
     assert written == {*WEIGHT_MEASURES, *DATA_MEASURES}
 
 
-def test_signals_have_no_corruptions_and_detectors_no_classes(tmp_path, capsys, pair):
+def test_what_data_cannot_measure_is_said(tmp_path, capsys, pair):
     sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")]
     assert main(["analyze", *sides, "--only", "attacks"]) == 2
     assert "--only: no such measure; expected redundancy" in (said := capsys.readouterr().err)

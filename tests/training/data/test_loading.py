@@ -1,0 +1,57 @@
+"""Samples come in the order that is asked for, and what a worker cannot read is said as if it had been read here."""
+
+import pytest
+import torch
+
+from refconv.errors import DataError
+from refconv.training.data.loading import load_batches
+
+BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
+
+
+class Squares:
+    """Samples that are the squares of their indices, but for those that cannot be read."""
+
+    def __init__(self, *unreadable):
+        self.unreadable = unreadable
+
+    def __getitem__(self, index):
+        if index in self.unreadable:
+            raise DataError(
+                "unreadable", where=f"sample {index}", expected="a square", found="nothing", remedy="mend it"
+            )
+        return index**2
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_batches_come_in_order(workers):
+    assert list(load_batches(Squares(), BATCHES, workers=workers, collate=tuple)) == [(16, 0), (4,)]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_unreadable_sample_is_said_whole_after_what_came_before(workers):
+    batches = load_batches(Squares(2), BATCHES, workers=workers, collate=tuple)
+    assert next(batches) == (16, 0)
+    with pytest.raises(DataError) as caught:
+        next(batches)
+    found = caught.value
+    parts = (found.what, found.where, found.expected, found.found, found.remedy)
+    assert parts == ("unreadable", "sample 2", "a square", "nothing", "mend it")
+
+
+def test_a_batch_with_an_unreadable_sample_is_not_collated():
+    def collate(samples):
+        raise AssertionError(samples)
+
+    with pytest.raises(DataError, match="sample 4"):
+        list(load_batches(Squares(4), BATCHES, workers=0, collate=collate))
+
+
+def test_nothing_is_loaded_for_no_batches_whatever_the_workers():
+    assert list(load_batches(Squares(), [], workers=4, collate=tuple)) == []
+
+
+def test_the_global_random_numbers_are_left_alone():
+    before = torch.get_rng_state()
+    list(load_batches(Squares(), BATCHES, workers=0, collate=tuple))
+    assert torch.equal(torch.get_rng_state(), before)
