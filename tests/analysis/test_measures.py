@@ -20,6 +20,7 @@ PAIRS = (
     analysis.gaussian_fits,
     analysis.movement,
     analysis.relations,
+    analysis.kernels,
 )
 
 

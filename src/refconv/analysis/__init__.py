@@ -10,6 +10,7 @@ from refconv.analysis.curvature import Curvature, curvature
 from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
 from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
 from refconv.analysis.interpolation import Interpolation, interpolation
+from refconv.analysis.kernels import KernelSamples, LayerKernels, kernels
 from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSurface, loss_line, loss_surface
 from refconv.analysis.movement import LayerMovement, Movement, movement
 from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
@@ -51,7 +52,9 @@ __all__ = [
     "Interpolation",
     "Kernel",
     "KernelPair",
+    "KernelSamples",
     "LayerGaussians",
+    "LayerKernels",
     "LayerMovement",
     "LayerQuality",
     "LayerRedundancy",
@@ -89,6 +92,7 @@ __all__ = [
     "gaussian_fits",
     "gram_spectra",
     "interpolation",
+    "kernels",
     "loss_line",
     "loss_surface",
     "mcnemar",

@@ -17,6 +17,7 @@ from refconv.analysis.curvature import curvature
 from refconv.analysis.filters import filter_statistics
 from refconv.analysis.gaussians import gaussian_fits
 from refconv.analysis.interpolation import interpolation
+from refconv.analysis.kernels import kernels
 from refconv.analysis.landscape import loss_line
 from refconv.analysis.movement import movement
 from refconv.analysis.receptive_field import receptive_field
@@ -45,6 +46,7 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
     "movement": movement,
     "relations": relations,
     "spectrum": _spectra_of_the_base,
+    "kernels": kernels,
 }
 """Each takes two plain models, the earlier first, with ``include`` and ``exclude``, and returns a record."""
 

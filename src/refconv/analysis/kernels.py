@@ -1,0 +1,119 @@
+"""Kernels to look at: the same slices of every layer in two models, as numbers for pictures.
+
+Layers of many slices are sampled with a seed. Taps keep four significant digits, which is more than a picture shows
+and keeps the record of a large network small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from refconv.analysis.pairs import pair_kernels, sampled
+from refconv.analysis.tables import text_table, times
+from refconv.errors import SettingError
+from refconv.records import Record
+from refconv.sites import Selection
+
+DIGITS = 4
+"""Significant digits of a tap."""
+
+
+@dataclass(frozen=True)
+class LayerKernels(Record):
+    """Some slices of one layer in two models.
+
+    Attributes:
+        layer: the module's name.
+        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
+        kernel_size: taps per dimension.
+        slices: how many the layer has.
+        chosen: which of them are given: numbers in the order of output channels, ascending.
+        before: a row per chosen slice, its taps in row-major order, of the first model.
+        after: the same of the second.
+    """
+
+    layer: str
+    kind: str
+    kernel_size: tuple[int, ...]
+    slices: int
+    chosen: tuple[int, ...]
+    before: tuple[tuple[float, ...], ...]
+    after: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class KernelSamples(Record):
+    """The same slices of two models.
+
+    Attributes:
+        layers: a row per layer.
+        shown: slices of a layer at most.
+        seed: of the sample.
+    """
+
+    layers: tuple[LayerKernels, ...]
+    shown: int
+    seed: int
+
+    def __str__(self) -> str:
+        rows = [
+            (row.layer, row.kind, times(row.kernel_size), f"{row.slices:,}", f"{len(row.chosen):,}")
+            for row in self.layers
+        ]
+        return text_table(("layer", "kind", "kernel", "slices", "given"), rows)
+
+
+def kernels(
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    shown: int = 64,
+    seed: int = 0,
+) -> KernelSamples:
+    """Return the same slices of two models, for pictures.
+
+    Args:
+        before: the first model, plain.
+        after: the second, of the same architecture.
+        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        exclude: layers to leave out.
+        shown: slices of a layer at most.
+        seed: of the sample where a layer has more.
+
+    Raises:
+        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
+        SettingError: if ``shown`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Conv1d(1, 2, 3, bias=False)
+        >>> model.weight = nn.Parameter(torch.tensor([[[1.0, 2.0, 3.0]], [[0.0, 1 / 3, 0.0]]]))
+        >>> kernels(model, model).layers[0].after
+        ((1.0, 2.0, 3.0), (0.0, 0.3333, 0.0))
+    """
+    if shown < 1:
+        raise SettingError("too few", where="shown", expected="1 or more", found=str(shown))
+    rows = []
+    for pair in pair_kernels(before, after, include, exclude):
+        first, second = pair.before.slices, pair.after.slices
+        chosen = sampled(len(first), shown, seed)
+        rows.append(
+            LayerKernels(
+                layer=pair.layer,
+                kind=pair.kind,
+                kernel_size=pair.before.kernel_size,
+                slices=len(first),
+                chosen=tuple(chosen.tolist()),
+                before=_rounded(first[chosen]),
+                after=_rounded(second[chosen]),
+            )
+        )
+    return KernelSamples(tuple(rows), shown, seed)
+
+
+def _rounded(slices: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(f"{value:.{DIGITS}g}") for value in row) for row in slices.tolist())
