@@ -18,7 +18,7 @@ from refconv.analysis.filters import filter_statistics
 from refconv.analysis.gaussians import gaussian_fits
 from refconv.analysis.interpolation import interpolation
 from refconv.analysis.kernels import kernels
-from refconv.analysis.landscape import loss_line
+from refconv.analysis.landscape import loss_line, loss_surface
 from refconv.analysis.movement import movement
 from refconv.analysis.receptive_field import receptive_field
 from refconv.analysis.redundancy import redundancy
@@ -114,6 +114,7 @@ DATA_MEASURES: dict[str, Callable[[nn.Module, nn.Module, Evidence], Found]] = {
     "receptive_field": _of_each(receptive_field),
     "interpolation": _recalibrated(interpolation),
     "landscape": _recalibrated(loss_line),
+    "surface": _recalibrated(loss_surface),
     "sharpness": _recalibrated(sharpness),
     "curvature": _of_each(partial(curvature, units="filters")),
     "attacks": _of_each(adversarial_robustness, normalised=True),
