@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from answers import answers
 from pages import ROOT, replace_part
 from refconv.studies import Comparison, forest
 from refconv.studies.measures import MEASURES
@@ -82,7 +83,8 @@ def overview(records: Sequence[Comparison], link: str = "") -> str:
 def page(records: Sequence[Comparison]) -> str:
     """Return the whole page."""
     sections = [section(record) for record in records]
-    return "\n".join([INTRODUCTION, overview(records), "", *sections, LIMITS])
+    asked = f"## What was asked\n\n{answers(records)}\n"
+    return "\n".join([INTRODUCTION, overview(records), "", asked, *sections, LIMITS])
 
 
 def section(record: Comparison) -> str:

@@ -1,0 +1,217 @@
+"""What the project's studies say to the questions they were made for, drawn from their records.
+
+Each question is answered by paired differences over seeds; a study that has not been run leaves its question open, and
+the page says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from refconv.studies import Comparison
+from refconv.studies.measures import MEASURES, Measure
+from refconv.studies.pages import table
+from refconv.studies.statistics import Interval, t_interval
+
+WANTED = 0.003
+"""The gain in top-1 accuracy that was asked for."""
+
+WANTED_ON = 4
+"""On how many of the architectures of the main study."""
+
+_GOAL_STUDIES = ("main", "tuned")
+_PLAIN = "plain"
+
+
+def difference(record: Comparison, architecture: str, method: str, other: str, measure: str) -> Interval | None:
+    """Return a method minus another one, paired by seeds; None if either has no result there.
+
+    Args:
+        record: the study.
+        architecture: where both were trained.
+        method: the method.
+        other: what is taken from it.
+        measure: in what.
+    """
+    cells = [record.cell(architecture, name) for name in (method, other)]
+    if None in cells:
+        return None
+    first, second = (cell.values[measure] for cell in cells if cell is not None)
+    return t_interval([a - b for a, b in zip(first, second, strict=True)])
+
+
+def reached(interval: Interval) -> bool:
+    """Say whether a difference is as large as was asked for, and its interval excludes zero."""
+    return interval.mean >= WANTED and interval.excludes_zero
+
+
+def answers(records: Sequence[Comparison]) -> str:
+    """Return the part of the page that answers the questions.
+
+    Args:
+        records: all studies that were run.
+    """
+    known = {record.name: record for record in records}
+    parts = [
+        ("Is there a gain that is more than the extra training?", goal(known)),
+        ("What explains the differences?", _with(known, "contenders", explanation)),
+        ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
+        ("Which settings matter?", _with(known, "ablations", settings)),
+    ]
+    return "\n\n".join(f"### {question}\n\n{answer}" for question, answer in parts)
+
+
+def _with(known: Mapping[str, Comparison], name: str, answer: object) -> str:
+    if name not in known:
+        return f"Open: studies/{name}.toml has not been run yet."
+    assert callable(answer)
+    return str(answer(known[name]))
+
+
+def goal(known: Mapping[str, Comparison]) -> str:
+    """Say on how many architectures each form of refocusing gained what was asked for.
+
+    Args:
+        known: the studies by name.
+    """
+    rows: list[tuple[str, ...]] = [("study", "method minus plain", "at least 0.3 points, zero excluded", "range")]
+    met = False
+    for name in _GOAL_STUDIES:
+        if name not in known:
+            rows.append((name, "not run yet", "", ""))
+            continue
+        record = known[name]
+        methods = dict.fromkeys(cell.method for cell in record.cells if cell.method != _PLAIN)
+        for method in methods:
+            found = _over_architectures(record, method)
+            gains = sum(map(reached, found))
+            met = met or gains >= WANTED_ON
+            span = [MEASURES["top1"].shown(value.mean, signed=True) for value in sorted(found, key=lambda i: i.mean)]
+            rows.append((f"[{name}](#{name})", method, f"{gains} of {len(found)}", f"{span[0]} to {span[-1]} points"))
+    says = "was reached" if met else "was not reached"
+    return (
+        f"Asked for: {100 * WANTED:g} points of top-1 accuracy over plain continued training, with a 95 % interval "
+        f"that excludes zero, on {WANTED_ON} of the five architectures of the main study, settings chosen on "
+        f"validation data. **This {says}.**\n\n{table(rows)}" + ("" if met else f"\n\n{_default(known)}")
+    )
+
+
+def _default(known: Mapping[str, Comparison]) -> str:
+    """Say what follows for the defaults where the goal was not reached."""
+    if "main" not in known:
+        return ""
+    record, words = known["main"], []
+    for method in dict.fromkeys(cell.method for cell in record.cells if cell.method != _PLAIN):
+        found = _over_architectures(record, method)
+        worse = sum(value.excludes_zero and value.mean < 0 for value in found)
+        better = sum(value.excludes_zero and value.mean > 0 for value in found)
+        words.append(f"{method} is better than plain training on {better} and worse on {worse} of {len(found)}")
+    return (
+        f"In the main study {'; '.join(words)}. No setting of refocusing is therefore recommended over training "
+        "further plainly, and the defaults stay those of the paper's release but for the start at zero. Whoever "
+        "refocuses should run `refconv compare` on their own model, with `normalize = true` among the methods."
+    )
+
+
+def _over_architectures(record: Comparison, method: str) -> list[Interval]:
+    architectures = dict.fromkeys(cell.architecture for cell in record.cells)
+    found = (difference(record, name, method, _PLAIN, "top1") for name in architectures)
+    return [interval for interval in found if interval is not None]
+
+
+def explanation(record: Comparison) -> str:
+    """Compare refocusing with the control that has nothing of it but the learning rate of each layer.
+
+    Args:
+        record: the study of the contenders.
+    """
+    pairs = [("refocus", _PLAIN), ("lr_scaled", _PLAIN), ("refocus", "lr_scaled"), ("refocus-normalized", _PLAIN)]
+    rows = _rows(record, pairs)
+    control = [difference(record, name, "refocus", "lr_scaled", "top1") for name in _architectures(record)]
+    differing = sum(interval is not None and interval.excludes_zero for interval in control)
+    return (
+        "If refocusing only changed how fast each layer learns, then `lr_scaled`, a plain network whose layers learn "
+        "at the rate that the mean eigenvalue of their Gram gives, would do the same. Refocusing and this control "
+        f"differ, with an interval that excludes zero, on {differing} of {len(control)} architectures.\n\n{table(rows)}"
+    )
+
+
+def base_strength(record: Comparison) -> str:
+    """Show the difference against how well the base was trained.
+
+    Args:
+        record: the study of base strength, an architecture per budget of the base.
+    """
+    methods = [name for name in dict.fromkeys(cell.method for cell in record.cells) if name != _PLAIN]
+    top1 = MEASURES["top1"]
+    rows: list[tuple[str, ...]] = [
+        (
+            "base",
+            "its training samples",
+            "its top-1 on validation data, %",
+            *(f"{name} minus plain" for name in methods),
+        )
+    ]
+    for base in record.bases:
+        values = base.validation.get("top1", ())
+        reach = top1.shown(sum(values) / len(values)) if values else ""
+        found = (difference(record, base.architecture, name, _PLAIN, "top1") for name in methods)
+        rows.append(
+            (base.architecture, f"{base.samples_seen or 0:,}", reach, *(_shown(interval, top1) for interval in found))
+        )
+    return f"Differences in top-1 accuracy, in points, with 95 % intervals:\n\n{table(rows)}"
+
+
+def settings(record: Comparison) -> str:
+    """Show each setting of refocusing against refocusing as published.
+
+    Args:
+        record: the study of ablations.
+    """
+    methods = [name for name in dict.fromkeys(cell.method for cell in record.cells) if name not in {_PLAIN, "refocus"}]
+    pairs = [("refocus", _PLAIN), *((name, "refocus") for name in methods if not name.startswith("adamw"))]
+    pairs.append(("adamw-refocus", "adamw-plain"))
+    found = [
+        difference(record, name, method, other, measure)
+        for name in _architectures(record)
+        for method, other in pairs
+        for measure in ("top1", "loss")
+    ]
+    clear = sum(interval is not None and interval.excludes_zero for interval in found)
+    total = sum(interval is not None for interval in found)
+    return (
+        f"Of {total} differences {clear} have a 95 % interval that excludes zero (bold); about {round(0.05 * total)} "
+        f"would by chance alone if nothing mattered.\n\n{table(_rows(record, pairs))}"
+    )
+
+
+def _rows(record: Comparison, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Return a table of differences, an architecture in two columns: in accuracy and in loss."""
+    measures = [MEASURES[name] for name in ("top1", "loss")]
+    architectures = _architectures(record)
+    header = [f"{name}, {measure.title.split(',')[0]}{measure.unit}" for name in architectures for measure in measures]
+    rows: list[tuple[str, ...]] = [("difference", *header)]
+    for method, other in pairs:
+        found = [
+            (difference(record, name, method, other, measure.name), measure)
+            for name in architectures
+            for measure in measures
+        ]
+        if any(interval is not None for interval, _ in found):
+            rows.append((f"{method} minus {other}", *(_shown(interval, measure) for interval, measure in found)))
+    return rows
+
+
+def _architectures(record: Comparison) -> list[str]:
+    return list(dict.fromkeys(cell.architecture for cell in record.cells))
+
+
+def _shown(interval: Interval | None, measure: Measure) -> str:
+    """Return a difference with its interval, set in bold where that excludes zero."""
+    if interval is None:
+        return ""
+    mean = measure.shown(interval.mean, signed=True)
+    if interval.low is None or interval.high is None:
+        return mean
+    text = f"{mean} ({measure.shown(interval.low, signed=True)} to {measure.shown(interval.high, signed=True)})"
+    return f"**{text}**" if interval.excludes_zero else text

@@ -1,0 +1,86 @@
+"""What the page says to the questions follows from the differences in the records, and from nothing else."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from small_studies import comparison
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAIN = (0.900, 0.910, 0.920)
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("answers")
+
+
+def moved(by, spread=0.0005):
+    return {
+        "top1": tuple(v + by + e for v, e in zip(PLAIN, (-spread, 0.0, spread), strict=True)),
+        "loss": (0.3, 0.31, 0.3),
+    }
+
+
+def study(name, gains, method="refocus", **changes):
+    cells = {}
+    for number, gain in enumerate(gains):
+        cells[f"net{number}", "plain"] = moved(0.0, 0.0)
+        cells[f"net{number}", method] = moved(gain)
+    return comparison(cells, name=name, **changes)
+
+
+def test_the_goal_needs_four_gains_that_are_large_and_clear(answers):
+    assert "**This was reached.**" in answers.goal({"main": study("main", (0.004, 0.004, 0.004, 0.004, -0.01))})
+    short = answers.goal({"main": study("main", (0.004, 0.004, 0.004, 0.0028, 0.001))})
+    assert "**This was not reached.**" in short
+    assert "| refocus | 3 of 5 | +0.10 to +0.40 points |" in short
+    assert "better than plain training on 4 and worse on 0 of 5" in short  # 0.1 points are within their noise
+
+
+def test_a_large_gain_with_a_wide_interval_does_not_count(answers):
+    wide = comparison({("net", "plain"): moved(0.0, 0.0), ("net", "refocus"): moved(0.004, spread=0.02)}, name="main")
+    assert "| refocus | 0 of 1 |" in answers.goal({"main": wide})
+
+
+def test_differences_are_paired_by_seed(answers):
+    record = comparison({("net", "a"): moved(0.01, 0.0), ("net", "plain"): moved(0.0, 0.0)})
+    interval = answers.difference(record, "net", "a", "plain", "top1")
+    assert interval.mean == pytest.approx(0.01)
+    assert interval.high - interval.low == pytest.approx(0, abs=1e-9)  # unpaired, the spread of the seeds would show
+    assert answers.difference(record, "net", "a", "absent", "top1") is None
+
+
+def test_questions_without_a_study_stay_open(answers):
+    text = answers.answers([study("main", (0.0,))])
+    for name in ("contenders", "base_strength", "ablations"):
+        assert f"Open: studies/{name}.toml has not been run yet." in text
+    assert "| tuned | not run yet |" in text
+
+
+def test_the_control_of_learning_rates_is_compared_with_refocusing_itself(answers):
+    cells = {("net", "plain"): moved(0.0, 0.0), ("net", "refocus"): moved(0.01), ("net", "lr_scaled"): moved(0.01)}
+    text = answers.explanation(comparison(cells, name="contenders"))
+    assert "excludes zero, on 0 of 1 architectures" in text
+    cells["net", "lr_scaled"] = moved(0.0)
+    text = answers.explanation(comparison(cells, name="contenders"))
+    assert "excludes zero, on 1 of 1 architectures" in text
+    assert "| refocus minus lr_scaled | " in text
+
+
+def test_settings_are_compared_with_refocusing_and_optimizers_with_their_own_rival(answers):
+    cells = {("net", name): moved(gain) for name, gain in (("plain", 0.0), ("refocus", 0.01), ("map-1", 0.002))}
+    cells |= {("net", "adamw-plain"): moved(0.02), ("net", "adamw-refocus"): moved(0.03)}
+    text = answers.settings(comparison(cells, name="ablations"))
+    assert "| map-1 minus refocus | **-0.80" in text
+    assert "| adamw-refocus minus adamw-plain | **+1.00" in text
+    assert "adamw-refocus minus refocus" not in text
+
+
+def test_bases_stand_in_the_order_of_the_record(answers):
+    record = study("base_strength", (0.02, 0.0))
+    text = answers.base_strength(record)
+    for base in record.bases:
+        assert f"| {base.architecture} | " in text
