@@ -2,8 +2,8 @@
 
 Colours are CSS custom properties of the page (``--ink``, ``--ink-soft``, ``--line``, ``--paper``, ``--role-before``,
 ``--role-0`` to ``--role-5``); the rest of the looks is in ``charts.css``, which belongs into the page once. What is
-None, not a number or infinite counts as missing and leaves a gap. All drawings are hidden from screen readers: words and
-a table beside them say the same. Values under the pointer are in ``data-tip`` attributes, lines separated by line breaks.
+None, not a number or infinite counts as missing and leaves a gap. All drawings are hidden from screen readers: words
+and a table beside them say the same. Values under the pointer are in ``data-tip`` attributes, a line per value.
 """
 
 from refconv.report.charts.bars import Bars, bar_chart

@@ -1,4 +1,4 @@
-"""Groups of bars."""
+"""Groups of bars, upright where their names fit below them, else lying."""
 
 from __future__ import annotations
 
@@ -7,9 +7,31 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from refconv.report.charts.frames import block, empty
-from refconv.report.charts.plane import Guide
-from refconv.report.charts.roles import Role, legend
+from refconv.report.charts.axes import Axis, finite, fit
+from refconv.report.charts.frames import block, empty, note
+from refconv.report.charts.labels import TEXT, abbreviate, wrap
+from refconv.report.charts.plane import (
+    EDGE,
+    FOOT,
+    WIDTH,
+    Guide,
+    Plane,
+    guide_lines,
+    level_ticks,
+    margin,
+    text,
+    upright_ticks,
+)
+from refconv.report.charts.roles import Role, legend, marker, role_class
+from refconv.report.charts.svg import drawing, element, group, path, tip
+from refconv.report.numbers import number
+
+_HEIGHT = 210.0
+_LYING = 13.0
+"""Thickness of a lying bar and the gap below it."""
+_LINES = 3
+_FILLED = 0.72
+"""Share of a group's room that its bars take."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +48,38 @@ class Bars:
     values: Mapping[Role, float | None]
     errors: Mapping[Role, float] = field(default_factory=dict)
 
+    def ends(self, role: Role) -> tuple[float, float] | None:
+        """Return the ends of a role's error bar; None if it has none."""
+        value, error = self.values.get(role), self.errors.get(role)
+        known = finite([value, error])
+        return (known[0] - known[1], known[0] + known[1]) if len(known) == 2 else None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where bars lie: `room` of each group along an axis, from `first` on, and whether that axis is the level one."""
+
+    plane: Plane
+    values: Axis
+    upright: bool
+    first: float
+    room: float
+    roles: Sequence[Role]
+
+    def along(self, group: int, place: int) -> float:
+        """Return the middle of a bar along the axis of groups."""
+        start = self.first + group * self.room
+        if self.upright:
+            return start + self.room * ((1 - _FILLED) / 2 + _FILLED * (place + 0.5) / len(self.roles))
+        return start + 1.55 * TEXT + (place + 0.5) * _LYING
+
+    @property
+    def thickness(self) -> float:
+        return min(28.0, self.room * _FILLED / len(self.roles) * 0.86) if self.upright else _LYING - 3
+
+    def point(self, along: float, value: float) -> tuple[float, float]:
+        return (along, value) if self.upright else (value, along)
+
 
 def bar_chart(
     groups: Sequence[Bars],
@@ -36,7 +90,112 @@ def bar_chart(
     y_range: tuple[float, float] | None = None,
     guides: Sequence[Guide] = (),
 ) -> Markup:
-    """Return groups of bars that start at zero."""
-    if not groups:
+    """Return groups of bars that start at zero, each with its role's shape at its end.
+
+    Bars stand upright while the names of the groups fit below them; otherwise they lie, each group under its name.
+
+    Args:
+        groups: in their order.
+        names: what the legend calls each role; those that are not in it are not drawn.
+        title: stands above.
+        y_label: what the length of a bar is.
+        y_range: ends of the axis of values; by default those of the values, their errors, the guides and zero.
+        guides: values to compare with, their axis ``y`` even where bars lie.
+    """
+    values = [one.values.get(role) for one in groups for role in names]
+    if not finite(values):
         return empty("bars", title)
-    return block("bars", legend(names), title=title)
+    ends = [end for one in groups for role in names for end in one.ends(role) or ()]
+    levels = [guide.value for guide in guides if guide.axis == "y"]
+    low, high = y_range or _ends([*values, *ends, *levels])
+    wrapped = [wrap(one.label, (WIDTH - 60) / len(groups) - 6) for one in groups]
+    fits = all(lines is not None and len(lines) <= _LINES for lines in wrapped)
+    thick = (WIDTH - 60) / len(groups) * _FILLED / len(names) >= 9
+    if fits and thick:
+        layout, height = _upright(low, high, list(names), len(groups), max(len(lines or ()) for lines in wrapped))
+        words = [_below(layout, i, lines or []) for i, lines in enumerate(wrapped)]
+        axis = [level_ticks(layout.plane)]
+        across, up = "", f"↑ {y_label}"
+    else:
+        layout, height = _lying(low, high, list(names), len(groups), room=bool(levels))
+        short = abbreviate([one.label for one in groups], 52)
+        words = [text(one, 0, layout.first + i * layout.room + TEXT, None, "c-name") for i, one in enumerate(short)]
+        axis = [upright_ticks(layout.plane, grid=True)]
+        across, up = f"{y_label} →", ""
+    turned = [Guide("y" if layout.upright else "x", one.value, one.label) for one in guides if one.axis == "y"]
+    below, above = guide_lines(layout.plane, turned)
+    bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
+    picture = drawing(WIDTH, height, *axis, below, *bars, *words, _zero(layout), above)
+    return block("bars", legend(names.items()), note(up, "c-up"), picture, note(across, "c-across"), title=title)
+
+
+def _ends(values: Sequence[float | None]) -> tuple[float, float]:
+    axis = fit([*values, 0.0], 0, 1)
+    assert axis is not None
+    known = finite(values)
+    return (axis.low if min(known) < 0 else 0.0, axis.high if max(known) > 0 else 0.0 if min(known) < 0 else 1.0)
+
+
+def _upright(low: float, high: float, roles: Sequence[Role], count: int, lines: int) -> tuple[_Layout, float]:
+    values = Axis(low, high, EDGE + _HEIGHT, EDGE)
+    across = Axis(0, count, margin(values.ticks()), WIDTH - 2)
+    layout = _Layout(Plane(across, values), values, True, across.start, (across.end - across.start) / count, roles)
+    return layout, EDGE + _HEIGHT + 6 + lines * 1.15 * TEXT
+
+
+def _lying(low: float, high: float, roles: Sequence[Role], count: int, *, room: bool) -> tuple[_Layout, float]:
+    values = Axis(low, high, EDGE, WIDTH - EDGE)
+    first, each = (1.6 * TEXT if room else 2.0), 1.55 * TEXT + len(roles) * _LYING + 6
+    foot = first + count * each
+    layout = _Layout(Plane(values, Axis(0, 1, foot, 2)), values, False, first, each, roles)
+    return layout, foot + FOOT
+
+
+def _below(layout: _Layout, i: int, lines: Sequence[str]) -> Markup:
+    x = layout.first + (i + 0.5) * layout.room
+    foot = layout.plane.y.start
+    each = [text(line, x, foot + 3 + (row + 1) * 1.1 * TEXT, "middle", "c-name") for row, line in enumerate(lines)]
+    return group(each, "c-names")
+
+
+def _zero(layout: _Layout) -> Markup:
+    value = 0.0 if layout.values.contains(0.0) else layout.values.low
+    place = layout.values.place(value) or 0.0
+    plane = layout.plane
+    ends = (plane.x.start, plane.x.end) if layout.upright else (plane.y.start, plane.y.end)
+    return element("path", class_="c-axis", d=path([layout.point(end, place) for end in ends]))
+
+
+def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Markup:
+    parts = []
+    said = [bars.label]
+    for place, role in enumerate(layout.roles):
+        value = bars.values.get(role)
+        if value is not None and finite([value]):
+            parts += _bar(layout, layout.along(i, place), value, bars.ends(role), role)
+            error = bars.errors.get(role)
+            said.append(f"{names[role]} {number(value)}" + (f" ± {number(error)}" if bars.ends(role) else ""))
+    words = "\n".join(said)
+    start = layout.first + i * layout.room
+    plane = layout.plane
+    if layout.upright:
+        box = {"x": start, "y": plane.y.end, "width": layout.room, "height": plane.y.start - plane.y.end}
+    else:
+        box = {"x": 0.0, "y": start, "width": WIDTH, "height": layout.room}
+    return group([*parts, element("rect", tip(words), class_="c-hit", data_tip=words, **box)], "c-group")
+
+
+def _bar(layout: _Layout, along: float, value: float, ends: tuple[float, float] | None, role: Role) -> list[Markup]:
+    axis, half = layout.values, layout.thickness / 2
+    base = axis.place(min(max(0.0, axis.low), axis.high)) or 0.0
+    end = axis.place(min(max(value, axis.low), axis.high)) or 0.0
+    corners = [(along - half, base), (along - half, end), (along + half, end), (along + half, base)]
+    outline = path([layout.point(*corner) for corner in corners])
+    parts = [element("path", class_=f"c-bar {role_class(role)}", d=outline)]
+    if ends is not None:
+        low, high = (axis.place(min(max(one, axis.low), axis.high)) or 0.0 for one in ends)
+        cap = min(4.0, half)
+        strokes = [((along, low), (along, high)), *(((along - cap, one), (along + cap, one)) for one in (low, high))]
+        stems = "".join(path([layout.point(*a), layout.point(*b)]) for a, b in strokes)
+        parts.append(element("path", class_=f"c-error {role_class(role)}", d=stems))
+    return [*parts, marker(role, *layout.point(along, end))]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from refconv.report.charts.frames import block, empty
-from refconv.report.charts.plane import Guide
-from refconv.report.charts.roles import Role, legend
+from refconv.report.charts.axes import Axis, finite, fit
+from refconv.report.charts.frames import block, empty, note
+from refconv.report.charts.labels import TEXT, abbreviate, width
+from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, text, upright_ticks
+from refconv.report.charts.roles import Role, legend, marker
+from refconv.report.charts.svg import drawing, element, group, path, tip
+from refconv.report.numbers import number
+
+_ABOVE = 12
+"""At most so many rows have long names above them; more have shortened ones beside."""
+_LETTERS = 24
+_PITCH, _TIGHT, _LOOSE = 17.0, 9.0, 34.0
+_ALL_NAMED = 60
+_TALL = 30
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,24 @@ class Dots:
     values: Mapping[Role, float | None]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Where the rows lie: their labels, the left end of the plane, the distance of rows, the top."""
+
+    labels: Sequence[str]
+    left: float
+    pitch: float
+    top: float
+    above: bool
+
+    def middle(self, row: int) -> float:
+        return self.top + (row + (0.72 if self.above else 0.5)) * self.pitch
+
+    @property
+    def foot(self) -> float:
+        return self.top + len(self.labels) * self.pitch + 3
+
+
 def dot_chart(
     rows: Sequence[Dots],
     names: Mapping[Role, str],
@@ -34,7 +64,65 @@ def dot_chart(
     log: bool = False,
     guides: Sequence[Guide] = (),
 ) -> Markup:
-    """Return a row per label with a dot per role, joined by a thin line."""
-    if not rows:
+    """Return a row per label with a dot per role, joined by a thin line.
+
+    Long names are cut in the middle; of more than 60 rows not every one is named. The row under the pointer says its
+    full name and its values.
+
+    Args:
+        rows: from the top.
+        names: what the legend calls each role; those that are not in it are not drawn.
+        title: stands above.
+        x_label: what runs across; stands below.
+        log: give equal factors equal room; values that are not positive are left out.
+        guides: values to compare with, their axis ``x``.
+    """
+    values = [row.values.get(role) for row in rows for role in names]
+    layout = _layout([row.label for row in rows], room=bool(guides))
+    marks = [guide.value for guide in guides if guide.axis == "x"]
+    known = [value for value in finite(values) if value > 0 or not log]
+    x = fit([*known, *marks], layout.left, WIDTH - EDGE, log=log) if known else None
+    if x is None:
         return empty("dots", title)
-    return block("dots", legend(names), title=title)
+    plane = Plane(x, Axis(0, 1, layout.foot, layout.top - 3))
+    below, above = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), [one for one in guides if one.axis == "x"])
+    parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides), below, _names(layout)]
+    parts += [_row(plane, layout, i, row, names) for i, row in enumerate(rows)]
+    picture = drawing(WIDTH, layout.foot + FOOT, *parts, above)
+    return block("dots", legend(names.items()), picture, note(f"{x_label} →", "c-across"), title=title)
+
+
+def _layout(labels: Sequence[str], *, room: bool) -> _Rows:
+    top = 1.6 * TEXT if room or len(labels) > _TALL else 6.0
+    if len(labels) <= _ABOVE and max(map(len, labels), default=0) > _LETTERS:
+        return _Rows(abbreviate(labels, 52), EDGE, _LOOSE, top, above=True)
+    short = abbreviate(labels, _LETTERS)
+    left = max(map(width, short), default=0.0) + 12
+    return _Rows(short, left, _PITCH if len(labels) <= _ALL_NAMED else _TIGHT, top, above=False)
+
+
+def _names(layout: _Rows) -> Markup:
+    if layout.above:
+        each = [text(one, 0, layout.middle(i) - 0.8 * TEXT, None, "c-name") for i, one in enumerate(layout.labels)]
+        return group(each, "c-names")
+    every = math.ceil(1.2 * TEXT / layout.pitch)
+    shown = range(0, len(layout.labels), every)
+    down = 0.35 * TEXT
+    each = [text(layout.labels[i], layout.left - 8, layout.middle(i) + down, "end", "c-name") for i in shown]
+    return group(each, "c-names")
+
+
+def _row(plane: Plane, layout: _Rows, i: int, row: Dots, names: Mapping[Role, str]) -> Markup:
+    y = layout.middle(i)
+    places = {role: x for role in names if (x := plane.x.place(row.values.get(role))) is not None}
+    parts = [element("path", class_="c-row", d=path([(plane.x.start, y), (plane.x.end, y)]))]
+    if len(places) > 1:
+        parts.append(element("path", class_="c-span", d=path([(min(places.values()), y), (max(places.values()), y)])))
+    size = 3.4 if layout.pitch > _TIGHT else 2.6
+    parts += [marker(role, x, y, size) for role, x in places.items()]
+    words = "\n".join([row.label, *(f"{names[role]} {number(row.values.get(role))}" for role in places)])
+    box = {"width": WIDTH, "height": layout.pitch}
+    parts.append(
+        element("rect", tip(words), class_="c-hit", x=0, y=layout.top + i * layout.pitch, data_tip=words, **box)
+    )
+    return group(parts, "c-line-of-dots")

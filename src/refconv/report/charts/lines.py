@@ -1,15 +1,28 @@
-"""Lines over an axis."""
+"""Lines over a plane."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TypeVar
 
 from markupsafe import Markup
 
-from refconv.report.charts.frames import block, empty
-from refconv.report.charts.plane import Guide
-from refconv.report.charts.roles import Role, legend
+from refconv.report.charts.axes import Axis, finite, fit
+from refconv.report.charts.frames import block, empty, note
+from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
+from refconv.report.charts.roles import Role, legend, marker, role_class
+from refconv.report.charts.svg import drawing, element, group, path, tip
+from refconv.report.numbers import number
+
+T = TypeVar("T")
+
+_HEIGHT = 236.0
+_MARKED = 25
+"""A line of at most so many points shows each; of a longer one about a third as many."""
+_COLUMNS = 60
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,9 @@ class Line:
         y: as many values; None leaves a gap.
         low: lower end of a band around the line, as many values.
         high: its upper end.
+
+    Raises:
+        ValueError: if there are not as many values as positions.
     """
 
     name: str
@@ -31,6 +47,11 @@ class Line:
     y: Sequence[float | None]
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
+
+    def __post_init__(self) -> None:
+        for values in (self.y, self.low, self.high):
+            if values is not None and len(values) != len(self.x):
+                raise ValueError(f"line {self.name!r}: expected {len(self.x)} values, found {len(values)}")
 
 
 def line_chart(
@@ -44,7 +65,111 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     guides: Sequence[Guide] = (),
 ) -> Markup:
-    """Return curves over one plane."""
-    if not lines:
+    """Return curves over one plane, with a legend and the values at each position under the pointer.
+
+    Args:
+        lines: drawn in their order, the later ones on top.
+        title: stands above.
+        x_label: what runs across; stands below.
+        y_label: what runs up; stands above the axis.
+        x_log: give equal factors of x equal room; positions that are not positive are left out.
+        y_log: the same for y.
+        y_range: the ends of the upright axis; by default those of the values, bands and guides.
+        guides: lines to compare with; one that is diagonal makes the plane square.
+    """
+    plane = _plane(lines, guides, x_log=x_log, y_log=y_log, y_range=y_range)
+    if plane is None:
         return empty("lines", title)
-    return block("lines", legend({line.role: line.name for line in lines}), title=title)
+    below, above = guide_lines(plane, guides)
+    curves = plane.clipped([*(_band(plane, line) for line in lines), *(_curve(plane, line) for line in lines)])
+    marks = [_marks(plane, line) for line in lines]
+    parts = [level_ticks(plane), upright_ticks(plane), below, curves, *marks, above, _columns(plane, lines, x_label)]
+    picture = drawing(WIDTH, plane.y.start + FOOT, *parts)
+    keys = legend([(line.role, line.name) for line in lines])
+    return block("lines", keys, note(f"↑ {y_label}", "c-up"), picture, note(f"{x_label} →", "c-across"), title=title)
+
+
+def _plane(
+    lines: Sequence[Line],
+    guides: Sequence[Guide],
+    *,
+    x_log: bool,
+    y_log: bool,
+    y_range: tuple[float, float] | None,
+) -> Plane | None:
+    across = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([y])]
+    values = [value for line in lines for ys in (line.y, line.low, line.high) if ys is not None for value in ys]
+    if not finite(across):
+        return None
+    foot = EDGE + (WIDTH - 60 if any(guide.axis == "diagonal" for guide in guides) else _HEIGHT)
+    level = [guide.value for guide in guides if guide.axis == "y"]
+    y = Axis(*y_range, foot, EDGE, y_log) if y_range else fit([*values, *level], foot, EDGE, log=y_log)
+    if y is None or not any(y.place(value) is not None for value in values):
+        return None
+    upright = [guide.value for guide in guides if guide.axis == "x"]
+    left = margin(y.ticks())
+    x = fit([*across, *upright], left, WIDTH - EDGE, log=x_log, room=0.03)
+    return None if x is None else Plane(x, y)
+
+
+def _stretches(items: Iterable[T | None]) -> list[list[T]]:
+    """Return what lies between gaps, in order."""
+    return [
+        [item for item in run if item is not None] for there, run in groupby(items, lambda i: i is not None) if there
+    ]
+
+
+def _curve(plane: Plane, line: Line) -> Markup:
+    runs = _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
+    stroke = "".join(path(run) for run in runs if len(run) > 1)
+    return element("path", class_=f"c-line {role_class(line.role)}", d=stroke) if stroke else Markup("")
+
+
+def _marks(plane: Plane, line: Line) -> Markup:
+    """Return the shapes on a line: all of its points if they are few, and those that no line joins."""
+    runs = _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
+    points = [point for run in runs for point in run]
+    every = 1 if len(points) <= _MARKED else math.ceil(3 * len(points) / _MARKED)
+    alone = [run[0] for run in runs if len(run) == 1 and every > 1]
+    shown = [point for point in [*points[::every], *alone] if plane.holds(*point)]
+    return group([marker(line.role, *point) for point in shown], "c-marks")
+
+
+def _band(plane: Plane, line: Line) -> Markup:
+    if line.low is None or line.high is None:
+        return Markup("")
+    ends = [(plane.point(x, a), plane.point(x, b)) for x, a, b in zip(line.x, line.low, line.high, strict=True)]
+    outline, stems = "", ""
+    for run in _stretches((a, b) if a is not None and b is not None else None for a, b in ends):
+        if len(run) > 1:
+            outline += path([*(a for a, _ in run), *(b for _, b in reversed(run))], closed=True)
+        else:
+            stems += path(run[0])
+    parts = [element("path", class_="c-band", d=outline)] if outline else []
+    parts += [element("path", class_="c-error", d=stems)] if stems else []
+    return group(parts, role_class(line.role))
+
+
+def _columns(plane: Plane, lines: Sequence[Line], x_label: str) -> Markup:
+    """Return an invisible column per position that says what every line has there."""
+    points = {x for line in lines for x, y in zip(line.x, line.y, strict=True) if plane.point(x, y) is not None}
+    positions = sorted(points)[:: math.ceil(len(points) / _COLUMNS)]
+    places = [place for x in positions if (place := plane.x.place(x)) is not None]
+    edges = [plane.x.start, *((a + b) / 2 for a, b in pairwise(places)), plane.x.end]
+    columns = []
+    for x, left, right in zip(positions, edges[:-1], edges[1:], strict=True):
+        words = "\n".join([f"{x_label} {number(x)}", *(said for line in lines if (said := _at(line, x)))])
+        size = {"width": right - left, "height": plane.y.start - plane.y.end}
+        columns.append(element("rect", tip(words), class_="c-hit", x=left, y=plane.y.end, data_tip=words, **size))
+    return group(columns, "c-hits")
+
+
+def _at(line: Line, x: float) -> str:
+    """Return what a line has at a position, in words."""
+    for i, position in enumerate(line.x):
+        value = line.y[i]
+        if position == x and value is not None and math.isfinite(value):
+            low, high = (ends[i] if ends is not None else None for ends in (line.low, line.high))
+            band = f" ({number(low)} to {number(high)})" if len(finite([low, high])) == 2 else ""
+            return f"{line.name} {number(value)}{band}".strip()
+    return ""

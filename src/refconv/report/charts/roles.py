@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Literal
 
 from markupsafe import Markup
@@ -53,11 +53,9 @@ def _outline(shape: str, x: float, y: float, r: float) -> str:
     }[shape]()
 
 
-def legend(names: Mapping[Role, str]) -> Markup:
-    """Return the names with their dashes and shapes, as HTML; nothing if no role has a name."""
-    entries = [
-        element("span", _swatch(role), element("span", name), class_="c-key") for role, name in names.items() if name
-    ]
+def legend(names: Iterable[tuple[Role, str]]) -> Markup:
+    """Return names with the dashes and shapes of their roles, as HTML; nothing if there is no name."""
+    entries = [element("span", _swatch(role), element("span", name), class_="c-key") for role, name in names if name]
     return element("div", *entries, class_="c-legend") if entries else Markup("")
 
 

@@ -1,0 +1,85 @@
+"""Labels that fit: how wide text is, how long names are shortened, how words are set in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+TEXT = 13.5
+"""Size of text in the units of a drawing; ``charts.css`` says the same, and makes it smaller where there is room."""
+
+_NARROW = frozenset("iljtfrI|.,:;'()[] ·")
+_WIDE = frozenset("mwMW%×@")
+
+
+def width(text: str) -> float:
+    """Return about how wide text is in a sans-serif face, rather too wide than too narrow.
+
+    Example:
+        >>> round(width("0.25"), 2), width("") < width("i") < width("m")
+        (27.0, True)
+    """
+    return TEXT * sum(0.33 if c in _NARROW else 0.86 if c in _WIDE else 0.66 if c.isupper() else 0.56 for c in text)
+
+
+def abbreviate(names: Sequence[str], limit: int) -> list[str]:
+    """Return names of at most `limit` characters, with an ellipsis where the middle was left out.
+
+    Where to cut is the same for all of them and chosen so that they stay different, if they can.
+
+    Example:
+        >>> abbreviate(["stages.3.blocks.10.conv_dw", "stages.3.blocks.11.conv_dw", "stem"], 18)
+        ['stages.3…0.conv_dw', 'stages.3…1.conv_dw', 'stem']
+    """
+    heads = sorted(range(1, limit - 1), key=lambda head: abs(head - 0.45 * limit))
+    best = [_cut(name, limit, heads[0]) for name in names]
+    for head in heads:
+        short = [_cut(name, limit, head) for name in names]
+        if len(set(short)) == len(set(names)):
+            return short
+        if len(set(short)) > len(set(best)):
+            best = short
+    return best
+
+
+def _cut(name: str, limit: int, head: int) -> str:
+    return name if len(name) <= limit else f"{name[:head]}…{name[len(name) - (limit - 1 - head) :]}"
+
+
+def wrap(text: str, room: float) -> list[str] | None:
+    """Return the words of a text in lines that fit into `room`; None if a single word does not.
+
+    Example:
+        >>> wrap("gaussian noise", 70), wrap("compression", 20)
+        (['gaussian', 'noise'], None)
+    """
+    lines: list[str] = []
+    for word in text.split():
+        if width(word) > room:
+            return None
+        if lines and width(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+@dataclass
+class Places:
+    """The boxes that labels already take, so that none is put over another.
+
+    Example:
+        >>> places = Places()
+        >>> places.take(0, 0, 10, 10), places.take(5, 5, 10, 10), places.take(11, 0, 10, 10)
+        (True, False, True)
+    """
+
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def take(self, x: float, y: float, wide: float, high: float) -> bool:
+        """Take the box whose upper left corner is (x, y) if it is free, and return whether it was."""
+        for left, top, right, bottom in self.boxes:
+            if x < right and left < x + wide and y < bottom and top < y + high:
+                return False
+        self.boxes.append((x, y, x + wide, y + high))
+        return True
