@@ -107,18 +107,29 @@ def broken(samples=None, targets=None):
     ("change", "message"),
     [
         (broken(samples=lambda x: x[:3]), "samples and targets do not fit each other"),
-        (broken(targets=lambda y: y.float()), "targets are no classes; expected whole numbers"),
-        (broken(targets=lambda y: nn.functional.one_hot(y)), r"targets are no classes.* found torch.int64 \[10, 5\]"),
         (broken(samples=lambda x: x.log()), "the samples are not finite"),
         (broken(samples=lambda x: x.tolist()), r"pair of tensors; expected \(samples, targets\), found \(list, Tensor"),
         (broken(samples=lambda x: x[:0], targets=lambda y: y[:0]), "there are no samples"),
     ],
-    ids=["lengths", "floats", "one-hot", "not-finite", "lists", "empty"],
+    ids=["lengths", "not-finite", "lists", "empty"],
 )
 def test_bad_batches_are_refused_in_one_line(measure, change, message, data):
     with pytest.raises(DataError, match=message) as caught:
         measure(EveryKind(), EveryKind(), [change(batch) for batch in data])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [(lambda y: y.float(), r"torch.float32 \[10\]"), (nn.functional.one_hot, r"torch.int64 \[10, 5\]")],
+    ids=["floats", "one-hot"],
+)
+def test_targets_that_are_no_classes_are_refused_where_they_are_read(change, found, data):
+    batches = [(samples, change(targets)) for samples, targets in data]
+    with pytest.raises(DataError, match=f"targets are no classes; expected whole numbers .batch., found {found}"):
+        analysis.agreement(EveryKind(), EveryKind(), batches)
+    model = EveryKind()
+    assert analysis.receptive_field(model, batches) == analysis.receptive_field(model, data)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -144,6 +155,38 @@ def test_a_passage_counts_tells_and_cuts():
     passage = Passage(lambda: iter(batches), None, lambda *done: told.append(done))
     assert [len(targets) for _, targets in passage] == [3, 2, 4]
     assert (passage.samples, passage.cut, told) == (9, False, [(3, 0), (5, 0), (9, 0)])
+
+
+IMAGES, LABELS = torch.arange(12.0).reshape(6, 2), torch.arange(6)
+TWO = [(IMAGES[:4], LABELS[:4]), (IMAGES[4:], LABELS[4:])]
+
+
+@pytest.mark.parametrize("batches", [TWO, lambda: iter(TWO)], ids=["list", "function"])
+@pytest.mark.parametrize(("most", "taken", "cut"), [(None, 6, False), (6, 6, False), (5, 5, True), (4, 4, True)])
+def test_every_pass_has_the_same_first_samples(batches, most, taken, cut):
+    passage = Passage(batches, most)
+    for _ in range(2):
+        passed = list(passage)
+        assert (passage.samples, passage.cut) == (taken, cut)
+        assert torch.equal(torch.cat([samples for samples, _ in passed]), IMAGES[:taken])
+        assert torch.equal(torch.cat([targets for _, targets in passed]), LABELS[:taken])
+
+
+def test_a_pass_that_was_left_early_is_no_shorter_the_next_time():
+    passage = Passage(TWO)
+    next(iter(passage))
+    assert passage.samples == 0
+    assert [len(targets) for _, targets in passage] == [4, 2]
+
+
+def test_an_iterator_is_refused_and_a_function_that_returns_one_is_found_out():
+    with pytest.raises(DataError, match="batches cannot be gone through again; .*, found list_iterator"):
+        Passage(iter(TWO))
+    once = iter(TWO)
+    passage = Passage(lambda: once)
+    list(passage)
+    with pytest.raises(DataError, match="batches ended early in a later pass; expected 6 samples in every pass, fo"):
+        list(passage)
 
 
 def fail(model):

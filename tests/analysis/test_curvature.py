@@ -11,8 +11,8 @@ from torch.nn import functional as F
 import refconv
 from loss_cases import images, regression
 from networks import EveryKind
+from refconv.analysis.batches import Passage
 from refconv.analysis.curvature import Curvature, Hessian, curvature
-from refconv.analysis.losses import BoundedBatches
 from refconv.analysis.probe import Probe
 from refconv.analysis.sharpness import sharpness
 from refconv.errors import DataError, ModelError, SettingError
@@ -64,7 +64,7 @@ def test_products_are_those_of_the_dense_hessian_of_a_network():
         return F.cross_entropy(functional_call(evaluated, dict(zip(names, parts, strict=True)), data[0][0]), data[0][1])
 
     H = torch.autograd.functional.hessian(loss, torch.cat([value.detach().reshape(-1) for value in values]))
-    operator = Hessian(Probe(model, BoundedBatches(data)))
+    operator = Hessian(Probe(model, Passage(data)))
     columns = torch.stack([operator.product(unit) for unit in torch.eye(len(H)).double()])
     torch.testing.assert_close(columns, H)
     found = curvature(model, data, top=2, tolerance=1e-9)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import refconv
 from networks import EveryKind
-from refconv.analysis.losses import BoundedBatches
+from refconv.analysis.batches import Passage
 from refconv.analysis.probe import Probe, pair_probes
 from refconv.errors import DataError, ModelError
 
@@ -37,7 +37,7 @@ def moved_away(model):
 def test_recalibrated_statistics_are_those_of_all_samples():
     model, batches = network(), data()
     parameters = moved_away(model)
-    found = Probe(model, BoundedBatches(batches)).recalibrated(parameters)
+    found = Probe(model, Passage(batches)).recalibrated(parameters)
     stem = copy.deepcopy(model.stem)
     stem.load_state_dict({"weight": parameters["stem.weight"], "bias": parameters["stem.bias"]})
     rows = stem(torch.cat([images for images, _ in batches])).movedim(1, 0).flatten(1).detach()
@@ -52,7 +52,7 @@ def test_deeper_layers_are_recalibrated_behind_normalised_ones():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6))
     model.double()
     batches = data(sizes=(12,))
-    found = Probe(model, BoundedBatches(batches)).recalibrated(dict(model.named_parameters()))
+    found = Probe(model, Passage(batches)).recalibrated(dict(model.named_parameters()))
     fresh = copy.deepcopy(model).train()
     for norm in (fresh[1], fresh[4]):
         norm.reset_running_stats()
@@ -64,7 +64,7 @@ def test_deeper_layers_are_recalibrated_behind_normalised_ones():
 
 def test_loss_at_given_weights_is_that_of_a_model_with_these_weights():
     model, batches = network(), data()
-    probe = Probe(model, BoundedBatches(batches))
+    probe = Probe(model, Passage(batches))
     parameters = moved_away(model)
     there = copy.deepcopy(model).eval()
     with torch.no_grad():
@@ -91,10 +91,10 @@ def test_models_are_left_as_found_even_when_the_loss_fails(state_of):
         torch.rand(1)
         raise KeyError("loss")
 
-    probe = Probe(model, BoundedBatches(data()))
+    probe = Probe(model, Passage(data()))
     assert probe.at(moved_away(model)) is not None
     with pytest.raises(KeyError):
-        Probe(model, BoundedBatches(data()), loss=failing).as_is()
+        Probe(model, Passage(data()), loss=failing).as_is()
     assert state.unchanged()
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert torch.equal(torch.get_rng_state(), numbers)
@@ -102,7 +102,7 @@ def test_models_are_left_as_found_even_when_the_loss_fails(state_of):
 
 def test_data_are_left_as_they_are_by_layers_that_work_in_place():
     batches = [(torch.full((2, 3), -1.0), torch.zeros(2).long())]
-    probe = Probe(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)), BoundedBatches(batches))
+    probe = Probe(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)), Passage(batches))
     assert probe.as_is() == probe.at(probe.parameters)
     assert bool((batches[0][0] == -1).all())
 
@@ -111,11 +111,11 @@ def test_half_precision_is_measured_in_single():
     model = network().bfloat16()
     single = copy.deepcopy(model).float()
     batches = data()
-    assert Probe(model, BoundedBatches(batches)).as_is() == Probe(single, BoundedBatches(batches)).as_is()
+    assert Probe(model, Passage(batches)).as_is() == Probe(single, Passage(batches)).as_is()
 
 
 def test_losses_that_are_not_finite_are_none_and_a_model_of_them_is_refused():
-    probe = Probe(nn.Linear(2, 2), BoundedBatches([(torch.full((1, 2), 1e38), torch.zeros(1).long())]))
+    probe = Probe(nn.Linear(2, 2), Passage([(torch.full((1, 2), 1e38), torch.zeros(1).long())]))
     huge = {name: value + 100 for name, value in probe.parameters.items()}
     assert probe.at(huge) is None
     model = nn.Linear(2, 2)
@@ -155,14 +155,14 @@ def test_other_architectures_and_other_data_are_refused():
     with pytest.raises(ModelError, match="more.weight only in the second"):
         pair_probes(network(), other, data())
     with pytest.raises(ModelError, match="EveryKind: the model does not take this data") as caught:
-        Probe(network(), BoundedBatches([(torch.zeros(2, 7, 8, 8), torch.zeros(2).long())])).as_is()
+        Probe(network(), Passage([(torch.zeros(2, 7, 8, 8), torch.zeros(2).long())])).as_is()
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="the loss is not one number"):
-        Probe(network(), BoundedBatches(data()), loss=lambda outputs, targets: outputs).as_is()
+        Probe(network(), Passage(data()), loss=lambda outputs, targets: outputs).as_is()
 
 
 def test_one_value_per_channel_cannot_recalibrate():
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    probe = Probe(model, BoundedBatches([(torch.zeros(1, 2), torch.zeros(1).long())]))
+    probe = Probe(model, Passage([(torch.zeros(1, 2), torch.zeros(1).long())]))
     with pytest.raises(DataError, match="1: one value per channel has no variance"):
         probe.at(probe.parameters)

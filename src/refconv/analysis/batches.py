@@ -1,4 +1,4 @@
-"""The common ground of measures with data: batches gone through once, classes checked, models left as found.
+"""The common ground of measures with data: batches up to a bound, classes checked, models left as found.
 
 Batches come from the caller, already normalised and on the models' device, so that no measure knows where data come
 from. Whatever a measure does happens inside :func:`observing`, which puts back all that running a model can move.
@@ -17,62 +17,87 @@ from torch.nn.parameter import is_lazy
 from refconv.errors import DataError, ModelError, SettingError
 
 Batch = tuple[Tensor, Tensor]
-"""Samples [batch, channels, ...], normalised as the models expect them, and their classes [batch]."""
+"""Samples [batch, channels, ...], normalised as the models expect them, and targets [batch, ...], mostly classes."""
 
 Batches = Sequence[Batch] | Callable[[], Iterator[Batch]]
 """Batches that can be gone through again: a sequence of them, or a function that starts over."""
 
 Progress = Callable[[int, int], None]
-"""Called with the number of samples done and of all, 0 if that is not known."""
+"""Called with how much is done, in samples or steps of the measure, and how much there is in all, 0 if not known."""
 
 LARGEST_SEED = 2**31
 
 
 class Passage:
-    """One way through batches, up to a bound.
+    """The first samples of some batches, gone through as often as a measure needs, the same in every pass.
 
     Args:
-        batches: the batches.
+        batches: (samples, targets) pairs of tensors.
         max_samples: samples to stop at; None for all.
         progress: called after every batch that was worked on.
 
     Raises:
         SettingError: if ``max_samples`` is less than one.
+        DataError: if the batches cannot be gone through again.
 
     Attributes:
-        samples: how many samples were given out so far.
-        cut: whether there were more samples than the bound lets through; known when the passage is over.
+        samples: how many samples were given out so far in this pass; between passes, how many a pass has.
+        cut: whether there are more samples than the bound lets through; known when the first pass is over.
+
+    Example:
+        >>> images, labels = torch.zeros(6, 1, 2, 2), torch.zeros(6, dtype=torch.long)
+        >>> passage = Passage([(images, labels), (images, labels)], max_samples=8)
+        >>> [len(targets) for _, targets in passage], passage.samples, passage.cut
+        ([6, 2], 8, True)
     """
 
     def __init__(self, batches: Batches, max_samples: int | None = None, progress: Progress | None = None) -> None:
         if max_samples is not None and max_samples < 1:
             raise SettingError("too few", where="max_samples", expected="1 or more, or None", found=str(max_samples))
+        if not callable(batches) and not isinstance(batches, Sequence):
+            raise DataError(
+                "batches cannot be gone through again",
+                expected="a list of (samples, targets), or a function that returns an iterator over them",
+                found=type(batches).__name__,
+            )
         self.samples, self.cut = 0, False
         self._batches, self._most, self._progress = batches, max_samples, progress
-        known = sum(len(targets) for _, targets in batches) if isinstance(batches, (list, tuple)) else 0
-        self._total = min(known, max_samples or known) if known else max_samples or 0
+        self._known: int | None = None  # samples of a whole pass
+        listed = sum(len(targets) for _, targets in batches) if isinstance(batches, (list, tuple)) else 0
+        self._total = min(listed, max_samples or listed) if listed else max_samples or 0
 
     def __iter__(self) -> Iterator[Batch]:
-        """Give out the batches, the last one cut where the bound says so.
+        """Start a pass: give out the batches, the last one cut where the bound says so.
 
         Raises:
-            DataError: if there is no sample, or samples and targets do not fit each other.
+            DataError: if there is no sample, samples and targets do not fit each other or are not finite, or a later
+                pass has fewer samples than the first.
         """
+        self.samples = 0
         for samples, targets in self._batches() if callable(self._batches) else self._batches:
-            _check_batch(samples, targets)
+            if self._known is None:
+                _check_batch(samples, targets)
             if not len(samples):
                 continue
             left = len(samples) if self._most is None else self._most - self.samples
             if left < len(samples):
                 self.cut = True
-            if left <= 0:
+            if left <= 0 or self.samples == self._known:
                 break
             yield samples[:left], targets[:left]
             self.samples += min(left, len(samples))
             if self._progress is not None:
                 self._progress(self.samples, max(self._total, self.samples) if self._total else 0)
+        if self._known is not None and self.samples < self._known:
+            raise DataError(
+                "batches ended early in a later pass",
+                expected=f"{self._known} samples in every pass",
+                found=str(self.samples),
+                remedy="give a list, or a function that starts over",
+            )
         if not self.samples:
             raise DataError("there are no samples to measure on", remedy="give at least one batch that is not empty")
+        self._known = self.samples
 
 
 @contextmanager
@@ -128,6 +153,9 @@ def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
         ModelError: if the model does not take the samples, or gives something else or no finite numbers.
         DataError: if a target is no class of the model.
     """
+    if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        found = f"{targets.dtype} {list(targets.shape)}"
+        raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
     outputs = run(model, samples)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(samples) or outputs.shape[1] < 2:
         raise ModelError(
@@ -193,10 +221,7 @@ def _check_batch(samples: Any, targets: Any) -> None:
     if not isinstance(samples, Tensor) or not isinstance(targets, Tensor):
         found = f"({type(samples).__name__}, {type(targets).__name__})"
         raise DataError("a batch is a pair of tensors", expected="(samples, targets)", found=found)
-    if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        found = f"{targets.dtype} {list(targets.shape)}"
-        raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
-    if samples.ndim < 2 or len(samples) != len(targets):
+    if not samples.ndim or not targets.ndim or len(samples) != len(targets):
         found = f"samples {list(samples.shape)}, targets {list(targets.shape)}"
         raise DataError("samples and targets do not fit each other", expected="one target a sample", found=found)
     if samples.is_floating_point() and not bool(torch.isfinite(samples).all()):

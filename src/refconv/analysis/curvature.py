@@ -21,11 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from refconv.analysis.batches import Batches
+from refconv.analysis.batches import Batches, Passage, Progress
 from refconv.analysis.directions import Values, filter_norms, filter_sizes
 from refconv.analysis.lanczos import RitzValues, lanczos
-from refconv.analysis.landscape import Progress
-from refconv.analysis.losses import BoundedBatches, Loss
+from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Probe, evaluating
 from refconv.analysis.sharpness import Spread, spread
 from refconv.analysis.tables import number, text_table
@@ -131,7 +130,7 @@ def curvature(
         ([4.0, 1.0], 5.0)
     """
     _check_settings(units, top, steps, tolerance, draws)
-    probe = Probe(model, BoundedBatches(batches, max_samples), loss=loss)
+    probe = Probe(model, Passage(batches, max_samples), loss=loss)
     as_is = probe.as_is()
     hessian = Hessian(probe, units)
     generator = torch.Generator().manual_seed(seed)
@@ -212,11 +211,10 @@ class Hessian:
             for samples, targets in probe.batches:
                 buffers = {name: value.clone() for name, value in probe.buffers.items()}
                 loss = probe.batch_loss({**probe.parameters, **leaves}, buffers, samples, targets)
-                share = len(samples) / probe.batches.samples
                 for name, value in zip(self._names, _twice(loss, leaves, along), strict=True):
                     if value is not None:
-                        sums[name] += share * value
-        found = torch.cat([value.reshape(-1) for value in self._scaled(sums).values()])
+                        sums[name] += len(samples) * value
+        found = torch.cat([value.reshape(-1) for value in self._scaled(sums).values()]) / probe.batches.samples
         if not bool(torch.isfinite(found).all()):
             raise ModelError("the curvature of the loss is not finite", where=type(probe.model).__name__)
         return found

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.batches import Batches
+from refconv.analysis.batches import Batches, Progress
 from refconv.analysis.directions import Values
-from refconv.analysis.landscape import Progress
 from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, pair_probes
 from refconv.analysis.tables import number, text_table

@@ -8,21 +8,19 @@ loss of the model as it is, with its own statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from refconv.analysis.batches import Batches
+from refconv.analysis.batches import Batches, Progress
 from refconv.analysis.directions import Values, draw, filter_norms, moved, scaled
 from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
 from refconv.errors import SettingError
 from refconv.records import Record
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import Batches, check_sound
+from refconv.analysis.batches import Batches, Passage, check_sound
 from refconv.analysis.directions import Values
-from refconv.analysis.losses import BoundedBatches, Loss, classification_loss
+from refconv.analysis.losses import Loss, classification_loss
 from refconv.errors import DataError, ModelError
 from refconv.records import Record
 
@@ -77,8 +77,8 @@ class Probe:
     def __init__(
         self,
         model: nn.Module,
-        batches: BoundedBatches,
-        calibration: BoundedBatches | None = None,
+        batches: Passage,
+        calibration: Passage | None = None,
         loss: Loss | None = None,
     ) -> None:
         check_plain(model)
@@ -97,7 +97,7 @@ class Probe:
 
     @property
     def conditions(self) -> Conditions:
-        """What losses are measured on."""
+        """What losses were measured on; known when one has been."""
         return Conditions(
             samples=self.batches.samples,
             cut=self.batches.cut,
@@ -218,8 +218,8 @@ def pair_probes(
     check_plain(before)
     check_plain(after)
     check_alike(before, after)
-    bounded = BoundedBatches(batches, max_samples)
-    collected = BoundedBatches(calibration, max_samples) if calibration is not None else bounded
+    bounded = Passage(batches, max_samples)
+    collected = Passage(calibration, max_samples) if calibration is not None else bounded
     return Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, observing, run
+from refconv.analysis.batches import Batches, Passage, Progress, observing
+from refconv.analysis.maps import last_map, recorded_maps
 from refconv.analysis.tables import number, text_table, times
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.records import Record
@@ -124,7 +124,7 @@ def receptive_field(
         for samples, _ in passage:
             _check(samples, total)
             if layer is None:
-                layer = _last_map(model, samples)
+                layer = last_map(model, samples)
             influence, map_shape = _influence(model, samples, layer)
             total = influence if total is None else total + influence
     assert total is not None  # a passage without samples is refused
@@ -141,54 +141,6 @@ def receptive_field(
     )
 
 
-class _Recorder:
-    """Keeps the output maps of some modules; later layers get a copy, so that none can change them in place."""
-
-    def __init__(self, modules: dict[str, nn.Module], dimensions: int) -> None:
-        self.maps: dict[str, Tensor] = {}
-        self._dimensions = dimensions
-        self._handles = [module.register_forward_hook(self._hook(name)) for name, module in modules.items()]
-
-    def _hook(self, name: str) -> Any:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
-            del module, inputs
-            if not isinstance(output, Tensor) or output.ndim != self._dimensions:
-                return output
-            self.maps.pop(name, None)  # the last call is the one that counts, also in the order
-            self.maps[name] = output
-            return output.clone()
-
-        return keep
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-
-def _recorded(model: nn.Module, samples: Tensor, modules: dict[str, nn.Module]) -> dict[str, Tensor]:
-    recorder = _Recorder(modules, samples.ndim)
-    try:
-        run(model, samples)
-    finally:
-        recorder.remove()
-    return recorder.maps
-
-
-def _last_map(model: nn.Module, samples: Tensor) -> str:
-    modules: dict[str, nn.Module] = dict(model.named_modules())
-    convolutions = {name: module for name, module in modules.items() if isinstance(module, _ConvNd)}
-    with torch.no_grad():
-        maps = _recorded(model, samples[:1], dict(convolutions))
-    names = [name for name, output in maps.items() if output.shape[2:].numel() > 1]
-    if not names:
-        raise ModelError(
-            "no convolution gives a map of more than one position",
-            where=type(model).__name__,
-            remedy="give larger samples, or name a layer",
-        )
-    return names[-1]
-
-
 def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, tuple[int, ...]]:
     """Return the sum over samples of A [*spatial] in float64, and the shape of the layer's map.
 
@@ -200,7 +152,7 @@ def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, t
         raise ModelError("there is no such layer", where=layer, remedy="take a name of model.named_modules()")
     with torch.enable_grad():
         moved = samples.detach().clone().requires_grad_(True)
-        output = _recorded(model, moved, {layer: modules[layer]}).get(layer)
+        output = recorded_maps(model, moved, {layer: modules[layer]}).get(layer)
         if output is None or len(output) != len(samples):
             raise ModelError(
                 "the layer gives no map",

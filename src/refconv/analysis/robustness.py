@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from refconv.analysis.attacks import fgsm, pgd
 from refconv.analysis.batches import Batches, Passage, Progress, classify, drawn, observing
 from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS, Corruption, corrupt, shifted, table_for
+from refconv.analysis.pixels import check_images, valid_range
 from refconv.analysis.tables import text_table
 from refconv.errors import DataError, SettingError
 from refconv.records import Record
 
 RADII = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
-_TOLERANCE = 0.02  # of pixels outside 0 to 1, as resizing and rounding leave them
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
@@ -166,7 +166,7 @@ def adversarial_robustness(
     passage = Passage(batches, max_samples, progress)
     with observing(model), torch.no_grad():
         for samples, targets in passage:
-            low, high, scale = _valid_range(samples, mean, std)
+            low, high, scale = valid_range(samples, mean, std)
             start = drawn(samples, passage.samples, seed, normal=False)
             hits[:, 0] += _right(model, samples, targets)
             for place, radius in enumerate(strengths[1:], 1):
@@ -217,8 +217,8 @@ def corruption_robustness(
     passage = Passage(batches, max_samples, progress)
     with observing(model), torch.no_grad():
         for samples, targets in passage:
-            _check_images(samples)
-            low, _, scale = _valid_range(samples, mean, std)
+            check_images(samples)
+            low, _, scale = valid_range(samples, mean, std)
             if not table:
                 table = table_for(samples)
                 if "jpeg_compression" in hits and samples.shape[1] not in {1, 3}:
@@ -271,7 +271,7 @@ def shift_consistency(
     passage = Passage(batches, max_samples, progress)
     with observing(model), torch.no_grad():
         for samples, targets in passage:
-            _check_images(samples, larger_than=pixels)
+            check_images(samples, larger_than=pixels)
             classes = classify(model, samples, targets).argmax(1)
             clean += int((classes == targets).sum())
             kept = torch.ones_like(classes, dtype=torch.bool)
@@ -293,43 +293,6 @@ def shift_consistency(
         accuracy=_shares(right, count * len(_DIRECTIONS)),
         clean_accuracy=clean / count,
     )
-
-
-def _valid_range(samples: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return normalised 0, normalised 1 and their distance, per channel, of the shape [1, channels, 1, ...].
-
-    Raises:
-        DataError: if mean and std are not of these channels, or do not bring the samples to images.
-    """
-    if not len(mean) == len(std) == samples.shape[1] or min(std) <= 0:
-        raise DataError(
-            "the normalisation does not fit the samples",
-            expected=f"mean and std of {samples.shape[1]} channels, std above 0",
-            found=f"mean {tuple(mean)}, std {tuple(std)}",
-        )
-    shape = (1, -1, *[1] * (samples.ndim - 2))
-    shift, spread = (torch.tensor(list(values), dtype=torch.float64).reshape(shape) for values in (mean, std))
-    low, high, scale = ((value / spread).to(samples) for value in (-shift, 1 - shift, torch.ones_like(spread)))
-    margin = _TOLERANCE * scale
-    if bool((samples < low - margin).any()) or bool((samples > high + margin).any()):
-        pixels = (samples - low) / scale
-        raise DataError(
-            "the samples are no images under this normalisation",
-            expected="sample * std + mean from 0 to 1",
-            found=f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}",
-            remedy="give the mean and std that the samples were normalised with",
-        )
-    return low, high, scale
-
-
-def _check_images(samples: Tensor, larger_than: int = 0) -> None:
-    if samples.ndim != 4 or min(samples.shape[2:]) <= larger_than:
-        size = f" of more than {larger_than} pixels a side" if larger_than else ""
-        raise DataError(
-            "this measure needs images",
-            expected=f"samples [batch, channels, height, width]{size}",
-            found=str(list(samples.shape)),
-        )
 
 
 def _right(model: nn.Module, samples: Tensor, targets: Tensor) -> int:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from refconv.analysis.batches import Batches
+from refconv.analysis.batches import Batches, Progress
 from refconv.analysis.directions import Values, moved
-from refconv.analysis.landscape import Progress, check_radius, shared_directions
+from refconv.analysis.landscape import check_radius, shared_directions
 from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
