@@ -144,7 +144,7 @@ def _upright(low: float, high: float, roles: Sequence[Role], count: int, lines: 
 
 
 def _lying(low: float, high: float, roles: Sequence[Role], count: int, *, room: bool) -> tuple[_Layout, float]:
-    values = Axis(low, high, EDGE, WIDTH - EDGE)
+    values = Axis(low, high, 1, WIDTH - EDGE)
     first, each = (1.6 * TEXT if room else 2.0), 1.55 * TEXT + len(roles) * _LYING + 6
     foot = first + count * each
     layout = _Layout(Plane(values, Axis(0, 1, foot, 2)), values, False, first, each, roles)

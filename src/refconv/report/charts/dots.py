@@ -12,13 +12,13 @@ from refconv.report.charts.axes import Axis, finite, fit
 from refconv.report.charts.frames import block, empty, note
 from refconv.report.charts.labels import TEXT, abbreviate, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, text, upright_ticks
-from refconv.report.charts.roles import Role, legend, marker
+from refconv.report.charts.roles import Role, legend, marks
 from refconv.report.charts.svg import drawing, element, group, path, tip
 from refconv.report.numbers import number
 
 _ABOVE = 12
 """At most so many rows have long names above them; more have shortened ones beside."""
-_LETTERS = 24
+_LETTERS = 27
 _PITCH, _TIGHT, _LOOSE = 17.0, 9.0, 34.0
 _ALL_NAMED = 60
 _TALL = 30
@@ -78,24 +78,29 @@ def dot_chart(
         guides: values to compare with, their axis ``x``.
     """
     values = [row.values.get(role) for row in rows for role in names]
-    layout = _layout([row.label for row in rows], room=bool(guides))
-    marks = [guide.value for guide in guides if guide.axis == "x"]
+    layout = _layout([row.label for row in rows], guides=len(guides))
+    compared = [guide.value for guide in guides if guide.axis == "x"]
     known = [value for value in finite(values) if value > 0 or not log]
-    x = fit([*known, *marks], layout.left, WIDTH - EDGE, log=log) if known else None
+    x = fit([*known, *compared], layout.left, WIDTH - EDGE, log=log) if known else None
     if x is None:
         return empty("dots", title)
     plane = Plane(x, Axis(0, 1, layout.foot, layout.top - 3))
     below, above = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), [one for one in guides if one.axis == "x"])
-    parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides), below, _names(layout)]
-    parts += [_row(plane, layout, i, row, names) for i, row in enumerate(rows)]
-    picture = drawing(WIDTH, layout.foot + FOOT, *parts, above)
+    parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides), _lines(plane, layout), below]
+    parts += [_names(layout), _spans(plane, layout, rows, list(names))]
+    size = 3.4 if layout.pitch > _TIGHT else 2.6
+    for role in names:
+        places = [plane.x.place(row.values.get(role)) for row in rows]
+        points = [(place, layout.middle(i)) for i, place in enumerate(places) if place is not None]
+        parts.append(marks(role, points, size))
+    picture = drawing(WIDTH, layout.foot + FOOT, *parts, above, _hits(layout, rows, names))
     return block("dots", legend(names.items()), picture, note(f"{x_label} →", "c-across"), title=title)
 
 
-def _layout(labels: Sequence[str], *, room: bool) -> _Rows:
-    top = 1.6 * TEXT if room or len(labels) > _TALL else 6.0
+def _layout(labels: Sequence[str], *, guides: int) -> _Rows:
+    top = 4 + 1.2 * TEXT * (min(guides, 3) or len(labels) > _TALL)
     if len(labels) <= _ABOVE and max(map(len, labels), default=0) > _LETTERS:
-        return _Rows(abbreviate(labels, 52), EDGE, _LOOSE, top, above=True)
+        return _Rows(abbreviate(labels, 52), 5.0, _LOOSE, top, above=True)
     short = abbreviate(labels, _LETTERS)
     left = max(map(width, short), default=0.0) + 12
     return _Rows(short, left, _PITCH if len(labels) <= _ALL_NAMED else _TIGHT, top, above=False)
@@ -112,17 +117,29 @@ def _names(layout: _Rows) -> Markup:
     return group(each, "c-names")
 
 
-def _row(plane: Plane, layout: _Rows, i: int, row: Dots, names: Mapping[Role, str]) -> Markup:
-    y = layout.middle(i)
-    places = {role: x for role in names if (x := plane.x.place(row.values.get(role))) is not None}
-    parts = [element("path", class_="c-row", d=path([(plane.x.start, y), (plane.x.end, y)]))]
-    if len(places) > 1:
-        parts.append(element("path", class_="c-span", d=path([(min(places.values()), y), (max(places.values()), y)])))
-    size = 3.4 if layout.pitch > _TIGHT else 2.6
-    parts += [marker(role, x, y, size) for role, x in places.items()]
-    words = "\n".join([row.label, *(f"{names[role]} {number(row.values.get(role))}" for role in places)])
-    box = {"width": WIDTH, "height": layout.pitch}
-    parts.append(
-        element("rect", tip(words), class_="c-hit", x=0, y=layout.top + i * layout.pitch, data_tip=words, **box)
-    )
-    return group(parts, "c-line-of-dots")
+def _lines(plane: Plane, layout: _Rows) -> Markup:
+    """Return the dotted line of each row."""
+    rows = range(len(layout.labels))
+    data = "".join(path([(plane.x.start, layout.middle(i)), (plane.x.end, layout.middle(i))]) for i in rows)
+    return element("path", class_="c-row", d=data)
+
+
+def _spans(plane: Plane, layout: _Rows, rows: Sequence[Dots], roles: Sequence[Role]) -> Markup:
+    """Return the lines that join the dots of each row."""
+    data = ""
+    for i, row in enumerate(rows):
+        places = [place for role in roles if (place := plane.x.place(row.values.get(role))) is not None]
+        if len(places) > 1:
+            data += path([(min(places), layout.middle(i)), (max(places), layout.middle(i))])
+    return element("path", class_="c-span", d=data) if data else Markup("")
+
+
+def _hits(layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> Markup:
+    """Return an invisible box per row that says its name and its values."""
+    hits = []
+    for i, row in enumerate(rows):
+        values = [f"{name} {number(v)}" for role, name in names.items() for v in finite([row.values.get(role)])]
+        words = "\n".join([row.label, *values])
+        box = {"x": 0.0, "y": layout.top + i * layout.pitch, "width": WIDTH, "height": layout.pitch}
+        hits.append(element("rect", tip(words), class_="c-hit", data_tip=words, **box))
+    return group(hits, "c-hits")

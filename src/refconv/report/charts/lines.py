@@ -13,7 +13,7 @@ from markupsafe import Markup
 from refconv.report.charts.axes import Axis, finite, fit
 from refconv.report.charts.frames import block, empty, note
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
-from refconv.report.charts.roles import Role, legend, marker, role_class
+from refconv.report.charts.roles import Role, legend, marks, role_class
 from refconv.report.charts.svg import drawing, element, group, path, tip
 from refconv.report.numbers import number
 
@@ -82,8 +82,17 @@ def line_chart(
         return empty("lines", title)
     below, above = guide_lines(plane, guides)
     curves = plane.clipped([*(_band(plane, line) for line in lines), *(_curve(plane, line) for line in lines)])
-    marks = [_marks(plane, line) for line in lines]
-    parts = [level_ticks(plane), upright_ticks(plane), below, curves, *marks, above, _columns(plane, lines, x_label)]
+    shapes = [_shapes(plane, line) for line in lines]
+    parts = [
+        level_ticks(plane),
+        upright_ticks(plane),
+        plane.foot(),
+        below,
+        curves,
+        *shapes,
+        above,
+        _columns(plane, lines, x_label),
+    ]
     picture = drawing(WIDTH, plane.y.start + FOOT, *parts)
     keys = legend([(line.role, line.name) for line in lines])
     return block("lines", keys, note(f"↑ {y_label}", "c-up"), picture, note(f"{x_label} →", "c-across"), title=title)
@@ -97,19 +106,20 @@ def _plane(
     y_log: bool,
     y_range: tuple[float, float] | None,
 ) -> Plane | None:
-    across = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([y])]
+    across = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([x]) and finite([y])]
     values = [value for line in lines for ys in (line.y, line.low, line.high) if ys is not None for value in ys]
-    if not finite(across):
-        return None
-    foot = EDGE + (WIDTH - 60 if any(guide.axis == "diagonal" for guide in guides) else _HEIGHT)
-    level = [guide.value for guide in guides if guide.axis == "y"]
-    y = Axis(*y_range, foot, EDGE, y_log) if y_range else fit([*values, *level], foot, EDGE, log=y_log)
+    square = any(guide.axis == "diagonal" for guide in guides)
+    foot = EDGE + (WIDTH - 60 if square else _HEIGHT)
+    up = [*values, *(guide.value for guide in guides if guide.axis == "y"), *(across if square else [])]
+    y = Axis(*y_range, foot, EDGE, y_log) if y_range else fit(up, foot, EDGE, log=y_log)
     if y is None or not any(y.place(value) is not None for value in values):
         return None
-    upright = [guide.value for guide in guides if guide.axis == "x"]
     left = margin(y.ticks())
+    if square and not x_log:
+        return Plane(Axis(y.low, y.high, left, WIDTH - EDGE), y)
+    upright = [guide.value for guide in guides if guide.axis == "x"]
     x = fit([*across, *upright], left, WIDTH - EDGE, log=x_log, room=0.03)
-    return None if x is None else Plane(x, y)
+    return None if x is None or fit(across, 0, 1, log=x_log) is None else Plane(x, y)
 
 
 def _stretches(items: Iterable[T | None]) -> list[list[T]]:
@@ -125,14 +135,14 @@ def _curve(plane: Plane, line: Line) -> Markup:
     return element("path", class_=f"c-line {role_class(line.role)}", d=stroke) if stroke else Markup("")
 
 
-def _marks(plane: Plane, line: Line) -> Markup:
+def _shapes(plane: Plane, line: Line) -> Markup:
     """Return the shapes on a line: all of its points if they are few, and those that no line joins."""
     runs = _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
     points = [point for run in runs for point in run]
     every = 1 if len(points) <= _MARKED else math.ceil(3 * len(points) / _MARKED)
     alone = [run[0] for run in runs if len(run) == 1 and every > 1]
     shown = [point for point in [*points[::every], *alone] if plane.holds(*point)]
-    return group([marker(line.role, *point) for point in shown], "c-marks")
+    return marks(line.role, shown)
 
 
 def _band(plane: Plane, line: Line) -> Markup:

@@ -61,6 +61,10 @@ class Plane:
         box = {"viewBox": " ".join(coordinate(number) for number in (x, y, width, height))}
         return element("svg", *parts, x=x, y=y, width=width, height=height, class_="c-clip", **box)
 
+    def foot(self) -> Markup:
+        """Return the line below the plane."""
+        return element("path", class_="c-axis", d=path([(self.x.start, self.y.start), (self.x.end, self.y.start)]))
+
     def frame(self) -> Markup:
         """Return the line around the plane."""
         size = {"width": self.x.end - self.x.start, "height": self.y.start - self.y.end}
@@ -101,7 +105,7 @@ def upright_ticks(plane: Plane, count: int = 6, *, grid: bool = False, above: bo
         line = [(x, foot), (x, top)] if grid else [(x, foot), (x, foot + 4)]
         marks.append(element("path", class_="c-grid" if grid else "c-axis", d=path(line)))
         wide = width(label)
-        middle = min(x, WIDTH - wide / 2)
+        middle = min(max(x, wide / 2), WIDTH - wide / 2)
         if taken.take(middle - wide / 2 - 3, 0, wide + 6, 1):
             marks.append(text(label, middle, foot + FOOT - 5, "middle"))
             if above:

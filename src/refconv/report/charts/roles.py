@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal
 
 from markupsafe import Markup
 
-from refconv.report.charts.svg import element
+from refconv.report.charts.svg import coordinate, element
 
 Role = Literal["before"] | int
 """The shared start, or a pair by its place."""
 
-COLOURS = 6
-SHAPES = ("square", "diamond", "up", "down", "plus", "cross", "bar")
-_SIZES = 3.4
+Corners = list[tuple[float, float]]
+
+_COLOURS = 6
+_ARM = 0.42
+_PLUS: Corners = [
+    (-_ARM, -1.2), (_ARM, -1.2), (_ARM, -_ARM), (1.2, -_ARM), (1.2, _ARM), (_ARM, _ARM),
+    (_ARM, 1.2), (-_ARM, 1.2), (-_ARM, _ARM), (-1.2, _ARM), (-1.2, -_ARM), (-_ARM, -_ARM),
+]  # fmt: skip
+_SHAPES: tuple[Corners, ...] = (
+    [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
+    [(0, -1.2), (1.2, 0.9), (-1.2, 0.9)],
+    [(0, 1.2), (1.2, -0.9), (-1.2, -0.9)],
+    _PLUS,
+    [(0.75 * (x - y), 0.75 * (x + y)) for x, y in _PLUS],
+    [(-0.5, -1.3), (0.5, -1.3), (0.5, 1.3), (-0.5, 1.3)],
+)
+"""Corners of the pairs' shapes: one more than there are colours, so that no two of 42 pairs look the same."""
 
 
 def role_class(role: Role) -> str:
@@ -24,33 +40,37 @@ def role_class(role: Role) -> str:
         >>> role_class("before"), role_class(1), role_class(7)
         ('c-before', 'c-r1', 'c-r1')
     """
-    return "c-before" if role == "before" else f"c-r{role % COLOURS}"
+    return "c-before" if role == "before" else f"c-r{role % _COLOURS}"
 
 
-def marker(role: Role, x: float, y: float, size: float = _SIZES) -> Markup:
-    """Return the role's shape around a position; `size` is about its radius."""
-    class_ = f"c-mark {role_class(role)}"
-    if role == "before":
-        return element("circle", class_=class_, cx=x, cy=y, r=size)
-    return element("path", class_=class_, d=_outline(SHAPES[role % len(SHAPES)], x, y, size))
+def marks(role: Role, points: Iterable[tuple[float, float]], size: float = 3.4) -> Markup:
+    """Return the role's shape around each of some positions, all as one path; nothing if there are none.
+
+    Args:
+        role: hollow circles for the shared start, filled shapes for pairs.
+        points: where.
+        size: about the radius.
+    """
+    outline = _circle(1.2 * size) if role == "before" else _corners(_SHAPES[role % len(_SHAPES)], size)
+    start = (0.0, -1.2 * size) if role == "before" else tuple(size * one for one in _SHAPES[role % len(_SHAPES)][0])
+    data = "".join(f"M{coordinate(x + start[0])} {coordinate(y + start[1])}{outline}" for x, y in points)
+    return element("path", class_=f"c-mark {role_class(role)}", d=data) if data else Markup("")
 
 
-def _outline(shape: str, x: float, y: float, r: float) -> str:
-    def around(*corners: tuple[float, float]) -> str:
-        return "M" + "L".join(f"{x + r * dx:.1f} {y + r * dy:.1f}" for dx, dy in corners) + "Z"
+def marker(role: Role, x: float, y: float, size: float = 3.4) -> Markup:
+    """Return the role's shape around one position."""
+    return marks(role, [(x, y)], size)
 
-    t = 0.4
-    plus = [(-t, -1.2), (t, -1.2), (t, -t), (1.2, -t), (1.2, t), (t, t), (t, 1.2), (-t, 1.2), (-t, t), (-1.2, t)]
-    plus += [(-1.2, -t), (-t, -t)]
-    return {
-        "square": lambda: around((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
-        "diamond": lambda: around((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
-        "up": lambda: around((0, -1.2), (1.2, 0.9), (-1.2, 0.9)),
-        "down": lambda: around((0, 1.2), (1.2, -0.9), (-1.2, -0.9)),
-        "plus": lambda: around(*plus),
-        "cross": lambda: around(*[(0.75 * (a - b), 0.75 * (a + b)) for a, b in plus]),
-        "bar": lambda: around((-0.5, -1.3), (0.5, -1.3), (0.5, 1.3), (-0.5, 1.3)),
-    }[shape]()
+
+def _circle(r: float) -> str:
+    half = f"a{coordinate(r)} {coordinate(r)} 0 0 1 0 "
+    return f"{half}{coordinate(2 * r)}{half}{coordinate(-2 * r)}z"
+
+
+def _corners(shape: Corners, size: float) -> str:
+    """Return the way around a shape from its first corner, in steps."""
+    steps = [(size * (x1 - x0), size * (y1 - y0)) for (x0, y0), (x1, y1) in pairwise(shape)]
+    return "l" + " ".join(f"{coordinate(dx)} {coordinate(dy)}" for dx, dy in steps) + "z"
 
 
 def legend(names: Iterable[tuple[Role, str]]) -> Markup:
@@ -60,6 +80,6 @@ def legend(names: Iterable[tuple[Role, str]]) -> Markup:
 
 
 def _swatch(role: Role) -> Markup:
-    line = element("path", class_=f"c-line {role_class(role)}", d="M1 6H29")
-    box = {"viewBox": "0 0 30 12"}
-    return element("svg", line, marker(role, 15, 6, 3.8), class_="c-swatch", aria_hidden="true", **box)
+    line = element("path", class_=f"c-line {role_class(role)}", d="M1 6H35")
+    box = {"viewBox": "0 0 36 12"}
+    return element("svg", line, marker(role, 18, 6, 3.8), class_="c-swatch", aria_hidden="true", **box)
