@@ -21,7 +21,7 @@ def test_batches_start_over_and_cover_the_split_once():
     first, second = (list(evidence.batches()) for _ in range(2))
     assert sum(len(labels) for _, labels in first) == 359
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, second, strict=True))
-    assert evidence.settings == {"max_samples": 7, "progress": None}
+    assert evidence.settings == {"max_samples": 7, "max_seconds": None, "progress": None}
     training = torch.cat([labels for _, labels in evidence.training()])
     assert 359 < len(training) == 1024
 
@@ -31,7 +31,7 @@ def test_signals_are_neither_corrupted_nor_shifted():
     evidence, possible = open_evidence(pair, "mnist1d", device="cpu")
     assert set(DATA_MEASURES) - set(possible) == set(OF_IMAGES)
     assert next(iter(evidence.batches()))[0].shape[1:] == (1, 40)
-    assert evidence.settings == {"progress": None}
+    assert evidence.settings == {"max_seconds": None, "progress": None}
 
 
 def test_only_classifiers_are_measured_on_data():

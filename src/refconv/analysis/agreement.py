@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
 from refconv.analysis.tables import text_table
+from refconv.analysis.timing import within
 from refconv.errors import ModelError, SettingError
 from refconv.records import Record
 
@@ -129,6 +131,7 @@ def agreement(
     batches: Batches,
     *,
     max_samples: int | None = None,
+    max_seconds: float | None = None,
     max_listed: int = 1000,
     progress: Progress | None = None,
 ) -> Agreement:
@@ -139,6 +142,7 @@ def agreement(
         after: the second, of the same classes; it may be of another architecture.
         batches: samples [batch, channels, ...] as both models expect them, and classes.
         max_samples: samples to stop at.
+        max_seconds: take fewer samples, as many as this time allows.
         max_listed: changed samples to name at most.
         progress: called with samples done and in all.
 
@@ -147,6 +151,9 @@ def agreement(
         ModelError: if a model does not classify them, or the two have different numbers of classes.
         SettingError: if ``max_listed`` is negative.
     """
+    if max_seconds is not None:
+        again = partial(agreement, before, after, batches, max_listed=max_listed)
+        return within(max_seconds, again, max_samples, progress)
     if max_listed < 0:
         raise SettingError("too few", where="max_listed", expected="0 or more", found=str(max_listed))
     parts = []

@@ -12,6 +12,7 @@ that do not stand beside it: the negative log-likelihood and the Brier score sum
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
 from refconv.analysis.tables import number, text_table
+from refconv.analysis.timing import within
 from refconv.errors import SettingError
 from refconv.records import Record
 
@@ -88,6 +90,7 @@ def calibration(
     *,
     bins: int = 15,
     max_samples: int | None = None,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Measure a classifier's calibration; it is left as found.
@@ -97,6 +100,7 @@ def calibration(
         batches: samples [batch, channels, ...] as the model expects them, and classes.
         bins: of equal width, from confidence 0 to 1.
         max_samples: samples to stop at.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with samples done and in all.
 
     Raises:
@@ -112,6 +116,9 @@ def calibration(
         >>> found.accuracy, found.confidence, found.ece, found.brier
         (0.75, 0.5, 0.25, 0.5)
     """
+    if max_seconds is not None:
+        again = partial(calibration, model, batches, bins=bins)
+        return within(max_seconds, again, max_samples, progress)
     if bins < 1:
         raise SettingError("too few", where="bins", expected="1 or more", found=str(bins))
     rows = torch.zeros(3, bins, dtype=torch.float64)  # samples, confidences, hits

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Probe, evaluating
 from refconv.analysis.sharpness import Spread, spread
 from refconv.analysis.tables import number, text_table
+from refconv.analysis.timing import within
 from refconv.analysis.twice import TwiceDifferentiable
 from refconv.errors import ModelError, SettingError
 from refconv.records import Record
@@ -95,6 +97,7 @@ def curvature(
     draws: int = 20,
     seed: int = 0,
     max_samples: int | None = 512,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Curvature:
     """Measure the largest eigenvalues of the Hessian of the loss at a model, and its trace.
@@ -114,6 +117,7 @@ def curvature(
         draws: random vectors for the trace, 2 or more; 0 leaves it out.
         seed: of the random vectors.
         max_samples: how many samples to take at most; None takes all.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with (products done, products at most).
 
     Raises:
@@ -129,6 +133,17 @@ def curvature(
         >>> [round(value, 4) for value in found.eigenvalues], round(found.trace.mean, 4)
         ([4.0, 1.0], 5.0)
     """
+    if max_seconds is not None:
+        more: dict[str, Any] = {
+            "loss": loss,
+            "units": units,
+            "top": top,
+            "steps": steps,
+            "tolerance": tolerance,
+            "draws": draws,
+            "seed": seed,
+        }
+        return within(max_seconds, partial(curvature, model, batches, **more), max_samples, progress)
     _check_settings(units, top, steps, tolerance, draws)
     probe = Probe(model, Passage(batches, max_samples), loss=loss)
     as_is = probe.as_is()

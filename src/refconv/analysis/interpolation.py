@@ -10,6 +10,7 @@ connectivity and the lottery ticket hypothesis, arXiv 1912.05671; Entezari et al
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from refconv.analysis.directions import Values
 from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, pair_probes
 from refconv.analysis.tables import number, text_table
+from refconv.analysis.timing import within
 from refconv.errors import SettingError
 from refconv.records import Record
 
@@ -59,6 +61,7 @@ def interpolation(
     loss: Loss | None = None,
     points: int = 11,
     max_samples: int | None = 1024,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Interpolation:
     """Measure the loss on the straight line from one model to the other.
@@ -72,6 +75,7 @@ def interpolation(
         loss: of outputs and targets, the mean over a batch; by default cross-entropy.
         points: how many points, the two ends included; 3 or more.
         max_samples: how many samples to take at most; None takes all.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with (points done, points in all).
 
     Raises:
@@ -86,6 +90,9 @@ def interpolation(
         >>> found.shares, found.barrier
         ((0.0, 0.5, 1.0), 0.0)
     """
+    if max_seconds is not None:
+        again = partial(interpolation, before, after, batches, calibration=calibration, loss=loss, points=points)
+        return within(max_seconds, again, max_samples, progress)
     if points < 3:
         raise SettingError("nothing between the ends", where="points", expected="3 or more", found=str(points))
     first, second = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from refconv.analysis.directions import Values, draw, filter_norms, moved, scale
 from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
+from refconv.analysis.timing import within
 from refconv.errors import SettingError
 from refconv.records import Record
 
@@ -118,6 +121,7 @@ def loss_line(
     points: int = 21,
     seed: int = 0,
     max_samples: int | None = 1024,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> LossLine:
     """Measure the loss of two models along one random, filter-normalised direction.
@@ -133,6 +137,7 @@ def loss_line(
         points: how many points, odd.
         seed: of the direction.
         max_samples: how many samples to take at most; None takes all.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with (points done, points in all).
 
     Raises:
@@ -147,6 +152,15 @@ def loss_line(
         >>> line.distances, line.before == line.after, line.before.losses[2] == line.before.as_is
         ((-1.0, -0.5, 0.0, 0.5, 1.0), True, True)
     """
+    if max_seconds is not None:
+        more: dict[str, Any] = {
+            "calibration": calibration,
+            "loss": loss,
+            "radius": radius,
+            "points": points,
+            "seed": seed,
+        }
+        return within(max_seconds, partial(loss_line, before, after, batches, **more), max_samples, progress)
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
     steps = _Steps(progress, 2 * len(distances))
@@ -170,6 +184,7 @@ def loss_surface(
     points: int = 11,
     seed: int = 0,
     max_samples: int | None = 512,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> LossSurface:
     """Measure the loss of two models over the plane of two random, filter-normalised directions.
@@ -185,6 +200,7 @@ def loss_surface(
         points: how many points along either direction, odd; the surface has their square.
         seed: of the directions.
         max_samples: how many samples to take at most; None takes all.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with (points done, points in all).
 
     Raises:
@@ -192,6 +208,15 @@ def loss_surface(
         DataError: if the batches cannot be used.
         SettingError: if the radius or the number of points has no meaning.
     """
+    if max_seconds is not None:
+        more: dict[str, Any] = {
+            "calibration": calibration,
+            "loss": loss,
+            "radius": radius,
+            "points": points,
+            "seed": seed,
+        }
+        return within(max_seconds, partial(loss_surface, before, after, batches, **more), max_samples, progress)
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
     steps = _Steps(progress, 2 * len(distances) ** 2)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from refconv.analysis.batches import Batches, Passage, Progress, observing
 from refconv.analysis.maps import last_map, recorded_maps
 from refconv.analysis.tables import number, text_table, times
+from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.records import Record
 
@@ -88,6 +90,7 @@ def receptive_field(
     layer: str | None = None,
     shares: Sequence[float] = SHARES,
     max_samples: int | None = 64,
+    max_seconds: float | None = None,
     max_map: int = 64,
     progress: Progress | None = None,
 ) -> ReceptiveField:
@@ -101,6 +104,7 @@ def receptive_field(
             position, so the last stage of a classifier.
         shares: of the energy, between 0 and 1.
         max_samples: samples to stop at.
+        max_seconds: take fewer samples, as many as this time allows.
         max_map: pixels per dimension of the record's picture at most.
         progress: called with samples done and in all.
 
@@ -115,6 +119,9 @@ def receptive_field(
         >>> found.extent, found.unit, found.input_shape
         ((3, 3), (3, 3), (9, 9))
     """
+    if max_seconds is not None:
+        again = partial(receptive_field, model, batches, layer=layer, shares=shares, max_map=max_map)
+        return within(max_seconds, again, max_samples, progress)
     if not shares or min(shares) <= 0 or max(shares) >= 1 or max_map < 1:
         found = f"shares {tuple(shares)}, max_map {max_map}"
         raise SettingError("cannot measure this", expected="shares between 0 and 1, max_map 1 or more", found=found)

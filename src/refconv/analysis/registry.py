@@ -61,6 +61,7 @@ class Evidence:
         mean: per channel, of the normalisation.
         std: per channel.
         max_samples: samples that a measure takes at most; None leaves each its own bound.
+        max_seconds: time that a measure takes at most, about, for both models together; None leaves time unbounded.
         progress: called with what is done and what there is in all.
     """
 
@@ -69,45 +70,70 @@ class Evidence:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_samples: int | None = None
+    max_seconds: float | None = None
     progress: Progress | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The bound and the progress, as measures take them."""
+        """The bounds and the progress, as measures of two models take them."""
         bound = {} if self.max_samples is None else {"max_samples": self.max_samples}
-        return {**bound, "progress": self.progress}
+        return {**bound, "max_seconds": self.max_seconds, "progress": self.progress}
+
+    def settings_of_one(self, first: Record | None = None) -> dict[str, Any]:
+        """Return the same for measures of one model, each of which gets half of the time.
+
+        Args:
+            first: the record of the first model; None if it is the one to be measured. Where time bounds the samples of
+                the first, the second takes as many.
+        """
+        settings = {**self.settings, "progress": _half(self.progress, second=first is not None)}
+        if self.max_seconds is None:
+            return settings
+        if first is None:
+            return {**settings, "max_seconds": self.max_seconds / 2}
+        return {**settings, "max_seconds": None, "max_samples": getattr(first, "samples")}  # noqa: B009
 
 
 Found = Mapping[str, Record]
 """Records by the model they are about: "before" and "after", or "pair" for both."""
 
+DataMeasure = Callable[[nn.Module, nn.Module, Evidence], Found]
+"""Takes two plain classifiers, the earlier first, and data."""
 
-def _of_the_pair(measure: Callable[..., Record]) -> Callable[[nn.Module, nn.Module, Evidence], Found]:
+
+def _half(progress: Progress | None, *, second: bool) -> Progress | None:
+    """Return what tells the progress of one of two passages."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(done + total * second, 2 * total)
+
+
+def _of_the_pair(measure: Callable[..., Record], *, normalised: bool = False) -> DataMeasure:
     def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
-        return {"pair": measure(before, after, data.batches, **data.settings)}
+        more = {"mean": data.mean, "std": data.std} if normalised else {}
+        return {"pair": measure(before, after, data.batches, **more, **data.settings)}
 
     return measured
 
 
-def _recalibrated(measure: Callable[..., Record]) -> Callable[[nn.Module, nn.Module, Evidence], Found]:
+def _recalibrated(measure: Callable[..., Record]) -> DataMeasure:
     def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
         return {"pair": measure(before, after, data.batches, calibration=data.training, **data.settings)}
 
     return measured
 
 
-def _of_each(
-    measure: Callable[..., Record], *, normalised: bool = False
-) -> Callable[[nn.Module, nn.Module, Evidence], Found]:
+def _of_each(measure: Callable[..., Record], *, normalised: bool = False) -> DataMeasure:
     def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
         more = {"mean": data.mean, "std": data.std} if normalised else {}
-        sides = {"before": before, "after": after}
-        return {side: measure(model, data.batches, **more, **data.settings) for side, model in sides.items()}
+        first = measure(before, data.batches, **more, **data.settings_of_one())
+        second = measure(after, data.batches, **more, **data.settings_of_one(first))
+        return {"before": first, "after": second}
 
     return measured
 
 
-DATA_MEASURES: dict[str, Callable[[nn.Module, nn.Module, Evidence], Found]] = {
+DATA_MEASURES: dict[str, DataMeasure] = {
     "agreement": _of_the_pair(agreement),
     "calibration": _of_each(calibration),
     "similarity": _of_the_pair(similarity),
@@ -121,7 +147,7 @@ DATA_MEASURES: dict[str, Callable[[nn.Module, nn.Module, Evidence], Found]] = {
     "corruptions": _of_each(corruption_robustness, normalised=True),
     "shifts": _of_each(shift_consistency),
 }
-"""Each takes two plain classifiers, the earlier first, and data."""
+"""In the order in which they are taken."""
 
 OF_IMAGES = ("corruptions", "shifts")
 """Measures that need samples [channels, height, width]."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from refconv.analysis.batches import Batches, Passage, Progress, classify, drawn
 from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS, Corruption, corrupt, shifted, table_for
 from refconv.analysis.pixels import check_images, valid_range
 from refconv.analysis.tables import text_table
+from refconv.analysis.timing import within
 from refconv.errors import DataError, SettingError
 from refconv.records import Record
 
@@ -138,6 +140,7 @@ def adversarial_robustness(
     steps: int = 10,
     seed: int = 0,
     max_samples: int | None = 512,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> AdversarialRobustness:
     """Measure a classifier's accuracy under FGSM and PGD; it is left as found.
@@ -151,6 +154,7 @@ def adversarial_robustness(
         steps: of PGD, each of 2.5 / steps of the radius.
         seed: of PGD's random starts.
         max_samples: samples to stop at; each costs (1 + steps) gradients per radius.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with samples done and in all.
 
     Raises:
@@ -158,6 +162,9 @@ def adversarial_robustness(
         ModelError: if the model does not classify them.
         SettingError: if a radius is not positive, or there is no step.
     """
+    if max_seconds is not None:
+        again = partial(adversarial_robustness, model, batches, mean=mean, std=std, radii=radii, steps=steps, seed=seed)
+        return within(max_seconds, again, max_samples, progress)
     if not radii or min(radii) <= 0 or steps < 1:
         found = f"radii {tuple(radii)}, steps {steps}"
         raise SettingError("there is nothing to attack with", expected="radii above 0, 1 step or more", found=found)
@@ -190,6 +197,7 @@ def corruption_robustness(
     kinds: Sequence[Corruption] = CORRUPTIONS,
     seed: int = 0,
     max_samples: int | None = 2048,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> CorruptionRobustness:
     """Measure a classifier's accuracy under common corruptions at five strengths; it is left as found.
@@ -202,6 +210,7 @@ def corruption_robustness(
         kinds: which corruptions.
         seed: of the noise; one image's noise has the same pattern at all strengths.
         max_samples: samples to stop at.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with samples done and in all.
 
     Raises:
@@ -209,6 +218,9 @@ def corruption_robustness(
         ModelError: if the model does not classify them.
         SettingError: if there is no such corruption.
     """
+    if max_seconds is not None:
+        again = partial(corruption_robustness, model, batches, mean=mean, std=std, kinds=kinds, seed=seed)
+        return within(max_seconds, again, max_samples, progress)
     unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
     if unknown or not kinds:
         raise SettingError("unknown corruption", where="kinds", expected=", ".join(CORRUPTIONS), found=str(unknown))
@@ -246,6 +258,7 @@ def shift_consistency(
     *,
     pixels: int = 4,
     max_samples: int | None = 2048,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> ShiftConsistency:
     """Measure how often a classifier keeps its class when images move; it is left as found.
@@ -257,6 +270,7 @@ def shift_consistency(
         batches: images [batch, channels, height, width] and classes.
         pixels: the largest distance.
         max_samples: samples to stop at.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with samples done and in all.
 
     Raises:
@@ -264,6 +278,9 @@ def shift_consistency(
         ModelError: if the model does not classify them.
         SettingError: if the distance is not positive.
     """
+    if max_seconds is not None:
+        again = partial(shift_consistency, model, batches, pixels=pixels)
+        return within(max_seconds, again, max_samples, progress)
     if pixels < 1:
         raise SettingError("there is nothing to shift by", where="pixels", expected="1 or more", found=str(pixels))
     same, right, stable = (torch.zeros(pixels, dtype=torch.long) for _ in range(3))

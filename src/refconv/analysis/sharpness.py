@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +26,7 @@ from refconv.analysis.landscape import check_radius, shared_directions
 from refconv.analysis.losses import Loss
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
+from refconv.analysis.timing import within
 from refconv.errors import ModelError, SettingError
 from refconv.records import Record
 
@@ -105,6 +108,7 @@ def sharpness(
     directions: int = 10,
     seed: int = 0,
     max_samples: int | None = 1024,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Sharpness:
     """Measure how sharply the loss rises around two models, over the same random directions.
@@ -120,6 +124,7 @@ def sharpness(
         directions: how many, 2 or more.
         seed: of the directions.
         max_samples: how many samples to take at most; None takes all.
+        max_seconds: take fewer samples, as many as this time allows.
         progress: called with (directions done, directions in all), those of both models counted.
 
     Raises:
@@ -134,6 +139,15 @@ def sharpness(
         >>> sharpness(model, model, data, directions=3).difference.mean
         0.0
     """
+    if max_seconds is not None:
+        more: dict[str, Any] = {
+            "calibration": calibration,
+            "loss": loss,
+            "radius": radius,
+            "directions": directions,
+            "seed": seed,
+        }
+        return within(max_seconds, partial(sharpness, before, after, batches, **more), max_samples, progress)
     check_radius(radius)
     if directions < 2:
         raise SettingError("no spread", where="directions", expected="2 or more", found=str(directions))

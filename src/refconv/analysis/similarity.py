@@ -25,6 +25,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from refconv.analysis.batches import Batches, Passage, Progress, observing, run
 from refconv.analysis.tables import mean, number, text_table
+from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.records import Record
 
@@ -94,6 +96,7 @@ def similarity(
     *,
     layers: Sequence[str] | None = None,
     max_samples: int | None = 512,
+    max_seconds: float | None = None,
     max_matrix: int = 64,
     progress: Progress | None = None,
 ) -> Similarity:
@@ -106,6 +109,7 @@ def similarity(
             more than 128 are taken in parts; what is left with fewer than 4 is left out.
         layers: names or globs of modules; by default all convolutions and linear layers.
         max_samples: samples to stop at.
+        max_seconds: take fewer samples, as many as this time allows.
         max_matrix: layers in the matrix at most.
         progress: called with samples done and in all.
 
@@ -119,6 +123,9 @@ def similarity(
         >>> round(similarity(model, model, data).layers[0].cka, 6)
         1.0
     """
+    if max_seconds is not None:
+        again = partial(similarity, before, after, batches, layers=layers, max_matrix=max_matrix)
+        return within(max_seconds, again, max_samples, progress)
     if max_matrix < 1:
         raise SettingError("too few", where="max_matrix", expected="1 or more", found=str(max_matrix))
     passage = Passage(batches, max_samples, progress)

@@ -1,0 +1,110 @@
+"""A bound on time: as many samples as fit, the record that so many samples give, and the same ones for both models."""
+
+import pytest
+import torch
+from torch import nn
+
+from networks import EveryKind
+from refconv import analysis
+from refconv.analysis import timing
+from refconv.analysis.registry import DATA_MEASURES, Evidence
+from refconv.errors import SettingError
+
+
+class Clock:
+    """Time that passes only where a measure lets it: so much for a call, so much for a sample."""
+
+    def __init__(self, monkeypatch, call, sample, samples=10**6):
+        self.now, self.call, self.sample, self.samples = 0.0, call, sample, samples
+        self.calls = []
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def measure(self, max_samples, progress):
+        taken = min(max_samples if max_samples is not None else self.samples, self.samples)
+        self.calls.append((taken, progress))
+        self.now += self.call + self.sample * taken
+        return taken
+
+
+def told(done, total):
+    raise AssertionError("never called")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most", "call", "sample", "taken"),
+    [
+        pytest.param(10, 1000, 0.0, 0.001, {1000}, id="all-fit"),
+        pytest.param(10, None, 0.0, 0.01, range(512, 1000), id="some-fit"),
+        pytest.param(10, None, 0.5, 0.01, range(100, 900), id="calls-cost"),
+        pytest.param(10, 1000, 0.0, 1.0, {8}, id="the-fewest-take-nearly-all-the-time"),
+        pytest.param(10, 1000, 0.0, 99.0, {8}, id="the-fewest-last-longer"),
+        pytest.param(10, 3, 0.0, 99.0, {3}, id="fewer-are-asked-for"),
+        pytest.param(10, None, 0.0, 1e-7, range(10**6, 10**6 + 1), id="no-bound-is-felt"),
+    ],
+)
+def test_as_many_samples_are_taken_as_fit(monkeypatch, seconds, most, call, sample, taken):
+    clock = Clock(monkeypatch, call, sample)
+    found = timing.within(seconds, clock.measure, most, told)
+    assert found in taken
+    assert found % 8 == 0 or found in {most, 10**6}
+    assert clock.now <= max(seconds, 8 * sample) * 1.05
+    *trials, (_, progress) = clock.calls
+    assert all(told is None for _, told in trials)
+    assert progress is told or found == 8
+
+
+def test_a_cold_start_does_not_count(monkeypatch):
+    clock = Clock(monkeypatch, 0.0, 0.001)
+    measure = clock.measure
+
+    def cold(max_samples, progress):
+        if not clock.calls:
+            clock.now += 1
+        return measure(max_samples, progress)
+
+    assert timing.within(10, cold, 4096, None) == 4096
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_no_time_is_refused(seconds):
+    with pytest.raises(SettingError, match="max_seconds: no time; expected above 0, or None"):
+        timing.within(seconds, lambda **settings: None, None, None)
+
+
+@pytest.fixture
+def evidence():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(40, 3, 20, 20, generator=generator)
+    batches = [((pixels - 0.5) / 0.25, torch.randint(0, 5, (40,), generator=generator))]
+
+    def of(**bounds):
+        return Evidence(batches, batches, (0.5,) * 3, (0.25,) * 3, **bounds)
+
+    return of
+
+
+@pytest.mark.parametrize("name", DATA_MEASURES)
+def test_a_record_bounded_in_time_is_that_of_its_samples_for_both_models(name, evidence, monkeypatch):
+    torch.manual_seed(0)
+    pair = EveryKind(), EveryKind()
+    ticks = iter(range(10**6))  # a second passes between any two looks at the clock: the fewest samples are too many
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(ticks)))
+    found = DATA_MEASURES[name](*pair, evidence(max_seconds=2.0))
+    assert found == DATA_MEASURES[name](*pair, evidence(max_samples=8))
+    for record in found.values():
+        assert getattr(record, "conditions", record).samples == 8
+        assert getattr(record, "conditions", record).cut
+
+
+def test_progress_covers_both_models_in_one_count(evidence):
+    heard = []
+    pair = nn.Sequential(nn.Flatten(), nn.Linear(1200, 5)), nn.Sequential(nn.Flatten(), nn.Linear(1200, 5))
+    DATA_MEASURES["calibration"](*pair, evidence(max_samples=40, progress=lambda *done: heard.append(done)))
+    assert heard == [(40, 80), (80, 80)]
+
+
+def test_time_that_suffices_changes_nothing(evidence):
+    torch.manual_seed(0)
+    model = EveryKind()
+    batches = evidence().batches
+    assert analysis.calibration(model, batches, max_seconds=60) == analysis.calibration(model, batches)
