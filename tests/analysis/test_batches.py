@@ -14,6 +14,10 @@ from refconv.errors import DataError, ModelError, SettingError
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
+def attention(before, after, batches, **settings):
+    return analysis.attention(before, after, batches, mean=MEAN, std=STD, **settings)
+
+
 def single(measure, **settings):
     """A measure of one model, called as those of a pair are; the second model is the one measured."""
 
@@ -31,7 +35,7 @@ SINGLE = (
     (analysis.calibration, {}),
     (analysis.receptive_field, {}),
 )
-PAIRS = (analysis.agreement, analysis.similarity)
+PAIRS = (analysis.agreement, analysis.similarity, attention)
 MEASURES = [single(measure, **settings) for measure, settings in SINGLE]
 MEASURES += [pytest.param(measure, id=measure.__name__) for measure in PAIRS]
 

@@ -4,6 +4,7 @@ All of them read plain models of one architecture and leave them as found; docs/
 """
 
 from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
+from refconv.analysis.attention import AttendedImage, Attention, attention
 from refconv.analysis.calibration import Calibration, ReliabilityBin, calibration
 from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
 from refconv.analysis.curvature import Curvature, curvature
@@ -35,6 +36,8 @@ from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
 __all__ = [
     "AdversarialRobustness",
     "Agreement",
+    "AttendedImage",
+    "Attention",
     "Calibration",
     "ChangedSample",
     "ChannelRedundancy",
@@ -83,6 +86,7 @@ __all__ = [
     "TapMagnitudes",
     "adversarial_robustness",
     "agreement",
+    "attention",
     "calibration",
     "corruption_robustness",
     "curvature",

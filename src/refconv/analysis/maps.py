@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,26 +14,25 @@ from refconv.analysis.batches import run
 from refconv.errors import ModelError
 
 
-def recorded_maps(model: nn.Module, samples: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Run a model and return the output maps of some of its modules, in the order in which they ran.
+@contextmanager
+def recording(modules: Mapping[str, nn.Module], dimensions: int) -> Iterator[dict[str, Tensor]]:
+    """Record the output maps of some modules while a model runs.
 
-    Of a module that runs several times, the last output; none of outputs that are not one tensor of as many dimensions
-    as the samples have.
+    Of a module that runs several times, the last output; none of outputs that are not one tensor of so many dimensions.
+    Hooks are taken off at the end.
 
     Args:
-        model: any model; hooks are taken off again.
-        samples: a batch [batch, channels, *spatial].
-        modules: by the names that the result has.
+        modules: by the names under which maps are recorded.
+        dimensions: of a map, batch and channels counted.
 
-    Raises:
-        ModelError: if the model does not take the samples.
+    Returns:
+        The maps, in the order in which modules ran.
     """
-    recorder = _Recorder(modules, samples.ndim)
+    recorder = _Recorder(modules, dimensions)
     try:
-        run(model, samples)
+        yield recorder.maps
     finally:
         recorder.remove()
-    return recorder.maps
 
 
 def last_map(model: nn.Module, samples: Tensor) -> str:
@@ -47,8 +47,8 @@ def last_map(model: nn.Module, samples: Tensor) -> str:
     """
     modules: dict[str, nn.Module] = dict(model.named_modules())
     convolutions = {name: module for name, module in modules.items() if isinstance(module, _ConvNd)}
-    with torch.no_grad():
-        maps = recorded_maps(model, samples[:1], convolutions)
+    with torch.no_grad(), recording(convolutions, samples.ndim) as maps:
+        run(model, samples[:1])
     names = [name for name, output in maps.items() if output.shape[2:].numel() > 1]
     if not names:
         raise ModelError(
@@ -81,3 +81,15 @@ class _Recorder:
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
+
+
+def module_named(model: nn.Module, layer: str) -> nn.Module:
+    """Return a module by name.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    if layer not in modules:
+        raise ModelError("there is no such layer", where=layer, remedy="take a name of model.named_modules()")
+    return modules[layer]

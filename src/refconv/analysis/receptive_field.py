@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, observing
-from refconv.analysis.maps import last_map, recorded_maps
+from refconv.analysis.batches import Batches, Passage, Progress, observing, run
+from refconv.analysis.maps import last_map, module_named, recording
 from refconv.analysis.tables import number, text_table, times
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
@@ -154,12 +154,12 @@ def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, t
     Raises:
         ModelError: if there is no such layer, it gives no map, or the input does not move it.
     """
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        raise ModelError("there is no such layer", where=layer, remedy="take a name of model.named_modules()")
+    module = module_named(model, layer)
     with torch.enable_grad():
         moved = samples.detach().clone().requires_grad_(True)
-        output = recorded_maps(model, moved, {layer: modules[layer]}).get(layer)
+        with recording({layer: module}, samples.ndim) as maps:
+            run(model, moved)
+        output = maps.get(layer)
         if output is None or len(output) != len(samples):
             raise ModelError(
                 "the layer gives no map",

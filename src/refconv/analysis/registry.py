@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from refconv.analysis.agreement import agreement
+from refconv.analysis.attention import attention
 from refconv.analysis.batches import Batches, Progress
 from refconv.analysis.calibration import calibration
 from refconv.analysis.components import filter_components
@@ -136,6 +137,7 @@ def _of_each(measure: Callable[..., Record], *, normalised: bool = False) -> Dat
 DATA_MEASURES: dict[str, DataMeasure] = {
     "agreement": _of_the_pair(agreement),
     "calibration": _of_each(calibration),
+    "attention": _of_the_pair(attention, normalised=True),
     "similarity": _of_the_pair(similarity),
     "receptive_field": _of_each(receptive_field),
     "interpolation": _recalibrated(interpolation),
@@ -149,5 +151,5 @@ DATA_MEASURES: dict[str, DataMeasure] = {
 }
 """In the order in which they are taken."""
 
-OF_IMAGES = ("corruptions", "shifts")
+OF_IMAGES = ("attention", "corruptions", "shifts")
 """Measures that need samples [channels, height, width]."""
