@@ -1,13 +1,30 @@
-"""Surfaces as lines of equal height."""
+"""Surfaces as lines of equal height, the more filled the higher."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import contourpy
+import numpy as np
 from markupsafe import Markup
 
-from refconv.report.charts.frames import block, empty, panels
+from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
+from refconv.report.charts.frames import block, empty, note, panels
+from refconv.report.charts.labels import TEXT, Places, width
+from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, text, upright_ticks
+from refconv.report.charts.scales import Values, numbers
+from refconv.report.charts.svg import drawing, element, group, path
+from refconv.report.numbers import number
+
+_SIDE = 240.0
+_WIDE = 25
+"""Where the highest value is more than so many times the lowest, levels are equal factors apart."""
+_TOP = 0.72
+"""How opaque the highest area is."""
+_BAR = 300.0
 
 
 @dataclass(frozen=True)
@@ -19,6 +36,9 @@ class Surface:
         x: positions of the columns, ascending.
         y: positions of the rows, ascending.
         values: [len(y), len(x)]; None is missing.
+
+    Raises:
+        ValueError: if the values are not as many as positions.
     """
 
     title: str
@@ -26,9 +46,130 @@ class Surface:
     y: Sequence[float]
     values: Sequence[Sequence[float | None]]
 
+    def __post_init__(self) -> None:
+        found = {len(row) for row in self.values}
+        if len(self.values) != len(self.y) or found - {len(self.x)}:
+            raise ValueError(
+                f"surface {self.title!r}: expected {len(self.y)} rows of {len(self.x)} values, "
+                f"found {len(self.values)} of {sorted(found)}"
+            )
+
 
 def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str, levels: int = 10) -> Markup:
-    """Return surfaces side by side, cut at the same heights."""
-    if not surfaces:
+    """Return surfaces side by side, cut at the same heights, with a bar that names the heights.
+
+    Heights are round numbers; they grow by factors where values span several powers of two. A cross marks the origin.
+
+    Args:
+        surfaces: each over at least two by two positions; one with fewer, or without values, says so.
+        unit: what the heights are.
+        x_label: what runs across; stands below.
+        y_label: what runs up; stands above.
+        levels: about how many heights.
+    """
+    arrays = [numbers(one.values) for one in surfaces]
+    there = [array for array in arrays if np.isfinite(array).any()]
+    if not there:
         return empty("contours")
-    return block("contours", panels([Markup("")] * len(surfaces), [one.title for one in surfaces]))
+    heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), levels)
+    drawn = [_surface(one, array, heights) for one, array in zip(surfaces, arrays, strict=True)]
+    around = [panels(drawn, [one.title for one in surfaces]), note(f"{x_label} →", "c-across")]
+    return block("contours", note(f"↑ {y_label}", "c-up"), *around, _bar(heights, unit))
+
+
+def round_levels(low: float, high: float, count: int) -> list[float]:
+    """Return about `count` round heights between two, none of them the lowest or the highest itself.
+
+    Example:
+        >>> round_levels(0.05, 1.05, 5)
+        [0.2, 0.4, 0.6, 0.8, 1.0]
+        >>> round_levels(0.3, 40, 5)
+        [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]
+    """
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        return []
+    if low <= 0 or high / low < _WIDE:
+        return [value for value in linear_ticks(float(low), float(high), count) if low < value < high]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        values = [value for power in powers for factor in factors if low < (value := float(f"{factor}e{power}")) < high]
+        if len(values) <= 1.3 * count:
+            return values
+    return values
+
+
+def _surface(surface: Surface, values: Values, heights: Sequence[float]) -> Markup:
+    if min(values.shape) < 2 or not np.isfinite(values).any():
+        return element("p", "no values", class_="c-empty")
+    y = Axis(float(surface.y[0]), float(surface.y[-1]), _SIDE - FOOT, TEXT * 0.6)
+    left = margin(y.ticks(4))
+    plane = Plane(Axis(float(surface.x[0]), float(surface.x[-1]), left, _SIDE - EDGE), y)
+    across, up = ([axis.place(float(v)) for v in at] for axis, at in ((plane.x, surface.x), (y, surface.y)))
+    generator = contourpy.contour_generator(across, up, np.ma.masked_invalid(values), fill_type="OuterCode")
+    opacity = f"{_opacity(1, len(heights)):.3f}"
+    outlines = [_outline(generator, height) for height in heights]
+    areas = [element("path", class_="c-area", d=outline, fill_opacity=opacity) for outline in outlines if outline]
+    parts = [upright_ticks(plane, 4), level_ticks(plane, 4, grid=False), group(areas, "c-areas"), plane.frame()]
+    picture = drawing(_SIDE, _SIDE, *parts, _origin(plane), _names(plane, generator, heights))
+    ends = f"{number(float(np.nanmin(values)))} to {number(float(np.nanmax(values)))}"
+    return picture + note(ends, "c-under")
+
+
+def _opacity(times: int, levels: int) -> float:
+    """Return how opaque so many areas are on top of each other."""
+    return 1 - math.pow(1 - _TOP, times / max(levels, 1))
+
+
+def _outline(generator: contourpy.ContourGenerator, height: float) -> str:
+    """Return the path around all that is higher."""
+    data = ""
+    for points, codes in zip(*generator.filled(height, np.inf), strict=True):
+        starts = [*np.flatnonzero(codes == 1), len(points)]
+        data += "".join(path(points[a : b - 1], closed=True) for a, b in pairwise(starts))
+    return data
+
+
+def _origin(plane: Plane) -> Markup:
+    if not (plane.x.contains(0) and plane.y.contains(0)):
+        return Markup("")
+    x, y = plane.x.place(0) or 0.0, plane.y.place(0) or 0.0
+    return element("path", class_="c-origin", d=path([(x - 4, y), (x + 4, y)]) + path([(x, y - 4), (x, y + 4)]))
+
+
+def _names(plane: Plane, generator: contourpy.ContourGenerator, heights: Sequence[float]) -> Markup:
+    """Return the heights written on their lines, each on the longest one, where there is room."""
+    written, taken = [], Places()
+    for height, label in zip(heights, _labels(heights), strict=True):
+        line: Sequence[tuple[float, float]] = max(generator.lines(height), key=len, default=[])
+        wide, high = width(label) * 0.9, TEXT
+        for share in (0.5, 0.3, 0.7, 0.15, 0.85):
+            x, y = line[int(share * (len(line) - 1))] if len(line) > 5 else (-1.0, -1.0)
+            inside = (
+                plane.x.start + wide / 2 < x < plane.x.end - wide / 2 and plane.y.end + high < y < plane.y.start - 3
+            )
+            if inside and taken.take(x - wide / 2 - 4, y - high / 2 - 3, wide + 8, high + 6):
+                written.append(text(label, x, y + 0.33 * TEXT, "middle", "c-height"))
+                break
+    return group(written, "c-names")
+
+
+def _labels(heights: Sequence[float]) -> list[str]:
+    even = len(heights) < 3 or math.isclose(heights[1] - heights[0], heights[-1] - heights[-2], rel_tol=1e-6)
+    return labels(heights) if even else [log_label(height) for height in heights]
+
+
+def _bar(heights: Sequence[float], unit: str) -> Markup:
+    """Return the fillings from lowest to highest, the heights where they change written below."""
+    each = (_BAR - 2) / (len(heights) + 1)
+    parts, taken = [], Places()
+    for i in range(len(heights) + 1):
+        opacity = f"{_opacity(i, len(heights)):.3f}"
+        parts.append(
+            element("rect", class_="c-area", x=1 + i * each, y=1.0, width=each, height=10.0, fill_opacity=opacity)
+        )
+    for i, label in enumerate(_labels(heights)):
+        x, wide = 1 + (i + 1) * each, width(label)
+        if taken.take(x - wide / 2 - 3, 0, wide + 6, 1):
+            parts.append(element("path", class_="c-axis", d=path([(x, 11), (x, 15)])))
+            parts.append(text(label, x, 28, "middle"))
+    return note(unit, "c-under") + drawing(_BAR, 32, *parts, class_="c-svg c-scale")

