@@ -23,13 +23,15 @@ from refconv.report.charts.plane import (
     upright_ticks,
 )
 from refconv.report.charts.roles import Role, legend, marker, role_class
-from refconv.report.charts.svg import drawing, element, group, path, tip
+from refconv.report.charts.svg import box, drawing, element, group, path, tip
 from refconv.report.numbers import number
 
 _HEIGHT = 210.0
 _LYING = 13.0
 """Thickness of a lying bar and the gap below it."""
 _LINES = 3
+_LETTERS = 52
+_THINNEST = 8.0
 _FILLED = 0.72
 """Share of a group's room that its bars take."""
 
@@ -107,25 +109,16 @@ def bar_chart(
         return empty("bars", title)
     ends = [end for one in groups for role in names for end in one.ends(role) or ()]
     levels = [guide.value for guide in guides if guide.axis == "y"]
-    low, high = y_range or _ends([*values, *ends, *levels])
-    wrapped = [wrap(one.label, (WIDTH - 60) / len(groups) - 6) for one in groups]
-    fits = all(lines is not None and len(lines) <= _LINES for lines in wrapped)
-    thick = (WIDTH - 60) / len(groups) * _FILLED / len(names) >= 9
-    if fits and thick:
-        layout, height = _upright(low, high, list(names), len(groups), max(len(lines or ()) for lines in wrapped))
-        words = [_below(layout, i, lines or []) for i, lines in enumerate(wrapped)]
-        axis = [level_ticks(layout.plane)]
-        across, up = "", f"↑ {y_label}"
-    else:
-        layout, height = _lying(low, high, list(names), len(groups), room=bool(levels))
-        short = abbreviate([one.label for one in groups], 52)
-        words = [text(one, 0, layout.first + i * layout.room + TEXT, None, "c-name") for i, one in enumerate(short)]
-        axis = [upright_ticks(layout.plane, grid=True)]
-        across, up = f"{y_label} →", ""
+    between = y_range or _ends([*values, *ends, *levels])
+    labels = [one.label for one in groups]
+    layout, around, height = _upright(labels, list(names), between) or _lying(
+        labels, list(names), between, bool(levels)
+    )
     turned = [Guide("y" if layout.upright else "x", one.value, one.label) for one in guides if one.axis == "y"]
     below, above = guide_lines(layout.plane, turned)
     bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
-    picture = drawing(WIDTH, height, *axis, below, *bars, *words, _zero(layout), above)
+    picture = drawing(WIDTH, height, around[0], below, *bars, *around[1:], _zero(layout), above)
+    up, across = (f"↑ {y_label}", "") if layout.upright else ("", f"{y_label} →")
     return block("bars", legend(names.items()), note(up, "c-up"), picture, note(across, "c-across"), title=title)
 
 
@@ -136,19 +129,33 @@ def _ends(values: Sequence[float | None]) -> tuple[float, float]:
     return (axis.low if min(known) < 0 else 0.0, axis.high if max(known) > 0 else 0.0 if min(known) < 0 else 1.0)
 
 
-def _upright(low: float, high: float, roles: Sequence[Role], count: int, lines: int) -> tuple[_Layout, float]:
-    values = Axis(low, high, EDGE + _HEIGHT, EDGE)
-    across = Axis(0, count, margin(values.ticks()), WIDTH - 2)
-    layout = _Layout(Plane(across, values), values, True, across.start, (across.end - across.start) / count, roles)
-    return layout, EDGE + _HEIGHT + 6 + lines * 1.15 * TEXT
+def _upright(
+    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float]
+) -> tuple[_Layout, list[Markup], float] | None:
+    """Return where upright bars lie, the axis and the names, and the height; None if they do not fit."""
+    values = Axis(*between, EDGE + _HEIGHT, EDGE)
+    across = Axis(0, len(labels), margin(values.ticks()), WIDTH - EDGE)
+    room = (across.end - across.start) / len(labels)
+    layout = _Layout(Plane(across, values), values, True, across.start, room, roles)
+    wrapped = [lines for label in labels if (lines := wrap(label, room - 6)) is not None]
+    most = max(map(len, wrapped), default=0)
+    if len(wrapped) < len(labels) or most > _LINES or layout.thickness < _THINNEST:
+        return None
+    names = [_below(layout, i, lines) for i, lines in enumerate(wrapped)]
+    return layout, [level_ticks(layout.plane), *names], EDGE + _HEIGHT + 6 + most * 1.15 * TEXT
 
 
-def _lying(low: float, high: float, roles: Sequence[Role], count: int, *, room: bool) -> tuple[_Layout, float]:
-    values = Axis(low, high, 1, WIDTH - EDGE)
-    first, each = (1.6 * TEXT if room else 2.0), 1.55 * TEXT + len(roles) * _LYING + 6
-    foot = first + count * each
+def _lying(
+    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float], guided: bool
+) -> tuple[_Layout, list[Markup], float]:
+    """Return where lying bars lie, the axis and the names, and the height."""
+    values = Axis(*between, 1, WIDTH - EDGE)
+    first, each = (1.6 * TEXT if guided else 2.0), 1.55 * TEXT + len(roles) * _LYING + 6
+    foot = first + len(labels) * each
     layout = _Layout(Plane(values, Axis(0, 1, foot, 2)), values, False, first, each, roles)
-    return layout, foot + FOOT
+    shown = enumerate(abbreviate(labels, _LETTERS))
+    names = [text(label, 0, first + i * each + TEXT, None, "c-name") for i, label in shown]
+    return layout, [upright_ticks(layout.plane, grid=True), *names], foot + FOOT
 
 
 def _below(layout: _Layout, i: int, lines: Sequence[str]) -> Markup:
@@ -179,10 +186,11 @@ def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Ma
     start = layout.first + i * layout.room
     plane = layout.plane
     if layout.upright:
-        box = {"x": start, "y": plane.y.end, "width": layout.room, "height": plane.y.start - plane.y.end}
+        around = box(start, plane.y.end, layout.room, plane.y.start - plane.y.end)
     else:
-        box = {"x": 0.0, "y": start, "width": WIDTH, "height": layout.room}
-    return group([*parts, element("rect", tip(words), class_="c-hit", data_tip=words, **box)], "c-group")
+        around = box(0, start, WIDTH, layout.room)
+    hit = group([element("path", tip(words), d=around, data_tip=words)], "c-hits")
+    return group([*parts, hit], "c-group")
 
 
 def _bar(layout: _Layout, along: float, value: float, ends: tuple[float, float] | None, role: Role) -> list[Markup]:

@@ -25,6 +25,8 @@ _WIDE = 25
 _TOP = 0.72
 """How opaque the highest area is."""
 _BAR = 300.0
+_WRITTEN = 6
+"""At most so many heights are written on their lines."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,11 @@ def _surface(surface: Surface, values: Values, heights: Sequence[float]) -> Mark
     opacity = f"{_opacity(1, len(heights)):.3f}"
     outlines = [_outline(generator, height) for height in heights]
     areas = [element("path", class_="c-area", d=outline, fill_opacity=opacity) for outline in outlines if outline]
-    parts = [upright_ticks(plane, 4), level_ticks(plane, 4, grid=False), group(areas, "c-areas"), plane.frame()]
+    there = element("path", class_="c-ground", d=_outline(generator, -np.inf))
+    ground = Markup("") if np.isfinite(values).all() else plane.frame("c-missing") + there
+    parts = [upright_ticks(plane, 4), level_ticks(plane, 4, grid=False), ground, group(areas, "c-areas"), plane.frame()]
     picture = drawing(_SIDE, _SIDE, *parts, _origin(plane), _names(plane, generator, heights))
-    ends = f"{number(float(np.nanmin(values)))} to {number(float(np.nanmax(values)))}"
+    ends = f"lowest {number(float(np.nanmin(values)))}, highest {number(float(np.nanmax(values)))}"
     return picture + note(ends, "c-under")
 
 
@@ -139,15 +143,16 @@ def _origin(plane: Plane) -> Markup:
 def _names(plane: Plane, generator: contourpy.ContourGenerator, heights: Sequence[float]) -> Markup:
     """Return the heights written on their lines, each on the longest one, where there is room."""
     written, taken = [], Places()
-    for height, label in zip(heights, _labels(heights), strict=True):
+    every = math.ceil(len(heights) / _WRITTEN)
+    for height, label in list(zip(heights, _labels(heights), strict=True))[::every]:
         line: Sequence[tuple[float, float]] = max(generator.lines(height), key=len, default=[])
-        wide, high = width(label) * 0.9, TEXT
+        wide, high = width(label), TEXT
         for share in (0.5, 0.3, 0.7, 0.15, 0.85):
             x, y = line[int(share * (len(line) - 1))] if len(line) > 5 else (-1.0, -1.0)
             inside = (
                 plane.x.start + wide / 2 < x < plane.x.end - wide / 2 and plane.y.end + high < y < plane.y.start - 3
             )
-            if inside and taken.take(x - wide / 2 - 4, y - high / 2 - 3, wide + 8, high + 6):
+            if inside and taken.take(x - wide / 2 - 5, y - high / 2 - 4, wide + 10, high + 8):
                 written.append(text(label, x, y + 0.33 * TEXT, "middle", "c-height"))
                 break
     return group(written, "c-names")

@@ -13,7 +13,7 @@ from refconv.report.charts.frames import block, empty, note
 from refconv.report.charts.labels import TEXT, abbreviate, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, text, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks
-from refconv.report.charts.svg import drawing, element, group, path, tip
+from refconv.report.charts.svg import box, drawing, element, group, path, tip
 from refconv.report.numbers import number
 
 _ABOVE = 12
@@ -140,6 +140,6 @@ def _hits(layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> Mar
     for i, row in enumerate(rows):
         values = [f"{name} {number(v)}" for role, name in names.items() for v in finite([row.values.get(role)])]
         words = "\n".join([row.label, *values])
-        box = {"x": 0.0, "y": layout.top + i * layout.pitch, "width": WIDTH, "height": layout.pitch}
-        hits.append(element("rect", tip(words), class_="c-hit", data_tip=words, **box))
+        band = box(0, layout.top + i * layout.pitch, WIDTH, layout.pitch)
+        hits.append(element("path", tip(words), d=band, data_tip=words))
     return group(hits, "c-hits")

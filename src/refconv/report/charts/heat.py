@@ -11,7 +11,7 @@ from markupsafe import Markup
 from refconv.report.charts.frames import block, empty, note, panels
 from refconv.report.charts.pictures import cells, colour_bar, picture
 from refconv.report.charts.scales import HATCH, Scale, Values, numbers
-from refconv.report.charts.svg import drawing, element, group
+from refconv.report.charts.svg import box, drawing, element, group
 from refconv.report.numbers import number
 
 _SIDE = 240.0
@@ -92,7 +92,6 @@ def _hits(values: Values, place: tuple[float, float, float], words: tuple[str, s
     hits = []
     for (row, column), value in np.ndenumerate(values):
         said = number(float(value)) if np.isfinite(value) else "no value"
-        box = {"x": left + column * wide, "y": row * high, "width": wide, "height": high}
         tip = f"{words[0]} {row + 1}, {words[1]} {column + 1}\n{said}"
-        hits.append(element("rect", class_="c-hit", data_tip=tip, **box))
+        hits.append(element("path", d=box(left + column * wide, row * high, wide, high), data_tip=tip))
     return group(hits, "c-hits")

@@ -14,7 +14,7 @@ from refconv.report.charts.axes import Axis, finite, fit
 from refconv.report.charts.frames import block, empty, note
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks, role_class
-from refconv.report.charts.svg import drawing, element, group, path, tip
+from refconv.report.charts.svg import box, drawing, element, group, path, tip
 from refconv.report.numbers import number
 
 T = TypeVar("T")
@@ -169,8 +169,8 @@ def _columns(plane: Plane, lines: Sequence[Line], x_label: str) -> Markup:
     columns = []
     for x, left, right in zip(positions, edges[:-1], edges[1:], strict=True):
         words = "\n".join([f"{x_label} {number(x)}", *(said for line in lines if (said := _at(line, x)))])
-        size = {"width": right - left, "height": plane.y.start - plane.y.end}
-        columns.append(element("rect", tip(words), class_="c-hit", x=left, y=plane.y.end, data_tip=words, **size))
+        column = box(left, plane.y.end, right - left, plane.y.start - plane.y.end)
+        columns.append(element("path", tip(words), d=column, data_tip=words))
     return group(columns, "c-hits")
 
 

@@ -74,16 +74,16 @@ def _photo(photo: Photo) -> Markup:
     if photo.overlay is not None:
         image = _covered(image, photo.overlay)
     if image.mode == "RGB" and (photo.overlay is not None or not small):
-        image = image.quantize(256, dither=Image.Dither.NONE)
+        image = image.quantize(256)
     class_ = "c-photo c-cells" if small else "c-photo"
     return element("img", class_=class_, src=data_uri(image), width=image.width, height=image.height, alt="")
 
 
 def _covered(image: Image.Image, overlay: Sequence[Sequence[float]]) -> Image.Image:
-    """Return the image under the colours of a map, which cover it the more the stronger the map is."""
+    """Return the image in grey under the colours of a map, which cover it the more the stronger the map is."""
     factor = max(1, math.ceil(_SIDE / max(image.size)))
     size = (image.width * factor, image.height * factor)
-    ground = np.asarray(image.convert("RGB").resize(size, Image.Resampling.NEAREST), dtype=np.float64)
+    ground = np.asarray(image.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST), dtype=np.float64)
     known = np.clip(np.nan_to_num(numbers(overlay)), 0, 1).astype(np.float32)
     strength = np.asarray(Image.fromarray(known).resize(size, Image.Resampling.BICUBIC), dtype=np.float64).clip(0, 1)
     scale = Scale(0, 1)

@@ -16,7 +16,7 @@ from refconv.report.charts.plane import text
 from refconv.report.charts.scales import CLEAR, HATCH, SHADES, Scale, Values
 from refconv.report.charts.svg import drawing, element, group, path
 
-_STRIPES = 6
+_STRIPES = 8
 """Side in pixels of a cell that is hatched."""
 _BAR = 300.0
 
@@ -43,7 +43,7 @@ def cells(values: Values, scale: Scale) -> str:
         return indexed(shades, scale)
     large = shades.repeat(_STRIPES, axis=0).repeat(_STRIPES, axis=1)
     down, across = np.indices(large.shape)
-    between = (down + across) % _STRIPES != 0
+    between = (down + across) % (_STRIPES // 2) != 0
     return indexed(np.where((large == HATCH) & between, CLEAR, large).astype(np.uint8), scale)
 
 
@@ -62,8 +62,8 @@ def colour_bar(scale: Scale, unit: str, *, hatched: bool = False) -> Markup:
         hatched: say what hatched cells are.
     """
     shades = np.arange(SHADES, dtype=np.uint8)[np.newaxis]
-    axis = scale.axis(8, _BAR - 8)
-    parts, taken = [picture(indexed(shades, scale), 8, 1, _BAR - 16, 10)], Places()
+    axis = scale.axis(1, _BAR - 1)
+    parts, taken = [picture(indexed(shades, scale), 1, 1, _BAR - 2, 10)], Places()
     for value, label in axis.ticks(4):
         x, wide = axis.place(value), width(label)
         if x is not None and taken.take(x - wide / 2 - 4, 0, wide + 8, 1):

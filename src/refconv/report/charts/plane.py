@@ -65,10 +65,10 @@ class Plane:
         """Return the line below the plane."""
         return element("path", class_="c-axis", d=path([(self.x.start, self.y.start), (self.x.end, self.y.start)]))
 
-    def frame(self) -> Markup:
-        """Return the line around the plane."""
+    def frame(self, class_: str = "c-frame") -> Markup:
+        """Return the box around the plane."""
         size = {"width": self.x.end - self.x.start, "height": self.y.start - self.y.end}
-        return element("rect", class_="c-frame", x=self.x.start, y=self.y.end, **size)
+        return element("rect", class_=class_, x=self.x.start, y=self.y.end, **size)
 
 
 def margin(ticks: Iterable[tuple[float, str]]) -> float:

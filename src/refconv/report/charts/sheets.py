@@ -13,7 +13,7 @@ from markupsafe import Markup
 from refconv.report.charts.frames import block, empty, panels
 from refconv.report.charts.pictures import colour_bar, indexed, picture
 from refconv.report.charts.scales import CLEAR, Scale
-from refconv.report.charts.svg import drawing, element, group
+from refconv.report.charts.svg import box, drawing, element, group
 from refconv.report.numbers import MINUS
 
 _TAP, _GAP = 4, 2
@@ -59,7 +59,7 @@ def kernel_sheets(sheets: Sequence[Sheet], *, columns: int | None = None) -> Mar
     if scale is None:
         return empty("sheets")
     drawn = [_sheet(sheet, array, scale, columns) for sheet, array in zip(sheets, arrays, strict=True)]
-    return block("sheets", panels(drawn, [sheet.title for sheet in sheets]), colour_bar(scale, "tap"))
+    return block("sheets", panels(drawn, [sheet.title for sheet in sheets]), colour_bar(scale, "value of a tap"))
 
 
 def _taps(sheet: Sheet) -> npt.NDArray[np.float64]:
@@ -85,8 +85,8 @@ def _sheet(sheet: Sheet, taps: npt.NDArray[np.float64], scale: Scale, columns: i
         large = scale.shades(kernel).repeat(_TAP, axis=0).repeat(_TAP, axis=1)
         shades[top : top + large.shape[0], left : left + large.shape[1]] = large
         name = sheet.names[i] if sheet.names else f"kernel {i + 1}"
-        box = {"x": left, "y": top, "width": wide * _TAP, "height": high * _TAP}
-        hits.append(element("rect", class_="c-hit", data_tip=f"{name}\n{_said(kernel)}", **box))
+        around = box(left, top, wide * _TAP, high * _TAP)
+        hits.append(element("path", d=around, data_tip=f"{name}\n{_said(kernel)}"))
     height, width = shades.shape
     paper = element("rect", class_="c-sheet", x=0.0, y=0.0, width=width, height=height)
     image = picture(indexed(shades, scale), 0, 0, width, height)
@@ -95,4 +95,4 @@ def _sheet(sheet: Sheet, taps: npt.NDArray[np.float64], scale: Scale, columns: i
 
 def _said(kernel: npt.NDArray[np.float64]) -> str:
     """Return the taps of a kernel in rows, three digits each."""
-    return "\n".join("  ".join(f"{tap:.3g}".replace("-", MINUS, 1) for tap in row) for row in kernel)
+    return "\n".join(" ".join(f"{tap:.3g}".replace("-", MINUS, 1) for tap in row) for row in kernel)

@@ -66,6 +66,16 @@ def path(points: Iterable[tuple[float, float]], *, closed: bool = False) -> str:
     return f"M{steps}{'Z' if closed else ''}"
 
 
+def box(x: float, y: float, wide: float, high: float) -> str:
+    """Return the data of a path around a box.
+
+    Example:
+        >>> box(1, 2, 30, 4.5)
+        'M1 2h30v4.5h-30z'
+    """
+    return f"M{coordinate(x)} {coordinate(y)}h{coordinate(wide)}v{coordinate(high)}h{coordinate(-wide)}z"
+
+
 def group(children: Sequence[Markup], class_: str) -> Markup:
     """Return a group of elements of one class; nothing if there are none."""
     return element("g", *children, class_=class_) if children else Markup("")
