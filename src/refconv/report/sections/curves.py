@@ -1,0 +1,157 @@
+"""Accuracy against the strength of a disturbance: levels, and falls from the accuracy without any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from refconv.report.charts import Line, line_chart
+from refconv.report.elements import Change, Table
+from refconv.report.numbers import percent
+from refconv.report.sections.judging import Difference, share_error, share_interval
+from refconv.report.sections.measured import Measured, models
+from refconv.report.sections.wording import SURENESS, course
+
+CONSERVATIVE = (
+    "Standard errors are binomial and take all accuracies as independent, though they are of the same samples: real "
+    "differences are somewhat surer than stated here."
+)
+
+Shares = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Accuracy of one model, undisturbed and disturbed.
+
+    Attributes:
+        clean: share of samples right without a disturbance.
+        hit: the same with it, or the mean of such shares over several.
+        error: standard error of `hit`.
+        samples: how many samples.
+    """
+
+    clean: float
+    hit: float
+    error: float
+    samples: int
+
+    @property
+    def fall(self) -> float:
+        """What the disturbance costs, in accuracy."""
+        return self.clean - self.hit
+
+
+def level(clean: float, hits: Shares, samples: int) -> Level:
+    """Return the accuracy without a disturbance and its mean under one or several.
+
+    The error of the mean is the mean of the errors, as if all disturbances hit the same samples.
+    """
+    errors = [share_error(hit, samples) for hit in hits]
+    return Level(clean, math.fsum(hits) / len(hits), math.fsum(errors) / len(errors), samples)
+
+
+def fall_difference(before: Level, after: Level) -> Difference:
+    """Return how the fall changed, below 0 where the second model falls less."""
+    errors = [error for one in (before, after) for error in (one.error, share_error(one.clean, one.samples))]
+    return Difference(after.fall - before.fall, math.hypot(*errors))
+
+
+def judged(before: Level, after: Level) -> Change:
+    """Return whether a model became more robust.
+
+    It did where it falls less, by more than chance, and is not less accurate under the disturbance: a model that is
+    worse throughout falls less deep as well.
+    """
+    found = fall_difference(before, after).judged(lower=True)
+    if found == "same" and after.hit != before.hit:
+        return "unclear"
+    speaks_against = (found == "better" and after.hit < before.hit) or (found == "worse" and after.hit > before.hit)
+    return "unclear" if speaks_against else found
+
+
+def level_words(before: Level, after: Level) -> str:
+    """Return levels and falls of two models as the rest of a sentence that begins with "Accuracy"."""
+    found = fall_difference(before, after)
+    change = found.judged(lower=True)
+    falls = course(_points, before.fall, after.fall)
+    error = _points(found.error)
+    return (
+        f"{course(percent, before.hit, after.hit)}, without it {course(percent, before.clean, after.clean)}: the fall "
+        f"{falls} points (standard error of the difference {error}: {SURENESS[change]})"
+    )
+
+
+def beside_words(subject: Level, reference: Level, name: str) -> str:
+    """Return levels and falls beside those of another pair."""
+    change = fall_difference(reference, subject).judged(lower=True)
+    return (
+        f"{percent(subject.hit)} against {percent(reference.hit)} of {name}, a fall of {_points(subject.fall)} against "
+        f"{_points(reference.fall)} points ({SURENESS[change]})"
+    )
+
+
+def _points(value: float | None) -> str:
+    return percent(value).removesuffix(" %")
+
+
+def accuracy_chart(
+    items: Sequence[Measured],
+    curve: Callable[[Any], Mapping[str, Any]],
+    *,
+    title: str,
+    x_label: str,
+    scale: float = 1.0,
+) -> Markup:
+    """Return accuracy against strength for the start and each pair, with 95 % intervals.
+
+    Args:
+        items: the pairs.
+        curve: which curve of a model's record.
+        title: of the chart.
+        x_label: of the strengths.
+        scale: what strengths are multiplied by.
+    """
+    lines = []
+    for role, name, record in models(items):
+        found = curve(record)
+        bounds = [share_interval(share, record["samples"]) for share in found["accuracy"]]
+        lines.append(
+            Line(
+                name,
+                role,
+                [scale * strength for strength in found["strengths"]],
+                [100 * share for share in found["accuracy"]],
+                low=[100 * low for low, _ in bounds],
+                high=[100 * high for _, high in bounds],
+            )
+        )
+    return line_chart(lines, title=title, x_label=x_label, y_label="accuracy, %", y_range=(0, 100))
+
+
+def accuracy_table(
+    items: Sequence[Measured],
+    curve: Callable[[Any], Mapping[str, Any]],
+    *,
+    caption: str,
+    strength: str,
+    show: Callable[[float], str],
+) -> Table:
+    """Return accuracy against strength as a table, a column per model.
+
+    Args:
+        items: the pairs.
+        curve: which curve of a model's record.
+        caption: of the table.
+        strength: what strengths are called.
+        show: a strength as text.
+    """
+    columns = [(name, curve(record)) for _, name, record in models(items)]
+    values = [dict(zip(found["strengths"], found["accuracy"], strict=True)) for _, found in columns]
+    strengths = sorted({place for column in values for place in column})
+    rows = tuple((show(place), *(percent(column.get(place)) for column in values)) for place in strengths)
+    return Table(caption, (strength, *(name for name, _ in columns)), rows)
