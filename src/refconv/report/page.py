@@ -1,0 +1,152 @@
+"""Elements -> one HTML page that needs nothing else: styles, scripts and pictures are inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from refconv.report.charts.roles import marker
+from refconv.report.charts.svg import element
+from refconv.report.elements import Change, Figure, Section, Support
+from refconv.report.provenance import Provenance
+from refconv.report.verdict import Verdict
+
+WEIGHTS = frozenset(
+    ("redundancy", "skeleton", "filters", "components", "gaussians", "movement", "relations", "spectrum", "kernels")
+)
+"""Names of the sections on weights alone; all others are about behaviour on data."""
+
+CHANGES: Mapping[Change, tuple[str, str, str]] = {
+    "better": ("better", "▲", "For the better"),
+    "worse": ("worse", "▼", "For the worse"),
+    "different": ("different", "◆", "Different, neither better nor worse"),
+    "same": ("same", "=", "The same"),
+    "unclear": ("unclear", "?", "Cannot be told"),
+}
+"""Per change its word, its sign and the heading of its group."""
+
+SUPPORTS: Mapping[Support, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+"""Signs beside the words."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is drawn.
+
+    Attributes:
+        title: of the page.
+        model: the name of the architecture, for people.
+        start: what the shared first model was named by.
+        verdict: the first section.
+        sections: in their order.
+        provenance: the last one.
+    """
+
+    title: str
+    model: str
+    start: str
+    verdict: Verdict
+    sections: tuple[Section, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Figures of which the reader picks one.
+
+    Attributes:
+        name: what there is to choose, such as ``layer``.
+        figures: the options, one each.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+
+
+def draw(page: Page) -> str:
+    """Return the page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    names = [pair.name for pair in page.verdict.pairs]
+    environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves)
+    environment.filters.update(capital=capital, tied=tied)
+    environment.globals.update(arranged=arranged, names=names, several=len(names) > 1)
+    charts = resources.files("refconv.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
+    return environment.get_template("template.html.j2").render(
+        page=page,
+        groups=groups(page.sections),
+        style=Markup(_text("style.css") + charts),
+        script=Markup(_text("script.js")),
+    )
+
+
+def _text(name: str) -> str:
+    return resources.files("refconv.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def groups(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
+    """Return the groups of sections as anchor, heading and sections; empty groups are left out."""
+    weights = [section for section in sections if section.name in WEIGHTS]
+    data = [section for section in sections if section.name not in WEIGHTS]
+    found = [("of-weights", "Weights", weights), ("of-behaviour", "Behaviour on data", data)]
+    return [group for group in found if group[2]]
+
+
+def shelves(figures: Sequence[Figure]) -> list[Figure | Choice]:
+    """Return figures in their order, those of one choice together where the first of them stands.
+
+    A choice with a single option is no choice: its figure stands alone.
+    """
+    options: dict[str, list[Figure]] = {}
+    for figure in figures:
+        if figure.choice is not None:
+            options.setdefault(figure.choice, []).append(figure)
+    found: list[Figure | Choice] = []
+    for figure in figures:
+        if figure.choice is None or len(options[figure.choice]) == 1:
+            found.append(figure)
+        elif figure is options[figure.choice][0]:
+            found.append(Choice(figure.choice, tuple(options[figure.choice])))
+    return found
+
+
+def arranged(section: Section, names: Sequence[str]) -> list[tuple[int, str, list[Any]]]:
+    """Return a section's findings by pair: its place, its name, the findings; pairs without are left out."""
+    per_pair = [(i, name, [f for f in section.findings if f.pair == name]) for i, name in enumerate(names)]
+    return [entry for entry in per_pair if entry[2]]
+
+
+def swatch(place: int) -> Markup:
+    """Return the sign of a pair as charts draw it."""
+    return element("svg", marker(place, 8, 8, 5.2), class_="swatch", viewBox="0 0 16 16", aria_hidden="true")
+
+
+def capital(text: str) -> str:
+    """Return a text with a capital at its start and all else as it is.
+
+    Example:
+        >>> capital("mean IoU")
+        'Mean IoU'
+    """
+    return text[:1].upper() + text[1:]
+
+
+def tied(text: str) -> str:
+    r"""Return a text whose numbers do not part from their units at the end of a line.
+
+    Example:
+        >>> tied("+0.5 points, 95 % of 3 layers")
+        '+0.5\xa0points, 95\xa0% of 3 layers'
+    """
+    return re.sub(r"(?<=\d) (?=(?:%|points?\b|dB\b|nats\b))", "\N{NO-BREAK SPACE}", text)

@@ -1,0 +1,262 @@
+"""How well the models of a pair do their task, before and after, and how two pairs differ in that.
+
+Where both models classified the same samples, the difference has an interval and a test; where only the records of the
+runs tell, there are two numbers and no interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refconv.report.numbers import MINUS, count
+from refconv.report.paired_difference import PairedDifference, paired_difference
+from refconv.report.pairs import Pair
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a task is judged by.
+
+    Attributes:
+        name: as run records call it.
+        title: as people do.
+        unit: of levels, with the space before it.
+        difference: unit of differences, the same.
+        factor: what a recorded value is multiplied by to be shown.
+        samples: what the test data consist of.
+        better: the comparative for a model with more of it.
+        worse: for one with less.
+    """
+
+    name: str
+    title: str
+    unit: str
+    difference: str
+    factor: float
+    samples: str
+    better: str
+    worse: str
+
+    def level(self, value: float) -> str:
+        """Return a level as the page shows it.
+
+        Example:
+            >>> MEASURES["classification"].level(0.9123)
+            '91.23 %'
+        """
+        return f"{self.factor * value:.2f}{self.unit}".replace("-", MINUS)
+
+    def change(self, value: float, unit: bool = True) -> str:
+        """Return a difference as the page shows it, with its sign.
+
+        Example:
+            >>> MEASURES["classification"].change(-0.0012)
+            '−0.12 points'
+        """
+        return f"{self.factor * value:+.2f}{self.difference if unit else ''}".replace("-", MINUS)
+
+
+MEASURES = {
+    "classification": Measure(
+        "top1", "top-1 accuracy", " %", " points", 100, "sample", "more accurate", "less accurate"
+    ),
+    "detection": Measure("map", "mAP", " %", " points", 100, "image", "better", "worse"),
+    "segmentation": Measure("miou", "mean IoU", " %", " points", 100, "image", "better", "worse"),
+    "restoration": Measure("psnr", "PSNR", " dB", " dB", 1, "image", "better", "worse"),
+}
+"""The first measure of each task."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out between two models, the first and the second.
+
+    Attributes:
+        name: what the row is called.
+        measure: what was measured.
+        first: its value in the first model; None if that is not known.
+        second: in the second.
+        paired: the same with interval and test, where the same samples went through both models.
+        why_not: why there is no interval, in half a sentence; empty where there is one.
+    """
+
+    name: str
+    measure: Measure
+    first: float | None
+    second: float | None
+    paired: PairedDifference | None = None
+    why_not: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """The second value less the first; None where one is not known."""
+        if self.paired is not None:
+            return self.paired.difference
+        return None if self.first is None or self.second is None else self.second - self.first
+
+    @property
+    def interval(self) -> str:
+        """The bounds in words, with the unit of differences left to the context."""
+        if self.paired is None:
+            return ""
+        return f"{self.measure.change(self.paired.low, False)} to {self.measure.change(self.paired.high, False)}"
+
+
+def result(pair: Pair) -> Result:
+    """Return what a pair's records say of its models' task."""
+    measure = MEASURES.get(pair.facts.get("task") or "classification", MEASURES["classification"])
+    agreed = pair.record("agreement")
+    if agreed is not None and measure.name == "top1":
+        found = paired_difference(*(agreed[key] for key in ("both_right", "gained", "lost", "both_wrong")))
+        return Result(pair.name, measure, found.first, found.second, found)
+    first, second = (_recorded(pair.facts[side].get("run"), measure.name) for side in ("before", "after"))
+    why_not = "both values are those of the runs' own tests, sample by sample they were not compared"
+    if first is None or second is None:
+        sides = [side for side, value in (("before", first), ("after", second)) if value is None]
+        why_not = f"no test of the model {' and of the one '.join(sides)} is on record"
+    return Result(pair.name, measure, first, second, None, why_not)
+
+
+def _recorded(run: Mapping[str, Any] | None, name: str) -> float | None:
+    if not run:
+        return None
+    value: float | None = run.get(name)
+    return (run.get("measures") or {}).get(name) if value is None else value
+
+
+def reference(pairs: Sequence[Pair]) -> int:
+    """Return the place of the pair that others are compared with: the first trained plainly, else the first."""
+    methods = [
+        pair.facts["after"].get("method") or (pair.facts["after"].get("run") or {}).get("method") for pair in pairs
+    ]
+    return methods.index("plain") if "plain" in methods else 0
+
+
+def contrasts(pairs: Sequence[Pair]) -> list[Result]:
+    """Return, for every pair but the reference, what its second model does beyond the reference's second model."""
+    if len(pairs) < 2:
+        return []
+    place = reference(pairs)
+    return [contrast(pairs[place], pair) for i, pair in enumerate(pairs) if i != place]
+
+
+def contrast(one: Pair, other: Pair) -> Result:
+    """Compare the second models of two pairs with one start.
+
+    Both met the same samples, and the records name those that changed sides against the common start; a sample that
+    changed in neither pair, or in both alike, tells nothing between the two. So the paired table of the two second
+    models follows exactly.
+    """
+    first, second = result(one), result(other)
+    name = f"{other.name} against {one.name}"
+    why_not = _incomparable(one, other)
+    if why_not:
+        return Result(name, first.measure, first.second, second.second, None, why_not)
+    (gained, lost), (then_gained, then_lost) = _moved(one), _moved(other)
+    more = len(then_gained - gained) + len(lost - then_lost)
+    less = len(gained - then_gained) + len(then_lost - lost)
+    record = one.record("agreement")
+    both = record["both_right"] + record["gained"] - less
+    found = paired_difference(both, more, less, record["samples"] - both - more - less)
+    return Result(name, first.measure, found.first, found.second, found)
+
+
+def _moved(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the places of the samples that only the second model gets right, and of those that only the first does."""
+    rows = pair.record("agreement")["changed"]
+    return (
+        frozenset(row["place"] for row in rows if row["after"] == row["target"]),
+        frozenset(row["place"] for row in rows if row["before"] == row["target"]),
+    )
+
+
+def _incomparable(one: Pair, other: Pair) -> str:
+    """Return why two pairs' samples cannot be paired; empty if they can."""
+    records = [pair.record("agreement") for pair in (one, other)]
+    if any(record is None or result(pair).paired is None for record, pair in zip(records, (one, other), strict=True)):
+        return "the models were not compared sample by sample"
+    data = [{key: (pair.facts.get("data") or {}).get(key) for key in ("name", "split")} for pair in (one, other)]
+    if (
+        data[0] != data[1]
+        or len({(record["samples"], record["both_right"] + record["lost"]) for record in records}) > 1
+    ):
+        return "the two were not measured on the same samples"
+    for pair, record in zip((one, other), records, strict=True):
+        gained, lost = _moved(pair)
+        if (len(gained), len(lost)) != (record["gained"], record["lost"]):
+            changed = record["gained"] + record["lost"]
+            return (
+                f"the record of {pair.name} names {len(gained) + len(lost):,} of {changed:,} samples that changed sides"
+            )
+    return ""
+
+
+def sentence(found: Result, samples: str) -> str:
+    """Say what came of a pair in a sentence.
+
+    Args:
+        found: the result.
+        samples: what the data are, such as ``samples of fashion-mnist (test)``.
+    """
+    measure, difference = found.measure, found.difference
+    title = measure.title[0].upper() + measure.title[1:]
+    if found.first is None and found.second is None:
+        return f"{title} is not known: {found.why_not}."
+    if difference is None:
+        known = "before" if found.second is None else "after"
+        value = found.first if found.second is None else found.second
+        return f"{title} {known}: {measure.level(value or 0.0)}; {found.why_not}."
+    levels = f"{measure.level(found.first or 0.0)} before and {measure.level(found.second or 0.0)} after"
+    if found.paired is None:
+        return f"{title} was {levels}: {measure.change(difference)}. There is no interval: {found.why_not}."
+    return f"{title} was {levels}: {_judged(found)} on the same {found.paired.samples:,} {samples}: {_sides(found)}."
+
+
+def contrast_sentence(found: Result) -> str:
+    """Say in a sentence how the second models of two pairs differ."""
+    if found.difference is None:
+        return f"{found.name}: not comparable, as {found.why_not}."
+    if found.paired is None:
+        return f"{found.name}: {found.measure.change(found.difference)}. There is no interval: {found.why_not}."
+    return f"{found.name}: {conclusion(found)}, {_judged(found)}; {_sides(found)}."
+
+
+def _judged(found: Result) -> str:
+    assert found.paired is not None
+    change = found.measure.change(found.paired.difference)
+    return f"{change} (95 % interval {found.interval}, McNemar's exact p {p_value(found.paired.p)})"
+
+
+def _sides(found: Result) -> str:
+    assert found.paired is not None
+    return f"{count(found.paired.gained, found.measure.samples)} gained, {found.paired.lost:,} lost"
+
+
+def conclusion(found: Result) -> str:
+    """Return what a result amounts to in a few words: a difference only where interval and test both say so.
+
+    Example:
+        >>> measure = MEASURES["classification"]
+        >>> conclusion(Result("a", measure, 0.5, 0.6, paired_difference(400, 200, 100, 300)))
+        'more accurate'
+    """
+    if found.difference is None:
+        return "not known"
+    if found.paired is not None and not (found.paired.excludes_zero and found.paired.p < 0.05):
+        return "no difference that these samples can show"
+    if found.difference == 0:
+        return "equal"
+    word = found.measure.better if found.difference > 0 else found.measure.worse
+    return word if found.paired is not None else f"{word}, by two single numbers"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value with its sign of relation.
+
+    Example:
+        >>> p_value(0.0312), p_value(1e-9), p_value(1.0)
+        ('= 0.031', '< 0.0001', '= 1')
+    """
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"

@@ -1,0 +1,188 @@
+"""The first section of the page: what came of each pair, in words and numbers, before any picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from refconv.report import certificate, cost, results
+from refconv.report.elements import Change, Figure, Finding, Section, Support, Table
+from refconv.report.intervals import intervals_figure
+from refconv.report.pairs import Pair
+
+ORDER: tuple[Change, ...] = ("better", "worse", "different", "same", "unclear")
+"""Of the groups of findings."""
+
+_CAUTION = (
+    "An interval says what other test samples of the same kind would give for these very models (Newcombe 1998, "
+    "method 10 for paired shares; McNemar's exact test). It says nothing about other seeds of training: two runs of "
+    "one recipe differ, too. For that, train several seeds side by side with refconv compare."
+)
+_NO_INTERVAL = "A difference between two single numbers may be chance; refconv compare with several seeds tells."
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finding with the section that it comes from.
+
+    Attributes:
+        section: the section's name, which is its anchor.
+        title: its heading.
+        finding: the first one of a pair.
+    """
+
+    section: str
+    title: str
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """What came of one pair.
+
+    Attributes:
+        name: the pair's.
+        headline: the result in one line.
+        conclusion: the same in a few words.
+        result: the measure of the task.
+        sentence: what came out, with interval and test where there are.
+        merged: whether the certificate of the merge holds, in a few words.
+        certificate: what it says.
+        changes: the first finding of each section by what kind of change it is; empty kinds are left out.
+        claims: how many claims it supports, contradicts and leaves undecided.
+    """
+
+    name: str
+    headline: str
+    conclusion: str
+    result: results.Result
+    sentence: str
+    merged: str
+    certificate: str
+    changes: tuple[tuple[Change, tuple[Told, ...]], ...]
+    claims: Mapping[Support, int]
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim and what each pair says of it.
+
+    Attributes:
+        section: the name of the section that it belongs to.
+        says: the claim.
+        source: who claims it.
+        supports: per pair; None where the pair has no records for it.
+    """
+
+    section: str
+    says: str
+    source: str
+    supports: tuple[Support | None, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first section as plain data.
+
+    Attributes:
+        measure: what the pairs are judged by, as a heading.
+        pairs: what came of each.
+        contrasts: what the pairs do beyond one another, a sentence each.
+        figure: all differences with their intervals; None where no interval is known.
+        caution: what an interval says and what it does not.
+        parameters: whether as many parameters are shipped as came in.
+        costs: a row per cost, a column per pair.
+        claims: a row per claim.
+    """
+
+    measure: str
+    pairs: tuple[PairVerdict, ...]
+    contrasts: tuple[str, ...]
+    figure: Figure | None
+    caution: str
+    parameters: str
+    costs: Table
+    claims: tuple[ClaimRow, ...]
+
+
+def verdict(pairs: Sequence[Pair], sections: Sequence[Section]) -> Verdict:
+    """Return what the page begins with.
+
+    Args:
+        pairs: one or more, of one start, with names of their own.
+        sections: all that follow on the page.
+    """
+    found = [results.result(pair) for pair in pairs]
+    between = results.contrasts(pairs)
+    paired = any(result.paired is not None for result in found)
+    return Verdict(
+        measure=found[0].measure.title,
+        pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
+        contrasts=tuple(results.contrast_sentence(result) for result in between),
+        figure=intervals_figure(found, between),
+        caution=_CAUTION if paired else _NO_INTERVAL,
+        parameters=cost.parameters(pairs),
+        costs=cost.table(pairs),
+        claims=tuple(
+            ClaimRow(section.name, claim.says, claim.source, tuple(_support(section, pair.name) for pair in pairs))
+            for section in sections
+            if (claim := section.claim) is not None
+        ),
+    )
+
+
+def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) -> PairVerdict:
+    checks = certificate.checks(pair.facts["after"].get("run"))
+    conclusion = results.conclusion(result)
+    claims = [_support(section, pair.name) for section in sections]
+    words: tuple[Support, ...] = ("supported", "contradicted", "undecided")
+    return PairVerdict(
+        name=pair.name,
+        headline=_headline(result, conclusion),
+        conclusion=conclusion,
+        result=result,
+        sentence=results.sentence(result, _samples(pair, result)),
+        merged=certificate.summary(checks),
+        certificate=certificate.sentence(checks),
+        changes=_grouped(_first_findings(pair.name, sections)),
+        claims={word: claims.count(word) for word in words},
+    )
+
+
+def _headline(found: results.Result, conclusion: str) -> str:
+    measure = found.measure
+    if found.first is None or found.second is None or found.difference is None:
+        return f"{measure.title} {conclusion}"
+    change = measure.change(found.difference)
+    interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
+    levels = f"{measure.level(found.first)} to {measure.level(found.second)}"
+    return f"{measure.title} from {levels}, {change}{interval}: {conclusion}"
+
+
+def _samples(pair: Pair, found: results.Result) -> str:
+    """Return what the samples are that a sentence counts."""
+    noun = (
+        found.measure.samples if found.paired is not None and found.paired.samples == 1 else f"{found.measure.samples}s"
+    )
+    data = pair.facts.get("data") or {}
+    if not data.get("name"):
+        return noun
+    record = pair.record("agreement")
+    part = "part of " if record is not None and record.get("cut") else ""
+    return f"{noun} ({part}{data['name']}, {data.get('split') or 'test'})"
+
+
+def _first_findings(name: str, sections: Sequence[Section]) -> list[Told]:
+    firsts = ((section, next((f for f in section.findings if f.pair == name), None)) for section in sections)
+    return [Told(section.name, section.title, first) for section, first in firsts if first is not None]
+
+
+def _grouped(told: Sequence[Told]) -> tuple[tuple[Change, tuple[Told, ...]], ...]:
+    groups = ((change, tuple(one for one in told if one.finding.change == change)) for change in ORDER)
+    return tuple((change, group) for change, group in groups if group)
+
+
+def _support(section: Section, name: str) -> Support | None:
+    if section.claim is None or name not in section.claim.verdicts:
+        return None
+    return section.claim.verdicts[name][0]
