@@ -32,6 +32,9 @@ class Axis:
         start: a position in the drawing.
         end: another; may be the smaller one, as positions grow downwards.
         log: whether equal factors take equal room.
+
+    Raises:
+        ValueError: if `high` is not above `low`, or `low` is not positive on a logarithmic axis.
     """
 
     low: float
@@ -39,6 +42,10 @@ class Axis:
     start: float
     end: float
     log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"expected a range of {'positive ' * self.log}values, found {self.low} to {self.high}")
 
     def place(self, value: float | None) -> float | None:
         """Return where a value lies; None where it is missing or has no logarithm.
@@ -139,11 +146,13 @@ def labels(values: Sequence[float]) -> list[str]:
         >>> labels([-0.5, 0.0, 0.5]), labels([0.0, 20000.0]), labels([0.0, 2e-5])
         (['−0.5', '0', '0.5'], ['0', '20,000'], ['0', '2×10⁻⁵'])
     """
-    step = min((b - a for a, b in pairwise(values)), default=abs(values[0]) if values else 0) or 1
+    step = min((b - a for a, b in pairwise(values)), default=abs(values[0]) if values else 0) or 1.0
     largest = max((abs(value) for value in values), default=0)
-    if largest >= 1e6 or largest < 1e-3:
+    short = all(abs(float(f"{value:.2e}") - value) <= 1e-6 * step for value in values)
+    if short and not 1e-3 <= largest < 1e6:
         return [_scientific(value) for value in values]
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    fitting = (d for d in range(16) if all(abs(round(value, d) - value) <= 1e-6 * step for value in values))
+    decimals = next(fitting, 16)
     return ["0" if value == 0 else f"{value:,.{decimals}f}".replace("-", MINUS) for value in values]
 
 

@@ -143,15 +143,17 @@ def _origin(plane: Plane) -> Markup:
 def _names(plane: Plane, generator: contourpy.ContourGenerator, heights: Sequence[float]) -> Markup:
     """Return the heights written on their lines, each on the longest one, where there is room."""
     written, taken = [], Places()
-    every = math.ceil(len(heights) / _WRITTEN)
-    for height, label in list(zip(heights, _labels(heights), strict=True))[::every]:
-        line: Sequence[tuple[float, float]] = max(generator.lines(height), key=len, default=[])
+    middle, centre = (plane.x.start + plane.x.end) / 2, (plane.y.start + plane.y.end) / 2
+    reach, tall = (plane.x.end - plane.x.start) / 2 - 3, (plane.y.start - plane.y.end) / 2 - 3
+    lines: list[Sequence[tuple[float, float]]] = [
+        max(generator.lines(height), key=len, default=[]) for height in heights
+    ]
+    long = [(line, label) for line, label in zip(lines, _labels(heights), strict=True) if len(line) > 5]
+    for line, label in long[:: max(1, math.ceil(len(long) / _WRITTEN))]:
         wide, high = width(label), TEXT
         for share in (0.5, 0.3, 0.7, 0.15, 0.85):
-            x, y = line[int(share * (len(line) - 1))] if len(line) > 5 else (-1.0, -1.0)
-            inside = (
-                plane.x.start + wide / 2 < x < plane.x.end - wide / 2 and plane.y.end + high < y < plane.y.start - 3
-            )
+            x, y = line[int(share * (len(line) - 1))]
+            inside = abs(x - middle) < reach - wide / 2 and abs(y - centre) < tall - high / 2
             if inside and taken.take(x - wide / 2 - 5, y - high / 2 - 4, wide + 10, high + 8):
                 written.append(text(label, x, y + 0.33 * TEXT, "middle", "c-height"))
                 break

@@ -74,7 +74,7 @@ def _photo(photo: Photo) -> Markup:
     if photo.overlay is not None:
         image = _covered(image, photo.overlay)
     if image.mode == "RGB" and (photo.overlay is not None or not small):
-        image = image.quantize(256)
+        image = image.quantize(palette=image.quantize(256))
     class_ = "c-photo c-cells" if small else "c-photo"
     return element("img", class_=class_, src=data_uri(image), width=image.width, height=image.height, alt="")
 

@@ -2,7 +2,8 @@
 
 Amounts use viridis (Smith and van der Walt, 2015; CC0), whose lightness grows evenly and which those who see fewer
 colours read as well. What lies around zero uses RdBu of ColorBrewer (Brewer, Harrower and The Pennsylvania State
-University; Apache 2.0) with blue below. Both between ten or eleven published colours, linearly.
+University; Apache 2.0) with blue below. Both run linearly between a few of the published
+colours.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import numpy.typing as npt
 
 from refconv.report.charts.axes import Axis, fit
 
-AMOUNTS = "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725"
+AMOUNTS = (
+    "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c "
+    "1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"
+)
 AROUND_ZERO = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f"
 
 SHADES = 254
@@ -37,7 +41,7 @@ def numbers(values: Iterable[Iterable[float | None]]) -> Values:
     rows = [[np.nan if value is None else float(value) for value in row] for row in values]
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"expected rows of one length, found {sorted({len(row) for row in rows})}")
-    array = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+    array = np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
     array[~np.isfinite(array)] = np.nan
     return array
 
@@ -86,6 +90,8 @@ class Scale:
         if axis is None:
             return None
         ends = (axis.low if low is None else low, axis.high if high is None else high)
+        if not ends[0] < ends[1]:  # one end was given and the values lie beyond it
+            ends = (ends[0], 2 * ends[0] if log else ends[0] + 1)
         if diverging:
             far = max(abs(end) for end in ends)
             ends = (-far, far)

@@ -14,7 +14,7 @@ from refconv.report.charts.frames import block, empty, panels
 from refconv.report.charts.pictures import colour_bar, indexed, picture
 from refconv.report.charts.scales import CLEAR, Scale
 from refconv.report.charts.svg import box, drawing, element, group
-from refconv.report.numbers import MINUS
+from refconv.report.numbers import MISSING, number
 
 _TAP, _GAP = 4, 2
 """Sides in pixels of a tap, and of what lies between two kernels."""
@@ -95,4 +95,4 @@ def _sheet(sheet: Sheet, taps: npt.NDArray[np.float64], scale: Scale, columns: i
 
 def _said(kernel: npt.NDArray[np.float64]) -> str:
     """Return the taps of a kernel in rows, three digits each."""
-    return "\n".join(" ".join(f"{tap:.3g}".replace("-", MINUS, 1) for tap in row) for row in kernel)
+    return "\n".join(" ".join(number(tap) if np.isfinite(tap) else MISSING for tap in row) for row in kernel)
