@@ -35,9 +35,9 @@ def test_a_map_covers_where_it_is_strong(read):
     overlay[:, 8:] = 1
     found = read(photo_row([photo(pixels, overlay.tolist())])).pixels(0).astype(float)
     yellow = Scale(0, 1).palette()[253]
-    assert found.shape[:2] == (160, 160)
-    assert found[80, 8, :3] == pytest.approx([100, 100, 100], abs=4)
-    assert found[80, 150, :3] == pytest.approx(0.35 * 100 + 0.65 * yellow.astype(float), abs=4)
+    assert found.shape[:2] == (112, 112)
+    assert found[60, 5, :3] == pytest.approx([100, 100, 100], abs=1)
+    assert found[60, 105, :3] == pytest.approx(0.35 * 100 + 0.65 * yellow.astype(float), abs=1)
 
 
 def test_the_legend_is_there_for_maps_only(read):

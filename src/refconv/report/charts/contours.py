@@ -14,6 +14,7 @@ from markupsafe import Markup
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
 from refconv.report.charts.frames import block, empty, note, panels
 from refconv.report.charts.labels import TEXT, Places, width
+from refconv.report.charts.pictures import scaled
 from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, text, upright_ticks
 from refconv.report.charts.scales import Values, numbers
 from refconv.report.charts.svg import drawing, element, group, path
@@ -179,4 +180,4 @@ def _bar(heights: Sequence[float], unit: str) -> Markup:
         if taken.take(x - wide / 2 - 3, 0, wide + 6, 1):
             parts.append(element("path", class_="c-axis", d=path([(x, 11), (x, 15)])))
             parts.append(text(label, x, 28, "middle"))
-    return note(unit, "c-under") + drawing(_BAR, 32, *parts, class_="c-svg c-scale")
+    return scaled(drawing(_BAR, 32, *parts, class_="c-svg c-scale"), unit)

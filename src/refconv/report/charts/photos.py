@@ -17,8 +17,10 @@ from refconv.report.charts.svg import element
 
 _SMALL = 64
 """Images of at most so many pixels a side are shown pixel by pixel."""
-_SIDE = 160
-"""Least side of a small image under a map, and largest of any other, in pixels."""
+_COVERED = 112
+"""Least side of a small image under a map, in pixels: finer than its own, so that the map is smooth."""
+_LARGEST = 160
+"""Longest side of any other image."""
 _STRONGEST = 0.65
 """How opaque a map is where it is 1."""
 
@@ -70,10 +72,10 @@ def _photo(photo: Photo) -> Markup:
     image = Image.frombytes(mode, (width, height), photo.pixels)
     small = max(height, width) <= _SMALL
     if not small:
-        image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
     if photo.overlay is not None:
         image = _covered(image, photo.overlay)
-    if image.mode == "RGB" and (photo.overlay is not None or not small):
+    if image.mode == "RGB" and not small:
         image = image.quantize(palette=image.quantize(256))
     class_ = "c-photo c-cells" if small else "c-photo"
     return element("img", class_=class_, src=data_uri(image), width=image.width, height=image.height, alt="")
@@ -81,7 +83,7 @@ def _photo(photo: Photo) -> Markup:
 
 def _covered(image: Image.Image, overlay: Sequence[Sequence[float]]) -> Image.Image:
     """Return the image in grey under the colours of a map, which cover it the more the stronger the map is."""
-    factor = max(1, math.ceil(_SIDE / max(image.size)))
+    factor = max(1, math.ceil(_COVERED / max(image.size)))
     size = (image.width * factor, image.height * factor)
     ground = np.asarray(image.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST), dtype=np.float64)
     known = np.clip(np.nan_to_num(numbers(overlay)), 0, 1).astype(np.float32)

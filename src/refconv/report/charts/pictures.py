@@ -70,5 +70,9 @@ def colour_bar(scale: Scale, unit: str, *, hatched: bool = False) -> Markup:
             middle = min(max(x, wide / 2), _BAR - wide / 2)
             parts.append(group([element("path", class_="c-axis", d=path([(x, 11), (x, 15)]))], "c-ticks"))
             parts.append(text(label, middle, 28, "middle"))
-    bar = drawing(_BAR, 32, *parts, class_="c-svg c-scale")
-    return note(unit, "c-under") + bar + note("hatched: no value" if hatched else "", "c-under")
+    return scaled(drawing(_BAR, 32, *parts, class_="c-svg c-scale"), unit, "hatched: no value" if hatched else "")
+
+
+def scaled(bar: Markup, unit: str, remark: str = "") -> Markup:
+    """Return a bar of colours under the name of their unit, with a remark below."""
+    return element("div", note(unit, "c-under"), bar, note(remark, "c-under"), class_="c-measure")

@@ -2,8 +2,7 @@
 
 Amounts use viridis (Smith and van der Walt, 2015; CC0), whose lightness grows evenly and which those who see fewer
 colours read as well. What lies around zero uses RdBu of ColorBrewer (Brewer, Harrower and The Pennsylvania State
-University; Apache 2.0) with blue below. Both run linearly between a few of the published
-colours.
+University; Apache 2.0) with blue below. Both run linearly between a few of the published colours.
 """
 
 from __future__ import annotations
