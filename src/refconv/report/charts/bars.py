@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.frames import block, empty, note
+from refconv.report.charts.frames import across, block, empty, upwards
 from refconv.report.charts.labels import TEXT, abbreviate, wrap
 from refconv.report.charts.plane import (
     EDGE,
@@ -118,8 +118,8 @@ def bar_chart(
     below, above = guide_lines(layout.plane, turned)
     bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
     picture = drawing(WIDTH, height, around[0], below, *bars, *around[1:], _zero(layout), above)
-    up, across = (f"↑ {y_label}", "") if layout.upright else ("", f"{y_label} →")
-    return block("bars", legend(names.items()), note(up, "c-up"), picture, note(across, "c-across"), title=title)
+    named = [upwards(y_label), picture] if layout.upright else [picture, across(y_label)]
+    return block("bars", legend(names.items()), *named, title=title)
 
 
 def _ends(values: Sequence[float | None]) -> tuple[float, float]:
@@ -134,9 +134,9 @@ def _upright(
 ) -> tuple[_Layout, list[Markup], float] | None:
     """Return where upright bars lie, the axis and the names, and the height; None if they do not fit."""
     values = Axis(*between, EDGE + _HEIGHT, EDGE)
-    across = Axis(0, len(labels), margin(values.ticks()), WIDTH - EDGE)
-    room = (across.end - across.start) / len(labels)
-    layout = _Layout(Plane(across, values), values, True, across.start, room, roles)
+    level = Axis(0, len(labels), margin(values.ticks()), WIDTH - EDGE)
+    room = (level.end - level.start) / len(labels)
+    layout = _Layout(Plane(level, values), values, True, level.start, room, roles)
     wrapped = [lines for label in labels if (lines := wrap(label, room - 6)) is not None]
     most = max(map(len, wrapped), default=0)
     if len(wrapped) < len(labels) or most > _LINES or layout.thickness < _THINNEST:

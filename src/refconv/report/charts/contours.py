@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
-from refconv.report.charts.frames import block, empty, note, panels
+from refconv.report.charts.frames import across, block, empty, note, panels, upwards
 from refconv.report.charts.labels import TEXT, Places, width
 from refconv.report.charts.pictures import scaled
 from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, text, upright_ticks
@@ -76,8 +76,8 @@ def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_labe
         return empty("contours")
     heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), levels)
     drawn = [_surface(one, array, heights) for one, array in zip(surfaces, arrays, strict=True)]
-    around = [panels(drawn, [one.title for one in surfaces]), note(f"{x_label} →", "c-across")]
-    return block("contours", note(f"↑ {y_label}", "c-up"), *around, _bar(heights, unit))
+    around = [panels(drawn, [one.title for one in surfaces]), across(x_label)]
+    return block("contours", upwards(y_label), *around, _bar(heights, unit))
 
 
 def round_levels(low: float, high: float, count: int) -> list[float]:
@@ -107,8 +107,8 @@ def _surface(surface: Surface, values: Values, heights: Sequence[float]) -> Mark
     y = Axis(float(surface.y[0]), float(surface.y[-1]), _SIDE - FOOT, TEXT * 0.6)
     left = margin(y.ticks(4))
     plane = Plane(Axis(float(surface.x[0]), float(surface.x[-1]), left, _SIDE - EDGE), y)
-    across, up = ([axis.place(float(v)) for v in at] for axis, at in ((plane.x, surface.x), (y, surface.y)))
-    generator = contourpy.contour_generator(across, up, np.ma.masked_invalid(values), fill_type="OuterCode")
+    columns, rows = ([axis.place(float(v)) for v in at] for axis, at in ((plane.x, surface.x), (y, surface.y)))
+    generator = contourpy.contour_generator(columns, rows, np.ma.masked_invalid(values), fill_type="OuterCode")
     opacity = f"{_opacity(1, len(heights)):.3f}"
     outlines = [_outline(generator, height) for height in heights]
     areas = [element("path", class_="c-area", d=outline, fill_opacity=opacity) for outline in outlines if outline]

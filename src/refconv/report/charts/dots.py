@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.frames import block, empty, note
+from refconv.report.charts.frames import across, block, empty
 from refconv.report.charts.labels import TEXT, abbreviate, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, text, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks
@@ -94,7 +94,7 @@ def dot_chart(
         points = [(place, layout.middle(i)) for i, place in enumerate(places) if place is not None]
         parts.append(marks(role, points, size))
     picture = drawing(WIDTH, layout.foot + FOOT, *parts, above, _hits(layout, rows, names))
-    return block("dots", legend(names.items()), picture, note(f"{x_label} →", "c-across"), title=title)
+    return block("dots", legend(names.items()), picture, across(x_label), title=title)
 
 
 def _layout(labels: Sequence[str], *, guides: int) -> _Rows:

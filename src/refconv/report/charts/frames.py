@@ -25,6 +25,21 @@ def note(text: str, class_: str) -> Markup:
     return element("div", text, class_=class_) if text else Markup("")
 
 
+def upwards(label: str) -> Markup:
+    """Return the name of an axis that runs up, to stand above it."""
+    return note(f"↑ {label}" if label else "", "c-up")
+
+
+def downwards(label: str) -> Markup:
+    """Return the name of what runs down, to stand above it."""
+    return note(f"↓ {label}" if label else "", "c-up")
+
+
+def across(label: str) -> Markup:
+    """Return the name of an axis that runs to the right, to stand below it."""
+    return note(f"{label} →" if label else "", "c-across")
+
+
 def panels(drawings: Sequence[Markup], titles: Sequence[str]) -> Markup:
     """Return drawings side by side, each under its title; as many in a row as there is room."""
     each = [

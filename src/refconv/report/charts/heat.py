@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from refconv.report.charts.frames import block, empty, note, panels
+from refconv.report.charts.frames import across, block, downwards, empty, panels
 from refconv.report.charts.pictures import cells, colour_bar, picture
 from refconv.report.charts.scales import HATCH, Scale, Values, numbers
 from refconv.report.charts.svg import box, drawing, element, group
@@ -67,9 +67,8 @@ def heat_maps(
     words = (y_label or "row", x_label or "column")
     drawn = [_matrix(array, scale, words) for array in arrays]
     hatched = any(bool((scale.shades(array) == HATCH).any()) for array in arrays)
-    around = [panels(drawn, [one.title for one in maps]), note(f"{x_label} →" if x_label else "", "c-across")]
-    up = note(f"↓ {y_label}" if y_label else "", "c-up")
-    return block("heat", up, *around, colour_bar(scale, unit, hatched=hatched))
+    around = [panels(drawn, [one.title for one in maps]), across(x_label)]
+    return block("heat", downwards(y_label), *around, colour_bar(scale, unit, hatched=hatched))
 
 
 def _matrix(values: Values, scale: Scale, words: tuple[str, str]) -> Markup:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.frames import block, empty, note
+from refconv.report.charts.frames import across, block, empty, upwards
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks, role_class
 from refconv.report.charts.svg import box, drawing, element, group, path, tip
@@ -95,7 +95,7 @@ def line_chart(
     ]
     picture = drawing(WIDTH, plane.y.start + FOOT, *parts)
     keys = legend([(line.role, line.name) for line in lines])
-    return block("lines", keys, note(f"↑ {y_label}", "c-up"), picture, note(f"{x_label} →", "c-across"), title=title)
+    return block("lines", keys, upwards(y_label), picture, across(x_label), title=title)
 
 
 def _plane(
@@ -106,11 +106,11 @@ def _plane(
     y_log: bool,
     y_range: tuple[float, float] | None,
 ) -> Plane | None:
-    across = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([x]) and finite([y])]
+    level = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([x]) and finite([y])]
     values = [value for line in lines for ys in (line.y, line.low, line.high) if ys is not None for value in ys]
     square = any(guide.axis == "diagonal" for guide in guides)
     foot = EDGE + (WIDTH - 60 if square else _HEIGHT)
-    up = [*values, *(guide.value for guide in guides if guide.axis == "y"), *(across if square else [])]
+    up = [*values, *(guide.value for guide in guides if guide.axis == "y"), *(level if square else [])]
     y = Axis(*y_range, foot, EDGE, y_log) if y_range else fit(up, foot, EDGE, log=y_log)
     if y is None or not any(y.place(value) is not None for value in values):
         return None
@@ -118,8 +118,8 @@ def _plane(
     if square and not x_log:
         return Plane(Axis(y.low, y.high, left, WIDTH - EDGE), y)
     upright = [guide.value for guide in guides if guide.axis == "x"]
-    x = fit([*across, *upright], left, WIDTH - EDGE, log=x_log, room=0.03)
-    return None if x is None or fit(across, 0, 1, log=x_log) is None else Plane(x, y)
+    x = fit([*level, *upright], left, WIDTH - EDGE, log=x_log, room=0.03)
+    return None if x is None or fit(level, 0, 1, log=x_log) is None else Plane(x, y)
 
 
 def _stretches(items: Iterable[T | None]) -> list[list[T]]:
