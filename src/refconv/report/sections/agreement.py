@@ -45,8 +45,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
         name="agreement",
         title="Which samples changed sides",
         about="Both models classify the same samples: some are right only after (gained), some only before (lost). "
-        "If the split between the two is as uneven as a coin would hardly make it, the change in accuracy is more than "
-        "chance in these samples.",
+        "If these split more unevenly than coins would, the change in accuracy is no accident of these samples.",
         findings=tuple(findings),
         figures=tuple(figures),
         claim=claim("Refocusing a pretrained model raises its accuracy.", REFCONV, items, _change, _WORDS, _against),

@@ -13,10 +13,9 @@ from refconv.report.sections.curves import (
     Level,
     accuracy_chart,
     accuracy_table,
-    beside_words,
+    cost_words,
     judged,
     level,
-    level_words,
 )
 from refconv.report.sections.judging import SURE, share_error
 from refconv.report.sections.losses import samples_note
@@ -101,15 +100,15 @@ def _levels(first: Any, second: Any, kind: str, radius: float) -> tuple[Level, L
 def _under(item: Measured, kind: str) -> Finding:
     radius = telling_radius(item.before)
     pair = _levels(item.before, item.after, kind, radius)
-    text = f"Accuracy under {NAMES[kind]} at {number(LEVELS * radius)} / 255 {level_words(*pair)}."
+    text = f"{NAMES[kind]} at {number(LEVELS * radius)} / 255 {cost_words(*pair)}."
     return Finding(item.name, text, judged(*pair))
 
 
 def _contrast(subject: Measured, reference: Measured) -> Finding:
     radius = telling_radius(reference.before)
     theirs, mine = _levels(reference.after, subject.after, "pgd", radius)
-    words = beside_words(mine, theirs, reference.name)
-    text = f"Accuracy of {subject.name} under PGD at {number(LEVELS * radius)} / 255 is {words}."
+    words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
+    text = f"PGD at {number(LEVELS * radius)} / 255 {words}."
     return Finding(subject.name, text, judged(theirs, mine))
 
 

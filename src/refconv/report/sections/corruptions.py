@@ -14,11 +14,10 @@ from refconv.report.sections.curves import (
     Level,
     accuracy_chart,
     accuracy_table,
-    beside_words,
+    cost_words,
     fall_difference,
     judged,
     level,
-    level_words,
 )
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
@@ -63,12 +62,12 @@ def _of_pair(item: Measured, kinds: Sequence[str]) -> list[Finding]:
     if not kinds:
         return [Finding(item.name, "The models met no corruption in common.", "unclear")]
     pair = _level(item.before, kinds), _level(item.after, kinds)
-    text = f"Accuracy under corruption, over all kinds and strengths, {level_words(*pair)}."
+    text = f"Corruption, over all kinds and strengths, {cost_words(*pair)}."
     found = [Finding(item.name, text, judged(*pair))]
     if len(kinds) > 1:
         by_kind = {kind: (_level(item.before, [kind]), _level(item.after, [kind])) for kind in kinds}
         most = max(kinds, key=lambda kind: abs(fall_difference(*by_kind[kind]).value or 0.0))
-        text = f"The fall changed most under {_name(most)}: accuracy {level_words(*by_kind[most])}."
+        text = f"The cost changed most for {_name(most)}, which {cost_words(*by_kind[most])}."
         found.append(Finding(item.name, text, judged(*by_kind[most])))
     return found
 
@@ -77,7 +76,8 @@ def _contrast(subject: Measured, reference: Measured, kinds: Sequence[str]) -> F
     if not kinds:
         return Finding(subject.name, f"{subject.name} and {reference.name} met no corruption in common.", "unclear")
     mine, theirs = _level(subject.after, kinds), _level(reference.after, kinds)
-    text = f"Accuracy of {subject.name} under corruption is {beside_words(mine, theirs, reference.name)}."
+    words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
+    text = f"Corruption {words}."
     return Finding(subject.name, text, judged(theirs, mine))
 
 

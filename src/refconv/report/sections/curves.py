@@ -14,7 +14,7 @@ from refconv.report.elements import Change, Table
 from refconv.report.numbers import percent
 from refconv.report.sections.judging import Difference, share_error, share_interval
 from refconv.report.sections.measured import Measured, models
-from refconv.report.sections.wording import SURENESS, course
+from refconv.report.sections.wording import SURENESS
 
 CONSERVATIVE = (
     "Standard errors are binomial and take all accuracies as independent, though they are of the same samples: real "
@@ -74,25 +74,20 @@ def judged(before: Level, after: Level) -> Change:
     return "unclear" if speaks_against else found
 
 
-def level_words(before: Level, after: Level) -> str:
-    """Return levels and falls of two models as the rest of a sentence that begins with "Accuracy"."""
+def cost_words(before: Level, after: Level, names: tuple[str, str] = ("before", "after")) -> str:
+    """Return what a disturbance takes from two models, as the rest of a sentence that begins with it."""
     found = fall_difference(before, after)
     change = found.judged(lower=True)
-    falls = course(_points, before.fall, after.fall)
-    error = _points(found.error)
+    against = "" if judged(before, after) == change else ", but accuracy under it says otherwise"
     return (
-        f"{course(percent, before.hit, after.hit)}, without it {course(percent, before.clean, after.clean)}: the fall "
-        f"{falls} points (standard error of the difference {error}: {SURENESS[change]})"
+        f"takes {_points(before.fall)} points of accuracy {names[0]} ({_from_to(before)}) and {_points(after.fall)} "
+        f"{names[1]} ({_from_to(after)}): {SURENESS[change]}{against} (standard error of the difference "
+        f"{_points(found.error)})"
     )
 
 
-def beside_words(subject: Level, reference: Level, name: str) -> str:
-    """Return levels and falls beside those of another pair."""
-    change = fall_difference(reference, subject).judged(lower=True)
-    return (
-        f"{percent(subject.hit)} against {percent(reference.hit)} of {name}, a fall of {_points(subject.fall)} against "
-        f"{_points(reference.fall)} points ({SURENESS[change]})"
-    )
+def _from_to(one: Level) -> str:
+    return f"{percent(one.clean)} to {percent(one.hit)}"
 
 
 def _points(value: float | None) -> str:
