@@ -42,7 +42,7 @@ def samples(seed, count=16):
     return [(images[: count // 2], classes[: count // 2]), (images[count // 2 :], classes[count // 2 :])]
 
 
-def trained(model, steps, lr=0.1):
+def trained(model, steps, lr=0.4):
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr, momentum=0.9)
     model.train()
     for step in range(steps):
