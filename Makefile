@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow check lint types layers format
+.PHONY: demo test browser slow check lint types layers format
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -12,10 +12,13 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
+browser: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m browser -q -rs
+
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -q
 
-check: lint types layers test
+check: lint types layers test browser
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
