@@ -73,6 +73,32 @@ def records(before, after, evidence):
     return {name: json.loads(json.dumps(record.to_dict())) for name, record in found.items()}
 
 
+def layered(kernels):
+    """A model whose layers, a convolution each, have these kernels [out, in, ...]; depthwise where in is 1."""
+    classes = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+    model = nn.Sequential()
+    for kernel in kernels:
+        out, within, *size = kernel.shape
+        groups = out if within == 1 else 1
+        conv = classes[kernel.ndim](within * groups, out, tuple(size), groups=groups, bias=False)
+        conv.weight = nn.Parameter(kernel.clone())
+        model.append(conv)
+    return model
+
+
+@pytest.fixture
+def pair_of():
+    """Make a pair with the named records of weights from the kernels of two models, a tensor a layer."""
+
+    def made(name, before, after, *measures):
+        models = layered(before), layered(after)
+        found = {measure: WEIGHT_MEASURES[measure](*models).to_dict() for measure in measures}
+        facts = {"before": side("start", None, models[0]), "after": side(name, name, models[1])}
+        return Pair(name, facts, json.loads(json.dumps(found)))
+
+    return made
+
+
 @pytest.fixture(scope="session")
 def pairs():
     """Two pairs of one start: trained further plainly, and refocused."""

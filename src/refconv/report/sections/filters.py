@@ -87,29 +87,29 @@ def _degenerate(item: Measured) -> Finding:
     rows = item.record["layers"]
     bad = [{row["layer"] for row in rows if row[side]["degenerate"]} for side in ("before", "after")]
     before, after = map(len, bad)
-    change: Change = "better" if after < before else "worse" if after > before else "same"
-    of = count(len(rows), "layer")
     if bad[0] == bad[1]:
-        text = (
-            f"No layer of {len(rows)} is degenerate, before or after."
-            if not before
-            else (
-                f"{before} of {of} {'is' if before == 1 else 'are'} degenerate before and after, the same "
-                f"{'one' if before == 1 else 'ones'}."
-            )
-        )
-        return Finding(item.name, text, change)
+        return Finding(item.name, _still(before, len(rows)), "same")
     moves = [("became degenerate", bad[1] - bad[0]), ("recovered", bad[0] - bad[1])]
     said = "; ".join(
-        f"{_named([row['layer'] for row in rows if row['layer'] in which])} {what}" for what, which in moves if which
+        f"{_named([row['layer'] for row in rows if row['layer'] in of])} {what}" for what, of in moves if of
     )
-    if before == after:
-        change = "different"
-    return Finding(
-        item.name,
-        f"{before} of {of} {'is' if before == 1 else 'are'} degenerate before, {after} after: {said}.",
-        change,
-    )
+    change: Change = "better" if after < before else "worse" if after > before else "different"
+    text = f"{before} of {count(len(rows), 'layer')} {_are(before)} degenerate before, {after} after: {said}."
+    return Finding(item.name, text, change)
+
+
+def _still(bad: int, layers: int) -> str:
+    """Say that the degenerate layers are the same in both models."""
+    if layers == 1:
+        return f"The only layer is {'' if bad else 'not '}degenerate, before {'and' if bad else 'or'} after."
+    if not bad:
+        return f"None of {layers} layers is degenerate, before or after."
+    ones = "one" if bad == 1 else "ones"
+    return f"{bad} of {layers} layers {_are(bad)} degenerate before and after, the same {ones}."
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _named(layers: Sequence[str]) -> str:
