@@ -80,8 +80,8 @@ class Agreement(Record):
         same: share of samples put into the same class, right or wrong, 0 to 1.
         p: McNemar's exact two-sided p; 1 if no sample changed sides.
         classes: a row per class that occurs.
-        changed: samples whose class differs between the models, in the order of the data: all that gained or lost
-            first, then those wrong in both; at most ``max_listed``.
+        changed: samples whose class differs between the models, in the order in which they came: all that gained or
+            lost first, then those wrong in both; at most ``max_listed``.
         listed: how many of all such samples ``changed`` holds, 0 to 1; 1 if there are none.
     """
 

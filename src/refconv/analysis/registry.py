@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,7 @@ class Evidence:
         max_samples: samples that a measure takes at most; None leaves each its own bound.
         max_seconds: time that a measure takes at most, about, for both models together; None leaves time unbounded.
         progress: called with what is done and what there is in all.
+        order: the place in the data of each sample in the order of ``batches``; None if they come as they are there.
     """
 
     batches: Batches
@@ -73,6 +74,7 @@ class Evidence:
     max_samples: int | None = None
     max_seconds: float | None = None
     progress: Progress | None = None
+    order: Sequence[int] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -117,6 +119,19 @@ def _of_the_pair(measure: Callable[..., Record], *, normalised: bool = False) ->
     return measured
 
 
+def _of_places(measure: DataMeasure, rows: str) -> DataMeasure:
+    """Return a measure whose rows name samples by their places in the data, whatever order they came in."""
+
+    def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
+        found: Any = measure(before, after, data)["pair"]
+        if data.order is None:
+            return {"pair": found}
+        named = tuple(replace(row, place=data.order[row.place]) for row in getattr(found, rows))
+        return {"pair": replace(found, **{rows: named})}
+
+    return measured
+
+
 def _recalibrated(measure: Callable[..., Record]) -> DataMeasure:
     def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
         return {"pair": measure(before, after, data.batches, calibration=data.training, **data.settings)}
@@ -135,9 +150,9 @@ def _of_each(measure: Callable[..., Record], *, normalised: bool = False) -> Dat
 
 
 DATA_MEASURES: dict[str, DataMeasure] = {
-    "agreement": _of_the_pair(agreement),
+    "agreement": _of_places(_of_the_pair(agreement), "changed"),
     "calibration": _of_each(calibration),
-    "attention": _of_the_pair(attention, normalised=True),
+    "attention": _of_places(_of_the_pair(attention, normalised=True), "shown"),
     "similarity": _of_the_pair(similarity),
     "receptive_field": _of_each(receptive_field),
     "interpolation": _recalibrated(interpolation),

@@ -1,21 +1,28 @@
-"""Data on which two models are analysed: batches of a split that can be gone through again, and training batches."""
+"""Data on which two models are analysed: samples of a split, drawn once, and training samples for statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
+import torch
+
 from refconv.analysis.batches import Batch
-from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES, Evidence
+from refconv.analysis.registry import OF_IMAGES, Evidence
 from refconv.errors import SettingError
 from refconv.training.data import Data, Split
 from refconv.training.distributed import choose_device
+from refconv.training.kept_batches import KeptBatches
 from refconv.training.model_data import data_for
 from refconv.training.opening import Opened
 
 _BATCH = 128
-_CALIBRATION_BATCHES = 8
-"""Training batches that batch-norm statistics are collected on."""
+_NUMBERS = 2**22  # of the samples of a batch: measures that differentiate twice keep many times as much
+_CALIBRATION = 1024
+"""Training samples that batch-norm statistics are collected on."""
+_SEED = 0
 
 
 def open_evidence(
@@ -25,9 +32,13 @@ def open_evidence(
     root: str | None = None,
     split: str = "test",
     samples: int | None = None,
+    seconds: float | None = None,
     device: str | None = None,
-) -> tuple[Evidence, tuple[str, ...]]:
+) -> tuple[Evidence, Mapping[str, str]]:
     """Open data for two classifiers, which are moved to the device.
+
+    Samples come in an order drawn once: data sets on a disk are sorted by class, and the first samples would be those
+    of a few classes.
 
     Args:
         opened: the models, plain, the earlier first.
@@ -35,10 +46,11 @@ def open_evidence(
         root: folder of the data.
         split: ``train``, ``val`` or ``test``.
         samples: samples that a measure takes at most.
+        seconds: time that a measure takes at most, about.
         device: where to compute; by default the best there is.
 
     Returns:
-        The data, and the names of the measures that it allows.
+        The data, and the measures that it does not allow with the reason.
 
     Raises:
         SettingError: if a model is no classifier.
@@ -57,25 +69,37 @@ def open_evidence(
         side.model.to(place)
     known = next((side for side in reversed(opened) if side.preprocessing), opened[1])
     data = data_for(known, name, root=root)
+    batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(data.info.input_size)))
 
-    def batches(part: Split, most: int | None = None) -> Callable[[], Iterator[Batch]]:
+    def batches(drawn: Data, part: Split, most: int | None = None) -> Callable[[], Iterator[Batch]]:
         def through() -> Iterator[Batch]:
-            for number, (inputs, labels) in enumerate(data.eval_batches(part, batch_size=_BATCH)):
-                if most is not None and number >= most:
+            for number, (inputs, labels) in enumerate(drawn.eval_batches(part, batch_size=batch_size)):
+                if most is not None and number * batch_size >= most:
                     return
                 yield inputs.to(place), labels.to(place)
 
-        return through
+        return KeptBatches(through)
 
+    part = cast(Split, split)
+    drawn, order = _drawn(data, part)
     evidence = Evidence(
-        batches=batches(cast(Split, split)),
-        training=batches("train", _CALIBRATION_BATCHES),
+        batches=batches(drawn, part),
+        training=batches(_drawn(data, "train")[0], "train", _CALIBRATION),
         mean=data.info.mean,
         std=data.info.std,
         max_samples=samples,
+        max_seconds=seconds,
+        order=order,
     )
-    return evidence, tuple(name for name in DATA_MEASURES if name not in OF_IMAGES or _are_images(data))
+    size = data.info.input_size
+    reason = f"it needs images [channels, height, width], and these samples are {list(size)}"
+    return evidence, {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
 
 
-def _are_images(data: Data) -> bool:
-    return len(data.info.input_size) == 3
+def _drawn(data: Data, split: Split) -> tuple[Data, tuple[int, ...]]:
+    """Return data whose split comes in a drawn order, and the place in the split of each sample in that order."""
+    indices = data._indices[split]
+    order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(_SEED))
+    drawn = copy.copy(data)
+    drawn._indices = {**data._indices, split: indices[order]}
+    return drawn, tuple(order.tolist())
