@@ -24,9 +24,9 @@ class Answers(nn.Module):
 def agreed(before, after, targets=None, **settings):
     """Return the record of two lists of answers, as JSON; class 0 is right unless targets say otherwise."""
     places = torch.arange(len(before))[:, None].float()
-    wide = [[*answers, 1] for answers in (list(before), list(after))]  # both know two classes
+    known = [[*answers, 2] for answers in (before, after)]  # both know three classes
     classes = torch.tensor(targets) if targets else torch.zeros(len(before), dtype=torch.long)
-    return agreement(Answers(wide[0]), Answers(wide[1]), [(places, classes)], **settings).to_dict()
+    return agreement(Answers(known[0]), Answers(known[1]), [(places, classes)], **settings).to_dict()
 
 
 def run(method="refocus", **changes):

@@ -83,7 +83,7 @@
       if (copy) copy.style.transform = `translate(${state.x}px, ${state.y}px) scale(${state.scale})`;
     };
     const zoom = (factor, x = view.clientWidth / 2, y = view.clientHeight / 2) => {
-      const scale = Math.min(24, Math.max(0.5, state.scale * factor));
+      const scale = Math.min(40, Math.max(0.25, state.scale * factor));
       state.x = x - ((x - state.x) * scale) / state.scale;
       state.y = y - ((y - state.y) * scale) / state.scale;
       state.scale = scale;
@@ -95,7 +95,10 @@
       apply();
     };
     const reset = () => {
-      Object.assign(state, { x: 0, y: 0, scale: 1 });
+      const copy = view.firstElementChild;
+      const scale = 0.94 * Math.min(view.clientWidth / copy.offsetWidth, view.clientHeight / copy.offsetHeight, 4);
+      const x = (view.clientWidth - scale * copy.offsetWidth) / 2;
+      Object.assign(state, { x, y: (view.clientHeight - scale * copy.offsetHeight) / 2, scale });
       apply();
     };
     const bar = make("div", { className: "closer-bar" }, caption,
@@ -141,11 +144,14 @@
     });
     for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, (event) => fingers.delete(event.pointerId));
     return (figure) => {
-      const copy = figure.querySelector(".drawing").cloneNode(true);
+      const drawing = figure.querySelector(".drawing");
+      const widest = Math.max(...[...drawing.querySelectorAll("*")].map((part) => part.getBoundingClientRect().right));
+      const copy = drawing.cloneNode(true);
+      copy.style.width = `${Math.min(drawing.offsetWidth, Math.ceil(widest - drawing.getBoundingClientRect().left))}px`;
       caption.textContent = figure.querySelector("figcaption").textContent;
       view.replaceChildren(copy);
-      reset();
       dialog.showModal();
+      reset();
     };
   }
 

@@ -1,0 +1,204 @@
+"""The verdict: numbers against the models' own answers, words against numbers, and what is said where records lack."""
+
+import random
+
+import pytest
+
+from refconv.report import certificate, cost, results
+from refconv.report.paired_difference import paired_difference
+from refconv.report.verdict import verdict
+from report_pairs import agreed, pair, run, section
+
+
+def answers(seed, n=400, wrong=0.3, start=None, moved=0.15):
+    """Return answers of a model, or those of one that moved on from a start; 0 is right."""
+    drawn = random.Random(seed)
+    if start is None:
+        return [int(drawn.random() < wrong) for _ in range(n)]
+    return [(1 - one if drawn.random() < moved else one) for one in start]
+
+
+START = answers(0)
+PLAIN, REFOCUS = answers(1, start=START), answers(2, start=START)
+
+
+def compared(**settings):
+    return [pair(name, records={"agreement": agreed(START, after, **settings)}) for name, after in ENDS.items()]
+
+
+ENDS = {"plain": PLAIN, "refocus": REFOCUS}
+
+
+def test_accuracies_and_interval_are_those_of_the_samples():
+    found = verdict(compared(), []).pairs[1]
+    right = [sum(one == 0 for one in model) / len(model) for model in (START, REFOCUS)]
+    assert [found.result.first, found.result.second] == right
+    assert found.result.difference == pytest.approx(right[1] - right[0])
+    assert f"{100 * right[0]:.2f} % before" in found.sentence
+    assert "400 samples (fashion-mnist, test)" in found.sentence
+
+
+@pytest.mark.parametrize("order", [("plain", "refocus"), ("refocus", "plain")])
+def test_contrast_is_the_paired_table_of_the_two_ends(order):
+    """What follows from two records of changed samples is what counting both models' answers together gives."""
+    pairs = sorted(compared(), key=lambda one: order.index(one.name))
+    (found,) = results.contrasts(pairs)
+    both = list(zip(PLAIN, REFOCUS, strict=True))
+    cells = [both.count(cell) for cell in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert found.name == "refocus against plain"
+    assert found.paired == paired_difference(*cells)
+    assert found.paired.gained != found.paired.lost
+
+
+def test_contrast_without_the_names_of_all_changed_samples_has_no_interval():
+    (found,) = results.contrasts(compared(max_listed=20))
+    assert found.paired is None
+    assert "names 20 of" in found.why_not
+    assert found.difference == pytest.approx((PLAIN.count(1) - REFOCUS.count(1)) / 400)
+
+
+def test_contrast_needs_only_those_that_gained_or_lost():
+    """Samples that are wrong in both may be left out of the list."""
+    targets = [0] * 6
+    full = agreed([0, 1, 1, 0, 2, 2], [1, 0, 1, 0, 1, 1], targets)
+    short = agreed([0, 1, 1, 0, 2, 2], [1, 0, 1, 0, 1, 1], targets, max_listed=2)
+    assert full["listed"] == 1 > short["listed"]
+    other = pair("plain", records={"agreement": full})
+    (found,) = results.contrasts([other, pair(records={"agreement": short})])
+    assert found.paired.difference == 0
+
+
+def test_contrast_of_other_samples_is_refused():
+    fewer = pair(records={"agreement": agreed(START[:100], REFOCUS[:100])})
+    (found,) = results.contrasts([compared()[0], fewer])
+    assert found.why_not == "the two were not measured on the same samples"
+    elsewhere = pair(records=compared()[1].records, data={"name": "digits", "split": "test"})
+    (found,) = results.contrasts([compared()[0], elsewhere])
+    assert found.why_not == "the two were not measured on the same samples"
+
+
+def test_conclusion_needs_interval_and_test():
+    measure = results.MEASURES["classification"]
+    narrow = paired_difference(both=59, gained=16, lost=6, neither=80)
+    assert narrow.excludes_zero
+    assert narrow.p > 0.05
+    said = {
+        "no difference that these samples can show": narrow,
+        "more accurate": paired_difference(500, 60, 20, 100),
+        "less accurate": paired_difference(500, 20, 60, 100),
+    }
+    for words, found in said.items():
+        assert results.conclusion(results.Result("a", measure, found.first, found.second, found)) == words
+
+
+def test_without_samples_the_records_of_runs_tell():
+    measures = {"task": "segmentation", "data": None}
+    before = run("plain", top1=None, task="segmentation", measures={"miou": 0.5})
+    after = run(top1=None, task="segmentation", measures={"miou": 0.532})
+    (found,) = verdict([pair(before_run=before, after_run=after, **measures)], []).pairs
+    assert found.sentence.startswith(
+        "Mean IoU was 50.00 % before and 53.20 % after: +3.20 points. There is no interval"
+    )
+    assert found.conclusion == "better, by two single numbers"
+
+
+def test_psnr_is_in_decibels():
+    runs = [run(top1=None, task="restoration", measures={"psnr": value}) for value in (30.0, 29.5)]
+    (found,) = verdict([pair(before_run=runs[0], after_run=runs[1], task="restoration")], []).pairs
+    assert "30.00 dB before and 29.50 dB after: −0.50 dB" in found.sentence
+    assert found.conclusion.startswith("worse")
+
+
+def test_a_start_that_was_never_tested_is_said():
+    (found,) = verdict([pair(after_run=run())], []).pairs
+    assert found.sentence == "Top-1 accuracy after: 50.00 %; no test of the model before is on record."
+    assert found.headline == "top-1 accuracy not known"
+
+
+def test_nothing_on_record_is_said():
+    found = verdict([pair()], [])
+    assert found.pairs[0].conclusion == "not known"
+    assert found.pairs[0].merged == "none on record"
+    assert found.figure is None
+    assert found.claims == ()
+    assert found.pairs[0].changes == ()
+
+
+def test_figure_says_every_interval_and_holds_every_result():
+    found = verdict(compared(), [])
+    assert found.figure.alt.count("points, 95 % interval") == 3
+    assert [row[0] for row in found.figure.table.rows] == ["plain", "refocus", "refocus against plain"]
+    assert found.figure.drawing.count('class="iv-whisker"') == 3
+
+
+def test_findings_are_grouped_by_change_and_the_first_of_each_section_counts():
+    pairs = compared()
+    sections = [
+        section(pairs, "similarity", change="unclear"),
+        section(pairs, "redundancy", change="better"),
+        section(pairs[:1], "kernels", change="worse"),
+    ]
+    plain, refocus = verdict(pairs, sections).pairs
+    assert [(change, [one.section for one in told]) for change, told in plain.changes] == [
+        ("better", ["redundancy"]),
+        ("worse", ["kernels"]),
+        ("unclear", ["similarity"]),
+    ]
+    assert [change for change, _ in refocus.changes] == ["better", "unclear"]
+
+
+def test_claims_are_counted_per_pair():
+    pairs = compared()
+    sections = [
+        section(pairs, "redundancy", support="supported"),
+        section(pairs, "attacks", support="contradicted"),
+        section(pairs[1:], "sharpness", support="undecided"),
+        section(pairs, "shifts", claim=None),
+    ]
+    found = verdict(pairs, sections)
+    assert [row.supports for row in found.claims] == [("supported",) * 2, ("contradicted",) * 2, (None, "undecided")]
+    assert found.pairs[0].claims == {"supported": 1, "contradicted": 1, "undecided": 0}
+    assert found.pairs[1].claims == {"supported": 1, "contradicted": 1, "undecided": 1}
+
+
+def test_certificate_of_a_run_holds_and_names_what_was_checked():
+    found = certificate.checks(run())
+    assert certificate.summary(found) == "holds"
+    said = certificate.sentence(found)
+    assert "The same: keys and their order, shapes, types of numbers" in said
+    assert "identical on a batch of 8" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "summary"),
+    [
+        ({"missing": ["a", "b", "c", "d"]}, "fails: keys and their order"),
+        ({"reordered": True}, "fails: keys and their order"),
+        ({"shapes": ["a: [1] -> [2]"]}, "fails: shapes"),
+        ({"relative_output_difference": 1e-3}, "fails: outputs"),
+        ({"relative_output_difference": None}, "holds, but not everything was checked"),
+    ],
+)
+def test_certificate_that_does_not_hold_says_where(change, summary):
+    record = run()
+    record["certificate"].update(change)
+    found = certificate.checks(record)
+    assert certificate.summary(found) == summary
+    if "missing" in change:
+        assert certificate.sentence(found).startswith("Keys and their order: 4 missing: a, b, c, ....")
+
+
+def test_cost_has_a_column_per_pair_and_no_empty_rows():
+    table = cost.table([pair("plain", after_run=run("plain", space=None)), pair(after_run=run(seconds=7980.0))])
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["training samples seen"] == ("76,800", "76,800")
+    assert rows["time of training"] == ("1 min 35 s", "2 h 13 min")
+    assert rows["in which space"] == ("–", "gradient")
+    assert len(cost.table([pair()]).rows) == 1
+
+
+def test_networks_that_grew_are_named():
+    grown = pair()
+    grown.facts["after"]["parameters"] = 130
+    assert cost.parameters([pair("plain"), grown]).endswith("another number is shipped by refocus 130.")
+    assert "exactly as many parameters: 122" in cost.parameters([pair()])
