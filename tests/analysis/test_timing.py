@@ -35,7 +35,7 @@ def told(done, total):
     [
         pytest.param(10, 1000, 0.0, 0.001, {1000}, id="all-fit"),
         pytest.param(10, None, 0.0, 0.01, range(512, 1000), id="some-fit"),
-        pytest.param(10, None, 0.5, 0.01, range(100, 900), id="calls-cost"),
+        pytest.param(10, None, 0.5, 0.01, range(500, 900), id="calls-cost"),
         pytest.param(10, 1000, 0.0, 1.0, {8}, id="the-fewest-take-nearly-all-the-time"),
         pytest.param(10, 1000, 0.0, 99.0, {8}, id="the-fewest-last-longer"),
         pytest.param(10, 3, 0.0, 99.0, {3}, id="fewer-are-asked-for"),
@@ -51,6 +51,23 @@ def test_as_many_samples_are_taken_as_fit(monkeypatch, seconds, most, call, samp
     *trials, (_, progress) = clock.calls
     assert all(told is None for _, told in trials)
     assert progress is told or found == 8
+
+
+@pytest.mark.parametrize(("call", "sample", "taken"), [(0.0, 0.01, range(700, 1000)), (5.0, 0.01, range(60, 513))])
+def test_a_trial_with_less_to_do_leaves_more_time(monkeypatch, call, sample, taken):
+    clock, quick = Clock(monkeypatch, call, sample), Clock(monkeypatch, call / 10, sample / 10)
+
+    def trial(max_samples, progress):
+        quick.now = clock.now
+        found = quick.measure(max_samples, progress)
+        clock.now = quick.now
+        return found
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    assert timing.within(10, clock.measure, None, told, trial=trial, share=0.1) in taken
+    assert clock.calls[-1][1] is told
+    assert len(clock.calls) == 1
+    assert clock.now <= 10.5
 
 
 def test_a_cold_start_does_not_count(monkeypatch):

@@ -116,7 +116,7 @@ def attention(
     layer: str | None = None,
     shown: int = 12,
     seed: int = 0,
-    max_samples: int | None = None,
+    max_samples: int | None = 2048,
     max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Attention:

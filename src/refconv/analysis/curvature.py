@@ -133,6 +133,7 @@ def curvature(
         >>> [round(value, 4) for value in found.eigenvalues], round(found.trace.mean, 4)
         ([4.0, 1.0], 5.0)
     """
+    _check_settings(units, top, steps, tolerance, draws)
     if max_seconds is not None:
         more: dict[str, Any] = {
             "loss": loss,
@@ -143,8 +144,9 @@ def curvature(
             "draws": draws,
             "seed": seed,
         }
-        return within(max_seconds, partial(curvature, model, batches, **more), max_samples, progress)
-    _check_settings(units, top, steps, tolerance, draws)
+        again = partial(curvature, model, batches, **more)
+        quick = partial(again, top=1, steps=2, draws=0)
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=2 / (steps + draws))
     probe = Probe(model, Passage(batches, max_samples), loss=loss)
     as_is = probe.as_is()
     hessian = Hessian(probe, units)

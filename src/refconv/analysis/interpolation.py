@@ -90,11 +90,12 @@ def interpolation(
         >>> found.shares, found.barrier
         ((0.0, 0.5, 1.0), 0.0)
     """
-    if max_seconds is not None:
-        again = partial(interpolation, before, after, batches, calibration=calibration, loss=loss, points=points)
-        return within(max_seconds, again, max_samples, progress)
     if points < 3:
         raise SettingError("nothing between the ends", where="points", expected="3 or more", found=str(points))
+    if max_seconds is not None:
+        again = partial(interpolation, before, after, batches, calibration=calibration, loss=loss, points=points)
+        quick = partial(again, points=3)
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=3 / points)
     first, second = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
     shares = tuple(step / (points - 1) for step in range(points))
     losses = []

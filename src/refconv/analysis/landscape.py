@@ -152,6 +152,7 @@ def loss_line(
         >>> line.distances, line.before == line.after, line.before.losses[2] == line.before.as_is
         ((-1.0, -0.5, 0.0, 0.5, 1.0), True, True)
     """
+    distances = _distances(radius, points)
     if max_seconds is not None:
         more: dict[str, Any] = {
             "calibration": calibration,
@@ -160,8 +161,9 @@ def loss_line(
             "points": points,
             "seed": seed,
         }
-        return within(max_seconds, partial(loss_line, before, after, batches, **more), max_samples, progress)
-    distances = _distances(radius, points)
+        again = partial(loss_line, before, after, batches, **more)
+        quick = partial(again, points=3)
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=3 / points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
     steps = _Steps(progress, 2 * len(distances))
     lines = []
@@ -208,6 +210,7 @@ def loss_surface(
         DataError: if the batches cannot be used.
         SettingError: if the radius or the number of points has no meaning.
     """
+    distances = _distances(radius, points)
     if max_seconds is not None:
         more: dict[str, Any] = {
             "calibration": calibration,
@@ -216,8 +219,9 @@ def loss_surface(
             "points": points,
             "seed": seed,
         }
-        return within(max_seconds, partial(loss_surface, before, after, batches, **more), max_samples, progress)
-    distances = _distances(radius, points)
+        again = partial(loss_surface, before, after, batches, **more)
+        quick = partial(again, points=3)
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=9 / points**2)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
     steps = _Steps(progress, 2 * len(distances) ** 2)
     surfaces = []

@@ -162,12 +162,13 @@ def adversarial_robustness(
         ModelError: if the model does not classify them.
         SettingError: if a radius is not positive, or there is no step.
     """
-    if max_seconds is not None:
-        again = partial(adversarial_robustness, model, batches, mean=mean, std=std, radii=radii, steps=steps, seed=seed)
-        return within(max_seconds, again, max_samples, progress)
     if not radii or min(radii) <= 0 or steps < 1:
         found = f"radii {tuple(radii)}, steps {steps}"
         raise SettingError("there is nothing to attack with", expected="radii above 0, 1 step or more", found=found)
+    if max_seconds is not None:
+        again = partial(adversarial_robustness, model, batches, mean=mean, std=std, radii=radii, steps=steps, seed=seed)
+        quick = partial(again, radii=radii[:1])
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=1 / len(radii))
     strengths = (0.0, *sorted(set(map(float, radii))))
     hits = torch.zeros(2, len(strengths), dtype=torch.long)
     passage = Passage(batches, max_samples, progress)

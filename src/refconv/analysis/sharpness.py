@@ -139,6 +139,9 @@ def sharpness(
         >>> sharpness(model, model, data, directions=3).difference.mean
         0.0
     """
+    check_radius(radius)
+    if directions < 2:
+        raise SettingError("no spread", where="directions", expected="2 or more", found=str(directions))
     if max_seconds is not None:
         more: dict[str, Any] = {
             "calibration": calibration,
@@ -147,10 +150,9 @@ def sharpness(
             "directions": directions,
             "seed": seed,
         }
-        return within(max_seconds, partial(sharpness, before, after, batches, **more), max_samples, progress)
-    check_radius(radius)
-    if directions < 2:
-        raise SettingError("no spread", where="directions", expected="2 or more", found=str(directions))
+        again = partial(sharpness, before, after, batches, **more)
+        quick = partial(again, directions=2)
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=2 / directions)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
     found = []
     for index, probe in enumerate(probes):
