@@ -69,6 +69,7 @@ def test_a_mean_that_goes_the_other_way_leaves_it_unclear():
         (grown(0, 0, level=1), "the same in the only layer"),
         (grown(0, 0, level=2), "the same in all 2 layers"),
         (grown(0, 8), "down in 8 of 8 layers, p = 0.0078"),
+        (grown(0, 11), "down in 11 of 11 layers, p < 0.001"),
         (grown(7, 1), "up in 7 of 8 layers and down in 1, p = 0.07, no clear direction"),
         (grown(0, 9, by=0.001), "down in 9 of 9 layers, by 0.10 % in the median layer: too little to count"),
     ],

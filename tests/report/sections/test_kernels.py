@@ -50,7 +50,9 @@ def test_large_layers_show_some_kernels_and_large_kernels_fewer(pair_of):
     section = kernels.section([pair_of("refocus", start, start, "kernels")])
     small, large = section.figures
     assert small.alt.startswith("64 kernels of 0")
-    assert large.alt.startswith("16 kernels of 1")
+    assert large.alt.startswith("20 kernels of 1")  # 3 sheets of 20 kernels of 49 taps
+    many = [pair_of(name, start, start, "kernels") for name in ("a", "b", "c", "d")]
+    assert kernels.section(many).figures[1].alt.startswith("16 kernels of 1")
     assert "64 of 100 kernels" in small.caption
     assert "Of a layer at most 64 kernels are chosen, drawn with a seed." in section.notes
 

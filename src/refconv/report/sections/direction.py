@@ -33,6 +33,7 @@ Values = Sequence[tuple[float | None, float | None]]
 LEVEL = 0.05
 NEGLIGIBLE = 0.01
 """Share of what it was that the median layer's number must change by to count."""
+_SMALL = 0.001
 FEWEST = 6
 """Layers that have to agree for p to come below the level."""
 
@@ -163,7 +164,8 @@ def tally(found: Direction, up: str = "up", down: str = "down") -> str:
         return f"{text}, too few layers to tell a direction"
     if found.p < LEVEL and found.astray:
         return f"{text}, while the mean went the other way"
-    return f"{text}, p = {number(found.p, 2)}{'' if found.p < LEVEL else ', no clear direction'}"
+    p = f"p = {number(found.p, 2)}" if found.p >= _SMALL else f"p < {number(_SMALL)}"
+    return f"{text}, {p}{'' if found.p < LEVEL else ', no clear direction'}"
 
 
 def _counts(found: Direction, up: str, down: str) -> str:

@@ -18,8 +18,9 @@ from refconv.report.sections.measured import BEFORE, Measured, measured, notes_o
 from refconv.report.sections.per_layer import kinds, pictured_note, row_of, spread
 from refconv.report.sections.planes import drawable, plane, times
 
-_MOST, _FEWEST, _TAPS = 64, 16, 600
-"""Kernels of a sheet: at most, at least, and taps in all, so that large kernels do not make a large page."""
+_MOST, _FEWEST, _TAPS = 64, 16, 3000
+"""Kernels of a sheet, at most and at least, and taps on all sheets of a layer: large kernels or many pairs should not
+make a large page."""
 
 Taps = Sequence[float]
 
@@ -82,7 +83,7 @@ def _figure(items: Sequence[Measured], layer: str) -> Figure:
     found = [(item, row) for item in items if (row := row_of(item, layer)) is not None]
     first = found[0][1]
     size = first["kernel_size"]
-    shown = min(len(first["chosen"]), max(_FEWEST, min(_MOST, _TAPS // prod(size))))
+    shown = min(len(first["chosen"]), max(_FEWEST, min(_MOST, _TAPS // (prod(size) * (1 + 2 * len(found))))))
     kept = spread(range(len(first["chosen"])), shown)
     levels = [(BEFORE, first, first["before"]), *((item.name, row, row["after"]) for item, row in found)]
     changes = [(f"{item.name} − {BEFORE}", row, _difference(row)) for item, row in found]

@@ -98,7 +98,7 @@ def _headline(item: Measured) -> Finding:
         f"In {count(meeting, 'layer')} where slices meet others they draw {percent(1 - own)} of the refocus weight "
         f"from them ({percent(1 - even)} if they drew on all alike)"
     )
-    text += f", on {number(partners, 2)} of them in effect" if partners is not None else ""
+    text += f", on {number(partners)} of them in effect" if partners is not None else ""
     return Finding(item.name, f"{text}.", "different")
 
 

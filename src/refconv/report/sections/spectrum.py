@@ -74,7 +74,7 @@ def _summary(rows: Sequence[Any]) -> Figure:
             {"before": "start"},
             title="Effective rank per layer",
             x_label="effective rank over taps",
-            guides=(Guide("x", 1, "plain"),),
+            guides=(Guide("x", 1, "even"),),
         ),
         alt=f"Effective rank of the Gram over the number of taps in {count(len(rows), 'layer')}.{said}",
         caption="Effective rank of each layer's Gram as a share of its taps: 1 is the even spectrum of plain training.",
@@ -100,7 +100,7 @@ def _spectrum(row: Any) -> Figure:
         x_label="eigenvalue",
         y_label="over their mean",
         y_log=True,
-        guides=(Guide("y", 1, "plain training"),),
+        guides=(Guide("y", 1, "even"),),
     )
     return Figure(
         drawing,
