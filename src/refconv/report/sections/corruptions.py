@@ -62,7 +62,7 @@ def _of_pair(item: Measured, kinds: Sequence[str]) -> list[Finding]:
     if not kinds:
         return [Finding(item.name, "The models met no corruption in common.", "unclear")]
     pair = _level(item.before, kinds), _level(item.after, kinds)
-    text = f"Corruption, over all kinds and strengths, {cost_words(*pair)}."
+    text = f"Corruption, on average over kinds and strengths, {cost_words(*pair)}."
     found = [Finding(item.name, text, judged(*pair))]
     if len(kinds) > 1:
         by_kind = {kind: (_level(item.before, [kind]), _level(item.after, [kind])) for kind in kinds}

@@ -1,0 +1,40 @@
+import pytest
+
+from refconv.report.sections.measured import Measured
+from refconv.report.sections.support import claim, verdict
+from report_records import pair, plain
+
+WORDS = {"better": "It rose", "worse": "It fell", "same": "It stayed", "unclear": "It cannot be told"}
+
+
+@pytest.mark.parametrize(
+    ("change", "beside", "support", "sentence"),
+    [
+        ("better", None, "supported", "It rose; there is no plain training from the same start to compare it with."),
+        ("better", "better", "supported", "It rose, and it did better than plain training from the same start."),
+        ("better", "same", "supported", "It rose, but plain training from the same start gave as much."),
+        ("better", "worse", "undecided", "It rose, but plain training from the same start did better."),
+        ("worse", "better", "contradicted", "It fell; it still stands better than plain training from the same start."),
+        ("worse", None, "contradicted", "It fell; there is no plain training from the same start to compare it with."),
+        ("same", "unclear", "undecided", "It stayed; no difference to plain training from the same start can be told."),
+        ("unclear", "worse", "undecided", "It cannot be told; plain training from the same start did better."),
+    ],
+)
+def test_verdict_is_seen_beside_plain_training(change, beside, support, sentence):
+    assert verdict(change, WORDS, beside) == (support, sentence)
+
+
+def test_claim_has_no_verdict_on_plain_training():
+    items = [Measured(0, plain(), {}), Measured(1, pair(), {})]
+    found = claim("x", "y", items, lambda item: "better", WORDS, lambda item, other: "same")
+    assert list(found.verdicts) == ["refocus"]
+    assert claim("x", "y", items[:1], lambda item: "better", WORDS, lambda item, other: "same") is None
+
+
+def test_plain_training_is_known_by_its_method_then_by_its_run_then_by_its_name():
+    assert Measured(0, pair("mine", "plain"), {}).plain
+    assert not Measured(0, pair("plain", "refocus"), {}).plain
+    unnamed = pair("plain", None)
+    assert Measured(0, unnamed, {}).plain
+    unnamed.facts["after"]["run"] = {"method": "refocus"}
+    assert not Measured(0, unnamed, {}).plain
