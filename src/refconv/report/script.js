@@ -168,6 +168,7 @@
 
   // Values: whatever carries data-tip shows it under the pointer, the finger or the focus.
   function tips() {
+    document.querySelectorAll("[data-tip] > title").forEach((title) => title.remove()); // else browsers show them as well
     const tip = make("div", { className: "tip", hidden: true });
     tip.setAttribute("role", "tooltip");
     document.body.append(tip);

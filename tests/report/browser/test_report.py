@@ -116,6 +116,9 @@ def test_values_are_shown_under_the_pointer(opened, report):
         tip = page.locator(".tip")
         assert tip.is_visible()
         assert tip.inner_text().split() == mark.get_attribute("data-tip").split()
+        assert page.locator("[data-tip] > title").count() == 0  # else the browser would show a second one
+    with opened(report, scripts=False) as page:
+        assert page.locator("[data-tip] > title").count() > 20
 
 
 def test_theme_is_chosen_and_kept(opened, report):
