@@ -5,10 +5,13 @@ import json
 import pytest
 
 from refconv import analysis
+from refconv.analysis import timing
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main
+from refconv.errors import ModelError
 from refconv.surgery import merged
-from refconv.training.data import open_data
+from refconv.training.evidence import open_evidence
+from refconv.training.opening import Opened
 from run_checkpoints import save_run, small_recipe
 
 
@@ -23,7 +26,7 @@ def test_records_are_those_of_the_library(tmp_path, capsys, pair):
     command = ["analyze", "--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted(WEIGHT_MEASURES)
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted([*WEIGHT_MEASURES, "pair"])
     assert all(f"{name}\n\n" in shown for name in WEIGHT_MEASURES)
     assert analysis.Redundancy.read(tmp_path / "out/redundancy.json") == analysis.redundancy(*pair)
     assert analysis.GramSpectra.read(tmp_path / "out/spectrum.json") == analysis.gram_spectra(pair[0])
@@ -46,10 +49,38 @@ def test_measures_with_data_are_those_of_the_library(tmp_path, capsys, pair):
     assert sorted(found) == [
         "agreement", "calibration-after", "calibration-before", "shifts-after", "shifts-before",
     ]  # fmt: skip
-    batches = list(open_data("digits", mean=(0.3,), std=(0.4,)).eval_batches("test", batch_size=128))
-    assert found["agreement"] == analysis.agreement(*pair, batches, max_samples=50).to_dict()
+    opened = tuple(Opened(model, "m", {"in_chans": 1}, preprocessing={"mean": (0.3,), "std": (0.4,)}) for model in pair)
+    batches = open_evidence(opened, "digits", device="cpu")[0].batches
+    agreement = analysis.agreement(*pair, batches, max_samples=50).to_dict()
+    assert {**found["agreement"], "changed": len(found["agreement"]["changed"])} == {
+        **agreement, "changed": len(agreement["changed"]),
+    }  # fmt: skip
     for side, model in zip(("before", "after"), pair, strict=True):
         assert found[f"calibration-{side}"] == analysis.calibration(model, batches, max_samples=50).to_dict()
+
+
+def test_a_bound_on_time_is_passed_on_and_progress_is_told_apart_from_records(tmp_path, capsys, pair, monkeypatch):
+    sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")]
+    command = ["analyze", *sides, "--data", "digits", "--device", "cpu", "--only", "calibration", "--seconds"]
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(ticks)))
+    assert main([*command, "2", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["calibration-after"]["samples"] == timing.FEWEST
+    assert captured.err == "measuring calibration ... (1 of 1)\n"
+    assert main([*command, "0"]) == 2
+    assert "--seconds: no time; expected above 0" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_said(tmp_path, capsys, pair, monkeypatch):
+    def refuse(*arguments, **settings):
+        raise ModelError("cannot be measured", where="conv")
+
+    monkeypatch.setitem(WEIGHT_MEASURES, "relations", refuse)
+    sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")]
+    assert main(["analyze", *sides, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.endswith("relations left out: conv: cannot be measured\n")
+    assert json.loads((tmp_path / "out/pair.json").read_text())["left_out"] == {"relations": "conv: cannot be measured"}
 
 
 @pytest.mark.slow
@@ -69,7 +100,7 @@ def test_every_measure_with_data_runs(tmp_path, capsys, pair):
     ]
     assert main(command) == 0
     written = {path.stem.removesuffix("-before").removesuffix("-after") for path in (tmp_path / "out").iterdir()}
-    assert written == {*WEIGHT_MEASURES, *DATA_MEASURES}
+    assert written == {*WEIGHT_MEASURES, *DATA_MEASURES, "pair"}
 
 
 def test_what_data_cannot_measure_is_said(tmp_path, capsys, pair):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refconv.cli import analyze, compare, data, demo, evaluate, merge, plan, predict, train, verify
+from refconv.cli import analyze, compare, data, demo, evaluate, merge, plan, predict, report, train, verify
 
 app = typer.Typer(
     name="refconv",
@@ -29,6 +29,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify.verify,
     "compare": compare.compare,
     "analyze": analyze.analyze,
+    "report": report.report,
     "demo": demo.demo,
 }
 _DATA_COMMANDS: dict[str, Callable[..., None]] = {

@@ -1,0 +1,142 @@
+"""``refconv report``: finished runs, or analyses, as one page that a person wants to read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refconv.errors import SettingError
+
+if TYPE_CHECKING:
+    from refconv.report import Pair
+
+PAGE = "report.html"
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="folders of runs with one base, or of analyses (analyze --out)", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", show_default=False, help="the page; default: report.html, in a single RUN"
+        ),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before", metavar="BASE", show_default=False, help="model before; default: what the run started from"
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", show_default=False, help="the data; default: that of the run"),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", metavar="N", min=2, show_default=False, help="samples of a measure; default: its own bound"
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", help="time that a measure with data takes, about")
+    ] = 30,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", show_default=False, help="this measure alone; may be given again"),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", metavar="TEXT", show_default=False, help="title of the page")
+    ] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="measure weights only, without data")] = False,
+    again: Annotated[bool, typer.Option("--again", help="measure anew what was measured before")] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
+    ] = None,
+) -> None:
+    """Show what changed between a base and the runs that came of it, on one page without a network.
+
+    Each run is measured against its base, and the records are kept in RUN/analysis for the next time. Several runs of
+    one base, such as plain and refocus, stand side by side. How to read the page is said in docs/analysis.md.
+
+    Raises:
+        SettingError: if a setting has no effect or there is no such measure.
+    """
+    from refconv.report import read_pair, write_report
+    from refconv.training.reportable import holds_analysis, pair_names
+
+    folders = list(runs)
+    unmade = [folder for folder in runs if not holds_analysis(folder)]
+    asked: dict[str, Any] = {"before": before, "data": data, "data_dir": data_dir, "samples": samples, "device": device}
+    if unmade:
+        _check_together(weights, data)
+        made = _analyses(unmade, again=again, weights=weights, split=split, seconds=seconds, only=only, **asked)
+        folders = [made.get(folder, folder) for folder in folders]
+    else:
+        for name, value in {**asked, "weights": weights, "again": again}.items():
+            if value:
+                raise SettingError(
+                    "has no effect on analyses that are there",
+                    where=f"--{name.replace('_', '-')}",
+                    remedy="name runs, or analyse again by refconv analyze --out",
+                )
+    pairs = [_chosen(read_pair(folder), only) for folder in folders]
+    names = pair_names([pair.facts for pair in pairs], runs)
+    page = out or (runs[0] / PAGE if len(runs) == 1 else Path(PAGE))
+    pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
+    typer.echo(str(write_report(pairs, page, title=title)))
+
+
+def _check_together(weights: bool, data: str | None) -> None:
+    if weights and data is not None:
+        raise SettingError("two wishes that exclude each other", where="--weights", found="--data")
+
+
+def _analyses(
+    runs: list[Path],
+    *,
+    before: str | None,
+    only: list[str] | None,
+    weights: bool,
+    again: bool,
+    **asked: Any,
+) -> dict[Path, Path]:
+    """Analyse runs; return where their analyses are."""
+    from refconv.training.analysing import Questions
+    from refconv.training.measuring import display
+    from refconv.training.reporting import analyses_of
+
+    questions = Questions(only=tuple(only or ()), **asked)
+    found = analyses_of(runs, questions, before=before, weights=weights, again=again, display=display)
+    for run, one in zip(runs, found, strict=True):
+        if one.missing:
+            typer.echo(f"{run}: weights only; {one.missing}", err=True)
+    return {run: one.folder for run, one in zip(runs, found, strict=True)}
+
+
+def _chosen(pair: Pair, only: list[str] | None) -> Pair:
+    """Return a pair with the records of some measures alone.
+
+    Raises:
+        SettingError: if it has none of a measure.
+    """
+    if not only:
+        return pair
+    of_measure = {name: name.removesuffix("-before").removesuffix("-after") for name in pair.records}
+    left_out = pair.facts.get("left_out") or {}
+    for name in only:
+        if name not in of_measure.values() and name not in left_out:
+            expected = ", ".join(dict.fromkeys(of_measure.values()))
+            raise SettingError("no such measure", where="--only", expected=expected, found=name)
+    return replace(pair, records={name: pair.records[name] for name, measure in of_measure.items() if measure in only})
