@@ -22,8 +22,8 @@ def test_mixed_rises_leave_it_open():
 
 def test_numbers_in_the_sentence():
     text = section([made.pair(landscape=made.line(BOWL, WIDER))]).findings[0].text
-    assert "falls from 1.5 to 0.75" in text
-    assert "rises less at 4 of 4 points" in text
+    assert "by 1.5 before and by 0.75 after" in text
+    assert "rises less after at 4 of 4 points" in text
 
 
 def test_points_that_are_not_finite_are_left_out():

@@ -28,7 +28,7 @@ def test_rises_are_compared_direction_by_direction(after, change, support):
 def test_numbers_in_the_sentence():
     text = section(pairs_of((0.5, 1.4, 2.6, 3.5))).findings[0].text
     assert "moved by 10 % of its norm" in text
-    assert "falls from 2.5 to 2 (difference −0.5 ±" in text
+    assert "rises by 2.5 before and by 2 after (difference −0.5 ±" in text
     assert "4 directions" in text
 
 

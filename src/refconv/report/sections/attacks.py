@@ -31,7 +31,7 @@ NAMES = {"pgd": "PGD", "fgsm": "FGSM"}
 _WORDS: dict[Change, str] = {
     "better": "Under PGD accuracy falls less after than before",
     "worse": "Under PGD accuracy falls more after than before",
-    "same": "Under PGD both models are alike",
+    "same": "Under PGD accuracy falls as much after as before",
     "unclear": "Under PGD the later model is neither clearly more robust nor clearly less",
 }
 

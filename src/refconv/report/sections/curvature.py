@@ -140,7 +140,7 @@ def _eigenvalues(items: Sequence[Measured]) -> Figure:
     words = ", ".join(f"{name} {number(side['eigenvalues'][0])}" for _, name, side in found)
     title = "Eigenvalues of the Hessian"
     return Figure(
-        bar_chart(bars, role_names(items), title=title, y_label=f"loss per square of {_unit(found[0][2])}"),
+        bar_chart(bars, role_names(items), title=title, y_label=_label(found[0][2])),
         alt=f"Bars of eigenvalues of the Hessian. The largest: {words}.",
         caption=f"{title}, each within its error bar of a true one.",
         table=Table(title, ("", *(name for _, name, _ in found)), tuple(rows)),
@@ -161,7 +161,7 @@ def _traces(items: Sequence[Measured]) -> Figure | None:
         for _, name, side in found
     )
     return Figure(
-        bar_chart(bars, names, title="Trace of the Hessian", y_label=f"loss per square of {_unit(found[0][2])}"),
+        bar_chart(bars, names, title="Trace of the Hessian", y_label=_label(found[0][2])),
         alt=f"Bars of the trace of the Hessian: {words}.",
         caption="Trace of the Hessian, estimated, with its 95 % interval over random vectors. Models of one seed "
         "share the vectors, so that differences are surer than the bars.",
@@ -177,8 +177,8 @@ def _with(value: float | None, error: float | None) -> str:
     return number(value) if error is None else f"{number(value)} ± {number(error, 2)}"
 
 
-def _unit(side: dict[str, Any]) -> str:
-    return "filter" if side["units"] == "filters" else "weight"
+def _label(side: dict[str, Any]) -> str:
+    return f"curvature, in units of {side['units']}"
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ CONSERVATIVE = (
     "differences are somewhat surer than stated here."
 )
 
+_DIGITS = 12  # of a difference of shares; what is left beyond them is rounding
+
 Shares = Sequence[float]
 
 
@@ -58,7 +60,7 @@ def level(clean: float, hits: Shares, samples: int) -> Level:
 def fall_difference(before: Level, after: Level) -> Difference:
     """Return how the fall changed, below 0 where the second model falls less."""
     errors = [error for one in (before, after) for error in (one.error, share_error(one.clean, one.samples))]
-    return Difference(after.fall - before.fall, math.hypot(*errors))
+    return Difference(round(after.fall - before.fall, _DIGITS), math.hypot(*errors))
 
 
 def judged(before: Level, after: Level) -> Change:
@@ -68,8 +70,6 @@ def judged(before: Level, after: Level) -> Change:
     worse throughout falls less deep as well.
     """
     found = fall_difference(before, after).judged(lower=True)
-    if found == "same" and after.hit != before.hit:
-        return "unclear"
     speaks_against = (found == "better" and after.hit < before.hit) or (found == "worse" and after.hit > before.hit)
     return "unclear" if speaks_against else found
 

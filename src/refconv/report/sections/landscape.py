@@ -13,7 +13,7 @@ from refconv.report.sections.losses import conditions_note, loss_label
 from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals
 from refconv.report.sections.rises import Rises, line_rises, surface_rises
 from refconv.report.sections.support import REFCONV, claim
-from refconv.report.sections.wording import compared, course
+from refconv.report.sections.wording import compared
 
 WIDE = 20.0
 """Ratio of the largest loss to the smallest from which on the axis is logarithmic."""
@@ -84,8 +84,8 @@ def _rise(item: Measured, rising: Rising, where: str) -> Finding:
         return Finding(item.name, text, "unclear")
     text = (
         f"{where[0].upper()}{where[1:]}, as far as {number(max(item.record['distances']))} times the filters' norms, "
-        f"the mean rise of the loss above its middle {course(number, found.first, found.second)}; after, it rises "
-        f"less at {found.lower} of {count(found.points, 'point')}."
+        f"the loss rises on average by {number(found.first)} before and by {number(found.second)} after; it rises "
+        f"less after at {found.lower} of {count(found.points, 'point')}."
     )
     return Finding(item.name, text, found.judged)
 

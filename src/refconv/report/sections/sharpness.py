@@ -74,10 +74,10 @@ def _rise(item: Measured) -> Finding:
     found = _difference(item)
     change = found.judged(lower=True)
     text = (
-        f"With every filter moved by {percent(item.record['radius'], 0)} of its norm the loss's mean rise "
-        f"{course(number, item.before['rise']['mean'], item.after['rise']['mean'])} (difference {signed(found.value)} "
-        f"± {number(found.error, 2)} over {count(len(item.record['difference']['values']), 'direction')}: "
-        f"{SURENESS[change]})."
+        f"With every filter moved by {percent(item.record['radius'], 0)} of its norm the loss rises by "
+        f"{number(item.before['rise']['mean'])} before and by {number(item.after['rise']['mean'])} after (difference "
+        f"{signed(found.value)} ± {number(found.error, 2)} over "
+        f"{count(len(item.record['difference']['values']), 'direction')}: {SURENESS[change]})."
     )
     return Finding(item.name, text, change)
 
