@@ -146,7 +146,8 @@ def curvature(
         }
         again = partial(curvature, model, batches, **more)
         quick = partial(again, top=1, steps=2, draws=0)
-        return within(max_seconds, again, max_samples, progress, trial=quick, share=2 / (steps + draws))
+        products = steps / 2 + draws  # Lanczos mostly ends before half of its steps
+        return within(max_seconds, again, max_samples, progress, trial=quick, share=2 / products)
     probe = Probe(model, Passage(batches, max_samples), loss=loss)
     as_is = probe.as_is()
     hessian = Hessian(probe, units)
