@@ -38,14 +38,12 @@ class _Start:
         recipe: of the run.
         reference: names the base.
         pretrained: whether the reference is a model's name and means its pretrained weights.
-        given: whether the user named it, and not the recipe.
     """
 
     run: Path
     recipe: Recipe
     reference: str
     pretrained: bool
-    given: bool
 
 
 def analyses_of(
@@ -138,7 +136,7 @@ class _Step:
 def _start(run: Path, before: str | None) -> _Start:
     recipe = RunFolder(run).recipe()
     if before is not None:
-        return _Start(run, recipe, before, pretrained=True, given=True)
+        return _Start(run, recipe, before, pretrained=True)
     if recipe.checkpoint is not None:
         if not Path(recipe.checkpoint.removeprefix("local-dir:")).exists():
             raise RunError(
@@ -147,9 +145,9 @@ def _start(run: Path, before: str | None) -> _Start:
                 expected=recipe.checkpoint,
                 remedy="name it by --before",
             )
-        return _Start(run, recipe, recipe.checkpoint, pretrained=False, given=False)
+        return _Start(run, recipe, recipe.checkpoint, pretrained=False)
     if recipe.pretrained:
-        return _Start(run, recipe, recipe.model, pretrained=True, given=False)
+        return _Start(run, recipe, recipe.model, pretrained=True)
     raise RunError(
         "the run was trained from scratch, so there is no model before it",
         where=str(run),
