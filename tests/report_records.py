@@ -15,6 +15,7 @@ from refconv.analysis.robustness import AdversarialRobustness, CorruptionRobustn
 from refconv.analysis.sharpness import ModelSharpness, Sharpness, spread
 from refconv.analysis.similarity import LayerSimilarity, Similarity
 from refconv.report.pairs import Pair
+from refconv.training.scores import Scores
 
 CONDITIONS = Conditions(samples=1024, cut=True, calibration_samples=512, calibration_cut=False, norms=3)
 CLASSES = ("ant", "bee")
@@ -186,3 +187,7 @@ def attention(*maps, layer="last"):
         for place, (first, second) in enumerate(maps)
     )
     return Attention(16, False, layer, layer, shown, seed=0)
+
+
+def scores(task="detection", samples=400, cut=False, classes=None, **measures):
+    return Scores(task, samples, cut, measures, classes or {})

@@ -198,3 +198,19 @@ def test_page_shows_the_recorded_spectrum(script):
     spectrum = script("spectrum")
     rows = json.loads(spectrum.RECORD.read_text(encoding="utf-8"))["rows"]
     assert part("math.md", "spectrum") == spectrum.page(rows)
+
+
+def test_page_of_reports_says_what_the_committed_reports_say():
+    known = json.loads((ROOT / "benchmarks" / "reports.json").read_text(encoding="utf-8"))
+    text = part("reports.md", "reports")
+    for name, entry in known.items():
+        page = (ROOT / "docs" / "reports" / f"{name}.html").read_text(encoding="utf-8")
+        assert entry["size"] == len(page.encode()) < 5_000_000
+        assert f"(reports/{name}.png)" in text
+        for headline in entry["headlines"].values():
+            assert headline in text
+            shown = headline[0].upper() + headline[1:]
+            assert re.sub(r"\s", " ", shown) in re.sub(r"\s", " ", page)
+        for section in entry["sections"]:
+            assert f'<section class="measure" id="{section}"' in page
+    assert {"mobilenet", "convnext", "resnext", "detector"} == set(known)

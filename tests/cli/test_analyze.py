@@ -111,7 +111,8 @@ def test_what_data_cannot_measure_is_said(tmp_path, capsys, pair):
     config = tmp_path / "after/model/config.json"
     config.write_text(config.read_text().replace('"architecture"', '"task": "restoration", "architecture"'))
     assert main(["analyze", *sides, "--data", "digits"]) == 2
-    assert "--data: measures with data are for classifiers; found a model for restoration" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--data: the models are for different tasks; expected restoration, found classification" in said
     assert main(["analyze", *sides, "--data", "digits", "--split", "all"]) == 2
     assert "--split: unknown split" in capsys.readouterr().err
 

@@ -124,14 +124,6 @@ def test_a_classifier_that_was_started_anew_has_no_measures_with_data(runs, caps
     assert "anew: weights only; the run started its classifier anew" in capsys.readouterr().err
 
 
-def test_other_tasks_have_no_measures_with_data(runs, capsys):
-    for folder in ("base", "refocus"):
-        config = runs / folder / "model/config.json"
-        config.write_text(config.read_text().replace('"architecture"', '"task": "restoration", "architecture"'))
-    assert main(["report", "refocus"]) == 0
-    assert "measures with data are for classifiers, and this model is for restoration" in capsys.readouterr().err
-
-
 def test_the_base_can_be_named(runs, capsys):
     finished_run(runs / "scratch", small_recipe(method="plain", space="auto"))
     assert "trained from scratch, so there is no model before it; name the one to" in fails(capsys, "scratch")

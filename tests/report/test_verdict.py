@@ -1,6 +1,7 @@
 """The verdict: numbers against the models' own answers, words against numbers, and what is said where records lack."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -109,10 +110,18 @@ def test_psnr_is_in_decibels():
     assert found.conclusion.startswith("worse")
 
 
+def test_scores_of_the_analysis_come_before_those_of_the_runs():
+    runs = [run(top1=None, task="restoration", measures={"psnr": value}) for value in (30.0, 29.5)]
+    sides = {f"scores-{side}": {"measures": {"psnr": value}} for side, value in (("before", 20.0), ("after", 21.5))}
+    shown = pair(before_run=runs[0], after_run=runs[1], task="restoration")
+    (found,) = verdict([replace(shown, records=sides)], []).pairs
+    assert "PSNR was 20.00 dB before and 21.50 dB after: +1.50 dB. There is no interval" in found.sentence
+
+
 def test_a_start_that_was_never_tested_is_said():
     (found,) = verdict([pair(after_run=run())], []).pairs
     assert found.sentence == "Top-1 accuracy after: 50.00 %; no test of the model before is on record."
-    assert found.headline == "top-1 accuracy not known"
+    assert found.headline == "top-1 accuracy 50.00 % after, not known before"
 
 
 def test_nothing_on_record_is_said():

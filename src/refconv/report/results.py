@@ -111,6 +111,10 @@ def result(pair: Pair) -> Result:
     if agreed is not None and measure.name == "top1":
         found = paired_difference(*(agreed[key] for key in ("both_right", "gained", "lost", "both_wrong")))
         return Result(pair.name, measure, found.first, found.second, found)
+    scored = pair.sides("scores")
+    if scored is not None and all(measure.name in side["measures"] for side in scored):
+        first, second = (side["measures"][measure.name] for side in scored)
+        return Result(pair.name, measure, first, second, None, "one number for each model does not tell what is chance")
     first, second = (_recorded(pair.facts[side].get("run"), measure.name) for side in ("before", "after"))
     why_not = "both values are those of the runs' own tests, sample by sample they were not compared"
     if first is None or second is None:

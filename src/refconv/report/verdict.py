@@ -151,8 +151,12 @@ def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) ->
 
 def _headline(found: results.Result, conclusion: str) -> str:
     measure = found.measure
-    if found.first is None or found.second is None or found.difference is None:
+    if found.first is None and found.second is None:
         return f"{measure.title} {conclusion}"
+    if found.first is None or found.second is None or found.difference is None:
+        known, missing = ("after", "before") if found.first is None else ("before", "after")
+        value = found.second if found.first is None else found.first
+        return f"{measure.title} {measure.level(value or 0.0)} {known}, not known {missing}"
     change = measure.change(found.difference)
     interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
     levels = f"{measure.level(found.first)} to {measure.level(found.second)}"

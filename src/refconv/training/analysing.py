@@ -24,6 +24,10 @@ from refconv.training.opening import Opened, open_pair
 from refconv.training.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
 from refconv.training.reportable import FACTS_FILE
 from refconv.training.run_record import command, hardware, versions
+from refconv.training.scores import Examination, open_examination
+
+SCORES = "scores"
+"""What is measured with data of other models than classifiers: the measures of their task."""
 
 SIDES = ("", "-before", "-after")
 """What follows the name of a measure in the name of a record: one of both models, or one of each."""
@@ -60,17 +64,20 @@ class Questions:
 
     def __post_init__(self) -> None:
         for name in self.only:
-            if name not in {**WEIGHT_MEASURES, **DATA_MEASURES}:
+            if name not in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
                 raise self._no_such(name)
         if self.split not in {"train", "val", "test"}:
             raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(self.split))
         if self.seconds is not None and not self.seconds > 0:
             raise SettingError("no time", where="--seconds", expected="above 0", found=f"{self.seconds:g}")
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """The names of the measures that are asked for, in the order in which they are taken."""
-        possible = (*WEIGHT_MEASURES, *(DATA_MEASURES if self.data is not None else ()))
+    def measures(self, task: str) -> tuple[str, ...]:
+        """Return the names of the measures that are asked for, in the order in which they are taken.
+
+        Args:
+            task: of the models.
+        """
+        possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()))
         return tuple(name for name in possible if not self.only or name in self.only)
 
     def check_data(self) -> None:
@@ -80,11 +87,11 @@ class Questions:
             SettingError: if one is.
         """
         for name in self.only:
-            if name not in self.measures:
+            if self.data is None and name not in WEIGHT_MEASURES:
                 raise self._no_such(name, remedy="give --data")
 
     def _no_such(self, name: str, remedy: str | None = None) -> SettingError:
-        known = [*WEIGHT_MEASURES, *(() if remedy else DATA_MEASURES)]
+        known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
         return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
 
     @property
@@ -130,7 +137,7 @@ class Analysis:
         try:
             place.mkdir(parents=True, exist_ok=True)
             (place / FACTS_FILE).unlink(missing_ok=True)
-            for name in (*WEIGHT_MEASURES, *DATA_MEASURES):
+            for name in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
                 if name not in self.facts.measured:
                     for side in SIDES:
                         (place / f"{name}{side}.json").unlink(missing_ok=True)
@@ -139,6 +146,11 @@ class Analysis:
             self.facts.write(place / FACTS_FILE)
         except OSError as error:
             raise RunError("cannot write the records", where=str(place), found=str(error)) from error
+
+
+def with_data(task: str) -> tuple[str, ...]:
+    """Return the names of the measures with data for models of a task."""
+    return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
 
 
 def open_couple(before: str, after: str, *, model: str | None = None, pretrained: bool = False) -> Couple:
@@ -184,8 +196,8 @@ def analyse(
 
     Raises:
         ModelError: if the models cannot be compared.
-        SettingError: if a pattern matches no layer, or only measures with data are asked for where there are none or
-            the models are no classifiers.
+        SettingError: if a pattern matches no layer, or only measures are asked for that there are not for models of
+            this task, or not without data.
         DataError: if the data cannot be had.
         RefconvError: if no measure could be taken: the reason of the first.
     """
@@ -195,11 +207,14 @@ def analyse(
     include, exclude = list(questions.include) or None, list(questions.exclude) or None
     pair_kernels(*models, include, exclude)  # what no measure could compare is refused as a whole
     known = earlier.measured if earlier else {}
-    chosen = [name for name in questions.measures if name not in known]
-    left_out = {name: missing for name in DATA_MEASURES if missing and (not questions.only or name in questions.only)}
-    if not questions.measures:
-        raise SettingError("nothing is left to measure", where="--only", found=missing)
+    task = couple.opened[1].task
+    asked = questions.measures(task)
+    chosen = [name for name in asked if name not in known]
+    left_out = {name: missing for name in with_data(task) if missing and (not questions.only or name in questions.only)}
+    if not asked:
+        raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
     evidence = None
+    examination = _open_examination(couple, questions, beside) if SCORES in chosen else None
     if any(name in DATA_MEASURES for name in chosen):
         evidence, impossible = _open(couple, questions)
         left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
@@ -208,6 +223,8 @@ def analyse(
     def measure(name: str) -> Found:
         if name in WEIGHT_MEASURES:
             return {"pair": WEIGHT_MEASURES[name](*models, include=include, exclude=exclude)}
+        if examination is not None:
+            return examination.scores(*models)
         assert evidence is not None
         bounded = replace(evidence, progress=shown.progress)
         if beside is not None and name in beside.samples:
@@ -219,7 +236,7 @@ def analyse(
         for number, name in enumerate(chosen, 1):
             shown.begin(name, number, len(chosen))
             taken.take(name, measure)
-    if taken.errors and not taken.records and known.keys().isdisjoint(questions.measures):
+    if taken.errors and not taken.records and known.keys().isdisjoint(asked):
         raise taken.errors[0]
     return Analysis(_facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier), taken.records)
 
@@ -282,9 +299,27 @@ class _Taken:
             return
         self.seconds[name] = round(time.perf_counter() - begin, 3)
         self.records |= {name if side == "pair" else f"{name}-{side}": record for side, record in found.items()}
-        if name in DATA_MEASURES:
+        if name not in WEIGHT_MEASURES:
             first: Any = next(iter(found.values()))
             self.samples[name] = getattr(first, "conditions", first).samples
+
+
+def _open_examination(couple: Couple, questions: Questions, beside: PairFacts | None) -> Examination:
+    """Open the data to evaluate models of another task than classification on.
+
+    Raises:
+        DataError: if they cannot be had.
+        SettingError: if the models are for different tasks.
+    """
+    assert questions.data is not None
+    return open_examination(
+        couple.opened,
+        questions.data,
+        root=questions.data_dir,
+        split=questions.split,
+        samples=beside.samples.get(SCORES, questions.samples) if beside is not None else questions.samples,
+        device=questions.device,
+    )
 
 
 def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, str]]:

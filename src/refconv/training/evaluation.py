@@ -43,6 +43,10 @@ class Evaluation(Record):
             if name != "samples" and isinstance(value, (int, float)) and not math.isnan(value)
         }
 
+    def classes(self) -> dict[str, float | None]:
+        """Return the task's first measure for each class, by name; empty where it has none."""
+        return {}
+
 
 @dataclass(frozen=True)
 class ClassificationEvaluation(Evaluation):

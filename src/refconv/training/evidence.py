@@ -81,10 +81,10 @@ def open_evidence(
         return KeptBatches(through)
 
     part = cast(Split, split)
-    drawn, order = _drawn(data, part)
+    drawn, order, _ = in_drawn_order(data, part)
     evidence = Evidence(
         batches=batches(drawn, part),
-        training=batches(_drawn(data, "train")[0], "train", _CALIBRATION),
+        training=batches(in_drawn_order(data, "train")[0], "train", _CALIBRATION),
         mean=data.info.mean,
         std=data.info.std,
         max_samples=samples,
@@ -96,10 +96,16 @@ def open_evidence(
     return evidence, {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
 
 
-def _drawn(data: Data, split: Split) -> tuple[Data, tuple[int, ...]]:
-    """Return data whose split comes in a drawn order, and the place in the split of each sample in that order."""
+def in_drawn_order(data: Data, split: Split, most: int | None = None) -> tuple[Data, tuple[int, ...], bool]:
+    """Return data whose split comes in a drawn order, the places of its samples in the split, and whether it was cut.
+
+    Args:
+        data: the data, which stay as they are.
+        split: the split.
+        most: samples of it that are kept; by default all.
+    """
     indices = data._indices[split]
-    order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(_SEED))
+    order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(_SEED))[:most]
     drawn = copy.copy(data)
     drawn._indices = {**data._indices, split: indices[order]}
-    return drawn, tuple(order.tolist())
+    return drawn, tuple(order.tolist()), len(order) < len(indices)

@@ -57,8 +57,8 @@ def analyses_of(
 ) -> list[Reported]:
     """Analyse finished runs against what they started from, in RUN/analysis.
 
-    Measures with data are taken on the data of each run, unless the questions name others. Where the model is no
-    classifier, its base has no classifier for these classes, or the run's own data cannot be had, there are none.
+    Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
+    the run's classes, or the run's own data cannot be had, there are none.
 
     Args:
         runs: folders of finished runs.
@@ -189,8 +189,6 @@ def _place(reference: str) -> str:
 def _no_data(couple: Couple, recipe: Recipe) -> str | None:
     """Return why this pair has no measures with data; None if it can have."""
     first, second = couple.opened
-    if second.task != "classification":
-        return f"measures with data are for classifiers, and this model is for {second.task}"
     classes = [_classes(side) for side in (first, second)]
     if recipe.reset_classifier or (recipe.pretrained and _head_is_new(first)):
         return "the run started its classifier anew, so the model before it knows none of these classes"

@@ -80,6 +80,10 @@ class DetectionEvaluation(Evaluation):
     mask_map75: float | None = None
     mask_per_class: dict[str, float | None] | None = None
 
+    def classes(self) -> dict[str, float | None]:
+        """Return ``per_class``."""
+        return dict(self.per_class)
+
     def __str__(self) -> str:
         shares = {"mAP": self.map, "mAP50": self.map50, "mAP75": self.map75}
         if self.mask_map is not None:

@@ -65,6 +65,10 @@ class SegmentationEvaluation(Evaluation):
     baseline_miou: float
     class_iou: dict[str, float | None]
 
+    def classes(self) -> dict[str, float | None]:
+        """Return ``class_iou``."""
+        return dict(self.class_iou)
+
     def __str__(self) -> str:
         known = sum(value is not None for value in self.class_iou.values())
         among = "" if known == len(self.class_iou) else f" ({known} of {len(self.class_iou)} classes)"
