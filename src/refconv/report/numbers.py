@@ -10,8 +10,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return a number with a few significant digits, or a dash for one that is not defined.
 
     Example:
-        >>> number(0.12345), number(1234567.0), number(None), number(-2.0)
-        ('0.123', '1.23e+06', '–', '−2')
+        >>> number(0.12345), number(1234567.0), number(None), number(-2.0), number(2e-9)
+        ('0.123', '1.23e+06', '–', '−2', '2e−09')
     """
     return MISSING if value is None else _minus(f"{value:.{digits}g}")
 
@@ -57,5 +57,5 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 
 def _minus(text: str) -> str:
-    """Give a negative number a true minus sign; that of an exponent stays."""
-    return MINUS + text[1:] if text.startswith("-") else text
+    """Give a number true minus signs, at which no line breaks."""
+    return text.replace("-", MINUS)

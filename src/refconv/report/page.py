@@ -15,6 +15,7 @@ from refconv.report.charts.roles import marker
 from refconv.report.charts.svg import element
 from refconv.report.elements import Change, Figure, Section, Support
 from refconv.report.provenance import Provenance
+from refconv.report.sentences import capital
 from refconv.report.verdict import Verdict
 
 WEIGHTS = frozenset(
@@ -130,16 +131,6 @@ def arranged(section: Section, names: Sequence[str]) -> list[tuple[int, str, lis
 def swatch(place: int) -> Markup:
     """Return the sign of a pair as charts draw it."""
     return element("svg", marker(place, 8, 8, 5.2), class_="swatch", viewBox="0 0 16 16", aria_hidden="true")
-
-
-def capital(text: str) -> str:
-    """Return a text with a capital at its start and all else as it is.
-
-    Example:
-        >>> capital("mean IoU")
-        'Mean IoU'
-    """
-    return text[:1].upper() + text[1:]
 
 
 def tied(text: str) -> str:

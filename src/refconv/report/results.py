@@ -13,6 +13,7 @@ from typing import Any
 from refconv.report.numbers import MINUS, count
 from refconv.report.paired_difference import PairedDifference, paired_difference
 from refconv.report.pairs import Pair
+from refconv.report.sentences import capital
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def sentence(found: Result, samples: str) -> str:
         samples: what the data are, such as ``samples of fashion-mnist (test)``.
     """
     measure, difference = found.measure, found.difference
-    title = measure.title[0].upper() + measure.title[1:]
+    title = capital(measure.title)
     if found.first is None and found.second is None:
         return f"{title} is not known: {found.why_not}."
     if difference is None:

@@ -38,7 +38,7 @@ def test_sheets_share_a_scale_around_zero(read):
 
 def test_kernels_say_their_names_and_taps_in_rows(read):
     markup = kernel_sheets([Sheet("base", [[[0.12345, -1], [0, 2e-7]]], ["slice 9"])])
-    assert "slice 9&#10;0.123 −1&#10;0 2e-07" in markup
+    assert "slice 9&#10;0.123 −1&#10;0 2e−07" in markup
     assert "kernel 1" in kernel_sheets([Sheet("base", [[[1.0]]])])
 
 

@@ -67,7 +67,7 @@ def test_decibels_are_no_shares():
 def test_segmenters_have_their_words():
     sides = tuple(made.scores("segmentation", miou=value, loss=1.5, classes={"sky": value}) for value in (0.1, 0.2))
     found = section([made.pair(scores=sides)])
-    assert "mean IoU rises from 10.00 % to 20.00 %" in found.findings[0].text
+    assert "Mean IoU rises from 10.00 % to 20.00 %" in found.findings[0].text
     assert ("loss", "1.5", "1.5") in found.figures[1].table.rows
 
 

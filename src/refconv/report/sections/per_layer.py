@@ -11,6 +11,7 @@ from refconv.report.elements import Figure, Table
 from refconv.report.numbers import count, number
 from refconv.report.sections.direction import Direction, direction
 from refconv.report.sections.measured import Measured, role_names
+from refconv.report.sentences import capital
 
 PICTURED = 16
 """Layers at most that have a picture of their own."""
@@ -50,11 +51,6 @@ class Quantity:
         """Return the number of a row of a record; None if the layer has none on this side."""
         found = row[side] if self.sides else row
         return None if found is None else self.of(found)
-
-
-def capital(text: str) -> str:
-    """Return a text with a large first letter; the others stay as they are."""
-    return text[:1].upper() + text[1:]
 
 
 def field(name: str) -> Callable[[Any], float | None]:

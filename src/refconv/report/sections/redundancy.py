@@ -13,7 +13,6 @@ from refconv.report.sections.layer_findings import contrast_clause, course_claus
 from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on, rivals
 from refconv.report.sections.per_layer import (
     Quantity,
-    capital,
     contrast_of,
     course_of,
     field,
@@ -25,6 +24,7 @@ from refconv.report.sections.per_layer import (
     values,
 )
 from refconv.report.sections.support import REFCONV, verdict
+from refconv.report.sentences import capital
 
 DIVERGENCE = Quantity("divergence", field("divergence"), "nats")
 SCALED = Quantity("scaled divergence", field("scaled_divergence"), "nats")

@@ -11,6 +11,7 @@ from refconv.report.numbers import MINUS, count, number, percent
 from refconv.report.pairs import Pair
 from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
 from refconv.report.sections.wording import compared, course
+from refconv.report.sentences import capital
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def _finding(words: _Words, item: Measured) -> Finding:
         return words.shown(words.first, value)
 
     first, second = (_value(words, side) for side in (item.before, item.after))
-    text = f"{words.titles[words.first]} {course(show, first, second)} on {count(item.after['samples'], 'sample')}"
+    title, samples = capital(words.titles[words.first]), count(item.after["samples"], "sample")
+    text = f"{title} {course(show, first, second)} on {samples}"
     if first is not None and first == second:
         return Finding(item.name, f"{text}.", "same")
     return Finding(item.name, f"{text}; one number for each model does not tell how much of it is chance.", "unclear")
@@ -141,7 +143,7 @@ def _points(value: float) -> str:
 def _contrast(words: _Words, subject: Measured, reference: Measured) -> Finding:
     first, second = (_value(words, item.after) for item in (subject, reference))
     if first is None or second is None:
-        return Finding(subject.name, f"{words.titles[words.first]} is not known for both.", "unclear")
+        return Finding(subject.name, f"{capital(words.titles[words.first])} is not known for both.", "unclear")
     found = compared(lambda value: words.shown(words.first, value), reference.name, first, second)
     same = subject.after["samples"] == reference.after["samples"]
     text = f"With {subject.name} {words.titles[words.first]} is {found}{'' if same else ', on other samples'}."
@@ -157,7 +159,7 @@ def _figure(words: _Words, items: Sequence[Measured]) -> Figure:
         return None if value is None else 100 * value
 
     rows = [Dots(name, {role: shown(record, name) for role, _, record in found}) for name in names]
-    title = f"{words.of_classes[0].upper()}{words.of_classes[1:]} of each class"
+    title = f"{capital(words.of_classes)} of each class"
     means = ", ".join(f"{name} {words.shown(words.first, _value(words, record))}" for _, name, record in found)
     cells = tuple((name, *(percent(record["classes"].get(name), 2) for _, _, record in found)) for name in names)
     return Figure(
@@ -190,7 +192,7 @@ def _all_measures(words: _Words, items: Sequence[Measured]) -> tuple[Figure, ...
     return (
         Figure(
             dot_chart(rows, role_names(items), title="The measures of the task", x_label=unit),
-            alt=f"{words.titles[words.first]} and what else was measured: {ends}.",
+            alt=f"{capital(words.titles[words.first])} and what else was measured: {ends}.",
             caption="What the task is judged by, a dot per model.",
             table=Table("The measures of the task", ("measure", *(name for _, name, _ in found)), cells),
         ),
