@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import refconv
+from refconv.report.sentences import capital
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--models", "test_efficientnet"]
@@ -200,6 +201,15 @@ def test_page_shows_the_recorded_spectrum(script):
     assert part("math.md", "spectrum") == spectrum.page(rows)
 
 
+def test_page_shows_how_long_help_takes(script):
+    module = script("help")
+    record = json.loads(module.RECORD.read_text(encoding="utf-8"))
+    assert set(record["seconds"]) == set(module.STARTS)
+    assert part("performance.md", "help") == module.shown(record)
+    doubled = {**record, "seconds": {"python": [1.0, 3.0], "torch": [2.0, 9.0]}}
+    assert "| torch | 2.00 | 5.50 | 2.5 |" in module.shown(doubled)
+
+
 def test_page_of_reports_says_what_the_committed_reports_say():
     known = json.loads((ROOT / "benchmarks" / "reports.json").read_text(encoding="utf-8"))
     text = part("reports.md", "reports")
@@ -209,7 +219,7 @@ def test_page_of_reports_says_what_the_committed_reports_say():
         assert f"(reports/{name}.png)" in text
         for headline in entry["headlines"].values():
             assert headline in text
-            shown = headline[0].upper() + headline[1:]
+            shown = capital(headline)
             assert re.sub(r"\s", " ", shown) in re.sub(r"\s", " ", page)
         for section in entry["sections"]:
             assert f'<section class="measure" id="{section}"' in page

@@ -62,5 +62,5 @@ def test_plain_training_with_the_wider_bowl_leaves_the_claim_open():
 
 def test_conditions_are_noted():
     notes = section([made.pair(landscape=made.line(BOWL, WIDER))]).notes
-    assert "1,024 samples of more" in notes[0]
+    assert "1,024 samples drawn from more" in notes[0]
     assert "3 batch-norm layers" in notes[0]

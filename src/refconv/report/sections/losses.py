@@ -38,4 +38,4 @@ def samples_note(found: Mapping[str, Any]) -> str:
 
 
 def _of_more(cut: bool) -> str:
-    return " of more, the first ones" if cut else ""
+    return " drawn from more" if cut else ""
