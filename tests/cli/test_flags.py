@@ -86,6 +86,15 @@ def test_train_hands_over_the_flags(trained, tmp_path):
     assert (out, resume) == (tmp_path / "run", False)
 
 
+def test_timms_names_are_understood(trained, tmp_path):
+    arguments = ["train", "-o", str(tmp_path / "run"), "--model", "test_resnet", "--data", "digits"]
+    assert main([*arguments, "--initial-checkpoint", "weights.pt", "--reprob", "0.2"]) == 0
+    assert main([*arguments, "--checkpoint", "weights.pt", "--re-prob", "0.2"]) == 0
+    timms, ours = (recipe for recipe, _, _ in trained)
+    assert timms == ours
+    assert (ours.checkpoint, ours.re_prob) == ("weights.pt", 0.2)
+
+
 def test_train_lets_flags_override_the_recipe(trained, tmp_path):
     file = tmp_path / "recipe.toml"
     file.write_text(Recipe(model="test_resnet", data="digits", lr=0.5, epochs=7, amp=True, clip_grad=1.0).to_toml())

@@ -154,6 +154,9 @@ def test_mistakes_are_one_line(runs, capsys):
     assert ".: a folder of runs; name runs in it, such as base" in fails(capsys, ".")
     assert "--only: no such measure; expected redundancy" in fails(capsys, "refocus", "--only", "colour")
     assert "--weights: " in fails(capsys, "refocus", "--weights", "--data", "digits")
+    assert "refocus/../refocus: named more than once" in fails(capsys, "refocus", "refocus/../refocus")
+    assert "base: cannot be written: a folder is there" in fails(capsys, "refocus", "-o", "base")
+    assert not (runs / "refocus/analysis").exists()  # nothing was measured so far
     assert main(["report", "refocus", *QUICK]) == 0
     capsys.readouterr()
     assert "--before: has no effect on analyses" in fails(capsys, "refocus/analysis", "--before", "base")

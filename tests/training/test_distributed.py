@@ -34,7 +34,7 @@ def test_an_error_alone_is_ones_own():
     ("name", "words"),
     [
         ("gpu", "device: unknown device; expected cpu, cuda, cuda:N or mps, found 'gpu'"),
-        ("cuda:99", "device: no such device here; .*found cuda:99"),
+        ("cuda:99", "device: no such device here; expected cpu.*, found cuda:99"),
     ],
 )
 def test_a_device_that_does_not_exist_is_refused(name, words):

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from refconv.cli.outputs import check_folder
+
 
 def analyze(
     before: Annotated[
@@ -72,6 +74,8 @@ def analyze(
     from refconv.training.analysing import Questions, analyse, open_couple
     from refconv.training.measuring import display
 
+    if out is not None:
+        check_folder(out)
     questions = Questions(
         only=tuple(only or ()),
         include=tuple(include or ()),

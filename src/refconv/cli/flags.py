@@ -19,6 +19,9 @@ from refconv.errors import SettingError
 from refconv.training.recipe import Recipe
 from refconv.training.settings import check_range, coerced
 
+TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob"}
+"""Fields that timm's train.py calls by another name, which is understood too."""
+
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -121,9 +124,9 @@ def _entry(name: str, text: str) -> tuple[str, Any]:
 
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
     kind, metavar = _kind(field, hint)
-    names = [flag(field.name)]
+    names = [flag(field.name), *([TIMM[field.name]] if field.name in TIMM else [])]
     if kind is bool:
-        names = [f"{names[0]}/{names[0].replace('--', '--no-', 1)}"]
+        names = [f"{name}/{name.replace('--', '--no-', 1)}" for name in names]
     option = typer.Option(
         *names,
         help=_help(field),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refconv.errors import SettingError
+from refconv.cli.outputs import check_file
+from refconv.errors import RunError, SettingError
 
 if TYPE_CHECKING:
     from refconv.report import Pair
@@ -72,10 +73,14 @@ def report(
 
     Raises:
         SettingError: if a setting has no effect or there is no such measure.
+        RunError: if a run is named twice, or the page cannot be written where it should be.
     """
     from refconv.report import read_pair, write_report
     from refconv.training.reportable import holds_analysis, pair_names
 
+    _check_once(runs)
+    page = out or (runs[0] / PAGE if len(runs) == 1 else Path(PAGE))
+    check_file(page)
     folders = list(runs)
     unmade = [folder for folder in runs if not holds_analysis(folder)]
     asked: dict[str, Any] = {"before": before, "data": data, "data_dir": data_dir, "samples": samples, "device": device}
@@ -93,9 +98,15 @@ def report(
                 )
     pairs = [_chosen(read_pair(folder), only) for folder in folders]
     names = pair_names([pair.facts for pair in pairs], runs)
-    page = out or (runs[0] / PAGE if len(runs) == 1 else Path(PAGE))
     pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
     typer.echo(str(write_report(pairs, page, title=title)))
+
+
+def _check_once(runs: list[Path]) -> None:
+    places = [run.resolve() for run in runs]
+    twice = [run for place, run in zip(places, runs, strict=True) if places.count(place) > 1]
+    if twice:
+        raise RunError("named more than once", where=str(twice[-1]), expected="every run once")
 
 
 def _check_together(weights: bool, data: str | None) -> None:

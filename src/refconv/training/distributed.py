@@ -164,7 +164,8 @@ def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         if not torch.cuda.is_available() or device.index >= torch.cuda.device_count():
             count = torch.cuda.device_count()
-            raise RunError("no such device here", where="device", expected=f"one of {count}", found=str(device))
+            known = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
+            raise RunError("no such device here", where="device", expected=known, found=str(device))
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise RunError("no such device here", where="device", found="mps", remedy="use cpu")
     return device
