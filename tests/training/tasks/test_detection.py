@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,13 +162,20 @@ def test_the_loss_is_the_sum_of_the_detectors_losses(scenes):
             "img_size: has no effect in detection: a.b:c normalises",
         ),
         ({"model": "torchvision:fcos_resnet50_fpn"}, "backbone: has no effect in detection: only detector:HEAD"),
-        ({"mean": (0.5,), "std": (0.5,)}, "mean: not one number per channel; expected 3 numbers"),
     ],
 )
 def test_settings_without_effect_are_refused(settings, words, scenes):
     recipe = Recipe(**{**SMALL, "data": f"scenes:{scenes}", **settings})
     with pytest.raises(RecipeError, match=words):
         task_of(recipe).open_data(recipe)
+
+
+def test_one_number_normalises_every_channel(scenes):
+    recipe = Recipe(**SMALL, data=f"scenes:{scenes}", mean=(0.5,), std=(0.25,))
+    info = task_of(recipe).open_data(recipe).info
+    assert (info.mean, info.std) == ((0.5,) * 3, (0.25,) * 3)
+    with pytest.raises(DataError, match="mean: wrong number of values; expected 1 or 3, one per channel, found 2"):
+        task_of(recipe).open_data(replace(recipe, mean=(0.5, 0.5)))
 
 
 def test_a_classifier_is_no_detector(scenes, tmp_path):

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refconv.errors import CheckpointError, RecipeError
+from refconv.errors import CheckpointError
 from refconv.training.data import DataInfo
+from refconv.training.data.memory import per_channel
 from refconv.training.recipe import Recipe
 
 
@@ -26,15 +27,13 @@ def normalisation(recipe: Recipe, info: DataInfo) -> tuple[tuple[float, ...], tu
     Where neither says anything they stay what the data says: 0 and 1.
 
     Raises:
-        RecipeError: if there are not as many as channels.
+        DataError: if there are neither one nor as many as channels.
         CheckpointError: if the classifier is not there.
     """
     if recipe.mean is not None and recipe.std is not None:
-        if not len(recipe.mean) == len(recipe.std) == info.in_chans:
-            raise RecipeError(
-                "not one number per channel", where="mean", expected=f"{info.in_chans} numbers", found=str(recipe.mean)
-            )
-        return recipe.mean, recipe.std
+        given = {"mean": recipe.mean, "std": recipe.std}
+        mean, std = (per_channel(values, info.in_chans, where=name) for name, values in given.items())
+        return mean, std
     known = {} if recipe.backbone_checkpoint is None else _classifiers_normalisation(recipe.backbone_checkpoint)
     mean, std = (tuple(float(value) for value in known.get(key) or ()) for key in ("mean", "std"))
     return (mean, std) if len(mean) == len(std) == info.in_chans else (info.mean, info.std)
