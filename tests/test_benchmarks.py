@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import refconv
-from refconv.report.sentences import capital
+from refconv.sentences import capital
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--models", "test_efficientnet"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refconv.report.numbers import count, number, percent
+from refconv.sentences import capital
 
 SHOWN = 3
 """Differences that are named."""
@@ -111,4 +112,4 @@ def sentence(found: Sequence[Check]) -> str:
     parts = [f"{check.what}: {check.text}" for check in found if check.holds is False]
     parts += [f"the same: {same}"] if same else []
     parts += [f"{check.what}: {check.text}" for check in found if check.holds is not False and check.text != SAME]
-    return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts)
+    return " ".join(f"{capital(part)}." for part in parts)

@@ -15,6 +15,7 @@ from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Table
 from refconv.report.numbers import MISSING
 from refconv.report.results import Result, p_value
+from refconv.sentences import capital
 
 
 def intervals_figure(found: Sequence[Result], between: Sequence[Result]) -> Figure | None:
@@ -58,8 +59,9 @@ def _table(found: Sequence[Result]) -> Table:
         )
         for result in found
     )
-    title = measure.title[0].upper() + measure.title[1:]
-    return Table(f"{title} of both models", (*header, "95 % interval", "McNemar's p", "gained", "lost"), rows)
+    return Table(
+        f"{capital(measure.title)} of both models", (*header, "95 % interval", "McNemar's p", "gained", "lost"), rows
+    )
 
 
 def _level(found: Result, value: float | None) -> str:

@@ -15,8 +15,8 @@ from refconv.report.charts.roles import marker
 from refconv.report.charts.svg import element
 from refconv.report.elements import Change, Figure, Section, Support
 from refconv.report.provenance import Provenance
-from refconv.report.sentences import capital
 from refconv.report.verdict import Verdict
+from refconv.sentences import capital
 
 WEIGHTS = frozenset(
     ("redundancy", "skeleton", "filters", "components", "gaussians", "movement", "relations", "spectrum", "kernels")

@@ -13,7 +13,7 @@ from typing import Any
 from refconv.report.numbers import MINUS, count
 from refconv.report.paired_difference import PairedDifference, paired_difference
 from refconv.report.pairs import Pair
-from refconv.report.sentences import capital
+from refconv.sentences import capital
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.sentences import capital
 from refconv.studies.comparison import CellResult, Comparison, Contrast
 from refconv.studies.estimate import clock
 from refconv.studies.measures import MEASURES, Measure
@@ -118,11 +119,7 @@ def notes(comparison: Comparison) -> list[str]:
         f"p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
         f"{_family(comparison)}. Step times: steps of each method taken in turn in one process, as a ratio to "
         f"{comparison.reference}.",
-        *(
-            f"{_title(measure)[0].upper()}{_title(measure)[1:]}: {measure.note}."
-            for measure in _measures(comparison)
-            if measure.note
-        ),
+        *(f"{capital(_title(measure))}: {measure.note}." for measure in _measures(comparison) if measure.note),
         f"Data: {'; '.join(comparison.data)}.",
         f"{comparison.runs} runs, {clock(comparison.seconds)} of training in all, on {'; '.join(comparison.hardware)}; "
         f"{', '.join(f'{name} {version}' for name, version in comparison.versions.items())}.",

@@ -14,6 +14,7 @@ from refconv.report.sections.measured import Measured, measured, models, notes_o
 from refconv.report.sections.rises import Rises, line_rises, surface_rises
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import compared
+from refconv.sentences import capital
 
 WIDE = 20.0
 """Ratio of the largest loss to the smallest from which on the axis is logarithmic."""
@@ -83,7 +84,7 @@ def _rise(item: Measured, rising: Rising, where: str) -> Finding:
         text = f"The losses {where} cannot be compared: the loss of a model itself is not finite."
         return Finding(item.name, text, "unclear")
     text = (
-        f"{where[0].upper()}{where[1:]}, as far as {number(max(item.record['distances']))} times the filters' norms, "
+        f"{capital(where)}, as far as {number(max(item.record['distances']))} times the filters' norms, "
         f"the loss rises on average by {number(found.first)} before and by {number(found.second)} after; it rises "
         f"less after at {found.lower} of {count(found.points, 'point')}."
     )
@@ -96,7 +97,7 @@ def _contrast(subject: Measured, reference: Measured, rising: Rising, where: str
         text = f"{subject.name} and {reference.name} cannot be compared {where}: they share no finite losses."
         return Finding(subject.name, text, "unclear")
     text = (
-        f"{where[0].upper()}{where[1:]} the mean rise around {subject.name} is "
+        f"{capital(where)} the mean rise around {subject.name} is "
         f"{compared(number, reference.name, found.second, found.first)}, and less at {found.lower} of "
         f"{count(found.points, 'point')}."
     )

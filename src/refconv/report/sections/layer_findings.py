@@ -9,7 +9,7 @@ from refconv.report.sections.direction import Direction, as_change, tally
 from refconv.report.sections.measured import Measured
 from refconv.report.sections.per_layer import Quantity, contrast_of, course_of
 from refconv.report.sections.wording import compared, course
-from refconv.report.sentences import capital
+from refconv.sentences import capital
 
 Good = Literal["up", "down"] | None
 """Which way is the better one, if one is."""

@@ -11,7 +11,7 @@ from refconv.report.elements import Figure, Table
 from refconv.report.numbers import count, number
 from refconv.report.sections.direction import Direction, direction
 from refconv.report.sections.measured import Measured, role_names
-from refconv.report.sentences import capital
+from refconv.sentences import capital
 
 PICTURED = 16
 """Layers at most that have a picture of their own."""

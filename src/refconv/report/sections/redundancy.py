@@ -24,7 +24,7 @@ from refconv.report.sections.per_layer import (
     values,
 )
 from refconv.report.sections.support import REFCONV, verdict
-from refconv.report.sentences import capital
+from refconv.sentences import capital
 
 DIVERGENCE = Quantity("divergence", field("divergence"), "nats")
 SCALED = Quantity("scaled divergence", field("scaled_divergence"), "nats")

@@ -11,7 +11,7 @@ from refconv.report.numbers import MINUS, count, number, percent
 from refconv.report.pairs import Pair
 from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
 from refconv.report.sections.wording import compared, course
-from refconv.report.sentences import capital
+from refconv.sentences import capital
 
 
 @dataclass(frozen=True)
