@@ -25,10 +25,10 @@ from refconv.studies import Comparison, read_study
 from refconv.studies.conduct import open_data_of
 from refconv.studies.execution import has_weights
 from refconv.studies.runs import Run, Runs, classifier
-from refconv.training.analysing import Questions
+from refconv.training.analyses.analysing import Questions
+from refconv.training.analyses.measuring import display
+from refconv.training.analyses.reporting import analyses_of
 from refconv.training.loop import train
-from refconv.training.measuring import display
-from refconv.training.reporting import analyses_of
 from refconv.training.run_folder import RunFolder
 
 STUDY, RECORD = ROOT / "studies" / "main.toml", ROOT / "studies" / "records" / "main.json"

@@ -15,7 +15,7 @@ from refconv.analysis.robustness import AdversarialRobustness, CorruptionRobustn
 from refconv.analysis.sharpness import ModelSharpness, Sharpness, spread
 from refconv.analysis.similarity import LayerSimilarity, Similarity
 from refconv.report.pairs import Pair
-from refconv.training.scores import Scores
+from refconv.training.analyses.scores import Scores
 
 CONDITIONS = Conditions(samples=1024, cut=True, calibration_samples=512, calibration_cut=False, norms=3)
 CLASSES = ("ant", "bee")

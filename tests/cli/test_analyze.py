@@ -10,7 +10,7 @@ from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main
 from refconv.errors import ModelError
 from refconv.surgery import merged
-from refconv.training.evidence import open_evidence
+from refconv.training.analyses.evidence import open_evidence
 from refconv.training.opening import Opened
 from run_checkpoints import save_run, small_recipe
 

@@ -76,7 +76,7 @@ def report(
         RunError: if a run is named twice, or the page cannot be written where it should be.
     """
     from refconv.report import read_pair, write_report
-    from refconv.training.reportable import holds_analysis, pair_names
+    from refconv.training.analyses.reportable import holds_analysis, pair_names
 
     _check_once(runs)
     page = out or (runs[0] / PAGE if len(runs) == 1 else Path(PAGE))
@@ -124,9 +124,9 @@ def _analyses(
     **asked: Any,
 ) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
-    from refconv.training.analysing import Questions
-    from refconv.training.measuring import display
-    from refconv.training.reporting import analyses_of
+    from refconv.training.analyses.analysing import Questions
+    from refconv.training.analyses.measuring import display
+    from refconv.training.analyses.reporting import analyses_of
 
     questions = Questions(only=tuple(only or ()), **asked)
     found = analyses_of(runs, questions, before=before, weights=weights, again=again, display=display)

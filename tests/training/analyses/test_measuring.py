@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from refconv.training.measuring import Bar, Lines, display
+from refconv.training.analyses.measuring import Bar, Lines, display
 
 
 def test_a_pipe_gets_a_line_for_each_measure(capsys):

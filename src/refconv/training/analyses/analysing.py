@@ -18,13 +18,13 @@ from refconv.errors import RefconvError, RunError, SettingError
 from refconv.records import Record
 from refconv.surgery import merge
 from refconv.surgery.attach import transformed
-from refconv.training.evidence import open_evidence
-from refconv.training.measuring import Display, Silent
+from refconv.training.analyses.evidence import open_evidence
+from refconv.training.analyses.measuring import Display, Silent
+from refconv.training.analyses.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
+from refconv.training.analyses.reportable import FACTS_FILE
+from refconv.training.analyses.scores import Examination, open_examination
 from refconv.training.opening import Opened, open_pair
-from refconv.training.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
-from refconv.training.reportable import FACTS_FILE
 from refconv.training.run_record import command, hardware, versions
-from refconv.training.scores import Examination, open_examination
 
 SCORES = "scores"
 """What is measured with data of other models than classifiers: the measures of their task."""

@@ -13,9 +13,9 @@ from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.surgery import merged
 from refconv.surgery.attach import transformed
-from refconv.training.analysing import Analysis, Questions, analyse, open_couple, reusable
-from refconv.training.measuring import Silent
-from refconv.training.pair_facts import PairFacts
+from refconv.training.analyses.analysing import Analysis, Questions, analyse, open_couple, reusable
+from refconv.training.analyses.measuring import Silent
+from refconv.training.analyses.pair_facts import PairFacts
 from run_checkpoints import save_run, small_recipe
 
 QUICK = ("agreement", "calibration")
@@ -104,10 +104,12 @@ def test_a_measure_that_does_not_apply_is_left_out_with_its_reason(couple, monke
 
 
 def test_signals_leave_out_what_needs_images(tmp_path, couple, monkeypatch):
-    from refconv.training import evidence
+    from refconv.training.analyses import evidence
 
     opened = evidence.open_evidence(couple.opened, "digits", samples=40, device="cpu")[0]
-    monkeypatch.setattr("refconv.training.analysing.open_evidence", lambda *a, **k: (opened, {"shifts": "no images"}))
+    monkeypatch.setattr(
+        "refconv.training.analyses.analysing.open_evidence", lambda *a, **k: (opened, {"shifts": "no images"})
+    )
     found = analyse(couple, with_data(only=("agreement", "shifts")))
     assert (list(found.records), found.facts.left_out) == (["agreement"], {"shifts": "no images"})
 

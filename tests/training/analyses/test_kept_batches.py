@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from refconv.training.kept_batches import KeptBatches
+from refconv.training.analyses.kept_batches import KeptBatches
 
 
 class Source:

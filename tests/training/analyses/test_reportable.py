@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from refconv.errors import RunError
-from refconv.training.reportable import holds_analysis, pair_names
+from refconv.training.analyses.reportable import holds_analysis, pair_names
 
 
 def files(folder, *names):
@@ -72,6 +72,6 @@ def test_names_have_as_much_as_tells_them_apart(facts, names):
 
 
 def test_nothing_heavy_is_loaded():
-    code = "import sys, refconv.training.reportable; print({'torch', 'timm', 'rich'} & sys.modules.keys())"
+    code = "import sys, refconv.training.analyses.reportable; print({'torch', 'timm', 'rich'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

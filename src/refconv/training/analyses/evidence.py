@@ -12,9 +12,9 @@ import torch
 from refconv.analysis.batches import Batch
 from refconv.analysis.registry import OF_IMAGES, Evidence
 from refconv.errors import SettingError
+from refconv.training.analyses.kept_batches import KeptBatches
 from refconv.training.data import Data, Split
 from refconv.training.distributed import choose_device
-from refconv.training.kept_batches import KeptBatches
 from refconv.training.model_data import data_for
 from refconv.training.opening import Opened
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from refconv.errors import RunError
 from refconv.records import Record
+from refconv.training.analyses.reportable import FACTS_FILE
 from refconv.training.opening import Opened
-from refconv.training.reportable import FACTS_FILE
 from refconv.training.run_folder import RunFolder
 from refconv.training.run_record import RunRecord
 from refconv.training.spaces import space_of

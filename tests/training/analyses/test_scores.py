@@ -1,12 +1,12 @@
 import pytest
 
 from refconv.errors import DataError, SettingError
-from refconv.training.analysing import SCORES, Couple, Questions, analyse, reusable
+from refconv.training.analyses.analysing import SCORES, Couple, Questions, analyse, reusable
+from refconv.training.analyses.pair_facts import side_facts
+from refconv.training.analyses.scores import open_examination
 from refconv.training.model_data import data_for
 from refconv.training.opening import Opened
-from refconv.training.pair_facts import side_facts
 from refconv.training.recipe import Recipe
-from refconv.training.scores import open_examination
 from refconv.training.tasks.registry import task_named
 from refconv.training.tasks.restorers import dncnn_small
 

@@ -5,9 +5,9 @@ import torch
 
 from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES
 from refconv.errors import DataError, SettingError
-from refconv.training import evidence as evidence_module
+from refconv.training.analyses import evidence as evidence_module
+from refconv.training.analyses.evidence import open_evidence
 from refconv.training.data import open_data
-from refconv.training.evidence import open_evidence
 from refconv.training.networks import mobilenet_1d, mobilenet_small
 from refconv.training.opening import Opened
 

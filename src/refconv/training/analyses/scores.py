@@ -13,9 +13,9 @@ from torch import nn
 
 from refconv.errors import SettingError
 from refconv.records import Record
+from refconv.training.analyses.evidence import in_drawn_order
 from refconv.training.data import Data, Split
 from refconv.training.distributed import choose_device
-from refconv.training.evidence import in_drawn_order
 from refconv.training.model_data import data_for
 from refconv.training.opening import Opened
 from refconv.training.tasks.registry import task_named

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refconv.errors import DataError, RunError
-from refconv.training.analysing import Analysis, Couple, Questions, analyse, open_couple, reusable
-from refconv.training.measuring import Display, Silent
+from refconv.training.analyses.analysing import Analysis, Couple, Questions, analyse, open_couple, reusable
+from refconv.training.analyses.measuring import Display, Silent
+from refconv.training.analyses.pair_facts import PairFacts, fingerprint
+from refconv.training.analyses.reportable import ANALYSIS_FOLDER
 from refconv.training.opening import Opened
-from refconv.training.pair_facts import PairFacts, fingerprint
 from refconv.training.recipe import Recipe
-from refconv.training.reportable import ANALYSIS_FOLDER
 from refconv.training.run_folder import RunFolder
 
 

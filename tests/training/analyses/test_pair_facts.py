@@ -8,8 +8,8 @@ from torch import nn
 
 from finished_runs import finished_run
 from refconv.errors import RunError
+from refconv.training.analyses.pair_facts import fingerprint, read_facts, side_facts
 from refconv.training.opening import open_model
-from refconv.training.pair_facts import fingerprint, read_facts, side_facts
 from run_checkpoints import small_recipe
 
 
