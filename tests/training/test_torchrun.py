@@ -36,7 +36,7 @@ if kill_at != "never":
 try:
     train(Recipe.from_toml(recipe), out, resume=resume == "resume")
 except RefconvError as error:
-    print("refconv:", error, file=sys.stderr)
+    sys.stderr.write(f"refconv: {error}\\n")
     sys.exit(2)
 """
 
