@@ -29,4 +29,6 @@ def check_folder(path: Path) -> None:
     if not there.is_dir():
         raise RunError("cannot be a folder", where=str(path), found=f"a file {there}", remedy="give another place")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise RunError("cannot be written to", where=str(path), found=f"no right to write in {there}")
+        raise RunError(
+            "cannot be written to", where=str(path), found=f"no right to write in {there}", remedy="give another place"
+        )

@@ -84,7 +84,7 @@ class RestorationData(Data):
         test = torch.arange(0 if parts.test is None else len(parts.test.names))
         least = LEAST_SIDE + 2 * border(upscale)
         for split, indices in (("val", val), ("test", test)):
-            pictures = self._pictures[split]  # type: ignore[index]
+            pictures = self._pictures[split]  # type: ignore[index]  # both splits are keys
             if pictures is not None:
                 _check_sides(pictures, indices, least, multiple=upscale, remedy="remove it")
         self._patches = _patches(parts.train, chosen, self._side)
