@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from answers import answers
+from answers import answers, verdict
 from pages import ROOT, replace_part
 from refconv.studies import Comparison, forest
 from refconv.studies.measures import MEASURES
@@ -21,6 +21,7 @@ from refconv.studies.pages import markdown, table
 
 RECORDS = ROOT / "studies" / "records"
 PAGE = ROOT / "docs" / "results.md"
+LINK = "docs/results.md"
 README = ROOT / "README.md"
 PLOTS = ROOT / "docs" / "results"
 
@@ -54,12 +55,13 @@ def read_records(folder: Path) -> list[Comparison]:
     return [Comparison.read(path) for path in sorted(folder.glob("*.json"))]
 
 
-def overview(records: Sequence[Comparison], link: str = "") -> str:
+def overview(records: Sequence[Comparison], link: str = "", prefix: str = "") -> str:
     """Count, per study and method, the architectures on which the primary measure's interval excludes zero.
 
     Args:
         records: the studies.
         link: the page that their sections are on; empty for the page itself.
+        prefix: how the names of the methods to be shown begin.
     """
     rows: list[tuple[str, ...]] = [("study", "method minus reference", "measure", "better", "worse", "includes zero")]
     for record in records:
@@ -68,6 +70,8 @@ def overview(records: Sequence[Comparison], link: str = "") -> str:
         measure = MEASURES[record.measures[0]]
         contrasts = record.contrasts_in(measure.name)
         for method in dict.fromkeys(contrast.method for contrast in contrasts):
+            if not method.startswith(prefix):
+                continue
             own = [contrast for contrast in contrasts if contrast.method == method]
             clear = [contrast for contrast in own if contrast.interval.excludes_zero]
             better = sum((contrast.interval.mean > 0) == measure.larger_is_better for contrast in clear)
@@ -78,6 +82,15 @@ def overview(records: Sequence[Comparison], link: str = "") -> str:
                 (f"[{record.name}]({link}#{record.name})", f"{method} minus {record.reference}", title, *counts)
             )
     return "Architectures on which the 95 % interval of the difference lies on one side of zero:\n\n" + table(rows)
+
+
+def summary(records: Sequence[Comparison]) -> str:
+    """Return what the README says: whether the goal was reached, and what was found of refocusing itself."""
+    known = {record.name: record for record in records}
+    return (
+        f"{verdict(known)}\n\n{overview(records, LINK, 'refocus')}\n\nThe other methods, what explains "
+        f"the differences, and each setting of refocusing on its own: [{LINK}]({LINK})."
+    )
 
 
 def page(records: Sequence[Comparison]) -> str:
@@ -110,7 +123,7 @@ def main() -> None:
         if record.contrasts:
             forest.draw(record, PLOTS / f"{record.name}.svg")
     PAGE.write_text(page(records), encoding="utf-8")
-    replace_part(README, "found", overview(records, "docs/results.md"))
+    replace_part(README, "found", summary(records))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_readme_and_results_show_the_records_of_the_studies(monkeypatch):
     records = script.read_records(script.RECORDS)
     assert records
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert part(readme, "found") == script.overview(records, "docs/results.md")
+    assert part(readme, "found") == script.summary(records)
     assert script.PAGE.read_text(encoding="utf-8") == script.page(records)
 
 

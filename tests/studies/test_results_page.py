@@ -42,6 +42,15 @@ def test_overview_counts_architectures_on_each_side_of_zero(results):
     assert "| new minus plain | top-1 | 2 of 4 | 1 of 4 | 1 of 4 |" in results.overview([found])
 
 
+def test_summary_gives_the_verdict_and_the_rows_of_refocusing_alone(results):
+    values = {"top1": (0.90, 0.91, 0.92), "loss": (0.3, 0.31, 0.3)}
+    cells = {("a", name): values for name in ("plain", "refocus", "refocus-half", "low_rank")}
+    text = results.summary([comparison(cells, name="main", measures=("top1",))])
+    assert "**This was not reached.**" in text
+    shown = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| [main](docs/results.md#main)")]
+    assert shown == ["refocus minus plain", "refocus-half minus plain"]
+
+
 def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
     values = {"top1": (0.90, 0.91, 0.92)}
     found = comparison({("a", "plain"): values, ("a", "new"): values}, measures=("top1",), study="[study]")
@@ -57,7 +66,7 @@ def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
         results.main()
     monkeypatch.setattr("sys.argv", ["results.py", "--take", str(tmp_path / "run")])
     results.main()
-    assert results.overview([found], "docs/results.md") in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert results.summary([found]) in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert Comparison.read(tmp_path / "records" / "by hand.json") == found
     assert (tmp_path / "plots" / "by hand.svg").is_file()
     assert "## by hand" in (tmp_path / "page.md").read_text(encoding="utf-8")
