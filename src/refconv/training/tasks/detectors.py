@@ -27,6 +27,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
 from refconv.errors import ModelError
@@ -112,8 +113,10 @@ def build_torchvision_detector(
         **arguments,
     )
     if img_size is not None and name.startswith("ssd"):  # torchvision's builders take no size for these
-        model.transform.min_size, model.transform.max_size = (img_size,), img_size  # type: ignore[union-attr]
-        model.transform.fixed_size = (img_size, img_size)  # type: ignore[union-attr]
+        transform = model.transform
+        assert isinstance(transform, GeneralizedRCNNTransform)
+        transform.min_size, transform.max_size = (img_size,), img_size
+        transform.fixed_size = (img_size, img_size)
     if pretrained:
         _load_coco(model, get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), where)
     if frozen_norm:

@@ -15,6 +15,7 @@ from typing import Any
 import timm
 import timm.layers
 import torch
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
@@ -55,7 +56,7 @@ def timm_features(
         )
     create = partial(timm.create_model, name, features_only=True, in_chans=in_chans, **arguments)
     body: nn.Module = _created(create, name, pretrained=pretrained)
-    found = list(body.feature_info.reduction())  # type: ignore[union-attr, operator]
+    found = _feature_info(body).reduction()
     indices = [found.index(stride) for stride in strides if found.count(stride) == 1]
     if not indices or [found[index] for index in indices] != list(strides[: len(indices)]):
         raise ModelError(
@@ -91,6 +92,13 @@ def _created(create: Any, name: str, **arguments: Any) -> nn.Module:
     return model
 
 
+def _feature_info(body: nn.Module) -> FeatureInfo:
+    """Return what timm notes of a backbone's maps."""
+    info = body.feature_info
+    assert isinstance(info, FeatureInfo)
+    return info
+
+
 def _try(body: nn.Module, indices: Sequence[int], name: str, in_chans: int) -> None:
     """Check the maps of a small image, and keep from training what none of the wanted maps depends on.
 
@@ -100,7 +108,7 @@ def _try(body: nn.Module, indices: Sequence[int], name: str, in_chans: int) -> N
     Raises:
         ModelError: if the maps are not [batch, channels, height, width].
     """
-    expected = list(body.feature_info.channels())  # type: ignore[union-attr, operator]
+    expected = _feature_info(body).channels()
     training = body.training
     body.eval()
     try:
@@ -143,7 +151,7 @@ class FeaturePyramid(nn.Module):
         self.body = body
         self.indices = tuple(indices)
         self.out_channels = width
-        channels = body.feature_info.channels()  # type: ignore[union-attr, operator]
+        channels = _feature_info(body).channels()
         block: ExtraFPNBlock | None = None
         if extra:
             block = _PooledLevels(extra) if pooled else _StridedLevels(extra, width)
@@ -203,7 +211,7 @@ class FeatureLadder(nn.Module):
         super().__init__()
         self.body = body
         self.indices = tuple(indices)
-        channels = body.feature_info.channels()  # type: ignore[union-attr, operator]
+        channels = _feature_info(body).channels()
         self.out_channels = [*(channels[index] for index in self.indices), *extra]
         ends = zip(self.out_channels[len(self.indices) - 1 :], extra, strict=False)
         self.extra = nn.ModuleList((_lite_block if lite else _dense_block)(before, after) for before, after in ends)
