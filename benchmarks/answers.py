@@ -200,7 +200,36 @@ def settings(record: Comparison) -> str:
     total = sum(interval is not None for interval in found)
     return (
         f"Of {total} differences {clear} have a 95 % interval that excludes zero (bold); about {round(0.05 * total)} "
-        f"would by chance alone if nothing mattered.\n\n{table(_rows(record, pairs))}"
+        f"would by chance alone if nothing mattered.{_repeated(record)}{_inherited(record)}\n\n"
+        f"{table(_rows(record, pairs))}"
+    )
+
+
+def _repeated(record: Comparison) -> str:
+    """Say how to read the row of refocusing in kernel space, if the study has it."""
+    if "kernel-space" not in _methods(record):
+        return ""
+    return (
+        " kernel-space and refocus are one method twice, apart by rounding, which training amplifies: their row shows "
+        "how far chance alone carries."
+    )
+
+
+def _inherited(record: Comparison) -> str:
+    """Say whether refocusing on other kernels than the inherited ones is worse."""
+    found = [
+        interval
+        for method in ("shuffled", "random")
+        for name in _architectures(record)
+        if (interval := difference(record, name, method, "refocus", "top1")) is not None
+    ]
+    if not found:
+        return ""
+    worse = sum(interval.excludes_zero and interval.mean < 0 for interval in found)
+    better = sum(interval.excludes_zero and interval.mean > 0 for interval in found)
+    return (
+        " Do the inherited kernels matter as a basis? On shuffled or random kernels of equal moments top-1 is lower "
+        f"in {worse} and higher in {better} of {len(found)} comparisons, with intervals that exclude zero."
     )
 
 

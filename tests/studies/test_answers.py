@@ -79,6 +79,18 @@ def test_settings_are_compared_with_refocusing_and_optimizers_with_their_own_riv
     assert "adamw-refocus minus refocus" not in text
 
 
+def test_a_basis_that_was_not_inherited_is_counted_on_the_side_where_it_falls(answers):
+    cells = {("net", name): moved(gain) for name, gain in (("plain", 0.0), ("refocus", 0.01), ("shuffled", 0.005))}
+    cells["net", "random"] = moved(0.0102, spread=0.002)  # within the noise
+    text = answers.settings(comparison(cells, name="ablations"))
+    assert "top-1 is lower in 1 and higher in 0 of 2 comparisons" in text
+    assert "one method twice" not in text
+    cells["net", "kernel-space"] = moved(0.01)
+    assert "one method twice" in answers.settings(comparison(cells, name="ablations"))
+    del cells["net", "shuffled"], cells["net", "random"]
+    assert "inherited" not in answers.settings(comparison(cells, name="ablations"))
+
+
 def test_bases_stand_in_the_order_of_the_record(answers):
     record = study("base_strength", (0.02, 0.0))
     text = answers.base_strength(record)
