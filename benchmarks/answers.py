@@ -210,8 +210,8 @@ def _repeated(record: Comparison) -> str:
     if "kernel-space" not in _methods(record):
         return ""
     return (
-        " kernel-space and refocus are one method twice, apart by rounding, which training amplifies: their row shows "
-        "how far chance alone carries."
+        " kernel-space and refocus are one method twice, apart by rounding, which training amplifies until it may tip "
+        "the choice of a learning rate: their row shows how far chance alone carries."
     )
 
 
