@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from refconv.training.interruption import StoppedError
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+_SURPLUS = re.compile(r"Got unexpected extra arguments? ?(?:\(s\) )?\((.*)\)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def _fail(line: str) -> int:
 
 
 def _usage(error: Exception) -> str:
-    """Say in one line what is wrong with the arguments, with the closest flag where one is unknown."""
+    """Say in one line what is wrong with the arguments, with the flag that was probably meant."""
     context = getattr(error, "ctx", None)
     name = getattr(error, "option_name", None)
     if name is not None and hasattr(error, "possibilities") and context is not None:
@@ -51,5 +53,16 @@ def _usage(error: Exception) -> str:
         remedy = f"did you mean {' or '.join(closest)}?" if closest else f"{context.command_path} --help lists them"
         return str(RefconvError("unknown flag", where=name, remedy=remedy))
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    surplus = _SURPLUS.match(message)
+    if surplus and context is not None:
+        return str(RefconvError("unexpected argument", where=surplus[1], remedy=_place_for(surplus[1], context)))
     where = "" if context is None else f"; {context.command_path} --help says more"
     return " ".join(message.split()).rstrip(".") + where
+
+
+def _place_for(arguments: str, context: typer.Context) -> str:
+    """Say where arguments belong that a command does not take."""
+    recipe = next((word for word in arguments.split() if word.endswith(".toml")), None)
+    if recipe is not None and any("--recipe" in parameter.opts for parameter in context.command.params):
+        return f"give a recipe as --recipe {recipe}"
+    return f"{context.command_path} --help shows what it takes"
