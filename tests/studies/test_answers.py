@@ -37,7 +37,9 @@ def test_the_goal_needs_four_gains_that_are_large_and_clear(answers):
     short = answers.goal({"main": study("main", (0.004, 0.004, 0.004, 0.0028, 0.001))})
     assert "**This was not reached.**" in short
     assert "| refocus | 3 of 5 | +0.10 to +0.40 points |" in short
-    assert "better than plain training on 4 and worse on 0 of 5" in short  # 0.1 points are within their noise
+    assert "In the study main refocus is better than plain training on 4 and worse on 0 of 5." in short
+    both = answers.goal({"main": study("main", (0.001,)), "tuned": study("tuned", (-0.01, 0.0))})
+    assert "In the study tuned refocus is better than plain training on 0 and worse on 1 of 2." in both
 
 
 def test_a_large_gain_with_a_wide_interval_does_not_count(answers):

@@ -86,6 +86,8 @@ def test_edges_and_missing_cells_are_said():
     assert "lr 0.1 (edge of the grid)" in text
     assert "net/up: the chosen lr stands at the edge of the grid" in text
     assert "net/lost has no result: it diverged." in text
+    both = dataclasses.replace(cells[1], edges=("lr", "weight_decay"))
+    assert "the chosen lr and weight_decay stand at" in pages.markdown(dataclasses.replace(found, cells=(both,)))
 
 
 def test_one_seed_has_no_interval_and_says_so():

@@ -40,6 +40,8 @@ class Measure:
     def shown(self, value: float, *, signed: bool = False) -> str:
         """Return a value as tables show it.
 
+        A zero keeps its sign: an end of an interval at -0.00 lies below zero, if not by much.
+
         Example:
             >>> MEASURES["top1"].shown(0.9123), MEASURES["top1"].shown(-0.0012, signed=True)
             ('91.23', '-0.12')

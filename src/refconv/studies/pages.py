@@ -97,7 +97,8 @@ def sentences(comparison: Comparison) -> list[str]:
 def notes(comparison: Comparison) -> list[str]:
     """Say under which conditions the numbers hold, and what is missing."""
     lines = [
-        f"{cell.architecture}/{cell.method}: the chosen {' and '.join(cell.edges)} stands at the edge of the grid; "
+        f"{cell.architecture}/{cell.method}: the chosen {' and '.join(cell.edges)} "
+        f"{'stands' if len(cell.edges) == 1 else 'stand'} at the edge of the grid; "
         "a better value may lie beyond."
         for cell in comparison.cells
         if cell.edges
