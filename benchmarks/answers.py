@@ -7,7 +7,9 @@ the page says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import robustness
 from refconv.studies import Comparison
 from refconv.studies.measures import MEASURES, Measure
 from refconv.studies.pages import table
@@ -45,11 +47,12 @@ def reached(interval: Interval) -> bool:
     return interval.mean >= WANTED and interval.excludes_zero
 
 
-def answers(records: Sequence[Comparison]) -> str:
+def answers(records: Sequence[Comparison], hardships: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the part of the page that answers the questions.
 
     Args:
         records: all studies that were run.
+        hardships: the lines of ``robustness.jsonl``.
     """
     known = {record.name: record for record in records}
     parts = [
@@ -57,6 +60,7 @@ def answers(records: Sequence[Comparison]) -> str:
         ("What explains the differences?", _with(known, "contenders", explanation)),
         ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
         ("Which settings matter?", _with(known, "ablations", settings)),
+        ("And under corruptions, attacks and shifts?", robustness.section(hardships)),
     ]
     return "\n\n".join(f"### {question}\n\n{answer}" for question, answer in parts)
 
