@@ -6,32 +6,52 @@ from pathlib import Path
 
 import pytest
 
-from refconv.studies import read_study
+from refconv.studies import Comparison, read_study
+from refconv.studies.journal import Journal
 from refconv.studies.runs import Runs
+from refconv.studies.schedule import Schedule
 from refconv.training.methods import METHODS, method_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
 
 
+SIZES = {"mnist1d": 3600, "digits": 1150, "scenes": 1000, "photographs": 3968}
+JOURNALS = [path for path in STUDIES if (path.parent / "records" / f"{path.stem}.runs.jsonl").is_file()]
+
+
+def sizes_of(study):
+    sizes = {**SIZES, "fashion-mnist": round(60_000 * (1 - study.val_split))}
+    return {architecture.name: sizes[architecture.settings["data"]] for architecture in study.architectures}
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_committed_studies_can_run(path, tmp_path, monkeypatch):
     study = read_study(path)
     assert study.name == path.stem
-    sizes = {
-        "fashion-mnist": round(60_000 * (1 - study.val_split)), "mnist1d": 3600, "digits": 1150,
-        "scenes": 1000, "photographs": 3968,
-    }  # fmt: skip
     _have_backbones(study, tmp_path, monkeypatch)
-    runs = Runs(study, tmp_path, {a.name: sizes[a.settings["data"]] for a in study.architectures})
+    runs = Runs(study, tmp_path, sizes_of(study))
     for architecture, method in runs.cells:
         for run in (*runs.selection(architecture, method), *runs.final(architecture, method, method.points[0])):
             assert method_of(run.recipe).inherits == method.from_base
             # The budget that the file names is that of whole epochs, up to what does not fill a batch.
-            size, batch = sizes[run.recipe.data], run.recipe.batch_size
+            size, batch = sizes_of(study)[architecture.name], run.recipe.batch_size
             budget = architecture.samples + (0 if method.from_base else architecture.base.samples)
             assert run.recipe.epochs * (size // batch) * batch == budget
     assert all(run.recipe.warmup_epochs < run.recipe.epochs for run in runs.bases())
+
+
+@pytest.mark.parametrize("path", JOURNALS, ids=lambda path: path.stem)
+def test_nothing_of_a_committed_study_runs_again_with_its_journal(path, tmp_path, monkeypatch):
+    study = read_study(path)
+    _have_backbones(study, tmp_path, monkeypatch)
+    Journal(path.parent / "records" / f"{path.stem}.runs.jsonl", tmp_path / "out").restore()
+    schedule = Schedule(Runs(study, tmp_path / "out", sizes_of(study)))
+    record = Comparison.read(path.parent / "records" / f"{path.stem}.json")
+    assert list(schedule.to_do()) == []
+    assert len(schedule.over) == record.runs
+    for cell in record.cells:
+        assert schedule.choices[cell.architecture, cell.method].point == cell.point
 
 
 def _have_backbones(study, folder, monkeypatch):

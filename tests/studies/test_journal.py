@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from refconv.errors import StudyError
 from refconv.studies import compare
 from refconv.studies import execution as executing
 from refconv.studies.execution import DIVERGED_FILE
+from refconv.studies.preview import preview
 from refconv.training.loop import train
 from small_studies import folders, study
 
@@ -51,6 +53,28 @@ def test_a_study_with_a_full_journal_runs_nothing_elsewhere_and_finds_the_same(n
     assert names == []
     assert [cell.values for cell in again.cells] == [cell.values for cell in found.cells]
     assert again.bases == found.bases
+
+
+def test_a_preview_counts_what_the_journal_notes_and_writes_nothing(noted, tmp_path):
+    read, out, _, journal = noted
+    lines = journal.read_text().splitlines()
+    elsewhere = tmp_path / "out"
+    plan = preview(read, elsewhere, journal=journal)
+    assert (plan.runs, plan.over) == (len(lines), len(lines))
+    assert "nothing to do" in str(plan)
+    assert not elsewhere.exists()
+    assert preview(read, elsewhere, journal=tmp_path / "none.jsonl").over == 0
+    part = tmp_path / "part.jsonl"
+    part.write_text("\n".join(line for line in lines if '"run": "final/mobilenet/refocus' not in line) + "\n")
+    assert preview(read, elsewhere, journal=part).over == len(lines) - 1
+    assert preview(read, out, journal=part).over == len(lines)  # its folder holds the other one
+    assert not elsewhere.exists()
+
+
+def test_a_preview_names_the_folder_of_the_study_where_the_journal_is_of_another(noted, tmp_path):
+    other = study(tmp_path, grid={"lr": [0.01, 1e9]}, study={"seeds": 1}, recipe={"smoothing": 0.2})
+    with pytest.raises(StudyError, match=r"^out/base/mobilenet/seed-\d+: the folder holds a run with other settings"):
+        preview(other, Path("out"), journal=noted[3])
 
 
 def test_a_missing_run_has_its_base_trained_again_and_no_other(noted, tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def compare(
     if dry_run:
         from refconv.studies.preview import preview
 
-        found = preview(read, folder, jobs=jobs, threads=threads, only=only)
+        found = preview(read, folder, jobs=jobs, threads=threads, only=only, journal=journal)
         _print(found.rows)
         typer.echo(str(found))
         return

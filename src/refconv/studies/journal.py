@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from refconv.errors import RefconvError, StudyError
@@ -109,6 +112,34 @@ class Journal:
         return StudyError(
             "a damaged entry of the journal", where=f"{self.path}, {where}", found=str(error), remedy="remove the line"
         )
+
+
+@contextmanager
+def foreseen(journal: Path, out: Path) -> Iterator[Path]:
+    """Give a passing folder with the records that a study's folder would have once its journal is restored there.
+
+    The study's folder is only read. Errors that name the passing folder name the study's instead.
+
+    Args:
+        journal: the file; it need not exist.
+        out: folder of the study; it need not exist.
+
+    Raises:
+        StudyError: if an entry of the journal is damaged.
+    """
+    with TemporaryDirectory() as folder:
+        place = Path(folder).resolve()
+        try:
+            for recipe in out.rglob(RunFolder(out).recipe_file.name):
+                there = place / recipe.parent.relative_to(out)
+                there.mkdir(parents=True)
+                for name in (recipe.name, RunFolder(out).record_file.name, DIVERGED_FILE):
+                    if (recipe.parent / name).is_file():
+                        shutil.copyfile(recipe.parent / name, there / name)
+            Journal(journal, place).restore()
+            yield place
+        except RefconvError as error:
+            raise type(error)(str(error).replace(str(place), str(out))) from error
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from refconv.studies.conduct import check, on_threads, open_data_of, sharing
 from refconv.studies.estimate import Estimate, clock
 from refconv.studies.execution import record_of
+from refconv.studies.journal import foreseen
 from refconv.studies.pages import Rows
 from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
@@ -43,11 +44,18 @@ class Preview:
 
 
 def preview(
-    study: Study, out: Path, *, jobs: int | None = None, threads: int | None = None, only: str | None = None
+    study: Study,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    threads: int | None = None,
+    only: str | None = None,
+    journal: Path | None = None,
 ) -> Preview:
     """Count the runs of a study and estimate their time; nothing is written.
 
-    Cells of which a run has finished are estimated from that run; of the others a few steps are timed.
+    Cells of which a run has finished are estimated from that run; of the others a few steps are timed. That a base is
+    trained again, whose weights are gone and which a missing run goes on from, is not in the estimate.
 
     Args:
         study: the study.
@@ -55,10 +63,14 @@ def preview(
         jobs: runs at a time.
         threads: of torch in each.
         only: pattern of ``ARCHITECTURE/METHOD``.
+        journal: file that notes runs that are over.
 
     Raises:
         RefconvError: as :func:`refconv.studies.conduct.compare` does before the first run.
     """
+    if journal is not None:
+        with foreseen(journal, out) as place:
+            return preview(study, place, jobs=jobs, threads=threads, only=only)
     data = open_data_of(study)
     runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
     check(runs, data)
