@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import robustness
+from differences import shown
 from refconv.studies import Comparison
-from refconv.studies.measures import MEASURES, Measure
+from refconv.studies.measures import MEASURES
 from refconv.studies.pages import table
 from refconv.studies.statistics import Interval, t_interval
 
@@ -183,7 +184,7 @@ def base_strength(record: Comparison) -> str:
         reach = top1.shown(sum(values) / len(values)) if values else ""
         found = (difference(record, base.architecture, name, _PLAIN, "top1") for name in methods)
         rows.append(
-            (base.architecture, f"{base.samples_seen or 0:,}", reach, *(_shown(interval, top1) for interval in found))
+            (base.architecture, f"{base.samples_seen or 0:,}", reach, *(shown(interval, top1) for interval in found))
         )
     return f"Differences in top-1 accuracy, in points, with 95 % intervals:\n\n{table(rows)}"
 
@@ -253,20 +254,9 @@ def _rows(record: Comparison, pairs: Sequence[tuple[str, str]]) -> list[tuple[st
             for measure in measures
         ]
         if any(interval is not None for interval, _ in found):
-            rows.append((f"{method} minus {other}", *(_shown(interval, measure) for interval, measure in found)))
+            rows.append((f"{method} minus {other}", *(shown(interval, measure) for interval, measure in found)))
     return rows
 
 
 def _architectures(record: Comparison) -> list[str]:
     return list(dict.fromkeys(cell.architecture for cell in record.cells))
-
-
-def _shown(interval: Interval | None, measure: Measure) -> str:
-    """Return a difference with its interval, set in bold where that excludes zero."""
-    if interval is None:
-        return ""
-    mean = measure.shown(interval.mean, signed=True)
-    if interval.low is None or interval.high is None:
-        return mean
-    text = f"{mean} ({measure.shown(interval.low, signed=True)} to {measure.shown(interval.high, signed=True)})"
-    return f"**{text}**" if interval.excludes_zero else text

@@ -19,10 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from differences import shown
 from lines import Lines
 from pages import table
-from refconv.analysis.robustness import adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS
+from refconv.analysis.robustness import RADII, adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.studies import Comparison
+from refconv.studies.measures import MEASURES as STUDIED
+from refconv.studies.runs import file_name
 from refconv.studies.statistics import t_interval
 from refconv.training.analyses.evidence import in_drawn_order
 from refconv.training.analyses.kept_batches import KeptBatches
@@ -39,6 +43,8 @@ MEASURES = {
     "shifted": "class kept when shifted",
 }
 """What is measured, and how the table calls it."""
+SHARE = STUDIED["top1"]
+"""All of them are shares, shown in points as accuracy is."""
 
 
 def measured(opened: Opened, *, images: int = IMAGES, attacked: int = ATTACKED) -> dict[str, float]:
@@ -64,7 +70,9 @@ def measured(opened: Opened, *, images: int = IMAGES, attacked: int = ATTACKED) 
 
 
 def final_runs(folder: Path, comparison: Comparison) -> list[tuple[str, str, int, Path]]:
-    """Return architecture, method, seed and folder of the final runs of a study.
+    """Return architecture, method, seed and folder of the final runs of a study, those with the chosen settings.
+
+    A grid that was widened may have left final runs with settings that were chosen before.
 
     Args:
         folder: of the study.
@@ -73,10 +81,11 @@ def final_runs(folder: Path, comparison: Comparison) -> list[tuple[str, str, int
     found = []
     for cell in comparison.cells:
         for seed in comparison.seeds:
-            places = sorted((folder / "final" / cell.architecture / cell.method).glob(f"**/seed-{seed}"))
-            if len(places) != 1:
-                raise SystemExit(f"{cell.architecture}/{cell.method} seed {seed}: found {len(places)} runs; expected 1")
-            found.append((cell.architecture, cell.method, seed, places[0]))
+            parts = [cell.architecture, cell.method, *([file_name(cell.point)] if cell.point else []), f"seed-{seed}"]
+            place = folder.joinpath("final", *parts)
+            if not place.is_dir():
+                raise SystemExit(f"{place}: no such run; run the study with refconv compare first")
+            found.append((cell.architecture, cell.method, seed, place))
     return found
 
 
@@ -91,7 +100,7 @@ def section(rows: Sequence[Mapping[str, Any]], reference: str = "plain") -> str:
         return "Open: nothing has been measured yet."
     values = {tuple(row[key] for key in KEYS): row for row in rows}
     cells = dict.fromkeys((row["study"], row["architecture"], row["method"]) for row in rows)
-    shown, clear, total = [], 0, 0
+    lines, clear, total = [], 0, 0
     for study, architecture, method in cells:
         if method == reference:
             continue
@@ -102,20 +111,17 @@ def section(rows: Sequence[Mapping[str, Any]], reference: str = "plain") -> str:
                 [values[study, architecture, name, seed][measure] for seed in seeds] for name in (method, reference)
             )
             interval = t_interval([a - b for a, b in zip(own, other, strict=True)])
-            low, high = interval.low, interval.high
-            assert low is not None
-            assert high is not None
-            text = f"{100 * interval.mean:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
             clear, total = clear + interval.excludes_zero, total + 1
-            line.append(f"**{text}**" if interval.excludes_zero else text)
-        shown.append(line)
+            line.append(shown(interval, SHARE))
+        lines.append(line)
     return (
-        "The final models of a study on test images that were corrupted (five corruptions at five strengths), attacked "
-        "(projected gradient descent, five radii) and shifted (1 to 4 pixels): differences in points, paired by seed, "
-        f"with 95 % intervals. All models meet the same {IMAGES:,} images, of which {ATTACKED} are attacked. {clear} "
-        f"of {total} intervals exclude zero (bold); nothing was chosen by these numbers, which "
+        "The final models of a study on test images that were corrupted "
+        f"({len(CORRUPTIONS)} corruptions at {len(STRENGTHS) - 1} strengths), attacked "
+        f"(projected gradient descent, {len(RADII)} radii) and shifted (1 to 4 pixels): differences in points, "
+        f"paired by seed, with 95 % intervals. All models meet the same {IMAGES:,} images, of which {ATTACKED} are "
+        f"attacked. {clear} of {total} intervals exclude zero (bold); nothing was chosen by these numbers, which "
         "`python benchmarks/robustness.py runs/NAME` measures.\n\n"
-        + table(["study", "architecture", "difference", *MEASURES.values()], shown)
+        + table(["study", "architecture", "difference", *MEASURES.values()], lines)
     )
 
 

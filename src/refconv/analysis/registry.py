@@ -94,7 +94,7 @@ class Evidence:
             return settings
         if first is None:
             return {**settings, "max_seconds": self.max_seconds / 2}
-        return {**settings, "max_seconds": None, "max_samples": getattr(first, "samples")}  # noqa: B009
+        return {**settings, "max_seconds": None, "max_samples": getattr(first, "samples")}  # noqa: B009  # no entry of every Record
 
 
 Found = Mapping[str, Record]

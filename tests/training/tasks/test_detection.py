@@ -287,16 +287,16 @@ def test_an_interrupted_run_goes_on_exactly(scenes, tmp_path, monkeypatch):
     train(Recipe(**settings), tmp_path / "whole", show=False)
     log = Loop._log
 
-    class Stop(Exception):  # noqa: N818
+    class StopError(Exception):
         pass
 
     def stopping(self, *_):
         if self.step == 5:
-            raise Stop
+            raise StopError
         return log(self)
 
     monkeypatch.setattr(Loop, "_log", stopping)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(Recipe(**settings), tmp_path / "stopped", show=False)
     monkeypatch.setattr(Loop, "_log", log)
     train(Recipe(**settings), tmp_path / "stopped", resume=True, show=False)

@@ -379,17 +379,17 @@ def test_training_learns_what_colours_tell_and_goes_on_exactly(shared, tmp_path,
     assert whole.measures["baseline_miou"] < 0.35
     from refconv.training.epochs import Loop
 
-    class Stop(Exception):  # noqa: N818
+    class StopError(Exception):
         pass
 
     def stopping(self, *_):
         if self.step == 17:
-            raise Stop
+            raise StopError
         return log(self)
 
     log = Loop._log
     monkeypatch.setattr(Loop, "_log", stopping)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(Recipe(**{**SMALL, **settings}), tmp_path / "stopped", show=False)
     monkeypatch.setattr(Loop, "_log", log)
     train(Recipe(**{**SMALL, **settings}), tmp_path / "stopped", resume=True, show=False)

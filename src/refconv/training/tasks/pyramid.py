@@ -10,6 +10,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import timm
@@ -213,7 +214,7 @@ class FeatureLadder(nn.Module):
         self.indices = tuple(indices)
         channels = _feature_info(body).channels()
         self.out_channels = [*(channels[index] for index in self.indices), *extra]
-        ends = zip(self.out_channels[len(self.indices) - 1 :], extra, strict=False)
+        ends = pairwise(self.out_channels[len(self.indices) - 1 :])
         self.extra = nn.ModuleList((_lite_block if lite else _dense_block)(before, after) for before, after in ends)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
