@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test browser slow check lint types layers format
+SEED ?= $(shell date +%s)
+
+.PHONY: demo test browser slow explore check lint types layers format
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -14,6 +16,10 @@ test: $(READY)
 
 browser: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m browser -q -rs
+
+explore: $(READY)
+	@echo "seed $(SEED); to draw the same again: make explore SEED=$(SEED)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m hypothesis --hypothesis-profile=explore --hypothesis-seed=$(SEED)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -q

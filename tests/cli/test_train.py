@@ -1,14 +1,12 @@
 """``refconv train`` from flags to a result, and what it says when it cannot go on."""
 
 import json
-import signal
-import subprocess
-import sys
 
 import pytest
 import timm
 import torch
 
+from ctrl_c import interrupted
 from refconv.cli import main
 
 NET = ["--model", "refconv.training.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
@@ -78,11 +76,8 @@ def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, w
 
 def test_train_stops_at_ctrl_c_and_says_how_to_resume(tmp_path):
     flags = ["train", *NET, "--data", "digits", "--epochs", "3", "--checkpoint-interval", "1000", "-o"]
-    command = [sys.executable, "-u", "-m", "refconv.cli", *flags, str(tmp_path / "run"), "--log-interval", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert "step 1/" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+    process = interrupted([*flags, tmp_path / "run"], step=2)
+    error = process.stderr
     assert process.returncode == 130
     assert error.startswith(f"refconv: {tmp_path / 'run'}: stopped by Ctrl-C")
     assert "--resume" in error

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -94,9 +93,7 @@ FORK = """
 import os, sys, time
 from refconv.training.run_folder import RunFolder
 with RunFolder(sys.argv[1]).opened(resume=True):
-    if os.fork() == 0:
-        time.sleep(60)
-    print("held", flush=True)
+    print("forked" if os.fork() == 0 else "held", flush=True)
     time.sleep(60)
 """
 
@@ -107,8 +104,7 @@ def test_a_forked_child_does_not_keep_the_folder_locked(folder):
         [sys.executable, "-c", FORK, str(folder.path)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     with holder, holder.stdout:
-        assert holder.stdout.readline() == "held\n"
-        time.sleep(0.05)
+        assert {holder.stdout.readline(), holder.stdout.readline()} == {"held\n", "forked\n"}
         holder.kill()
         holder.wait()
         with folder.opened(resume=True):

@@ -1,0 +1,45 @@
+"""What every test has in common: a run draws the same numbers as every other run, in whatever order tests come.
+
+Hypothesis derives its examples from the test itself (the profile ``default``), and the generators of torch, numpy and
+random start from one seed before every test and before every fixture that several tests share. ``make explore``
+draws anew: it runs the tests of drawn examples under the profile ``explore``, from a seed that it prints.
+"""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("explore", derandomize=False, database=None, deadline=None, print_blob=True)
+settings.load_profile("default")
+
+
+def start_generators(config):
+    """Start every generator that tests draw from: at 0, or where ``make explore`` says."""
+    seed = int(config.getoption("hypothesis_seed", default=None) or 0)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    start_generators(item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    """A fixture that several tests share is made by whichever comes first: neither may notice which one it is."""
+    if fixturedef.scope == "function":
+        return (yield)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    start_generators(request.config)
+    try:
+        return (yield)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
