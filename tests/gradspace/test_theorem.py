@@ -30,7 +30,7 @@ def assert_other_kernels(found, expected):
     assert difference > 1e-4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases())
 def test_fifty_steps_in_both_spaces_end_at_the_same_kernel(case):
     expected, _ = case.in_kernel_space()
