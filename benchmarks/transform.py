@@ -60,7 +60,7 @@ def routes(channels: int, groups: int, side: int, device: torch.device) -> dict[
     gradient = torch.randn_like(plain.weight)
     site = find_sites(plain)[0]
     metric = metric_of(
-        Geometry.of(site, map_size=3, order="contiguous", normalize=False, power=1.0), plain.weight.detach()
+        Geometry.of(site, map_size=3, order="contiguous", scale="paper", power=1.0), plain.weight.detach()
     )
     found: dict[str, Call] = {GRADIENT: lambda: metric.apply(gradient)}
     for name, surgery in ((RELEASED, refocus_as_released), (KERNEL, refconv.refocus)):

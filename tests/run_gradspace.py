@@ -14,7 +14,7 @@ import refconv
 from networks import EveryKind
 
 KERNELS = {"stem.weight", "depthwise.weight", "grouped.weight", "up.weight"}
-SETTINGS = {"weight_decay": 0.05, "normalize": True}
+SETTINGS = {"weight_decay": 0.05, "scale": "normalized"}
 
 
 def network(seed=0):

@@ -33,7 +33,8 @@ class Case:
     dilation: int = 1
     order: str = "contiguous"
     map_size: int = 3
-    normalize: bool = False
+    scale: str = "capped"
+    size: float = 1.0
     power: float = 1.0
     start: str = "zeros"
     momentum: float = 0.9
@@ -54,6 +55,8 @@ class Case:
             dilation=self.dilation,
             padding=1,
         )
+        with torch.no_grad():
+            convolution.weight.mul_(self.size)
         return nn.Sequential(convolution, nn.Tanh()).double()
 
     def batch(self):
@@ -64,7 +67,7 @@ class Case:
         return {
             "map_size": self.map_size,
             "order": self.order,
-            "normalize": self.normalize,
+            "scale": self.scale,
             "power": self.power,
             "start": self.start if first else "zeros",
         }
@@ -179,7 +182,8 @@ def cases(draw):
         dilation=draw(st.integers(1, 2)),
         order=draw(st.sampled_from(["contiguous", "across"])),
         map_size=draw(st.sampled_from([1, 3, 5])),
-        normalize=draw(st.booleans()),
+        scale=draw(st.sampled_from(["capped", "capped", "normalized", "paper"])),
+        size=draw(st.sampled_from([1.0, 1.0, 4.0])),
         power=draw(st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.0])),
         start=draw(st.sampled_from(["zeros", "zeros", "kaiming"])),
         momentum=momentum,

@@ -57,8 +57,8 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("test_convnext", {"normalize": True}),
-        ("test_resnet", {"normalize": True}),
+        ("test_convnext", {"scale": "normalized"}),
+        ("test_resnet", {"scale": "normalized"}),
         ("test_efficientnet", {"order": "across"}),
     ],
 )

@@ -21,7 +21,7 @@ SETTINGS = {"momentum": 0.9, "nesterov": True}
 def made(start="zeros", seed=0, **more):
     torch.manual_seed(seed)
     model = EveryKind().double()
-    groups = refconv.param_groups(model, weight_decay=0.05, start=start, normalize=True)
+    groups = refconv.param_groups(model, weight_decay=0.05, start=start, scale="normalized")
     return model, refconv.RefocusSGD(groups, lr=0.05, **{**SETTINGS, **more})
 
 
@@ -91,7 +91,7 @@ def test_resumed_training_equals_the_uninterrupted_one_bit_for_bit(start, weight
     if weights_first:  # the second optimizer's random start is applied on trained weights, and must be taken back
         resumed = EveryKind().double()
         resumed.load_state_dict(weights)
-        groups = refconv.param_groups(resumed, weight_decay=0.05, start=start, normalize=True)
+        groups = refconv.param_groups(resumed, weight_decay=0.05, start=start, scale="normalized")
         again = refconv.RefocusSGD(groups, lr=0.05, **SETTINGS)
         again.load_state_dict(state)
     else:
@@ -127,10 +127,10 @@ def test_state_holds_bases_and_momenta_and_nothing_of_the_size_of_a_gram():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"normalize": False}, "stem: the state differs in normalize; expected True, found False"),
-        ({"order": "across", "normalize": True}, "stem: the state differs in layout"),
-        ({"decay": "kernel", "normalize": True}, "the state differs in decay; expected refocus, found kernel"),
-        ({"exclude": "up", "normalize": True}, "the state is of other sites"),
+        ({"scale": "paper"}, "stem: the state differs in scale; expected normalized, found paper"),
+        ({"order": "across", "scale": "normalized"}, "stem: the state differs in layout"),
+        ({"decay": "kernel", "scale": "normalized"}, "the state differs in decay; expected refocus, found kernel"),
+        ({"exclude": "up", "scale": "normalized"}, "the state is of other sites"),
     ],
 )
 def test_state_of_other_sites_or_settings_is_refused(settings, words):
@@ -211,7 +211,7 @@ def test_channels_last_kernels_keep_their_format_and_training():
     train(model, optimizer, 3)
     twin, _ = made()
     twin.to(memory_format=torch.channels_last)
-    groups = refconv.param_groups(twin, weight_decay=0.05, normalize=True)
+    groups = refconv.param_groups(twin, weight_decay=0.05, scale="normalized")
     other = refconv.RefocusSGD(groups, lr=0.05, **SETTINGS)
     train(twin, other, 3, batch().contiguous(memory_format=torch.channels_last))
     assert twin.up.weight.is_contiguous(memory_format=torch.channels_last)
@@ -365,7 +365,7 @@ def test_further_groups_can_be_added():
 def test_dense_steps_hold_no_more_than_a_few_copies_of_the_kernel():
     """Grams of a dense kernel are k = 9 times as large as it; nothing of that size may be made."""
     model = nn.Conv2d(256, 256, 3, bias=False)
-    optimizer = refconv.RefocusSGD(refconv.param_groups(model, 0.1, normalize=True), lr=0.1)
+    optimizer = refconv.RefocusSGD(refconv.param_groups(model, 0.1, scale="normalized"), lr=0.1)
     model.weight.grad = torch.randn_like(model.weight)
     optimizer.step()  # the first step makes the base
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

@@ -63,7 +63,7 @@ def test_clipping_by_norm_is_equal_in_both_spaces(case):
 @pytest.mark.parametrize("kernel_size", [(3, 3), (2, 5)])
 @pytest.mark.parametrize("groups", [1, 2, 12])
 def test_every_route_of_the_metric_gives_the_same_training(groups, kernel_size, monkeypatch):
-    case = Case(groups=groups, outputs=3, inputs=1, kernel_size=kernel_size, normalize=True)
+    case = Case(groups=groups, outputs=3, inputs=1, kernel_size=kernel_size, scale="normalized")
     expected, _ = case.in_kernel_space()
     assert_same_kernels(case.in_gradient_space()[0], expected)
     monkeypatch.setattr(metric, "_SMALL", 0)  # nothing is small: Grams are not kept where they outgrow the kernels
@@ -89,7 +89,7 @@ def test_blocks_in_another_order_are_another_training():
 def test_another_power_or_scale_is_another_training():
     expected, _ = CONVERSES.in_kernel_space()
     assert_other_kernels(CONVERSES.in_gradient_space(power=0.5)[0], expected)
-    assert_other_kernels(CONVERSES.in_gradient_space(normalize=True)[0], expected)
+    assert_other_kernels(CONVERSES.in_gradient_space(scale="normalized")[0], expected)
 
 
 def test_gram_of_the_taps_reversed_is_another_training(monkeypatch):

@@ -14,12 +14,12 @@ from refconv.ops import (
     apply_gram_by_patches,
     gram,
     gram_power,
-    metric,
     metric_gram,
-    normalizing_scale,
     patches,
     refocus_adjoint,
     refocused_blocks,
+    scale,
+    scaling,
     shaped_patches,
     smallest_refocus_weight,
 )
@@ -56,30 +56,31 @@ def test_adjoint_by_convolution_equals_the_product_with_patches(case):
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_metric_gram_is_the_gram_of_the_patches_that_kernel_space_uses(power, normalize):
+@pytest.mark.parametrize("scale", ["capped", "normalized", "paper"])
+def test_metric_gram_is_the_gram_of_the_patches_that_kernel_space_uses(power, scale):
     torch.manual_seed(0)
     blocks = torch.randn(3, 4, 6, dtype=torch.float64)
-    scale = normalizing_scale(blocks, (2, 3), (3, 3)) if normalize else 1.0
-    expected = gram(shaped_patches(patches(blocks * scale, (2, 3), (3, 3)), power))
-    found = metric_gram(blocks, (2, 3), (3, 3), normalize=normalize, power=power)
+    blocks[0] /= 100  # a block that is not capped
+    shaped = shaped_patches(patches(blocks, (2, 3), (3, 3)), power)
+    mean = gram(shaped).diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    expected = gram(shaped) / {"capped": mean.clamp(min=1), "paper": 1}.get(scale, mean)
+    found = metric_gram(blocks, (2, 3), (3, 3), scale=scale, power=power)
+    if scale == "normalized":  # the base is normalized, then its Gram is raised to the power
+        expected = gram_power(gram(patches(blocks, (2, 3), (3, 3))), power)
+        expected /= gram(patches(blocks, (2, 3), (3, 3))).diagonal(dim1=1, dim2=2).mean(1)[:, None, None] ** power
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    if normalize and power == 1:
-        mean = found.diagonal(dim1=1, dim2=2).mean(1)
-        torch.testing.assert_close(mean, torch.ones_like(mean))
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_smallest_refocus_weight_reaches_the_kernel_and_is_smallest(power, normalize):
+@pytest.mark.parametrize("scale", ["capped", "normalized", "paper"])
+def test_smallest_refocus_weight_reaches_the_kernel_and_is_smallest(power, scale):
     torch.manual_seed(0)
     blocks, displacement = torch.randn(2, 2, 5, 9, dtype=torch.float64).unbind(0)
-    settings = {"normalize": normalize, "power": power}
+    settings = {"scale": scale, "power": power}
     weight = smallest_refocus_weight(displacement, blocks, (3, 3), (3, 3), **settings)
     reached = refocused_blocks(weight, blocks, (3, 3), (3, 3), **settings)
     torch.testing.assert_close(reached, blocks + displacement, rtol=1e-9, atol=1e-9)
-    scale = normalizing_scale(blocks, (3, 3), (3, 3)) if normalize else 1.0
-    shaped = shaped_patches(patches(blocks * scale, (3, 3), (3, 3)), power)
+    shaped = shaped_patches(patches(blocks, (3, 3), (3, 3)), power) / scaling(blocks, (3, 3), (3, 3), **settings).sign
     torch.testing.assert_close(weight, displacement @ torch.linalg.pinv(shaped), rtol=1e-8, atol=1e-9)
 
 
@@ -98,7 +99,7 @@ def test_chunks_change_nothing(chunk, monkeypatch):
     torch.manual_seed(0)
     blocks, gradient = torch.randn(2, 7, 2, 9, dtype=torch.float64).unbind(0)
     expected = gradient @ gram(patches(blocks, (3, 3), (3, 3)))
-    monkeypatch.setattr(metric, "_CHUNK", chunk)
+    monkeypatch.setattr(scale, "_CHUNK", chunk)
     for found in (
         apply_gram(gradient, metric_gram(blocks, (3, 3), (3, 3))),
         apply_gram_by_convolution(gradient, blocks, (3, 3), (3, 3)),

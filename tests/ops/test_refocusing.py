@@ -12,7 +12,6 @@ from refconv.ops import (
     gram,
     gram_power,
     mean_eigenvalue,
-    normalizing_scale,
     patches,
     refocus_adjoint,
     refocus_by_convolution,
@@ -140,18 +139,6 @@ def test_mean_eigenvalue_equals_the_trace_of_the_gram(case):
     metric = gram(patches(blocks, layout.kernel_size, map_size))
     expected = torch.linalg.eigvalsh(metric).mean(-1)
     torch.testing.assert_close(mean_eigenvalue(blocks, layout.kernel_size, map_size), expected, rtol=1e-10, atol=1e-12)
-    scaled = gram(
-        patches(blocks * normalizing_scale(blocks, layout.kernel_size, map_size), layout.kernel_size, map_size)
-    )
-    torch.testing.assert_close(scaled.diagonal(dim1=1, dim2=2).mean(-1), torch.ones(layout.blocks).double())
-
-
-def test_normalizing_scale_leaves_zero_blocks_alone():
-    blocks = torch.zeros(2, 1, 9)
-    blocks[1] = 1.0
-    scale = normalizing_scale(blocks, (3, 3), (3, 3))
-    assert scale[0] == 1
-    assert torch.isfinite(scale).all()
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])

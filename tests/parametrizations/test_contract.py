@@ -17,7 +17,7 @@ from transforms import CONVOLUTIONS, disturb, transform_on
 VARIANTS = [
     *((name, {}) for name in TRANSFORMS),
     *((name, {"order": "across"}) for name, kind in TRANSFORMS.items() if kind.ordered),
-    ("shuffled", {"normalize": True, "power": 0.5, "seed": 3}),
+    ("shuffled", {"scale": "normalized", "power": 0.5, "seed": 3}),
     ("lr_scaled", {"map_size": 5}),
     ("low_rank", {"rank": 2, "scale": 0.5}),
     ("spacings", {"taps": 3}),

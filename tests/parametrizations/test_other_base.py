@@ -38,7 +38,7 @@ def test_source_has_the_moments_of_the_base_and_not_its_pattern(name, kind):
 
 
 @pytest.mark.parametrize("kind", ["dense", "depthwise", "grouped"])
-@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"power": 0.5}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"scale": "normalized"}, {"power": 0.5}], ids=str)
 @both
 def test_kernel_is_the_pretrained_base_plus_the_refocus_of_the_other_one(name, settings, kind):
     """Against ordinary refocusing of a convolution whose base is the other one."""

@@ -10,14 +10,15 @@ import refconv
 from networks import EveryKind, Repeated, randomise
 from refconv.errors import SettingError, SiteError
 from refconv.ops import patches
+from refconv.ops.reference import reference_scaling
 from refconv.parametrizations import Refocus
 from refconv.surgery.attach import transformed
 
 SETTINGS = [
     {},
-    {"normalize": True},
+    {"scale": "normalized"},
     {"power": 0.5},
-    {"power": 0.0, "normalize": True},
+    {"power": 0.0, "scale": "normalized"},
     {"map_size": 5},
     {"map_size": 1},
     {"order": "across"},
@@ -50,13 +51,15 @@ def test_kernel_is_base_plus_refocus_weight_times_patches(settings):
         blocks = layout.to_blocks(base)
         unfolded = patches(blocks, layout.kernel_size, transform.map_size)
         gram = unfolded.mT @ unfolded
-        if settings.get("normalize"):
+        if settings.get("scale") == "normalized":
             mean = torch.linalg.eigvalsh(gram).mean(-1)[:, None, None]
             unfolded, gram = unfolded / mean.sqrt(), gram / mean
         values, vectors = torch.linalg.eigh(gram)
         alive = values > 1e-12 * values.amax(-1, keepdim=True)
         root = torch.where(alive, values.clamp(min=1e-300) ** ((settings.get("power", 1) - 1) / 2), 0)
         shaped = unfolded @ (vectors * root[:, None, :]) @ vectors.mT
+        if "scale" not in settings:
+            shaped = torch.stack([rows / reference_scaling(rows)[0] for rows in shaped])
         expected = layout.from_blocks(blocks + transform.refocus_weight @ shaped)
         torch.testing.assert_close(module.weight, expected, rtol=1e-9, atol=1e-9)
 

@@ -28,7 +28,7 @@ def test_blocks_of_several_slices_take_one_product_each_way(groups):
 
 def test_dense_sites_take_one_convolution_and_its_weight_gradient_only():
     model = nn.Sequential(nn.Conv2d(8, 8, 3))
-    refconv.refocus(model, normalize=True)
+    refconv.refocus(model, scale="normalized")
     forward, backward = kernel_and_backward(model)
     assert (forward.count("bmm", "mm"), forward.count("convolution")) == (0, 1)
     (masks,) = [args[-1] for name, args in backward.calls if name == "convolution_backward"]
@@ -48,7 +48,7 @@ def test_the_kernel_of_a_module_that_runs_several_times_is_computed_once():
 
 def test_patches_are_not_made_again_in_a_step():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8))
-    refconv.refocus(model, normalize=True, power=0.5)
+    refconv.refocus(model, scale="normalized", power=0.5)
     with Operations() as step:
         model(torch.randn(1, 8, 5, 5)).sum().backward()
     assert step.count("unfold", "_linalg_eigh", "constant_pad_nd") == 0

@@ -99,7 +99,7 @@ def test_only_leaves_other_cells_out(tmp_path):
 
 def test_labels_of_different_settings_differ():
     points = [
-        {"lr": 0.1}, {"lr": 1}, {"normalize": True}, {"normalize": False}, {"map_size": [3]}, {"map_size": [3, 5]},
+        {"lr": 0.1}, {"lr": 1}, {"model_ema": True}, {"model_ema": False}, {"map_size": [3]}, {"map_size": [3, 5]},
         {"lr": 0.1234567}, {"lr": 0.1234568},
         {"method_kwargs": {"rank": 4}}, {"method_kwargs": {"rank": 8}}, {"lr": 1e-5, "order": "across"},
     ]  # fmt: skip

@@ -14,7 +14,7 @@ def only(items):
 
 
 def test_a_study_gives_each_run_its_settings(tmp_path):
-    read = study(tmp_path, methods={"wide": {"method": "refocus", "normalize": True, "grid": {"power": [0.5, 1]}}})
+    read = study(tmp_path, methods={"wide": {"method": "refocus", "gram_scale": "paper", "grid": {"power": [0.5, 1]}}})
     net = only(read.architectures)
     assert read.seeds == (0, 1)
     assert read.selection_seeds == (1000,)
@@ -24,10 +24,10 @@ def test_a_study_gives_each_run_its_settings(tmp_path):
     wide = read.methods[-1]
     assert wide.points == tuple({"lr": lr, "power": power} for lr in (0.01, 0.05) for power in (0.5, 1))
     run = read.recipe(net, wide, {"lr": 0.05, "power": 0.5}, seed=5, epochs=7, base="there", test=True)
-    assert (run.method, run.normalize, run.power, run.lr, run.checkpoint, run.test) == (
-        "refocus", True, 0.5, 0.05, "there", True,
+    assert (run.method, run.gram_scale, run.power, run.lr, run.checkpoint, run.test) == (
+        "refocus", "paper", 0.5, 0.05, "there", True,
     )  # fmt: skip
-    assert run.differences(base) == ("checkpoint", "method", "normalize", "power", "lr", "test")
+    assert run.differences(base) == ("checkpoint", "method", "gram_scale", "power", "lr", "test")
 
 
 def test_settings_of_an_architecture_win_over_those_of_the_study(tmp_path):

@@ -12,7 +12,7 @@ import refconv
 from networks import EveryKind, Shared, randomise
 from refconv.errors import CheckpointError, ModelError
 
-SETTINGS = {"map_size": 5, "order": "across", "normalize": True, "power": 0.5, "exclude": "up"}
+SETTINGS = {"map_size": 5, "order": "across", "scale": "normalized", "power": 0.5, "exclude": "up"}
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def structure(model):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    "settings", [{}, {"order": "across"}, {"normalize": True, "power": 0.5}, {"map_size": 5}], ids=str
+    "settings", [{}, {"order": "across"}, {"scale": "normalized", "power": 0.5}, {"map_size": 5}], ids=str
 )
 def test_merge_keeps_the_function_bit_for_bit(dtype, settings):
     model, batch = trained(dtype, **settings)

@@ -53,7 +53,7 @@ def test_plain_checkpoint_loads_strictly_and_gives_its_own_function():
     torch.manual_seed(1)
     other = EveryKind().eval()
     model = EveryKind().eval()
-    refconv.refocus(model, normalize=True)
+    refconv.refocus(model, scale="normalized")
     randomise(model)
     batch = torch.randn(2, 3, 20, 20)
     state = other.state_dict()
@@ -64,7 +64,7 @@ def test_plain_checkpoint_loads_strictly_and_gives_its_own_function():
     randomise(model)
     kernel = model.depthwise.weight
     reference = copy.deepcopy(other)
-    refconv.refocus(reference, normalize=True)
+    refconv.refocus(reference, scale="normalized")
     with torch.no_grad():
         reference.depthwise.parametrizations.weight[0].refocus_weight.copy_(
             model.depthwise.parametrizations.weight[0].refocus_weight

@@ -20,7 +20,7 @@ from refconv.surgery import Plan, plan_of, refocused_state_dict, reparametrize
 def test_refocus_is_one_of_them():
     torch.manual_seed(0)
     model, other = EveryKind(), EveryKind()
-    settings = {"map_size": 5, "order": "across", "normalize": True, "power": 0.5, "exclude": "up"}
+    settings = {"map_size": 5, "order": "across", "scale": "normalized", "power": 0.5, "exclude": "up"}
     assert refconv.refocus(model, **settings) == reparametrize(other, "refocus", **settings)
     assert str(model) == str(other)
     assert refconv.plan(EveryKind(), **settings) == plan_of(EveryKind(), "refocus", **settings)
@@ -112,13 +112,14 @@ def test_adapter_with_other_settings_is_refused_and_nothing_is_touched(tmp_path,
     assert type(pretrained.stem) is nn.Conv2d
 
 
-def test_adapter_of_before_there_were_others_still_loads(tmp_path):
+@pytest.mark.parametrize("scale", ["paper", "normalized"])
+def test_adapter_of_before_there_were_others_still_loads(tmp_path, scale):
     import json
 
     torch.manual_seed(0)
     pretrained = EveryKind().eval()
     model = copy.deepcopy(pretrained)
-    refconv.refocus(model, order="across")
+    refconv.refocus(model, order="across", scale=scale)
     randomise(model)
     path = tmp_path / "a.safetensors"
     refconv.save_adapter(model, path)
@@ -126,7 +127,10 @@ def test_adapter_of_before_there_were_others_still_loads(tmp_path):
         metadata = file.metadata()
     sites = json.loads(metadata["sites"])
     assert all(site.pop("transform") == "refocus" for site in sites.values())
-    assert set(sites["stem"]) == {"map_size", "order", "normalize", "power", "base"}
+    assert set(sites["stem"]) == {"map_size", "order", "scale", "power", "base"}
+    assert {site.pop("scale") for site in sites.values()} == {scale}
+    for site in sites.values():
+        site["normalize"] = scale == "normalized"
     save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(sites)})
     refconv.load_adapter(pretrained, path)
     batch = torch.randn(2, 3, 20, 20)

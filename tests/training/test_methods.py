@@ -27,7 +27,7 @@ def test_plain_leaves_the_model_as_it_is():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"map_size": 5}, {"normalize": True, "power": 0.5}, {"include": "depthwise"}],
+    [{}, {"map_size": 5}, {"gram_scale": "normalized", "power": 0.5}, {"include": "depthwise"}],
     ids=["defaults", "map_size", "shaped", "selected"],
 )
 def test_refocus_hands_over_every_setting(settings):
@@ -64,7 +64,7 @@ def test_an_unknown_method_is_named_with_those_that_exist():
 def test_a_transformation_gets_every_setting_and_the_selection(name):
     model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
     own = {"low_rank": {"rank": 2, "scale": 0.5}, "points": {"points": 3}, "shuffled": {"seed": 4}}.get(name, {})
-    fields = {"map_size": 5, "normalize": True} if name in {"shuffled", "random"} else {}
+    fields = {"map_size": 5, "gram_scale": "normalized"} if name in {"shuffled", "random"} else {}
     made = recipe(method=name, method_kwargs=own, **fields, include="depthwise", exclude="blocks.0.*")
     plan = method_of(made).prepare(model, made)
     assert plan == reparametrize(other, name, **own, **fields, include="depthwise", exclude="blocks.0.*")

@@ -13,7 +13,7 @@ from run_checkpoints import INFO, save_checkpoint, save_run, small_recipe
 
 
 @pytest.mark.parametrize("settings", [
-    {}, {"method": "plain"}, {"order": "across", "map_size": 1}, {"normalize": True, "power": 0.5},
+    {}, {"method": "plain"}, {"order": "across", "map_size": 1}, {"gram_scale": "normalized", "power": 0.5},
     {"include": ("depthwise",)}, {"start": "kaiming"}, {"model": "test_resnet", "model_kwargs": {}},
 ])  # fmt: skip
 @pytest.mark.parametrize("ema", [False, True])

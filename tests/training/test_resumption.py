@@ -49,13 +49,13 @@ CASES = [
     ),
     pytest.param(
         {
-            "method": "refocus", "space": "gradient", "start": "kaiming", "model_ema": True, "normalize": True,
+            "method": "refocus", "space": "gradient", "start": "kaiming", "model_ema": True, "gram_scale": "normalized",
             "rounds": 2, "clip_grad": 1.0, "opt": "lookahead_sgd", "weight_decay": 1e-3,
         },
         id="gradient+rounds+average",
     ),
     pytest.param(
-        {"method": "refocus", "space": "kernel", "normalize": True, "rounds": 3, "weight_decay": 1e-3},
+        {"method": "refocus", "space": "kernel", "gram_scale": "normalized", "rounds": 3, "weight_decay": 1e-3},
         id="kernel+rounds",
         marks=pytest.mark.slow,
     ),

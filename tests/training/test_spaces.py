@@ -107,7 +107,7 @@ def networks():
         {"filter_bias_and_bn": False, "decay": "none"},
         {"model_ema": True, "model_ema_decay": 0.8},
         {"opt": "lookahead_momentum"},
-        {"rounds": 3, "normalize": True},
+        {"rounds": 3, "gram_scale": "normalized"},
         {"rounds": 2, "opt": "lookahead_sgd"},
         {"order": "across", "power": 0.5, "map_size": 5},
     ],

@@ -167,7 +167,7 @@ def _of_pair(pair: KernelPair, map_size: int | Sequence[int], order: Order, seed
     view = view_blocks(pair.before, map_size, order, seed)
     base = view.of(pair.before)
     moved = view.of(pair.after) - base
-    grams = metric_gram(base, view.kernel_size, view.map_size, normalize=True)
+    grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
     found = alignment(moved, grams)
     first, last = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
     return LayerMovement(

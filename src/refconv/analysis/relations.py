@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from refconv.analysis.blocks import BlockView, view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.analysis.tables import mean, number, text_table
-from refconv.ops import Order, refocused_blocks, smallest_refocus_weight
+from refconv.ops import Order, Scale, refocused_blocks, smallest_refocus_weight
 from refconv.records import Record
 from refconv.sites import Selection
 
@@ -102,7 +102,7 @@ class Relations(Record):
         own_if_even: the same if slices drew on all alike.
         map_size: of the refocusing map, as asked for.
         order: how slices are gathered into blocks.
-        normalize: whether bases were brought to mean eigenvalue one.
+        scale: of the refocus weights.
         power: of the Gram.
         seed: of the samples.
     """
@@ -113,7 +113,7 @@ class Relations(Record):
     own_if_even: float | None
     map_size: tuple[int, ...]
     order: str
-    normalize: bool
+    scale: str
     power: float
     seed: int
 
@@ -145,7 +145,7 @@ def relations(
     exclude: Selection = None,
     map_size: int | Sequence[int] = 3,
     order: Order = "contiguous",
-    normalize: bool = False,
+    scale: Scale = "capped",
     power: float = 1.0,
     shown: int = 64,
     strongest: int = 10,
@@ -160,7 +160,7 @@ def relations(
         exclude: layers to leave out.
         map_size: as in :func:`refconv.refocus`, and as in training if R is to be the one trained.
         order: the same.
-        normalize: the same.
+        scale: the same.
         power: the same.
         shown: the most output channels in a matrix; a sample of a larger layer.
         strongest: how many relations between different channels to name.
@@ -179,7 +179,7 @@ def relations(
     rows = []
     for pair in pair_kernels(before, after, include, exclude):
         view = view_blocks(pair.before, map_size, order, seed)
-        rows.append(_of_pair(pair, view, normalize, power, sampled(len(pair.before.filters), shown, seed), strongest))
+        rows.append(_of_pair(pair, view, scale, power, sampled(len(pair.before.filters), shown, seed), strongest))
     meeting = [row for row in rows if row.slices > 1]
     return Relations(
         layers=tuple(rows),
@@ -188,7 +188,7 @@ def relations(
         own_if_even=mean([row.own_if_even for row in meeting]),
         map_size=(map_size,) if isinstance(map_size, int) else tuple(map_size),
         order=order,
-        normalize=normalize,
+        scale=scale,
         power=power,
         seed=seed,
     )
@@ -209,13 +209,13 @@ def channel_strengths(strengths: Tensor, channels: Tensor, count: int) -> Tensor
 
 
 def _of_pair(
-    pair: KernelPair, view: BlockView, normalize: bool, power: float, shown: Tensor, strongest: int
+    pair: KernelPair, view: BlockView, scale: Scale, power: float, shown: Tensor, strongest: int
 ) -> LayerRelations:
     base = view.of(pair.before)
     moved = view.of(pair.after) - base
     sizes = view.kernel_size, view.map_size
-    weight = smallest_refocus_weight(moved, base, *sizes, normalize=normalize, power=power)
-    reached = refocused_blocks(weight, base, *sizes, normalize=normalize, power=power) - base
+    weight = smallest_refocus_weight(moved, base, *sizes, scale=scale, power=power)
+    reached = refocused_blocks(weight, base, *sizes, scale=scale, power=power) - base
     length = float(moved.norm())
     b, m, _ = base.shape
     strengths = weight.reshape(b, m, m, -1).norm(dim=-1)

@@ -15,7 +15,7 @@ MODEL_FLAGS = (
     "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans",
     "backbone",
 )  # fmt: skip
-METHOD_FLAGS = ("map_size", "order", "start", "normalize", "power", "include", "exclude")
+METHOD_FLAGS = ("map_size", "order", "start", "gram_scale", "power", "include", "exclude")
 
 
 @with_recipe_flags((*MODEL_FLAGS, "method", "method_kwargs", *METHOD_FLAGS))

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from refconv.errors import SettingError
-from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
-from refconv.parametrizations import Start, computing_dtype, first_weight
+from refconv.ops import Layout, Scale, refocused_blocks, smallest_refocus_weight
+from refconv.parametrizations import Start, computing_dtype, first_weight, with_scale
 from refconv.sites import Site
 
 Decay = Literal["refocus", "kernel", "none"]
@@ -25,24 +25,24 @@ class Geometry:
         site: the module's name.
         layout: how the kernel's slices form blocks.
         map_size: taps of the refocusing map per dimension.
-        normalize: whether the mean eigenvalue of each block's Gram is brought to one.
+        scale: of the Gram, see :func:`refconv.ops.scaling`.
         power: power of the Gram.
     """
 
     site: str
     layout: Layout
     map_size: tuple[int, ...]
-    normalize: bool
+    scale: Scale
     power: float
 
     @classmethod
-    def of(cls, site: Site, *, map_size: int | Sequence[int], order: Any, normalize: bool, power: float) -> Geometry:
+    def of(cls, site: Site, *, map_size: int | Sequence[int], order: Any, scale: Scale, power: float) -> Geometry:
         """Return the geometry of a site under the given settings.
 
         Raises:
             SettingError: if the map size or the order does not fit.
         """
-        return cls(site.name, site.layout(order), site.map_size(map_size), bool(normalize), float(power))
+        return cls(site.name, site.layout(order), site.map_size(map_size), scale, float(power))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and lists, as a state dict may hold them."""
@@ -53,7 +53,8 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Geometry:
-        """Read back what :meth:`to_dict` returned."""
+        """Read back what :meth:`to_dict` returned, today or before there was a choice of scales."""
+        values = with_scale(values)
         layout = {**values["layout"], "kernel_size": tuple(values["layout"]["kernel_size"])}
         return cls(**{**values, "layout": Layout(**layout), "map_size": tuple(values["map_size"])})
 
@@ -74,7 +75,7 @@ class Geometry:
             self.layout.to_blocks(base.double()),
             self.layout.kernel_size,
             self.map_size,
-            normalize=self.normalize,
+            scale=self.scale,
             power=self.power,
         )
         return self.layout.from_blocks(blocks).to(base.dtype)
@@ -87,7 +88,7 @@ class Geometry:
             blocks,
             self.layout.kernel_size,
             self.map_size,
-            normalize=self.normalize,
+            scale=self.scale,
             power=self.power,
         )
         return weight.to(computing_dtype(base))

@@ -9,7 +9,7 @@ from torch import nn
 
 from refconv.errors import ModelError, SettingError
 from refconv.gradspace.geometry import Decay, Geometry, check_decay
-from refconv.ops import Order
+from refconv.ops import Order, Scale
 from refconv.parametrizations import TRANSFORMS, Start, check_settings
 from refconv.sites import Selection, admitted, find_sites, select
 
@@ -50,7 +50,7 @@ def param_groups(
     map_size: int | Sequence[int] = 3,
     order: Order = "contiguous",
     start: Start = "zeros",
-    normalize: bool = False,
+    scale: Scale = "capped",
     power: float = 1.0,
     decay: Decay = "refocus",
     include: Selection = None,
@@ -70,7 +70,7 @@ def param_groups(
         map_size: odd taps of the refocusing map, one number or one per spatial dimension.
         order: how slices are gathered into blocks: ``contiguous`` or ``across``.
         start: ``zeros``, or ``kaiming`` as released, which changes the kernels when the optimizer is made.
-        normalize: bring the mean eigenvalue of each block's Gram to one.
+        scale: ``capped``, ``normalized`` or ``paper``; see :func:`refconv.refocus`.
         power: of the Gram; 1 is RefConv, 0 plain training towards the base.
         decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
             weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
@@ -91,14 +91,14 @@ def param_groups(
         0.0001 [(4, 8, 1, 1)] 0
         0.0001 [(8, 3, 3, 3)] 1
     """
-    check_settings(start=start, power=power)
+    check_settings(start=start, scale=scale, power=power)
     check_decay(decay)
     plain = _unwrapped(model)
     choices = select(find_sites(plain), include, exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
     geometries: dict[int, Geometry] = {}
     for site in chosen:
-        geometry = Geometry.of(site, map_size=map_size, order=order, normalize=normalize, power=power)
+        geometry = Geometry.of(site, map_size=map_size, order=order, scale=scale, power=power)
         geometries.setdefault(id(site.weight), geometry)
     if groups is None:
         groups = _decayed_or_not(plain, weight_decay)

@@ -19,7 +19,7 @@ from refconv.ops import (
     apply_gram_by_convolution,
     apply_gram_by_patches,
     metric_gram,
-    normalizing_scale,
+    scaling,
 )
 from refconv.parametrizations import computing_dtype
 
@@ -37,29 +37,38 @@ class Metric(ABC):
 
     def __init__(self, geometry: Geometry, base: Tensor) -> None:
         self.layout, self.map_size = geometry.layout, geometry.map_size
-        self.normalize, self.power = geometry.normalize, geometry.power
+        self.scale, self.power = geometry.scale, geometry.power
         self.dtype = computing_dtype(base)
+        self.gain: Tensor | None = None
 
     @abstractmethod
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G for (this process's part of) a gradient by the kernel, in ``self.dtype``."""
+        """Return g G / c_S^2 for (this process's part of) a gradient by the kernel, in ``self.dtype``."""
 
     def squared_norm(self, gradient: Tensor) -> Tensor:
-        """Return <g, g G>: the squared norm of the gradient by the refocus weight, or this part's share of it."""
-        return (gradient.to(self.dtype) * self.apply(gradient)).sum()
+        """Return the squared norm of the gradient by the refocus weight, or this part's share of it.
+
+        Of a block that is gain <g, g G> / c_S^2, with the gain (c_A / c_S)^2 of kernel space.
+        """
+        products = gradient.to(self.dtype) * self.apply(gradient)
+        return products.sum() if self.gain is None else (self._sums(products) * self.gain).sum()
+
+    def _sums(self, products: Tensor) -> Tensor:
+        """Return the sum of what belongs to each block [b], or to each slice where slices have gains of their own."""
+        return self.layout.to_blocks(products).sum((1, 2))
 
     def _grams(self, blocks: Tensor) -> Tensor:
         """Compute Grams as kernel space computes patches: in float64, rounded once."""
-        found = metric_gram(
-            blocks.double(), self.layout.kernel_size, self.map_size, normalize=self.normalize, power=self.power
-        )
-        return found.to(self.dtype)
+        sizes = self.layout.kernel_size, self.map_size
+        return metric_gram(blocks.double(), *sizes, scale=self.scale, power=self.power).to(self.dtype)
 
-    def _scale(self, blocks: Tensor) -> Tensor | None:
-        """Return the factor [b, 1, 1] on g G that normalizing the base makes."""
-        if not self.normalize:
+    def _scaled(self, blocks: Tensor) -> Tensor | None:
+        """Find the gain of every block [b], and return c_S [b, 1, 1], or None where both are one."""
+        if self.scale == "paper":
             return None
-        return normalizing_scale(blocks.double(), self.layout.kernel_size, self.map_size).square().to(self.dtype)
+        found = scaling(blocks, self.layout.kernel_size, self.map_size, scale=self.scale, power=self.power)
+        self.gain = found.gain[:, 0, 0].to(self.dtype) if self.scale == "capped" else None
+        return found.root.to(self.dtype)
 
 
 class ByGrams(Metric):
@@ -67,10 +76,12 @@ class ByGrams(Metric):
 
     def __init__(self, geometry: Geometry, base: Tensor) -> None:
         super().__init__(geometry, base)
-        self.grams = self._grams(self.layout.to_blocks(base))
+        blocks = self.layout.to_blocks(base)
+        self.grams = self._grams(blocks)
+        self._scaled(blocks)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G."""
+        """Return g G / c_S^2."""
         return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient.to(self.dtype)), self.grams))
 
 
@@ -80,15 +91,17 @@ class ByPatches(Metric):
     def __init__(self, geometry: Geometry, base: Tensor) -> None:
         super().__init__(geometry, base)
         self.base = base
-        self.scale = self._scale(self.layout.to_blocks(base))
+        self.root = self._scaled(self.layout.to_blocks(base))
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G."""
+        """Return g G / c_S^2."""
         blocks = self.layout.to_blocks(self.base.to(self.dtype))
+        if self.root is not None:
+            blocks = blocks / self.root
         found = apply_gram_by_patches(
             self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size
         )
-        return self.layout.from_blocks(found if self.scale is None else found.mul_(self.scale))
+        return self.layout.from_blocks(found)
 
 
 class BySlices(Metric):
@@ -99,17 +112,21 @@ class BySlices(Metric):
         self.base = local(base)
         slices = self._slices(self.base)
         self.grams = None if self.power == 1 else self._grams(slices)
-        self.scale = self._scale(slices) if self.power == 1 else None
+        self.root = self._scaled(slices)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G."""
+        """Return g G / c_S^2."""
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return apply_gram(slices, self.grams).reshape(gradient.shape)
-        found = apply_gram_by_convolution(
-            slices, self._slices(self.base).to(self.dtype), self.layout.kernel_size, self.map_size
-        )
-        return (found if self.scale is None else found.mul_(self.scale)).reshape(gradient.shape)
+        base = self._slices(self.base).to(self.dtype)
+        if self.root is not None:
+            base = base / self.root
+        found = apply_gram_by_convolution(slices, base, self.layout.kernel_size, self.map_size)
+        return found.reshape(gradient.shape)
+
+    def _sums(self, products: Tensor) -> Tensor:
+        return self._slices(products).sum((1, 2))
 
     def _slices(self, weight: Tensor) -> Tensor:
         return weight.reshape(-1, 1, self.layout.taps)
@@ -123,13 +140,20 @@ class ByRows(Metric):
 
     def __init__(self, geometry: Geometry, base: Tensor) -> None:
         super().__init__(geometry, base)
-        self.grams = self._grams(self.layout.to_blocks(gathered(base)))
+        blocks = self.layout.to_blocks(gathered(base))
+        self.grams = self._grams(blocks)
+        self._scaled(blocks)
         numbers = torch.arange(self.layout.blocks, device=self.grams.device)[:, None, None]
         everywhere = self.layout.from_blocks(numbers.expand(self.layout.block_shape)).contiguous()
         self.block_of = local(sharded_like(everywhere, base)).reshape(-1, self.layout.taps)[:, 0].clone()
+        if self.gain is not None:
+            self.gain = self.gain[self.block_of]
+
+    def _sums(self, products: Tensor) -> Tensor:
+        return products.reshape(-1, self.layout.taps).sum(1)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G."""
+        """Return g G / c_S^2."""
         slices = gradient.to(self.dtype).reshape(-1, 1, self.layout.taps)
         if len(self.grams) == 1:
             return apply_gram(slices, self.grams.expand(len(slices), -1, -1)).reshape(gradient.shape)

@@ -9,6 +9,7 @@ from torch import Tensor
 from refconv.errors import CheckpointError, SettingError
 from refconv.gradspace.geometry import Geometry
 from refconv.gradspace.groups import SITES
+from refconv.parametrizations import with_scale
 
 
 def check_sites(group: dict[str, Any]) -> None:
@@ -59,7 +60,8 @@ def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) ->
                 expected=f"{len(sites)} kernels",
                 found=f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}",
             )
-        for site, before in zip(sites, others, strict=True):
+        for site, saved_site in zip(sites, others, strict=True):
+            before = with_scale(saved_site)
             if site != before:
                 keys = [key for key in site if site[key] != before.get(key)]
                 raise CheckpointError(

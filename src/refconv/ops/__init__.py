@@ -15,16 +15,19 @@ from refconv.ops.patches import (
     gram,
     gram_power,
     mean_eigenvalue,
-    normalizing_scale,
     patches,
     shaped_patches,
 )
 from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
+from refconv.ops.scale import Scale, Scaling, amplified, scaling
 
 __all__ = [
     "Layout",
     "Order",
+    "Scale",
+    "Scaling",
     "adjoint_by_convolution",
+    "amplified",
     "apply_gram",
     "apply_gram_by_convolution",
     "apply_gram_by_patches",
@@ -33,12 +36,12 @@ __all__ = [
     "gram_power",
     "mean_eigenvalue",
     "metric_gram",
-    "normalizing_scale",
     "patches",
     "refocus_adjoint",
     "refocus_by_convolution",
     "refocus_by_patches",
     "refocused_blocks",
+    "scaling",
     "shaped_patches",
     "smallest_refocus_weight",
 ]

@@ -8,36 +8,36 @@ with their patches, so that nothing larger than a chunk is ever stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from torch import Tensor
 
-from refconv.ops.patches import gram, gram_power, normalizing_scale, patches, shaped_patches
+from refconv.ops.patches import gram, gram_power, patches, shaped_patches
 from refconv.ops.refocusing import CONVOLVE, refocus_adjoint, refocus_by_convolution, refocus_by_patches
-
-# Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache.
-_CHUNK = 2**19
+from refconv.ops.scale import Scale, chunks, scaling
 
 
 def metric_gram(
-    blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], *, normalize: bool = False, power: float = 1.0
+    blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], *, scale: Scale = "paper", power: float = 1.0
 ) -> Tensor:
-    """Return the matrix [b, k, k] that multiplies gradients: G, with its scale and power.
+    """Return the matrix [b, k, k] that multiplies gradients: G^power / c_S^2.
 
     Args:
         blocks: base B [b, m, k].
         kernel_size: taps per spatial dimension, product k.
         map_size: odd taps of the map per spatial dimension, product t.
-        normalize: bring the mean eigenvalue of each block's G to one.
-        power: return G^power; directions that the base does not span stay at zero.
+        scale: see :func:`refconv.ops.scaling`.
+        power: of the Gram; directions that the base does not span stay at zero.
     """
     b, m, k = blocks.shape
     grams = torch.empty(b, k, k, dtype=blocks.dtype, device=blocks.device)
-    for part in _chunks(b, prod(map_size) * m * k):
-        found = gram(_source_patches(blocks[part], kernel_size, map_size, normalize=normalize))
+    for part in chunks(b, prod(map_size) * m * k):
+        found = gram(patches(blocks[part], kernel_size, map_size))
         grams[part] = found if power == 1 else gram_power(found, power)
+    if scale != "paper":
+        grams /= scaling(blocks, kernel_size, map_size, scale=scale, power=power).root.square()
     return grams
 
 
@@ -53,13 +53,13 @@ def apply_gram_by_convolution(
 
     Args:
         gradient: g [b, m, k] by the kernel.
-        blocks: base B [b, m, k], already scaled where the base is to be normalized.
+        blocks: base B [b, m, k], already divided by c_S.
         kernel_size: taps per spatial dimension, product k.
         map_size: odd taps of the map per spatial dimension, product t.
     """
     b, m, _ = blocks.shape
     out = torch.empty_like(gradient)
-    for part in _chunks(b, m * m * prod(map_size)):
+    for part in chunks(b, m * m * prod(map_size)):
         weight = adjoint_by_convolution(gradient[part], blocks[part], kernel_size, map_size)
         out[part] = refocus_by_convolution(weight, blocks[part], kernel_size, map_size)
     return out
@@ -72,13 +72,13 @@ def apply_gram_by_patches(
 
     Args:
         gradient: g [b, m, k] by the kernel.
-        blocks: base B [b, m, k], already scaled where the base is to be normalized.
+        blocks: base B [b, m, k], already divided by c_S.
         kernel_size: taps per spatial dimension, product k.
         map_size: odd taps of the map per spatial dimension, product t.
     """
     b, m, k = blocks.shape
     out = torch.empty_like(gradient)
-    for part in _chunks(b, prod(map_size) * m * k):
+    for part in chunks(b, prod(map_size) * m * k):
         unfolded = patches(blocks[part], kernel_size, map_size)
         out[part] = refocus_by_patches(refocus_adjoint(gradient[part], unfolded), unfolded)
     return out
@@ -112,12 +112,12 @@ def smallest_refocus_weight(
     kernel_size: Sequence[int],
     map_size: Sequence[int],
     *,
-    normalize: bool = False,
+    scale: Scale = "paper",
     power: float = 1.0,
 ) -> Tensor:
-    """Return the refocus weight R [b, m, m * t] of least norm with R P = displacement, as far as P reaches it.
+    """Return the refocus weight R [b, m, m * t] of least norm with R P / c_A = displacement, as far as P reaches it.
 
-    R = D P^+ = D G^+ P^T, block by block. A refocus weight that gradient descent trained from zero is a
+    R = c_A D P^+ = c_A D G^+ P^T, block by block. A refocus weight that gradient descent trained from zero is a
     combination of rows of P^T, so it is this one.
 
     Args:
@@ -125,15 +125,17 @@ def smallest_refocus_weight(
         blocks: base B [b, m, k].
         kernel_size: taps per spatial dimension, product k.
         map_size: odd taps of the map per spatial dimension, product t.
-        normalize: as in training.
+        scale: as in training.
         power: as in training.
     """
     b, m, k = blocks.shape
     weight = torch.empty(b, m, m * prod(map_size), dtype=blocks.dtype, device=blocks.device)
-    for part in _chunks(b, prod(map_size) * m * k):
-        unfolded = _source_patches(blocks[part], kernel_size, map_size, normalize=normalize)
+    for part in chunks(b, prod(map_size) * m * k):
+        unfolded = patches(blocks[part], kernel_size, map_size)
         inverse = gram_power(gram(unfolded), -(power + 1) / 2)  # (P G^((p-1)/2))^+ = G^(-(p+1)/2) P^T
         weight[part] = refocus_adjoint(displacement[part] @ inverse, unfolded)
+    if scale != "paper":
+        weight *= scaling(blocks, kernel_size, map_size, scale=scale, power=power).sign
     return weight
 
 
@@ -143,26 +145,15 @@ def refocused_blocks(
     kernel_size: Sequence[int],
     map_size: Sequence[int],
     *,
-    normalize: bool = False,
+    scale: Scale = "paper",
     power: float = 1.0,
 ) -> Tensor:
-    """Return B + R P [b, m, k] for a refocus weight R [b, m, m * t], in chunks."""
+    """Return B + R P / c_A [b, m, k] for a refocus weight R [b, m, m * t], in chunks."""
     b, m, k = blocks.shape
     out = torch.empty_like(blocks)
-    for part in _chunks(b, prod(map_size) * m * k):
-        unfolded = shaped_patches(_source_patches(blocks[part], kernel_size, map_size, normalize=normalize), power)
+    if scale != "paper":
+        weight = weight / scaling(blocks, kernel_size, map_size, scale=scale, power=power).sign
+    for part in chunks(b, prod(map_size) * m * k):
+        unfolded = shaped_patches(patches(blocks[part], kernel_size, map_size), power)
         out[part] = blocks[part] + refocus_by_patches(weight[part], unfolded)
     return out
-
-
-def _source_patches(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], *, normalize: bool) -> Tensor:
-    if normalize:
-        blocks = blocks * normalizing_scale(blocks, kernel_size, map_size)
-    return patches(blocks, kernel_size, map_size)
-
-
-def _chunks(blocks: int, numbers_per_block: int) -> Iterator[slice]:
-    """Cut a number of blocks into runs that need at most a chunk's numbers each, or are single blocks."""
-    size = max(1, _CHUNK // numbers_per_block)
-    for first in range(0, blocks, size):
-        yield slice(first, first + size)

@@ -96,15 +96,6 @@ def mean_eigenvalue(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequen
     return (blocks.square() * visits).sum((1, 2)) / blocks.shape[-1]
 
 
-def normalizing_scale(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]) -> Tensor:
-    """Return the factor [b, 1, 1] that brings the mean eigenvalue of each block's Gram to one.
-
-    A block of zeros has no scale; its factor is one, and its patches stay zero.
-    """
-    mean = mean_eigenvalue(blocks, kernel_size, map_size)
-    return torch.where(mean > 0, mean, 1).rsqrt()[:, None, None]
-
-
 def gram_power(grams: Tensor, exponent: float) -> Tensor:
     """Return the symmetric matrix power G^exponent [b, k, k] of positive semidefinite Grams.
 

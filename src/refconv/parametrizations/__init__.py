@@ -4,8 +4,8 @@
 """
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
-from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight
-from refconv.parametrizations.registry import TRANSFORMS, complete_settings, name_of, transform_named
+from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight, with_scale
+from refconv.parametrizations.registry import TRANSFORMS, complete_settings, has_gram_scale, name_of, transform_named
 
 __all__ = [
     "TRANSFORMS",
@@ -17,7 +17,9 @@ __all__ = [
     "complete_settings",
     "computing_dtype",
     "first_weight",
+    "has_gram_scale",
     "memory_format",
     "name_of",
     "transform_named",
+    "with_scale",
 ]

@@ -1,8 +1,8 @@
 """Learning rate scaled: kernel = base + sqrt(c) D, plain training at the mean speed of refocusing.
 
 Refocusing multiplies the gradient of the kernel by the Gram G (docs/math.md, equation 2). Here G is replaced by c
-times the identity, where c is the mean eigenvalue of the Grams of the layer: a step of SGD on D moves the kernel by
-c times the step of plain training. If the gain of refocusing is a matter of effective learning rates per layer,
+times the identity, where c is the mean eigenvalue of the Grams of the layer, scaled as refocusing scales them: a step of
+SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is a matter of effective learning rates per layer,
 this control shows the same gain; if it is a matter of directions, it does not. As in refocusing, weight decay
 acts on the difference from the base and is not multiplied.
 """
@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refconv.ops import Layout, effective_map_size, mean_eigenvalue
+from refconv.ops import Layout, Scale, effective_map_size, mean_eigenvalue, scaling
 from refconv.parametrizations.base import ForwardScope, KernelTransform
+from refconv.parametrizations.refocus import check_settings
 
 
 class LrScaled(KernelTransform):
@@ -31,18 +32,33 @@ class LrScaled(KernelTransform):
         layout: how its slices form blocks.
         scope: the forward scope of the model.
         map_size: of the refocusing map whose Gram sets the factor.
+        scale: of the refocusing whose speed is matched.
     """
 
+    ordered = True  # blocks are capped one by one
     difference: nn.Parameter
     factor: Tensor
 
     def __init__(
-        self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, *, map_size: int | Sequence[int] = 3
+        self,
+        site: str,
+        base: Tensor,
+        layout: Layout,
+        scope: ForwardScope,
+        *,
+        map_size: int | Sequence[int] = 3,
+        scale: Scale = "capped",
     ) -> None:
-        super().__init__(site, base, layout, scope, map_size=map_size)
+        super().__init__(site, base, layout, scope, map_size=map_size, scale=scale)
+        self.scale = scale
         self.map_size = effective_map_size(layout.kernel_size, map_size)
         self.register_buffer("factor", torch.ones((), device=base.device), persistent=False)
         self.prepare(base)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Check the scale; see :func:`check_settings`."""
+        check_settings(scale=settings["scale"])
 
     @classmethod
     def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
@@ -58,8 +74,11 @@ class LrScaled(KernelTransform):
     def prepare(self, base: Tensor) -> None:
         """Compute the factor sqrt(c) of a base, in float64."""
         blocks = self.layout.to_blocks(base.detach().double())
-        mean = mean_eigenvalue(blocks, self.layout.kernel_size, self.map_size).mean()
-        self.factor = mean.sqrt().to(self.difference.dtype)
+        sizes = self.layout.kernel_size, self.map_size
+        mean = mean_eigenvalue(blocks, *sizes)
+        if self.scale != "paper":
+            mean = mean / scaling(blocks, *sizes, scale=self.scale).root.square()[:, 0, 0]
+        self.factor = mean.mean().sqrt().to(self.difference.dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
         """Return base + sqrt(c) D."""

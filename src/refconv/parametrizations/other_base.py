@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refconv.ops import Layout
+from refconv.ops import Layout, Scale
 from refconv.parametrizations.base import ForwardScope
 from refconv.parametrizations.checks import check_whole
 from refconv.parametrizations.refocus import Refocus, Start
@@ -29,7 +29,7 @@ class OtherBase(Refocus):
         scope: the forward scope of the model.
         map_size: as in refocusing.
         start: as in refocusing.
-        normalize: as in refocusing.
+        scale: as in refocusing.
         power: as in refocusing.
         seed: of the random numbers.
 
@@ -48,12 +48,12 @@ class OtherBase(Refocus):
         *,
         map_size: int | Sequence[int] = 3,
         start: Start = "zeros",
-        normalize: bool = False,
+        scale: Scale = "capped",
         power: float = 1.0,
         seed: int = 0,
     ) -> None:
         self.seed = seed  # first, because the parent prepares for the base
-        super().__init__(site, base, layout, scope, map_size=map_size, start=start, normalize=normalize, power=power)
+        super().__init__(site, base, layout, scope, map_size=map_size, start=start, scale=scale, power=power)
 
     @classmethod
     def check(cls, **settings: Any) -> None:

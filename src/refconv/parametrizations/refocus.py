@@ -1,4 +1,4 @@
-"""Refocus: kernel = base + R P, the re-parameterized refocusing convolution.
+"""Refocus: kernel = base + R P / c, the re-parameterized refocusing convolution.
 
 Source: RefConv: Re-parameterized Refocusing Convolution for Powerful ConvNets, arXiv 2310.10563, section 3; IEEE
 TNNLS 36(6), 2025.
@@ -6,7 +6,7 @@ TNNLS 36(6), 2025.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod, sqrt
 from typing import Any, Literal, get_args
 
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from refconv.errors import SettingError
 from refconv.ops import (
     Layout,
+    Scale,
+    amplified,
     effective_map_size,
-    normalizing_scale,
     patches,
     refocus_by_convolution,
     refocus_by_patches,
+    scaling,
     shaped_patches,
 )
 from refconv.parametrizations.base import ForwardScope, KernelTransform
@@ -37,6 +39,9 @@ class Refocus(KernelTransform):
     Note [Zero start]: the paper's release starts R like any convolution, which changes the pretrained function at
     once; here the default is zeros, so training starts from exactly the pretrained network.
 
+    Note [Scale]: the release has no scale, and its refocus weights move the kernels of depthwise layers hundreds of
+    times as fast as plain training does. Here the default caps the speed at that of plain training.
+
     Args:
         site: the site's name, for messages.
         base: the pretrained kernel.
@@ -44,7 +49,8 @@ class Refocus(KernelTransform):
         scope: the forward scope of the model.
         map_size: odd taps of the map, one number or one per dimension; cut to 2 K - 1 for kernels of K taps.
         start: ``zeros``, or ``kaiming`` as released (uniform within 1 / sqrt(m * t)).
-        normalize: divide the base inside P by the root of the mean eigenvalue of each block's Gram.
+        scale: ``capped``, so that kernels move no faster than in plain training at the same learning rate;
+            ``normalized``, so that the mean eigenvalue of each block's Gram is one; or ``paper``, none, as released.
         power: use P G^((power - 1) / 2) in place of P; 1 is the paper's transformation.
 
     Raises:
@@ -55,7 +61,8 @@ class Refocus(KernelTransform):
     size = "map_size"
     refocus_weight: nn.Parameter
     patches: Tensor | None
-    scale: Tensor | None
+    divisor: Tensor | None
+    gain: Tensor | None
 
     def __init__(
         self,
@@ -66,25 +73,26 @@ class Refocus(KernelTransform):
         *,
         map_size: int | Sequence[int] = 3,
         start: Start = "zeros",
-        normalize: bool = False,
+        scale: Scale = "capped",
         power: float = 1.0,
     ) -> None:
-        check_settings(start=start, power=power)
-        super().__init__(site, base, layout, scope, map_size=map_size, start=start, normalize=normalize, power=power)
+        check_settings(start=start, scale=scale, power=power)
+        super().__init__(site, base, layout, scope, map_size=map_size, start=start, scale=scale, power=power)
         self.map_size = effective_map_size(layout.kernel_size, map_size)
         self.start = start
-        self.normalize = normalize
+        self.scale = scale
         self.power = float(power)
         weight = self.refocus_weight
         weight.data = first_weight(layout, self.map_size, start, dtype=weight.dtype, device=weight.device)
         self.register_buffer("patches", None, persistent=False)
-        self.register_buffer("scale", None, persistent=False)
+        self.register_buffer("divisor", None, persistent=False)
+        self.register_buffer("gain", None, persistent=False)
         self.prepare(base)
 
     @classmethod
     def check(cls, **settings: Any) -> None:
         """Check the settings that do not depend on a site; see :func:`check_settings`."""
-        check_settings(start=settings["start"], power=settings["power"])
+        check_settings(start=settings["start"], scale=settings["scale"], power=settings["power"])
 
     @classmethod
     def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
@@ -112,27 +120,32 @@ class Refocus(KernelTransform):
 
     @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
-        """Compute and store the patches, or for blocks of one slice the scale, of a base (in float64)."""
-        if self.by_convolution and not self.normalize:
+        """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64)."""
+        if self.by_convolution and self.scale == "paper":
             return
-        dtype = self.refocus_weight.dtype
+        dtype, sizes = self.refocus_weight.dtype, (self.layout.kernel_size, self.map_size)
         blocks = self.source(self.layout.to_blocks(base.detach().double()))
-        scale = normalizing_scale(blocks, self.layout.kernel_size, self.map_size) if self.normalize else None
+        scales = None
+        if self.scale != "paper":
+            scales = scaling(blocks, *sizes, scale=self.scale, power=self.power)
+            self.gain = scales.gain.to(dtype) if self.scale == "capped" else None
         if self.by_convolution:
-            self.scale = None if scale is None else scale.to(dtype)
+            self.divisor = None if scales is None else scales.sign.to(dtype)
             return
-        unfolded = patches(blocks if scale is None else blocks * scale, self.layout.kernel_size, self.map_size)
-        self.patches = shaped_patches(unfolded, self.power).to(dtype)
+        unfolded = shaped_patches(patches(blocks, *sizes), self.power)
+        self.patches = (unfolded if scales is None else unfolded / scales.sign).to(dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return base + R P for the blocks [b, m, k] of the base."""
+        """Return base + R P / c_A for the blocks [b, m, k] of the base."""
         weight = self.refocus_weight.to(blocks.dtype)
         if self.patches is not None:
-            return blocks + refocus_by_patches(weight, self.patches.to(blocks.dtype))
-        source = self.source(blocks)
-        if self.scale is not None:
-            source = source * self.scale.to(blocks.dtype)
-        return blocks + refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
+            moved = refocus_by_patches(weight, self.patches.to(blocks.dtype))
+        else:
+            source = self.source(blocks)
+            if self.divisor is not None:
+                source = source / self.divisor.to(blocks.dtype)
+            moved = refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
+        return blocks + (moved if self.gain is None else amplified(moved, self.gain.to(blocks.dtype)))
 
     def source(self, blocks: Tensor) -> Tensor:
         """Return what P is made of, [b, m, k]: the base itself."""
@@ -148,7 +161,7 @@ class Refocus(KernelTransform):
         return {
             "map_size": list(self.map_size),
             "order": self.layout.order,
-            "normalize": self.normalize,
+            "scale": self.scale,
             "power": self.power,
         }
 
@@ -173,13 +186,21 @@ def first_weight(
     return weight
 
 
-def check_settings(*, start: str = "zeros", power: float = 1.0) -> None:
+def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were saved with a scale: before there was a choice, ``normalize`` was true or false."""
+    own = dict(settings)
+    normalize = own.pop("normalize", False)
+    return {"scale": "normalized" if normalize else "paper", **own}
+
+
+def check_settings(*, start: str = "zeros", scale: str = "capped", power: float = 1.0) -> None:
     """Check the settings that do not depend on a site.
 
     Raises:
-        SettingError: if the start is unknown or the power is not a finite number of at least zero.
+        SettingError: if the start or the scale is unknown, or the power is not a finite number of at least zero.
     """
-    if start not in get_args(Start):
-        raise SettingError("unknown start", where="start", expected=" or ".join(get_args(Start)), found=repr(start))
+    for where, value, known in (("start", start, get_args(Start)), ("scale", scale, get_args(Scale))):
+        if value not in known:
+            raise SettingError(f"unknown {where}", where=where, expected=" or ".join(known), found=repr(value))
     if not (isinstance(power, (int, float)) and 0 <= power < float("inf")):
         raise SettingError("not a power of the Gram", where="power", expected="a number >= 0", found=repr(power))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from refconv.errors import SettingError
+from refconv.ops import Scale
 from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.combination import Combination
 from refconv.parametrizations.continuous import Continuous
@@ -41,6 +42,8 @@ TRANSFORMS: dict[str, type[KernelTransform]] = {
 }
 """Every transformation by the name that users give."""
 
+_RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale = paper in place of false"}
+
 
 def transform_named(name: str) -> type[KernelTransform]:
     """Return the transformation of a name.
@@ -61,6 +64,11 @@ def transform_named(name: str) -> type[KernelTransform]:
 def name_of(transform: KernelTransform) -> str:
     """Return the name under which a transformation is registered."""
     return next(name for name, kind in TRANSFORMS.items() if kind is type(transform))
+
+
+def has_gram_scale(name: str) -> bool:
+    """Return whether a transformation's ``scale`` is that of the Gram; other transformations have scales of their own."""
+    return transform_named(name).defaults().get("scale") in get_args(Scale)
 
 
 def complete_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def complete_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} has no such setting",
                 where=setting,
                 expected=f"one of {', '.join(defaults)}" if defaults else "no settings",
-                remedy=_closest(setting, defaults),
+                remedy=_RENAMED.get(setting, _closest(setting, defaults)),
             )
     settings = {**defaults, **given}
     kind.check(**settings)

@@ -48,7 +48,7 @@ class Journal:
             if folder.path.exists():
                 continue
             try:
-                recipe = Recipe.from_mapping(entry["recipe"])
+                recipe = Recipe.from_mapping(_completed(entry["recipe"]))
                 record = None if entry["record"] is None else RunRecord.from_dict(entry["record"])
                 words = entry["diverged"]
             except (RefconvError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -97,7 +97,10 @@ class Journal:
         return found
 
     def _said(self, run: Run) -> dict[str, Any]:
-        """Return the settings of a run that are not the defaults; its base named within the study's folder."""
+        """Return the settings of a run that are not the defaults, and always the scale of the Gram.
+
+        A base is named within the study's folder.
+        """
         recipe = run.recipe
         if run.base is not None:
             recipe = dataclasses.replace(recipe, checkpoint=run.base.relative_to(self.out).as_posix())
@@ -105,7 +108,7 @@ class Journal:
         return {
             field.name: values[field.name]
             for field in dataclasses.fields(recipe)
-            if getattr(recipe, field.name) != _default(field)
+            if field.name == "gram_scale" or getattr(recipe, field.name) != _default(field)
         }
 
     def _damaged(self, where: str, error: object) -> StudyError:
@@ -140,6 +143,11 @@ def foreseen(journal: Path, out: Path) -> Iterator[Path]:
             yield place
         except RefconvError as error:
             raise type(error)(str(error).replace(str(place), str(out))) from error
+
+
+def _completed(said: dict[str, Any]) -> dict[str, Any]:
+    """Return noted settings with a scale of the Gram: entries without one are older than the present default."""
+    return said if {"gram_scale", "normalize"} & set(said) else {"gram_scale": "paper", **said}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -195,8 +195,8 @@ def label(point: Mapping[str, Any]) -> str:
     """Return the values of some settings in words.
 
     Example:
-        >>> label({"lr": 0.1, "normalize": True, "method_kwargs": {"rank": 4}})
-        'lr 0.1, normalize true, rank 4'
+        >>> label({"lr": 0.1, "model_ema": True, "method_kwargs": {"rank": 4}})
+        'lr 0.1, model_ema true, rank 4'
     """
     return ", ".join(
         label(value) if isinstance(value, Mapping) else f"{name} {_word(value)}" for name, value in point.items()

@@ -20,7 +20,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.parametrizations import ForwardScope, KernelTransform, complete_settings, name_of
+from refconv.parametrizations import (
+    ForwardScope,
+    KernelTransform,
+    complete_settings,
+    has_gram_scale,
+    name_of,
+    with_scale,
+)
 from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_unsharded, check_unwrapped
@@ -138,6 +145,7 @@ def _transforms(
     for site in chosen:
         own = {key: value for key, value in settings[site.name].items() if key not in {_TRANSFORM, _BASE}}
         name = settings[site.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
+        own = with_scale(own) if has_gram_scale(name) else own
         try:
             if id(site.weight) not in by_weight:
                 by_weight[id(site.weight)] = [], transform_at(site, name, complete_settings(name, own), scope)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from refconv.ops import Order
+from refconv.ops import Order, Scale
 from refconv.parametrizations import Start, complete_settings, transform_named
 from refconv.records import Record
 from refconv.sites import Choice, Selection, find_sites, select
@@ -110,7 +110,7 @@ def plan(
     map_size: int | Sequence[int] = 3,
     order: Order = "contiguous",
     start: Start = "zeros",
-    normalize: bool = False,
+    scale: Scale = "capped",
     power: float = 1.0,
     include: Selection = None,
     exclude: Selection = None,
@@ -133,7 +133,7 @@ def plan(
         1 skipped: excluded by '0'
         1 skipped: one tap
     """
-    settings = {"map_size": map_size, "order": order, "start": start, "normalize": normalize, "power": power}
+    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power}
     return plan_of(model, "refocus", include=include, exclude=exclude, **settings)
 
 

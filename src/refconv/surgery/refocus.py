@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from refconv.ops import Order
+from refconv.ops import Order, Scale
 from refconv.parametrizations import Start
 from refconv.sites import Selection
 from refconv.surgery.plan import Plan
@@ -19,7 +19,7 @@ def refocus(
     map_size: int | Sequence[int] = 3,
     order: Order = "contiguous",
     start: Start = "zeros",
-    normalize: bool = False,
+    scale: Scale = "capped",
     power: float = 1.0,
     include: Selection = None,
     exclude: Selection = None,
@@ -37,7 +37,9 @@ def refocus(
         order: how slices are gathered into blocks where 1 < groups < channels: ``contiguous`` as released, or
             ``across`` the groups.
         start: ``zeros`` (the pretrained function exactly) or ``kaiming`` (as released).
-        normalize: scale each block's patches so that the mean eigenvalue of its Gram is one.
+        scale: how far a step on the refocus weight moves the kernel. ``capped``: no faster than a step of plain
+            training at the same learning rate, under SGD and Adam alike; ``normalized``: the mean eigenvalue of each
+            block's Gram is one; ``paper``: as released, which moves depthwise kernels hundreds of times as fast.
         power: power of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base.
         include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
             than one tap. See :func:`refconv.sites.select`.
@@ -57,5 +59,5 @@ def refocus(
         >>> refocus(model, include="depthwise").extra_parameters
         576
     """
-    settings = {"map_size": map_size, "order": order, "start": start, "normalize": normalize, "power": power}
+    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power}
     return reparametrize(model, "refocus", include=include, exclude=exclude, **settings)

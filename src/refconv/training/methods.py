@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from refconv.errors import RecipeError, SettingError
-from refconv.parametrizations import TRANSFORMS, complete_settings
+from refconv.parametrizations import TRANSFORMS, complete_settings, has_gram_scale
 from refconv.surgery import Plan, plan, refocus, reparametrize
 from refconv.training.norm_fold import keep_statistics
 from refconv.training.recipe import Recipe
@@ -145,7 +145,10 @@ class Transformed:
     def _settings(self, recipe: Recipe) -> dict[str, Any]:
         """Return those settings of the transformation that are fields of the recipe."""
         known = TRANSFORMS[self.name].defaults()
-        return {name: value for name, value in refocus_settings(recipe).items() if name in known}
+        own = {name: value for name, value in refocus_settings(recipe).items() if name in known}
+        if not has_gram_scale(self.name):
+            own.pop("scale", None)  # a setting of that name is the transformation's own
+        return own
 
 
 def refocus_settings(recipe: Recipe) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def refocus_settings(recipe: Recipe) -> dict[str, Any]:
         "map_size": recipe.map_size[0] if len(recipe.map_size) == 1 else recipe.map_size,
         "order": recipe.order,
         "start": recipe.start,
-        "normalize": recipe.normalize,
+        "scale": recipe.gram_scale,
         "power": recipe.power,
         **_selection(recipe),
     }

@@ -115,7 +115,12 @@ class Recipe:
     )
     order: str = setting("method", "refocus: how slices form blocks", "contiguous", choices=("contiguous", "across"))
     start: str = setting("method", "refocus: first refocus weights", "zeros", choices=("zeros", "kaiming"))
-    normalize: bool = setting("method", "refocus: scale the base so that learning rates keep their meaning", False)
+    gram_scale: str = setting(
+        "method",
+        "refocus: speed of the kernels; capped at that of plain training, normalized, or as in the paper",
+        "capped",
+        choices=("capped", "normalized", "paper"),
+    )
     power: float = setting("method", "refocus: power of the Gram; 1 is RefConv", 1.0, least=0)
     rounds: int = setting("method", "refocus: rounds, each with the kernels of the last one as bases", 1, least=1)
     space: str = setting(
@@ -238,10 +243,15 @@ class Recipe:
     def from_mapping(cls, values: Mapping[str, Any]) -> Recipe:
         """Make a recipe of names and values, refusing names that are not settings.
 
+        ``normalize``, which recipes of earlier versions have, is read as the ``gram_scale`` that it meant.
+
         Raises:
             RecipeError: if a name is unknown, a required one is missing, or a value is not possible.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        if isinstance(values.get("normalize"), bool):
+            meant = "normalized" if values["normalize"] else "paper"
+            values = {"gram_scale": meant, **{name: value for name, value in values.items() if name != "normalize"}}
         for name in values:
             if name not in fields:
                 raise RecipeError("unknown key", where=name, remedy=did_you_mean(name, fields))

@@ -167,12 +167,12 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tupl
     dense = {row["layer"] for row in rows if row["slices"] == 1}
     cut = {row["layer"] for row in rows if row["sampled"] < row["blocks"]}
     settings = {
-        (tuple(item.record["map_size"]), item.record["order"], item.record["normalize"], item.record["power"])
+        (tuple(item.record["map_size"]), item.record["order"], item.record["scale"], item.record["power"])
         for item in items
     }
     said = " and ".join(
-        f"map size {times(size)}, order {order}, {'normalised' if even else 'not normalised'}, power {number(power)}"
-        for size, order, even, power in sorted(settings)
+        f"map size {times(size)}, order {order}, scale {scale}, power {number(power)}"
+        for size, order, scale, power in sorted(settings)
     )
     return (
         "After refocusing by SGD with these settings the weight is the very one that was trained; after any other "
