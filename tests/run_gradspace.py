@@ -8,10 +8,12 @@ import torch
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 import refconv
 from networks import EveryKind
+from refconv.errors import SettingError
 
 KERNELS = {"stem.weight", "depthwise.weight", "grouped.weight", "up.weight"}
 SETTINGS = {"weight_decay": 0.05, "scale": "normalized"}
@@ -117,6 +119,52 @@ def check_random_start(rank):
             assert torch.equal(value, before[name]) != (name in KERNELS), name
 
 
+def check_split(part):
+    """ZeroRedundancyOptimizer gives each process a part of the parameters, in an order of its own."""
+    alone = network()
+    optimizer = optimizer_of(alone)
+    model = DistributedDataParallel(network())
+    groups = refconv.param_groups(model, **SETTINGS)
+    split = ZeroRedundancyOptimizer(groups, refconv.RefocusSGD, lr=0.05, momentum=0.9, nesterov=True)
+    for which, steps, images_of in ((alone, optimizer, slice(None)), (model, split, part)):
+        for _ in range(3):
+            steps.zero_grad()
+            (which(images(images_of)) - 0.3).square().mean().backward()
+            steps.step()
+    same(weights(model.module), weights(alone))
+    split.consolidate_state_dict()
+    if torch.distributed.get_rank() == 0:  # in the form of the optimizer that is not split
+        optimizer.load_state_dict(split.state_dict())
+    for settings, more in (({"start": "kaiming"}, {}), ({}, {"max_norm": 1.0})):
+        try:
+            ZeroRedundancyOptimizer(refconv.param_groups(model, **settings), refconv.RefocusSGD, lr=0.05, **more)
+        except SettingError as error:
+            assert "a part of the kernels only" in str(error)
+        else:
+            raise AssertionError(settings)
+    try:
+        ZeroRedundancyOptimizer(refconv.param_groups(model), torch.optim.Adam, lr=0.05)
+    except SettingError as error:
+        assert "which this optimizer does not know" in str(error)
+    else:
+        raise AssertionError
+
+
+def check_replaced(part):
+    """FSDP2 under accelerate shards after the optimizer was made, and puts its parameters into the groups."""
+    alone = network()
+    train(alone, optimizer_of(alone), 3, slice(None))
+    model = network()
+    optimizer = optimizer_of(model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    now = dict(model.named_parameters())
+    for group in optimizer.param_groups:
+        group["params"] = [now[names[parameter]] for parameter in group["params"]]
+    train(model, optimizer, 3, part)
+    same(weights(model), weights(alone))
+
+
 def main():
     torch.distributed.init_process_group("gloo")
     torch.set_num_threads(1)
@@ -129,6 +177,8 @@ def main():
         "fsdp resumes": lambda: check_fsdp_resumes(part),
         "refocus weight": lambda: check_refocus_weight(part),
         "random start": lambda: check_random_start(rank),
+        "split": lambda: check_split(part),
+        "replaced": lambda: check_replaced(part),
     }
     for name, check in checks.items():
         check()

@@ -116,7 +116,7 @@ def test_a_model_with_nothing_to_refocus_is_refused():
     with pytest.raises(ModelError, match="nothing to refocus"):
         refconv.param_groups(nn.Conv2d(3, 4, 1))
     frozen = nn.Conv2d(3, 4, 3).requires_grad_(False)
-    with pytest.raises(ModelError, match="no chosen kernel is trainable"):
+    with pytest.raises(ModelError, match="its weight is frozen; requires_grad_"):
         refconv.param_groups(frozen)
 
 
@@ -174,3 +174,21 @@ def test_groups_edited_afterwards_are_refused():
     groups[-1]["params"] = groups[-1]["params"][::-1]
     with pytest.raises(SettingError, match="do not describe its parameters"):
         optimizer_of(groups)
+
+
+def test_parameters_come_with_or_without_names_and_groups():
+    torch.manual_seed(0)
+    model = EveryKind()
+    named = refconv.param_groups(model, groups=model.named_parameters())
+    optimizer = refconv.RefocusSGD(named, lr=0.1)
+    names = [name for group in optimizer.param_groups for name in group["param_names"]]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    parameters = dict(model.named_parameters())
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["param_names"], group["params"], strict=True):
+            assert parameter is parameters[name]
+    assert {f"{site}.weight" for site in optimizer.sites} == set(optimizer.param_groups[1]["param_names"])
+    again = refconv.param_groups(model, groups=torch.optim.SGD(model.named_parameters(), lr=0.1).param_groups)
+    assert [name for group in again for name, _ in group["params"]] == names
+    bare = refconv.param_groups(model, groups=model.parameters())
+    assert [len(group["params"]) for group in bare] == [len(group["params"]) for group in named]

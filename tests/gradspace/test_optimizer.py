@@ -2,11 +2,13 @@
 
 import copy
 import io
+import pickle
 import re
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import refconv
 from networks import EveryKind
@@ -156,6 +158,108 @@ def test_copies_go_on_alike():
     train(model, optimizer, 2)
     train(*both, 2)
     assert_same_state(both[0].state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+def test_copies_made_before_the_first_step_keep_the_base_of_a_random_start(way):
+    model, optimizer = made("kaiming", max_norm=0.1)
+    both = way((model, optimizer))
+    assert torch.equal(both[1].base("stem"), optimizer.base("stem"))
+    assert not torch.equal(both[1].base("stem"), model.stem.weight)
+    train(model, optimizer, 2)
+    train(*both, 2)
+    assert_same_state(both[0].state_dict(), model.state_dict())
+
+
+def replace_parameters(model, optimizer):
+    """What libraries do that shard or move a model: other parameters in it and in the groups of its optimizer."""
+    new = {}
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                new[parameter] = module._parameters[name] = nn.Parameter(parameter.detach().clone())
+    for group in optimizer.param_groups:
+        group["params"] = [new[parameter] for parameter in group["params"]]
+
+
+@pytest.mark.parametrize("start", ["zeros", "kaiming"])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_training_goes_on_with_parameters_that_were_replaced_in_the_groups(start, steps):
+    states = []
+    for replace in (lambda *both: None, replace_parameters):
+        model, optimizer = made(start, max_norm=0.1)
+        train(model, optimizer, steps)
+        replace(model, optimizer)
+        train(model, optimizer, 2)
+        optimizer.load_state_dict(through_a_file(optimizer.state_dict()))
+        train(model, optimizer, 1)
+        states.append(
+            {**state_of(model), "base": optimizer.base("stem"), "R": optimizer.refocus_weight(model.up.weight)}
+        )
+    assert_same_state(*states)
+
+
+def test_replaced_parameters_of_other_shapes_are_refused():
+    model, optimizer = made()
+    optimizer.param_groups[-1]["params"] = [nn.Parameter(torch.ones(3)) for _ in optimizer.param_groups[-1]["params"]]
+    with pytest.raises(SettingError, match="replaced by others of other shapes"):
+        optimizer.clip_grad_norm_(1.0)
+
+
+def test_state_loads_whatever_is_wrapped_around_modules():
+    def wrapped(wrap):
+        torch.manual_seed(0)
+        model = nn.Sequential(wrap(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))), nn.Flatten())
+        return refconv.RefocusSGD(refconv.param_groups(model), lr=0.1)
+
+    optimizers = [
+        wrapped(wrap)
+        for wrap in (lambda m: m, lambda m: torch.compile(m, backend="eager"), checkpoint_wrapper, nn.DataParallel)
+    ]
+    for optimizer in optimizers:
+        assert torch.equal(optimizer.base("0.0"), optimizers[0].base("0._orig_mod.0"))
+        for other in optimizers:
+            optimizer.load_state_dict(other.state_dict())
+
+
+def test_clipping_in_the_step_is_clipping_before_it():
+    states = []
+    for inside in (True, False):
+        model, optimizer = made(**({"max_norm": 0.05} if inside else {}))
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(batch()) - 0.3).square().mean().backward()
+            if not inside:
+                optimizer.clip_grad_norm_(0.05)
+            optimizer.step()
+        states.append(state_of(model))
+    assert_same_state(*states)
+
+    model, optimizer = made(max_norm=0.05)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(batch()) - 0.3).square().mean()
+        loss.backward()
+        return loss
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for number in range(3):
+        if number < 2:
+            optimizer.step(closure)
+            continue
+        optimizer.zero_grad()
+        scaler.scale((model(batch()) - 0.3).square().mean()).backward()
+        scaler.step(optimizer)
+    for name, value in states[0].items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+    model, optimizer = made()  # the norm of plain gradients is another number
+    (model(batch()) - 0.3).square().mean().backward()
+    plain = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+    assert abs(optimizer.clip_grad_norm_(1e9) - plain) > 0.01 * plain
+    with pytest.raises(SettingError, match="max_norm: not a norm"):
+        made(max_norm=0.0)
 
 
 @pytest.mark.parametrize("implementation", [{"foreach": True}, {"fused": True}, {"foreach": False}])

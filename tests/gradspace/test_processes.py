@@ -19,4 +19,13 @@ def test_two_processes_train_as_one():
     )
     assert process.returncode == 0, process.stderr[-3000:]
     agreed = [line.removesuffix(": agrees") for line in process.stdout.splitlines() if line.endswith(": agrees")]
-    assert agreed == ["ddp", "fsdp", "fsdp across, power", "fsdp resumes", "refocus weight", "random start"]
+    assert agreed == [
+        "ddp",
+        "fsdp",
+        "fsdp across, power",
+        "fsdp resumes",
+        "refocus weight",
+        "random start",
+        "split",
+        "replaced",
+    ]

@@ -3,10 +3,11 @@
 import re
 
 import pytest
+from torch import nn
 
 from networks import EveryKind
 from refconv.errors import SettingError
-from refconv.sites import find_sites, select
+from refconv.sites import find_sites, select, select_trained
 
 
 def chosen(include=None, exclude=None):
@@ -65,3 +66,13 @@ def test_select_refuses_what_is_no_pattern():
         chosen(include=[3])
     with pytest.raises(SettingError, match="is no regular expression"):
         chosen(include="re:(")
+
+
+def test_frozen_kernels_are_chosen_for_measuring_and_not_for_training():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    model[0].weight.requires_grad_(False)
+    sites = find_sites(model)
+    assert [choice.skipped for choice in select(sites)] == [None, None]
+    for include in (None, ["0", "1"]):
+        assert [choice.skipped for choice in select_trained(sites, include)] == ["its weight is frozen", None]
+    assert [choice.skipped for choice in select_trained(sites, exclude="0")] == ["excluded by '0'", None]

@@ -211,3 +211,15 @@ def test_merging_in_float32_then_casting_beats_casting_first():
     late = refconv.merged(model).bfloat16().weight.double()
     early = refconv.merged(copy.deepcopy(model).bfloat16()).weight.double()
     assert (late - exact).norm() < (early - exact).norm()
+
+
+def test_merged_copies_a_model_that_holds_activations():
+    model = EveryKind()
+    refconv.refocus(model)
+    model.kept = {"activations": [model.stem(torch.randn(1, 3, 20, 20))]}
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(model)
+    plain = refconv.merged(model)
+    assert torch.equal(plain.kept["activations"][0], model.kept["activations"][0])
+    assert not plain.kept["activations"][0].requires_grad
+    assert model.kept["activations"][0].requires_grad

@@ -205,3 +205,40 @@ def test_model_that_is_itself_a_convolution_works_under_the_empty_name():
     assert set(refocused_state_dict(model)) == {"base", "refocus_weight", "bias"}
     refconv.merge(model)
     assert torch.equal(model(batch), expected)
+
+
+def test_frozen_kernels_stay_frozen_in_both_spaces():
+    def network():
+        torch.manual_seed(0)
+        model = EveryKind().double().eval()
+        model.depthwise.requires_grad_(False)
+        return model
+
+    torch.manual_seed(1)
+    images = torch.randn(2, 3, 20, 20, dtype=torch.float64)
+    models = network(), network()
+    plan = refconv.refocus(models[0])
+    assert {row.site: row.skipped for row in plan.rows}["depthwise"] == "its weight is frozen"
+    assert refconv.plan(network()) == plan
+    models[0].requires_grad_(True)  # bases stay bases; this kernel, which is none, would train
+    models[0].depthwise.requires_grad_(False)
+    optimizers = (
+        torch.optim.SGD(models[0].parameters(), lr=0.1, momentum=0.9),
+        refconv.RefocusSGD(refconv.param_groups(models[1]), lr=0.1, momentum=0.9),
+    )
+    for model, optimizer in zip(models, optimizers, strict=True):
+        for _ in range(5):
+            optimizer.zero_grad()
+            (model(images) - 0.3).square().mean().backward()
+            optimizer.step()
+    refconv.merge(models[0])
+    start, gradient = network().state_dict(), models[1].state_dict()
+    for name, value in models[0].state_dict().items():
+        # a few roundings of numbers of at most 1 in each of 5 steps
+        torch.testing.assert_close(value, gradient[name], rtol=1e-12, atol=1e-14)
+        moved = not torch.equal(value, start[name])
+        assert moved == (not name.startswith(("depthwise", "norm.running", "norm.num"))), name
+    everything = network().requires_grad_(False)
+    for verb in (refconv.refocus, refconv.param_groups):
+        with pytest.raises(ModelError, match=r"its weight is frozen; requires_grad_\(True\) on the kernels to train"):
+            verb(everything)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from refconv.errors import ModelError, SettingError
 from refconv.gradspace.geometry import Decay, Geometry, check_decay
 from refconv.ops import Order, Scale
 from refconv.parametrizations import TRANSFORMS, Start, check_settings
-from refconv.sites import Selection, admitted, find_sites, select
+from refconv.sites import Selection, admitted, find_sites, select_trained
 
 SITES = "sites"
 """The key under which a parameter group holds the geometries of its parameters, one each."""
@@ -24,15 +25,25 @@ class KernelGroup(dict[str, Any]):
     """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
 
     Any optimizer of torch would take it for an ordinary group and train the kernels plainly, without a word. So the
-    one method by which optimizers complete a group says what is wrong.
+    one method by which optimizers complete a group says what is wrong. ZeroRedundancyOptimizer steps nothing itself:
+    it hands each process copies of the groups with a part of their parameters, for the optimizer that it was told.
+
+    Attributes:
+        kernels: the parameters that the geometries describe, in their order, also where a copy of the group holds a
+            part of them only.
     """
+
+    kernels: tuple[Tensor, ...] = ()
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Refuse to be completed by an ordinary optimizer.
 
         Raises:
-            SettingError: always.
+            SettingError: if anything but ZeroRedundancyOptimizer asks.
         """
+        caller = sys._getframe(1).f_locals.get("self")
+        if type(caller).__name__ == "ZeroRedundancyOptimizer":
+            return super().setdefault(key, default)
         raise SettingError(
             "these parameter groups train in gradient space, which this optimizer does not know",
             where="param_groups",
@@ -46,7 +57,7 @@ def param_groups(
     model: nn.Module,
     weight_decay: float = 0.0,
     *,
-    groups: Iterable[Mapping[str, Any]] | None = None,
+    groups: Iterable[Any] | None = None,
     map_size: int | Sequence[int] = 3,
     order: Order = "contiguous",
     start: Start = "zeros",
@@ -58,6 +69,7 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
+    Frozen kernels (``requires_grad`` False) stay as they are, as in kernel space.
     Refocused kernels come in groups of their own; of the other parameters, biases, vectors and what the model's
     ``no_weight_decay()`` names are not decayed, as timm has it. The model is not touched. It may be wrapped by DDP,
     sharded by FSDP2 or compiled already.
@@ -66,7 +78,8 @@ def param_groups(
         model: any module with convolutions.
         weight_decay: of the kernels, refocused or not.
         groups: parameter groups that exist already, say by layer with rates of their own; refocused kernels are
-            taken out of them into groups with the same options. ``weight_decay`` must then be left alone.
+            taken out of them into groups with the same options. As for torch's optimizers, parameters may come with
+            their names, and without groups around them. ``weight_decay`` must then be left alone.
         map_size: odd taps of the refocusing map, one number or one per spatial dimension.
         order: how slices are gathered into blocks: ``contiguous`` or ``across``.
         start: ``zeros``, or ``kaiming`` as released, which changes the kernels when the optimizer is made.
@@ -94,7 +107,7 @@ def param_groups(
     check_settings(start=start, scale=scale, power=power)
     check_decay(decay)
     plain = _unwrapped(model)
-    choices = select(find_sites(plain), include, exclude)
+    choices = select_trained(find_sites(plain), include, exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
     geometries: dict[int, Geometry] = {}
     for site in chosen:
@@ -104,12 +117,15 @@ def param_groups(
         groups = _decayed_or_not(plain, weight_decay)
     elif weight_decay:
         raise SettingError("has no effect beside groups, which say it themselves", where="weight_decay")
-    split = [part for group in groups for part in _split(group, geometries, start=start, decay=decay)]
+    listed = list(groups)
+    if listed and not isinstance(listed[0], Mapping):
+        listed = [{"params": listed}]
+    split = [part for group in listed for part in _split(group, geometries, start=start, decay=decay)]
     if not any(SITES in group for group in split):
         raise ModelError(
-            "nothing to refocus: no chosen kernel is trainable",
+            "nothing to refocus: no chosen kernel is in the groups",
             where=type(plain).__name__,
-            expected="kernels with requires_grad among the parameters",
+            expected="kernels among the parameters",
         )
     return split
 
@@ -128,18 +144,30 @@ def _split(
     group: Mapping[str, Any], geometries: Mapping[int, Geometry], *, start: Start, decay: Decay
 ) -> list[dict[str, Any]]:
     """Return what remains of a group, and its refocused kernels with the same options; neither if it is empty."""
-    parameters = [group["params"]] if isinstance(group["params"], nn.Parameter) else list(group["params"])
-    refocused = [parameter for parameter in parameters if id(parameter) in geometries and parameter.requires_grad]
-    taken = {id(parameter) for parameter in refocused}
-    others = [parameter for parameter in parameters if id(parameter) not in taken]
+    entries = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+    if "param_names" in group:  # of groups that an optimizer has taken apart already
+        entries = list(zip(group["param_names"], entries, strict=True))
+        group = {key: value for key, value in group.items() if key != "param_names"}
+    refocused = [entry for entry in entries if id(_parameter(entry)) in geometries and _parameter(entry).requires_grad]
+    taken = {id(_parameter(entry)) for entry in refocused}
+    others = [entry for entry in entries if id(_parameter(entry)) not in taken]
     parts: list[dict[str, Any]] = []
     if others:
         parts.append({**group, "params": others})
     if refocused:
         options = {**group, "weight_decay": 0.0} if decay == "none" else dict(group)
-        sites = [geometries[id(parameter)].to_dict() for parameter in refocused]
-        parts.append(KernelGroup({**options, "params": refocused, SITES: sites, "start": start, "decay": decay}))
+        kernels = tuple(_parameter(entry) for entry in refocused)
+        sites = [geometries[id(kernel)].to_dict() for kernel in kernels]
+        own = KernelGroup({**options, "params": refocused, SITES: sites, "start": start, "decay": decay})
+        own.kernels = kernels
+        parts.append(own)
     return parts
+
+
+def _parameter(entry: Any) -> Tensor:
+    """Return the parameter of an entry of a group, which may be a pair of its name and itself."""
+    parameter: Tensor = entry[1] if isinstance(entry, tuple) else entry
+    return parameter
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

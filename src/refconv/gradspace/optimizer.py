@@ -18,10 +18,10 @@ from torch.optim import SGD
 from refconv.errors import SettingError
 from refconv.gradspace.clipping import clip_by_norm
 from refconv.gradspace.geometry import Geometry
-from refconv.gradspace.groups import SITES
+from refconv.gradspace.groups import SITES, KernelGroup
 from refconv.gradspace.metric import Metric, metric_of
 from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
-from refconv.gradspace.state import check_same_sites, check_sites
+from refconv.gradspace.state import check_same_sites, described, plain_name, replaced
 from refconv.parametrizations import memory_format
 
 BASE = "base"
@@ -37,7 +37,12 @@ class RefocusSGD(SGD):
     Note [Decay]: the parent adds w kernel to the gradient, so w B is taken off here, which makes w (kernel - B).
 
     Note [Gradients]: ``.grad`` is left as the backward pass made it: the gradient by the plain kernel. Clip with
-    :meth:`clip_grad_norm_`, which measures it as the gradient by the refocus weight, as kernel space would.
+    ``max_norm`` or :meth:`clip_grad_norm_`, which measure it as the gradient by the refocus weight, as kernel space
+    would. ``torch.nn.utils.clip_grad_norm_``, which trainers call, measures the plain gradient, another number: tell
+    them not to clip.
+
+    Note [Replaced parameters]: libraries that shard or move models exchange the parameters inside of
+    ``param_groups``. Sites, bases and momentum follow by position.
 
     Args:
         params: what :func:`refconv.param_groups` returned, perhaps among other groups.
@@ -46,12 +51,15 @@ class RefocusSGD(SGD):
         dampening: dampening for momentum.
         weight_decay: for groups that do not say their own.
         nesterov: use Nesterov's momentum.
+        max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
         maximize: maximize instead of minimize.
         foreach: as in torch's SGD.
         fused: as in torch's SGD.
 
     Raises:
-        SettingError: if no group holds refocused kernels, or sites and parameters do not fit together.
+        SettingError: if no group holds refocused kernels, sites and parameters do not fit together, ``max_norm`` is
+            not positive, or a random start or ``max_norm`` meets a part of the kernels only
+            (ZeroRedundancyOptimizer).
 
     Example:
         >>> import refconv
@@ -75,6 +83,7 @@ class RefocusSGD(SGD):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         *,
+        max_norm: float | None = None,
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
@@ -82,6 +91,10 @@ class RefocusSGD(SGD):
         self._geometries: dict[Tensor, Geometry] = {}
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        self._known: list[list[Tensor]] = []
+        if max_norm is not None and not max_norm > 0:
+            raise SettingError("not a norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
+        self.max_norm = max_norm
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
             raise SettingError(
@@ -111,13 +124,38 @@ class RefocusSGD(SGD):
             SettingError: if sites and parameters do not fit together.
         """
         group = dict(param_group)
-        if SITES in group:
-            check_sites(group)
         super().add_param_group(group)
-        self._geometries.update(_refocused(group))
+        self._known.append(list(group["params"]))
+        if SITES not in group:
+            return
+        kernels = param_group.kernels if isinstance(param_group, KernelGroup) else ()
+        self._geometries.update(described(group, kernels))
+        if len(group["params"]) < len(group[SITES]) and (self.max_norm is not None or group["start"] != "zeros"):
+            raise SettingError(
+                "has no meaning where this process holds a part of the kernels only",
+                where="start" if self.max_norm is None else "max_norm",
+                remedy="start='zeros', no max_norm, or an optimizer that is not split among processes",
+            )
         if group.get("start") == "kaiming":
             for parameter in group["params"]:
                 self._start(parameter)
+
+    def _associate(self) -> None:
+        """Let what is known of parameters follow to those that have replaced them in the groups."""
+        pairs = replaced(self._known, self.param_groups)
+        if not pairs:
+            return
+        self._known = [list(group["params"]) for group in self.param_groups]
+        for old, new in pairs:
+            self._metrics.pop(old, None)
+            if old in self.state:
+                state = {key: _cut_as(new, value) for key, value in self.state.pop(old).items()}
+                self.state[new] = {**state, **self.state.get(new, {})}
+            if old in self._started:
+                base, started = self._started.pop(old)
+                self._started[new] = _cut_as(new, base), _cut_as(new, started)
+        successors = dict(pairs)
+        self._geometries = {successors.get(kernel, kernel): site for kernel, site in self._geometries.items()}
 
     @torch.no_grad()
     def _start(self, parameter: Tensor) -> None:
@@ -133,6 +171,10 @@ class RefocusSGD(SGD):
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], momentum_buffer_list: list[Any]
     ) -> bool:
         """Collect what the parent collects, and rewrite the gradients of refocused kernels."""
+        if group is self.param_groups[0]:  # a closure has run, and no parameter has moved yet
+            self._associate()
+            if self.max_norm is not None:
+                self.clip_grad_norm_(self.max_norm)
         sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
@@ -191,6 +233,7 @@ class RefocusSGD(SGD):
         Raises:
             RuntimeError: if the norm is not finite and that was asked to be an error.
         """
+        self._associate()
         trained = [
             parameter for group in self.param_groups for parameter in group["params"] if parameter.grad is not None
         ]
@@ -216,6 +259,7 @@ class RefocusSGD(SGD):
         What merging and refocusing anew does in kernel space. Their momentum, which belongs to the former refocus
         weights, starts anew as well; no random start is applied again.
         """
+        self._associate()
         self._metrics.clear()
         self._started.clear()
         for parameter in self._geometries:
@@ -254,8 +298,9 @@ class RefocusSGD(SGD):
         return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base_so_far(parameter)))
 
     def _found(self, site: str | Tensor) -> tuple[Tensor, Geometry]:
+        self._associate()
         for parameter, geometry in self._geometries.items():
-            if parameter is site or (isinstance(site, str) and geometry.site == site):
+            if parameter is site or (isinstance(site, str) and plain_name(geometry.site) == plain_name(site)):
                 return parameter, geometry
         text = site if isinstance(site, str) else f"a tensor of shape {list(site.shape)}"
         close = difflib.get_close_matches(text, self.sites, n=3)
@@ -267,6 +312,7 @@ class RefocusSGD(SGD):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, bases included, as plain values and tensors."""
+        self._associate()
         for parameter in list(self._started):
             self._base(parameter)
         return super().state_dict()
@@ -277,6 +323,7 @@ class RefocusSGD(SGD):
         Raises:
             CheckpointError: if the state is of an optimizer of other sites or settings.
         """
+        self._associate()
         check_same_sites(self.param_groups, state_dict["param_groups"])
         # A random start that was applied on weights which had been loaded before is taken back.
         for parameter, (base, started) in self._started.items():
@@ -285,11 +332,16 @@ class RefocusSGD(SGD):
                     parameter.copy_(base)
         super().load_state_dict(state_dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._associate()
+        own = {"_geometries": self._geometries, "_started": self._started, "max_norm": self.max_norm}
+        return {**super().__getstate__(), **own}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._geometries = {kernel: geometry for group in self.param_groups for kernel, geometry in _refocused(group)}
+        super().__setstate__({"_started": {}, **state})
         self._metrics = {}
-        self._started = {}
+        self._known = [list(group["params"]) for group in self.param_groups]
+        self._step_supports_amp_scaling = False
 
     def __repr__(self) -> str:
         shown = [
@@ -302,9 +354,7 @@ class RefocusSGD(SGD):
         return "\n".join([*lines, ")"])
 
 
-def _refocused(group: dict[str, Any]) -> list[tuple[Tensor, Geometry]]:
-    """Return the refocused kernels of a group with their geometries; none of an ordinary group."""
-    sites = group.get(SITES)
-    if sites is None:
-        return []
-    return [(kernel, Geometry.from_dict(site)) for kernel, site in zip(group["params"], sites, strict=True)]
+def _cut_as(parameter: Tensor, value: Any) -> Any:
+    """Return what is kept of a parameter as its replacement keeps it: sharded in the same way."""
+    fits = isinstance(value, Tensor) and value.shape == parameter.shape
+    return sharded_like(gathered(value), parameter) if fits else value

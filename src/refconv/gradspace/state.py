@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,24 +12,82 @@ from refconv.gradspace.geometry import Geometry
 from refconv.gradspace.groups import SITES
 from refconv.parametrizations import with_scale
 
+# Names of the modules that wrappers put around others: torch.compile, activation checkpointing, DDP, FSDP1.
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "module", "_fsdp_wrapped_module"}
 
-def check_sites(group: dict[str, Any]) -> None:
-    """Check that a group's sites describe its parameters.
+
+def plain_name(name: str) -> str:
+    """Return a module's name without the wrappers around it or its parents.
+
+    Example:
+        >>> plain_name("backbone._orig_mod.0.conv")
+        'backbone.0.conv'
+    """
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, Geometry]:
+    """Return the geometry of each parameter of a group of refocused kernels.
+
+    Args:
+        group: the group, whose parameters have been made a list.
+        kernels: the parameters that its sites describe, of which the group may hold a part.
 
     Raises:
-        SettingError: if they do not.
+        SettingError: if the sites do not describe the parameters.
     """
-    parameters = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-    shapes = [tuple(parameter.shape) for parameter in parameters]
-    described = [Geometry.from_dict(site).layout.weight_shape for site in group[SITES]]
-    if shapes != described:
+    parameters = list(group["params"])
+    known = {id(kernel) for kernel in kernels}
+    if not all(id(parameter) in known for parameter in parameters):
+        kernels = parameters
+    geometries = [Geometry.from_dict(site) for site in group[SITES]]
+    shapes = [tuple(kernel.shape) for kernel in kernels]
+    expected = [geometry.layout.weight_shape for geometry in geometries]
+    if shapes != expected:
         raise SettingError(
             "the sites of a group do not describe its parameters",
             where="RefocusSGD",
-            expected=str(described),
+            expected=str(expected),
             found=str(shapes),
             remedy="make the groups again by refconv.param_groups(model)",
         )
+    held = {id(parameter) for parameter in parameters}
+    pairs = zip(kernels, geometries, strict=True)
+    return {kernel: geometry for kernel, geometry in pairs if id(kernel) in held}
+
+
+def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
+    """Return the parameters that somebody exchanged inside of an optimizer's groups, each with its successor.
+
+    Libraries that shard or move models do so between making the optimizer and its steps. Successors take the
+    positions of their predecessors.
+
+    Args:
+        known: the parameters of each group as they were.
+        groups: the groups as they are.
+
+    Raises:
+        SettingError: if the successors are not as many, or of other shapes.
+    """
+    pairs = []
+    for number, (before, group) in enumerate(zip(known, groups, strict=True)):
+        after = group["params"]
+        if len(before) == len(after) and all(old is new for old, new in zip(before, after, strict=True)):
+            continue
+        ids = {id(parameter) for parameter in before}
+        if all(id(parameter) in ids for parameter in after):
+            continue  # some were taken out or moved, none is new
+        shapes, found = ([tuple(parameter.shape) for parameter in parameters] for parameters in (before, after))
+        if shapes != found:
+            raise SettingError(
+                "the parameters of a group were replaced by others of other shapes",
+                where=f"parameter group {number} of RefocusSGD",
+                expected=str(shapes),
+                found=str(found),
+                remedy="make the optimizer again, from refconv.param_groups(model)",
+            )
+        pairs += [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
+    return pairs
 
 
 def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
@@ -53,14 +112,14 @@ def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) ->
             )
         sites, others = group.get(SITES, ()), other.get(SITES, ())
         if len(sites) != len(others):
-            names, found = ({site["site"] for site in described} for described in (sites, others))
+            names, found = ({plain_name(site["site"]) for site in listed} for listed in (sites, others))
             raise CheckpointError(
                 "the state is of other sites",
                 where=f"parameter group {number}",
                 expected=f"{len(sites)} kernels",
                 found=f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}",
             )
-        for site, saved_site in zip(sites, others, strict=True):
+        for site, saved_site in zip(map(_unwrapped, sites), map(_unwrapped, others), strict=True):
             before = with_scale(saved_site)
             if site != before:
                 keys = [key for key in site if site[key] != before.get(key)]
@@ -77,3 +136,7 @@ def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) ->
                 expected=str(group.get("decay")),
                 found=str(other.get("decay")),
             )
+
+
+def _unwrapped(site: dict[str, Any]) -> dict[str, Any]:
+    return {**site, "site": plain_name(site["site"])}

@@ -6,9 +6,11 @@
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight, with_scale
 from refconv.parametrizations.registry import TRANSFORMS, complete_settings, has_gram_scale, name_of, transform_named
+from refconv.parametrizations.tensors import Base
 
 __all__ = [
     "TRANSFORMS",
+    "Base",
     "ForwardScope",
     "KernelTransform",
     "Refocus",

@@ -10,40 +10,73 @@ follows from the base (:meth:`KernelTransform.transform`), which numbers are tra
 from __future__ import annotations
 
 import inspect
+import sys
+import threading
 from abc import abstractmethod
 from math import prod
+from types import FrameType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
 from refconv.errors import SiteError
 from refconv.ops import Layout
+from refconv.parametrizations.tensors import Base, Kernel
 
 
 class ForwardScope:
     """Holds the kernels of one forward pass, so that a module that runs several times computes its own once.
 
-    The model's forward hooks open and close the scope; outside of it nothing is kept. Copies of a model get a copy
-    of the scope of their own, because ``deepcopy`` copies the object that the hooks are bound to.
+    The model's forward hooks open and close the scope; outside of it nothing is kept. Copies of a model get an empty
+    scope of their own, because ``deepcopy`` copies the object that the hooks are bound to.
+
+    Note [Interrupts]: torch does not run forward hooks when a forward is left by a KeyboardInterrupt. So a kept kernel
+    is handed out only while the call that opened the scope is found on the stack; a scope whose call is gone is closed
+    where that is noticed. Looking at the stack costs microseconds, where a kernel is needed again, not at first.
 
     Entries are kept apart by gradient and inference mode: a kernel computed under ``no_grad`` must not serve a later
-    call that trains. Compiled code skips the scope; the compiler merges equal subexpressions itself.
-    Activation checkpointing of a region that runs a module *again* is the one use that conflicts (torch reports it).
+    call that trains. Inside a region of activation checkpointing nothing is handed out, since the region will be run
+    again on its own. Compiled code skips the scope; the compiler merges equal subexpressions itself.
     """
 
-    def __init__(self) -> None:
-        self.kernels: dict[Any, Tensor] | None = None
+    kernels: dict[Any, Tensor] | None = None
+    frame: FrameType | None = None
+    thread: int = 0
 
     def open(self, module: nn.Module, args: Any) -> None:
         """Forward pre-hook of the model."""
         if not torch.compiler.is_compiling():
-            self.kernels = {}
+            self.kernels, self.frame, self.thread = {}, sys._getframe(1), threading.get_ident()
 
     def close(self, module: nn.Module, args: Any, output: Any) -> None:
         """Forward hook of the model; runs also when the forward failed."""
         if not torch.compiler.is_compiling():
-            self.kernels = None
+            self.kernels = self.frame = None
+
+    def find(self, key: Any) -> Tensor | None:
+        """Return the kernel that was kept under a key in the forward pass that is running now, if there is one."""
+        if self.kernels is None or key not in self.kernels:
+            return None
+        frame: FrameType | None = sys._getframe()
+        checkpointed = False
+        while frame is not None and frame is not self.frame:
+            checkpointed = checkpointed or frame.f_code.co_filename == checkpoint.__file__
+            frame = frame.f_back
+        if frame is None:
+            if self.thread == threading.get_ident():
+                self.kernels = self.frame = None
+            return None
+        return None if checkpointed else self.kernels[key]
+
+    def keep(self, key: Any, kernel: Tensor) -> None:
+        """Keep a kernel under a key while a forward pass is running."""
+        if self.kernels is not None:
+            self.kernels[key] = kernel
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # copies begin outside of any forward pass
 
     def attach(self, model: nn.Module) -> None:
         """Let a model's forward passes open and close this scope."""
@@ -92,6 +125,7 @@ class KernelTransform(nn.Module):
         self.scope = scope
         self.chosen = settings
         self.base_requires_grad = base.requires_grad
+        self.followed: tuple[int, torch.dtype] | None = None
         self.sealed = False
         for name, shape in self.shapes(layout, **settings).items():
             start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
@@ -158,15 +192,33 @@ class KernelTransform(nn.Module):
 
     def forward(self, base: Tensor) -> Tensor:
         """Return the kernel for a base, in the base's shape, dtype and memory format."""
-        kept = None if torch.compiler.is_compiling() else self.scope.kernels
-        if kept is None:
-            return self._kernel(base)
+        if torch.compiler.is_compiling():
+            return self.kernel(base)
         key = (id(self), torch.is_grad_enabled(), torch.is_inference_mode_enabled())
-        if key not in kept:
-            kept[key] = self._kernel(base)
-        return kept[key]
+        kernel = self.scope.find(key)
+        if kernel is None:
+            self.catch_up(base)
+            kernel = Kernel.of(self.kernel(base), self.site)
+            self.scope.keep(key, kernel)
+        return kernel
 
-    def _kernel(self, base: Tensor) -> Tensor:
+    def follow(self, base: Tensor) -> None:
+        """Prepare for a base, outside of any graph, and remember its state."""
+        with torch.inference_mode(False), torch.no_grad():
+            self.prepare(base)
+        self.followed = _state(base)
+
+    def catch_up(self, base: Tensor) -> None:
+        """Prepare again for a base that was written to, or cast, since it was prepared for.
+
+        Tensors that stand in for a base, as under ``functional_call`` or as FSDP gathers them, are passed over.
+        """
+        if type(base) is Base and _state(base) != self.followed:
+            self.follow(base)
+
+    def kernel(self, base: Tensor) -> Tensor:
+        """Compute the kernel for a base, whatever was computed before; the base gets no gradient."""
+        base = base.detach()
         with torch.autocast(base.device.type, enabled=False):
             blocks = self.layout.to_blocks(base.to(computing_dtype(base)))
             kernel = self.layout.from_blocks(self.transform(blocks)).to(base.dtype)
@@ -185,6 +237,11 @@ class KernelTransform(nn.Module):
                 remedy="merge(model) or unrefocus(model) first, then assign, then refocus again",
             )
         return value
+
+
+def _state(base: Tensor) -> tuple[int, torch.dtype] | None:
+    """What changes when a base is written to or cast; None for tensors whose writes are not counted."""
+    return (base._version, base.dtype) if type(base) is Base else None
 
 
 def computing_dtype(base: Tensor) -> torch.dtype:

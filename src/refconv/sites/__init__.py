@@ -2,6 +2,16 @@
 
 from refconv.sites.find import Site, find_sites
 from refconv.sites.guard import admitted, check_base, check_shared
-from refconv.sites.select import Choice, Selection, select
+from refconv.sites.select import Choice, Selection, select, select_trained
 
-__all__ = ["Choice", "Selection", "Site", "admitted", "check_base", "check_shared", "find_sites", "select"]
+__all__ = [
+    "Choice",
+    "Selection",
+    "Site",
+    "admitted",
+    "check_base",
+    "check_shared",
+    "find_sites",
+    "select",
+    "select_trained",
+]

@@ -78,6 +78,11 @@ class Site:
             return f"its weight has shape {list(self.weight.shape)} where {list(self.shape)} was expected"
         return None
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the kernel is kept from training (``requires_grad`` is False)."""
+        return isinstance(self.weight, nn.Parameter) and not self.weight.requires_grad
+
     def layout(self, order: Order = "contiguous") -> Layout:
         """Return how the kernel's slices are gathered into blocks."""
         experts = getattr(self.module, "num_experts", None) if self.family == "condconv" else None

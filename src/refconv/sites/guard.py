@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from refconv.errors import ModelError, SiteError
 from refconv.sites.find import Site
-from refconv.sites.select import Choice
+from refconv.sites.select import FROZEN, Choice
 
 
 def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Site]:
@@ -18,7 +18,7 @@ def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -
 
     Args:
         model: the model, for messages.
-        choices: what :func:`refconv.sites.select` returned.
+        choices: what :func:`refconv.sites.select_trained` returned.
         ours: class names of this package's transformations.
 
     Raises:
@@ -35,6 +35,7 @@ def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -
             where=type(model).__name__,
             expected="at least one convolution with more than one tap",
             found="; ".join(reasons) or "no convolution",
+            remedy="requires_grad_(True) on the kernels to train" if FROZEN in reasons else None,
         )
     check_shared(chosen)
     for site in chosen:

@@ -17,6 +17,9 @@ Selection = Pattern | Iterable[Pattern] | None
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
 _OPT_IN = ("pointwise", "condconv", "deformable")
 
+FROZEN = "its weight is frozen"
+"""Why a chosen kernel is not trained whose ``requires_grad`` is False."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -47,6 +50,26 @@ def select(sites: Sequence[Site], include: Selection = None, exclude: Selection 
     _check_effect(sites, included, "include")
     _check_effect(sites, excluded, "exclude")
     return [Choice(site, _reason(site, included if include is not None else None, excluded)) for site in sites]
+
+
+def select_trained(sites: Sequence[Site], include: Selection = None, exclude: Selection = None) -> list[Choice]:
+    """Decide for every site whether it is trained: those that :func:`select` chooses and that are not frozen.
+
+    A kernel whose ``requires_grad`` is False stays as it is, in kernel space as in gradient space, also where
+    ``include`` names it; to train it, call ``requires_grad_(True)`` on its weight first.
+
+    Args:
+        sites: what :func:`refconv.sites.find_sites` returned.
+        include: as for :func:`select`.
+        exclude: as for :func:`select`.
+
+    Raises:
+        SettingError: if a pattern matches no site at all, so that it would have no effect.
+    """
+    return [
+        Choice(choice.site, FROZEN) if choice.skipped is None and choice.site.frozen else choice
+        for choice in select(sites, include, exclude)
+    ]
 
 
 def _reason(site: Site, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from refconv.errors import SiteError
-from refconv.parametrizations import KernelTransform
+from refconv.parametrizations import Base, KernelTransform
 
 _TENSOR = "weight"
 STEM = f"parametrizations.{_TENSOR}."
@@ -24,14 +24,14 @@ STEM = f"parametrizations.{_TENSOR}."
 def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
     """Put a transformation on the kernel of a module, or of several that share one.
 
-    The base stays where it was, as the parametrization's ``original``; it no longer takes gradients. From then on
+    The base stays where it was, as the parametrization's ``original``, and cannot be trained any more. From then on
     plain checkpoints load strictly, and loading any checkpoint prepares the transformation for the base it brought.
     """
     for module in modules:
         names = list(module._parameters)
         parametrize.register_parametrization(module, _TENSOR, transform, unsafe=True)
         parametrizations = _list(module)
-        parametrizations.original.requires_grad_(False)
+        Base.freeze(parametrizations.original)
         parametrizations.parameter_order = names
         parametrizations.register_load_state_dict_post_hook(_prepare_for_loaded_base)
         module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
@@ -50,7 +50,7 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
     if kernel is not None:
         with torch.no_grad():
             weight.copy_(kernel)
-    weight.requires_grad_(transform.base_requires_grad)
+    Base.release(weight, transform.base_requires_grad)
     former, lists = type(module), module._modules["parametrizations"]
     assert isinstance(lists, nn.ModuleDict)
     del lists[_TENSOR]
@@ -109,9 +109,11 @@ def kernel_of(module: nn.Module) -> Tensor:
             where=parametrizations[0].site,
             remedy="remove it first",
         )
+    transform, base = parametrizations[0], parametrizations.original
+    transform.catch_up(base)
     with torch.no_grad():
-        kernel: Tensor = parametrizations()
-    return kernel.detach().clone(memory_format=torch.preserve_format)
+        kernel: Tensor = transform.kernel(base)
+    return kernel.clone(memory_format=torch.preserve_format)
 
 
 def base_of(module: nn.Module) -> Tensor:
@@ -131,7 +133,7 @@ def _list(module: nn.Module) -> Any:
 
 
 def _prepare_for_loaded_base(parametrizations: Any, incompatible_keys: Any) -> None:
-    parametrizations[0].prepare(parametrizations.original)
+    parametrizations[0].follow(parametrizations.original)
 
 
 def _accept_plain_checkpoint(

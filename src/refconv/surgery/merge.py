@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from refconv.errors import ModelError, SiteError
 from refconv.parametrizations import ForwardScope, KernelTransform
@@ -90,9 +92,19 @@ def merged(model: nn.Module) -> nn.Module:
         SiteError: if a kernel is not finite.
     """
     _found(model, "merge")
-    plain = copy.deepcopy(model)
+    with _Detaching():
+        plain = copy.deepcopy(model)
     merge(plain)
     return plain
+
+
+class _Detaching(TorchFunctionMode):
+    """Lets ``deepcopy`` copy the values of activations that a module holds, which torch refuses to copy as they are."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            args = (args[0].detach(), *args[1:])
+        return func(*args, **(kwargs or {}))
 
 
 def unrefocus(model: nn.Module) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from refconv.ops import Order, Scale
 from refconv.parametrizations import Start, complete_settings, transform_named
 from refconv.records import Record
-from refconv.sites import Choice, Selection, find_sites, select
+from refconv.sites import Choice, Selection, find_sites, select_trained
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def plan_of(
         while training, 304 when merged
     """
     complete = complete_settings(name, settings)
-    return describe(model, select(find_sites(model), include, exclude), name, complete)
+    return describe(model, select_trained(find_sites(model), include, exclude), name, complete)
 
 
 def describe(model: nn.Module, choices: Sequence[Choice], name: str, settings: Mapping[str, Any]) -> Plan:
@@ -164,7 +164,7 @@ def describe(model: nn.Module, choices: Sequence[Choice], name: str, settings: M
 
     Args:
         model: the model.
-        choices: what :func:`refconv.sites.select` returned.
+        choices: what :func:`refconv.sites.select_trained` returned.
         name: the transformation.
         settings: all its settings.
 

@@ -27,7 +27,7 @@ def rebase(model: nn.Module) -> list[nn.Parameter]:
     for _, module, transform in found:
         base = base_of(module)
         base.copy_(kernels[id(transform)])
-        transform.prepare(base)
+        transform.follow(base)
         transform.reset(base)
         fresh.update((id(parameter), parameter) for parameter in transform.parameters())
     return list(fresh.values())

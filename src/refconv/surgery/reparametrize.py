@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, complete_settings
-from refconv.sites import Selection, Site, admitted, find_sites, select
+from refconv.sites import Selection, Site, admitted, find_sites, select_trained
 from refconv.surgery.attach import attach
 from refconv.surgery.guard import check_unsharded, check_unwrapped
 from refconv.surgery.plan import Plan, describe
@@ -46,7 +46,7 @@ def reparametrize(
     """
     complete = complete_settings(name, settings)
     check_unwrapped(model, "refocus" if name == "refocus" else "reparametrize")
-    choices = select(find_sites(model), include, exclude)
+    choices = select_trained(find_sites(model), include, exclude)
     chosen = admitted(model, choices, [kind.__name__ for kind in TRANSFORMS.values()])
     for site in chosen:
         check_unsharded(site)

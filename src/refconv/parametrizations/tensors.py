@@ -1,0 +1,137 @@
+"""The two tensors of a refocused site that training programs meet: the base and the computed kernel.
+
+Programs that know nothing of parametrizations unfreeze every parameter, clip, mask or initialise weights in place, or
+write a kernel in a forward of their own. On a refocused site none of that can mean what it means on a plain one, so
+it is either without effect by construction (the base cannot be trained) or refused where it happens (the kernel).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refconv.errors import SiteError
+
+
+class Base(nn.Parameter):
+    """A frozen base: a parameter that never requires gradients, whatever is asked of it.
+
+    Trainers that set ``requires_grad`` on everything leave it as it is, so no optimizer, no weight decay and no
+    bucket of DDP counts on its gradient. Writes to ``.data`` count in its version as other writes do, so whoever
+    keeps what follows from a base can tell that it has changed.
+
+    Modules keep the parameter that they had: only its class changes, there (:meth:`freeze`) and back
+    (:meth:`release`). Parameters of somebody else's class stay as they are.
+    """
+
+    @staticmethod
+    def freeze(parameter: nn.Parameter) -> None:
+        """Make a parameter a base."""
+        parameter.requires_grad_(False)
+        if type(parameter) is nn.Parameter and not parameter.is_inference():
+            parameter.__class__ = Base
+
+    @staticmethod
+    def release(parameter: nn.Parameter, requires_grad: bool) -> None:
+        """Make a base an ordinary parameter again.
+
+        Args:
+            parameter: the base.
+            requires_grad: the flag that it had before.
+        """
+        if type(parameter) is Base:
+            parameter.__class__ = nn.Parameter
+        parameter.requires_grad_(requires_grad)
+
+    @property
+    def requires_grad(self) -> bool:  # type: ignore[override]  # an attribute of torch's class, a property here
+        """Always False; setting it has no effect."""
+        return False
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None: ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Base:
+        """Stay frozen."""
+        return self
+
+    @property
+    def data(self) -> Tensor:  # type: ignore[override]  # as above
+        """The values, sharing the version counter, which torch's own ``data`` does not."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        nn.Parameter.data.__set__(self, value)  # type: ignore[attr-defined]  # a descriptor of torch's class
+
+
+class Kernel(Tensor):
+    """A computed kernel as ``module.weight`` returns it: an ordinary tensor, except that it cannot be written to.
+
+    A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors,
+    without a cost of their own; methods that work in place, and assignments to its ``data``, raise
+    :class:`refconv.SiteError`. Not noticed are writes through a view or through ``detach()`` of it, and what compiled
+    code does, where kernels are ordinary tensors.
+
+    Attributes:
+        site: the site's name, for messages.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    site: str
+
+    @classmethod
+    def of(cls, tensor: Tensor, site: str) -> Kernel:
+        """Return a tensor as the kernel of a site; gradients flow through."""
+        kernel: Kernel = tensor.as_subclass(cls)  # type: ignore[arg-type, assignment]  # declared for tensors only
+        kernel.site = site
+        return kernel
+
+    @property
+    def data(self) -> Tensor:  # type: ignore[override]  # an attribute of torch's class, a property here
+        """The values without gradients, as unwritable as the kernel."""
+        return Kernel.of(self.detach(), self.site)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        _refuse(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copy.deepcopy(self.as_subclass(Tensor), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+
+
+def _refuse(kernel: Kernel) -> None:
+    raise SiteError(
+        "the kernel is computed from its base and cannot be written to",
+        where=kernel.site,
+        remedy="merge(model) or unrefocus(model) before writing; if the network itself writes its kernel (masks, "
+        f"constraints, generated kernels), exclude={kernel.site!r}",
+    )
+
+
+def _refusing(name: str) -> Callable[..., None]:
+    def refuse(self: Kernel, *args: object, **kwargs: object) -> None:
+        _refuse(self)
+
+    refuse.__name__ = name
+    refuse.__doc__ = "Refuse to be written to."
+    return refuse
+
+
+_HARMLESS = {"requires_grad_", "rename_"}
+_IN_PLACE = [
+    name
+    for name in dir(Tensor)
+    if (name.endswith("_") and not name.startswith("_") and name not in _HARMLESS)
+    or (name.startswith("__i") and name[3:-2] in {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and"})
+    or name in {"__ior__", "__ixor__", "__ilshift__", "__irshift__", "__idiv__", "__setitem__"}
+]
+for _name in _IN_PLACE:
+    setattr(Kernel, _name, _refusing(_name))
