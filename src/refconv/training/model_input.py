@@ -173,17 +173,22 @@ def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | No
         stored: the run's preprocessing as plain values; None in checkpoints of earlier versions, which decided the
             same values by the recipe.
     """
+    found = as_stored(recipe, info, stored)
+    return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
+
+
+def as_stored(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Preprocessing:
+    """Return the preprocessing of a run; for the arguments see :func:`of_checkpoint`."""
     if stored is not None:
-        values = Preprocessing.from_dict(dict(stored)).as_pretrained_cfg()
-    else:
-        values = {
-            "input_size": info.input_size,
-            "mean": info.mean,
-            "std": info.std,
-            "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
-            "crop_pct": crop_pct_of(recipe),
-        }
-    return Statement("checkpoint.pt", {**values, **degradation_of(recipe)}, of_run=True)
+        return Preprocessing.from_dict(dict(stored))
+    values = {
+        "input_size": info.input_size,
+        "mean": info.mean,
+        "std": info.std,
+        "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
+        "crop_pct": crop_pct_of(recipe),
+    }
+    return resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
 
 
 def crop_pct_of(recipe: Recipe) -> float | None:
@@ -205,19 +210,6 @@ def degradation_of(recipe: Recipe) -> dict[str, Any]:
 def as_run(preprocessing: Preprocessing, recipe: Recipe) -> dict[str, Any]:
     """Return what a run writes into config.json about its input, under timm's names."""
     return {**preprocessing.as_pretrained_cfg(), **degradation_of(recipe)}
-
-
-def preprocessing_of_checkpoint(checkpoint: Checkpoint) -> Preprocessing:
-    """Return the preprocessing of a run that goes on: as it was stored, or as earlier versions decided it."""
-    if checkpoint.preprocessing is not None:
-        return Preprocessing.from_dict(dict(checkpoint.preprocessing))
-    info = checkpoint.data_info()
-    return resolve([of_checkpoint(checkpoint.trained_by(), info, None)], in_chans=info.in_chans, where=info.name)
-
-
-def as_statement(preprocessing: Preprocessing) -> Statement:
-    """Return what was resolved before as a statement about a run."""
-    return Statement("checkpoint.pt", preprocessing.as_pretrained_cfg(), of_run=True)
 
 
 def _timm_cfg(name: str) -> Mapping[str, Any]:

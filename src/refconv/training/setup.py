@@ -16,7 +16,7 @@ from refconv.training.data import Data, DataInfo
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import autocasting
 from refconv.training.methods import method_of
-from refconv.training.model_input import as_statement, of_model, of_recipe, preprocessing_of_checkpoint
+from refconv.training.model_input import of_checkpoint, of_model, of_recipe
 from refconv.training.models import create_model
 from refconv.training.randomness import derive_seed, seed_everything
 from refconv.training.recipe import Recipe
@@ -70,7 +70,9 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         RunError: if the data is not that of the checkpoint.
     """
     task = task_of(recipe)
-    goes_on = None if checkpoint is None else as_statement(preprocessing_of_checkpoint(checkpoint))
+    goes_on = None
+    if checkpoint is not None:
+        goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
     data = task.open_data(recipe, goes_on)
     info = data.info
     if recipe.num_classes is not None:

@@ -287,7 +287,6 @@ _IMPOSSIBLE = {
     "auto_augment": "its policies turn and shift pixels, and boxes would stay behind",
     "re_prob": "what is erased may be a whole object, whose box would stay",
     "pad_crop": "give scale for a crop that keeps objects",
-    "crop_pct": "whole images are evaluated",
     "interpolation": "the model resizes its images itself",
 }
 

@@ -220,8 +220,8 @@ def _sizes(statements: Sequence[Statement]) -> Iterator[tuple[tuple[int, ...], s
 
 def _fitted(values: Any, in_chans: int, *, where: str, exact: bool) -> tuple[float, ...]:
     given = tuple(float(value) for value in (values if isinstance(values, (list, tuple)) else (values,)))
-    if in_chans == 1 and len(given) > 1 and not exact:
-        return (round(sum(given) / len(given), 4),)
+    if len(given) not in {1, in_chans} and not exact:
+        given = (round(sum(given) / len(given), 4),)
     return per_channel(given, in_chans, where=where)
 
 
