@@ -47,7 +47,8 @@ def predict(
 ) -> None:
     """Say what a model sees in images: classes, boxes, areas, or the restored image.
 
-    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise. Pictures are written with --out.
+    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise.
+    Pictures are written with --out.
     """
     from refconv.training.distributed import choose_device
     from refconv.training.opening import open_model

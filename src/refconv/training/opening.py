@@ -13,7 +13,7 @@ from refconv.errors import CheckpointError, SettingError
 from refconv.training.architectures import LOCAL, model_arguments
 from refconv.training.data.preprocessing import FLAGS, Statement
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
-from refconv.training.model_input import NOTHING, of_folder, of_model, of_name, of_weights
+from refconv.training.model_input import NOTHING, of_folder, of_model, of_name, of_weights, stated_by
 from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
@@ -51,9 +51,15 @@ class Opened:
     flags: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def statements(self) -> tuple[Statement, Statement]:
-        """What is said about its input: by flags, then by the model."""
-        return Statement(FLAGS, self.flags), Statement(self.stated_by, self.preprocessing, self.of_run)
+    def statements(self) -> tuple[Statement, ...]:
+        """What is said about its input: by flags, by the recipe of its run, then by the model."""
+        recipe = Statement("recipe.toml", {} if self.recipe is None else stated_by(self.recipe).values, of_run=True)
+        return Statement(FLAGS, self.flags), recipe, self.stated
+
+    @property
+    def stated(self) -> Statement:
+        """What the model itself says about its input."""
+        return Statement(self.stated_by, self.preprocessing, self.of_run)
 
     def says(self, stated: Statement) -> Opened:
         """Return the same model with what it says about its input."""
@@ -166,8 +172,8 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     stated = NOTHING
     if weights.get("checkpoint") is not None:
         stated = of_weights(weights["checkpoint"])
-        if not stated and same:
-            return replace(opened, preprocessing=like.preprocessing, stated_by=like.stated_by, of_run=like.of_run)
+        if not stated and like is not None and same:
+            stated = like.stated
     if weights.get("checkpoint") is not None or weights.get("pretrained"):
         stated = stated or of_name(name) or of_model(built, by=name)
     return opened.says(stated)

@@ -127,8 +127,7 @@ def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Call
     Raises:
         ModelError: if the teacher takes another number of channels.
     """
-    stated = Statement(opened.stated_by, opened.preprocessing, opened.of_run)
-    if not stated or (info.name in SOURCES and not opened.of_run):
+    if not opened.stated or (info.name in SOURCES and not opened.of_run):
         return None
     in_chans = opened.arguments.get("in_chans") or (opened.preprocessing.get("input_size") or info.input_size)[0]
     if in_chans != info.in_chans:
@@ -140,7 +139,7 @@ def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Call
             remedy=f"give --in-chans {in_chans}, or another teacher",
         )
     own = Statement("student", {"input_size": info.input_size, "mean": info.mean, "std": info.std})
-    theirs = resolve([stated, own], in_chans=info.in_chans, where=opened.name)
+    theirs = resolve([opened.stated, own], in_chans=info.in_chans, where=opened.name)
     size = theirs.size if resizes and len(theirs.size) == len(info.input_size) - 1 else info.input_size[1:]
     if (size, theirs.mean, theirs.std) == (info.input_size[1:], info.mean, info.std):
         return None
