@@ -123,10 +123,9 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     with _explained(where, "torchvision"):
         if not pretrained:
             return typing.cast(nn.Module, models.get_model(name, weights=None, **arguments))
-        arguments = {**_WITH_WEIGHTS.get(name, {}), **arguments}
-        model: nn.Module = models.get_model(name, weights=None, **arguments)
+        model: nn.Module = models.get_model(name, weights=None, **{**_WITH_WEIGHTS.get(name, {}), **arguments})
         # torchvision's own builder knows how its files are to be read: some have names of earlier versions.
-        auxiliary = {key: arguments[key] for key in ("aux_logits",) if key in arguments}
+        auxiliary = {"aux_logits": True} if name in _WITH_WEIGHTS and arguments.get("aux_logits") else {}
         state = models.get_model(name, weights="DEFAULT", progress=False, **auxiliary).state_dict()
     from refconv.training.weights import load_state
 

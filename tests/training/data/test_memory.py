@@ -169,7 +169,9 @@ def test_validation_without_a_split_is_an_error_that_says_how():
 
 
 def test_a_single_channel_is_repeated():
-    x, _ = next(make_data(in_chans=3, stated=[Statement("flags", {"mean": (0.1, 0.2, 0.3)})]).eval_batches("test", batch_size=4))
+    x, _ = next(
+        make_data(in_chans=3, stated=[Statement("flags", {"mean": (0.1, 0.2, 0.3)})]).eval_batches("test", batch_size=4)
+    )
     assert x.shape == (4, 3, 8, 8)
     torch.testing.assert_close(x[:, 0] * 0.25 + 0.1, x[:, 2] * 0.25 + 0.3)
 
