@@ -66,7 +66,9 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
 
 
 def _as_in_evaluation(preprocessing: Preprocessing, settings: Augmentation) -> list[Callable[..., Image.Image]]:
-    *steps, _, _ = _timms(preprocessing).transforms  # all but to a tensor, and normalised
+    steps: list[Callable[..., Image.Image]] = _timms(preprocessing).transforms[
+        :-2
+    ]  # all but to a tensor, and normalised
     if settings.pad_crop:
         steps.append(transforms.RandomCrop(preprocessing.size, padding=settings.pad_crop))
     if settings.hflip:

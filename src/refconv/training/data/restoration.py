@@ -101,8 +101,8 @@ class RestorationData(Data):
             val_size=len(val),
             test_size=len(test),
         )
-        indices: dict[Split, Tensor] = {"train": torch.arange(info.train_size), "val": val, "test": test}
-        super().__init__(info, indices, as_they_are(info, "restoration"))
+        chosen_by_split: dict[Split, Tensor] = {"train": torch.arange(info.train_size), "val": val, "test": test}
+        super().__init__(info, chosen_by_split, as_they_are(info, "restoration"))
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         return self._loaded("train", batches, (seed, epoch))
