@@ -9,7 +9,8 @@ from refconv.training.architectures import untrained_model
 from refconv.training.checkpoint import Checkpoint, model_state
 from refconv.training.data import DataInfo
 from refconv.training.methods import method_of
-from refconv.training.model_folder import preprocessing_of, save_model_folder
+from refconv.training.model_folder import save_model_folder
+from refconv.training.model_input import of_checkpoint
 from refconv.training.recipe import Recipe
 
 INFO = DataInfo(
@@ -55,6 +56,6 @@ def save_run(folder, recipe, *, finished=True, ema=False):
     if finished:
         save_model_folder(
             folder / "model", plain_state_dict(model), name=recipe.model, info=INFO, model_kwargs=recipe.model_kwargs,
-            preprocessing=preprocessing_of(recipe),
+            preprocessing=of_checkpoint(recipe, INFO, None).values,
         )  # fmt: skip
     return model

@@ -30,7 +30,7 @@ def test_data_for_takes_the_runs_own_data_and_settings(tmp_path):
     info = data_for(open_model(str(tmp_path / "run"))).info
     assert (info.name, info.input_size, info.val_size) == ("digits", (1, 12, 12), 144)
     assert (info.mean, info.std) == ((0.5,), (0.2,))
-    assert data_for(open_model(str(tmp_path / "run")), img_size=16).info.input_size == (1, 16, 16)
+    assert data_for(open_model(str(tmp_path / "run"), flags={"img_size": 16})).info.input_size == (1, 16, 16)
 
 
 def test_data_for_asks_for_data(tmp_path):
@@ -69,7 +69,7 @@ def test_data_for_crops_images_on_disk_as_in_training(tmp_path):
         picture = Image.new("RGB", (32, 32))
         picture.paste((255, 255, 255), (8, 8, 24, 24))
         picture.save(tmp_path / split / name / "b.png")
-    known = {"input_size": (3, 16, 16), "mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "random"}
+    known = {"input_size": (3, 16, 16), "mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear"}
     opened = Opened(torch.nn.Identity(), "x", {"in_chans": 3, "num_classes": 2}, None, {**known, "crop_pct": 0.5})
     samples = first_samples(data_for(opened, f"folder:{tmp_path}"), 4)
     assert samples[1].min() > 0.99  # the middle half of the picture is white

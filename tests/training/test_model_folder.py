@@ -13,11 +13,9 @@ from refconv.errors import CheckpointError, ModelError
 from refconv.training.model_folder import (
     is_model_folder,
     load_model_folder,
-    preprocessing_of,
     save_model_folder,
 )
 from refconv.training.models import create_model, load_weights
-from refconv.training.recipe import Recipe
 
 
 def info(classes=7, chans=1, size=48):
@@ -146,11 +144,3 @@ def test_load_weights_finds_the_result_of_a_run(tmp_path):
         model = create_model("test_resnet", num_classes=7, in_chans=1)
         load_weights(model, where)
         assert_same_state(model, trained)
-
-
-def test_preprocessing_of_a_recipe_is_that_of_evaluation():
-    folder = Recipe(model="test_resnet", data="folder:x", interpolation="random", crop_pct=0.9)
-    assert preprocessing_of(folder) == {"interpolation": "bilinear", "crop_pct": 0.9}
-    assert preprocessing_of(Recipe(model="test_resnet", data="folder:x")) == {"interpolation": "bilinear"}
-    in_memory = Recipe(model="test_resnet", data="digits", interpolation="bicubic")
-    assert preprocessing_of(in_memory) == {"interpolation": "bicubic", "crop_pct": 1.0}

@@ -9,7 +9,7 @@ from torch import nn
 from refconv.errors import CheckpointError, ModelError
 from refconv.surgery import merged
 from refconv.training.teaching import Teacher, make_teacher
-from run_checkpoints import save_run, small_recipe
+from run_checkpoints import INFO, save_run, small_recipe
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def test_a_teacher_of_other_classes_is_refused():
 def test_a_teacher_is_a_run_a_folder_or_a_checkpoint(reference, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trained = merged(save_run(tmp_path / "run", small_recipe()).eval())
-    made = make_teacher(small_recipe(distill=reference), CPU, nullcontext)
+    made = make_teacher(small_recipe(distill=reference), CPU, nullcontext, INFO)
     batch = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(made.model(batch), trained(batch))
 
@@ -63,11 +63,11 @@ def test_a_teacher_is_weights_of_the_students_model_or_of_its_own(tmp_path):
     save_run(tmp_path / "run", small_recipe())
     weights = str(tmp_path / "run/model/model.safetensors")
     with pytest.raises(CheckpointError, match="does not fit"):
-        make_teacher(small_recipe(distill=weights, model="test_resnet", model_kwargs={}), CPU, nullcontext)
+        make_teacher(small_recipe(distill=weights, model="test_resnet", model_kwargs={}), CPU, nullcontext, INFO)
     own = small_recipe(distill="refconv.training.networks:resnet_small", distill_checkpoint=weights)
     with pytest.raises(CheckpointError, match="does not fit"):
-        make_teacher(own, CPU, nullcontext)
+        make_teacher(own, CPU, nullcontext, INFO)
 
 
 def test_there_is_no_teacher_by_default():
-    assert make_teacher(small_recipe(), CPU, nullcontext) is None
+    assert make_teacher(small_recipe(), CPU, nullcontext, INFO) is None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from refconv.cli.flags import PREPROCESSING, with_recipe_flags
 from refconv.cli.outputs import check_folder
 
 
+@with_recipe_flags(PREPROCESSING)
 def analyze(
+    flags: Mapping[str, Any],
     before: Annotated[
         str,
         typer.Option(
@@ -87,7 +91,7 @@ def analyze(
         seconds=seconds,
         device=device,
     )
-    couple = open_couple(before, after, model=model, pretrained=pretrained)
+    couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
     analysis = analyse(couple, questions, display=display())
     if as_json:
         records = {name: record.to_dict() for name, record in analysis.records.items()}

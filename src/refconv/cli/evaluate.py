@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from refconv.cli.flags import PREPROCESSING, with_recipe_flags
 from refconv.errors import SettingError
 
 if TYPE_CHECKING:
     from refconv.training.data import Split
 
 
+@with_recipe_flags(PREPROCESSING)
 def evaluate(
+    flags: Mapping[str, Any],
     model: Annotated[
         str,
         typer.Argument(
@@ -27,9 +31,6 @@ def evaluate(
         str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
     ] = None,
     split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
-    img_size: Annotated[
-        int | None, typer.Option("--img-size", metavar="N", min=1, show_default=False, help="image side in pixels")
-    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="samples per step")] = 256,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="processes that decode images")] = 4,
     device: Annotated[
@@ -50,7 +51,8 @@ def evaluate(
 
     A model's bare name is evaluated with its pretrained weights.
 
-    Images get the size, channels and normalisation that the model was trained with.
+    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise;
+    what is used is printed first, with where each value comes from.
 
     Raises:
         SettingError: if there is no such split or task.
@@ -60,12 +62,15 @@ def evaluate(
     from refconv.training.distributed import choose_device
     from refconv.training.model_data import data_for
     from refconv.training.opening import open_model
+    from refconv.training.progress import Evaluating
     from refconv.training.tasks.registry import task_named
 
     place = choose_device(device)
-    opened = open_model(model, pretrained=True, model=like, task=task)
-    images = data_for(opened, data, root=data_dir, img_size=img_size, workers=workers)
-    found = task_named(opened.task).evaluate(
-        opened.model.to(place), images, cast("Split", split), batch_size=batch_size, device=place, amp=amp
-    )
+    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
+    images = data_for(opened, data, root=data_dir, workers=workers)
+    typer.echo(f"images: {images.preprocessing}", err=True)
+    with Evaluating(model, images, part := cast("Split", split)):
+        found = task_named(opened.task).evaluate(
+            opened.model.to(place), images, part, batch_size=batch_size, device=place, amp=amp
+        )
     typer.echo(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)

@@ -22,6 +22,9 @@ from refconv.training.settings import check_range, coerced
 TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob"}
 """Fields that timm's train.py calls by another name, which is understood too."""
 
+PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
+"""Fields that say how images become tensors: flags of every command that reads images."""
+
 _WORDS = {"true": True, "false": False, "none": None}
 
 

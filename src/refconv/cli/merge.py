@@ -32,7 +32,7 @@ def merge(
     from refconv import surgery
     from refconv.training.architectures import model_arguments
     from refconv.training.model_data import random_input
-    from refconv.training.model_folder import preprocessing_of, save_model_folder
+    from refconv.training.model_folder import save_model_folder
     from refconv.training.opening import open_model
     from refconv.training.restore import restore
 
@@ -44,7 +44,7 @@ def merge(
         name=recipe.model,
         info=restored.info,
         model_kwargs=model_arguments(recipe, restored.info),
-        preprocessing=preprocessing_of(recipe),
+        preprocessing=restored.stated.values,
         task=recipe.task,
     )
     written = open_model(str(out))

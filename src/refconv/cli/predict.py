@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from refconv.cli.flags import PREPROCESSING, with_recipe_flags
 
+
+@with_recipe_flags(PREPROCESSING)
 def predict(
+    flags: Mapping[str, Any],
     model: Annotated[
         str,
         typer.Argument(
@@ -42,14 +47,15 @@ def predict(
 ) -> None:
     """Say what a model sees in images: classes, boxes, areas, or the restored image.
 
-    Images get the size and normalisation that the model was trained with. Pictures are written with --out.
+    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise.
+    Pictures are written with --out.
     """
     from refconv.training.distributed import choose_device
     from refconv.training.opening import open_model
     from refconv.training.predicting import image_files, predictions, save_predictions
 
     files = image_files(images)
-    opened = open_model(model, pretrained=True, model=like, task=task)
+    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
     found = []
     for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
         line = json.dumps({"image": str(file), **prediction.content}, ensure_ascii=False)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
+from refconv.cli.flags import PREPROCESSING, with_recipe_flags
 from refconv.cli.status import FAILED
 
 
+@with_recipe_flags(PREPROCESSING)
 def verify(
+    flags: Mapping[str, Any],
     before: Annotated[
         str,
         typer.Argument(
@@ -49,7 +53,7 @@ def verify(
     from refconv.training.model_data import data_for, first_samples, random_input
     from refconv.training.opening import open_pair
 
-    first, second = open_pair(before, after, model=model, pretrained=pretrained)
+    first, second = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
     known = next((side for side in (second, first) if side.preprocessing), second)
     batch = None
     if data is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from refconv.training.builders import build
+from refconv.training.builders import arguments_with_weights, build
 from refconv.training.data import DataInfo
 from refconv.training.model_folder import build_from_folder
 from refconv.training.recipe import Recipe
@@ -64,4 +64,5 @@ def untrained_model(recipe: Recipe, info: DataInfo) -> nn.Module:
 def model_arguments(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
     """Return the arguments of a run's builder beyond the ends of the network and dropout: the task's and the user's."""
     backbone = {} if recipe.backbone is None else {"backbone": recipe.backbone}
-    return {**task_named(recipe.task).model_arguments(recipe, info), **backbone, **recipe.model_kwargs}
+    weights = arguments_with_weights(recipe.model) if recipe.pretrained else {}
+    return {**task_named(recipe.task).model_arguments(recipe, info), **backbone, **weights, **recipe.model_kwargs}

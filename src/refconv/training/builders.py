@@ -31,6 +31,12 @@ TASK_SOURCES = {
 }
 """Prefixes of models that are put together here, with the file in ``tasks`` and its function."""
 
+_WITH_WEIGHTS = {
+    "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},
+    "inception_v3": {"transform_input": True, "init_weights": False},
+}
+"""Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
+
 # A builder is foreign code: whatever it raises is a mistake in the model's name or arguments, or in that code.
 _BUILDER_ERRORS = (
     ArithmeticError,
@@ -72,6 +78,12 @@ def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arg
     return _build_timm(name, pretrained, arguments)
 
 
+def arguments_with_weights(name: str) -> dict[str, Any]:
+    """Return the arguments that come with a model's pretrained weights, so that it can be built again without them."""
+    source, _, rest = name.partition(":")
+    return dict(_WITH_WEIGHTS.get(rest, {})) if source == "torchvision" else {}
+
+
 def is_timm(name: str) -> bool:
     """Say whether timm knows the architecture ``name``, with or without a tag of weights."""
     return ":" not in name and bool(timm.is_model(name))
@@ -109,10 +121,12 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     if "drop_path_rate" in arguments:
         arguments["stochastic_depth_prob"] = arguments.pop("drop_path_rate")
     with _explained(where, "torchvision"):
-        model: nn.Module = models.get_model(name, weights=None, **arguments)
         if not pretrained:
-            return model
-        state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+            return typing.cast(nn.Module, models.get_model(name, weights=None, **arguments))
+        model: nn.Module = models.get_model(name, weights=None, **{**_WITH_WEIGHTS.get(name, {}), **arguments})
+        # torchvision's own builder knows how its files are to be read: some have names of earlier versions.
+        auxiliary = {"aux_logits": True} if name in _WITH_WEIGHTS and arguments.get("aux_logits") else {}
+        state = models.get_model(name, weights="DEFAULT", progress=False, **auxiliary).state_dict()
     from refconv.training.weights import load_state
 
     load_state(model, state, where=f"{where}'s own weights", reset_classifier="num_classes" in arguments)

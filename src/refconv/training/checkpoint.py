@@ -42,6 +42,7 @@ class Checkpoint:
         train_loss: mean training loss of the last log interval; None before its end.
         losses: training losses since then.
         validation: the evaluations on the validation split so far, as plain values.
+        preprocessing: how images become tensors, as plain values; None in files of earlier versions.
     """
 
     step: int
@@ -55,6 +56,7 @@ class Checkpoint:
     train_loss: float | None = None
     losses: list[float] = dataclasses.field(default_factory=list)
     validation: list[dict[str, Any]]
+    preprocessing: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; an earlier one stays whole until this one is.
@@ -78,8 +80,12 @@ class Checkpoint:
         if not path.is_file():
             raise CheckpointError("no such file", where=str(path))
         content = read_checkpoint_file(path)
-        fields = [field.name for field in dataclasses.fields(cls)]
-        missing = [name for name in fields if name not in content]
+        fields = [field.name for field in dataclasses.fields(cls) if field.name in content]
+        missing = [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.name not in content and field.default is dataclasses.MISSING
+        ]
         if content.get("format") != FORMAT or missing:
             raise CheckpointError(
                 "not a checkpoint of a run",

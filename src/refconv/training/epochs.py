@@ -236,6 +236,7 @@ class Loop:
                     step=self.step,
                     recipe=self.recipe.to_dict(),
                     info=self.setup.info.to_dict(),
+                    preprocessing=self.setup.data.preprocessing.to_dict(),
                     model=state,
                     model_ema=None if average is None else model_state(average.module),
                     optimizer=self.stepper.optimizer.state_dict(),

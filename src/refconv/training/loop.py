@@ -19,7 +19,8 @@ from refconv.training.epochs import Loop
 from refconv.training.evaluation import Evaluation
 from refconv.training.methods import method_of
 from refconv.training.metrics import Metrics, NoMetrics
-from refconv.training.model_folder import preprocessing_of, save_model_folder
+from refconv.training.model_folder import save_model_folder
+from refconv.training.model_input import as_run
 from refconv.training.progress import Display, display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder, write_whole
@@ -88,6 +89,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             )
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
+        shown.say(f"images: {setup.data.preprocessing}")
         loop.run(metrics, shown)
         return _finish(loop, recipe, folder, processes, metrics, shown)
 
@@ -174,6 +176,7 @@ def _finish(
         space=space_of(recipe),
         budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
         task=recipe.task,
+        preprocessing=setup.data.preprocessing,
         **by_field(RunRecord, result.measures() if result else {}),
     )
     with processes.together():
@@ -217,7 +220,7 @@ def _write(folder: RunFolder, recipe: Recipe, setup: Setup, state: dict[str, Ten
         name=recipe.model,
         info=setup.info,
         model_kwargs=model_arguments(recipe, setup.info),
-        preprocessing=preprocessing_of(recipe),
+        preprocessing=as_run(setup.data.preprocessing, recipe),
         task=recipe.task,
     )
     write_whole(folder.record_file, record.to_json().encode())

@@ -11,23 +11,20 @@ from refconv.training.opening import Opened
 from refconv.training.tasks.registry import task_named
 
 
-def data_for(
-    opened: Opened, name: str | None = None, *, root: str | None = None, img_size: int | None = None, workers: int = 0
-) -> Data:
+def data_for(opened: Opened, name: str | None = None, *, root: str | None = None, workers: int = 0) -> Data:
     """Open data with the size, channels and normalisation that a model was trained with.
 
     Args:
         opened: the model.
         name: the data; by default what its run was trained on.
         root: folder of the data.
-        img_size: image side, instead of the one in training.
         workers: processes that decode images.
 
     Raises:
         DataError: if no data is named, or it cannot be opened.
     """
     task = task_named(opened.task)
-    return task.data_for(opened, name, root=root, img_size=img_size, workers=workers)
+    return task.data_for(opened, name, root=root, workers=workers)
 
 
 def random_input(opened: Opened, count: int) -> Samples:

@@ -20,12 +20,10 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.training.builders import build, is_timm
-from refconv.training.data.sources import SOURCES
 from refconv.training.weights import WEIGHT_FILES, load_state, read_weights
 
 if TYPE_CHECKING:
     from refconv.training.data import DataInfo
-    from refconv.training.recipe import Recipe
 
 CONFIG_FILE = "config.json"
 
@@ -54,7 +52,7 @@ def save_model_folder(
         name: the model's name as :func:`refconv.training.models.create_model` takes it.
         info: what the model takes and gives: input size, mean, std, classes.
         model_kwargs: further arguments of the builder.
-        preprocessing: further entries about evaluation, such as ``crop_pct`` and ``interpolation``.
+        preprocessing: how images become tensors, under timm's names; further than what ``info`` says.
         task: what the model was trained for; said in config.json if it is not classification.
 
     Raises:
@@ -131,14 +129,6 @@ def is_model_folder(path: Path | str) -> bool:
     """Say whether ``path`` is a folder with a config.json and weights."""
     path = Path(path)
     return (path / CONFIG_FILE).is_file() and any((path / name).is_file() for name in WEIGHT_FILES)
-
-
-def preprocessing_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe says about evaluation beyond the facts about the data, for config.json."""
-    crop_pct = 1.0 if recipe.data in SOURCES else recipe.crop_pct
-    interpolation = "bilinear" if recipe.interpolation == "random" else recipe.interpolation
-    degradation = {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
-    return {"interpolation": interpolation} | ({} if crop_pct is None else {"crop_pct": crop_pct}) | degradation
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from torch import nn
 
 from refconv.errors import CheckpointError, SettingError
 from refconv.training.architectures import LOCAL, model_arguments
-from refconv.training.model_folder import is_model_folder, load_model_folder, preprocessing_of, read_config
+from refconv.training.data.preprocessing import FLAGS, Statement
+from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
+from refconv.training.model_input import NOTHING, of_folder, of_model, of_name, of_weights, stated_by
 from refconv.training.models import create_model
 from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
@@ -29,9 +31,12 @@ class Opened:
         name: its name as :func:`refconv.training.models.create_model` takes it.
         arguments: what it was built with, ``num_classes`` and ``in_chans`` among it where known.
         recipe: the recipe of the run it comes from.
-        preprocessing: what its config.json says about its input, under timm's names.
+        preprocessing: what it says about its input, under timm's names; empty if nothing is known.
         task: what it was trained for.
         class_names: one name per class, where they are known.
+        stated_by: what says so.
+        of_run: whether that is how a run or a model folder was trained.
+        flags: what the user says about its input instead.
     """
 
     model: nn.Module
@@ -41,6 +46,24 @@ class Opened:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
     class_names: tuple[str, ...] = ()
+    stated_by: str = "the model"
+    of_run: bool = True
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What is said about its input: by flags, by the recipe of its run, then by the model."""
+        recipe = Statement("recipe.toml", {} if self.recipe is None else stated_by(self.recipe).values, of_run=True)
+        return Statement(FLAGS, self.flags), recipe, self.stated
+
+    @property
+    def stated(self) -> Statement:
+        """What the model itself says about its input."""
+        return Statement(self.stated_by, self.preprocessing, self.of_run)
+
+    def says(self, stated: Statement) -> Opened:
+        """Return the same model with what it says about its input."""
+        return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
 
     def class_name(self, index: int) -> str:
         """Return the name of a class, or its number where names are not known."""
@@ -54,6 +77,7 @@ def open_model(
     model: str | None = None,
     like: Opened | None = None,
     task: str | None = None,
+    flags: Mapping[str, Any] | None = None,
 ) -> Opened:
     """Open what a user named.
 
@@ -64,6 +88,7 @@ def open_model(
         model: for a file of weights: the name of the model they belong to.
         like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
         task: what a model that does not say so itself is for; classification by default.
+        flags: what the user says about its input, instead of what the model says.
 
     Raises:
         CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
@@ -72,7 +97,7 @@ def open_model(
     """
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
-    opened = _open(reference, pretrained=pretrained, model=model, like=like)
+    opened = replace(_open(reference, pretrained=pretrained, model=model, like=like), flags=flags or {})
     if task is None or task == opened.task:
         return opened
     if opened.recipe is not None or opened.task != TASKS[0]:
@@ -99,15 +124,15 @@ def _open_folder(path: Path) -> Opened:
         arguments = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
         recipe = run.recipe() if run.recipe_file.is_file() else None
         model = load_model_folder(folder).eval()
-        return Opened(
+        opened = Opened(
             model,
             config["architecture"],
             arguments,
             recipe,
-            config.get("pretrained_cfg", {}),
-            config.get("task", "classification"),
-            tuple(config.get("label_names") or ()),
+            task=config.get("task", "classification"),
+            class_names=tuple(config.get("label_names") or ()),
         )
+        return opened.says(of_folder(folder, config, recipe))
     if run.checkpoint_file.is_file():
         return _open_checkpoint(run.checkpoint_file)
     raise CheckpointError(
@@ -123,8 +148,10 @@ def _open_checkpoint(path: Path) -> Opened:
         "num_classes": info.num_classes or None,
         "in_chans": info.in_chans,
     }
-    preprocessing = {"input_size": info.input_size, "mean": info.mean, "std": info.std, **preprocessing_of(recipe)}
-    return Opened(restored.model.eval(), recipe.model, arguments, recipe, preprocessing, recipe.task, info.class_names)
+    opened = Opened(
+        restored.model.eval(), recipe.model, arguments, recipe, task=recipe.task, class_names=info.class_names
+    )
+    return opened.says(restored.stated)
 
 
 def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
@@ -141,10 +168,25 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     same = like is not None and like.name == name
     arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
     built = create_model(name, model_kwargs=arguments, **weights)
-    return Opened(built.eval(), name, arguments, task=like.task if like else "classification")
+    opened = Opened(built.eval(), name, arguments, task=like.task if like else "classification")
+    stated = NOTHING
+    if weights.get("checkpoint") is not None:
+        stated = of_weights(weights["checkpoint"])
+        if not stated and like is not None and same:
+            stated = like.stated
+    if weights.get("checkpoint") is not None or weights.get("pretrained"):
+        stated = stated or of_name(name) or of_model(built, by=name)
+    return opened.says(stated)
 
 
-def open_pair(before: str, after: str, *, model: str | None = None, pretrained: bool = False) -> tuple[Opened, Opened]:
+def open_pair(
+    before: str,
+    after: str,
+    *,
+    model: str | None = None,
+    pretrained: bool = False,
+    flags: Mapping[str, Any] | None = None,
+) -> tuple[Opened, Opened]:
     """Open two models to compare; what one does not say about itself, such as a bare name, it takes from the other.
 
     Args:
@@ -152,16 +194,17 @@ def open_pair(before: str, after: str, *, model: str | None = None, pretrained: 
         after: the same.
         model: the model that weights files belong to.
         pretrained: give a bare name its pretrained weights.
+        flags: what the user says about their input.
 
     Raises:
         CheckpointError: as :func:`open_model`.
         ModelError: as :func:`open_model`.
     """
     if _says_what_it_is(before) or not _says_what_it_is(after):
-        first = open_model(before, pretrained=pretrained, model=model)
-        return first, open_model(after, pretrained=pretrained, model=model, like=first)
-    second = open_model(after, pretrained=pretrained, model=model)
-    return open_model(before, pretrained=pretrained, model=model, like=second), second
+        first = open_model(before, pretrained=pretrained, model=model, flags=flags)
+        return first, open_model(after, pretrained=pretrained, model=model, like=first, flags=flags)
+    second = open_model(after, pretrained=pretrained, model=model, flags=flags)
+    return open_model(before, pretrained=pretrained, model=model, like=second, flags=flags), second
 
 
 def _says_what_it_is(reference: str) -> bool:

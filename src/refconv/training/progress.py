@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
+
+from refconv.training.data import Data, Split
 
 
 class Display(Protocol):
@@ -156,6 +159,57 @@ def display(title: str, *, start: int, total: int, show: bool) -> Display:
         return Silent()
     kind = Bar if sys.stdout.isatty() else Lines
     return kind(title, start=start, total=total)
+
+
+class Evaluating:
+    """Shows on standard error how many samples of a split have been evaluated.
+
+    In a terminal that is a bar; in a pipe a line now and then, with the time left.
+
+    Args:
+        title: what runs.
+        data: the data, which tells this of each batch.
+        split: the split that is evaluated.
+        interval: seconds between two lines.
+        clock: gives the seconds.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        data: Data,
+        split: Split,
+        *,
+        interval: float = 10.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._title, self._data, self._total = title, data, data.size_of(split)
+        self._interval, self._clock = interval, clock
+        self._done = 0
+        self._bar: Display = Silent()
+        if sys.stderr.isatty():
+            self._bar = Bar(title, start=0, total=self._total, console=Console(stderr=True))
+
+    def __enter__(self) -> None:
+        self._since = self._said = self._clock()
+        self._bar.__enter__()
+        self._data.counted = self._count
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._data.counted = None
+        self._bar.__exit__(kind, error, trace)
+
+    def _count(self, samples: int) -> None:
+        self._done += samples
+        self._bar.step(self._done)
+        now = self._clock()
+        if isinstance(self._bar, Bar) or now - self._said < self._interval:
+            return
+        self._said = now
+        left = _clock((now - self._since) / self._done * (self._total - self._done))
+        print(f"{self._title}  {self._done:,}/{self._total:,} samples  {left} left", file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

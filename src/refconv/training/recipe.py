@@ -26,6 +26,9 @@ else:
 VERSIONS_TABLE = "versions"
 """The TOML table in which :meth:`Recipe.to_toml` notes the versions used; reading skips it."""
 
+_LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bilinear")}
+"""Settings that earlier versions wrote down where nothing was said; a run that goes on keeps its own."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -74,16 +77,23 @@ class Recipe:
     )
     data_dir: str | None = setting("data", "folder of the data", None, may_change=True)
     val_split: float = setting("data", "share of the training data kept for validation", 0.0, least=0, most=0.9)
-    img_size: int | None = setting("data", "image side in pixels", None, least=1)
-    interpolation: str = setting(
-        "data", "resampling of images", "bilinear", choices=("bilinear", "bicubic", "nearest", "random")
+    img_size: int | None = setting(
+        "data", "image side in pixels; default: that of the model, else of the images", None, least=1
+    )
+    interpolation: str | None = setting(
+        "data",
+        "resampling of images; default: that of the model",
+        None,
+        choices=("bilinear", "bicubic", "nearest", "random"),
     )
     ignore_index: int = setting("data", "segmentation: the class that counts nowhere", 255, least=0, most=255)
     noise: float = setting("data", "restoration: standard deviation of the noise, of 255", 0.0, least=0)
     upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4)
     patch_size: int = setting("data", "restoration: side of the training patches in pixels", 64, least=8)
     crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
-    mean: tuple[float, ...] | None = setting("data", "mean of each channel; default: that of the data", None)
+    mean: tuple[float, ...] | None = setting(
+        "data", "mean of each channel, or one of all; default: that of the model, else of the data", None
+    )
     std: tuple[float, ...] | None = setting("data", "standard deviation of each channel", None)
     workers: int = setting(
         "data", "processes that decode images", min(4, os.cpu_count() or 1), least=0, may_change=True
@@ -290,7 +300,9 @@ class Recipe:
         return tuple(
             field.name
             for field in dataclasses.fields(self)
-            if not field.metadata["may_change"] and getattr(self, field.name) != getattr(other, field.name)
+            if not field.metadata["may_change"]
+            and getattr(self, field.name) != getattr(other, field.name)
+            and (field.name, getattr(self, field.name), getattr(other, field.name)) not in _LEFT_OPEN
         )
 
 

@@ -11,7 +11,9 @@ from refconv.training.architectures import untrained_model
 from refconv.training.builders import check_named_in_file
 from refconv.training.checkpoint import Checkpoint, load_model_state
 from refconv.training.data import DataInfo
+from refconv.training.data.preprocessing import Statement
 from refconv.training.methods import method_of
+from refconv.training.model_input import of_checkpoint
 from refconv.training.recipe import Recipe
 
 
@@ -24,12 +26,14 @@ class Restored:
         recipe: the recipe of the run.
         info: the facts about its data, with the model's own number of classes.
         step: steps that the run had taken.
+        stated: how the run prepares its data.
     """
 
     model: nn.Module
     recipe: Recipe
     info: DataInfo
     step: int
+    stated: Statement
 
 
 def restore(path: Path | str) -> Restored:
@@ -52,4 +56,4 @@ def restore(path: Path | str) -> Restored:
     classes = recipe.num_classes or info.num_classes
     if classes != info.num_classes:
         info = dataclasses.replace(info, num_classes=classes)
-    return Restored(model, recipe, info, checkpoint.step)
+    return Restored(model, recipe, info, checkpoint.step, of_checkpoint(recipe, info, checkpoint.preprocessing))

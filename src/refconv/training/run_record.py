@@ -16,6 +16,7 @@ import torch
 
 from refconv.records import Record
 from refconv.surgery import Certificate
+from refconv.training.data.preprocessing import Preprocessing
 
 _FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
 
@@ -84,6 +85,7 @@ class RunRecord(Record):
         space: ``kernel`` or ``gradient``, where the kernels were refocused.
         task: what was learned.
         measures: what else was measured on the test split, by name.
+        preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
     """
 
     model: str
@@ -117,6 +119,7 @@ class RunRecord(Record):
     budget_miss: int | None = None
     task: str = "classification"
     measures: dict[str, float] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
 
     def measure(self, name: str) -> float | None:
         """Return what was measured on the test split, by name; None if it was not."""

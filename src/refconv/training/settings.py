@@ -110,7 +110,7 @@ def check_range(field: dataclasses.Field[Any], value: Any) -> None:
         RecipeError: if the value is not among the choices, not finite, or out of range.
     """
     limits = field.metadata
-    if limits["choices"] and value not in limits["choices"]:
+    if limits["choices"] and value is not None and value not in limits["choices"]:
         raise RecipeError(
             "unknown word",
             where=field.name,

@@ -16,6 +16,7 @@ from refconv.training.data import Data, DataInfo
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import autocasting
 from refconv.training.methods import method_of
+from refconv.training.model_input import of_checkpoint, of_model, of_recipe
 from refconv.training.models import create_model
 from refconv.training.randomness import derive_seed, seed_everything
 from refconv.training.recipe import Recipe
@@ -69,7 +70,10 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         RunError: if the data is not that of the checkpoint.
     """
     task = task_of(recipe)
-    data = task.open_data(recipe)
+    goes_on = None
+    if checkpoint is not None:
+        goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
+    data = task.open_data(recipe, goes_on)
     info = data.info
     if recipe.num_classes is not None:
         if recipe.num_classes < info.num_classes:
@@ -99,6 +103,8 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         )
         if recipe.backbone_checkpoint is not None:
             load_backbone(model, recipe.backbone_checkpoint)
+        data = _as_the_model_says(task, data, model, recipe)
+        info = dataclasses.replace(data.info, num_classes=info.num_classes)
     else:
         model = untrained_model(recipe, info)
     model.to(processes.device)
@@ -112,6 +118,15 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
     _try(task, model, data, recipe, processes)
     samples = min(recipe.batch_size, info.train_size)
     return Setup(task, data, info, model, plan, frozen, recipe.grad_accum_steps, part_size, steps_per_epoch, samples)
+
+
+def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe) -> Data:
+    """Open data again, if only the built model could say what its weights take, by an attribute ``pretrained_cfg``."""
+    trained = recipe.pretrained or recipe.checkpoint is not None
+    if task.name != "classification" or not trained or of_recipe(recipe):
+        return data
+    stated = of_model(model, by=recipe.model)
+    return task.open_data(recipe, stated) if stated else data
 
 
 def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:

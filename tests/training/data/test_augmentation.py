@@ -19,7 +19,6 @@ from refconv.training.data import Augmentation
         ({"auto_augment": "rand-m9", "color_jitter": 0.4}, "color_jitter: .*0 beside auto_augment"),
         ({"scale": (0.5, 1.0), "pad_crop": 2}, "pad_crop: .*one kind of random crop"),
         ({"color_jitter": -0.1}, "color_jitter: "),
-        ({"crop_pct": 1.1}, "crop_pct: "),
         ({"interpolation": "linear"}, "interpolation: .*bilinear, bicubic, nearest, random, found linear"),
     ],
     ids=str,

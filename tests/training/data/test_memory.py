@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from refconv.errors import DataError
 from refconv.training.data import Augmentation
 from refconv.training.data.memory import MemoryData, Source
+from refconv.training.data.preprocessing import Statement
 
 CROPPED = Augmentation(hflip=0.5, pad_crop=2, re_prob=0.5)
 RESIZED = Augmentation(hflip=0.5, scale=(0.3, 1.0), re_prob=0.5)
@@ -168,7 +169,9 @@ def test_validation_without_a_split_is_an_error_that_says_how():
 
 
 def test_a_single_channel_is_repeated():
-    x, _ = next(make_data(in_chans=3, mean=(0.1, 0.2, 0.3)).eval_batches("test", batch_size=4))
+    x, _ = next(
+        make_data(in_chans=3, stated=[Statement("flags", {"mean": (0.1, 0.2, 0.3)})]).eval_batches("test", batch_size=4)
+    )
     assert x.shape == (4, 3, 8, 8)
     torch.testing.assert_close(x[:, 0] * 0.25 + 0.1, x[:, 2] * 0.25 + 0.3)
 
@@ -185,13 +188,13 @@ def test_impossible_channels_are_refused(channels, wanted):
 
 def test_statistics_of_another_number_of_channels_are_refused():
     with pytest.raises(DataError, match="std of toy: wrong number of values; expected 1 or 1.*found 3"):
-        make_data(std=(1.0, 1.0, 1.0))
+        make_data(stated=[Statement("flags", {"std": (1.0, 1.0, 1.0)})])
 
 
 @pytest.mark.parametrize("size", [(8, 8), (20,)], ids=str)
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 def test_resizing_happens_once_and_keeps_the_type(size, mode):
-    data = make_data(Augmentation(interpolation=mode), size=size, img_size=16)
+    data = make_data(size=size, stated=[Statement("flags", {"img_size": 16, "interpolation": mode})])
     assert data.info.input_size == (1, *[16] * len(size))
     x, _ = next(data.eval_batches("test", batch_size=21))
     assert x.shape == (21, 1, *[16] * len(size))
@@ -207,13 +210,25 @@ def test_resizing_happens_once_and_keeps_the_type(size, mode):
     [
         ({"auto_augment": "rand-m9"}, "auto_augment"),
         ({"color_jitter": 0.4}, "color_jitter"),
-        ({"crop_pct": 0.9}, "crop_pct"),
         ({"interpolation": "random"}, "interpolation=random"),
     ],
 )
 def test_augmentation_for_disks_only_is_refused(settings, word):
     with pytest.raises(DataError, match=rf"toy: .*kept in memory does not have.*found {word}.*folder:PATH"):
         make_data(Augmentation(**settings))
+
+
+@pytest.mark.parametrize("by", ["flags", "recipe"])
+def test_a_crop_of_samples_in_memory_is_refused(by):
+    with pytest.raises(DataError, match=r"toy: .*kept in memory does not have.*found crop_pct.*folder:PATH"):
+        make_data(stated=[Statement(by, {"crop_pct": 0.9})])
+
+
+def test_what_a_library_says_of_its_weights_is_not_for_samples_in_memory():
+    said = {"input_size": (3, 20, 20), "mean": (0.1,) * 3, "std": (0.2,) * 3, "crop_pct": 0.9}
+    assert make_data(stated=[Statement("timm's x", said)]).info == make_data().info
+    of_run = make_data(stated=[Statement("config.json", said, of_run=True)]).info
+    assert (of_run.input_size[1:], set(of_run.mean)) == ((20, 20), {0.1})
 
 
 def test_info_survives_json():

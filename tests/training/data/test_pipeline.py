@@ -6,15 +6,15 @@ import torch
 from PIL import Image
 
 from refconv.errors import SettingError
-from refconv.training.data import Augmentation, DataInfo
+from refconv.training.data import Augmentation
 from refconv.training.data.pipeline import eval_transform, train_transform
+from refconv.training.data.preprocessing import Statement, resolve
 from refconv.training.randomness import seeded
 
 
-def info(size=16, channels=3):
-    return DataInfo(
-        "toy", 2, channels, (channels, size, size), (0.5,) * channels, (0.25,) * channels, ("a", "b"), 0, 0, 0
-    )
+def info(size=16, channels=3, **values):
+    known = {"img_size": size, "mean": (0.5,), "std": (0.25,), "crop_pct": 1.0, **values}
+    return resolve([Statement("test", known)], in_chans=channels)
 
 
 def picture(height=16, width=16, channels=3):
@@ -92,10 +92,23 @@ def test_train_transform_refuses_an_unknown_policy(policy):
 
 def test_eval_transform_of_the_native_size_only_normalises():
     image = picture()
-    torch.testing.assert_close(eval_transform(info(), Augmentation(), crop_pct=1.0)(image), normalised(image))
+    torch.testing.assert_close(eval_transform(info())(image), normalised(image))
+
+
+def test_train_transform_without_a_random_crop_sees_what_evaluation_sees():
+    image, known = picture(40, 60), info(crop_pct=0.8, interpolation="bicubic")
+    assert torch.equal(train_transform(known, Augmentation())(image), eval_transform(known)(image))
+    assert not torch.equal(train_transform(info(), Augmentation())(image), eval_transform(known)(image))
+
+
+def test_a_picture_in_bgr_has_its_channels_reversed():
+    image = picture()
+    expected = eval_transform(info())(image).flip(0)
+    assert torch.equal(eval_transform(info(color_mode="BGR"))(image), expected)
+    assert torch.equal(train_transform(info(color_mode="BGR"), Augmentation())(image), expected)
 
 
 def test_eval_transform_keeps_the_part_that_the_settings_say():
     image = picture(32, 32)
-    found = eval_transform(info(), Augmentation(crop_pct=0.5, interpolation="random"), crop_pct=1.0)(image)
+    found = eval_transform(info(crop_pct=0.5))(image)
     torch.testing.assert_close(found, normalised(image)[:, 8:24, 8:24])

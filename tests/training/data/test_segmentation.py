@@ -301,4 +301,4 @@ def test_an_image_without_a_mask_is_prepared_as_in_evaluation(size, own):
     Image.new("L", size).save(own / "masks/test/00.png")
     data = opened(own, img_size=24)
     expected = next(data.eval_batches("test", batch_size=1))[0][0]
-    assert torch.equal(prepared(image, data.info), expected)
+    assert torch.equal(prepared(image, data.preprocessing), expected)

@@ -153,7 +153,14 @@ def with_data(task: str) -> tuple[str, ...]:
     return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
 
 
-def open_couple(before: str, after: str, *, model: str | None = None, pretrained: bool = False) -> Couple:
+def open_couple(
+    before: str,
+    after: str,
+    *,
+    model: str | None = None,
+    pretrained: bool = False,
+    flags: Mapping[str, Any] | None = None,
+) -> Couple:
     """Open two models to analyse; refocused ones become the plain ones they merge to.
 
     Args:
@@ -161,13 +168,14 @@ def open_couple(before: str, after: str, *, model: str | None = None, pretrained
         after: the same for the later.
         model: the model that weights files belong to.
         pretrained: give a bare name its pretrained weights.
+        flags: what the user says about their input.
 
     Raises:
         CheckpointError: if there is nothing of such a name, or it is damaged.
         ModelError: if a model cannot be built.
         RunError: if the record of a run is damaged.
     """
-    opened = open_pair(before, after, model=model, pretrained=pretrained)
+    opened = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
     for side in opened:
         if any(True for _ in transformed(side.model)):
             merge(side.model)

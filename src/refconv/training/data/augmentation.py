@@ -21,8 +21,7 @@ class Augmentation:
         auto_augment: timm's policy, such as ``rand-m9-mstd0.5``; for images read from disk only.
         color_jitter: strength of the change of brightness, contrast and saturation; from disk only.
         re_prob: probability that a random rectangle is erased, after normalisation.
-        interpolation: ``bilinear``, ``bicubic``, ``nearest``, or ``random`` while training.
-        crop_pct: what an evaluated image keeps of its shorter side; from disk only.
+        interpolation: ``random``, or another resampling than in evaluation; None takes that of evaluation.
     """
 
     hflip: float = 0.0
@@ -32,17 +31,15 @@ class Augmentation:
     auto_augment: str | None = None
     color_jitter: float = 0.0
     re_prob: float = 0.0
-    interpolation: str = "bilinear"
-    crop_pct: float | None = None
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("hflip", "re_prob"):
             _require(0 <= getattr(self, name) <= 1, name, "a probability from 0 to 1", getattr(self, name))
         _require(self.pad_crop >= 0, "pad_crop", "0 or more", self.pad_crop)
         _require(self.color_jitter >= 0, "color_jitter", "0 or more", self.color_jitter)
-        _require(self.crop_pct is None or 0 < self.crop_pct <= 1, "crop_pct", "0 < crop_pct <= 1", self.crop_pct)
         modes = ("bilinear", "bicubic", "nearest", "random")
-        _require(self.interpolation in modes, "interpolation", ", ".join(modes), self.interpolation)
+        _require(self.interpolation in (None, *modes), "interpolation", ", ".join(modes), self.interpolation)
         self._check_crop()
         # timm leaves colour jitter out beside every policy but 3-Augment, and says nothing.
         jitter_counts = not (self.color_jitter and self.auto_augment) or "3a" in str(self.auto_augment)

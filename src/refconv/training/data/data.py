@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from refconv.errors import DataError
 from refconv.training.data.info import DataInfo
 from refconv.training.data.order import batch_count, eval_index_batches, train_index_batches
+from refconv.training.data.preprocessing import Preprocessing
 
 Split = Literal["train", "val", "test"]
 Samples = Any
@@ -28,11 +29,20 @@ class Data(ABC):
     Args:
         info: the facts about the data.
         indices: per split, the indices of its samples, int64 [n].
+        preprocessing: how samples become tensors.
+
+    Attributes:
+        counted: called with the number of samples of each batch that evaluation is given.
     """
 
-    def __init__(self, info: DataInfo, indices: Mapping[Split, Tensor]) -> None:
-        self.info = info
+    def __init__(self, info: DataInfo, indices: Mapping[Split, Tensor], preprocessing: Preprocessing) -> None:
+        self.info, self.preprocessing = info, preprocessing
         self._indices = dict(indices)
+        self.counted: Callable[[int], None] | None = None
+
+    def size_of(self, split: Split) -> int:
+        """Return the number of samples of a split."""
+        return len(self._indices[split])
 
     def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
         """Return how many batches each process sees in an epoch.
@@ -104,7 +114,9 @@ class Data(ABC):
         """
         indices = self._present(split)
         positions = eval_index_batches(len(indices), batch_size=batch_size, rank=rank, world_size=world_size)
-        return self._load_eval(split, [indices[batch] for batch in positions])
+        chosen = [indices[batch] for batch in positions]
+        loaded = self._load_eval(split, chosen)
+        return loaded if self.counted is None else _counted(loaded, self.counted)
 
     def _present(self, split: Split) -> Tensor:
         indices = self._indices[split]
@@ -123,3 +135,9 @@ class Data(ABC):
     @abstractmethod
     def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
         """Yield the batches of these indices of a split as they are."""
+
+
+def _counted(batches: Iterator[Batch], counted: Callable[[int], None]) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        counted(len(batch[0]))

@@ -22,6 +22,7 @@ from refconv.training.data.data import Batch, Data, Split
 from refconv.training.data.images import FileImages, decoded
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
+from refconv.training.data.preprocessing import as_they_are
 from refconv.training.data.scenes import scenes_folder
 from refconv.training.data.splits import Parts, validation_split
 from refconv.training.data.voc import voc_annotations
@@ -143,7 +144,9 @@ class DetectionData(Data):
             val_size=len(val),
             test_size=len(parts.test),
         )
-        super().__init__(info, {"train": train, "val": val, "test": torch.arange(len(parts.test))})
+        super().__init__(
+            info, {"train": train, "val": val, "test": torch.arange(len(parts.test))}, as_they_are(info, "detection")
+        )
         self._annotations: dict[Split, Annotations] = {
             "train": parts.train,
             "val": parts.train if parts.val is None else parts.val,
@@ -284,7 +287,6 @@ _IMPOSSIBLE = {
     "auto_augment": "its policies turn and shift pixels, and boxes would stay behind",
     "re_prob": "what is erased may be a whole object, whose box would stay",
     "pad_crop": "give scale for a crop that keeps objects",
-    "crop_pct": "whole images are evaluated",
     "interpolation": "the model resizes its images itself",
 }
 

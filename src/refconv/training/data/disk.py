@@ -15,11 +15,9 @@ from refconv.training.data.images import Images, decoded
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
 from refconv.training.data.pipeline import Transform, eval_transform, train_transform
+from refconv.training.data.preprocessing import IMAGE_MODES, Preprocessing
 from refconv.training.data.splits import Parts, validation_split
 from refconv.training.randomness import derive_seed, seeded
-
-IMAGE_MODES = {1: "L", 3: "RGB"}
-"""PIL's mode by the number of channels."""
 
 
 class DiskData(Data):
@@ -31,7 +29,7 @@ class DiskData(Data):
         val_split: share of the training samples set aside for validation.
         augmentation: what is done to training samples.
         workers: processes that read images; 0 reads in this one.
-        crop_pct: what evaluation keeps of the shorter side where the augmentation leaves it open.
+        preprocessing: how an image becomes a tensor.
 
     Raises:
         DataError: if the validation split or the number of channels is impossible.
@@ -46,7 +44,7 @@ class DiskData(Data):
         val_split: float,
         augmentation: Augmentation,
         workers: int,
-        crop_pct: float | None = None,
+        preprocessing: Preprocessing,
     ) -> None:
         if info.in_chans not in IMAGE_MODES:
             raise DataError("images have 1 or 3 channels", where=info.name, found=f"in_chans={info.in_chans}")
@@ -54,14 +52,14 @@ class DiskData(Data):
         if parts.val is not None:
             val = torch.arange(len(parts.val.labels))
         info = dataclasses.replace(info, train_size=len(train), val_size=len(val), test_size=len(parts.test.labels))
-        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)})
+        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)}, preprocessing)
         self._images: dict[Split, Images] = {
             "train": parts.train,
             "val": parts.train if parts.val is None else parts.val,
             "test": parts.test,
         }
-        self._train_transform = train_transform(info, augmentation)
-        self._eval_transform = eval_transform(info, augmentation, crop_pct=crop_pct)
+        self._train_transform = train_transform(preprocessing, augmentation)
+        self._eval_transform = eval_transform(preprocessing)
         self._workers = workers
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,15 @@ from refconv.training.data import vectorised
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.data import Batch, Data, Split
 from refconv.training.data.info import DataInfo
+from refconv.training.data.preprocessing import (
+    FLAGS,
+    RECIPE,
+    Preprocessing,
+    Statement,
+    resolve,
+    says,
+    stated_size,
+)
 from refconv.training.data.splits import validation_split
 from refconv.training.randomness import uniforms
 
@@ -21,6 +30,7 @@ from refconv.training.randomness import uniforms
 # leaves the draws of the others as they are.
 _FLIP, _PAD_CROP, _RESIZED_CROP, _ERASE = 0, slice(1, 3), slice(3, 7), slice(7, 12)
 _DRAWS = 12
+_INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +67,9 @@ class MemoryData(Data):
         val_split: share of the training samples set aside for validation.
         augmentation: what is done to training samples.
         in_chans: channels wanted; a single channel is repeated.
-        img_size: spatial size wanted; samples are resized once, here.
-        mean: subtracted instead of the source's.
-        std: divided by instead of the source's.
+        stated: what is said about preprocessing, the most important first; the source's own size, mean and standard
+            deviation come last. What a library says of its published weights is left out: they were trained on
+            photographs of several hundred pixels. Samples of another size are resized once, here.
 
     Raises:
         DataError: if the split, the channels or an augmentation is impossible for this source.
@@ -73,19 +83,18 @@ class MemoryData(Data):
         val_split: float = 0.0,
         augmentation: Augmentation | None = None,
         in_chans: int | None = None,
-        img_size: int | None = None,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        stated: Sequence[Statement] = (),
     ) -> None:
         self._augmentation = augmentation or Augmentation()
-        _refuse_unavailable(name, self._augmentation)
+        _refuse_unavailable(name, self._augmentation, stated)
         in_chans = _channels(name, source, in_chans)
         train, val = validation_split(source.train_labels, val_split, name=name, class_names=source.class_names)
+        preprocessing = _preprocessing(name, source, in_chans, stated)
         self._unit = source.unit
         self._samples = {"train": source.train, "test": source.test}
-        if img_size is not None:
+        if preprocessing.size != source.train.shape[2:]:
             self._samples = {
-                split: _resized(samples, img_size, self._augmentation.interpolation)
+                split: _resized(samples, preprocessing.size, preprocessing.interpolation)
                 for split, samples in self._samples.items()
             }
         self._labels = {"train": source.train_labels, "test": source.test_labels}
@@ -93,9 +102,9 @@ class MemoryData(Data):
             name=name,
             num_classes=len(source.class_names),
             in_chans=in_chans,
-            input_size=(in_chans, *self._samples["train"].shape[2:]),
-            mean=per_channel(mean or source.mean, in_chans, where=f"mean of {name}"),
-            std=per_channel(std or source.std, in_chans, where=f"std of {name}"),
+            input_size=preprocessing.input_size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
             class_names=source.class_names,
             train_size=len(train),
             val_size=len(val),
@@ -104,7 +113,7 @@ class MemoryData(Data):
         spatial = [1] * (len(info.input_size) - 1)
         self._mean = torch.tensor(info.mean).view(-1, *spatial)
         self._std = torch.tensor(info.std).view(-1, *spatial)
-        super().__init__(info, {"train": train, "val": val, "test": torch.arange(len(source.test))})
+        super().__init__(info, {"train": train, "val": val, "test": torch.arange(len(source.test))}, preprocessing)
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         for indices in batches:
@@ -129,7 +138,7 @@ class MemoryData(Data):
             samples = vectorised.pad_crop(samples, u[:, _PAD_CROP], settings.pad_crop)
         if settings.scale is not None:
             samples = vectorised.resized_crop(
-                samples, u[:, _RESIZED_CROP], settings.scale, settings.crop_ratio, settings.interpolation
+                samples, u[:, _RESIZED_CROP], settings.scale, settings.crop_ratio, self.preprocessing.interpolation
             )
         if settings.hflip:
             samples = vectorised.flip(samples, u[:, _FLIP], settings.hflip)
@@ -139,27 +148,31 @@ class MemoryData(Data):
         return samples
 
 
-def per_channel(values: tuple[float, ...], in_chans: int, *, where: str) -> tuple[float, ...]:
-    """Return one value per channel; a single one is repeated.
-
-    Args:
-        values: one or ``in_chans`` numbers.
-        in_chans: the number of channels.
-        where: what the values are, for the error message.
+def _preprocessing(name: str, source: Source, in_chans: int, stated: Sequence[Statement]) -> Preprocessing:
+    """Resolve preprocessing: what a user or a run says, then the source itself; samples are taken whole.
 
     Raises:
-        DataError: if there is another number of values.
+        DataError: if it is impossible for this source.
     """
-    if len(values) == 1:
-        return tuple(values) * in_chans
-    if len(values) != in_chans:
+    own = tuple(source.train.shape[2:])
+    whole = Statement("data in memory", {"crop_pct": 1.0, "crop_mode": "center"})
+    taken = [said for said in stated if said.of_run or said.by in {FLAGS, RECIPE}]
+    size = stated_size(taken)
+    if size is not None and len(size) != len(own):  # the side of a square, of signals
+        size = size[:1] * len(own) if size[:1] * len(size) == size else None
+    sized_by = next((said for said in taken if stated_size([said])), None)
+    sized = Statement(sized_by.by if sized_by and size else name, {"input_size": (in_chans, *(size or own))})
+    data = Statement(name, {"mean": source.mean, "std": source.std})
+    preprocessing = resolve([whole, sized, *taken, data], in_chans=in_chans, where=name)
+    if preprocessing.size != own and preprocessing.interpolation not in _INTERPOLATIONS:
         raise DataError(
-            "wrong number of values",
-            where=where,
-            expected=f"1 or {in_chans}, one per channel",
-            found=str(len(values)),
+            "resampling that data kept in memory does not have",
+            where=name,
+            expected=", ".join(_INTERPOLATIONS),
+            found=preprocessing.interpolation,
+            remedy="give --interpolation bicubic",
         )
-    return tuple(values)
+    return preprocessing
 
 
 def _channels(name: str, source: Source, in_chans: int | None) -> int:
@@ -171,13 +184,15 @@ def _channels(name: str, source: Source, in_chans: int | None) -> int:
     return in_chans
 
 
-def _refuse_unavailable(name: str, augmentation: Augmentation) -> None:
+def _refuse_unavailable(name: str, augmentation: Augmentation, stated: Sequence[Statement]) -> None:
     """Refuse what only the pipeline for images on disk can do, rather than ignore it.
 
     Raises:
         DataError: if such a setting is given.
     """
-    given = [key for key in ("auto_augment", "color_jitter", "crop_pct") if getattr(augmentation, key)]
+    given = [key for key in ("auto_augment", "color_jitter") if getattr(augmentation, key)]
+    if says([said for said in stated if said.by in {FLAGS, RECIPE}], "crop_pct"):
+        given.append("crop_pct")
     if augmentation.interpolation == "random":
         given.append("interpolation=random")
     if given:
@@ -190,13 +205,13 @@ def _refuse_unavailable(name: str, augmentation: Augmentation) -> None:
         )
 
 
-def _resized(samples: Tensor, size: int, mode: str) -> Tensor:
+def _resized(samples: Tensor, size: Sequence[int], mode: str) -> Tensor:
     """Resize all samples, a thousand at a time to bound the memory of the float copies."""
     spatial = samples.ndim - 2
     chosen = {"nearest": "nearest-exact"}.get(mode, mode) if spatial == 2 else "linear"
     smooth = spatial == 2 and mode != "nearest"
     parts = []
     for part in samples.split(1000):
-        resized = F.interpolate(part.float(), size=[size] * spatial, mode=chosen, antialias=smooth)
+        resized = F.interpolate(part.float(), size=list(size), mode=chosen, antialias=smooth)
         parts.append(resized if samples.is_floating_point() else resized.round().clamp(0, 255).to(samples.dtype))
     return torch.cat(parts)

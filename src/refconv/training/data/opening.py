@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
-
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from refconv.errors import DataError
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.data import Data
 from refconv.training.data.disk import DiskData
 from refconv.training.data.folder import folder_images
-from refconv.training.data.images import Images
+from refconv.training.data.images import Images, reading
 from refconv.training.data.info import DataInfo
-from refconv.training.data.memory import MemoryData, per_channel
+from refconv.training.data.memory import MemoryData
+from refconv.training.data.preprocessing import (
+    DEFAULT_SIZE,
+    FLAGS,
+    Preprocessing,
+    Statement,
+    resolve,
+    says,
+    stated_size,
+)
 from refconv.training.data.sources import SOURCES
 from refconv.training.data.splits import Parts
 from refconv.training.data.timm_names import PREFIXES, STREAMS, timm_images
 
 _OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
-DEFAULT_SIZE = 224  # height and width of images whose size is not known
+_LOOKED_AT = 64  # images whose size is read where nothing else says it
 
 
 def open_data(
@@ -34,6 +42,8 @@ def open_data(
     img_size: int | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    stated: Sequence[Statement] = (),
+    for_training: bool = True,
 ) -> Data:
     """Open a data set.
 
@@ -46,9 +56,11 @@ def open_data(
         augmentation: what is done to training samples; nothing by default.
         workers: processes that read images from disk; data kept in memory needs none.
         in_chans: channels wanted; by default those of the data.
-        img_size: height and width wanted; by default those of the data, or 224 for images on disk.
-        mean: per channel, subtracted instead of the data's own mean.
-        std: per channel, divided by instead of the data's own.
+        img_size: height and width wanted, whatever else is stated.
+        mean: per channel, subtracted; the same.
+        std: per channel, divided by; the same.
+        stated: what flags, recipe and model say about preprocessing, in this order; the data decide the rest.
+        for_training: whether a model is to be trained on the data, so that evaluation crops no more than training.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
@@ -62,6 +74,7 @@ def open_data(
         (torch.Size([32, 1, 8, 8]), torch.Size([32]))
     """
     augmentation = augmentation or Augmentation()
+    stated = (Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}), *stated)
     if name in SOURCES:
         return MemoryData(
             name,
@@ -69,28 +82,89 @@ def open_data(
             val_split=val_split,
             augmentation=augmentation,
             in_chans=in_chans,
-            img_size=img_size,
-            mean=mean,
-            std=std,
+            stated=stated,
         )
     images, native = _images(name, root, val_split=val_split)
     in_chans = 3 if in_chans is None else in_chans
-    size = img_size or native or DEFAULT_SIZE
+    preprocessing = image_preprocessing(
+        name, images.train, native, in_chans=in_chans, stated=stated, whole=for_training and augmentation.scale is None
+    )
     info = DataInfo(
         name=name,
         num_classes=len(images.train.class_names),
         in_chans=in_chans,
-        input_size=(in_chans, size, size),
-        mean=per_channel(mean or of_imagenet(IMAGENET_DEFAULT_MEAN, in_chans), in_chans, where=f"mean of {name}"),
-        std=per_channel(std or of_imagenet(IMAGENET_DEFAULT_STD, in_chans), in_chans, where=f"std of {name}"),
+        input_size=preprocessing.input_size,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
         class_names=images.train.class_names,
         train_size=0,
         val_size=0,
         test_size=0,
     )
-    # Images that have the input size already are not zoomed into.
-    crop_pct = 1.0 if native == size else None
-    return DiskData(info, images, val_split=val_split, augmentation=augmentation, workers=workers, crop_pct=crop_pct)
+    return DiskData(
+        info,
+        images,
+        val_split=val_split,
+        augmentation=augmentation,
+        workers=workers,
+        preprocessing=preprocessing,
+    )
+
+
+def image_preprocessing(
+    name: str,
+    images: Images,
+    native: int | None,
+    *,
+    in_chans: int,
+    stated: Sequence[Statement],
+    whole: bool,
+) -> Preprocessing:
+    """Resolve the preprocessing of images on a disk.
+
+    Where nobody states the size, the images are looked at: if they are squares of one size, that is the size. Where
+    nobody states the crop, nothing is cut off images of the size wanted, nor where training takes whole images.
+
+    Args:
+        name: the data.
+        images: the images.
+        native: their height and width, where these are known and equal.
+        in_chans: channels of the tensors.
+        stated: what flags, recipe and model say.
+        whole: whether training takes whole images, without a random crop.
+
+    Raises:
+        DataError: if an image cannot be read, or mean or std do not fit the channels.
+    """
+    own = Statement("", {})
+    if stated_size(stated) is None or not says(stated, "crop_pct"):
+        side = native or common_side(images)
+        own = Statement("size of the images", {} if side is None else {"img_size": side})
+    order = [*stated, own]
+    if not says(stated, "crop_pct"):
+        side = (stated_size(order) or (DEFAULT_SIZE,))[0]
+        if own.values.get("img_size") == side:
+            order.append(Statement("size of the images", {"crop_pct": 1.0}))
+        elif whole:
+            order.append(Statement("as in training", {"crop_pct": 1.0}))
+    return resolve(order, in_chans=in_chans, where=name)
+
+
+def common_side(images: Images) -> int | None:
+    """Return the side of images that are squares of one size, by a sample of them; None if they are not.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    count = len(images.labels)
+    sizes = set()
+    for index in range(0, count, max(1, count // _LOOKED_AT)):
+        with reading(images.where(index)), images.open(index) as image:
+            sizes.add(image.size)
+        width, height = next(iter(sizes))
+        if len(sizes) > 1 or width != height:
+            return None
+    return next(iter(sizes))[0] if sizes else None
 
 
 def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Images], int | None]:
@@ -118,8 +192,3 @@ def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Ima
         expected=" or ".join(close) or ", ".join(known),
         remedy=f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None,
     )
-
-
-def of_imagenet(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
-    """Return a statistic of ImageNet's three channels; for grey images, the mean of them."""
-    return values if in_chans == len(values) else (round(sum(values) / len(values), 4),)

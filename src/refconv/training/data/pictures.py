@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from refconv.errors import DataError
-from refconv.training.data.disk import IMAGE_MODES
 from refconv.training.data.folder import EXTENSIONS
 from refconv.training.data.images import READING_ERRORS, FileImages, PathTable, decoded
 from refconv.training.data.photographs import PHOTOGRAPHS, photographs
+from refconv.training.data.preprocessing import IMAGE_MODES
 from refconv.training.data.splits import Parts, held_out
 
 PHOTOGRAPHS_NAME = "photographs"

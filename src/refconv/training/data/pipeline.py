@@ -6,25 +6,24 @@ from collections.abc import Callable
 
 from PIL import Image
 from timm.data import create_transform
-from timm.data.transforms import str_to_interp_mode
 from torch import Tensor
 from torchvision import transforms
 
 from refconv.errors import SettingError
 from refconv.training.data.augmentation import Augmentation
-from refconv.training.data.info import DataInfo
+from refconv.training.data.preprocessing import Preprocessing
 
 Transform = Callable[[Image.Image], Tensor]
 
 
-def train_transform(info: DataInfo, settings: Augmentation) -> Transform:
+def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Transform:
     """Return the random transform of training samples.
 
-    With ``scale`` the crop is timm's RandomResizedCrop. Without it the shorter side is resized to the input size
-    and the middle is kept, cut out at a random place of the padded image with ``pad_crop``.
+    With ``scale`` the crop is timm's RandomResizedCrop. Without it images are resized and cropped as in evaluation, and
+    cut out at a random place of the padded image with ``pad_crop``.
 
     Args:
-        info: size, mean and standard deviation wanted.
+        preprocessing: size, interpolation, crop, mean and standard deviation.
         settings: what is random.
 
     Raises:
@@ -32,16 +31,16 @@ def train_transform(info: DataInfo, settings: Augmentation) -> Transform:
     """
     try:
         spatial, colour, final = create_transform(
-            info.input_size,
+            preprocessing.input_size,
             is_training=True,
             scale=settings.scale,
             ratio=settings.crop_ratio,
             hflip=settings.hflip,
             color_jitter=settings.color_jitter or None,
             auto_augment=settings.auto_augment,
-            interpolation=settings.interpolation,
-            mean=info.mean,
-            std=info.std,
+            interpolation=settings.interpolation or preprocessing.interpolation,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
             re_prob=settings.re_prob,
             separate=True,
         )
@@ -55,41 +54,43 @@ def train_transform(info: DataInfo, settings: Augmentation) -> Transform:
             remedy=str(error) or None,
         ) from error
     if settings.scale is None:
-        spatial = transforms.Compose(_resized_whole(info, settings))
-    composed: Transform = transforms.Compose([spatial, colour, final])
+        spatial = transforms.Compose(_as_in_evaluation(preprocessing, settings))
+    composed: Transform = transforms.Compose([*_colours(preprocessing), spatial, colour, final])
     return composed
 
 
-def eval_transform(info: DataInfo, settings: Augmentation, *, crop_pct: float | None) -> Transform:
-    """Return the fixed transform of samples that are evaluated: resize, cut the middle out, normalise.
-
-    Args:
-        info: size, mean and standard deviation wanted.
-        settings: interpolation and ``crop_pct``.
-        crop_pct: what to keep of the shorter side where the settings leave it open; None for timm's default.
-    """
-    made: Transform = create_transform(
-        info.input_size,
-        interpolation=_fixed(settings.interpolation),
-        mean=info.mean,
-        std=info.std,
-        crop_pct=settings.crop_pct if settings.crop_pct is not None else crop_pct,
-    )
+def eval_transform(preprocessing: Preprocessing) -> Transform:
+    """Return the fixed transform of samples that are evaluated: timm's, with these values."""
+    made: Transform = transforms.Compose([*_colours(preprocessing), *_timms(preprocessing).transforms])
     return made
 
 
-def _resized_whole(info: DataInfo, settings: Augmentation) -> list[Callable[..., Image.Image]]:
-    size = info.input_size[-2:]
-    steps = [
-        transforms.Resize(max(size), interpolation=str_to_interp_mode(_fixed(settings.interpolation))),
-        transforms.CenterCrop(size),
-    ]
+def _as_in_evaluation(preprocessing: Preprocessing, settings: Augmentation) -> list[Callable[..., Image.Image]]:
+    steps: list[Callable[..., Image.Image]] = _timms(preprocessing).transforms[
+        :-2
+    ]  # all but to a tensor, and normalised
     if settings.pad_crop:
-        steps.append(transforms.RandomCrop(size, padding=settings.pad_crop))
+        steps.append(transforms.RandomCrop(preprocessing.size, padding=settings.pad_crop))
     if settings.hflip:
         steps.append(transforms.RandomHorizontalFlip(settings.hflip))
     return steps
 
 
-def _fixed(interpolation: str) -> str:
-    return "bilinear" if interpolation == "random" else interpolation
+def _timms(preprocessing: Preprocessing) -> transforms.Compose:
+    made: transforms.Compose = create_transform(
+        preprocessing.input_size,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+    )
+    return made
+
+
+def _colours(preprocessing: Preprocessing) -> list[Callable[[Image.Image], Image.Image]]:
+    return [_reversed] if preprocessing.color_mode == "BGR" else []
+
+
+def _reversed(image: Image.Image) -> Image.Image:
+    return Image.merge("RGB", image.split()[::-1])

@@ -16,10 +16,10 @@ from torch import Tensor
 from refconv.errors import DataError
 from refconv.training.data.data import Batch, Data, Split
 from refconv.training.data.degradation import LEVELS, Degradation, cropped_to_multiple
-from refconv.training.data.disk import IMAGE_MODES
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
 from refconv.training.data.pictures import Pictures, open_pictures
+from refconv.training.data.preprocessing import IMAGE_MODES, as_they_are
 from refconv.training.data.splits import Parts, validation_split
 from refconv.training.randomness import derive_seed
 
@@ -101,7 +101,8 @@ class RestorationData(Data):
             val_size=len(val),
             test_size=len(test),
         )
-        super().__init__(info, {"train": torch.arange(info.train_size), "val": val, "test": test})
+        chosen_by_split: dict[Split, Tensor] = {"train": torch.arange(info.train_size), "val": val, "test": test}
+        super().__init__(info, chosen_by_split, as_they_are(info, "restoration"))
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         return self._loaded("train", batches, (seed, epoch))

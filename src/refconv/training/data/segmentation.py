@@ -11,26 +11,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torchvision import transforms
 
 from refconv.errors import DataError, SettingError
 from refconv.training.data.augmentation import Range
 from refconv.training.data.data import Batch, Data, Split
-from refconv.training.data.disk import IMAGE_MODES
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
 from refconv.training.data.mask_layouts import CLASSES_FILE, MaskSet, open_masks
 from refconv.training.data.masks import MaskedImages, check_variety, classes_in
-from refconv.training.data.memory import per_channel
-from refconv.training.data.opening import DEFAULT_SIZE, of_imagenet
+from refconv.training.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve
 from refconv.training.data.splits import Parts, validation_split
 from refconv.training.randomness import derive_seed, seeded
 
@@ -51,21 +48,21 @@ class SegmentationAugmentation:
         scale: range of the area of the box, as a share of the smallest square that holds the image.
         ratio: range of the box's width over height; from 3/4 to 4/3 by default.
         color_jitter: strength of the change of brightness, contrast and saturation.
-        interpolation: how images are scaled: ``bilinear``, ``bicubic``, ``nearest``, or ``random`` while training.
+        interpolation: ``random``, or another resampling than in evaluation; None takes that of evaluation.
     """
 
     hflip: float = 0.0
     scale: Range | None = None
     ratio: Range | None = None
     color_jitter: float = 0.0
-    interpolation: str = "bilinear"
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
         if self.ratio is not None and self.scale is None:
             raise SettingError("has no effect without scale", where="ratio")
-        if self.interpolation not in {*_RESAMPLING, "random"}:
+        if self.interpolation not in {*_RESAMPLING, "random", None}:
             known = ", ".join([*_RESAMPLING, "random"])
-            raise SettingError("unknown", where="interpolation", expected=known, found=self.interpolation)
+            raise SettingError("unknown", where="interpolation", expected=known, found=str(self.interpolation))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +196,7 @@ class SegmentationData(Data):
         val_split: share of the training images set aside for validation.
         augmentation: what is done to training samples.
         workers: processes that read images; 0 reads in this one.
+        preprocessing: size, resampling and normalisation.
 
     Attributes:
         ignore_index: the number of pixels that count nowhere.
@@ -216,13 +214,14 @@ class SegmentationData(Data):
         val_split: float,
         augmentation: SegmentationAugmentation,
         workers: int,
+        preprocessing: Preprocessing,
     ) -> None:
         alike = torch.zeros(len(parts.train), dtype=torch.int64)
         train, val = validation_split(alike, val_split, name=info.name, class_names=("any",))
         if parts.val is not None:
             val = torch.arange(len(parts.val))
         info = dataclasses.replace(info, train_size=len(train), val_size=len(val), test_size=len(parts.test))
-        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)})
+        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)}, preprocessing)
         self.ignore_index = ignored
         self._parts: dict[Split, MaskedImages] = {
             "train": parts.train,
@@ -232,27 +231,36 @@ class SegmentationData(Data):
         self._augmentation, self._workers = augmentation, workers
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        samples = _Samples(self._parts["train"], self.info, self.ignore_index, self._augmentation, (seed, epoch))
+        samples = self._samples("train", (seed, epoch))
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
     def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        samples = _Samples(self._parts[split], self.info, self.ignore_index, self._augmentation, None)
+        samples = self._samples(split, None)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
+    def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
+        return _Samples(
+            self._parts[split],
+            self.info.num_classes,
+            self.preprocessing,
+            self.ignore_index,
+            self._augmentation,
+            coordinates,
+        )
 
-def prepared(image: Image.Image, info: DataInfo, *, interpolation: str = "bilinear") -> Tensor:
+
+def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """Return an image as in evaluation, float32 [C, S, S]; for images without a mask.
 
     Args:
         image: the image.
-        info: size, channels and normalisation.
-        interpolation: how it is scaled.
+        preprocessing: size, channels, resampling and normalisation.
     """
-    image = image.convert(IMAGE_MODES[info.in_chans])
-    box, resample = whole_box(*image.size), _RESAMPLING[_fixed(interpolation)]
-    size = info.input_size[-1]
-    picture, _ = fitted(image, None, box, size=size, resample=resample, fill=_mean_colour(info), ignored=0)
-    return _normalised(picture, info)
+    image = image.convert(IMAGE_MODES[preprocessing.in_chans])
+    box, resample = whole_box(*image.size), _RESAMPLING[preprocessing.interpolation]
+    size, fill = preprocessing.size[-1], _mean_colour(preprocessing)
+    picture, _ = fitted(image, None, box, size=size, resample=resample, fill=fill, ignored=0)
+    return _normalised(picture, preprocessing)
 
 
 def open_segmentation_data(
@@ -268,6 +276,7 @@ def open_segmentation_data(
     img_size: int | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    stated: Sequence[Statement] = (),
 ) -> SegmentationData:
     """Open images with masks.
 
@@ -286,6 +295,7 @@ def open_segmentation_data(
             else 224.
         mean: per channel, subtracted instead of ImageNet's mean.
         std: per channel, divided by instead of ImageNet's.
+        stated: what flags, recipe and model say about preprocessing, in this order; after the arguments above.
 
     Raises:
         DataError: if the data is unknown, missing or incomplete, a mask has another size than its image, or the
@@ -301,14 +311,25 @@ def open_segmentation_data(
             part.sizes()
     class_names = _class_names(found, ignore_index, num_classes)
     own = next(iter(sizes))
-    size = img_size or (own[0] if len(sizes) == 1 and own[0] == own[1] else DEFAULT_SIZE)
+    square = {"img_size": own[0]} if len(sizes) == 1 and own[0] == own[1] else {}
+    preprocessing = resolve(
+        [
+            Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"}),
+            Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}),
+            *stated,
+            Statement("size of the images", square),
+        ],
+        in_chans=in_chans,
+        where=name,
+    )
+    _check_square(preprocessing, name)
     info = DataInfo(
         name=name,
         num_classes=len(class_names),
         in_chans=in_chans,
-        input_size=(in_chans, size, size),
-        mean=per_channel(mean or of_imagenet(IMAGENET_DEFAULT_MEAN, in_chans), in_chans, where=f"mean of {name}"),
-        std=per_channel(std or of_imagenet(IMAGENET_DEFAULT_STD, in_chans), in_chans, where=f"std of {name}"),
+        input_size=preprocessing.input_size,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
         class_names=class_names,
         train_size=0,
         val_size=0,
@@ -321,7 +342,27 @@ def open_segmentation_data(
         val_split=val_split,
         augmentation=augmentation or SegmentationAugmentation(),
         workers=workers,
+        preprocessing=preprocessing,
     )
+
+
+def _check_square(preprocessing: Preprocessing, name: str) -> None:
+    """Check what segmentation can do.
+
+    Raises:
+        DataError: if the size is no square, or images cannot be scaled like this.
+    """
+    if len(set(preprocessing.size)) > 1:
+        found = " x ".join(map(str, preprocessing.size))
+        raise DataError("segmentation takes squares", where=name, found=f"{found} px", remedy="give --img-size")
+    if preprocessing.interpolation not in _RESAMPLING:
+        raise DataError(
+            "cannot scale images like this",
+            where=name,
+            expected=", ".join(_RESAMPLING),
+            found=preprocessing.interpolation,
+            remedy="give --interpolation bicubic",
+        )
 
 
 def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple[str, ...]:
@@ -346,23 +387,25 @@ class _Samples:
 
     Attributes:
         pairs: images and masks.
-        info: size, channels, classes and normalisation.
+        num_classes: how many classes there are.
+        preprocessing: size, channels, resampling and normalisation.
         ignored: the number of pixels that count nowhere.
         augmentation: what is random.
         coordinates: seed and epoch; None draws nothing.
     """
 
     pairs: MaskedImages
-    info: DataInfo
+    num_classes: int
+    preprocessing: Preprocessing
     ignored: int
     augmentation: SegmentationAugmentation
     coordinates: tuple[int, int] | None
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image = self.pairs.image(index, IMAGE_MODES[self.info.in_chans])
-        classes = self.pairs.classes(index, count=self.info.num_classes, ignored=self.ignored)
+        image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
+        classes = self.pairs.classes(index, count=self.num_classes, ignored=self.ignored)
         if self.coordinates is None:
-            box, resample = whole_box(*image.size), _RESAMPLING[_fixed(self.augmentation.interpolation)]
+            box, resample = whole_box(*image.size), _RESAMPLING[self.preprocessing.interpolation]
             return self._sample(image, classes, box, resample)
         with seeded(derive_seed("augmentation", *self.coordinates, index)):
             return self._augmented(image, classes)
@@ -373,7 +416,7 @@ class _Samples:
         flipped, other_resampling = torch.rand(2).tolist()
         resample = _RESAMPLING["bicubic" if other_resampling < 0.5 else "bilinear"]
         if settings.interpolation != "random":
-            resample = _RESAMPLING[settings.interpolation]
+            resample = _RESAMPLING[settings.interpolation or self.preprocessing.interpolation]
         box = whole_box(*image.size)
         if settings.scale is not None:
             box = random_box(*image.size, scale=settings.scale, ratio=settings.ratio or _DEFAULT_RATIO)
@@ -390,27 +433,23 @@ class _Samples:
             image,
             classes,
             box,
-            size=self.info.input_size[-1],
+            size=self.preprocessing.size[-1],
             resample=resample,
-            fill=_mean_colour(self.info),
+            fill=_mean_colour(self.preprocessing),
             ignored=self.ignored,
         )
-        return _normalised(picture, self.info), torch.from_numpy(truth).long()
+        return _normalised(picture, self.preprocessing), torch.from_numpy(truth).long()
 
 
 def _collated(samples: list[tuple[Tensor, Tensor]]) -> Batch:
     return torch.stack([image for image, _ in samples]), torch.stack([truth for _, truth in samples])
 
 
-def _normalised(picture: Image.Image, info: DataInfo) -> Tensor:
-    pixels = torch.from_numpy(np.array(picture)).view(*picture.size, info.in_chans).permute(2, 0, 1)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (info.mean, info.std))
+def _normalised(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    pixels = torch.from_numpy(np.array(picture)).view(*picture.size, preprocessing.in_chans).permute(2, 0, 1)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return (pixels.float() / 255 - mean) / std
 
 
-def _mean_colour(info: DataInfo) -> tuple[int, ...]:
-    return tuple(min(255, max(0, round(255 * value))) for value in info.mean)
-
-
-def _fixed(interpolation: str) -> str:
-    return "bilinear" if interpolation == "random" else interpolation
+def _mean_colour(preprocessing: Preprocessing) -> tuple[int, ...]:
+    return tuple(min(255, max(0, round(255 * value))) for value in preprocessing.mean)

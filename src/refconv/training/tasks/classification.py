@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from refconv.errors import DataError
 from refconv.training.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
-from refconv.training.data.disk import IMAGE_MODES
 from refconv.training.data.pipeline import eval_transform
-from refconv.training.data.sources import SOURCES
+from refconv.training.data.preprocessing import IMAGE_MODES, Statement
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import ClassificationEvaluation, autocasting, check_classes, evaluate
+from refconv.training.model_input import input_of, of_recipe, stated_by
 from refconv.training.optimization import make_loss, make_mixing
 from refconv.training.recipe import Recipe
 from refconv.training.tasks.prediction import Prediction
@@ -54,7 +54,7 @@ class Classification(Task):
             },
         )
 
-    def open_data(self, recipe: Recipe) -> Data:
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images in folders, small sets in memory, or whatever timm knows."""
         return open_data(
             recipe.data,
@@ -69,13 +69,10 @@ class Classification(Task):
                 color_jitter=recipe.color_jitter,
                 re_prob=recipe.re_prob,
                 interpolation=recipe.interpolation,
-                crop_pct=recipe.crop_pct,
             ),
             workers=recipe.workers,
             in_chans=recipe.in_chans,
-            img_size=recipe.img_size,
-            mean=recipe.mean,
-            std=recipe.std,
+            stated=(stated_by(recipe), of_recipe(recipe) if model is None else model),
         )
 
     def data_for(
@@ -84,7 +81,6 @@ class Classification(Task):
         name: str | None = None,
         *,
         root: str | None = None,
-        img_size: int | None = None,
         workers: int = 0,
     ) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with.
@@ -95,29 +91,15 @@ class Classification(Task):
         recipe = opened.recipe
         if name is None and recipe is None:
             raise DataError("no data named", where="data", remedy="give --data")
-        known: dict[str, Any] = dict(opened.preprocessing)
-        if recipe is not None:
-            for key in ("mean", "std", "interpolation", "crop_pct", "img_size"):
-                if getattr(recipe, key) is not None:
-                    known[key] = getattr(recipe, key)
-        size = known.get("input_size", ())
         own = recipe if recipe is not None and name in {None, recipe.data} else None
-        chosen = name or (recipe.data if recipe is not None else "")
-        # Samples in memory are taken whole; images on disk are cropped as the model's own were.
-        crop_pct = None if chosen in SOURCES else known.get("crop_pct")
-        interpolation = known.get("interpolation", "bilinear")
         return open_data(
-            chosen,
+            name or (recipe.data if recipe is not None else ""),
             root=root or (own.data_dir if own is not None else None),
             val_split=own.val_split if own is not None else 0.0,
-            augmentation=Augmentation(
-                interpolation="bilinear" if interpolation == "random" else interpolation, crop_pct=crop_pct
-            ),
             workers=workers,
             in_chans=opened.arguments.get("in_chans"),
-            img_size=img_size or known.get("img_size") or (size[-1] if len(size) == 3 else None),
-            mean=_numbers(known.get("mean")),
-            std=_numbers(known.get("std")),
+            stated=opened.statements,
+            for_training=False,
         )
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
@@ -139,7 +121,7 @@ class Classification(Task):
         mixing = make_mixing(recipe, info, batch_size=part_size)
         criterion = make_loss(recipe)
         autocast = autocasting(processes.device, recipe.amp)
-        teacher = make_teacher(recipe, processes.device, autocast)
+        teacher = make_teacher(recipe, processes.device, autocast, info)
 
         def objective(network: Network, inputs: Samples, labels: Targets) -> Tensor:
             if mixing is not None:
@@ -207,22 +189,6 @@ def _transform(opened: Opened) -> Callable[[Image.Image], Tensor]:
     Raises:
         DataError: if the size of its input is not known, or it takes signals.
     """
-    known = {**getattr(opened.model, "pretrained_cfg", {}), **opened.preprocessing}
-    size = tuple(known.get("input_size") or ())
-    if len(size) != 3 or size[0] not in IMAGE_MODES:
-        raise DataError(
-            "the model takes no images",
-            where=opened.name,
-            expected="input of 1 or 3 channels, height and width",
-            found=f"input_size={list(size)}" if size else "no input_size in its config.json",
-        )
-    mean, std = (_numbers(known.get(key)) or default for key, default in (("mean", (0.5,)), ("std", (0.5,))))
-    info = DataInfo("", 0, size[0], size, mean, std, (), 0, 0, 0)
-    interpolation = known.get("interpolation", "bilinear")
-    augmentation = Augmentation(interpolation="bilinear" if interpolation == "random" else interpolation)
-    transform = eval_transform(info, augmentation, crop_pct=known.get("crop_pct"))
-    return lambda image: transform(image.convert(IMAGE_MODES[size[0]]))
-
-
-def _numbers(values: Any) -> tuple[float, ...] | None:
-    return None if values is None else tuple(float(value) for value in values)
+    preprocessing = input_of(opened)
+    transform = eval_transform(preprocessing)
+    return lambda image: transform(image.convert(IMAGE_MODES[preprocessing.in_chans]))

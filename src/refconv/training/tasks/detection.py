@@ -15,7 +15,7 @@ from refconv.errors import DataError, ModelError, RecipeError
 from refconv.surgery import evaluating
 from refconv.training.data import Augmentation, Data, DataInfo, Samples, Split, Targets
 from refconv.training.data.detection import DetectionData, open_detection_data
-from refconv.training.data.disk import IMAGE_MODES
+from refconv.training.data.preprocessing import IMAGE_MODES, Statement, as_they_are
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
 from refconv.training.recipe import Recipe
@@ -149,7 +149,7 @@ class Detection(Task):
         if source not in {"detector"}:
             refuse(recipe, self.name, {"backbone": "only detector:HEAD takes a backbone"})
 
-    def open_data(self, recipe: Recipe) -> DetectionData:
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> DetectionData:
         """Open scenes, COCO's json or Pascal VOC's folders; masks only for models that look at them.
 
         The data holds images as they are. Its mean and std say how the model is to normalise them, where that is not
@@ -173,8 +173,9 @@ class Detection(Task):
             img_size=recipe.img_size,
             masks=_looks_at_masks(recipe.model),
         )
-        mean, std = normalisation(recipe, data.info)
+        mean, std = normalisation(recipe, data.info, model)
         data.info = dataclasses.replace(data.info, mean=mean, std=std)
+        data.preprocessing = as_they_are(data.info, self.name)
         return data
 
     def data_for(
@@ -183,7 +184,6 @@ class Detection(Task):
         name: str | None = None,
         *,
         root: str | None = None,
-        img_size: int | None = None,
         workers: int = 0,
     ) -> DetectionData:
         """Open data for a model that was opened.
@@ -196,10 +196,10 @@ class Detection(Task):
         recipe = opened.recipe
         if name is None and recipe is None:
             raise DataError("no data named", where="data", remedy="give --data")
-        if img_size is not None:
+        if opened.flags:
             raise DataError(
-                "a detector resizes images itself, as it was built",
-                where="img_size",
+                "a detector resizes and normalises images itself, as it was built",
+                where=", ".join(opened.flags),
                 remedy="leave it out, or train with another",
             )
         own = recipe if recipe is not None and name in {None, recipe.data} else None

@@ -18,8 +18,8 @@ from refconv.errors import DataError, ModelError
 from refconv.surgery import evaluating
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
 from refconv.training.data.degradation import LEVELS, Degradation, enlarged, rounded
-from refconv.training.data.disk import IMAGE_MODES
 from refconv.training.data.pictures import in_8_bits
+from refconv.training.data.preprocessing import IMAGE_MODES, Statement
 from refconv.training.data.restoration import RestorationData, border, open_restoration_data
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
@@ -115,7 +115,7 @@ class Restoration(Task):
         refuse(recipe, self.name, _WITHOUT_EFFECT)
         Degradation(noise=recipe.noise, upscale=recipe.upscale)
 
-    def open_data(self, recipe: Recipe) -> Data:
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open pictures: ``images:FOLDER`` or ``photographs``."""
         return open_restoration_data(
             recipe.data,
@@ -133,7 +133,6 @@ class Restoration(Task):
         name: str | None = None,
         *,
         root: str | None = None,
-        img_size: int | None = None,
         workers: int = 0,
     ) -> Data:
         """Open pictures degraded as in a model's training; of other data, a folder without ``train`` is the test split.
@@ -144,8 +143,9 @@ class Restoration(Task):
         recipe = opened.recipe
         if name is None and recipe is None:
             raise DataError("no data named", where="data", remedy="give --data")
-        if img_size is not None:
-            raise DataError("has no effect in restoration: whole images are evaluated", where="img_size")
+        if opened.flags:
+            reason = "has no effect in restoration: whole images are evaluated, and not normalised"
+            raise DataError(reason, where=", ".join(opened.flags))
         own = recipe if recipe is not None and name in {None, recipe.data} else None
         return open_restoration_data(
             name or (recipe.data if recipe is not None else ""),

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.surgery import evaluating
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
-from refconv.training.data.disk import IMAGE_MODES
+from refconv.training.data.preprocessing import Statement
 from refconv.training.data.segmentation import (
     SegmentationAugmentation,
     SegmentationData,
@@ -24,6 +24,7 @@ from refconv.training.data.segmentation import (
 )
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
+from refconv.training.model_input import input_of, of_backbone, of_recipe, stated_by
 from refconv.training.recipe import Recipe
 from refconv.training.tasks.class_pictures import class_prediction, overlay
 from refconv.training.tasks.confusion import confusion_matrix, overlap
@@ -112,7 +113,7 @@ class Segmentation(Task):
             },
         )
 
-    def open_data(self, recipe: Recipe) -> Data:
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
         return open_segmentation_data(
             recipe.data,
@@ -129,9 +130,7 @@ class Segmentation(Task):
             workers=recipe.workers,
             num_classes=recipe.num_classes,
             in_chans=recipe.in_chans,
-            img_size=recipe.img_size,
-            mean=recipe.mean,
-            std=recipe.std,
+            stated=(stated_by(recipe), _learned_from(recipe) if model is None else model),
         )
 
     def data_for(
@@ -140,7 +139,6 @@ class Segmentation(Task):
         name: str | None = None,
         *,
         root: str | None = None,
-        img_size: int | None = None,
         workers: int = 0,
     ) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with.
@@ -152,20 +150,15 @@ class Segmentation(Task):
         if name is None and recipe is None:
             raise DataError("no data named", where="data", remedy="give --data")
         own = recipe if recipe is not None and name in {None, recipe.data} else None
-        known = opened.preprocessing
-        size = known.get("input_size", ())
         return open_segmentation_data(
             name or (recipe.data if recipe is not None else ""),
             root=root or (own.data_dir if own is not None else None),
             val_split=own.val_split if own is not None else 0.0,
-            augmentation=SegmentationAugmentation(interpolation=known.get("interpolation", "bilinear")),
             ignore_index=recipe.ignore_index if recipe is not None else 255,
             workers=workers,
             num_classes=opened.arguments.get("num_classes"),
             in_chans=opened.arguments.get("in_chans"),
-            img_size=img_size or (size[-1] if len(size) == 3 else None),
-            mean=_numbers(known.get("mean")),
-            std=_numbers(known.get("std")),
+            stated=opened.statements,
         )
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
@@ -195,7 +188,7 @@ class Segmentation(Task):
             CheckpointError: if the teacher's weights do not fit.
         """
         autocast = autocasting(processes.device, recipe.amp)
-        teacher = make_teacher(recipe, processes.device, autocast)
+        teacher = make_teacher(recipe, processes.device, autocast, info, resizes=False)
 
         def objective(network: Network, images: Samples, truth: Targets) -> Tensor:
             assert isinstance(truth, Tensor), type(truth)
@@ -209,7 +202,7 @@ class Segmentation(Task):
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
                 with torch.no_grad(), autocast():
-                    opinion, _ = _maps(teacher.model(images))
+                    opinion, _ = _maps(teacher.outputs(images))
                 distance = _disagreement(maps, opinion, truth != recipe.ignore_index, teacher.temperature)
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
@@ -298,15 +291,16 @@ class Segmentation(Task):
         Raises:
             DataError: if the size of the model's input is not known.
         """
-        info = _input_of(opened)
-        interpolation = opened.preprocessing.get("interpolation", "bilinear")
+        preprocessing = input_of(opened)
+        shape, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
+        info = DataInfo("", 0, shape[0], shape, mean, std, (), 0, 0, 0)
         found = []
         for image in images:
-            sample = prepared(image, info, interpolation=interpolation)[None].to(device)
+            sample = prepared(image, preprocessing)[None].to(device)
             with torch.no_grad():
                 outputs = self.outputs(model, sample, info)
             classes = _maps(outputs)[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
-            left, top, right, bottom = place_in_square(*image.size, size=info.input_size[-1])
+            left, top, right, bottom = place_in_square(*image.size, size=shape[-1])
             whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
             found.append(class_prediction(image, whole, opened))
         return found
@@ -378,24 +372,9 @@ def _maps(outputs: Any) -> tuple[Tensor, Tensor | None]:
     return outputs, None
 
 
-def _input_of(opened: Opened) -> DataInfo:
-    """Return what is known about a model's input, for single images.
-
-    Raises:
-        DataError: if the size is not known, or it takes no images.
-    """
-    known = opened.preprocessing
-    size = tuple(known.get("input_size") or ())
-    if len(size) != 3 or size[0] not in IMAGE_MODES:
-        raise DataError(
-            "the size of the model's input is not known",
-            where=opened.name,
-            expected="1 or 3 channels, height and width",
-            found=f"input_size={list(size)}" if size else "no input_size in its config.json",
-        )
-    mean, std = (_numbers(known.get(key)) or (0.5,) * size[0] for key in ("mean", "std"))
-    return DataInfo("", 0, size[0], size, mean, std, (), 0, 0, 0)
-
-
-def _numbers(values: Any) -> tuple[float, ...] | None:
-    return None if values is None else tuple(float(value) for value in values)
+def _learned_from(recipe: Recipe) -> Statement:
+    """Return what the weights say that a run starts from; the size of published ones is that of other images."""
+    stated = of_recipe(recipe) or of_backbone(recipe)
+    if stated.of_run and recipe.backbone_checkpoint is None:
+        return stated
+    return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})

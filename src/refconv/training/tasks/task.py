@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from refconv.errors import ModelError, RecipeError
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
+from refconv.training.data.preprocessing import Statement
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, placing
 from refconv.training.recipe import Recipe
@@ -60,8 +61,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def open_data(self, recipe: Recipe) -> Data:
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open the data of a recipe.
+
+        Args:
+            recipe: the settings.
+            model: what the model says about its input; by default what the weights say that the recipe names.
 
         Raises:
             DataError: if it cannot be had.
@@ -75,16 +80,14 @@ class Task(ABC):
         name: str | None = None,
         *,
         root: str | None = None,
-        img_size: int | None = None,
         workers: int = 0,
     ) -> Data:
-        """Open data prepared as in the training of a model that was opened.
+        """Open data prepared as in the training of a model that was opened, or as its flags say.
 
         Args:
             opened: the model.
             name: the data; by default what its run was trained on.
             root: folder of the data.
-            img_size: image side, instead of the one in training.
             workers: processes that decode images.
 
         Raises:
