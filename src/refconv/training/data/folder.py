@@ -11,7 +11,9 @@ from refconv.errors import DataError
 from refconv.training.data.images import FileImages, PathTable
 from refconv.training.data.splits import Parts, held_out
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+_NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
+"""Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
 
 def folder_images(path: Path, *, val_split: float) -> Parts[FileImages]:
@@ -55,7 +57,7 @@ def class_folders(root: Path) -> FileImages:
     Raises:
         DataError: if there is no class folder, or one without images.
     """
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(entry.name for entry in root.iterdir() if _is_followed(str(root), entry.name))
     if not classes:
         raise DataError("empty folder", where=str(root), expected="one folder per class", found="none")
     paths: list[str] = []
@@ -77,14 +79,37 @@ def class_folders(root: Path) -> FileImages:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Return the paths of the images anywhere below a folder, sorted; hidden files are not among them."""
+    """Return the paths of the images anywhere below a folder, sorted.
+
+    Hidden files and folders (``._x.jpg``, ``.ipynb_checkpoints``) and folders of thumbnails and deleted files
+    (``@eaDir``, ``__MACOSX``) are passed over. Links to folders are followed, but not to one that contains the link,
+    and no folder is read twice.
+    """
+    found: list[str] = []
+    seen = {os.path.realpath(folder)}
     # os.walk, because Path.walk is not in Python 3.10 and Path.rglob does not follow links to folders.
-    return sorted(
-        os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
+    for place, folders, files in os.walk(folder, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(Path(place, name))
+            if real not in seen and _is_followed(place, name):
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
+        found += [
+            os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
+            for name in files
+            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _is_followed(place: str, name: str) -> bool:
+    """Say whether an entry is a folder that may hold images of its own; a link to a folder around it is none."""
+    path = Path(place, name)
+    if name.startswith(".") or name in _NO_IMAGES or not path.is_dir():
+        return False
+    return not (path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve()))
 
 
 def _require_same_classes(path: Path, train: tuple[str, ...], name: str, other: tuple[str, ...]) -> None:
