@@ -26,6 +26,10 @@ def evaluate(
     data_dir: Annotated[
         str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
     ] = None,
+    class_map: Annotated[
+        str | None,
+        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
+    ] = None,
     split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
     img_size: Annotated[
         int | None, typer.Option("--img-size", metavar="N", min=1, show_default=False, help="image side in pixels")
@@ -64,7 +68,9 @@ def evaluate(
 
     place = choose_device(device)
     opened = open_model(model, pretrained=True, model=like, task=task)
-    images = data_for(opened, data, root=data_dir, img_size=img_size, workers=workers)
+    images = data_for(opened, data, root=data_dir, img_size=img_size, workers=workers, class_map=class_map)
+    if images.matching is not None:
+        typer.echo(str(images.matching), err=True)
     found = task_named(opened.task).evaluate(
         opened.model.to(place), images, cast("Split", split), batch_size=batch_size, device=place, amp=amp
     )

@@ -34,6 +34,7 @@ def open_data(
     img_size: int | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    for_training: bool = True,
 ) -> Data:
     """Open a data set.
 
@@ -49,6 +50,7 @@ def open_data(
         img_size: height and width wanted; by default those of the data, or 224 for images on disk.
         mean: per channel, subtracted instead of the data's own mean.
         std: per channel, divided by instead of the data's own.
+        for_training: False accepts a folder without training images.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
@@ -73,17 +75,18 @@ def open_data(
             mean=mean,
             std=std,
         )
-    images, native = _images(name, root, val_split=val_split)
+    images, native = _images(name, root, val_split=val_split, for_training=for_training)
+    class_names = (images.train or images.test).class_names
     in_chans = 3 if in_chans is None else in_chans
     size = img_size or native or DEFAULT_SIZE
     info = DataInfo(
         name=name,
-        num_classes=len(images.train.class_names),
+        num_classes=len(class_names),
         in_chans=in_chans,
         input_size=(in_chans, size, size),
         mean=per_channel(mean or of_imagenet(IMAGENET_DEFAULT_MEAN, in_chans), in_chans, where=f"mean of {name}"),
         std=per_channel(std or of_imagenet(IMAGENET_DEFAULT_STD, in_chans), in_chans, where=f"std of {name}"),
-        class_names=images.train.class_names,
+        class_names=class_names,
         train_size=0,
         val_size=0,
         test_size=0,
@@ -93,7 +96,9 @@ def open_data(
     return DiskData(info, images, val_split=val_split, augmentation=augmentation, workers=workers, crop_pct=crop_pct)
 
 
-def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Images], int | None]:
+def _images(
+    name: str, root: str | None, *, val_split: float, for_training: bool
+) -> tuple[Parts[Images | None], int | None]:
     """Find images by name; the second part is their height and width where these are known and equal.
 
     Raises:
@@ -101,11 +106,12 @@ def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Ima
     """
     kind, colon, path = name.partition(":")
     if colon and kind == "folder":
-        return folder_images(Path(root or "", path), val_split=val_split), None
+        parts = folder_images(Path(root or "", path), val_split=val_split, for_training=for_training)
+        return parts, None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
-        parts = timm_images(name, root, val_split=val_split)
-        return parts, parts.train.native_size
+        found = timm_images(name, root, val_split=val_split)
+        return found, found.train.native_size
     if kind in _OF_OTHER_TASKS:
         raise DataError(
             "no data for classification", where=name, remedy="give --task detection, segmentation or restoration"

@@ -118,6 +118,7 @@ class Classification(Task):
             img_size=img_size or known.get("img_size") or (size[-1] if len(size) == 3 else None),
             mean=_numbers(known.get("mean")),
             std=_numbers(known.get("std")),
+            for_training=False,
         )
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
