@@ -54,6 +54,10 @@ def analyze(
     data_dir: Annotated[
         str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
     ] = None,
+    class_map: Annotated[
+        str | None,
+        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
+    ] = None,
     split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
     samples: Annotated[
         int | None,
@@ -86,6 +90,7 @@ def analyze(
         exclude=tuple(exclude or ()),
         data=data,
         data_dir=data_dir,
+        class_map=class_map,
         split=split,
         samples=samples,
         seconds=seconds,

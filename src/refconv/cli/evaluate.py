@@ -30,6 +30,10 @@ def evaluate(
     data_dir: Annotated[
         str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
     ] = None,
+    class_map: Annotated[
+        str | None,
+        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
+    ] = None,
     split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="samples per step")] = 256,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="processes that decode images")] = 4,
@@ -67,8 +71,10 @@ def evaluate(
 
     place = choose_device(device)
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
-    images = data_for(opened, data, root=data_dir, workers=workers)
+    images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
     typer.echo(f"images: {images.preprocessing}", err=True)
+    if images.matching is not None:
+        typer.echo(f"classes: {images.matching}", err=True)
     with Evaluating(model, images, part := cast("Split", split)):
         found = task_named(opened.task).evaluate(
             opened.model.to(place), images, part, batch_size=batch_size, device=place, amp=amp

@@ -43,6 +43,10 @@ def report(
     data_dir: Annotated[
         str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
     ] = None,
+    class_map: Annotated[
+        str | None,
+        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
+    ] = None,
     split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
     samples: Annotated[
         int | None,
@@ -83,7 +87,14 @@ def report(
     check_file(page)
     folders = list(runs)
     unmade = [folder for folder in runs if not holds_analysis(folder)]
-    asked: dict[str, Any] = {"before": before, "data": data, "data_dir": data_dir, "samples": samples, "device": device}
+    asked: dict[str, Any] = {
+        "before": before,
+        "data": data,
+        "data_dir": data_dir,
+        "class_map": class_map,
+        "samples": samples,
+        "device": device,
+    }
     if unmade:
         _check_together(weights, data)
         made = _analyses(unmade, again=again, weights=weights, split=split, seconds=seconds, only=only, **asked)

@@ -57,7 +57,7 @@ def verify(
     known = next((side for side in (second, first) if side.preprocessing), second)
     batch = None
     if data is not None:
-        batch = first_samples(data_for(known, data, root=data_dir), samples)
+        batch = first_samples(data_for(known, data, root=data_dir, labelled=False), samples)
     elif equal:
         batch = random_input(known, samples)
     certificate = surgery.verify(first.model, second.model, batch)

@@ -90,6 +90,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
         shown.say(f"images: {setup.data.preprocessing}")
+        if setup.data.matching is not None:
+            shown.say(f"classes: {setup.data.matching}")
         loop.run(metrics, shown)
         return _finish(loop, recipe, folder, processes, metrics, shown)
 

@@ -5,26 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refconv.errors import DataError
+from refconv.errors import DataError, SettingError
 from refconv.training.data import Data, Samples
+from refconv.training.data.class_names import Classes, read_class_map
 from refconv.training.opening import Opened
 from refconv.training.tasks.registry import task_named
+from refconv.training.weights import classifier_names
 
 
-def data_for(opened: Opened, name: str | None = None, *, root: str | None = None, workers: int = 0) -> Data:
-    """Open data with the size, channels and normalisation that a model was trained with.
+def data_for(
+    opened: Opened,
+    name: str | None = None,
+    *,
+    root: str | None = None,
+    workers: int = 0,
+    class_map: str | None = None,
+    labelled: bool = True,
+) -> Data:
+    """Open data with the size, channels and normalisation that a model was trained with, and with its classes.
 
     Args:
         opened: the model.
         name: the data; by default what its run was trained on.
         root: folder of the data.
         workers: processes that decode images.
+        class_map: a file that says which class of the model each folder belongs to, where the names differ; by default
+            that of the run, if the data is the run's own.
+        labelled: False leaves the labels as they are, for who looks at samples only.
 
     Raises:
-        DataError: if no data is named, or it cannot be opened.
+        DataError: if no data is named, it cannot be opened, or its classes are not the model's.
+        SettingError: if there is a class map for another task than classification.
     """
     task = task_named(opened.task)
-    return task.data_for(opened, name, root=root, workers=workers)
+    data = task.data_for(opened, name, root=root, workers=workers)
+    if opened.task != "classification":
+        if class_map is not None:
+            raise SettingError("only classifiers have classes to match", where="--class-map", found=opened.task)
+        return data
+    recipe = opened.recipe
+    if class_map is None and recipe is not None and name in {None, recipe.data}:
+        class_map = recipe.class_map
+    return data.with_classes(classes_of(opened, class_map)) if labelled else data
+
+
+def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
+    """Return what is known about the classes of a classifier.
+
+    Args:
+        opened: the model.
+        class_map: a file; see :func:`refconv.training.data.class_names.read_class_map`.
+
+    Raises:
+        DataError: if the class map cannot be read.
+        ModelError: if the model has no classifier.
+    """
+    outputs = opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+    if outputs is None:
+        state = opened.model.state_dict()
+        outputs = state[min(classifier_names(opened.model))].shape[0]
+    return Classes(opened.class_names, outputs, read_class_map(class_map) if class_map else {})
 
 
 def random_input(opened: Opened, count: int) -> Samples:
@@ -36,7 +76,7 @@ def random_input(opened: Opened, count: int) -> Samples:
     known: Mapping[str, Any] = opened.preprocessing or getattr(opened.model, "pretrained_cfg", {})
     size = known.get("input_size")
     if size is None and opened.recipe is not None:
-        size = data_for(opened).info.input_size
+        size = data_for(opened, labelled=False).info.input_size
     if size is None:
         raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
     channels = opened.arguments.get("in_chans") or size[0]

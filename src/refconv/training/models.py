@@ -11,7 +11,8 @@ from torch import nn
 from refconv.errors import SettingError
 from refconv.surgery import plain_state_dict
 from refconv.training.architectures import LOCAL, create_architecture
-from refconv.training.model_folder import is_model_folder
+from refconv.training.checkpoint import Checkpoint
+from refconv.training.model_folder import is_model_folder, read_config
 from refconv.training.restore import restore
 from refconv.training.weights import is_run_checkpoint, load_state, read_weights
 
@@ -84,13 +85,33 @@ def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool =
         CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
     """
     where = Path(str(path).removeprefix(LOCAL))
-    source = where
-    if is_model_folder(where / "model"):
-        source = where / "model"
-    elif (where / "checkpoint.pt").is_file():
-        source = where / "checkpoint.pt"
+    source = _source(where)
     if source.is_file() and is_run_checkpoint(source):
         state = plain_state_dict(restore(source).model)
     else:
         state = read_weights(source)
     load_state(model, state, where=str(where), reset_classifier=reset_classifier)
+
+
+def class_names_in(path: str | Path) -> tuple[str, ...]:
+    """Return the names of the classes that weights were trained for, in order; empty where they are not known.
+
+    Args:
+        path: as :func:`load_weights` takes it.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    source = _source(Path(str(path).removeprefix(LOCAL)))
+    if is_model_folder(source):
+        return tuple(read_config(source).get("label_names") or ())
+    if source.is_file() and is_run_checkpoint(source):
+        return Checkpoint.load(source).data_info().class_names
+    return ()
+
+
+def _source(where: Path) -> Path:
+    """Return what holds the weights: of a run its result, or its last checkpoint if it has not finished."""
+    if is_model_folder(where / "model"):
+        return where / "model"
+    return where / "checkpoint.pt" if (where / "checkpoint.pt").is_file() else where

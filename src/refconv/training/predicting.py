@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from refconv.errors import DataError, RunError
 from refconv.surgery import evaluating
-from refconv.training.data.images import READING_ERRORS
+from refconv.training.data.decoding import decode
+from refconv.training.data.folder import EXTENSIONS, images_below
 from refconv.training.opening import Opened
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.registry import task_named
 
-_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the images that paths name: files as they are, and those in folders, in order.
+    """Return the images that paths name: files as they are, and those in folders as training finds them, in order.
 
     Raises:
         DataError: if a path does not exist, or a folder holds no image.
@@ -28,9 +27,9 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS)
+            inside = [Path(file) for file in images_below(path)]
             if not inside:
-                raise DataError("no images in this folder", where=str(path), expected=", ".join(sorted(_ENDINGS)))
+                raise DataError("no images in this folder", where=str(path), expected=", ".join(EXTENSIONS))
             found += inside
         elif path.is_file():
             found.append(path)
@@ -40,17 +39,12 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image upright: as its EXIF orientation says.
+    """Read an image as every task does; see :func:`refconv.training.data.decoding.decode`.
 
     Raises:
         DataError: if it cannot be read.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except READING_ERRORS as error:
-        raise DataError("unreadable image", where=str(path), found=f"{type(error).__name__}: {error}") from error
+    return decode(path)
 
 
 def predictions(

@@ -76,6 +76,9 @@ class Recipe:
         "a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows",
     )
     data_dir: str | None = setting("data", "folder of the data", None, may_change=True)
+    class_map: str | None = setting(
+        "data", "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
+    )
     val_split: float = setting("data", "share of the training data kept for validation", 0.0, least=0, most=0.9)
     img_size: int | None = setting(
         "data", "image side in pixels; default: that of the model, else of the images", None, least=1

@@ -13,11 +13,12 @@ from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.backbones import load_backbone
 from refconv.training.checkpoint import Checkpoint, load_model_state
 from refconv.training.data import Data, DataInfo
+from refconv.training.data.class_names import Classes, is_of_imagenet, read_class_map
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import autocasting
 from refconv.training.methods import method_of
 from refconv.training.model_input import of_checkpoint, of_model, of_recipe
-from refconv.training.models import create_model
+from refconv.training.models import class_names_in, create_model
 from refconv.training.randomness import derive_seed, seed_everything
 from refconv.training.recipe import Recipe
 from refconv.training.tasks.registry import task_of
@@ -73,7 +74,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
     goes_on = None
     if checkpoint is not None:
         goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
-    data = task.open_data(recipe, goes_on)
+    data = _with_classes(task.open_data(recipe, goes_on), recipe, checkpoint)
     info = data.info
     if recipe.num_classes is not None:
         if recipe.num_classes < info.num_classes:
@@ -103,7 +104,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         )
         if recipe.backbone_checkpoint is not None:
             load_backbone(model, recipe.backbone_checkpoint)
-        data = _as_the_model_says(task, data, model, recipe)
+        data = _with_classes(_as_the_model_says(task, data, model, recipe), recipe, checkpoint)
         info = dataclasses.replace(data.info, num_classes=info.num_classes)
     else:
         model = untrained_model(recipe, info)
@@ -127,6 +128,30 @@ def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe)
         return data
     stated = of_model(model, by=recipe.model)
     return task.open_data(recipe, stated) if stated else data
+
+
+def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
+    """Give the data the labels of the classifier that training goes on with, or of the recipe's class map.
+
+    Raises:
+        DataError: if a class of the data is not among the classifier's.
+        RecipeError: if there is a class map for another task than classification.
+    """
+    if recipe.task != "classification":
+        if recipe.class_map is not None:
+            raise RecipeError("only classifiers have classes to match", where="class_map", found=f"task={recipe.task}")
+        return data
+    names: tuple[str, ...] = ()
+    remedy = Classes.remedy
+    if recipe.checkpoint is not None and not recipe.reset_classifier:
+        # The weights may be gone when a run goes on; its own record has their classes.
+        names = class_names_in(recipe.checkpoint) if checkpoint is None else checkpoint.data_info().class_names
+        remedy += ", or --reset-classifier"
+    class_map = read_class_map(recipe.class_map) if recipe.class_map is not None else {}
+    # Without names there may be outputs that the data has no classes for; only ImageNet's are known by their number.
+    kept = recipe.num_classes if recipe.pretrained or recipe.checkpoint is not None else None
+    outputs = kept if is_of_imagenet(data.info.class_names, kept) else None
+    return data.with_classes(Classes(names, outputs, class_map, remedy))
 
 
 def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:

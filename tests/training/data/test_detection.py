@@ -295,6 +295,21 @@ def test_an_image_of_another_size_is_one_line(tmp_path, workers):
         epoch(data)
 
 
+@pytest.mark.parametrize(("width", "height", "bright"), [(16, 20, (0, 15)), (20, 16, (0, 0))])
+def test_the_annotated_size_says_whether_boxes_are_those_of_the_upright_image(tmp_path, width, height, bright):
+    own_coco(
+        tmp_path, boxes={1: [[1, 1, 4, 4]]}, alter=lambda coco: coco["images"][0].update(width=width, height=height)
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn to the right brings it upright: the upper left corner becomes the upper right one
+    image = Image.new("L", (20, 16))
+    image.putpixel((0, 0), 255)
+    image.save(tmp_path / "images" / "1.png", exif=exif)
+    (images, _), *_ = open_detection_data(f"coco:{tmp_path}").eval_batches("test", batch_size=1)
+    assert images[0].shape == (3, height, width)
+    assert images[0][0].nonzero().tolist() == [list(bright)]
+
+
 def test_a_file_that_is_no_image_is_one_line(tmp_path):
     own_coco(tmp_path, boxes={1: [[1, 1, 4, 4]]})
     (tmp_path / "images" / "1.png").write_text("x")

@@ -53,5 +53,5 @@ def test_decoded_names_an_unreadable_image(picture, damage):
     elif damage != "missing":
         damaged = {"empty": b"", "text": b"hello", "cut": content[:60], "noise": content[:45] + b"\xff" * 40}
         picture.write_bytes(damaged[damage])
-    with pytest.raises(DataError, match=r"a\.png: unreadable image; found \w+: .*repair or remove the file"):
+    with pytest.raises(DataError, match=r"a\.png: unreadable image; .*found .*repair or remove the file"):
         decoded(one(picture), 0, "RGB")

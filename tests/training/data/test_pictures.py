@@ -109,10 +109,10 @@ def test_values_of_every_mode_are_8_bits(tmp_path):
             assert torch.equal(found, torch.from_numpy(values).expand(in_chans, 2, 2)), name
 
 
-def test_values_that_are_not_8_or_16_bits_are_refused(tmp_path):
-    Image.fromarray(np.array([[0.5]], dtype=np.float32)).save(tmp_path / "a.tif")
+def test_values_without_a_known_white_are_refused(tmp_path):
+    Image.fromarray(np.array([[1.5]], dtype=np.float32)).save(tmp_path / "a.tif")
     pictures = open_pictures(f"images:{tmp_path}", None).train
-    with pytest.raises(DataError, match=r"a.tif: unreadable image; .*8 or 16 bits, found float32") as caught:
+    with pytest.raises(DataError, match=r"a.tif: unreadable image; .*floats from 0 to 1, found float32") as caught:
         pictures.values(0, 3)
     assert "\n" not in str(caught.value)
 
@@ -137,7 +137,7 @@ def test_bad_folders_are_one_line_each(tmp_path):
 
 def test_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a.png: no image; .*repair or remove the file"):
+    with pytest.raises(DataError, match=r"a.png: unreadable image; .*repair or remove the file"):
         open_pictures(f"images:{tmp_path}", None)
 
 

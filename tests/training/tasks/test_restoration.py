@@ -267,8 +267,8 @@ def test_predict_restores_an_image_as_it_is(folder, tmp_path, in_chans, upscale)
             opened.model, [sixteen, given], opened, device=torch.device("cpu"), threshold=0
         )
         assert np.array_equal(np.asarray(again.picture), np.asarray(same.picture))
-        floats = [Image.fromarray(np.ones((8, 8), dtype=np.float32))]
-        with pytest.raises(DataError, match="8 or 16 bits, found float32"):
+        floats = [Image.fromarray(np.full((8, 8), 2, dtype=np.float32))]
+        with pytest.raises(DataError, match="floats from 0 to 1, found float32"):
             Restoration().predict(opened.model, floats, opened, device=torch.device("cpu"), threshold=0)
 
 

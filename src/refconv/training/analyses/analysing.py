@@ -43,6 +43,7 @@ class Questions:
         exclude: patterns of layers that they do not look at.
         data: what to measure on, besides the weights.
         data_dir: folder of the data.
+        class_map: a file that says which class of the models each folder belongs to.
         split: ``train``, ``val`` or ``test``.
         samples: samples that a measure takes at most; None: its own bound.
         seconds: time that a measure takes at most, about; None: no bound.
@@ -57,6 +58,7 @@ class Questions:
     exclude: tuple[str, ...] = ()
     data: str | None = None
     data_dir: str | None = None
+    class_map: str | None = None
     split: str = "test"
     samples: int | None = None
     seconds: float | None = None
@@ -324,6 +326,7 @@ def _open_examination(couple: Couple, questions: Questions, beside: PairFacts | 
         couple.opened,
         questions.data,
         root=questions.data_dir,
+        class_map=questions.class_map,
         split=questions.split,
         samples=beside.samples.get(SCORES, questions.samples) if beside is not None else questions.samples,
         device=questions.device,
@@ -343,6 +346,7 @@ def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, 
         couple.opened,
         questions.data,
         root=questions.data_dir,
+        class_map=questions.class_map,
         split=questions.split,
         samples=questions.samples,
         seconds=questions.seconds,

@@ -30,6 +30,7 @@ def open_evidence(
     name: str,
     *,
     root: str | None = None,
+    class_map: str | None = None,
     split: str = "test",
     samples: int | None = None,
     seconds: float | None = None,
@@ -44,6 +45,7 @@ def open_evidence(
         opened: the models, plain, the earlier first.
         name: the data.
         root: folder of the data.
+        class_map: a file that says which class of the models each folder belongs to.
         split: ``train``, ``val`` or ``test``.
         samples: samples that a measure takes at most.
         seconds: time that a measure takes at most, about.
@@ -68,7 +70,7 @@ def open_evidence(
     for side in opened:
         side.model.to(place)
     known = next((side for side in reversed(opened) if side.preprocessing), opened[1])
-    data = data_for(known, name, root=root)
+    data = data_for(known, name, root=root, class_map=class_map)
     batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(data.info.input_size)))
 
     def batches(drawn: Data, part: Split, most: int | None = None) -> Callable[[], Iterator[Batch]]:

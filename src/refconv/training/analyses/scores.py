@@ -90,6 +90,7 @@ def open_examination(
     name: str,
     *,
     root: str | None = None,
+    class_map: str | None = None,
     split: str = "test",
     samples: int | None = None,
     device: str | None = None,
@@ -100,6 +101,7 @@ def open_examination(
         opened: the models, plain, the earlier first.
         name: the data, opened as the later model was trained.
         root: folder of the data.
+        class_map: a file that says which class of the models each folder belongs to.
         split: ``train``, ``val`` or ``test``; training samples are not augmented.
         samples: how many are drawn from the split; by default all are taken.
         device: where to compute; by default the best there is.
@@ -112,6 +114,6 @@ def open_examination(
     if first.task != second.task:
         raise SettingError("the models are for different tasks", where="--data", expected=second.task, found=first.task)
     part = cast(Split, split)
-    data = data_for(second, name, root=root)
+    data = data_for(second, name, root=root, class_map=class_map)
     drawn, order, cut = in_drawn_order(data, part, samples)
     return Examination(task_named(second.task), drawn, part, len(order), cut, choose_device(device))

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from PIL import Image
-
 from refconv.errors import DataError
 from refconv.training.data.annotations import Annotations, Picture, Thing, gathered
+from refconv.training.data.decoding import sizes_of
 from refconv.training.data.splits import Parts, held_out
 
 _SPLITS = ("train", "val", "validation", "valid", "test")
@@ -243,7 +242,7 @@ def _missing(file: Path, place: Path, missing: list[str], total: int) -> NoRetur
 
 
 def _size(image: dict[str, Any], path: str) -> tuple[int, int]:
-    """Return height and width as declared, else as the file says.
+    """Return height and width as declared, else of the upright image.
 
     Raises:
         DataError: if neither says it.
@@ -251,20 +250,8 @@ def _size(image: dict[str, Any], path: str) -> tuple[int, int]:
     height, width = image.get("height"), image.get("width")
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
         return height, width
-    return stored_size(path)
-
-
-def stored_size(path: str) -> tuple[int, int]:
-    """Return height and width of an image as its file says.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError("unreadable image", where=path, found=str(error), remedy="repair or remove it") from error
+    width, height = sizes_of(path)[0]
+    return height, width
 
 
 def _require_same_categories(train_file: Path, train: Annotations, file: Path, part: Annotations) -> None:

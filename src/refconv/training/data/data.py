@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refconv.errors import DataError
+from refconv.training.data.class_names import Classes, Matching
 from refconv.training.data.info import DataInfo
 from refconv.training.data.order import batch_count, eval_index_batches, train_index_batches
 from refconv.training.data.preprocessing import Preprocessing
@@ -37,12 +41,31 @@ class Data(ABC):
 
     def __init__(self, info: DataInfo, indices: Mapping[Split, Tensor], preprocessing: Preprocessing) -> None:
         self.info, self.preprocessing = info, preprocessing
+        self.matching: Matching | None = None
+        """How the classes of the data were matched with a model's, where they differ; see :meth:`with_classes`."""
         self._indices = dict(indices)
         self.counted: Callable[[int], None] | None = None
 
     def size_of(self, split: Split) -> int:
         """Return the number of samples of a split."""
         return len(self._indices[split])
+
+    def with_classes(self, classes: Classes) -> Data:
+        """Return the data with the labels of a model's classes; it stays as it is.
+
+        Args:
+            classes: what is known about these.
+
+        Raises:
+            DataError: if a class is not among them.
+        """
+        matching = classes.match(self.info.class_names, where=self.info.name)
+        if matching.changes_nothing:
+            return self
+        changed = copy.copy(self)
+        changed.matching = matching
+        changed.info = dataclasses.replace(self.info, num_classes=len(matching.names), class_names=matching.names)
+        return changed
 
     def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
         """Return how many batches each process sees in an epoch.
@@ -95,7 +118,7 @@ class Data(ABC):
             rank=rank,
             world_size=world_size,
         )
-        return self._load_train(batches, seed=seed, epoch=epoch)
+        return self._matched(self._load_train(batches, seed=seed, epoch=epoch))
 
     def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Yield one process's share of a split, in order, not augmented, every sample exactly once.
@@ -115,8 +138,14 @@ class Data(ABC):
         indices = self._present(split)
         positions = eval_index_batches(len(indices), batch_size=batch_size, rank=rank, world_size=world_size)
         chosen = [indices[batch] for batch in positions]
-        loaded = self._load_eval(split, chosen)
+        loaded = self._matched(self._load_eval(split, chosen))
         return loaded if self.counted is None else _counted(loaded, self.counted)
+
+    def _matched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        if self.matching is None:
+            return batches
+        outputs = torch.tensor(self.matching.outputs)
+        return ((samples, outputs[labels]) for samples, labels in batches)
 
     def _present(self, split: Split) -> Tensor:
         indices = self._indices[split]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -19,7 +18,7 @@ from refconv.training.data.annotations import Annotations
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.coco import coco_annotations
 from refconv.training.data.data import Batch, Data, Split
-from refconv.training.data.images import FileImages, decoded
+from refconv.training.data.decoding import decode
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
 from refconv.training.data.preprocessing import as_they_are
@@ -329,27 +328,28 @@ class _Samples:
     def _image(self, index: int) -> Tensor:
         """Read one image, uint8 [3, H, W].
 
+        Boxes are taken for those of the upright image, as annotation tools show it, unless only the stored one has the
+        annotated height and width.
+
         Raises:
             DataError: if it cannot be read, or is of another size than its annotations say.
         """
         annotations = self.annotations
-        files = FileImages(annotations.paths, annotations.labels, annotations.class_names)
-        image = _rgb(decoded(files, index, "RGB"))
-        declared = annotations.sizes[index].tolist()
-        if [*image.shape[1:]] != declared:
-            raise DataError(
-                "image of another size than its annotations say",
-                where=files.where(index),
-                expected=f"{declared[1]} x {declared[0]} pixels",
-                found=f"{image.shape[2]} x {image.shape[1]}",
-                remedy="annotate the image anew, or put the right one in its place",
-            )
-        return image
-
-
-def _rgb(image: Image.Image) -> Tensor:
-    pixels: Tensor = v2.functional.pil_to_tensor(image)
-    return pixels
+        where, (height, width) = annotations.paths[index], annotations.sizes[index].tolist()
+        image = decode(where)
+        if image.size != (width, height):
+            found = image.size
+            image = decode(where, upright=False)
+            if image.size != (width, height):
+                raise DataError(
+                    "image of another size than its annotations say",
+                    where=where,
+                    expected=f"{width} x {height} pixels",
+                    found=f"{found[0]} x {found[1]}",
+                    remedy="annotate the image anew, or put the right one in its place",
+                )
+        pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
+        return pixels
 
 
 def _areas(boxes: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class DiskData(Data):
     def __init__(
         self,
         info: DataInfo,
-        parts: Parts[Images],
+        parts: Parts[Images | None],
         *,
         val_split: float,
         augmentation: Augmentation,
@@ -48,14 +48,17 @@ class DiskData(Data):
     ) -> None:
         if info.in_chans not in IMAGE_MODES:
             raise DataError("images have 1 or 3 channels", where=info.name, found=f"in_chans={info.in_chans}")
-        train, val = validation_split(parts.train.labels, val_split, name=info.name, class_names=info.class_names)
+        assert parts.test is not None
+        labels = torch.empty(0, dtype=torch.int64) if parts.train is None else parts.train.labels
+        train, val = validation_split(labels, val_split, name=info.name, class_names=info.class_names)
         if parts.val is not None:
             val = torch.arange(len(parts.val.labels))
         info = dataclasses.replace(info, train_size=len(train), val_size=len(val), test_size=len(parts.test.labels))
         super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)}, preprocessing)
+        trained = parts.test if parts.train is None else parts.train  # without training images nothing reads them
         self._images: dict[Split, Images] = {
-            "train": parts.train,
-            "val": parts.train if parts.val is None else parts.val,
+            "train": trained,
+            "val": trained if parts.val is None else parts.val,
             "test": parts.test,
         }
         self._train_transform = train_transform(preprocessing, augmentation)

@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import torch
 
 from refconv.errors import DataError
+from refconv.training.data.class_names import Classes
 from refconv.training.data.images import FileImages, PathTable
-from refconv.training.data.splits import Parts, held_out
+from refconv.training.data.splits import HELD_OUT, Parts, held_out
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+_NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
+"""Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
 
-def folder_images(path: Path, *, val_split: float) -> Parts[FileImages]:
+def folder_images(path: Path, *, val_split: float, for_training: bool = True) -> Parts[FileImages | None]:
     """List the images of every split.
+
+    The held-out folders may hold some of the training folder's classes only; labels are those of the training folder.
 
     Args:
         path: the folder that holds ``train`` and a held-out folder.
         val_split: share of ``train`` to be validated on; decides what ``val`` is when there is ``test`` as well.
+        for_training: False accepts a folder without ``train``: one with a held-out folder, or one of class folders
+            only, which is the test split.
+
+    Returns:
+        The splits; the training images are None where there are none.
 
     Raises:
-        DataError: if a folder is missing, a class is empty, or the splits have different classes.
+        DataError: if a folder is missing, a class is empty, or a held-out folder has a class that ``train`` has not.
     """
     if not path.is_dir():
         raise DataError("no such folder", where=f"folder:{path}", remedy="give the folder that holds train and val")
     names = [entry.name for entry in path.iterdir() if entry.is_dir()]
-    if "train" not in names:
+    if "train" not in names and for_training:
         raise DataError(
             "no training images",
             where=str(path),
             expected="a folder train with one folder per class",
             found=_listed(names) if names else "no folders",
         )
+    if not {"train", *HELD_OUT} & {*names}:
+        return Parts(train=None, val=None, test=class_folders(path))
     val, test = held_out(names, where=str(path), val_split=val_split)
-    parts = Parts(
-        train=class_folders(path / "train"),
-        val=None if val is None else class_folders(path / val),
-        test=class_folders(path / test),
-    )
-    for name, part in ((val, parts.val), (test, parts.test)):
-        if part is not None:
-            _require_same_classes(path, parts.train.class_names, str(name), part.class_names)
-    return parts
+    train = class_folders(path / "train") if "train" in names else None
+    tested = class_folders(path / test)
+    validated = None if val is None else class_folders(path / val)
+    classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
+    parts = [
+        None if part is None else _labelled(part, classes, path / str(name))
+        for name, part in ((val, validated), (test, tested))
+    ]
+    assert parts[1] is not None
+    return Parts(train, parts[0], parts[1])
 
 
 def class_folders(root: Path) -> FileImages:
@@ -55,7 +69,7 @@ def class_folders(root: Path) -> FileImages:
     Raises:
         DataError: if there is no class folder, or one without images.
     """
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(entry.name for entry in root.iterdir() if _is_followed(str(root), entry.name))
     if not classes:
         raise DataError("empty folder", where=str(root), expected="one folder per class", found="none")
     paths: list[str] = []
@@ -77,30 +91,47 @@ def class_folders(root: Path) -> FileImages:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Return the paths of the images anywhere below a folder, sorted; hidden files are not among them."""
+    """Return the paths of the images anywhere below a folder, sorted.
+
+    Hidden files and folders (``._x.jpg``, ``.ipynb_checkpoints``) and folders of thumbnails and deleted files
+    (``@eaDir``, ``__MACOSX``) are passed over. Links to folders are followed, but not to one that contains the link,
+    and no folder is read twice.
+    """
+    found: list[str] = []
+    seen = {os.path.realpath(folder)}
     # os.walk, because Path.walk is not in Python 3.10 and Path.rglob does not follow links to folders.
-    return sorted(
-        os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
+    for place, folders, files in os.walk(folder, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(Path(place, name))
+            if real not in seen and _is_followed(place, name):
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
+        found += [
+            os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
+            for name in files
+            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
 
 
-def _require_same_classes(path: Path, train: tuple[str, ...], name: str, other: tuple[str, ...]) -> None:
-    if train == other:
-        return
-    only_train, only_other = sorted({*train} - {*other}), sorted({*other} - {*train})
-    raise DataError(
-        "the splits have different classes",
-        where=str(path),
-        expected=f"the same folders in train and {name}",
-        found=" and ".join(
-            f"only in {where}: {_listed(names)}"
-            for where, names in (("train", only_train), (name, only_other))
-            if names
-        ),
-    )
+def _is_followed(place: str, name: str) -> bool:
+    """Say whether an entry is a folder that may hold images of its own; a link to a folder around it is none."""
+    path = Path(place, name)
+    if name.startswith(".") or name in _NO_IMAGES or not path.is_dir():
+        return False
+    return not (path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve()))
+
+
+def _labelled(part: FileImages, classes: Classes, where: Path) -> FileImages:
+    """Return the images of a split with the labels of the training folder.
+
+    Raises:
+        DataError: if a class is not there.
+    """
+    outputs = torch.tensor(classes.match(part.class_names, where=str(where)).outputs)
+    return dataclasses.replace(part, labels=outputs[part.labels], class_names=classes.names)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

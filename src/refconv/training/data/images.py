@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,10 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from refconv.errors import DataError
-
-# What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
-READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+from refconv.training.data.decoding import decode, open_image, reading
 
 
 class Images(Protocol):
@@ -38,7 +33,7 @@ class Images(Protocol):
 
 
 def decoded(images: Images, index: int, mode: str) -> Image.Image:
-    """Read one image whole.
+    """Read one image whole, as :func:`refconv.training.data.decoding.decode` does.
 
     Args:
         images: where it comes from.
@@ -51,30 +46,7 @@ def decoded(images: Images, index: int, mode: str) -> Image.Image:
     with reading(images.where(index)):
         image = images.open(index)
         with image:  # closes the file
-            return image.convert(mode)
-
-
-@contextmanager
-def reading(where: str) -> Iterator[None]:
-    """Turn what PIL raises for an unreadable file into one line.
-
-    Args:
-        where: the file.
-
-    Raises:
-        DataError: in place of what was raised.
-    """
-    try:
-        yield
-    except DataError:
-        raise
-    except READING_ERRORS as error:
-        raise DataError(
-            "unreadable image",
-            where=where,
-            found=f"{type(error).__name__}: {error}",
-            remedy="repair or remove the file",
-        ) from error
+            return decode(image, where=images.where(index)).convert(mode)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +65,7 @@ class FileImages:
 
     def open(self, index: int) -> Image.Image:
         """Return one image, not decoded yet."""
-        return Image.open(self.where(index))
+        return open_image(self.where(index))
 
     def where(self, index: int) -> str:
         """Return the path of one image."""

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from refconv.errors import DataError
-from refconv.training.data.images import PathTable, reading
+from refconv.training.data.decoding import decode, open_image, reading, sizes_of
+from refconv.training.data.images import PathTable
 
 Numbers = NDArray[np.integer]
 """The class of each pixel, [H, W]."""
 
 MOST_CLASSES = 255
-_ROTATED = {5, 6, 7, 8}  # EXIF orientations that swap height and width
-_EXIF_ORIENTATION = 0x0112
 _COLOURS = 4  # bands of a mask at most
 
 
@@ -40,27 +39,19 @@ class MaskedImages:
         return len(self.images)
 
     def image(self, index: int, mode: str) -> Image.Image:
-        """Read one image as it lies in the file, whatever EXIF says about turning it, as the mask lies so too.
+        """Read one image upright, as its mask is; as it is stored, if only so it has the size of its mask.
 
         Args:
             index: which one.
             mode: PIL's mode, ``L`` or ``RGB``.
 
         Raises:
-            DataError: if it cannot be read, or has more than 8 bits.
+            DataError: if it cannot be read.
         """
-        where = self.images[index]
-        with reading(where), Image.open(where) as image:
-            if image.mode.startswith(("I", "F")):
-                raise DataError(
-                    "more than 8 bits per channel",
-                    where=where,
-                    expected="an 8-bit image",
-                    found=f"mode {image.mode}",
-                    remedy="convert the images",
-                )
-            converted: Image.Image = image.convert(mode)
-            return converted
+        image = decode(self.images[index])
+        if image.size != sizes_of(self.masks[index])[1]:
+            image = decode(self.images[index], upright=False)
+        return image.convert(mode)
 
     def numbers(self, index: int) -> Numbers:
         """Read one mask as the numbers in its file, [H, W].
@@ -108,7 +99,7 @@ class MaskedImages:
         return table[numbers]
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Return width and height of every image, from the heads of the files.
+        """Return width and height of every image as :meth:`image` gives it, from the heads of the files.
 
         Raises:
             DataError: if a file cannot be read, or a mask has another size than its image.
@@ -116,18 +107,17 @@ class MaskedImages:
         found = []
         for index in range(len(self)):
             where, mask = self.images[index], self.masks[index]
-            size, masked = _size(where), _size(mask)
-            if masked != size:
+            upright, stored = sizes_of(where)
+            masked = sizes_of(mask)[1]
+            if masked not in {upright, stored}:
                 raise DataError(
                     "the mask has another size than its image",
                     where=mask,
-                    expected=f"{size[0]} x {size[1]}",
+                    expected=f"{upright[0]} x {upright[1]}",
                     found=f"{masked[0]} x {masked[1]}",
-                    remedy="the image is turned by its EXIF entry only: save it upright"
-                    if _turned(where)
-                    else "make mask and image anew from one source",
+                    remedy="make mask and image anew from one source",
                 )
-            found.append(size)
+            found.append(masked)
         return found
 
 
@@ -151,7 +141,7 @@ def read_mask(path: str) -> Numbers:
         raise DataError(
             "a mask in a format that changes numbers", where=path, expected="PNG", found="JPEG", remedy="export it anew"
         )
-    with reading(path), Image.open(path) as image:
+    with reading(path), open_image(path) as image:
         image.load()
         found = np.asarray(image)
     if found.dtype == bool:
@@ -242,14 +232,3 @@ def _counted(strange: Numbers) -> str:
 def _listed(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:8]))
     return f"only {shown}" if len(numbers) <= 8 else f"{shown} and {len(numbers) - 8} more"
-
-
-def _size(path: str) -> tuple[int, int]:
-    with reading(path), Image.open(path) as image:
-        return image.width, image.height
-
-
-def _turned(path: str) -> bool:
-    """Say whether EXIF asks to turn an image on its side."""
-    with reading(path), Image.open(path) as image:
-        return image.getexif().get(_EXIF_ORIENTATION) in _ROTATED

@@ -60,7 +60,8 @@ def open_data(
         mean: per channel, subtracted; the same.
         std: per channel, divided by; the same.
         stated: what flags, recipe and model say about preprocessing, in this order; the data decide the rest.
-        for_training: whether a model is to be trained on the data, so that evaluation crops no more than training.
+        for_training: whether a model is to be trained on the data, so that evaluation crops no more than training;
+            False accepts a folder without training images.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
@@ -84,19 +85,20 @@ def open_data(
             in_chans=in_chans,
             stated=stated,
         )
-    images, native = _images(name, root, val_split=val_split)
+    images, native = _images(name, root, val_split=val_split, for_training=for_training)
+    shown = images.test if images.train is None else images.train
     in_chans = 3 if in_chans is None else in_chans
     preprocessing = image_preprocessing(
-        name, images.train, native, in_chans=in_chans, stated=stated, whole=for_training and augmentation.scale is None
+        name, shown, native, in_chans=in_chans, stated=stated, whole=for_training and augmentation.scale is None
     )
     info = DataInfo(
         name=name,
-        num_classes=len(images.train.class_names),
+        num_classes=len(shown.class_names),
         in_chans=in_chans,
         input_size=preprocessing.input_size,
         mean=preprocessing.mean,
         std=preprocessing.std,
-        class_names=images.train.class_names,
+        class_names=shown.class_names,
         train_size=0,
         val_size=0,
         test_size=0,
@@ -167,7 +169,9 @@ def common_side(images: Images) -> int | None:
     return next(iter(sizes))[0] if sizes else None
 
 
-def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Images], int | None]:
+def _images(
+    name: str, root: str | None, *, val_split: float, for_training: bool
+) -> tuple[Parts[Images | None], int | None]:
     """Find images by name; the second part is their height and width where these are known and equal.
 
     Raises:
@@ -175,11 +179,12 @@ def _images(name: str, root: str | None, *, val_split: float) -> tuple[Parts[Ima
     """
     kind, colon, path = name.partition(":")
     if colon and kind == "folder":
-        return folder_images(Path(root or "", path), val_split=val_split), None
+        parts = folder_images(Path(root or "", path), val_split=val_split, for_training=for_training)
+        return parts, None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
-        parts = timm_images(name, root, val_split=val_split)
-        return parts, parts.train.native_size
+        found = timm_images(name, root, val_split=val_split)
+        return found, found.train.native_size
     if kind in _OF_OTHER_TASKS:
         raise DataError(
             "no data for classification", where=name, remedy="give --task detection, segmentation or restoration"

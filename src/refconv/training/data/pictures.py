@@ -1,28 +1,25 @@
-"""Pictures without labels: where they lie, how large they are, and their values in 8 bits."""
+"""Pictures without labels: where they lie, how large they are, and their values."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from refconv.errors import DataError
-from refconv.training.data.folder import EXTENSIONS
-from refconv.training.data.images import READING_ERRORS, FileImages, PathTable, decoded
+from refconv.training.data.decoding import sizes_of
+from refconv.training.data.folder import EXTENSIONS, images_below
+from refconv.training.data.images import FileImages, PathTable, decoded
 from refconv.training.data.photographs import PHOTOGRAPHS, photographs
 from refconv.training.data.preprocessing import IMAGE_MODES
 from refconv.training.data.splits import Parts, held_out
 
 PHOTOGRAPHS_NAME = "photographs"
 FOLDER_PREFIX = "images"
-
-_STEPS_OF_16_BITS = 257  # 65535 / 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +34,8 @@ class Pictures(FileImages):
     names: tuple[str, ...]
     sizes: Tensor
 
-    def open(self, index: int) -> Image.Image:
-        """Return one picture in a mode that PIL converts without loss of its upper bits.
-
-        Raises:
-            ValueError: if its values are neither of 8 nor of 16 bits.
-        """
-        image = super().open(index)
-        converted = in_8_bits(image)
-        if converted is not image:
-            image.close()
-        return converted
-
     def values(self, index: int, in_chans: int) -> Tensor:
-        """Return one picture, uint8 [C, H, W]; what is transparent is shown as if it were not.
+        """Return one picture, uint8 [C, H, W].
 
         Raises:
             DataError: if it cannot be read.
@@ -113,13 +98,7 @@ def _below(folder: Path) -> Pictures:
     Raises:
         DataError: if there are none, or one is no image.
     """
-    # os.walk, because Path.rglob does not follow links to folders.
-    paths = [
-        Path(place, file)
-        for place, _, files in os.walk(folder, followlinks=True)
-        for file in files
-        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-    ]
+    paths = [Path(path) for path in images_below(folder)]
     if not paths:
         raise DataError(
             "no images", where=str(folder), expected=f"files that end in {', '.join(EXTENSIONS)}", found="none"
@@ -128,43 +107,7 @@ def _below(folder: Path) -> Pictures:
 
 
 def _pictures(folder: Path, paths: Sequence[Path]) -> Pictures:
-    sizes = torch.tensor([_size(path) for path in paths], dtype=torch.int64)
+    sizes = torch.tensor([sizes_of(str(path))[0][::-1] for path in paths], dtype=torch.int64)
     names = tuple(path.relative_to(folder).as_posix() for path in paths)
     labels = torch.zeros(len(paths), dtype=torch.int64)
     return Pictures(PathTable(paths), labels, (FOLDER_PREFIX,), names, sizes)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Return height and width, from the head of the file.
-
-    Raises:
-        DataError: if it is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except READING_ERRORS as error:
-        raise DataError(
-            "no image", where=str(path), found=f"{type(error).__name__}: {error}", remedy="repair or remove the file"
-        ) from error
-
-
-def in_8_bits(image: Image.Image) -> Image.Image:
-    """Return a picture in a mode that PIL turns to grey or colour as one expects.
-
-    Of 16 bits the upper 8 are kept, rounded; PIL's own conversion would cut off all values above 255.
-
-    Args:
-        image: of any mode.
-
-    Raises:
-        ValueError: if its values are neither of 8 nor of 16 bits.
-    """
-    if image.mode == "P" and "transparency" in image.info:
-        return image.convert("RGBA")  # PIL warns of going to RGB at once
-    if image.mode != "F" and not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 0xFFFF:
-        raise ValueError(f"expected values of 8 or 16 bits, found {values.dtype} from {values.min()} to {values.max()}")
-    return Image.fromarray(np.round(values / _STEPS_OF_16_BITS).astype(np.uint8))

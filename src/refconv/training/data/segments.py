@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from refconv.errors import DataError
 from refconv.training.data import rle
+from refconv.training.data.decoding import open_image
 
 _REACH = 10  # sides of the image
 
@@ -100,7 +100,7 @@ def _unpacked(mask: Any, runs: dict[str, Any]) -> NDArray[np.bool_]:
 
 
 def _numbered(file: str, value: int, height: int, width: int) -> NDArray[np.bool_]:
-    with Image.open(file) as picture:
+    with open_image(file) as picture:
         numbers = np.asarray(picture)
     if numbers.shape != (height, width):
         raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")

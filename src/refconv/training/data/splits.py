@@ -25,6 +25,10 @@ class Parts(Generic[T_co]):
     test: T_co
 
 
+HELD_OUT = ("val", "validation", "valid", "test")
+"""The names of parts that are not trained on."""
+
+
 def held_out(names: Collection[str], *, where: str, val_split: float) -> tuple[str | None, str]:
     """Choose the parts to validate and to test on among those that the data brings.
 
@@ -48,7 +52,7 @@ def held_out(names: Collection[str], *, where: str, val_split: float) -> tuple[s
         >>> held_out(["train", "val", "test"], where="here", val_split=0.0)
         ('val', 'test')
     """
-    val = next((name for name in ("val", "validation", "valid") if name in names), None)
+    val = next((name for name in HELD_OUT[:-1] if name in names), None)
     if "test" not in names:
         if val is None:
             raise DataError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from refconv.errors import DataError
 from refconv.training.data.cache import cache_folder
+from refconv.training.data.decoding import open_image
 from refconv.training.data.splits import Parts, held_out
 
 PREFIXES = ("torch", "hfds")
@@ -46,7 +47,7 @@ class TimmImages:
         if self._reader is not None:
             # The whole file at once: PIL does not close a file that it was given open.
             with self._reader[index][0] as file:
-                return Image.open(io.BytesIO(file.read()))
+                return open_image(io.BytesIO(file.read()))
         image = self._dataset[index][0]
         assert isinstance(image, Image.Image), type(image)
         return image

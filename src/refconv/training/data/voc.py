@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from refconv.errors import DataError
 from refconv.training.data.annotations import Annotations, Picture, Thing, gathered
-from refconv.training.data.coco import stored_size
+from refconv.training.data.decoding import sizes_of
 from refconv.training.data.folder import EXTENSIONS
 from refconv.training.data.splits import Parts, held_out
 
@@ -125,7 +125,7 @@ def _read_xml(home: Path, name: str, listed: Path, *, masks: bool) -> _Image:
     except (ValueError, OverflowError) as error:
         raise DataError("impossible size", where=str(xml), found=str(error)) from error
     if height <= 0 or width <= 0:
-        height, width = stored_size(path)
+        width, height = sizes_of(path)[0]
     segments = home / "SegmentationObject" / f"{name}.png"
     if masks and not segments.is_file():
         raise DataError("names an image without masks", where=str(listed), expected=str(segments), found="no such file")

@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from refconv.errors import DataError, ModelError
 from refconv.surgery import evaluating
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
+from refconv.training.data.decoding import decode
 from refconv.training.data.degradation import LEVELS, Degradation, enlarged, rounded
-from refconv.training.data.pictures import in_8_bits
 from refconv.training.data.preprocessing import IMAGE_MODES, Statement
 from refconv.training.data.restoration import RestorationData, border, open_restoration_data
 from refconv.training.distributed import Processes
@@ -290,7 +290,8 @@ class Restoration(Task):
         """Return the restored images; they are taken as they are, and nothing is added or shrunk first.
 
         Raises:
-            DataError: if it is not known how many times larger the result is to be, or values are not of 8 or 16 bits.
+            DataError: if it is not known how many times larger the result is to be, or an image has values that
+                :func:`refconv.training.data.decoding.decode` refuses.
             ModelError: if the model does not restore images.
         """
         from PIL import Image
@@ -300,8 +301,8 @@ class Restoration(Task):
         needs = needs_of(model, in_chans=in_chans, upscale=upscale)
         found = []
         for image in images:
-            pixels = np.asarray(_in_8_bits(image).convert(IMAGE_MODES[in_chans]))
-            values = pixels.reshape(image.height, image.width, in_chans)
+            pixels = np.asarray(decode(image).convert(IMAGE_MODES[in_chans]))
+            values = pixels.reshape(*pixels.shape[:2], in_chans)
             sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
             output = rounded(restored(model, sample, needs, upscale=upscale)[0].float().cpu()) * LEVELS
             rows = output.round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -317,20 +318,6 @@ class Restoration(Task):
 
         pixels = (target * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
         return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Return a picture in 8 bits.
-
-    Raises:
-        DataError: if its values are neither of 8 nor of 16.
-    """
-    try:
-        return in_8_bits(image)
-    except ValueError as error:
-        raise DataError(
-            "unreadable image", where=getattr(image, "filename", None) or "image", found=str(error)
-        ) from error
 
 
 def _scores(output: Tensor, sample: Tensor, target: Tensor, upscale: int) -> tuple[float, float, float, float, float]:

@@ -1,0 +1,178 @@
+"""Which output of a model stands for which class of the data: matched by name, in any order and for subsets."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from timm.data import ImageNetInfo, infer_imagenet_subset
+
+from refconv.errors import DataError
+
+_SYNSET = re.compile(r"n\d{8}(?!\d)")
+_SHOWN = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """The outputs of a model that the classes of the data belong to.
+
+    Attributes:
+        found: the classes of the data, in the data's order.
+        outputs: the index of each one's output.
+        names: what the model's outputs stand for; one name each.
+    """
+
+    found: tuple[str, ...]
+    outputs: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the data's classes are the model's, in the same order."""
+        return self.found == self.names and self.outputs == tuple(range(len(self.names)))
+
+    def __str__(self) -> str:
+        pairs = [f"{name} is {output}" for name, output in zip(self.found, self.outputs, strict=True)]
+        more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+        count = (
+            f"{len(pairs)} of {len(self.names)} classes" if len(pairs) < len(self.names) else f"{len(pairs)} classes"
+        )
+        return f"{count}, matched by name: {', '.join(pairs[:_SHOWN])}{more}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """What is known about the classes of a model.
+
+    Attributes:
+        names: one name per output; empty where they are not known.
+        outputs: how many outputs the model has; None if it will have as many as the data has classes.
+        class_map: the model's class for names of the data that are not the model's: its name, or its number.
+        remedy: what a user can do about a class that is not matched.
+    """
+
+    names: tuple[str, ...] = ()
+    outputs: int | None = None
+    class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    remedy: str = "give --class-map FILE with a line FOLDER,CLASS for each of them"
+
+    def match(self, found: Sequence[str], *, where: str) -> Matching:
+        """Find the output of each class of the data.
+
+        A class is matched by the class map, else by its name, else by the ImageNet synset that its name begins with
+        (``n01440764_tench``). Of a model whose names are not known the synsets are timm's, if it has as many outputs as
+        a version of ImageNet has classes and every class of the data begins with one; otherwise the classes are taken
+        in order, if there are as many as outputs. So they are where one side has numbers instead of names.
+
+        Args:
+            found: the names of the data's classes, in order.
+            where: the data, for the error message.
+
+        Raises:
+            DataError: if a class is not matched.
+
+        Example:
+            >>> Classes(("cat", "dog", "frog")).match(["dog", "cat"], where="folder:x").outputs
+            (1, 0)
+            >>> Classes(outputs=1000).match(["n01440764_tench", "n02123045"], where="folder:x").outputs
+            (0, 281)
+        """
+        wanted = [self._mapped(name) for name in found]
+        names = self.names or self._names_of_imagenet(wanted)
+        if not names and self.outputs is None:
+            names = tuple(sorted({*wanted})) if self.class_map else tuple(found)
+        index = _index(names)
+        count = len(names) or self.outputs or 0
+        outputs = [self._output(name, given, index, count) for name, given in zip(found, wanted, strict=True)]
+        unknown = [name for name, output in zip(found, outputs, strict=True) if output is None]
+        if not unknown:
+            return Matching(tuple(found), tuple(o for o in outputs if o is not None), names or _numbers(count))
+        nameless = not names or _numbers(len(names)) == names or _numbers(len(found)) == tuple(found)
+        if nameless and not self.class_map and len(found) == count:
+            return Matching(tuple(found), tuple(range(count)), names or tuple(found))
+        raise DataError(
+            f"{len(unknown)} of {len(found)} classes are not among the model's",
+            where=where,
+            expected=f"some of its {count} classes {_listed(names)}"
+            if names
+            else f"{count} classes, as the model has outputs, whose names are not known",
+            found=_listed(unknown),
+            remedy=self.remedy,
+        )
+
+    def _mapped(self, name: str) -> str:
+        return self.class_map.get(_normal(name), name)
+
+    def _output(self, name: str, given: str, index: Mapping[str, int], count: int) -> int | None:
+        synset = _SYNSET.match(given)
+        output = index.get(_normal(given))
+        if output is None and synset:
+            output = index.get(synset.group())
+        if output is None and _normal(name) in self.class_map and given.isdecimal() and int(given) < count:
+            output = int(given)
+        return output
+
+    def _names_of_imagenet(self, found: Sequence[str]) -> tuple[str, ...]:
+        if not is_of_imagenet(found, self.outputs):
+            return ()
+        return tuple(ImageNetInfo(infer_imagenet_subset({"num_classes": self.outputs})).label_names())
+
+
+def is_of_imagenet(found: Sequence[str], outputs: int | None) -> bool:
+    """Say whether all classes of the data begin with a synset, and a model has the outputs of a version of ImageNet."""
+    return infer_imagenet_subset({"num_classes": outputs}) is not None and all(map(_SYNSET.match, found))
+
+
+def read_class_map(path: str | Path) -> dict[str, str]:
+    """Read which class of a model each folder belongs to.
+
+    Args:
+        path: a JSON object of folder and class, or lines ``FOLDER,CLASS`` (also with a tab, and quoted as in CSV). A
+            class is a name or a number, counted from 0.
+
+    Raises:
+        DataError: if it cannot be read, or is something else.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if text.lstrip().startswith("{"):
+            rows = [(key, str(value)) for key, value in json.loads(text).items() if isinstance(value, (str, int))]
+            complete = len(rows) == len(json.loads(text))
+        else:
+            lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            cells = [next(csv.reader([line], delimiter="\t" if "\t" in line else ",")) for line in lines]
+            rows = [(row[0].strip(), row[1].strip()) for row in cells if len(row) == 2]
+            complete = len(rows) == len(cells)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError("cannot be read", where=str(path), found=str(error)) from error
+    if not complete or not rows:
+        raise DataError(
+            "no class map", where=str(path), expected="lines FOLDER,CLASS, or a JSON object of folder and class"
+        )
+    return {_normal(folder): name for folder, name in rows}
+
+
+def _index(names: Sequence[str]) -> dict[str, int]:
+    """Return the output by name and by synset; a name counts more, and the first of two equal ones."""
+    synsets = ((_SYNSET.match(name), output) for output, name in enumerate(names))
+    index = {found.group(): output for found, output in reversed([*synsets]) if found}
+    return index | {_normal(name): output for output, name in reversed([*enumerate(names)])}
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
