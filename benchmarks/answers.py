@@ -36,16 +36,16 @@ def difference(record: Comparison, architecture: str, method: str, other: str, m
         other: what is taken from it.
         measure: in what.
     """
-    cells = [record.cell(architecture, name) for name in (method, other)]
-    if None in cells:
+    first, second = (record.cell(architecture, name) for name in (method, other))
+    if first is None or second is None:
         return None
-    first, second = (cell.values[measure] for cell in cells if cell is not None)
-    return t_interval([a - b for a, b in zip(first, second, strict=True)])
+    pairs = zip(first.values[measure], second.values[measure], strict=True)
+    return t_interval([a - b for a, b in pairs], MEASURES[measure].resolution(first.test_samples))
 
 
 def reached(interval: Interval) -> bool:
     """Say whether a difference is as large as was asked for, and its interval excludes zero."""
-    return interval.mean >= WANTED and interval.excludes_zero
+    return interval.mean >= WANTED and interval.side > 0
 
 
 def answers(records: Sequence[Comparison], hardships: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -127,8 +127,8 @@ def _default(known: Mapping[str, Comparison]) -> str:
         words = []
         for method in _methods(record):
             found = _over_architectures(record, method)
-            worse = sum(value.excludes_zero and value.mean < 0 for value in found)
-            better = sum(value.excludes_zero and value.mean > 0 for value in found)
+            worse = sum(value.side < 0 for value in found)
+            better = sum(value.side > 0 for value in found)
             words.append(f"{method} is better than plain training on {better} and worse on {worse} of {len(found)}")
         parts.append(f"In the study {record.name} {'; '.join(words)}.")
     if not parts:
@@ -155,7 +155,7 @@ def explanation(record: Comparison) -> str:
     pairs = [("refocus", _PLAIN), ("lr_scaled", _PLAIN), ("refocus", "lr_scaled"), ("refocus-normalized", _PLAIN)]
     rows = _rows(record, pairs)
     control = [difference(record, name, "refocus", "lr_scaled", "top1") for name in _architectures(record)]
-    differing = sum(interval is not None and interval.excludes_zero for interval in control)
+    differing = sum(interval is not None and interval.side != 0 for interval in control)
     return (
         "If refocusing only changed how fast each layer learns, then `lr_scaled`, a plain network whose layers learn "
         "at the rate that the mean eigenvalue of their Gram gives, would do the same. Refocusing and this control "
@@ -204,7 +204,7 @@ def settings(record: Comparison) -> str:
         for method, other in pairs
         for measure in ("top1", "loss")
     ]
-    clear = sum(interval is not None and interval.excludes_zero for interval in found)
+    clear = sum(interval is not None and interval.side != 0 for interval in found)
     total = sum(interval is not None for interval in found)
     return (
         f"Of {total} differences {clear} have a 95 % interval that excludes zero (bold); about {round(0.05 * total)} "
@@ -233,8 +233,8 @@ def _inherited(record: Comparison) -> str:
     ]
     if not found:
         return ""
-    worse = sum(interval.excludes_zero and interval.mean < 0 for interval in found)
-    better = sum(interval.excludes_zero and interval.mean > 0 for interval in found)
+    worse = sum(interval.side < 0 for interval in found)
+    better = sum(interval.side > 0 for interval in found)
     return (
         " Do the inherited kernels matter as a basis? On shuffled or random kernels of equal moments top-1 is lower "
         f"in {worse} and higher in {better} of {len(found)} comparisons, with intervals that exclude zero."

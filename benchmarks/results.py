@@ -1,6 +1,7 @@
 """The page of results, docs/results.md, from the committed records of studies.
 
-    python benchmarks/results.py                     write the page, its plots and the summary in the README
+    python benchmarks/results.py                     write the statistics of the records anew from their values, the
+                                                     page, its plots and the summary in the README
     python benchmarks/results.py --take runs/digits  take over the comparison.json of a study's folder first
 
 The page is generated from end to end; nothing in it is typed by hand but the words in this file.
@@ -19,6 +20,8 @@ from pages import ROOT, replace_part
 from refconv.studies import Comparison, forest
 from refconv.studies.measures import MEASURES
 from refconv.studies.pages import markdown, table
+from refconv.studies.statistics import FEWEST
+from refconv.studies.summary import restated
 from robustness import KEYS
 from robustness import RECORD as HARDSHIPS
 
@@ -40,7 +43,8 @@ what has no row here has not been run yet.
 
 An interval that excludes zero and one that includes it are said in the same words, whichever way the difference goes.
 Where an interval includes zero, the study has not shown a difference; it has not shown that there is none, and the
-number of seeds that a finer answer needs stands beside it.
+number of seeds that a finer answer needs stands beside it. With fewer than five seeds there are numbers and no verdict,
+and no interval of an accuracy reaches less far than one test sample to either side ([why](studies.md#the-statistics)).
 """
 
 LIMITS = """## Limits
@@ -55,8 +59,8 @@ LIMITS = """## Limits
 
 
 def read_records(folder: Path) -> list[Comparison]:
-    """Return the committed records, in the order of their names."""
-    return [Comparison.read(path) for path in sorted(folder.glob("*.json"))]
+    """Return the committed records in the order of their names, their statistics computed anew from the values."""
+    return [restated(Comparison.read(path)) for path in sorted(folder.glob("*.json"))]
 
 
 def overview(records: Sequence[Comparison], link: str = "", prefix: str = "") -> str:
@@ -67,7 +71,9 @@ def overview(records: Sequence[Comparison], link: str = "", prefix: str = "") ->
         link: the page that their sections are on; empty for the page itself.
         prefix: how the names of the methods to be shown begin.
     """
-    rows: list[tuple[str, ...]] = [("study", "method minus reference", "measure", "better", "worse", "includes zero")]
+    rows: list[tuple[str, ...]] = [
+        ("study", "method minus reference", "measure", "better", "worse", "includes zero", "no verdict")
+    ]
     for record in records:
         if not record.measures:
             continue
@@ -77,15 +83,19 @@ def overview(records: Sequence[Comparison], link: str = "", prefix: str = "") ->
             if not method.startswith(prefix):
                 continue
             own = [contrast for contrast in contrasts if contrast.method == method]
-            clear = [contrast for contrast in own if contrast.interval.excludes_zero]
-            better = sum((contrast.interval.mean > 0) == measure.larger_is_better for contrast in clear)
-            numbers = (better, len(clear) - better, len(own) - len(clear))
+            told = [contrast.interval for contrast in own if contrast.interval.enough]
+            clear = [interval for interval in told if interval.side]
+            better = sum((interval.side > 0) == measure.larger_is_better for interval in clear)
+            numbers = (better, len(clear) - better, len(told) - len(clear), len(own) - len(told))
             title = measure.title.split(",")[0]
             counts = (f"{number} of {len(own)}" for number in numbers)
             rows.append(
                 (f"[{record.name}]({link}#{record.name})", f"{method} minus {record.reference}", title, *counts)
             )
-    return "Architectures on which the 95 % interval of the difference lies on one side of zero:\n\n" + table(rows)
+    return (
+        "Architectures on which the 95 % interval of the difference lies on one side of zero; with fewer than "
+        f"{FEWEST} seeds there is no verdict:\n\n" + table(rows)
+    )
 
 
 def summary(records: Sequence[Comparison]) -> str:
@@ -124,6 +134,7 @@ def main() -> None:
         raise SystemExit("no records: run a study, then give its folder by --take")
     PLOTS.mkdir(exist_ok=True)
     for record in records:
+        record.write(RECORDS / f"{record.name}.json")
         if record.contrasts:
             forest.draw(record, PLOTS / f"{record.name}.svg")
     PAGE.write_text(page(records), encoding="utf-8")

@@ -110,8 +110,9 @@ def section(rows: Sequence[Mapping[str, Any]], reference: str = "plain") -> str:
             own, other = (
                 [values[study, architecture, name, seed][measure] for seed in seeds] for name in (method, reference)
             )
-            interval = t_interval([a - b for a, b in zip(own, other, strict=True)])
-            clear, total = clear + interval.excludes_zero, total + 1
+            resolution = SHARE.resolution(ATTACKED if measure == "attacked" else IMAGES)
+            interval = t_interval([a - b for a, b in zip(own, other, strict=True)], resolution)
+            clear, total = clear + abs(interval.side), total + 1
             line.append(shown(interval, SHARE))
         lines.append(line)
     return (

@@ -24,6 +24,7 @@ from refconv.studies.measures import MEASURES
 from refconv.studies.pages import sentences
 from refconv.studies.runs import classifier
 from refconv.studies.statistics import t_interval
+from refconv.studies.summary import restated
 from refconv.surgery import evaluating
 from refconv.training.data import Data
 from refconv.training.model_data import data_for
@@ -187,7 +188,7 @@ def main() -> None:
         taken[Comparison.read(folder / "comparison.json").name] = take(folder)
     RECORD.write_text(json.dumps(taken, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for name, more in taken.items():
-        replace_part(PAGE, name, section(Comparison.read(STUDIES / f"{name}.json"), more))
+        replace_part(PAGE, name, section(restated(Comparison.read(STUDIES / f"{name}.json")), more))
 
 
 if __name__ == "__main__":

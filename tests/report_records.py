@@ -42,6 +42,25 @@ def plain(**records):
     return pair("plain", "plain", **records)
 
 
+def unmoved(other):
+    """A pair of plain training that changed nothing of the start of another pair."""
+
+    def start(record):
+        if isinstance(record, list):
+            return [start(one) for one in record]
+        if not isinstance(record, dict):
+            return record
+        found = {key: start(value) for key, value in record.items()}
+        return {**found, "after": found["before"]} if {"before", "after"} <= found.keys() else found
+
+    records = {name: start(record) for name, record in other.records.items()}
+    for name in records:
+        if name.endswith("-after"):
+            records[name] = records[name.replace("-after", "-before")]
+    facts = {**other.facts, "after": {**other.facts["after"], "reference": "plain", "method": "plain"}}
+    return Pair("plain", facts, records)
+
+
 def agreement(gained, lost, *, both=60, neither=40, listed=1.0, places=None):
     """Samples 0, 1, ... of which the first `gained` became right, the next `lost` wrong, or those at `places`."""
     won, fell = places or (range(gained), range(gained, gained + lost))

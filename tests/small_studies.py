@@ -60,7 +60,7 @@ def folders(out):
     return {str(path.relative_to(out)): RunFolder(path) for path in found}
 
 
-def comparison(values, *, reference="plain", measures=("top1", "loss"), **changes):
+def comparison(values, *, reference="plain", measures=("top1", "loss"), test_samples=None, **changes):
     """Return a comparison of cells {(architecture, method): {measure: values}} with the contrasts of the library."""
     from refconv.studies.summary import contrast_all
 
@@ -69,6 +69,7 @@ def comparison(values, *, reference="plain", measures=("top1", "loss"), **change
             architecture=a, method=m, point={"lr": 0.1}, edges=(), tried=(), values=found,
             intervals={name: t_interval(some) for name, some in found.items()}, parameters_trained=100,
             parameters_shipped=100, samples_seen=1000, step_ms=1.0, step_ratio=1.0, peak_memory_mb=None,
+            test_samples=test_samples,
         )
         for (a, m), found in values.items()
     )  # fmt: skip

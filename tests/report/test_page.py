@@ -61,7 +61,7 @@ def read(text):
 
 def several(count):
     records = {"agreement": agreed([0, 1, 1, 0], [0, 0, 1, 0])}
-    return [pair(f"other{i}", records=records, after_run=run()) for i in range(count)]
+    return [pair(f"other{i}", records=records, after_run=run(top1=0.75)) for i in range(count)]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,25 @@ def test_interval_is_that_of_a_published_example():
     assert (found.first, found.second) == (65 / 161, 75 / 161)
 
 
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [
+        ((36, 12, 2, 0), 0.0569, 0.3404),
+        ((20, 12, 2, 16), 0.0562, 0.3292),
+        ((18, 12, 2, 18), 0.0562, 0.3290),
+        ((36, 14, 0, 0), 0.1528, 0.4167),
+        ((35, 14, 0, 1), 0.1461, 0.4175),
+        ((18, 14, 0, 18), 0.1441, 0.3963),
+        ((2, 97, 1, 0), 0.8721, 0.9854),
+        ((54, 0, 0, 0), -0.0664, 0.0664),
+    ],
+)
+def test_intervals_are_those_of_the_paper(table, low, high):
+    """Newcombe 1998, table III, method 10."""
+    found = paired_difference(*table)
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+
 def test_exchanging_the_models_mirrors_the_interval():
     there, back = paired_difference(90, 7, 1, 12), paired_difference(90, 1, 7, 12)
     assert there.low == pytest.approx(-back.high, rel=1e-12)

@@ -85,8 +85,9 @@ def test_conclusion_needs_interval_and_test():
     assert narrow.p > 0.05
     said = {
         "no difference that these samples can show": narrow,
-        "more accurate": paired_difference(500, 60, 20, 100),
-        "less accurate": paired_difference(500, 20, 60, 100),
+        "more accurate on these samples": paired_difference(500, 60, 20, 100),
+        "less accurate on these samples": paired_difference(500, 20, 60, 100),
+        "too few samples to say: 8, and it takes 60": paired_difference(0, 8, 0, 0),
     }
     for words, found in said.items():
         assert results.conclusion(results.Result("a", measure, found.first, found.second, found)) == words
@@ -100,28 +101,79 @@ def test_without_samples_the_records_of_runs_tell():
     assert found.sentence.startswith(
         "Mean IoU was 50.00 % before and 53.20 % after: +3.20 points. There is no interval"
     )
-    assert found.conclusion == "better, by two single numbers"
+    assert found.conclusion == "no verdict, as there is one number for each model"
 
 
 def test_psnr_is_in_decibels():
     runs = [run(top1=None, task="restoration", measures={"psnr": value}) for value in (30.0, 29.5)]
     (found,) = verdict([pair(before_run=runs[0], after_run=runs[1], task="restoration")], []).pairs
     assert "30.00 dB before and 29.50 dB after: −0.50 dB" in found.sentence
-    assert found.conclusion.startswith("worse")
 
 
-def test_scores_of_the_analysis_come_before_those_of_the_runs():
+def scored(cut, *values):
+    sides = zip(("before", "after"), values, strict=True)
+    return {f"scores-{side}": {"measures": {"psnr": value}, "cut": cut} for side, value in sides}
+
+
+def test_what_runs_recorded_comes_before_the_scores_of_the_analysis():
     runs = [run(top1=None, task="restoration", measures={"psnr": value}) for value in (30.0, 29.5)]
-    sides = {f"scores-{side}": {"measures": {"psnr": value}} for side, value in (("before", 20.0), ("after", 21.5))}
     shown = pair(before_run=runs[0], after_run=runs[1], task="restoration")
-    (found,) = verdict([replace(shown, records=sides)], []).pairs
-    assert "PSNR was 20.00 dB before and 21.50 dB after: +1.50 dB. There is no interval" in found.sentence
+    (found,) = verdict([replace(shown, records=scored(False, 20.0, 21.5))], []).pairs
+    assert "PSNR was 30.00 dB before and 29.50 dB after: −0.50 dB. There is no interval" in found.sentence
+    alone = pair(after_run=runs[1], task="restoration")
+    (found,) = verdict([replace(alone, records=scored(False, 30.2, 29.5))], []).pairs
+    assert "PSNR was 30.20 dB before and 29.50 dB after: −0.70 dB. There is no interval" in found.sentence
+    (found,) = verdict([replace(alone, records=scored(True, 30.2, 29.5))], []).pairs
+    assert found.headline.startswith("PSNR 29.50 dB after, not known before: no test of the model before")
+
+
+def recorded(top1, **changes):
+    return run(top1=top1, test_samples=400, **changes)
+
+
+def share(model):
+    return model.count(0) / len(model)
+
+
+def test_a_part_of_the_split_never_makes_the_headline():
+    """500 of 2,000 images said "+4.20, more accurate", where all of them said +0.75, and -0.35 against plain."""
+    part = {**agreed(START[:100], [0] * 100), "cut": True}
+    ends = {"plain": 0.8210, "refocus": 0.8175}
+    pairs = [
+        pair(name, records={"agreement": part}, before_run=run(top1=0.81), after_run=run(top1=end))
+        for name, end in ends.items()
+    ]
+    found = verdict(pairs, [])
+    assert found.pairs[1].headline == (
+        "top-1 accuracy from 81.00 % to 81.75 %, +0.75 points: no verdict, as there is one number for each model"
+    )
+    assert "refocus against plain: −0.35 points. There is no interval" in found.contrasts[0]
+    assert results.ONE_SEED in found.contrasts[0]
+    (found,) = verdict([pair(records={"agreement": part}, after_run=run(top1=0.8175))], []).pairs
+    assert found.headline.startswith("top-1 accuracy 81.75 % after, not known before")
+    assert "without --samples" in found.headline
+    (found,) = verdict([pair(records={"agreement": part})], []).pairs
+    assert found.headline.startswith("top-1 accuracy not known: no test of the model before and of the one after")
+
+
+def test_the_whole_split_gives_the_interval_of_what_the_runs_recorded():
+    whole = {"agreement": agreed(START, REFOCUS)}
+    runs = {"before_run": recorded(share(START)), "after_run": recorded(share(REFOCUS))}
+    for some in ({}, {"after_run": runs["after_run"]}, runs):
+        assert results.result(pair(records=whole, **some)).paired.samples == 400
+    other = pair(records=whole, before_run=runs["before_run"], after_run=recorded(share(REFOCUS) + 0.01))
+    found = results.result(other)
+    assert (found.paired, found.second) == (None, share(REFOCUS) + 0.01)
+    assert "the analysis of the same split found" in found.why_not
+    elsewhere = pair(records=whole, after_run=recorded(0.5), data={"name": "digits", "split": "test"})
+    assert results.result(elsewhere).first is None
 
 
 def test_a_start_that_was_never_tested_is_said():
     (found,) = verdict([pair(after_run=run())], []).pairs
-    assert found.sentence == "Top-1 accuracy after: 50.00 %; no test of the model before is on record."
-    assert found.headline == "top-1 accuracy 50.00 % after, not known before"
+    assert found.sentence.startswith("Top-1 accuracy after: 50.00 %; no test of the model before on the whole split is")
+    assert found.headline.startswith("top-1 accuracy 50.00 % after, not known before: no test of the model before")
+    assert "without --samples" in found.headline
 
 
 def test_nothing_on_record_is_said():

@@ -12,10 +12,10 @@ from refconv.studies.comparison import BaseResult
 from refconv.studies.statistics import holm, seeds_needed
 from small_studies import comparison
 
-PLAIN = {"top1": (0.90, 0.91, 0.92, 0.90), "loss": (0.30, 0.31, 0.29, 0.30)}
+PLAIN = {"top1": (0.90, 0.91, 0.92, 0.90, 0.9075), "loss": (0.30, 0.31, 0.29, 0.30, 0.30)}
 
 
-def shifted(by, noise=(0.001, -0.001, 0.0005, 0.0)):
+def shifted(by, noise=(0.001, -0.001, 0.0005, 0.0, 0.000125)):
     return {
         "top1": tuple(value + by + e for value, e in zip(PLAIN["top1"], noise, strict=True)),
         "loss": tuple(value - by + e for value, e in zip(PLAIN["loss"], noise, strict=True)),
@@ -63,15 +63,15 @@ def test_better_and_worse_are_said_in_the_same_words(found):
 
 def test_power_is_said_for_the_primary_measure(found):
     needed = found.contrasts_in("top1")[0].seeds_needed
-    assert needed > 4
-    assert f"To find 0.1 points needs {needed} seeds, {needed - 4} more." in pages.sentences(found)[0]
+    assert needed > 5
+    assert f"To find 0.1 points needs {needed} seeds, {needed - 5} more." in pages.sentences(found)[0]
 
 
 def test_tables_have_a_row_for_every_cell_and_contrast(found):
     rows = pages.results(found)
     assert len(rows) == 5
     assert len({len(row) for row in rows}) == 1
-    assert "90.75 (89.23 to 92.27)" in rows[1]
+    assert "90.75 (89.72 to 91.78)" in rows[1]
     assert len(pages.differences(found, "loss")) == 4
     page = pages.markdown(found, plot="forest.svg")
     assert "![" in page
@@ -92,8 +92,39 @@ def test_edges_and_missing_cells_are_said():
 
 def test_one_seed_has_no_interval_and_says_so():
     found = comparison({("net", "plain"): {"top1": (0.9,)}, ("net", "up"): {"top1": (0.91,)}}, measures=("top1",))
-    assert pages.verdict(found.contrasts[0], "plain") == "nothing: one seed has no interval"
-    assert "up minus plain is +1.00 points in top-1 (1 seed); nothing:" in pages.markdown(found)
+    assert pages.verdict(found.contrasts[0], "plain") == "no verdict: 1 seed, and it takes 5"
+    assert "up minus plain is +1.00 points in top-1 (1 seed); no verdict:" in pages.markdown(found)
+
+
+def test_one_test_image_decides_nothing():
+    plain, one, three = (
+        {"top1": tuple(k / 500 for k in right)} for right in (range(450, 455), range(451, 456), range(453, 458))
+    )
+    found = comparison(
+        {("net", "plain"): plain, ("net", "one"): one, ("net", "three"): three}, measures=("top1",), test_samples=500
+    )
+    first, second = pages.sentences(found)
+    assert first == (
+        "net: one minus plain is +0.20 points in top-1 (-0.00 to +0.40, 5 seeds); the interval includes zero. "
+        "No number of seeds finds 0.1 points: one test sample is 0.2 points."
+    )
+    assert "+0.60 points in top-1 (+0.40 to +0.80, 5 seeds); the interval excludes zero: better than plain." in second
+    assert "Top-1: one of 500 test samples is 0.2 points; no interval reaches less far" in pages.markdown(found)
+    unknown = comparison({("net", "plain"): plain, ("net", "one"): one}, measures=("top1",))
+    assert "no verdict: all seeds have the same difference" in pages.sentences(unknown)[0]
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_fewer_than_five_seeds_have_numbers_and_no_verdict(seeds, tmp_path):
+    cells = {("net", "plain"): PLAIN, ("net", "up"): shifted(0.01), ("net", "down"): shifted(-0.01)}
+    found = comparison({key: {name: some[:seeds] for name, some in values.items()} for key, values in cells.items()})
+    text = pages.markdown(found)
+    assert not any(word in text for word in ("better than plain", "worse than plain", "includes zero", "<"))
+    assert text.count("no verdict: ") == 6  # two sentences, and two rows in each of two tables
+    assert all(contrast.p is contrast.p_holm is None for contrast in found.contrasts)
+    forest.draw(found, tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text()
+    assert not any(colour in drawn for colour in (forest._BETTER, forest._WORSE))
 
 
 def test_a_study_without_reference_result_has_no_contrasts():

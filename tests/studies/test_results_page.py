@@ -1,5 +1,6 @@
 """The page of results shows its records and nothing else."""
 
+import functools
 import importlib
 from pathlib import Path
 
@@ -17,8 +18,14 @@ def results(monkeypatch):
     return importlib.import_module("results")
 
 
+@functools.cache
+def committed():
+    """Return the committed records, with their statistics computed anew."""
+    return importlib.import_module("results").read_records(ROOT / "studies" / "records")
+
+
 def test_the_page_shows_the_committed_records(results):
-    records = results.read_records(ROOT / "studies" / "records")
+    records = committed()
     assert records
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.page(records)
     for record in records:
@@ -26,20 +33,29 @@ def test_the_page_shows_the_committed_records(results):
 
 
 def test_records_are_of_the_committed_studies(results):
-    for record in results.read_records(ROOT / "studies" / "records"):
+    for record in committed():
         assert record.study == (ROOT / "studies" / f"{record.name}.toml").read_text(encoding="utf-8")
         assert record.missing == {}
 
 
 def test_overview_counts_architectures_on_each_side_of_zero(results):
-    plain = {"top1": (0.90, 0.91, 0.92)}
-    up, down, open_ = ({"top1": tuple(v + s + e for v, e in zip(plain["top1"], (0.001, 0.0, 0.002), strict=True))}
+    plain = {"top1": (0.90, 0.91, 0.92, 0.90, 0.91)}
+    noise = (0.001, 0.0, 0.002, 0.001, 0.0)
+    up, down, open_ = ({"top1": tuple(v + s + e for v, e in zip(plain["top1"], noise, strict=True))}
                        for s in (0.02, -0.02, -0.001))  # fmt: skip
+    few = [{"top1": values["top1"][:4]} for values in (plain, up)]
     found = comparison(
         {("a", "plain"): plain, ("a", "new"): up, ("b", "plain"): plain, ("b", "new"): up, ("c", "plain"): plain,
-         ("c", "new"): down, ("d", "plain"): plain, ("d", "new"): open_}, measures=("top1",),
+         ("c", "new"): down, ("d", "plain"): plain, ("d", "new"): open_, ("e", "plain"): few[0], ("e", "new"): few[1]},
+        measures=("top1",),
     )  # fmt: skip
-    assert "| new minus plain | top-1 | 2 of 4 | 1 of 4 | 1 of 4 |" in results.overview([found])
+    assert "| new minus plain | top-1 | 2 of 5 | 1 of 5 | 1 of 5 | 1 of 5 |" in results.overview([found])
+
+
+def test_committed_records_hold_the_statistics_of_their_values(results):
+    for record in committed():
+        assert record == Comparison.read(ROOT / "studies" / "records" / f"{record.name}.json")
+        assert all(cell.test_samples for cell in record.cells)
 
 
 def test_summary_gives_the_verdict_and_the_rows_of_refocusing_alone(results):

@@ -36,7 +36,8 @@ def test_p_value_is_that_of_scipy():
 def test_interval_excludes_zero_exactly_where_p_is_below_five_percent():
     for shift in np.linspace(-0.3, 0.3, 61):
         moved = [value + shift for value in VALUES]
-        assert t_interval(moved).excludes_zero == (p_value(moved) < 0.05)
+        for resolution in (None, 0.1, 0.2):
+            assert (t_interval(moved, resolution).side != 0) == (p_value(moved, resolution) < 0.05)
 
 
 def test_bootstrap_is_that_of_scipy():
@@ -95,10 +96,70 @@ def test_intervals_cover_as_often_as_they_say(n, interval, least, most):
     assert least <= covered / 2000 <= most
 
 
-def test_one_value_has_no_interval_and_equal_values_have_no_width():
-    assert t_interval([0.5]) == bootstrap_interval([0.5]) == Interval(0.5)
-    assert p_value([0.5]) is None
-    assert not Interval(0.5).excludes_zero
-    assert (bootstrap_interval([0.5] * 3).low, t_interval([0.5] * 3).high) == (0.5, 0.5)
-    assert (p_value([0.5] * 3), p_value([0.0] * 3)) == (0.0, 1.0)
-    assert seeds_needed(0.0, 0.1) == 2
+def test_one_value_has_no_interval_and_equal_values_have_none_without_a_resolution():
+    assert t_interval([0.5]) == bootstrap_interval([0.5]) == Interval(0.5, values=1)
+    assert t_interval([0.5] * 6) == bootstrap_interval([0.5] * 6) == Interval(0.5, values=6)
+    assert p_value([0.5] * 6) is None
+    assert p_value([0.9 - 0.8, 1.1 - 1.0, 0.1, 0.3 - 0.2, 0.5 - 0.4]) is None  # equal but for rounding
+    assert seeds_needed(0.0, 0.1) is None
+
+
+def test_one_image_decides_nothing():
+    """Two seeds of 500 test images that differ by one image each: once "+0.20 (+0.20 to +0.20), p < 0.001: better"."""
+    for seeds in (2, 5, 50):
+        for interval in (t_interval, bootstrap_interval):
+            found = interval([0.902 - 0.9] * seeds, 1 / 500)
+            assert (found.low, found.high) == (pytest.approx(0, abs=1e-9), pytest.approx(0.004))
+            assert found.side == 0
+        assert p_value([0.902 - 0.9] * seeds, 1 / 500) == (pytest.approx(0.05) if seeds >= 5 else None)
+    assert t_interval([0.904 - 0.9] * 5, 1 / 500).side == 1
+    assert t_interval([0.9 - 0.904] * 5, 1 / 500).side == -1
+
+
+def test_four_seeds_have_numbers_and_no_verdict():
+    values = [0.010, 0.011, 0.012, 0.010, 0.011]
+    assert t_interval(values).side == 1
+    assert t_interval(values[:4]).low > 0
+    assert (t_interval(values[:4]).side, p_value(values[:4])) == (0, None)
+
+
+@pytest.mark.parametrize("seeds", [5, 20])
+@pytest.mark.parametrize("sigma", [0.2, 1.0], ids=lambda sigma: f"{sigma}-images")
+def test_intervals_of_counts_cover_where_seeds_tie(seeds, sigma):
+    """Accuracies are whole numbers of images: a true difference of any size, seen through rounding.
+
+    Half an image over the root of the seeds, the step of the mean, and half an image do not cover; one image does.
+    """
+    generator = np.random.default_rng(3)
+    plain = generator.uniform(0, 1, size=(400, 1))
+    difference = generator.uniform(-3, 3, size=(400, 1))
+    other = plain + difference + generator.normal(0, sigma, size=(400, seeds))
+    seen = np.round(other) - np.round(plain)
+
+    def coverage(resolution):
+        found = [t_interval(list(row), resolution) for row in seen]
+        inside = (i.low is not None and i.low <= d <= i.high for i, d in zip(found, difference[:, 0], strict=True))
+        return sum(inside) / len(found)
+
+    assert coverage(1.0) >= 0.93
+    if sigma <= 0.2:
+        assert max(coverage(None), coverage(0.5 / seeds), coverage(0.5)) < 0.92
+
+
+def test_values_that_are_no_numbers_are_refused():
+    for values in ([], [0.1, float("nan")], [float("inf"), 0.1]):
+        for of in (t_interval, bootstrap_interval, p_value):
+            with pytest.raises(ValueError, match="finite"):
+                of(values)
+    assert Interval(float("nan"), float("nan"), float("nan"), 10).side == 0
+
+
+def test_seeds_needed_respect_the_test_set():
+    # 0.1 points are less than one of 359 images, and 1 of 1,000; of 10,000 images they are ten.
+    assert seeds_needed(0.002, 0.001, 1 / 359) is None
+    assert seeds_needed(0.002, 0.001, 1 / 1000) is None
+    assert seeds_needed(0.002, 0.001, 1 / 10_000) == seeds_needed(0.002, 0.001) == 34
+    # 1 of 1,100 images: the mean of the seeds must exceed 0.909 of the 1 thousandth, with probability 0.8.
+    needed = seeds_needed(0.002, 0.001, 1 / 1100)
+    assert stats.norm.sf((1 / 1100 - 0.001) / (0.002 / needed**0.5)) == pytest.approx(0.8, abs=1e-3)
+    assert seeds_needed(0.0, 0.001, 1 / 10_000) == 5  # ties are no proof that two seeds are enough

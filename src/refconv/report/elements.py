@@ -102,6 +102,7 @@ class Section:
         figures: in the order in which they are to be read.
         claim: what is claimed about this measure, where something is.
         notes: small print: samples used, what was cut off, what to be careful about.
+        more_records: measures besides the one of its name whose records it reads.
     """
 
     name: str
@@ -111,3 +112,9 @@ class Section:
     figures: tuple[Figure, ...] = ()
     claim: Claim | None = None
     notes: tuple[str, ...] = field(default=())
+    more_records: tuple[str, ...] = ()
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """Names of the measures whose records it reads."""
+        return (self.name, *self.more_records)

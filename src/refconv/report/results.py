@@ -1,7 +1,7 @@
 """How well the models of a pair do their task, before and after, and how two pairs differ in that.
 
-Where both models classified the same samples, the difference has an interval and a test; where only the records of the
-runs tell, there are two numbers and no interval.
+Both are told of a whole evaluation split. Where both models classified all of it, the difference has an interval and a
+test; where only the records of the runs tell, there are two numbers and no interval.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refconv.report.enough import few
 from refconv.report.numbers import MINUS, count
 from refconv.report.paired_difference import PairedDifference, paired_difference
 from refconv.report.pairs import Pair
 from refconv.sentences import capital
+
+_LIMIT = 0.05
+"""Of McNemar's p."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +110,68 @@ class Result:
 
 
 def result(pair: Pair) -> Result:
-    """Return what a pair's records say of its models' task."""
+    """Return what a pair's records say of its models' task, on a whole evaluation split and never on a part of one.
+
+    What the runs recorded on their test split comes first. An analysis counts where it was on all samples of its split;
+    then the same samples went through both models, and the difference has an interval. It has none where the analysis
+    came to other values than the runs.
+    """
     measure = MEASURES.get(pair.facts.get("task") or "classification", MEASURES["classification"])
+    whole = _whole(pair, measure)
+    first, second = (_recorded(pair.facts[side].get("run"), measure.name) for side in ("before", "after"))
+    if whole is not None and _fits(pair, whole, first, second):
+        return whole
+    why_not = "both values are those of the runs' own tests, sample by sample they were not compared"
+    if whole is not None and _same_split(pair):
+        levels = " and ".join(measure.level(value or 0.0) for value in (whole.first, whole.second))
+        why_not = f"the analysis of the same split found {levels}, not what the runs recorded"
+    elif first is None or second is None:
+        why_not = _unknown(first, second)
+    return Result(pair.name, measure, first, second, None, why_not)
+
+
+def _whole(pair: Pair, measure: Measure) -> Result | None:
+    """Return what an analysis of a whole split found; None if there is none, or it was of a part."""
     agreed = pair.record("agreement")
-    if agreed is not None and measure.name == "top1":
+    if agreed is not None and measure.name == "top1" and not agreed["cut"]:
         found = paired_difference(*(agreed[key] for key in ("both_right", "gained", "lost", "both_wrong")))
         return Result(pair.name, measure, found.first, found.second, found)
     scored = pair.sides("scores")
-    if scored is not None and all(measure.name in side["measures"] for side in scored):
-        first, second = (side["measures"][measure.name] for side in scored)
-        return Result(pair.name, measure, first, second, None, "one number for each model does not tell what is chance")
-    first, second = (_recorded(pair.facts[side].get("run"), measure.name) for side in ("before", "after"))
-    why_not = "both values are those of the runs' own tests, sample by sample they were not compared"
-    if first is None or second is None:
-        sides = [side for side, value in (("before", first), ("after", second)) if value is None]
-        why_not = f"no test of the model {' and of the one '.join(sides)} is on record"
-    return Result(pair.name, measure, first, second, None, why_not)
+    if scored is None or any(side["cut"] or measure.name not in side["measures"] for side in scored):
+        return None
+    first, second = (side["measures"][measure.name] for side in scored)
+    return Result(pair.name, measure, first, second, None, _SINGLE)
+
+
+_SINGLE = "one number for each model does not tell what is chance"
+_APART = 0.5
+"""Samples by which an analysis and a run may differ: none."""
+
+
+def _fits(pair: Pair, whole: Result, first: float | None, second: float | None) -> bool:
+    """Return whether an analysis can stand for the records of runs: they say nothing, or the same of the same split."""
+    recorded = [(value, found) for value, found in ((first, whole.first), (second, whole.second)) if value is not None]
+    if not _same_split(pair):
+        return not recorded
+    if whole.paired is None:
+        return len(recorded) < 2
+    apart = _APART / whole.paired.samples
+    return all(found is not None and abs(value - found) < apart for value, found in recorded)
+
+
+def _same_split(pair: Pair) -> bool:
+    """Return whether the analysis was on the test split of the later model's run."""
+    data, run = pair.facts.get("data") or {}, pair.facts["after"].get("run") or {}
+    return bool(data.get("split") == "test" and data.get("name") == run.get("data"))
+
+
+def _unknown(first: float | None, second: float | None) -> str:
+    """Return which model was not measured on a whole split, and what measures it."""
+    sides = [side for side, value in (("before", first), ("after", second)) if value is None]
+    return (
+        f"no test of the model {' and of the one '.join(sides)} on the whole split is on record; report (or analyze) "
+        "without --samples, and with --seconds for long enough, tests both on all samples"
+    )
 
 
 def _recorded(run: Mapping[str, Any] | None, name: str) -> float | None:
@@ -219,13 +269,18 @@ def sentence(found: Result, samples: str) -> str:
     return f"{title} was {levels}: {_judged(found)} on the same {found.paired.samples:,} {samples}: {_sides(found)}."
 
 
+ONE_SEED = "With one seed of each that is a number and no verdict on the methods; refconv compare gives one."
+"""Said of every difference between two methods."""
+
+
 def contrast_sentence(found: Result) -> str:
     """Say in a sentence how the second models of two pairs differ."""
     if found.difference is None:
         return f"{found.name}: not comparable, as {found.why_not}."
     if found.paired is None:
-        return f"{found.name}: {found.measure.change(found.difference)}. There is no interval: {found.why_not}."
-    return f"{found.name}: {conclusion(found)}, {_judged(found)}; {_sides(found)}."
+        change = found.measure.change(found.difference)
+        return f"{found.name}: {change}. There is no interval: {found.why_not}. {ONE_SEED}"
+    return f"{found.name}: {_judged(found)}; {_sides(found)}. {ONE_SEED}"
 
 
 def _judged(found: Result) -> str:
@@ -240,21 +295,24 @@ def _sides(found: Result) -> str:
 
 
 def conclusion(found: Result) -> str:
-    """Return what a result amounts to in a few words: a difference only where interval and test both say so.
+    """Return what a result amounts to in a few words.
+
+    These very models differ where interval and test both say so, on samples enough. Two single numbers decide nothing.
 
     Example:
         >>> measure = MEASURES["classification"]
         >>> conclusion(Result("a", measure, 0.5, 0.6, paired_difference(400, 200, 100, 300)))
-        'more accurate'
+        'more accurate on these samples'
     """
     if found.difference is None:
         return "not known"
-    if found.paired is not None and not (found.paired.excludes_zero and found.paired.p < 0.05):
+    if found.paired is None:
+        return "equal" if found.difference == 0 else "no verdict, as there is one number for each model"
+    if why := few(found.paired.samples):
+        return why
+    if not (found.paired.excludes_zero and found.paired.p < _LIMIT):
         return "no difference that these samples can show"
-    if found.difference == 0:
-        return "equal"
-    word = found.measure.better if found.difference > 0 else found.measure.worse
-    return word if found.paired is not None else f"{word}, by two single numbers"
+    return f"{found.measure.better if found.difference > 0 else found.measure.worse} on these {found.measure.samples}s"
 
 
 def p_value(p: float) -> str:

@@ -16,9 +16,9 @@ ORDER: tuple[Change, ...] = ("better", "worse", "different", "same", "unclear")
 _CAUTION = (
     "An interval says what other test samples of the same kind would give for these very models (Newcombe 1998, "
     "method 10 for paired shares; McNemar's exact test). It says nothing about other seeds of training: two runs of "
-    "one recipe differ, too. For that, train several seeds side by side with refconv compare."
+    "one recipe differ, too. For that, train five seeds or more side by side with refconv compare."
 )
-_NO_INTERVAL = "A difference between two single numbers may be chance; refconv compare with several seeds tells."
+_NO_INTERVAL = "A difference between two single numbers may be chance; refconv compare with five seeds or more tells."
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) ->
 def _headline(found: results.Result, conclusion: str) -> str:
     measure = found.measure
     if found.first is None and found.second is None:
-        return f"{measure.title} {conclusion}"
+        return f"{measure.title} {conclusion}: {found.why_not}"
     if found.first is None or found.second is None or found.difference is None:
         known, missing = ("after", "before") if found.first is None else ("before", "after")
         value = found.second if found.first is None else found.first
-        return f"{measure.title} {measure.level(value or 0.0)} {known}, not known {missing}"
+        return f"{measure.title} {measure.level(value or 0.0)} {known}, not known {missing}: {found.why_not}"
     change = measure.change(found.difference)
     interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
     levels = f"{measure.level(found.first)} to {measure.level(found.second)}"
@@ -171,9 +171,7 @@ def _samples(pair: Pair, found: results.Result) -> str:
     data = pair.facts.get("data") or {}
     if not data.get("name"):
         return noun
-    record = pair.record("agreement")
-    part = "part of " if record is not None and record.get("cut") else ""
-    return f"{noun} ({part}{data['name']}, {data.get('split') or 'test'})"
+    return f"{noun} ({data['name']}, {data.get('split') or 'test'})"
 
 
 def _first_findings(name: str, sections: Sequence[Section]) -> list[Told]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from refconv.errors import RunError
 from refconv.report import page, verdict
 from refconv.report.elements import Section
+from refconv.report.enough import told
 from refconv.report.fitting import thinned
 from refconv.report.pairs import Pair
 from refconv.report.provenance import provenance
@@ -66,7 +67,7 @@ def write_report(
     """
     pairs = numbered(pairs)
     check(pairs)
-    found = tuple(section for make in _chosen(sections) if (section := make(pairs)) is not None)
+    found = told(_chosen(sections), pairs)
     facts = pairs[0].facts
     model = facts["model"].rpartition(":")[2]
     whole = page.Page(

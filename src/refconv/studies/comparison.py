@@ -28,6 +28,7 @@ class CellResult(Record):
         step_ms: median time of a step.
         step_ratio: the same as a ratio to the reference method, median of paired steps taken in turn.
         peak_memory_mb: the most memory of an accelerator in any final run; None on a CPU.
+        test_samples: samples of the test split; None in records that did not note it.
     """
 
     architecture: str
@@ -43,6 +44,7 @@ class CellResult(Record):
     step_ms: float
     step_ratio: float
     peak_memory_mb: float | None
+    test_samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class Contrast(Record):
         method: name of the method.
         measure: name of the measure.
         differences: one per seed.
-        interval: mean and t interval.
-        bootstrap: mean and bootstrap interval.
+        interval: mean and t interval, no finer than the test split resolves.
+        bootstrap: mean and bootstrap interval, the same.
         spread: standard deviation of the differences; None with one seed.
-        p: two-sided p-value of the paired t test; None with one seed.
+        p: two-sided p-value of the paired t test; None with too few seeds for a test, or nothing to tell chance by.
         p_holm: the same, corrected by Holm's method for all contrasts of the study in this measure.
         seeds_needed: seeds with which a paired t test would find the measure's customary difference in four of five
-            studies, as the observed spread suggests; None where there is no such difference, or one seed.
+            studies, as the observed spread suggests; None where there is no such difference, one seed, or a test split
+            that does not resolve it.
+        resolution: the smallest step of the measure on this test split; None where it is not known.
     """
 
     architecture: str
@@ -73,6 +77,7 @@ class Contrast(Record):
     p: float | None
     p_holm: float | None
     seeds_needed: int | None
+    resolution: float | None = None
 
 
 @dataclass(frozen=True)

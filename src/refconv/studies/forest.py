@@ -14,7 +14,8 @@ _BETTER, _WORSE, _OPEN = "#1b7837", "#b2182b", "#4d4d4d"
 def draw(comparison: Comparison, *paths: Path) -> None:
     """Draw the differences in the primary measure and, beside them, in the second one.
 
-    Colour says what the interval says: excludes zero and better, excludes zero and worse, includes zero.
+    Colour says what the interval says: excludes zero and better, excludes zero and worse. What includes zero and what
+    has too few seeds for a verdict is grey, the latter with open marks.
 
     Args:
         comparison: the record, with at least one contrast.
@@ -48,7 +49,8 @@ def _panel(panel: Any, comparison: Comparison, name: str) -> None:
         if interval.low is not None and interval.high is not None:
             bounds = [measure.factor * interval.low, measure.factor * interval.high]
             panel.plot(bounds, [height, height], color=colour, linewidth=1.6)
-        panel.plot([measure.factor * interval.mean], [height], "o", color=colour, markersize=4)
+        fill = "full" if interval.enough else "none"
+        panel.plot([measure.factor * interval.mean], [height], "o", color=colour, markersize=4, fillstyle=fill)
     direction = "larger is better" if measure.larger_is_better else "smaller is better"
     unit = measure.unit and f",{measure.unit}"
     panel.set_xlabel(f"{measure.title.split(',')[0]}: difference to {comparison.reference}{unit}\n({direction})")
@@ -57,7 +59,7 @@ def _panel(panel: Any, comparison: Comparison, name: str) -> None:
 
 
 def _colour(contrast: Contrast) -> str:
-    if not contrast.interval.excludes_zero:
+    if not contrast.interval.side:
         return _OPEN
-    better = (contrast.interval.mean > 0) == MEASURES[contrast.measure].larger_is_better
+    better = (contrast.interval.side > 0) == MEASURES[contrast.measure].larger_is_better
     return _BETTER if better else _WORSE

@@ -25,6 +25,7 @@ class Measure:
         resolve: the difference, as recorded, that the power note is about; None where no size is customary.
         validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
         note: how it is measured, where that needs saying.
+        counts: whether it is a share of the test samples, so that one sample is its smallest step.
     """
 
     name: str
@@ -36,6 +37,22 @@ class Measure:
     resolve: float | None = None
     validated: bool = True
     note: str = ""
+    counts: bool = False
+
+    def resolution(self, samples: int | None) -> float | None:
+        """Return the smallest step between two values on so many test samples; None where it is not known.
+
+        Measures that are no share of the samples (mAP, IoU, PSNR, losses, calibration errors) have steps that depend
+        on the predictions, so that none is known.
+
+        Args:
+            samples: of the test split; None if that is not known.
+
+        Example:
+            >>> MEASURES["top1"].resolution(500), MEASURES["psnr"].resolution(500)
+            (0.002, None)
+        """
+        return 1 / samples if self.counts and samples else None
 
     def shown(self, value: float, *, signed: bool = False) -> str:
         """Return a value as tables show it.
@@ -56,7 +73,7 @@ class Measure:
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("top1", "top-1, %", " points", 100, 2, True, resolve=0.001),
+        Measure("top1", "top-1, %", " points", 100, 2, True, resolve=0.001, counts=True),
         Measure("miou", "mean IoU, %", " points", 100, 2, True, resolve=0.005),
         Measure("map", "mAP, %", " points", 100, 2, True, resolve=0.005, note="of boxes, overlaps from 0.5 to 0.95"),
         Measure("psnr", "PSNR, dB", " dB", 1, 2, True, resolve=0.05, note="luma of 8-bit images, mean over images"),

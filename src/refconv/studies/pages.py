@@ -9,7 +9,7 @@ from refconv.studies.comparison import CellResult, Comparison, Contrast
 from refconv.studies.estimate import clock
 from refconv.studies.measures import MEASURES, Measure
 from refconv.studies.runs import label
-from refconv.studies.statistics import Interval
+from refconv.studies.statistics import FEWEST, Interval
 
 Rows = list[tuple[str, ...]]
 
@@ -62,11 +62,14 @@ def verdict(contrast: Contrast, reference: str) -> str:
         contrast: the contrast.
         reference: the method it is a difference to.
     """
-    if contrast.interval.low is None:
-        return "nothing: one seed has no interval"
-    if not contrast.interval.excludes_zero:
+    interval = contrast.interval
+    if not interval.enough:
+        return f"no verdict: {_count(interval.values, 'seed')}, and it takes {FEWEST}"
+    if interval.low is None:
+        return "no verdict: all seeds have the same difference, which says nothing of chance"
+    if not interval.side:
         return "the interval includes zero"
-    better = (contrast.interval.mean > 0) == MEASURES[contrast.measure].larger_is_better
+    better = (interval.side > 0) == MEASURES[contrast.measure].larger_is_better
     return f"the interval excludes zero: {'better' if better else 'worse'} than {reference}"
 
 
@@ -84,14 +87,41 @@ def sentences(comparison: Comparison) -> list[str]:
             f"({', '.join(filter(None, (_bounds(contrast.interval, measure), seeds)))}); "
             f"{verdict(contrast, comparison.reference)}."
         )
-        if contrast.seeds_needed is not None:
-            more = contrast.seeds_needed - len(contrast.differences)
-            lines[-1] += (
-                f" To find {measure.limit()} needs {contrast.seeds_needed} seeds, {more} more."
-                if more > 0
-                else f" The {len(contrast.differences)} seeds are enough to find {measure.limit()}."
-            )
+        if power := _power(contrast, measure):
+            lines[-1] += f" {power}"
     return lines
+
+
+def _power(contrast: Contrast, measure: Measure) -> str:
+    """Say how many seeds a finer answer needs; nothing where no difference is customary, or nothing is known."""
+    seeds, step = len(contrast.differences), contrast.resolution
+    if contrast.seeds_needed is not None:
+        more = contrast.seeds_needed - seeds
+        if more > 0:
+            return f"To find {measure.limit()} needs {contrast.seeds_needed} seeds, {more} more."
+        return f"The {seeds} seeds are enough to find {measure.limit()}."
+    if measure.resolve is not None and step is not None and measure.resolve <= step and seeds > 1:
+        return f"No number of seeds finds {measure.limit()}: one test sample is {_step(measure, step)}."
+    return ""
+
+
+def _step(measure: Measure, resolution: float) -> str:
+    return f"{measure.factor * resolution:.2g}{measure.unit}"
+
+
+def _resolutions(comparison: Comparison) -> list[str]:
+    """Say what the test splits resolve, per measure for which that is known."""
+    found: dict[tuple[str, int], float] = {}
+    for cell in comparison.cells:
+        for measure in _measures(comparison):
+            resolution = measure.resolution(cell.test_samples)
+            if resolution is not None and cell.test_samples is not None:
+                found[measure.name, cell.test_samples] = resolution
+    return [
+        f"{capital(_title(MEASURES[name]))}: one of {samples:,} test samples is {_step(MEASURES[name], resolution)}; "
+        "no interval reaches less far to either side."
+        for (name, samples), resolution in found.items()
+    ]
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -118,8 +148,9 @@ def notes(comparison: Comparison) -> list[str]:
         "The test split was read once per final run, and by no other run.",
         "Intervals are over seeds, on this data: 95 %, Student's t, beside a bootstrap (BCa, 10,000 resamples). "
         f"p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
-        f"{_family(comparison)}. Step times: steps of each method taken in turn in one process, as a ratio to "
-        f"{comparison.reference}.",
+        f"{_family(comparison)}. With fewer than {FEWEST} seeds there is no test and no verdict.",
+        f"Step times: steps of each method taken in turn in one process, as a ratio to {comparison.reference}.",
+        *_resolutions(comparison),
         *(f"{capital(_title(measure))}: {measure.note}." for measure in _measures(comparison) if measure.note),
         f"Data: {'; '.join(comparison.data)}.",
         f"{comparison.runs} runs, {clock(comparison.seconds)} of training in all, on {'; '.join(comparison.hardware)}; "

@@ -19,6 +19,13 @@ from refconv.records import Record
 LEVEL = 0.95
 """Of all intervals."""
 
+FEWEST = 5
+"""Seeds from which on a verdict is given and a test is made; with fewer there are numbers.
+
+The exact sign test of five seeds that all point one way has p = 1/16, of four 1/8: below five no pattern of signs is
+uncommon, so that a small p rests on nothing but the assumption that differences are normal.
+"""
+
 POWER = 0.8
 """Of the power note."""
 
@@ -26,48 +33,96 @@ RESAMPLES = 10_000
 """Of the bootstrap."""
 
 _BOOTSTRAP_SEED = 20231016
+_ROUNDING = 1e-9  # relative: what differs by less differs by rounding
 
 
 @dataclass(frozen=True)
 class Interval(Record):
-    """A mean and where it may lie; without bounds where there is one value only.
+    """A mean and where it may lie; without bounds where nothing says how far chance carries.
 
     Attributes:
         mean: the mean.
         low: lower bound.
         high: upper bound.
+        values: how many values the mean is of.
     """
 
     mean: float
     low: float | None = None
     high: float | None = None
+    values: int = 0
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside; false where there are no bounds."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+    def side(self) -> int:
+        """On which side of zero the mean is known to lie, 1 or -1; 0 where that is not known.
+
+        It is not where zero lies inside, where there are no bounds, and where there are fewer than :data:`FEWEST`
+        values.
+        """
+        if self.low is None or self.high is None or self.values < FEWEST:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are values enough for a verdict."""
+        return self.values >= FEWEST
 
 
-def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Return mean and Student's t interval: mean +- t(n - 1) * s / sqrt(n).
+def t_interval(values: Sequence[float], resolution: float | None = None, level: float = LEVEL) -> Interval:
+    """Return mean and Student's t interval, mean +- max(t(n - 1) * s / sqrt(n), resolution).
+
+    Note [Resolution]. An accuracy on N test images is known up to half an image, 1 / (2 N), whatever the seed; the
+    difference of two accuracies up to one image, 1 / N. All seeds meet the same images, so that this error need not
+    average out over seeds. It hides the spread as well: where seeds differ by less than an image they tie, s is zero
+    and the t interval has no width. Half a width of at least 1 / N covers the error in every case.
 
     Args:
         values: the sample.
+        resolution: the smallest step of the values, which no interval is finer than; None where it is not known: then
+            values that are all equal have no bounds.
         level: share of samples whose interval covers the true mean, if the values are normal.
+
+    Raises:
+        ValueError: if there is no value, or one is not finite.
 
     Example:
         >>> interval = t_interval([1.0, 2.0, 3.0])
         >>> round(interval.mean, 3), round(interval.low, 3), round(interval.high, 3)
         (2.0, -0.484, 4.484)
+        >>> interval = t_interval([0.002, 0.002, 0.002], resolution=0.002)
+        >>> round(interval.low, 6), round(interval.high, 6)
+        (-0.0, 0.004)
     """
-    mean, n = math.fsum(values) / len(values), len(values)
+    mean, n = _mean(values), len(values)
+    error = _standard_error(values, resolution, level)
+    if error is None:
+        return Interval(mean, values=n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def _mean(values: Sequence[float]) -> float:
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"expected finite values, found {list(values)}")
+    return math.fsum(values) / len(values)
+
+
+def _standard_error(values: Sequence[float], resolution: float | None, level: float = LEVEL) -> float | None:
+    """Return the standard error of a mean, at least the one of which t(n - 1) make the resolution; None if unknown.
+
+    The test and the interval share it, so that p is below 1 - level exactly where the interval excludes zero.
+    """
+    n = len(values)
     if n < 2:
-        return Interval(mean)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread(values) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half)
+        return None
+    least = (resolution or 0.0) * (1 + _ROUNDING) / float(stats.t.ppf((1 + level) / 2, n - 1))
+    return max(spread(values) / math.sqrt(n), least) or None
 
 
-def bootstrap_interval(values: Sequence[float], level: float = LEVEL, resamples: int = RESAMPLES) -> Interval:
+def bootstrap_interval(
+    values: Sequence[float], resolution: float | None = None, level: float = LEVEL, resamples: int = RESAMPLES
+) -> Interval:
     """Return mean and bootstrap interval, bias-corrected and accelerated.
 
     Efron 1987, "Better bootstrap confidence intervals". The resamples are drawn from a fixed seed. With few values the
@@ -76,36 +131,46 @@ def bootstrap_interval(values: Sequence[float], level: float = LEVEL, resamples:
 
     Args:
         values: the sample.
+        resolution: as in :func:`t_interval`: each bound is at least so far from the mean.
         level: nominal coverage.
         resamples: how many samples are drawn, with replacement.
     """
-    sample = np.asarray(values, dtype=np.float64)
-    mean, n = float(sample.mean()), len(sample)
+    mean, n = _mean(values), len(values)
     if n < 2:
-        return Interval(mean)
-    if np.ptp(sample) == 0:
-        return Interval(mean, mean, mean)
+        return Interval(mean, values=n)
+    least = (resolution or 0.0) * (1 + _ROUNDING)
+    if spread(values) == 0:
+        return Interval(mean, mean - least, mean + least, n) if least else Interval(mean, values=n)
+    sample = np.asarray(values, dtype=np.float64)
     drawn = np.random.default_rng(_BOOTSTRAP_SEED).integers(n, size=(resamples, n))
     means = sample[drawn].mean(axis=1)
-    below = float(np.mean(means < mean) + np.mean(means == mean) / 2)
+    centre = float(sample.mean())
+    below = float(np.mean(means < centre) + np.mean(means == centre) / 2)
     bias = float(stats.norm.ppf(below))
     # The jackknife's influence of each value; for a mean it is the value's distance from the mean.
-    influence = sample - mean
+    influence = sample - centre
     acceleration = float((influence**3).sum() / (6 * (influence**2).sum() ** 1.5))
     z = stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
     shifted = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
     low, high = np.quantile(means, shifted)
-    return Interval(mean, float(low), float(high))
+    return Interval(mean, min(float(low), mean - least), max(float(high), mean + least), n)
 
 
-def p_value(differences: Sequence[float]) -> float | None:
-    """Return the two-sided p-value of the paired t test against a mean difference of zero; None below two values."""
-    if len(differences) < 2:
+def p_value(differences: Sequence[float], resolution: float | None = None) -> float | None:
+    """Return the two-sided p-value of the paired t test against a mean difference of zero.
+
+    Args:
+        differences: one per seed.
+        resolution: as in :func:`t_interval`; the standard error is the one of that interval.
+
+    Returns:
+        None with fewer than :data:`FEWEST` differences, and where they are all equal and the resolution is not known.
+    """
+    mean, n = _mean(differences), len(differences)
+    error = _standard_error(differences, resolution)
+    if error is None or n < FEWEST:
         return None
-    mean, s = math.fsum(differences) / len(differences), spread(differences)
-    if s == 0:
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / s * math.sqrt(len(differences)), len(differences) - 1))
+    return float(2 * stats.t.sf(abs(mean) / error, n - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -140,32 +205,46 @@ def power(n: int, effect: float, level: float = LEVEL) -> float:
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
 
 
-def seeds_needed(s: float, difference: float, wanted: float = POWER) -> int:
-    """Return how many paired seeds a t test needs to find a difference.
+def seeds_needed(s: float, difference: float, resolution: float | None = None, wanted: float = POWER) -> int | None:
+    """Return how many paired seeds are needed to find a difference, at least :data:`FEWEST`.
+
+    The t test has to find it, and the mean of the seeds has to come out beyond the resolution.
 
     Args:
-        s: standard deviation of the paired differences.
+        s: standard deviation of the paired differences. Zero, for ties, is taken as that of rounding two accuracies,
+            the resolution over the root of 6.
         difference: the true mean difference to be found.
+        resolution: as in :func:`t_interval`.
         wanted: the power.
 
+    Returns:
+        None where no number of seeds is enough, for the difference is not larger than the resolution, and where the
+        differences are all equal and the resolution is not known.
+
     Example:
-        >>> seeds_needed(1.0, 0.5)
-        34
+        >>> seeds_needed(1.0, 0.5), seeds_needed(1.0, 0.5, resolution=0.3), seeds_needed(1.0, 0.5, resolution=0.5)
+        (34, 34, None)
     """
+    least = resolution or 0.0
+    s = s or least / math.sqrt(6)
+    if s == 0 or difference <= least * (1 + _ROUNDING):
+        return None
     low, high = 1, 2
-    if s == 0:
-        return high
     while power(high, difference / s) < wanted:
         low, high = high, 2 * high
     while high - low > 1:  # low does not do, high does
         middle = (low + high) // 2
         low, high = (low, middle) if power(middle, difference / s) >= wanted else (middle, high)
-    return high
+    beyond = (float(stats.norm.ppf(wanted)) * s / (difference - least)) ** 2 if least else 0.0
+    return max(high, FEWEST, math.ceil(beyond))
 
 
 def spread(values: Sequence[float]) -> float:
-    """Return the standard deviation of a sample, with n - 1 in the denominator; values that are all equal give 0."""
-    if min(values) == max(values):
+    """Return the standard deviation of a sample, with n - 1 in the denominator.
+
+    Values that are all equal, but for rounding, give 0.
+    """
+    if max(values) - min(values) <= _ROUNDING * max(map(abs, values)):
         return 0.0
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

@@ -11,7 +11,15 @@ from refconv.studies.execution import record_of
 from refconv.studies.measures import MEASURES, Measure, measured, value_of
 from refconv.studies.runs import Run
 from refconv.studies.schedule import Cell, Schedule
-from refconv.studies.statistics import bootstrap_interval, holm, p_value, seeds_needed, spread, t_interval
+from refconv.studies.statistics import (
+    Interval,
+    bootstrap_interval,
+    holm,
+    p_value,
+    seeds_needed,
+    spread,
+    t_interval,
+)
 from refconv.studies.step_times import StepTimes
 from refconv.studies.study import Study
 from refconv.training.data import DataInfo
@@ -85,14 +93,32 @@ def _cell(
         edges=choice.edges,
         tried=choice.tried,
         values=values,
-        intervals={name: t_interval(found) for name, found in values.items()},
+        intervals=_intervals(values, records[0].test_samples),
         parameters_trained=records[0].parameters_trained,
         parameters_shipped=records[0].parameters_shipped,
         samples_seen=records[0].samples_seen,
         step_ms=times.median_ms[method],
         step_ratio=times.ratio[method],
         peak_memory_mb=max(memory, default=None),
+        test_samples=records[0].test_samples,
     )
+
+
+def _intervals(values: Mapping[str, tuple[float, ...]], samples: int | None) -> dict[str, Interval]:
+    return {name: t_interval(found, MEASURES[name].resolution(samples)) for name, found in values.items()}
+
+
+def restated(comparison: Comparison) -> Comparison:
+    """Return a comparison with its statistics computed anew from the values of its cells.
+
+    Args:
+        comparison: the record, which an earlier version may have written.
+    """
+    cells = tuple(
+        dataclasses.replace(cell, intervals=_intervals(cell.values, cell.test_samples)) for cell in comparison.cells
+    )
+    contrasts = contrast_all(cells, comparison.reference, comparison.measures)
+    return dataclasses.replace(comparison, cells=cells, contrasts=contrasts)
 
 
 def contrast_all(cells: Sequence[CellResult], reference: str, measures: Sequence[str]) -> tuple[Contrast, ...]:
@@ -119,19 +145,20 @@ def contrast_all(cells: Sequence[CellResult], reference: str, measures: Sequence
 def _contrast(cell: CellResult, reference: CellResult, measure: Measure) -> Contrast:
     pairs = zip(cell.values[measure.name], reference.values[measure.name], strict=True)
     differences = tuple(value - other for value, other in pairs)
-    several = len(differences) > 1
-    s = spread(differences) if several else None
+    resolution = measure.resolution(cell.test_samples)
+    s = spread(differences) if len(differences) > 1 else None
     return Contrast(
         architecture=cell.architecture,
         method=cell.method,
         measure=measure.name,
         differences=differences,
-        interval=t_interval(differences),
-        bootstrap=bootstrap_interval(differences),
+        interval=t_interval(differences, resolution),
+        bootstrap=bootstrap_interval(differences, resolution),
         spread=s,
-        p=p_value(differences),
+        p=p_value(differences, resolution),
         p_holm=None,
-        seeds_needed=seeds_needed(s, measure.resolve) if s is not None and measure.resolve else None,
+        seeds_needed=seeds_needed(s, measure.resolve, resolution) if s is not None and measure.resolve else None,
+        resolution=resolution,
     )
 
 

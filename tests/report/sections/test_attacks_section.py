@@ -23,7 +23,8 @@ def pairs_of(*after, **settings):
     ],
 )
 def test_robustness_is_the_fall_together_with_the_level(after, change, support):
-    found = section(pairs_of(*after))
+    (pair,) = pairs_of(*after)
+    found = section([pair, made.unmoved(pair)])
     assert found.findings[0].change == change
     assert found.claim.verdicts["refocus"][0] == support
 

@@ -30,7 +30,8 @@ def test_traces_of_the_same_vectors_are_compared_by_vector():
 
 def test_claim_asks_for_eigenvalue_and_trace():
     def support(first, second):
-        return found(first, second).claim.verdicts["refocus"][0]
+        pair = made.pair(curvature=(first, second))
+        return section([pair, made.unmoved(pair)]).claim.verdicts["refocus"][0]
 
     assert support(made.curvature(2.0, trace=TRACE), made.curvature(1.0, trace=LESS)) == "supported"
     assert support(made.curvature(2.0, trace=LESS), made.curvature(1.0, trace=TRACE)) == "undecided"

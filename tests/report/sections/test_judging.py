@@ -1,6 +1,8 @@
 import math
+import random
 
 import pytest
+from scipy import stats
 
 from refconv.report.sections.judging import Difference, agreed, paired, share_error, share_interval, student
 
@@ -28,10 +30,26 @@ def test_few_values_reach_further():
     found = paired([0.0] * 3, values)
     assert found.value == pytest.approx(1.1)
     assert found.error == pytest.approx(0.2 / math.sqrt(3))
-    assert found.reach == student(3) == 4.30
+    assert found.reach == student(3) == pytest.approx(stats.t.ppf(0.975, 2))
     assert Difference(0.3, 0.1, student(3)).judged() == "unclear"
     assert Difference(0.3, 0.1, student(30)).judged() == "better"
     assert math.isinf(student(1))
+
+
+@pytest.mark.parametrize("samples", [2, 5, 31, 32, 33, 60, 1000])
+def test_students_t_is_that_of_scipy_without_a_jump(samples):
+    assert student(samples) == pytest.approx(stats.t.ppf(0.975, samples - 1), rel=1e-9)
+    drawn = random.Random(samples)
+    before, after = ([drawn.gauss(0, 1) for _ in range(samples)] for _ in range(2))
+    bounds = stats.ttest_rel(after, before).confidence_interval(0.95)
+    found = paired(before, after)
+    assert found.value - found.reach * found.error == pytest.approx(bounds.low)
+    assert found.value + found.reach * found.error == pytest.approx(bounds.high)
+
+
+def test_differences_that_are_all_equal_tell_nothing_of_chance():
+    assert paired([0.0, 1.0, 2.0], [0.5, 1.5, 2.5]).error == 0
+    assert paired([0.0, 1.0, 2.0], [0.5, 1.5, 2.5]).judged() == "unclear"
 
 
 def test_share_error_is_binomial_for_many_samples_and_never_zero():

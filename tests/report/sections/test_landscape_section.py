@@ -38,14 +38,16 @@ def test_line_and_plane_must_agree_for_the_claim():
     wider, narrower = made.surface((1.0, 2.0), (1.0, 1.5)), made.surface((1.0, 2.0), (1.0, 3.0))
 
     def support(surface):
-        return section([made.pair(landscape=made.line(BOWL, WIDER), surface=surface)]).claim.verdicts["refocus"][0]
+        pair = made.pair(landscape=made.line(BOWL, WIDER), surface=surface)
+        return section([pair, made.unmoved(pair)]).claim.verdicts["refocus"][0]
 
     assert support(wider) == "supported"
     assert support(narrower) == "undecided"
 
 
 def test_plane_alone_makes_a_section():
-    found = section([made.pair(surface=made.surface((1.0, 2.0), (1.0, 3.0)))])
+    pair = made.pair(surface=made.surface((1.0, 2.0), (1.0, 3.0)))
+    found = section([pair, made.unmoved(pair)])
     assert found.findings[0].change == "worse"
     assert len(found.figures) == 1
     assert found.claim.verdicts["refocus"][0] == "contradicted"

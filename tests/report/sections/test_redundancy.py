@@ -41,7 +41,9 @@ def of(pair):
     ids=["varied", "alike", "doubled", "halved", "alike-but-larger", "varied-but-smaller", "unchanged"],
 )
 def test_divergence_counts_only_where_a_measure_free_of_scale_agrees(pair_of, before, after, change, support):
-    section = of(pair_of("refocus", before, after, "redundancy"))
+    section = redundancy.section([
+        pair_of("refocus", before, after, "redundancy"), pair_of("plain", before, before, "redundancy"),
+    ])  # fmt: skip
     assert section.findings[0].change == change
     assert section.claim.verdicts["refocus"][0] == support
 

@@ -75,7 +75,7 @@ def test_claim_is_about_refocusing_and_measured_against_plain_training(module, p
     assert list(claim.verdicts) == ["refocus"]
     assert "plain training from the same start" in claim.verdicts["refocus"][1]
     alone = module.section([pairs[1]]).claim
-    assert "no plain training" in alone.verdicts["refocus"][1]
+    assert "not compared with plain training" in alone.verdicts["refocus"][1]
     assert module.section([pairs[0]]).claim is None
 
 

@@ -20,7 +20,8 @@ def pairs_of(after, **settings):
     ],
 )
 def test_rises_are_compared_direction_by_direction(after, change, support):
-    found = section(pairs_of(after))
+    (pair,) = pairs_of(after)
+    found = section([pair, made.unmoved(pair)])
     assert found.findings[0].change == change
     assert found.claim.verdicts["refocus"][0] == support
 

@@ -25,7 +25,8 @@ def of(pair_of, before, after, name="refocus"):
     ],
 )
 def test_a_larger_ratio_supports_the_claim(pair_of, before, after, change, support):
-    section = of(pair_of, crosses(before), crosses(after))
+    ends = {"refocus": crosses(after), "plain": crosses(before)}
+    section = skeleton.section([pair_of(name, crosses(before), end, "skeleton") for name, end in ends.items()])
     assert section.findings[0].change == change
     assert section.claim.verdicts["refocus"][0] == support
 

@@ -4,18 +4,27 @@ from refconv.report.sections.measured import Measured
 from refconv.report.sections.support import claim, verdict
 from report_records import pair, plain
 
+ALONE = "not compared with plain training, as the report has no plain run from the same start."
 WORDS = {"better": "It rose", "worse": "It fell", "same": "It stayed", "unclear": "It cannot be told"}
 
 
 @pytest.mark.parametrize(
     ("change", "beside", "support", "sentence"),
     [
-        ("better", None, "supported", "It rose; there is no plain training from the same start to compare it with."),
+        ("better", None, "undecided", "It rose; " + ALONE),
         ("better", "better", "supported", "It rose, and it did better than plain training from the same start."),
-        ("better", "same", "supported", "It rose, but plain training from the same start gave as much."),
+        ("better", "same", "undecided", "It rose, but plain training from the same start gave as much."),
+        (
+            "better",
+            "unclear",
+            "undecided",
+            "It rose, but as far as can be told plain training from the same start gave as much.",
+        ),
         ("better", "worse", "undecided", "It rose, but plain training from the same start did better."),
-        ("worse", "better", "contradicted", "It fell; it still stands better than plain training from the same start."),
-        ("worse", None, "contradicted", "It fell; there is no plain training from the same start to compare it with."),
+        ("worse", "better", "undecided", "It fell; it still stands better than plain training from the same start."),
+        ("worse", "same", "contradicted", "It fell; plain training from the same start came to the same."),
+        ("worse", "worse", "contradicted", "It fell; plain training from the same start did better."),
+        ("worse", None, "undecided", "It fell; " + ALONE),
         ("same", "unclear", "undecided", "It stayed; no difference to plain training from the same start can be told."),
         ("unclear", "worse", "undecided", "It cannot be told; plain training from the same start did better."),
     ],

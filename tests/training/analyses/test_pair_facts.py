@@ -55,8 +55,13 @@ def test_a_run_says_how_it_was_trained(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_folder_has_no_run(tmp_path):
+@pytest.mark.parametrize("prefix", ["", "local-dir:"])
+def test_the_model_folder_of_a_run_has_its_record_and_a_copy_elsewhere_has_none(tmp_path, prefix):
     finished_run(tmp_path / "run", small_recipe())
-    facts = side_facts(str(tmp_path / "run/model"), open_model(str(tmp_path / "run/model")))
+    opened = open_model(str(tmp_path / "run/model"))
+    facts = side_facts(f"{prefix}{tmp_path}/run/model", opened)
+    assert (facts.method, facts.space, facts.run.top1) == ("refocus", "kernel", 0.5)
+    (tmp_path / "run/model").rename(tmp_path / "model")
+    facts = side_facts(f"{prefix}{tmp_path}/model", opened)
     assert (facts.method, facts.space, facts.run) == (None, None, None)
     assert read_facts(tmp_path) is None

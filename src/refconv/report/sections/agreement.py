@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Claim, Figure, Finding, Section, Support, Table
 from refconv.report.numbers import count, percent, points
 from refconv.report.paired_difference import PairedDifference, mcnemar, paired_difference
 from refconv.report.pairs import Pair
@@ -48,9 +49,23 @@ def section(pairs: Sequence[Pair]) -> Section | None:
         "If these split more unevenly than coins would, the change in accuracy is no accident of these samples.",
         findings=tuple(findings),
         figures=tuple(figures),
-        claim=claim("Refocusing a pretrained model raises its accuracy.", REFCONV, items, _change, _WORDS, _against),
+        claim=_claim(items),
         notes=_notes(pairs, items),
     )
+
+
+def _claim(items: Sequence[Measured]) -> Claim | None:
+    """Return the claim on accuracy, which a part of the samples does not decide."""
+    found = claim("Refocusing a pretrained model raises its accuracy.", REFCONV, items, _change, _WORDS, _against)
+    parts = {item.name: count(item.record["samples"], "sample") for item in items if item.record["cut"]}
+    if found is None:
+        return None
+    undecided: dict[str, tuple[Support, str]] = {
+        name: ("undecided", f"Only a part of the split was compared, {parts[name]}; accuracy is told by all of it.")
+        for name in found.verdicts
+        if name in parts
+    }
+    return replace(found, verdicts={**found.verdicts, **undecided})
 
 
 def counts(record: dict[str, Any]) -> PairedDifference:

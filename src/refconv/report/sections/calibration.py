@@ -10,7 +10,7 @@ from refconv.report.charts import Bars, Guide, Line, bar_chart, line_chart
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import number, percent, points
 from refconv.report.pairs import Pair
-from refconv.report.sections.judging import SURE, Difference, share_interval
+from refconv.report.sections.judging import SURE, Difference, share_error, share_interval
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
 from refconv.report.sections.wording import SURENESS, compared, course
@@ -35,9 +35,13 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 
 def ece_error(record: dict[str, Any]) -> float:
-    """Return the standard error of the ECE: bins count as independent, confidences as given."""
-    variance = sum(row["samples"] * row["accuracy"] * (1 - row["accuracy"]) for row in record["bins"] if row["samples"])
-    return math.sqrt(variance) / float(record["samples"])
+    """Return the standard error of the ECE: bins count as independent, confidences as given.
+
+    A bin of which all samples are right has an error, too.
+    """
+    rows = [row for row in record["bins"] if row["samples"]]
+    errors = (row["samples"] * share_error(row["accuracy"], row["samples"]) for row in rows)
+    return math.hypot(*errors) / float(record["samples"])
 
 
 def chance_ece(record: dict[str, Any]) -> float:

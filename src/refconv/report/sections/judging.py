@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from scipy.special import stdtrit
+
 from refconv.report.elements import Change
 
 SURE = NormalDist().inv_cdf(0.975)
 """Standard errors to either side that hold 95 % of a normal distribution."""
-
-_STUDENT = (
-    12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13,
-    2.12, 2.11, 2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05, 2.05, 2.04,
-)  # fmt: skip
-"""The same of Student's distribution, for 1 to 30 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Difference:
 
     Attributes:
         value: after less before; None if one of them is not defined.
-        error: its standard error; None if it is not known.
+        error: its standard error; None if it is not known. Zero, of values that are all equal, is no knowledge either.
         reach: standard errors that a difference by chance reaches in one of twenty cases.
     """
 
@@ -47,7 +43,7 @@ class Difference:
             return "unclear"
         if self.value == 0:
             return "same"
-        if self.error is None or abs(self.value) <= self.reach * self.error:
+        if not self.error or abs(self.value) <= self.reach * self.error:
             return "unclear"
         return "better" if (self.value < 0) == lower else "worse"
 
@@ -56,10 +52,10 @@ def student(samples: int) -> float:
     """Return how many standard errors of a mean of so many samples hold 95 %.
 
     Example:
-        >>> student(2), student(10), round(student(100), 2)
-        (12.71, 2.26, 1.96)
+        >>> round(student(2), 2), round(student(10), 2), round(student(33), 3)
+        (12.71, 2.26, 2.037)
     """
-    return _STUDENT[samples - 2] if 2 <= samples <= len(_STUDENT) + 1 else SURE if samples > 1 else math.inf
+    return float(stdtrit(samples - 1, 0.975)) if samples > 1 else math.inf
 
 
 def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
@@ -70,8 +66,9 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
         after: as many.
 
     Example:
-        >>> paired([1.0, 2.0], [2.0, 4.0])
-        Difference(value=1.5, error=0.5, reach=12.71)
+        >>> found = paired([1.0, 2.0], [2.0, 4.0])
+        >>> found.value, found.error, round(found.reach, 2)
+        (1.5, 0.5, 12.71)
     """
     values = [second - first for first, second in zip(before, after, strict=True)]
     mean = math.fsum(values) / len(values)

@@ -58,6 +58,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
             lambda item, plain: _agreed(plain, item, "after", lines, surfaces),
         ),
         notes=_notes(pairs, items, lines, surfaces),
+        more_records=("surface",),
     )
 
 

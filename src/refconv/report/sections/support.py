@@ -10,13 +10,13 @@ from refconv.report.sections.measured import Measured
 REFCONV = "RefConv (arXiv 2310.10563)"
 JOURNAL = "RefConv, journal version (IEEE TNNLS 36(6), 2025)"
 
-_ALONE = "there is no plain training from the same start to compare it with"
+_ALONE = "not compared with plain training, as the report has no plain run from the same start"
 _AGAINST: dict[Change, str] = {
     "better": "and it did better than plain training from the same start",
     "worse": "but plain training from the same start did better",
     "same": "but plain training from the same start gave as much",
     "unclear": "but as far as can be told plain training from the same start gave as much",
-    "different": "and it differs from plain training from the same start",
+    "different": "but it is not clear whether that is more than plain training from the same start gave",
 }
 
 
@@ -50,7 +50,9 @@ def claim(
 def verdict(change: Change, words: Mapping[Change, str], beside: Change | None) -> tuple[Support, str]:
     """Return whether a change supports a claim, and a sentence why.
 
-    What plain training from the same start did better speaks for training, not for refocusing: then it is undecided.
+    A change for the better supports the claim only where the pair also ended better than plain training from the same
+    start, by the same criterion: what plain training changes alike speaks for training, not for refocusing. A change
+    for the worse contradicts it unless plain training ended worse still. Without plain training nothing is decided.
 
     Args:
         change: between before and after.
@@ -59,12 +61,12 @@ def verdict(change: Change, words: Mapping[Change, str], beside: Change | None) 
 
     Example:
         >>> verdict("better", {"better": "Accuracy rose"}, "same")
-        ('supported', 'Accuracy rose, but plain training from the same start gave as much.')
+        ('undecided', 'Accuracy rose, but plain training from the same start gave as much.')
     """
     support: Support = "undecided"
-    if change == "better" and beside != "worse":
+    if change == "better" and beside == "better":
         support = "supported"
-    elif change == "worse":
+    elif change == "worse" and beside not in {None, "better"}:
         support = "contradicted"
     if beside is None:
         return support, f"{words[change]}; {_ALONE}."

@@ -103,12 +103,12 @@ def side_facts(reference: str, opened: Opened) -> SideFacts:
     Raises:
         RunError: if the record of its run is damaged.
     """
-    run = _run_record(Path(reference))
+    run = _run_record(reference)
     recipe = opened.recipe
     space = run.space if run is not None else space_of(recipe) if recipe is not None else None
     return SideFacts(
         reference=reference,
-        method=recipe.method if recipe is not None else None,
+        method=recipe.method if recipe is not None else run.method if run is not None else None,
         space=space,
         run=run,
         parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
@@ -140,8 +140,16 @@ def read_facts(folder: Path) -> PairFacts | None:
         return None
 
 
-def _run_record(folder: Path) -> RunRecord | None:
-    file = RunFolder(folder).record_file
+def _run_record(reference: str) -> RunRecord | None:
+    """Return the record of the run that a reference names, as its folder or as the folder of its model.
+
+    Raises:
+        RunError: if the record is damaged.
+    """
+    folder = RunFolder(reference.removeprefix("local-dir:"))
+    if folder.path.name == folder.model_folder.name and not folder.record_file.is_file():
+        folder = RunFolder(folder.path.parent)
+    file = folder.record_file
     if not file.is_file():
         return None
     try:
