@@ -200,7 +200,7 @@ def test_training_goes_on_with_parameters_that_were_replaced_in_the_groups(start
 
 
 def test_replaced_parameters_of_other_shapes_are_refused():
-    model, optimizer = made()
+    _, optimizer = made()
     optimizer.param_groups[-1]["params"] = [nn.Parameter(torch.ones(3)) for _ in optimizer.param_groups[-1]["params"]]
     with pytest.raises(SettingError, match="replaced by others of other shapes"):
         optimizer.clip_grad_norm_(1.0)
