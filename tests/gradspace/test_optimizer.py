@@ -200,7 +200,7 @@ def test_training_goes_on_with_parameters_that_were_replaced_in_the_groups(start
 
 
 def test_replaced_parameters_of_other_shapes_are_refused():
-    model, optimizer = made()
+    _, optimizer = made()
     optimizer.param_groups[-1]["params"] = [nn.Parameter(torch.ones(3)) for _ in optimizer.param_groups[-1]["params"]]
     with pytest.raises(SettingError, match="replaced by others of other shapes"):
         optimizer.clip_grad_norm_(1.0)
@@ -257,7 +257,7 @@ def test_clipping_in_the_step_is_clipping_before_it():
     model, optimizer = made()  # the norm of plain gradients is another number
     (model(batch()) - 0.3).square().mean().backward()
     plain = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
-    assert abs(optimizer.clip_grad_norm_(1e9) - plain) > 0.01 * plain
+    assert abs(optimizer.clip_grad_norm_(1e9) - plain) > 0.001 * plain
     with pytest.raises(SettingError, match="max_norm: not a norm"):
         made(max_norm=0.0)
 

@@ -240,5 +240,7 @@ def test_frozen_kernels_stay_frozen_in_both_spaces():
         assert moved == (not name.startswith(("depthwise", "norm.running", "norm.num"))), name
     everything = network().requires_grad_(False)
     for verb in (refconv.refocus, refconv.param_groups):
-        with pytest.raises(ModelError, match=r"its weight is frozen; requires_grad_\(True\) on the kernels to train"):
+        with pytest.raises(
+            ModelError, match=r"its weight is frozen; one tap; requires_grad_\(True\) on the kernels to train"
+        ):
             verb(everything)

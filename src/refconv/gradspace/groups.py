@@ -29,11 +29,12 @@ class KernelGroup(dict[str, Any]):
     it hands each process copies of the groups with a part of their parameters, for the optimizer that it was told.
 
     Attributes:
-        kernels: the parameters that the geometries describe, in their order, also where a copy of the group holds a
-            part of them only.
+        kernels: the parameters that the geometries describe, in their order.
+        split: whether copies of the group may hold a part of them only, in another order.
     """
 
     kernels: tuple[Tensor, ...] = ()
+    split = False
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Refuse to be completed by an ordinary optimizer.
@@ -43,6 +44,7 @@ class KernelGroup(dict[str, Any]):
         """
         caller = sys._getframe(1).f_locals.get("self")
         if type(caller).__name__ == "ZeroRedundancyOptimizer":
+            self.split = True
             return super().setdefault(key, default)
         raise SettingError(
             "these parameter groups train in gradient space, which this optimizer does not know",

@@ -128,8 +128,8 @@ class RefocusSGD(SGD):
         self._known.append(list(group["params"]))
         if SITES not in group:
             return
-        kernels = param_group.kernels if isinstance(param_group, KernelGroup) else ()
-        self._geometries.update(described(group, kernels))
+        split = param_group if isinstance(param_group, KernelGroup) and param_group.split else None
+        self._geometries.update(described(group, split.kernels if split else group["params"]))
         if len(group["params"]) < len(group[SITES]) and (self.max_norm is not None or group["start"] != "zeros"):
             raise SettingError(
                 "has no meaning where this process holds a part of the kernels only",

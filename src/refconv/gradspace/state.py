@@ -36,10 +36,6 @@ def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, 
     Raises:
         SettingError: if the sites do not describe the parameters.
     """
-    parameters = list(group["params"])
-    known = {id(kernel) for kernel in kernels}
-    if not all(id(parameter) in known for parameter in parameters):
-        kernels = parameters
     geometries = [Geometry.from_dict(site) for site in group[SITES]]
     shapes = [tuple(kernel.shape) for kernel in kernels]
     expected = [geometry.layout.weight_shape for geometry in geometries]
@@ -51,7 +47,7 @@ def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, 
             found=str(shapes),
             remedy="make the groups again by refconv.param_groups(model)",
         )
-    held = {id(parameter) for parameter in parameters}
+    held = {id(parameter) for parameter in group["params"]}
     pairs = zip(kernels, geometries, strict=True)
     return {kernel: geometry for kernel, geometry in pairs if id(kernel) in held}
 

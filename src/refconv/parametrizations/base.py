@@ -203,9 +203,13 @@ class KernelTransform(nn.Module):
         return kernel
 
     def follow(self, base: Tensor) -> None:
-        """Prepare for a base, outside of any graph, and remember its state."""
+        """Prepare for a base, outside of any graph."""
         with torch.inference_mode(False), torch.no_grad():
             self.prepare(base)
+        self.remember(base)
+
+    def remember(self, base: Tensor) -> None:
+        """Remember the state of the base that this is prepared for."""
         self.followed = _state(base)
 
     def catch_up(self, base: Tensor) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +44,11 @@ class Base(nn.Parameter):
             requires_grad: the flag that it had before.
         """
         if type(parameter) is Base:
-            parameter.__class__ = nn.Parameter
+            cast("nn.Parameter", parameter).__class__ = nn.Parameter
         parameter.requires_grad_(requires_grad)
 
     @property
-    def requires_grad(self) -> bool:  # type: ignore[override]  # an attribute of torch's class, a property here
+    def requires_grad(self) -> bool:
         """Always False; setting it has no effect."""
         return False
 
@@ -60,7 +60,7 @@ class Base(nn.Parameter):
         return self
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]  # as above
+    def data(self) -> Tensor:
         """The values, sharing the version counter, which torch's own ``data`` does not."""
         return self.detach()
 
@@ -81,18 +81,18 @@ class Kernel(Tensor):
         site: the site's name, for messages.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
     site: str
 
     @classmethod
     def of(cls, tensor: Tensor, site: str) -> Kernel:
         """Return a tensor as the kernel of a site; gradients flow through."""
-        kernel: Kernel = tensor.as_subclass(cls)  # type: ignore[arg-type, assignment]  # declared for tensors only
+        kernel: Kernel = tensor.as_subclass(cls)
         kernel.site = site
         return kernel
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]  # an attribute of torch's class, a property here
+    def data(self) -> Tensor:
         """The values without gradients, as unwritable as the kernel."""
         return Kernel.of(self.detach(), self.site)
 

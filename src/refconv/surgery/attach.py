@@ -35,6 +35,7 @@ def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
         parametrizations.parameter_order = names
         parametrizations.register_load_state_dict_post_hook(_prepare_for_loaded_base)
         module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
+    transform.remember(base_of(modules[0]))
     transform.sealed = True
 
 
