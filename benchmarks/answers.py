@@ -136,7 +136,7 @@ def _default(known: Mapping[str, Comparison]) -> str:
     return (
         f"{' '.join(parts)} No setting of refocusing is therefore recommended over training "
         "further plainly, and the defaults stay those of the paper's release but for the start at zero. Whoever "
-        "refocuses should run `refconv compare` on their own model, with `gram_scale = "normalized"` among the methods."
+        "refocuses should run `refconv compare` on their own model, with `gram_scale = 'normalized'` among the methods."
     )
 
 

@@ -41,7 +41,7 @@ OPTIMIZERS = {
     "AdamW, rate 0.001": lambda parameters: torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0),
 }
 STEPS = (1, 5)
-IMAGES = 8
+IMAGES = 4
 
 
 def batch_of(files: Sequence[tuple[Path, int]], side: int, mean: Sequence[float], std: Sequence[float]) -> Any:
@@ -63,7 +63,7 @@ def networks(given: argparse.Namespace) -> Iterator[tuple[str, nn.Module, tuple[
         names = sorted(path for path in given.images.iterdir() if path.suffix.lower() in {".jpg", ".jpeg"})
         step = len(names) // IMAGES
         files = [(names[number], number) for number in range(0, IMAGES * step, step)]
-        yield "EfficientNet-Lite0, ImageNet", model, batch_of(files, 224, [0.5] * 3, [0.5] * 3)
+        yield "EfficientNet-Lite0, ImageNet", model, batch_of(files, 128, [0.5] * 3, [0.5] * 3)
     if given.resnet20 is not None:
         sys.path.insert(0, str(given.code))
         from resnet import resnet20  # type: ignore[import-not-found]  # a file of the repository named above
@@ -72,7 +72,7 @@ def networks(given: argparse.Namespace) -> Iterator[tuple[str, nn.Module, tuple[
         state = torch.load(given.resnet20, weights_only=True, map_location="cpu")["state_dict"]
         model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
         folders = sorted(path for path in given.cifar.iterdir() if path.is_dir())
-        files = [(sorted(folders[n % 10].iterdir())[n // 10], n % 10) for n in range(IMAGES * 8)]
+        files = [(sorted(folders[n % 10].iterdir())[n // 10], n % 10) for n in range(IMAGES * 4)]
         batch = batch_of(files, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         yield "ResNet-20, CIFAR-10", model, batch
 

@@ -96,10 +96,8 @@ class ByPatches(Metric):
     def apply(self, gradient: Tensor) -> Tensor:
         """Return g G / c_S^2."""
         blocks = self.layout.to_blocks(self.base.to(self.dtype))
-        if self.root is not None:
-            blocks = blocks / self.root
         found = apply_gram_by_patches(
-            self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size
+            self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size, self.root
         )
         return self.layout.from_blocks(found)
 
@@ -120,9 +118,7 @@ class BySlices(Metric):
         if self.grams is not None:
             return apply_gram(slices, self.grams).reshape(gradient.shape)
         base = self._slices(self.base).to(self.dtype)
-        if self.root is not None:
-            base = base / self.root
-        found = apply_gram_by_convolution(slices, base, self.layout.kernel_size, self.map_size)
+        found = apply_gram_by_convolution(slices, base, self.layout.kernel_size, self.map_size, self.root)
         return found.reshape(gradient.shape)
 
     def _sums(self, products: Tensor) -> Tensor:

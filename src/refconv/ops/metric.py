@@ -47,39 +47,50 @@ def apply_gram(gradient: Tensor, grams: Tensor) -> Tensor:
 
 
 def apply_gram_by_convolution(
-    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]
+    gradient: Tensor,
+    blocks: Tensor,
+    kernel_size: Sequence[int],
+    map_size: Sequence[int],
+    root: Tensor | None = None,
 ) -> Tensor:
-    """Return g G [b, m, k] as (g P^T) P, without forming P or G.
+    """Return g G / c_S^2 [b, m, k] as (g P^T) P, without forming P or G.
 
     Args:
         gradient: g [b, m, k] by the kernel.
-        blocks: base B [b, m, k], already divided by c_S.
+        blocks: base B [b, m, k].
         kernel_size: taps per spatial dimension, product k.
         map_size: odd taps of the map per spatial dimension, product t.
+        root: c_S [b, 1, 1]; None where it is one.
     """
     b, m, _ = blocks.shape
     out = torch.empty_like(gradient)
     for part in chunks(b, m * m * prod(map_size)):
-        weight = adjoint_by_convolution(gradient[part], blocks[part], kernel_size, map_size)
-        out[part] = refocus_by_convolution(weight, blocks[part], kernel_size, map_size)
+        scaled = blocks[part] if root is None else blocks[part] / root[part]
+        weight = adjoint_by_convolution(gradient[part], scaled, kernel_size, map_size)
+        out[part] = refocus_by_convolution(weight, scaled, kernel_size, map_size)
     return out
 
 
 def apply_gram_by_patches(
-    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]
+    gradient: Tensor,
+    blocks: Tensor,
+    kernel_size: Sequence[int],
+    map_size: Sequence[int],
+    root: Tensor | None = None,
 ) -> Tensor:
-    """Return g G [b, m, k] as (g P^T) P, with P of a chunk of blocks at a time.
+    """Return g G / c_S^2 [b, m, k] as (g P^T) P, with P of a chunk of blocks at a time.
 
     Args:
         gradient: g [b, m, k] by the kernel.
-        blocks: base B [b, m, k], already divided by c_S.
+        blocks: base B [b, m, k].
         kernel_size: taps per spatial dimension, product k.
         map_size: odd taps of the map per spatial dimension, product t.
+        root: c_S [b, 1, 1]; None where it is one.
     """
     b, m, k = blocks.shape
     out = torch.empty_like(gradient)
     for part in chunks(b, prod(map_size) * m * k):
-        unfolded = patches(blocks[part], kernel_size, map_size)
+        unfolded = patches(blocks[part] if root is None else blocks[part] / root[part], kernel_size, map_size)
         out[part] = refocus_by_patches(refocus_adjoint(gradient[part], unfolded), unfolded)
     return out
 

@@ -91,7 +91,7 @@ def amplified(displacement: Tensor, gain: Tensor) -> Tensor:
 
 
 class _Amplified(torch.autograd.Function):
-    """Identity forward, multiplication backward; derivatives of any order and mode agree on the latter."""
+    """Identity forward, multiplication backward. Without a jvp, with which torch.compile could not trace it."""
 
     generate_vmap_rule = True
 
@@ -102,17 +102,11 @@ class _Amplified(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
-        ctx.save_for_forward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch says *Any
         (gain,) = ctx.saved_tensors
         return gradient * gain, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:  # type: ignore[override]  # torch says *Any
-        (gain,) = ctx.saved_tensors
-        return tangent * gain
 
 
 def chunks(blocks: int, numbers_per_block: int) -> Iterator[slice]:

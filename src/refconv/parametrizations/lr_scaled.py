@@ -1,10 +1,10 @@
 """Learning rate scaled: kernel = base + sqrt(c) D, plain training at the mean speed of refocusing.
 
 Refocusing multiplies the gradient of the kernel by the Gram G (docs/math.md, equation 2). Here G is replaced by c
-times the identity, where c is the mean eigenvalue of the Grams of the layer, scaled as refocusing scales them: a step of
-SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is a matter of effective learning rates per layer,
-this control shows the same gain; if it is a matter of directions, it does not. As in refocusing, weight decay
-acts on the difference from the base and is not multiplied.
+times the identity, where c is the mean eigenvalue of the Grams of the layer, scaled as refocusing scales them: a step
+of SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is a matter of effective
+learning rates per layer, this control shows the same gain; if it is a matter of directions, it does not. As in
+refocusing, weight decay acts on the difference from the base and is not multiplied.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def name_of(transform: KernelTransform) -> str:
 
 
 def has_gram_scale(name: str) -> bool:
-    """Return whether a transformation's ``scale`` is that of the Gram; other transformations have scales of their own."""
+    """Return whether a transformation's ``scale`` is that of the Gram; others may have scales of their own."""
     return transform_named(name).defaults().get("scale") in get_args(Scale)
 
 
