@@ -153,14 +153,14 @@ def with_data(task: str) -> tuple[str, ...]:
     return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
 
 
-def open_couple(before: str, after: str, *, model: str | None = None, pretrained: bool = False) -> Couple:
+def open_couple(before: str, after: str, *, model: str | None = None, pretrained: bool = True) -> Couple:
     """Open two models to analyse; refocused ones become the plain ones they merge to.
 
     Args:
         before: what a user names the earlier model by, as :func:`refconv.training.opening.open_model` takes it.
         after: the same for the later.
         model: the model that weights files belong to.
-        pretrained: give a bare name its pretrained weights.
+        pretrained: whether a bare name means its pretrained weights.
 
     Raises:
         CheckpointError: if there is nothing of such a name, or it is damaged.
