@@ -55,8 +55,10 @@ def merge(
     from refconv.training.weights import is_run_checkpoint, weights_file
 
     file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
-    if file.is_file() and not is_run_checkpoint(file) and "model" in flags:
-        before, words = _merge_weights(weights_file(file), flags, out)
+    if flags:
+        file = weights_file(file)
+    if "model" in flags and not is_run_checkpoint(file):
+        before, words = _merge_weights(file, flags, out)
     elif flags:
         raise SettingError(
             "has no effect: a run says itself what its model is"

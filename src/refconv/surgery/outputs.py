@@ -183,7 +183,8 @@ def _as_tensor(value: Any) -> Tensor | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, (numpy.ndarray, numpy.generic)) or value.dtype.kind not in "biufc":
         return None
-    return torch.from_numpy(numpy.array(value, dtype=value.dtype.newbyteorder("="), copy=True))
+    array: Tensor = torch.from_numpy(numpy.array(value, dtype=value.dtype.newbyteorder("="), copy=True))
+    return array
 
 
 def _children(value: Any) -> list[tuple[str, Any]] | None:

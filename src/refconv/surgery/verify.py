@@ -150,8 +150,8 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     )
     common = [key for key in first if key in second]
     tensors = {key for key in common if isinstance(first[key], Tensor) and isinstance(second[key], Tensor)}
-    shared = [{key: value for key, value in state.items() if key in tensors} for state in (first, second)]
-    site, difference, kernels = _kernel_difference(before, *shared)
+    one, other = ({key: state[key] for key in state if key in tensors} for state in (first, second))
+    site, difference, kernels = _kernel_difference(before, one, other)
     outputs = _compare_outputs(before, after, batch) if batch is not None else None
     if tolerance is None:
         tolerance = torch.finfo(outputs.dtype if outputs else torch.float32).eps ** _SHARE_OF_DIGITS
@@ -160,8 +160,8 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
         missing=tuple(key for key in first if key not in second),
         surplus=tuple(key for key in second if key not in first),
         reordered=common != [key for key in second if key in first],
-        shapes=_differences(*shared, lambda value: list(value.shape)),
-        dtypes=_differences(*shared, lambda value: str(value.dtype).removeprefix("torch.")),
+        shapes=_differences(one, other, lambda value: list(value.shape)),
+        dtypes=_differences(one, other, lambda value: str(value.dtype).removeprefix("torch.")),
         flags=_differences(_flags(before), _flags(after), str),
         classes=_differences(_classes(before), _classes(after), str),
         kernels=kernels,

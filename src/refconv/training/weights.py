@@ -12,6 +12,7 @@ import struct
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +220,10 @@ def load_state(
     if candidate.keys() == own.keys():
         _check_fit(own, state, anew, where)
     else:
-        candidate = _understood(model, candidate)
-        if candidate is None:
+        understood = _understood(model, candidate)
+        if understood is None:
             _check_fit(own, state, anew, where)
+        candidate = understood or candidate
     model.load_state_dict(candidate, strict=True)
     return tuple(name for name in own if name in anew)
 
@@ -230,7 +232,7 @@ def _understood(model: nn.Module, state: OrderedDict[str, Any]) -> OrderedDict[s
     """Return the state, under today's names if need be, if torch and the model's own code take it; tried on a copy."""
     candidates = [state]
     for pattern, today in _OLD_NAMES:
-        candidates.append(renamed(candidates[-1], lambda name, p=pattern, t=today: p.sub(t, name)))
+        candidates.append(renamed(candidates[-1], partial(pattern.sub, today)))
     for candidate in candidates:
         try:
             copy.deepcopy(model).load_state_dict(candidate, strict=True)
@@ -325,8 +327,7 @@ def _aligned(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, A
         heads = {name.partition(".")[0] for name in candidate}
         if len(heads) != 1 or not all("." in name for name in candidate):
             return state
-        (head,) = heads
-        candidate = renamed(candidate, lambda name, head=head: name.removeprefix(f"{head}."))
+        candidate = renamed(candidate, lambda name: name.partition(".")[2])
     return candidate
 
 
