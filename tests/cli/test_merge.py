@@ -1,11 +1,17 @@
 """``refconv merge`` writes the plain model of any checkpoint of a run, and certifies it."""
 
+import os
+
 import pytest
+import safetensors.torch
 import timm
 import torch
 
+import refconv
+from networks import randomise
 from refconv.cli import main
 from refconv.training.model_folder import load_model_folder
+from refconv.training.networks import mobilenet_small
 from run_checkpoints import save_run, small_recipe
 
 
@@ -52,4 +58,60 @@ def test_merge_refuses_weights_alone(tmp_path, capsys):
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
     assert main(["merge", str(tmp_path / "a.pth"), "-o", str(tmp_path / "out")]) == 2
     assert "not a checkpoint of a run" in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "a.pth"), "-o", str(tmp_path / "out"), "--model", "test_resnet"]) == 2
+    assert "holds plain weights, so there is nothing to merge" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+NAME = ["--model", "refconv.training.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--num-classes", "4"]
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Weights as another trainer's average of a refocused model leaves them, with and without metadata."""
+    torch.manual_seed(0)
+    model = mobilenet_small(num_classes=4, width=0.25)
+    refconv.refocus(model, power=0.5, order="across")
+    randomise(model)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    torch.save({"model_state_dict": averaged.state_dict()}, tmp_path / "a.pth")
+    safetensors.torch.save_file(dict(averaged.state_dict()), tmp_path / "a.safetensors")
+    return model.eval()
+
+
+def test_merge_takes_refocused_weights_of_other_programs(tmp_path, capsys, foreign):
+    out = ["-o", str(tmp_path / "out"), *NAME, "--in-chans", "1", "--img-size", "8"]
+    assert main(["merge", str(tmp_path / "a.pth"), *out]) == 0
+    assert "with the weights of" in capsys.readouterr().out
+    x = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(load_model_folder(tmp_path / "out").eval()(x), foreign(x))
+    assert main(["merge", str(tmp_path / "a.safetensors"), *out, "--force"]) == 2
+    needed = capsys.readouterr().err
+    assert "but not with which" in needed
+    assert "power" in needed
+    settings = foreign.stem[0].parametrizations.weight[0].settings()
+    told = [text for name, value in settings.items() if name != "map_size" for text in _flag(name, value)]
+    assert main(["merge", str(tmp_path / "a.safetensors"), *out, "--force", *told]) == 0
+    torch.testing.assert_close(load_model_folder(tmp_path / "out").eval()(x), foreign(x))
+
+
+def _flag(name, value):
+    name = name.replace("_", "-")
+    return [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+
+
+def test_merge_refuses_flags_that_would_have_no_effect(tmp_path, capsys):
+    save_run(tmp_path / "run", small_recipe(), finished=False)
+    assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "out"), "--power", "0.5"]) == 2
+    assert "--power: has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_merge_writes_with_the_rights_of_the_umask(tmp_path, mask):
+    save_run(tmp_path / "run", small_recipe(), finished=False)
+    before = os.umask(mask)
+    try:
+        assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 0
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "out").iterdir()} == {0o666 & ~mask}

@@ -42,8 +42,10 @@ def test_verify_says_by_its_status_whether_the_certificate_holds(run, capsys, be
 
 def test_verify_compares_a_run_with_its_factory(run, capsys):
     name = "refconv.training.networks:mobilenet_small"
-    assert main(["verify", name, str(run / "run")]) == 0
-    assert main(["verify", "test_resnet", str(run / "run")]) == 3
+    assert main(["verify", name, str(run / "run")]) == 2
+    assert "pretrained weights cannot be had" in capsys.readouterr().err
+    assert main(["verify", name, str(run / "run"), "--no-pretrained"]) == 0
+    assert main(["verify", "test_resnet", str(run / "run"), "--no-pretrained"]) == 3
     assert "missing" in capsys.readouterr().out
 
 
@@ -59,3 +61,26 @@ def test_verify_refuses_code(run, capsys):
     torch.save(torch.nn.Linear(2, 2), run / "evil.pth")
     assert main(["verify", str(run / "run"), str(run / "evil.pth")]) == 2
     assert "would run code" in capsys.readouterr().err
+
+
+def test_verify_never_certifies_outputs_that_it_could_not_look_into(run, capsys, monkeypatch):
+    (run / "closed.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(1, 2, 3)\n"
+        "    def forward(self, x):\n"
+        "        return iter([self.conv(x)])\n"
+        "def net() -> nn.Module:\n"
+        "    return Net()\n"
+    )
+    monkeypatch.chdir(run)
+    monkeypatch.syspath_prepend(str(run))
+    import closed
+
+    torch.save(closed.net().state_dict(), run / "a.pth")
+    flags = ["verify", "a.pth", "a.pth", "--model", "closed:net", "--data", "digits"]
+    assert main(flags) == 0
+    assert main([*flags, "--equal"]) == 3
+    assert "outputs    not compared (1 parts cannot be looked into" in capsys.readouterr().out

@@ -223,3 +223,42 @@ def test_merged_copies_a_model_that_holds_activations():
     assert torch.equal(plain.kept["activations"][0], model.kept["activations"][0])
     assert not plain.kept["activations"][0].requires_grad
     assert model.kept["activations"][0].requires_grad
+
+
+def compile_whole(model):
+    model.compile(backend="eager")
+
+
+def compile_part(model):
+    model.stem.compile(backend="eager")
+
+
+def wrap_part(model):
+    model.stem = torch.compile(model.stem, backend="eager")
+
+
+@pytest.mark.parametrize("compiled", [compile_whole, compile_part, wrap_part])
+def test_merging_a_compiled_model_gives_what_merging_the_plain_one_gives(compiled):
+    model, batch = trained()
+    expected = refconv.merged(model)
+    compiled(model)
+    outputs = model(batch)
+    copied = refconv.merged(model)
+    assert refconv.verify(model, copied, batch).largest_output_difference == 0
+    assert refconv.verify(model, expected).same_structure
+    refconv.merge(model)
+    for found in (model, copied):
+        state = {name.replace("_orig_mod.", ""): value for name, value in found.state_dict().items()}
+        assert all(torch.equal(value, state[name]) for name, value in expected.state_dict().items())
+    torch.testing.assert_close(model(batch), outputs)  # compiled again, for the plain kernels
+
+
+def test_refocusing_a_model_that_is_compiled_in_place_trains_it():
+    torch.manual_seed(0)
+    model, batch = EveryKind(), torch.randn(4, 3, 20, 20)
+    model.compile(backend="eager")
+    before = model(batch)
+    refconv.refocus(model)
+    torch.testing.assert_close(model(batch), before)
+    model(batch).square().mean().backward()
+    assert all(value.grad.abs().sum() > 0 for name, value in model.named_parameters() if "refocus_weight" in name)

@@ -162,3 +162,75 @@ def test_verify_takes_positional_and_keyword_inputs_and_nested_outputs(form):
     assert certificate.largest_output_difference == pytest.approx(expected, rel=1e-4)
     assert certificate.top1_agreement is None
     assert refconv.verify(before, before, batch).same_outputs
+
+
+class Returning(nn.Module):
+    """Returns what a function makes of its convolution's mean."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.conv, self.form = nn.Conv2d(3, 6, 3), form
+
+    def forward(self, x):
+        return self.form(self.conv(x.sub_(0.5)).mean((2, 3)))  # writes into its input, as some do
+
+
+@pytest.mark.parametrize(
+    ("form", "same", "words"),
+    [
+        (lambda t: [{"a": t}], True, "identical: largest difference 0, relative 0"),
+        (lambda t: t * float("nan"), True, "identical: largest difference 0, relative 0"),
+        (lambda t: None, None, "not compared (they hold no tensors, numbers or texts)"),
+        (lambda t: iter([t]), None, "not compared (1 parts cannot be looked into: the whole (list_iterator))"),
+        (
+            lambda t: (t, iter([t])),
+            None,
+            "not certified (1 parts cannot be looked into: [1] (list_iterator)), the others",
+        ),
+    ],
+)
+def test_verify_certifies_outputs_only_where_all_was_compared(form, same, words):
+    model = Returning(form)
+    certificate = refconv.verify(model, copy.deepcopy(model), BATCH)
+    assert certificate.same_outputs is same
+    assert f"outputs    {words}" in str(certificate)
+    assert Certificate.from_json(certificate.to_json()) == certificate
+
+
+def test_verify_names_outputs_of_another_shape():
+    certificate = refconv.verify(Returning(lambda t: {"a": t}), Returning(lambda t: {"a": t[:, :2]}), BATCH)
+    assert certificate.unlike == ("['a']: float32 [8, 6] -> float32 [8, 2]",)
+    assert certificate.same_outputs is False
+    assert "1 differ: ['a']: float32 [8, 6] -> float32 [8, 2]" in str(certificate)
+
+
+class Remembering(nn.Module):
+    """Keeps something that is no tensor in its state."""
+
+    def __init__(self, memory):
+        super().__init__()
+        self.conv, self.memory = nn.Conv2d(3, 6, 3), memory
+
+    def get_extra_state(self):
+        return self.memory
+
+    def set_extra_state(self, state):
+        self.memory = state
+
+
+def test_verify_compares_states_that_are_no_tensors_by_value():
+    first, second = {"levels": [1, 2], "scale": torch.ones(2)}, {"levels": [1, 3], "scale": torch.ones(2)}
+    assert refconv.verify(Remembering(first), Remembering(copy.deepcopy(first))).same_structure
+    certificate = refconv.verify(Remembering(first), Remembering(second))
+    assert certificate.values == ("_extra_state: largest difference 1",)
+    assert not certificate.same_structure
+    assert "values   1 differ: _extra_state" in str(certificate)
+    second = {**first, "scale": torch.tensor([1.0, 2.0]), "levels": "none"}
+    assert len(refconv.verify(Remembering(first), Remembering(second)).values) > 0
+
+
+def test_verify_reads_certificates_of_before_there_were_values():
+    old = refconv.verify(*pair()).to_dict()
+    for key in ("values", "unlike", "uncompared"):
+        del old[key]
+    assert Certificate.from_dict(old).same_structure

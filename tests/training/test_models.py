@@ -95,7 +95,7 @@ def test_create_model_names_the_mistake(own, name, words):
 def test_create_model_refuses_arguments_without_effect(own):
     with pytest.raises(ModelError, match=r"takes no widht.*did you mean width"):
         create_model(f"{own}:net", model_kwargs={"widht": 3})
-    with pytest.raises(ModelError, match="takes no pretrained"):
+    with pytest.raises(ModelError, match="has no pretrained weights: its builder takes no argument pretrained"):
         create_model(f"{own}:net", pretrained=True)
     with pytest.raises(ModelError, match="takes no drop_path_rate"):
         create_model(f"{own}:net", drop_path_rate=0.1)

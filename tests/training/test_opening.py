@@ -45,11 +45,11 @@ def test_open_pair_lets_a_name_take_what_the_run_knows(tmp_path):
     recipe = small_recipe()
     save_run(tmp_path / "run", recipe)
     for pair in ((recipe.model, str(tmp_path / "run")), (str(tmp_path / "run"), recipe.model)):
-        first, second = open_pair(*pair)
+        first, second = open_pair(*pair, pretrained=False)
         assert [value.shape for value in first.model.state_dict().values()] == [
             value.shape for value in second.model.state_dict().values()
         ]
-    name, _ = open_pair("test_resnet", str(tmp_path / "run"))
+    name, _ = open_pair("test_resnet", str(tmp_path / "run"), pretrained=False)
     assert (name.model.num_classes, next(name.model.parameters()).shape[1]) == (10, 1)
 
 
@@ -76,3 +76,11 @@ def test_open_model_names_what_is_not_there(tmp_path):
         open_model(str(tmp_path))
     with pytest.raises(ModelError, match="did you mean test_resnet"):
         open_model("test_resnett")
+
+
+def test_a_bare_name_means_its_pretrained_weights_and_never_random_ones_in_silence(tmp_path):
+    recipe = small_recipe()
+    save_run(tmp_path / "run", recipe)
+    for pair in ((recipe.model, str(tmp_path / "run")), (str(tmp_path / "run"), recipe.model)):
+        with pytest.raises(ModelError, match="pretrained weights cannot be had; .*no argument pretrained; .*--model"):
+            open_pair(*pair)

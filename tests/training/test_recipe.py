@@ -152,3 +152,15 @@ def test_the_papers_recipe_has_the_published_settings():
 def test_reading_a_recipe_loads_neither_torch_nor_timm():
     code = "import sys, refconv.training.recipe; assert not {'torch', 'timm'} & set(sys.modules), 'loaded'"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_source_of_weights_on_the_command_line_wins_over_the_file(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text('model = "test_resnet"\ndata = "digits"\npretrained = true\n')
+    recipe = Recipe.from_toml(file, {"checkpoint": "a.pth"})
+    assert (recipe.checkpoint, recipe.pretrained) == ("a.pth", False)
+    file.write_text('model = "test_resnet"\ndata = "digits"\ncheckpoint = "a.pth"\nreset_classifier = true\n')
+    recipe = Recipe.from_toml(file, {"pretrained": True})
+    assert (recipe.checkpoint, recipe.pretrained, recipe.reset_classifier) == (None, True, False)
+    with pytest.raises(RecipeError, match="two sources of weights"):
+        Recipe.from_toml(file, {"pretrained": True, "checkpoint": "b.pth"})

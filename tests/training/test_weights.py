@@ -39,7 +39,9 @@ def assert_same(found, expected):
         assert torch.equal(found[name], tensor), name
 
 
-@pytest.mark.parametrize("wrapping", ["state_dict", "state_dict_ema", "model", "model_ema"])
+@pytest.mark.parametrize(
+    "wrapping", ["state_dict", "state_dict_ema", "model", "model_state_dict", "net", "params_ema", "ema_state_dict"]
+)
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 def test_read_weights_unwraps_training_checkpoints(tmp_path, state, wrapping, prefix):
     torch.save({"epoch": 3, wrapping: {prefix + name: value for name, value in state.items()}}, tmp_path / "a.pth")
@@ -48,7 +50,8 @@ def test_read_weights_unwraps_training_checkpoints(tmp_path, state, wrapping, pr
 
 def test_read_weights_prefers_averaged_weights(tmp_path, state):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "state_dict_ema": state}, tmp_path / "a.pth")
-    assert_same(read_weights(tmp_path / "a.pth"), state)
+    with pytest.warns(UserWarning, match="several sets of weights; state_dict_ema is taken, not state_dict"):
+        assert_same(read_weights(tmp_path / "a.pth"), state)
 
 
 def test_read_weights_reads_safetensors_files_and_folders(tmp_path, state):
@@ -188,3 +191,76 @@ def test_classifier_names_asks_the_model_first():
 def test_classifier_names_says_when_there_is_none():
     with pytest.raises(ModelError, match="no classifier found"):
         classifier_names(nn.Conv2d(1, 1, 1))
+
+
+def test_read_weights_finds_nested_sets_and_leaves_alone_what_holds_none(tmp_path, state):
+    torch.save({"ema": {"decay": 0.9, "updates": 3}, "model": {"module": state, "step": 1}}, tmp_path / "a.pth")
+    assert_same(read_weights(tmp_path / "a.pth"), state)
+
+
+def test_read_weights_undoes_what_wrappers_do_to_names(tmp_path, state):
+    inner = {
+        name.replace("0.", "0._orig_mod.").replace("1.", "1._checkpoint_wrapped_module."): state[name] for name in state
+    }
+    torch.save(inner, tmp_path / "a.pth")
+    assert_same(read_weights(tmp_path / "a.pth"), state)
+    averaged = torch.optim.swa_utils.AveragedModel(small_net())
+    averaged.module.load_state_dict(state)
+    torch.save(averaged.state_dict(), tmp_path / "a.pth")
+    assert_same(read_weights(tmp_path / "a.pth"), state)
+
+
+class Versioned(nn.Module):
+    """Takes states of its own version only, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+
+    def _load_from_state_dict(self, state, prefix, local_metadata, *rest):
+        if local_metadata.get("version") != 2:
+            raise ValueError(f"version should be 2 instead of {local_metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, local_metadata, *rest)
+
+
+@pytest.mark.parametrize("form", ["pth", "prefixed", "safetensors"])
+def test_versions_of_modules_survive_reading(tmp_path, form):
+    model, path = Versioned(), tmp_path / f"a.{'safetensors' if form == 'safetensors' else 'pth'}"
+    if form == "safetensors":
+        safetensors.torch.save_file(model.state_dict(), path)
+    else:
+        torch.save(nn.DataParallel(model).state_dict() if form == "prefixed" else model.state_dict(), path)
+    other = Versioned()
+    load_state(other, read_weights(path), where="x")
+    assert_same(other.state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_load_state_takes_weights_from_before_batch_norms_counted(state, reset):
+    old = {name: value for name, value in state.items() if "num_batches_tracked" not in name}
+    model = small_net()
+    load_state(model, old, where="x", reset_classifier=reset)
+    assert torch.equal(model[1].weight, state["1.weight"])
+    assert model[1].num_batches_tracked == 0
+    del old["1.bias"]
+    with pytest.raises(CheckpointError, match=r"missing \(1\.bias"):
+        load_state(model, old, where="x", reset_classifier=reset)
+
+
+def test_load_state_takes_the_old_names_of_densenets():
+    model = nn.ModuleDict({"denselayer1": nn.ModuleDict({"norm1": nn.BatchNorm2d(2), "conv1": nn.Conv2d(2, 2, 1)})})
+    old = {re.sub(r"(norm|conv)1", r"\1.1", name): value + 1 for name, value in model.state_dict().items()}
+    load_state(model, old, where="x")
+    assert torch.equal(model["denselayer1"]["norm1"].bias, torch.ones(2))
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "learner.network."])
+def test_load_state_aligns_the_names_of_a_trainer_that_holds_the_model(state, prefix):
+    model = small_net()
+    load_state(model, {prefix + name: value for name, value in state.items()}, where="x")
+    assert_same(model.state_dict(), state)
+    inside = nn.ModuleDict({"model": small_net()})  # a model whose own names begin so
+    load_state(inside, {f"model.{name}": value for name, value in state.items()}, where="x")
+    assert_same(inside["model"].state_dict(), state)

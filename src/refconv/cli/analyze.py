@@ -45,8 +45,11 @@ def analyze(
         typer.Option("--model", metavar="NAME", show_default=False, help="the model that weights files belong to"),
     ] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="give a model's name its pretrained weights")
-    ] = False,
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained", help="a model's bare name means its pretrained weights, or fresh ones"
+        ),
+    ] = True,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="DATA", show_default=False, help="also measure on this data: classifiers only"),
@@ -75,7 +78,8 @@ def analyze(
     """Measure what changed between two models: redundancy, skeletons, filters, movement, relations of kernels.
 
     With --data also which samples changed sides, calibration, the landscape of the loss and its curvature, and accuracy
-    under attacks, corruptions and shifts. Refocused models count as the plain ones they merge to. Weights take seconds,
+    under attacks, corruptions and shifts. Refocused models count as the plain ones they merge to, a bare name as the
+    model with its pretrained weights. Weights take seconds,
     data minutes, or as long as --seconds says. What each number means is said in docs/analysis.md; refconv report makes
     a page of what --out wrote.
     """

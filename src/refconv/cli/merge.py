@@ -1,18 +1,35 @@
-"""``refconv merge``: the plain model out of a run's checkpoint, finished or not."""
+"""``refconv merge``: the plain model out of a run's checkpoint, or out of refocused weights of another program."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refconv.cli.flags import chosen, flag, with_recipe_flags
+from refconv.cli.plan import METHOD_FLAGS, method_settings
 from refconv.cli.status import FAILED
-from refconv.errors import RunError
+from refconv.errors import RunError, SettingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
+_KERNELS = tuple(name for name in METHOD_FLAGS if name not in {"start", "include", "exclude"})
 
 
+@with_recipe_flags(("model", *_ARCHITECTURE, "img_size", "method", "method_kwargs", *_KERNELS))
 def merge(
-    run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="a run folder, or its checkpoint.pt")],
+    flags: Mapping[str, Any],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_CHECKPOINT",
+            help="a run folder, its checkpoint.pt, or a file of refocused weights with --model",
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", show_default=False, help="the model folder to write")
     ],
@@ -20,23 +37,52 @@ def merge(
 ) -> None:
     """Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.
 
-    The folder loads with timm.create_model("local-dir:FOLDER", pretrained=True). The exit status is 3 if the
-    certificate does not hold.
+    A file of refocused weights that another training program saved is merged too: --model names its architecture. If
+    torch.save kept the metadata of model.state_dict(), the file says how its kernels were refocused; else the flags
+    --power, --order and so on have to. The folder loads with timm.create_model("local-dir:FOLDER", pretrained=True).
+    The exit status is 3 if the certificate does not hold.
 
     Raises:
         RunError: if the folder exists.
+        SettingError: if flags describe a run, which says itself what it is.
         Exit: if the certificate does not hold.
     """
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
     from refconv import surgery
-    from refconv.training.architectures import model_arguments
     from refconv.training.model_data import random_input
-    from refconv.training.model_folder import save_model_folder
     from refconv.training.opening import open_model
+    from refconv.training.weights import is_run_checkpoint, weights_file
+
+    file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
+    if flags:
+        file = weights_file(file)
+    if "model" in flags and not is_run_checkpoint(file):
+        before, words = _merge_weights(file, flags, out)
+    elif flags:
+        raise SettingError(
+            "has no effect: a run says itself what its model is"
+            if "model" in flags
+            else "has no effect without --model",
+            where=flag(next(iter(flags))),
+        )
+    else:
+        before, words = _merge_run(file, out)
+    written = open_model(str(out))
+    certificate = surgery.verify(before, written.model, random_input(written, 16))
+    typer.echo(f"{out}: {words}\n{certificate}")
+    if not (certificate.same_structure and certificate.same_outputs):
+        raise typer.Exit(FAILED)
+
+
+def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
+    """Write the plain model of a run's checkpoint; return the model in training, and what was written in words."""
+    from refconv import surgery
+    from refconv.training.architectures import model_arguments
+    from refconv.training.model_folder import save_model_folder
     from refconv.training.restore import restore
 
-    restored = restore(run / "checkpoint.pt" if run.is_dir() else run)
+    restored = restore(file)
     recipe = restored.recipe
     save_model_folder(
         out,
@@ -47,8 +93,16 @@ def merge(
         preprocessing=restored.stated.values,
         task=recipe.task,
     )
-    written = open_model(str(out))
-    certificate = surgery.verify(restored.model, written.model, random_input(written, 16))
-    typer.echo(f"{out}: {recipe.model} after {restored.step:,} steps\n{certificate}")
-    if not (certificate.same_structure and certificate.same_outputs):
-        raise typer.Exit(FAILED)
+    return restored.model, f"{recipe.model} after {restored.step:,} steps"
+
+
+def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.Module, str]:
+    """Write the plain model of a file of refocused weights; return it, and what was written in words."""
+    from refconv.training.foreign import merge_weights
+
+    given = {**flags.get("method_kwargs", {}), **method_settings(flags)}
+    settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}
+    model = merge_weights(
+        file, flags["model"], out, settings=settings, img_size=flags.get("img_size"), **chosen(flags, _ARCHITECTURE)
+    )
+    return model, f"{flags['model']} with the weights of {file}"

@@ -37,14 +37,18 @@ def verify(
         typer.Option("--model", metavar="NAME", show_default=False, help="the model that weights files belong to"),
     ] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="give a model's name its pretrained weights")
-    ] = False,
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained", help="a model's bare name means its pretrained weights, or fresh ones"
+        ),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the report")] = False,
 ) -> None:
     """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
 
-    A model's bare name is built with the other one's classes and channels. Refocused models count as the plain ones
-    they merge to. The exit status is 0 if the structure is the same (with --equal: and the outputs), else 3.
+    A model's bare name means its pretrained weights and is built with the other one's classes and channels. Refocused
+    models count as the plain ones they merge to. The exit status is 0 if the structure is the same (with --equal: and
+    all outputs were compared and agree), else 3.
 
     Raises:
         Exit: with the status.

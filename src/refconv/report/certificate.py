@@ -45,6 +45,7 @@ def checks(run: Mapping[str, Any] | None) -> tuple[Check, ...]:
         _equal("types of numbers", found["dtypes"]),
         _equal("classes of modules", found["classes"]),
         _equal("gradient flags", found["flags"]),
+        *([_equal("values that are no tensors", found["values"])] if found.get("values") else []),
         Check(
             "kernels",
             found["largest_kernel_difference"] <= found["tolerance"],
@@ -69,7 +70,9 @@ def _outputs(found: Mapping[str, Any]) -> Check:
     relative = found["relative_output_difference"]
     if relative is None:
         return Check("outputs", None, "not compared")
-    holds = relative <= found["tolerance"]
+    holds: bool | None = relative <= found["tolerance"]
+    if holds and found.get("uncompared"):
+        return Check("outputs", None, f"not all compared: {', '.join(found['uncompared'][:SHOWN])}")
     word = "identical" if relative == 0 else "equal to rounding" if holds else "different"
     numbers = f"largest relative difference {number(relative)}, tolerance {number(found['tolerance'], 2)}"
     on = f" on a batch of {found['batch']}" if found["batch"] else ""

@@ -2,12 +2,19 @@
 
 from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
 from refconv.surgery.budget import Budget, fit_budget
+from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state
 from refconv.surgery.merge import MergedSite, MergeReport, merge, merged, plain_state_dict, unrefocus
 from refconv.surgery.plan import Plan, PlanRow, plan, plan_of
 from refconv.surgery.rebase import rebase
 from refconv.surgery.refocus import refocus
 from refconv.surgery.reparametrize import reparametrize
-from refconv.surgery.state import load_refocused_state_dict, refocused_state_dict
+from refconv.surgery.state import (
+    load_refocused_state_dict,
+    metadata_of,
+    refocused_state_dict,
+    renamed,
+    with_metadata,
+)
 from refconv.surgery.verify import Certificate, evaluating, verify
 
 __all__ = [
@@ -20,18 +27,24 @@ __all__ = [
     "evaluating",
     "fingerprint",
     "fit_budget",
+    "folded_names",
+    "in_kernel_space",
     "load_adapter",
     "load_refocused_state_dict",
     "merge",
     "merged",
+    "merged_state",
+    "metadata_of",
     "plain_state_dict",
     "plan",
     "plan_of",
     "rebase",
     "refocus",
     "refocused_state_dict",
+    "renamed",
     "reparametrize",
     "save_adapter",
     "unrefocus",
     "verify",
+    "with_metadata",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, SettingError
@@ -30,7 +30,7 @@ from refconv.parametrizations import (
 )
 from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
-from refconv.surgery.guard import check_unsharded, check_unwrapped
+from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
 from refconv.surgery.reparametrize import transform_at
 from refconv.surgery.state import check_keys
 
@@ -59,6 +59,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         ModelError: if nothing in the model is refocused.
     """
     check_unwrapped(model, "save an adapter of")
+    check_names(model, "save an adapter of")
     found = list(transformed(model))
     if not found:
         raise ModelError("no adapter to save", where=type(model).__name__, expected="a refocused model")
@@ -75,7 +76,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         "rest": json.dumps(rest),
         "sites": json.dumps(sites),
     }
-    save_file(tensors, str(path), metadata=metadata)
+    Path(path).write_bytes(save(tensors, metadata=metadata))  # save_file gives rights to the owner alone
 
 
 def load_adapter(model: nn.Module, path: Path | str) -> None:
@@ -90,6 +91,7 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
             not have, was trained from other kernels, or misses or adds keys. The model is untouched then.
     """
     check_unwrapped(model, "load an adapter into")
+    check_names(model, "load an adapter into")
     metadata, tensors = _read(Path(path))
     settings: dict[str, dict[str, Any]] = json.loads(metadata["sites"])
     sites = {site.name: site for site in find_sites(model)}

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from refconv.errors import SiteError
-from refconv.parametrizations import Base, KernelTransform
+from refconv.parametrizations import Base, KernelTransform, name_of
 
 _TENSOR = "weight"
 STEM = f"parametrizations.{_TENSOR}."
+SETTINGS = "refconv"
+"""Under which name a transformation's settings stand in the metadata of a state dict."""
 
 
 def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
@@ -36,6 +38,8 @@ def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
         parametrizations.register_load_state_dict_post_hook(_prepare_for_loaded_base)
         module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
     transform.remember(base_of(modules[0]))
+    transform.register_state_dict_post_hook(_say_settings)
+    transform.register_load_state_dict_pre_hook(_check_settings)
     transform.sealed = True
 
 
@@ -161,3 +165,36 @@ def _accept_plain_checkpoint(
     transform.reset(base.to(device=own.device, dtype=own.dtype))
     for name, value in transform.state_dict().items():
         state[f"{prefix}{STEM}0.{name}"] = value
+
+
+def settings_of(transform: KernelTransform) -> dict[str, Any]:
+    """Return what beside the tensors of a state determines the kernel, as plain values: transformation, settings."""
+    settings = {"transform": name_of(transform), **transform.settings()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+
+
+def _say_settings(
+    transform: KernelTransform, state: dict[str, Any], prefix: str, local_metadata: dict[str, Any]
+) -> None:
+    """Write the settings into the state dict's metadata: a file of it then says how its kernels are computed."""
+    local_metadata[SETTINGS] = settings_of(transform)
+
+
+def _check_settings(
+    transform: KernelTransform,
+    state: dict[str, Any],
+    prefix: str,
+    local_metadata: dict[str, Any],
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Refuse a state that was trained with other settings: its weights would make other kernels here."""
+    found, own = local_metadata.get(SETTINGS), settings_of(transform)
+    if found is not None and found != own:
+        names = sorted(key for key in {*found, *own} if found.get(key) != own.get(key))
+        error_msgs.append(
+            f"{transform.site}: trained with other settings: "
+            + ", ".join(f"{name} {found.get(name)!r} instead of {own.get(name)!r}" for name in names)
+        )

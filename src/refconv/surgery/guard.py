@@ -1,6 +1,8 @@
-"""What surgery refuses beyond what no method accepts: wrapped, compiled and sharded models."""
+"""What surgery refuses beyond what no method accepts: wrapped and sharded models; and how compiled ones are met."""
 
 from __future__ import annotations
+
+import re
 
 from torch import nn
 
@@ -13,19 +15,22 @@ _WRAPPERS = {
     "DataParallel": "refocus first, then wrap; the plain model is its .module",
     "FullyShardedDataParallel": "refocus first, then shard; merge from the gathered full state dict",
     "FSDPModule": "refocus first, then shard; merge from the gathered full state dict",
-    "OptimizedModule": "refocus first, then compile; the plain model is its ._orig_mod",
 }
+_COMPILED = "OptimizedModule"
+_COMPILED_NAME = "_orig_mod."
 
 
 def check_unwrapped(model: nn.Module, verb: str) -> None:
-    """Refuse a model that is wrapped for training or compiled already.
+    """Refuse a model that is wrapped for training.
+
+    Compiled models are not refused: ``torch.compile`` compiles a module again when its tensors have changed.
 
     Args:
         model: the model.
         verb: what was about to be done, for the message.
 
     Raises:
-        ModelError: if the model is no module, or wrapped by DDP, FSDP or torch.compile.
+        ModelError: if the model is no module, or wrapped by DDP or FSDP.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"cannot {verb} this", expected="a torch.nn.Module", found=type(model).__name__)
@@ -37,12 +42,34 @@ def check_unwrapped(model: nn.Module, verb: str) -> None:
                     where=name or type(model).__name__,
                     remedy=_WRAPPERS[base.__name__],
                 )
-    if model._compiled_call_impl is not None:
-        raise ModelError(
-            f"cannot {verb} a model that is compiled",
-            where=type(model).__name__,
-            remedy=f"{verb} first, then call model.compile()",
-        )
+
+
+def check_names(model: nn.Module, verb: str) -> None:
+    """Refuse a model in whose names a wrapper of ``torch.compile`` shows, since patterns and files mean plain names.
+
+    Raises:
+        ModelError: if there is one.
+    """
+    for name, module in model.named_modules():
+        if type(module).__name__ == _COMPILED:
+            inner = f"model.{name}._orig_mod" if name else "model._orig_mod"
+            raise ModelError(
+                f"cannot {verb} through the wrapper of torch.compile",
+                where=name or _COMPILED,
+                remedy=f"{verb} before torch.compile(...), or compile by module.compile(); the plain one is {inner}",
+            )
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Say whether ``torch.compile`` made something of a model or of one of its modules, in place or as a wrapper."""
+    return any(
+        module._compiled_call_impl is not None or type(module).__name__ == _COMPILED for module in model.modules()
+    )
+
+
+def plain_name(name: str) -> str:
+    """Return a name of a tensor or module without the wrappers of ``torch.compile`` in it."""
+    return "".join(re.split(rf"(?:^|(?<=\.)){_COMPILED_NAME.replace('.', '[.]')}", name))
 
 
 def check_unsharded(site: Site) -> None:

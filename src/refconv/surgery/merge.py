@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from refconv.parametrizations import ForwardScope, KernelTransform
 from refconv.records import Record
 from refconv.surgery.attach import STEM, base_of, detach, kernel_of, parameter_order, transformed
 from refconv.surgery.guard import check_unwrapped
+from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def unrefocus(model: nn.Module) -> tuple[str, ...]:
 def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Return the state dict of the merged model without merging: plain names in plain order, every tensor a copy.
 
-    For a model that is not refocused this is its own state dict, copied.
+    For a model that is not refocused this is its own state dict, copied. The versions that modules write into a state
+    dict (its ``_metadata``) are kept.
 
     Args:
         model: a refocused or plain model.
@@ -136,7 +139,7 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
     state = model.state_dict()
     sites = {f"{name}." if name else "": module for name, module, _ in transformed(model, aliases=True)}
     kernels = {prefix: kernel_of(module) for prefix, module in sites.items()}
-    plain: dict[str, Tensor] = {}
+    plain: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state.items():
         prefix, stem, _ = key.partition(STEM)
         if stem and prefix not in sites:  # somebody else's parametrization
@@ -149,8 +152,8 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
                 if own not in plain and (name == "weight" or own in state):
                     plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
         else:
-            plain[key] = value.detach().clone() if isinstance(value, Tensor) else value
-    return plain
+            plain[key] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    return with_metadata(plain, plain_metadata(metadata_of(state), sites))
 
 
 def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTransform]]:

@@ -52,7 +52,7 @@ def refocus(
         SettingError: if a setting is out of its range or a pattern matches nothing.
         SiteError: if a kernel is refocused already, lazy, without values, not finite, all zero, or shared with one
             that is not chosen. The model is untouched then.
-        ModelError: if the model is wrapped or compiled, or nothing in it can be refocused.
+        ModelError: if the model is wrapped, or nothing in it can be refocused.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))

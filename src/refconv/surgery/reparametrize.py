@@ -9,7 +9,7 @@ from torch import nn
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, complete_settings
 from refconv.sites import Selection, Site, admitted, find_sites, select_trained
 from refconv.surgery.attach import attach
-from refconv.surgery.guard import check_unsharded, check_unwrapped
+from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
 from refconv.surgery.plan import Plan, describe
 
 
@@ -37,7 +37,7 @@ def reparametrize(
             matches nothing.
         SiteError: if a kernel is transformed already, lazy, without values, not finite, all zero, or shared with one
             that is not chosen. The model is untouched then.
-        ModelError: if the model is wrapped or compiled, or nothing in it can be transformed.
+        ModelError: if the model is wrapped, or nothing in it can be transformed.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
@@ -45,7 +45,9 @@ def reparametrize(
         104
     """
     complete = complete_settings(name, settings)
-    check_unwrapped(model, "refocus" if name == "refocus" else "reparametrize")
+    verb = "refocus" if name == "refocus" else "reparametrize"
+    check_unwrapped(model, verb)
+    check_names(model, verb)
     choices = select_trained(find_sites(model), include, exclude)
     chosen = admitted(model, choices, [kind.__name__ for kind in TRANSFORMS.values()])
     for site in chosen:

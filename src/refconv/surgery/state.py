@@ -5,7 +5,9 @@ A refocused site ``X`` appears as ``X.base`` and ``X.refocus_weight``; everythin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,8 +21,8 @@ def refocused_state_dict(model: nn.Module) -> dict[str, Tensor]:
     Args:
         model: a refocused or plain model; for a plain one this is its state dict.
     """
-    names = _file_names(model)
-    return {names.get(key, key): value for key, value in model.state_dict().items()}
+    names, state = _file_names(model), model.state_dict()
+    return with_metadata({names.get(key, key): value for key, value in state.items()}, metadata_of(state))
 
 
 def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -30,8 +32,10 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
         CheckpointError: if keys are missing or surplus, or shapes differ; the message lists them and nothing is loaded.
     """
     names = {ours: theirs for theirs, ours in _file_names(model).items()}
-    translated = {names.get(key, key): value for key, value in state.items()}
     own = model.state_dict()
+    # A file of before versions were kept was written by the same code: its versions are the model's own.
+    versions = metadata_of(state) or metadata_of(own)
+    translated = with_metadata({names.get(key, key): value for key, value in state.items()}, versions)
     back = {theirs: ours for ours, theirs in names.items()}
     check_keys(
         [back.get(key, key) for key in own],
@@ -39,7 +43,7 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
         where=f"state for {type(model).__name__}",
     )
     for key, value in translated.items():
-        if isinstance(value, Tensor) and value.shape != own[key].shape:
+        if isinstance(value, Tensor) and isinstance(own[key], Tensor) and value.shape != own[key].shape:
             raise CheckpointError(
                 "a tensor has another shape",
                 where=back.get(key, key),
@@ -47,6 +51,46 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
                 found=str(list(value.shape)),
             )
     model.load_state_dict(translated)
+
+
+def metadata_of(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what modules wrote about themselves into a state dict, such as versions; nothing if it says nothing."""
+    return dict(getattr(state, "_metadata", None) or {})
+
+
+def with_metadata(state: Mapping[str, Any], metadata: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    """Return a state dict that carries these metadata, as torch's own do."""
+    carrying = OrderedDict(state)
+    if metadata:
+        carrying._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]  # torch's own way
+    return carrying
+
+
+def plain_metadata(metadata: Mapping[str, Any], sites: Iterable[str]) -> dict[str, Any]:
+    """Return the metadata of a refocused state dict without what its transformations brought.
+
+    Args:
+        metadata: by names of modules.
+        sites: the transformed modules, each with a dot after its name; empty for the model itself.
+    """
+    sites = list(sites)
+    hidden = tuple(prefix + STEM for prefix in sites)
+    kept = {name: entry for name, entry in metadata.items() if not f"{name}.".startswith(hidden)}
+    for prefix in sites:  # the container of parametrizations goes with the last of them
+        if not any(name.startswith(f"{prefix}parametrizations.") for name in kept):
+            kept.pop(f"{prefix}parametrizations", None)
+    return kept
+
+
+def renamed(state: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedDict[str, Any]:
+    """Return a state dict under other names; what its metadata say of modules follows.
+
+    Args:
+        state: the state.
+        rename: gives the new name of a tensor, or of a module followed by a dot.
+    """
+    metadata = {rename(f"{name}.").rstrip("."): entry for name, entry in metadata_of(state).items()}
+    return with_metadata({rename(name): value for name, value in state.items()}, metadata)
 
 
 def check_keys(expected: Iterable[str], found: Sequence[str], *, where: str, remedy: str | None = None) -> None:

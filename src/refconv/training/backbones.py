@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError
-from refconv.surgery import plain_state_dict
+from refconv.surgery import in_kernel_space, plain_state_dict
 
 _LEAST = 4  # tensors; a smaller part could fit by chance
 
@@ -38,6 +38,10 @@ def load_backbone(model: nn.Module, reference: str | Path) -> str:
     path = Path(reference)
     if path.is_file() and not is_run_checkpoint(path):
         state: Mapping[str, Tensor] = read_weights(path)
+        if in_kernel_space(state):
+            raise CheckpointError(
+                "holds refocused kernels", where=str(path), remedy="merge it first: refconv merge FILE --model NAME"
+            )
     else:
         state = plain_state_dict(open_model(str(reference)).model)
     return fill_backbone(model, state, where=str(reference))

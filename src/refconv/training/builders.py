@@ -210,12 +210,18 @@ def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str
     parameters = inspect.signature(builder).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return given
+    if pretrained and "pretrained" not in parameters:
+        raise ModelError(
+            "has no pretrained weights: its builder takes no argument pretrained",
+            where=where,
+            remedy="give a file of weights with --model or --checkpoint, or leave pretrained out",
+        )
     unknown = [key for key in given if key not in parameters and key not in {"num_classes", "in_chans"}]
     if unknown:
         raise ModelError(
             f"the builder takes no {' and no '.join(unknown)}",
             where=where,
-            expected=f"some of {', '.join(parameters)}",
+            expected=f"some of {', '.join(parameters)}" if parameters else "no arguments",
             remedy=_closest(unknown[0], parameters),
         )
     return {key: value for key, value in given.items() if key in parameters}

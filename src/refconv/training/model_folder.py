@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import timm
+import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
+from refconv.surgery import metadata_of, with_metadata
 from refconv.training.builders import build, is_timm
-from refconv.training.weights import WEIGHT_FILES, load_state, read_weights
+from refconv.training.weights import VERSIONS, WEIGHT_FILES, load_state, read_weights
 
 if TYPE_CHECKING:
     from refconv.training.data import DataInfo
@@ -180,13 +182,22 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
         ) from error
     partial = folder.with_name(f".{folder.name}.partial")
     former = folder.with_name(f".{folder.name}.former")
-    tensors = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in state.items()}
+    held = {
+        key: value.detach().cpu().clone().contiguous() if isinstance(value, Tensor) else value
+        for key, value in state.items()
+    }
     try:
         for leftover in (partial, former):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
         (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
-        safetensors.torch.save_file(tensors, partial / WEIGHT_FILES[0], metadata={"format": "pt"})
+        if all(isinstance(value, Tensor) for value in held.values()):
+            versions = {name: entry["version"] for name, entry in metadata_of(state).items() if "version" in entry}
+            metadata = {"format": "pt", **({VERSIONS: json.dumps(versions)} if versions else {})}
+            # save_file would give rights to the owner alone, whatever the umask.
+            (partial / WEIGHT_FILES[0]).write_bytes(safetensors.torch.save(held, metadata=metadata))
+        else:  # safetensors holds tensors only
+            torch.save(with_metadata(held, metadata_of(state)), partial / WEIGHT_FILES[1])
         for file in partial.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())

@@ -71,7 +71,13 @@ def create_model(
     return model
 
 
-def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool = False) -> None:
+def load_weights(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    reset_classifier: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Load weights strictly into a plain model: all of them, or the model stays as it is.
 
     Args:
@@ -80,6 +86,7 @@ def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool =
             without ``local-dir:`` before it; a run folder (its result, or its last checkpoint if it has not
             finished); or a run's ``checkpoint.pt``.
         reset_classifier: leave the classifier as it was initialised, whatever its size in the file.
+        settings: for weights of kernel space; see :func:`refconv.surgery.merged_state`.
 
     Raises:
         CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
@@ -90,7 +97,7 @@ def load_weights(model: nn.Module, path: str | Path, *, reset_classifier: bool =
         state = plain_state_dict(restore(source).model)
     else:
         state = read_weights(source)
-    load_state(model, state, where=str(where), reset_classifier=reset_classifier)
+    load_state(model, state, where=str(where), reset_classifier=reset_classifier, settings=settings)
 
 
 def class_names_in(path: str | Path) -> tuple[str, ...]:

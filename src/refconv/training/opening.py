@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from refconv.errors import CheckpointError, SettingError
+from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.training.architectures import LOCAL, model_arguments
 from refconv.training.data.preprocessing import FLAGS, Statement
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
@@ -84,7 +84,7 @@ def open_model(
     Args:
         reference: a run folder (its result, or its last checkpoint if it has not finished), a run's
             ``checkpoint.pt``, a model folder with or without ``local-dir:``, a file of weights, or a model's name.
-        pretrained: with a model's name: load the builder's pretrained weights.
+        pretrained: a model's bare name means its pretrained weights; False builds it with fresh ones.
         model: for a file of weights: the name of the model they belong to.
         like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
         task: what a model that does not say so itself is for; classification by default.
@@ -93,6 +93,7 @@ def open_model(
     Raises:
         CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
             without a model.
+        ModelError: if there is no model of this name, or its pretrained weights cannot be had.
         SettingError: if there is no such task, or the model says that it is for another one.
     """
     if task is not None and task not in TASKS:
@@ -113,7 +114,25 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
         return _open_checkpoint(path) if is_run_checkpoint(path) else _open_weights(path, model, like)
     if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
         raise CheckpointError("no such run, model folder or file", where=reference)
-    return _build(reference, like, pretrained=pretrained)
+    try:
+        return _build(reference, like, pretrained=pretrained)
+    except ModelError as error:
+        if not pretrained or _buildable(reference, like) is None:
+            raise
+        raise ModelError(
+            "its pretrained weights cannot be had",
+            where=reference,
+            found=error.found or error.what,
+            remedy="give its weights as a file and the name by --model; for structure alone, verify --no-pretrained",
+        ) from error
+
+
+def _buildable(reference: str, like: Opened | None) -> Opened | None:
+    """Return the model of a name with fresh weights; None if that fails too."""
+    try:
+        return _build(reference, like, pretrained=False)
+    except ModelError:
+        return None
 
 
 def _open_folder(path: Path) -> Opened:
@@ -184,21 +203,24 @@ def open_pair(
     after: str,
     *,
     model: str | None = None,
-    pretrained: bool = False,
+    pretrained: bool = True,
     flags: Mapping[str, Any] | None = None,
 ) -> tuple[Opened, Opened]:
     """Open two models to compare; what one does not say about itself, such as a bare name, it takes from the other.
+
+    A bare name means the model with its pretrained weights, as for evaluation: comparing with random weights says
+    nothing. Where only the structure matters, ``pretrained=False`` builds it with fresh ones.
 
     Args:
         before: see :func:`open_model`.
         after: the same.
         model: the model that weights files belong to.
-        pretrained: give a bare name its pretrained weights.
+        pretrained: whether a bare name means its pretrained weights.
         flags: what the user says about their input.
 
     Raises:
         CheckpointError: as :func:`open_model`.
-        ModelError: as :func:`open_model`.
+        ModelError: as :func:`open_model`; also if a bare name's pretrained weights cannot be had.
     """
     if _says_what_it_is(before) or not _says_what_it_is(after):
         first = open_model(before, pretrained=pretrained, model=model, flags=flags)

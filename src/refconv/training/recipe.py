@@ -233,7 +233,8 @@ class Recipe:
 
         Args:
             path: a TOML file of flat keys; a table ``versions`` is a note and is skipped.
-            overrides: settings that win over those of the file.
+            overrides: settings that win over those of the file; a source of weights among them (``pretrained`` or
+                ``checkpoint``) also wins over the file's other one.
 
         Raises:
             RecipeError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
@@ -248,7 +249,7 @@ class Recipe:
             raise RecipeError("not a TOML file", where=str(path), found=str(error)) from error
         values.pop(VERSIONS_TABLE, None)
         try:
-            return cls.from_mapping({**values, **(overrides or {})})
+            return cls.from_mapping(_overridden(values, overrides or {}))
         except RecipeError as error:
             raise RecipeError(str(error), where=str(path)) from error
 
@@ -307,6 +308,17 @@ class Recipe:
             and getattr(self, field.name) != getattr(other, field.name)
             and (field.name, getattr(self, field.name), getattr(other, field.name)) not in _LEFT_OPEN
         )
+
+
+def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values with others in their place; weights come from the one source that was named last."""
+    kept = dict(values)
+    if overrides.get("checkpoint") is not None and "pretrained" not in overrides:
+        kept.pop("pretrained", None)
+    if overrides.get("pretrained") and "checkpoint" not in overrides:
+        for name in ("checkpoint", "reset_classifier"):
+            kept.pop(name, None)
+    return {**kept, **overrides}
 
 
 def _check_together(recipe: Recipe) -> None:

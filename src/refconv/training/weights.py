@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import errno
+import json
 import pickle
 import re
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +22,28 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError
+from refconv.surgery import folded_names, in_kernel_space, merged_state, metadata_of, renamed, with_metadata
+
+VERSIONS = "module_versions"
+"""Under which name a safetensors file of this package holds the versions of modules, as JSON."""
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 """Names of the weights inside a model folder, the preferred one first."""
 
-_WRAPPING_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_WRAPPING_KEYS = (
+    "state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema_model", "ema",
+    "state_dict", "model_state_dict", "model_state", "model", "params", "net", "network", "weights", "module",
+)  # fmt: skip
 """Where training programs keep the weights inside their checkpoints; averaged weights first, as timm does."""
 
-_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before each name."""
+_WRAPPERS = re.compile(r"(^|\.)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)(?=\.)")
+"""What torch.compile, activation checkpointing and FSDP put into names, anywhere."""
+
+_COUNTER, _EXTRA = "n_averaged", "_extra_state"
+"""What torch's AveragedModel counts beside its weights; the name of a module's state that is no tensor."""
+
+_OLD_NAMES = ((re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])(?=\.)"), r"\1\2"),)
+"""Names in files of earlier versions of public models: torchvision's DenseNets."""
 
 _DETECTION_LAYERS = ("cls_logits", "classification_head.module_list", "box_predictor", "mask_fcn_logits")
 """Layers of torchvision's detectors whose size depends on the number of classes."""
@@ -41,27 +58,43 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
     Args:
         path: a ``.safetensors`` file, or a file of ``torch.save``; or a folder that holds one of
-            :data:`WEIGHT_FILES`. A training checkpoint is unwrapped (averaged weights are preferred), and prefixes
-            of DataParallel and of compiled models are removed.
+            :data:`WEIGHT_FILES`. A training checkpoint is unwrapped (averaged weights are preferred, and where there
+            is a choice it is said by a warning), and what DataParallel, AveragedModel, torch.compile and FSDP add to
+            names is removed. Versions of modules (``_metadata``) are kept.
 
     Raises:
         CheckpointError: if the file is missing, damaged, refused because it would run code, or holds no weights.
     """
     path = weights_file(path)
     content = read_checkpoint_file(path)
-    for key in _WRAPPING_KEYS:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    strange = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if strange or not content:
+    found = _weights_in(content, str(path))
+    if found is None:
+        strange = [str(key) for key, value in content.items() if not _is_entry(key, value)]
         raise CheckpointError(
             "not a file of weights",
             where=str(path),
             expected="names with tensors, alone or under one of " + ", ".join(_WRAPPING_KEYS),
             found="entries such as " + _some(strange) if strange else "nothing",
         )
-    return _without_prefixes(dict(content))
+    return _without_wrappers(found)
+
+
+def _is_entry(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and (isinstance(value, Tensor) or key.rpartition(".")[2] == _EXTRA)
+
+
+def _weights_in(content: Mapping[Any, Any], where: str) -> Mapping[str, Any] | None:
+    """Return the names and tensors of a mapping, or of the first mapping of weights inside it."""
+    if content and all(_is_entry(key, value) for key, value in content.items()):
+        return content
+    inner = {key: content[key] for key in _WRAPPING_KEYS if isinstance(content.get(key), Mapping)}
+    found = {key: state for key, value in inner.items() if (state := _weights_in(value, where)) is not None}
+    if len(found) > 1:
+        taken, *others = found
+        warnings.warn(
+            f"{where}: holds several sets of weights; {taken} is taken, not {', '.join(others)}", stacklevel=4
+        )
+    return next(iter(found.values()), None)
 
 
 def is_run_checkpoint(path: Path) -> bool:
@@ -101,7 +134,7 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """
     try:
         if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path))
+            return _read_safetensors(path)
         # Checkpoints of many training programs hold their arguments as a Namespace, which is harmless.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said better by the error
@@ -124,19 +157,36 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             "not a file of weights", where=str(path), expected="names with tensors", found=type(content).__name__
         )
-    return dict(content)
+    return content if isinstance(content, dict) else dict(content)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """Read the tensors of a safetensors file, and the versions of modules where this package wrote them."""
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        versions = json.loads((file.metadata() or {}).get(VERSIONS, "{}"))
+    return with_metadata(tensors, {name: {"version": version} for name, version in versions.items()})
 
 
 def load_state(
-    model: nn.Module, state: Mapping[str, Tensor], *, where: str, reset_classifier: bool = False
+    model: nn.Module,
+    state: Mapping[str, Any],
+    *,
+    where: str,
+    reset_classifier: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
     """Load a state dict strictly: every name and every shape must fit, or the model stays as it is.
+
+    Names and versions of before are understood where torch, or the model's own code, understands them: batch norms
+    without ``num_batches_tracked``, for instance. A state of kernel space is merged first.
 
     Args:
         model: the model to fill.
         state: plain names and tensors.
         where: the file or folder that the state came from, for messages.
         reset_classifier: leave the classifier of ``model`` as it was initialised, whatever its size in ``state``.
+        settings: for a state of kernel space: what it does not say itself; see :func:`refconv.surgery.merged_state`.
 
     Returns:
         The names that kept their initial values.
@@ -145,6 +195,9 @@ def load_state(
         CheckpointError: if names are missing or surplus, or shapes differ.
     """
     own = model.state_dict()
+    state = _aligned(state, own)
+    if in_kernel_space(state):
+        state = merged_state(model, state, settings, where=where)
     resized = _resized_classifier(own, state, getattr(model, "num_classes", None))
     anew: set[str] = set()
     if reset_classifier:
@@ -158,9 +211,35 @@ def load_state(
             found=f"{state[name].shape[0]} classes ({_some(resized)})",
             remedy="--reset-classifier starts the classifier anew",
         )
-    _check_fit(own, state, anew, where)
-    model.load_state_dict({name: own[name] if name in anew else state[name] for name in own}, strict=True)
+    kept = {name: value for name, value in state.items() if name not in anew}
+    fresh = {name: value for name, value in own.items() if name in anew}
+    candidate = with_metadata({**kept, **fresh}, metadata_of(state))
+    if candidate.keys() == own.keys():
+        # Without versions, as in safetensors files, names that all fit are those of the model's own version.
+        candidate = with_metadata(candidate, metadata_of(state) or metadata_of(own))
+    if candidate.keys() == own.keys():
+        _check_fit(own, state, anew, where)
+    else:
+        understood = _understood(model, candidate)
+        if understood is None:
+            _check_fit(own, state, anew, where)
+        candidate = understood or candidate
+    model.load_state_dict(candidate, strict=True)
     return tuple(name for name in own if name in anew)
+
+
+def _understood(model: nn.Module, state: OrderedDict[str, Any]) -> OrderedDict[str, Any] | None:
+    """Return the state, under today's names if need be, if torch and the model's own code take it; tried on a copy."""
+    candidates = [state]
+    for pattern, today in _OLD_NAMES:
+        candidates.append(renamed(candidates[-1], partial(pattern.sub, today)))
+    for candidate in candidates:
+        try:
+            copy.deepcopy(model).load_state_dict(candidate, strict=True)
+        except (KeyError, RuntimeError, ValueError):  # torch's own, and what models of several versions raise
+            continue
+        return candidate
+    return None
 
 
 def classifier_names(model: nn.Module) -> set[str]:
@@ -199,7 +278,7 @@ def classifier_names(model: nn.Module) -> set[str]:
 
 def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: Any) -> dict[str, None]:
     """Return the names that differ, if they differ as another number of classes would make them differ."""
-    unlike = [name for name in own if name in state and own[name].shape != state[name].shape]
+    unlike = [name for name in own if name in state and _shape(own[name]) != _shape(state[name])]
     counts = {(own[name].shape[:1], state[name].shape[:1]) for name in unlike}
     if len(counts) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in unlike):
         return {}
@@ -207,11 +286,16 @@ def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], 
     return dict.fromkeys(unlike) if num_classes in {None, expected} else {}
 
 
+def _shape(value: Any) -> list[int] | None:
+    return list(value.shape) if isinstance(value, Tensor) else None
+
+
 def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set[str], where: str) -> None:
     missing = [name for name in own if name not in state and name not in anew]
     surplus = [name for name in state if name not in own]
-    unlike = [name for name in own if name in state and name not in anew and own[name].shape != state[name].shape]
-    shapes = [f"{name} is {list(state[name].shape)} instead of {list(own[name].shape)}" for name in unlike]
+    both = [name for name in own if name in state and name not in anew]
+    unlike = [name for name in both if _shape(own[name]) != _shape(state[name])]
+    shapes = [f"{name} is {_shape(state[name])} instead of {_shape(own[name])}" for name in unlike]
     clauses = [
         f"{len(names)} {word} ({_some(names)})"
         for word, names in (("missing", missing), ("surplus", surplus), ("of another shape", shapes))
@@ -227,10 +311,24 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
         )
 
 
-def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    while prefix := next((p for p in _WRAPPER_PREFIXES if all(name.startswith(p) for name in state)), None):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+def _without_wrappers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove what wrappers add to the names: of compiled and checkpointed modules, DataParallel, AveragedModel."""
+    state = renamed(state, lambda name: _WRAPPERS.sub("", name).removeprefix("."))
+    while all(name.startswith("module.") for name in state if name != _COUNTER) and set(state) - {_COUNTER}:
+        kept = with_metadata({name: state[name] for name in state if name != _COUNTER}, metadata_of(state))
+        state = renamed(kept, lambda name: name.removeprefix("module."))
+    return dict(state) if not metadata_of(state) else state
+
+
+def _aligned(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Remove the first part of all names, as of Lightning's ``model.``, where none of them is one of the model's."""
+    candidate = state
+    while candidate and not (folded_names(candidate) & own.keys()):
+        heads = {name.partition(".")[0] for name in candidate}
+        if len(heads) != 1 or not all("." in name for name in candidate):
+            return state
+        candidate = renamed(candidate, lambda name: name.partition(".")[2])
+    return candidate
 
 
 def _why_refused(error: pickle.UnpicklingError) -> dict[str, str]:
@@ -245,7 +343,8 @@ def _why_refused(error: pickle.UnpicklingError) -> dict[str, str]:
         "what": "refused, because reading it would run code",
         "expected": "tensors only",
         "found": f"a request for {asked[1]}",
-        "remedy": "if you trust its source, save its state dict anew as .safetensors",
+        "remedy": "if you trust its source, save its state dict alone: "
+        "torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW)",
     }
 
 

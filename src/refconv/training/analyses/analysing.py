@@ -160,7 +160,7 @@ def open_couple(
     after: str,
     *,
     model: str | None = None,
-    pretrained: bool = False,
+    pretrained: bool = True,
     flags: Mapping[str, Any] | None = None,
 ) -> Couple:
     """Open two models to analyse; refocused ones become the plain ones they merge to.
@@ -169,7 +169,7 @@ def open_couple(
         before: what a user names the earlier model by, as :func:`refconv.training.opening.open_model` takes it.
         after: the same for the later.
         model: the model that weights files belong to.
-        pretrained: give a bare name its pretrained weights.
+        pretrained: whether a bare name means its pretrained weights.
         flags: what the user says about their input.
 
     Raises:
