@@ -6,7 +6,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from refconv.training.progress import Bar, Lines, Silent, display
+from refconv.training.data import open_data
+from refconv.training.progress import Bar, Evaluating, Lines, Silent, display
 
 
 def show(shown):
@@ -67,3 +68,15 @@ def test_time_left_counts_the_steps_of_this_sitting(capsys, monkeypatch):
     now[0] += 10
     lines.train(step=100, epoch=1, loss=0, lr=0, rate=0)
     assert capsys.readouterr().out.rstrip().endswith("1:01:30 left")
+
+
+def test_an_evaluation_says_how_far_it_is_in_a_pipe(capsys):
+    data = open_data("digits")
+    seconds = iter(range(0, 1000, 10))
+    with Evaluating("net", data, "test", interval=15, clock=lambda: next(seconds)):
+        count = sum(len(labels) for _, labels in data.eval_batches("test", batch_size=100))
+    assert (count, data.counted) == (359, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "net  200/359 samples  0:16 left",
+        "net  359/359 samples  0:00 left",
+    ]
