@@ -76,7 +76,9 @@ def open_data(
             std=std,
         )
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
-    class_names = (images.train or images.test).class_names
+    named = images.test if images.train is None else images.train
+    assert named is not None
+    class_names = named.class_names
     in_chans = 3 if in_chans is None else in_chans
     size = img_size or native or DEFAULT_SIZE
     info = DataInfo(
