@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from PIL import Image
 
 from refconv.cli import main
+from refconv.training import train
 from refconv.training.data import open_data
 from refconv.training.evaluation import ClassificationEvaluation, evaluate
 from run_checkpoints import save_run, small_recipe
@@ -35,3 +37,24 @@ def test_eval_says_when_model_and_data_do_not_fit(tmp_path, capsys):
     assert main(["eval", str(tmp_path / "run"), "--data", "mnist1d", "--device", "cpu"]) == 2
     assert main(["eval", str(tmp_path / "run" / "model"), "--device", "cpu"]) == 2
     assert "give --data" in capsys.readouterr().err
+
+
+def test_eval_says_how_classes_were_matched_and_takes_a_class_map(tmp_path, capsys):
+    for split in ("train", "val"):
+        for name, value in {"ant": 20, "bee": 120, "cat": 220}.items():
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(4):
+                Image.new("L", (8, 8), value + number).save(tmp_path / "data" / split / name / f"{number}.png")
+    settings = small_recipe(
+        data=f"folder:{tmp_path / 'data'}", in_chans=1, img_size=8, batch_size=6, epochs=1, workers=0
+    )
+    train(settings, tmp_path / "run", show=False)
+    (tmp_path / "data" / "val" / "ant").rename(tmp_path / "data" / "val" / "emmet")
+    arguments = ["eval", str(tmp_path / "run"), "--data", f"folder:{tmp_path / 'data' / 'val'}", "--device", "cpu"]
+    assert main([*arguments, "--workers", "0"]) == 2
+    assert "1 of 3 classes are not among the model's" in capsys.readouterr().err
+    (tmp_path / "map.json").write_text('{"emmet": "ant"}')
+    assert main([*arguments, "--workers", "0", "--class-map", str(tmp_path / "map.json")]) == 0
+    said = capsys.readouterr()
+    assert said.err.strip() == "3 classes, matched by name: bee is 1, cat is 2, emmet is 0"
+    assert "on 12 samples" in said.out

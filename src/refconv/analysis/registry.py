@@ -168,3 +168,6 @@ DATA_MEASURES: dict[str, DataMeasure] = {
 
 OF_IMAGES = ("attention", "corruptions", "shifts")
 """Measures that need samples [channels, height, width]."""
+
+RECALIBRATED = ("interpolation", "landscape", "surface", "sharpness")
+"""Measures that collect batch-norm statistics on training samples."""

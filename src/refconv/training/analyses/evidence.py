@@ -10,7 +10,7 @@ from typing import cast
 import torch
 
 from refconv.analysis.batches import Batch
-from refconv.analysis.registry import OF_IMAGES, Evidence
+from refconv.analysis.registry import OF_IMAGES, RECALIBRATED, Evidence
 from refconv.errors import SettingError
 from refconv.training.analyses.kept_batches import KeptBatches
 from refconv.training.data import Data, Split
@@ -95,7 +95,10 @@ def open_evidence(
     )
     size = data.info.input_size
     reason = f"it needs images [channels, height, width], and these samples are {list(size)}"
-    return evidence, {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
+    impossible = {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
+    if not data.info.train_size:
+        impossible |= dict.fromkeys(RECALIBRATED, "it needs training samples, and this data has none")
+    return evidence, impossible
 
 
 def in_drawn_order(data: Data, split: Split, most: int | None = None) -> tuple[Data, tuple[int, ...], bool]:

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +162,7 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in _GREY else "RGB")
 
 
-def _scaled(values: NDArray[np.generic]) -> Image.Image:
+def _scaled(values: NDArray[Any]) -> Image.Image:
     """Scale grey values of more than 8 bits to 0 to 255.
 
     Raises:

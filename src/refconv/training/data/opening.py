@@ -87,6 +87,7 @@ def open_data(
         )
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
+    assert shown is not None
     in_chans = 3 if in_chans is None else in_chans
     preprocessing = image_preprocessing(
         name, shown, native, in_chans=in_chans, stated=stated, whole=for_training and augmentation.scale is None
