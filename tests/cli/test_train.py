@@ -80,6 +80,7 @@ def test_train_stops_at_ctrl_c_and_says_how_to_resume(tmp_path):
     flags = ["train", *NET, "--data", "digits", "--epochs", "3", "--checkpoint-interval", "1000", "-o"]
     command = [sys.executable, "-u", "-m", "refconv.cli", *flags, str(tmp_path / "run"), "--log-interval", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("start: top-1")
         assert "step 1/" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)

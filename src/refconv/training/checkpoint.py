@@ -42,6 +42,7 @@ class Checkpoint:
         train_loss: mean training loss of the last log interval; None before its end.
         losses: training losses since then.
         validation: the evaluations on the validation split so far, as plain values.
+        course: the measured start, as plain values; not in files of versions that did not measure it.
     """
 
     step: int
@@ -55,6 +56,7 @@ class Checkpoint:
     train_loss: float | None = None
     losses: list[float] = dataclasses.field(default_factory=list)
     validation: list[dict[str, Any]]
+    course: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; an earlier one stays whole until this one is.
@@ -78,7 +80,7 @@ class Checkpoint:
         if not path.is_file():
             raise CheckpointError("no such file", where=str(path))
         content = read_checkpoint_file(path)
-        fields = [field.name for field in dataclasses.fields(cls)]
+        fields = [field.name for field in dataclasses.fields(cls) if field.name in content or field.name != "course"]
         missing = [name for name in fields if name not in content]
         if content.get("format") != FORMAT or missing:
             raise CheckpointError(
@@ -97,7 +99,9 @@ class Checkpoint:
             RunError: if a setting differs on which the result depends; the message lists them.
         """
         before = self.trained_by()
-        names = before.differences(recipe)
+        names = [
+            name for name in before.differences(recipe) if not (name == "data" and _may_have_moved(before, recipe))
+        ]
         if names:
             was = ", ".join(f"{name}={getattr(before, name)!r}" for name in names)
             now = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
@@ -123,6 +127,12 @@ class Checkpoint:
     def data_info(self) -> DataInfo:
         """Return the facts about the data that the run was trained on."""
         return DataInfo.from_dict(self.info)
+
+
+def _may_have_moved(before: Recipe, now: Recipe) -> bool:
+    """Say whether two recipes name files of one kind, such as ``folder:``, at two places; the data is compared then."""
+    kinds = [recipe.data.partition(":")[:2] for recipe in (before, now)]
+    return kinds[0] == kinds[1] and kinds[0][1] == ":"
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:

@@ -69,7 +69,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         RunError: if the data is not that of the checkpoint.
     """
     task = task_of(recipe)
-    data = task.open_data(recipe)
+    data = _open_data(task, recipe, resumed=checkpoint is not None)
     info = data.info
     if recipe.num_classes is not None:
         if recipe.num_classes < info.num_classes:
@@ -81,7 +81,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
             )
         info = dataclasses.replace(info, num_classes=recipe.num_classes)
     if checkpoint is not None:
-        _check_same_data(info, checkpoint.data_info())
+        _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
     part_size, steps_per_epoch = _cut(recipe, data, processes)
     seed_everything(derive_seed("model", recipe.seed))
     method = method_of(recipe)
@@ -109,9 +109,30 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
     frozen = freeze_others(model, recipe, plan, task)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
-    _try(task, model, data, recipe, processes)
+    _try(task, model, data, recipe, processes, part_size)
     samples = min(recipe.batch_size, info.train_size)
     return Setup(task, data, info, model, plan, frozen, recipe.grad_accum_steps, part_size, steps_per_epoch, samples)
+
+
+def _open_data(task: Task, recipe: Recipe, *, resumed: bool) -> Data:
+    """Open the data of a recipe.
+
+    Raises:
+        DataError: if it cannot be had; of a resumed run, the remedy says how to name its new place.
+    """
+    try:
+        return task.open_data(recipe)
+    except DataError as error:
+        if not resumed:
+            raise
+        raise DataError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            remedy="if the data has moved since the run was started, resume with --data-dir FOLDER or --data "
+            f"{recipe.data.partition(':')[0]}:PATH",
+        ) from error
 
 
 def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
@@ -157,13 +178,36 @@ def _check_same_data(now: DataInfo, before: DataInfo) -> None:
 
 
 @torch.no_grad()
-def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes) -> None:
-    """Let the model see two samples, so that a misfit is said before anything is written.
+def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes, part_size: int) -> None:
+    """Let the model see two samples in either mode, so that a misfit is said before anything is written.
+
+    What the forward in training mode does to buffers, such as the statistics of batch norms, is undone.
 
     Raises:
         ModelError: if it does not take them, or gives what the task cannot use.
+        RecipeError: if batch norms have one value per channel to train on.
     """
     samples, targets = next(data.eval_batches("train", batch_size=2))
     samples = task.place(processes.device, recipe.channels_last)(samples[:2])
     with evaluating(model), autocasting(processes.device, recipe.amp)():
         task.check_fit(model, samples, targets, data.info)
+    samples, before = samples[:part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    try:
+        with autocasting(processes.device, recipe.amp)():
+            task.check_training(model, samples)
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise ModelError(
+                "the model does not train on this data", where=type(model).__name__, found=str(error)
+            ) from error
+        raise RecipeError(
+            "batch norm cannot train on one value per channel",
+            where="batch_size",
+            expected="at least 2 samples in each process and part",
+            found=str(len(samples)),
+            remedy="a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics",
+        ) from error
+    finally:
+        for name, buffer in model.named_buffers():
+            buffer.copy_(before[name])

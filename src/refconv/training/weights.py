@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError
+from refconv.training.heads import start_anew
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 """Names of the weights inside a model folder, the preferred one first."""
@@ -160,6 +161,8 @@ def load_state(
         )
     _check_fit(own, state, anew, where)
     model.load_state_dict({name: own[name] if name in anew else state[name] for name in own}, strict=True)
+    # Detectors draw their layers of classes from priors of their own, which their losses need.
+    start_anew(model, {name for name in anew if not any(f".{part}." in name for part in _DETECTION_LAYERS)})
     return tuple(name for name in own if name in anew)
 
 
