@@ -78,7 +78,11 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(hint: Any, value: Any) -> Any:
-    """Turn what JSON gave back into the type that the annotation names."""
+    """Turn what JSON gave back into the type that the annotation names.
+
+    Raises:
+        ValueError: if it is something else than a record or mapping where one is named.
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         options = [option for option in args if option is not type(None)]

@@ -21,7 +21,7 @@ from refconv.training.checkpoint import Checkpoint, load_model_state, model_stat
 from refconv.training.data import Batch
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation
-from refconv.training.interruption import Interruption, StoppedError, leave
+from refconv.training.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.training.metrics import Metrics, NoMetrics
 from refconv.training.progress import Display
 from refconv.training.recipe import Recipe
@@ -121,7 +121,7 @@ class Loop:
         if self.step == 0:
             self._save()
         patient = not self.processes.alone
-        with Interruption(patient=patient, overdue=self._leave) as interruption:
+        with Interruption(patient=patient, patience=PATIENCE, overdue=self._leave) as interruption:
             self._interruption = interruption
             if self.step == 0 and self.course is None:
                 self._measure_start()
@@ -132,7 +132,7 @@ class Loop:
                 self._run_epoch(epoch)
 
     def _run_epoch(self, epoch: int) -> None:
-        recipe, stepper, check_interval = self.recipe, self.stepper, self._check_interval
+        recipe, check_interval = self.recipe, self._check_interval
         last = (epoch + 1) * self.setup.steps_per_epoch
         batches = self._batches(epoch)
         started = time.perf_counter()

@@ -12,8 +12,8 @@ def start_anew(model: nn.Module, names: Collection[str]) -> None:
     """Draw the linear layers and convolutions among ``names`` anew, as torch's own ``reset_parameters`` does.
 
     What an architecture's own initialisation gives its classifier is made for training everything from scratch. timm's
-    EfficientNets draw it uniformly up to 0.18 at ten classes, so that beside trained features, whose scale is larger
-    than that of random ones, the first outputs are far apart and the first loss is several times log(classes).
+    EfficientNets draw it with a standard deviation of 0.18 at ten classes, whatever the number of features, so that
+    beside trained features the first outputs are far apart and the first loss is several times log(classes).
 
     Args:
         model: the model.

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from refconv.errors import DataError, RecipeError, RunError
+from refconv.errors import DataError, ModelError, RecipeError, RunError
 from refconv.surgery import Plan, evaluating
 from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.backbones import load_backbone

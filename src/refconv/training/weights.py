@@ -167,7 +167,7 @@ def load_state(
 
 
 def classifier_names(model: nn.Module) -> set[str]:
-    """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last linear layer.
+    """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last layer.
 
     Of torchvision's detectors, the layers that give classes and, where there is one per class, boxes and masks.
 
@@ -179,9 +179,7 @@ def classifier_names(model: nn.Module) -> set[str]:
     find = getattr(model, "get_classifier", None)
     if detecting and not callable(find):
         return detecting
-    found = (
-        find() if callable(find) else next((m for m in reversed(modules.values()) if isinstance(m, nn.Linear)), None)
-    )
+    found = find() if callable(find) else _last_layer(model)
     heads = [head for head in (found if isinstance(found, (tuple, list)) else [found]) if isinstance(head, nn.Module)]
     names = {
         f"{name}.{entry}"
@@ -198,6 +196,15 @@ def classifier_names(model: nn.Module) -> set[str]:
             remedy="load a checkpoint with the same number of classes, without --reset-classifier",
         )
     return names
+
+
+def _last_layer(model: nn.Module) -> nn.Module | None:
+    """Return the last linear layer, or the last convolution if it gives the classes, as in SqueezeNet."""
+    layers = list(reversed(list(model.modules())))
+    classes = getattr(model, "num_classes", None)
+    linear = (layer for layer in layers if isinstance(layer, nn.Linear))
+    convolutions = (layer for layer in layers if isinstance(layer, nn.Conv2d) and layer.out_channels == classes)
+    return next(linear, None) or next(convolutions, None)
 
 
 def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: Any) -> dict[str, None]:

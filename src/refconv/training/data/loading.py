@@ -92,6 +92,7 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
 
     Raises:
         DataError: if a worker died.
+        RuntimeError: any other, as it was raised.
     """
     try:
         yield from batches
