@@ -447,12 +447,13 @@ def test_a_run_goes_on_with_data_that_moved(place, tmp_path, monkeypatch):
 def test_other_data_than_before_is_refused(tmp_path):
     for name in ("one", "other"):
         folder_of(tmp_path, name)
-    (tmp_path / "other/train/c").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "other/train/c/0.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "other/train/b/4.png")
     settings = {"img_size": 8, "batch_size": 4, "workers": 0, "epochs": 1}
     train(recipe(data=f"folder:{tmp_path}/one", **settings), tmp_path / "run", show=False)
     (tmp_path / "run/record.json").unlink()
-    with pytest.raises(RunError, match="the data is not what the run was started with; expected num_classes=2"):
+    with pytest.raises(
+        RunError, match="the data is not what the run was started with; expected train_size=8, found train_size=9"
+    ):
         train(recipe(data=f"folder:{tmp_path}/other", **settings), tmp_path / "run", resume=True, show=False)
 
 

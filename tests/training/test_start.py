@@ -56,9 +56,7 @@ def test_measuring_the_start_changes_nothing_that_is_computed(tmp_path, monkeypa
         "method": "refocus",
         "start": "kaiming",
         "model_ema": True,
-        "drop": 0.2,
         "mixup": 0.2,
-        "checkpoint": None,
     }
     with_start = train(recipe(**settings), tmp_path / "with", show=False)
     monkeypatch.setattr(Loop, "_measure_start", lambda self: None)

@@ -95,13 +95,12 @@ class Interruption:
         Raises:
             KeyboardInterrupt: at the second Ctrl-C.
         """
+        first, self.signal = self.signal is None, self.signal or signal.Signals(number)
         if number == signal.SIGTERM and self._overdue is not None and self._timer is None:
             self._timer = threading.Timer(self._patience, self._leave, (self._overdue,))
             self._timer.daemon = True
             self._timer.start()
-        if self.signal is None:
-            self.signal = signal.Signals(number)
-        elif number == signal.SIGINT and not self._patient:
+        if not first and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
 
     def _leave(self, overdue: Callable[[], None]) -> None:

@@ -8,22 +8,9 @@ import torch
 
 from refconv.errors import DataError
 from refconv.training.data.loading import load_batches
+from signalled_samples import Dying, Signalled, Squares
 
 BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
-
-
-class Squares:
-    """Samples that are the squares of their indices, but for those that cannot be read."""
-
-    def __init__(self, *unreadable):
-        self.unreadable = unreadable
-
-    def __getitem__(self, index):
-        if index in self.unreadable:
-            raise DataError(
-                "unreadable", where=f"sample {index}", expected="a square", found="nothing", remedy="mend it"
-            )
-        return index**2
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
@@ -60,22 +47,6 @@ def test_the_global_random_numbers_are_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class Signalled:
-    """Samples in whose worker signals arrive: while it starts, before anything of torch's runs, and at each sample."""
-
-    def __getitem__(self, index):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            os.kill(os.getpid(), number)
-        return index**2
-
-    def __setstate__(self, state):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            os.kill(os.getpid(), number)
-
-    def __getstate__(self):
-        return {"main": os.getpid()}
-
-
 def test_signals_to_the_whole_group_do_not_end_workers():  # takes the start of a worker process
     batches = load_batches(Signalled(), BATCHES * 3, workers=1, collate=tuple)
     assert list(batches) == [(16, 0), (4,)] * 3
@@ -97,11 +68,6 @@ def test_a_signal_while_workers_start_is_not_missed(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         next(load_batches(Squares(), BATCHES, workers=0, collate=tuple))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
-
-
-class Dying:
-    def __getitem__(self, index):
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.slow  # torch looks for dead workers every five seconds

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, Protocol
 
@@ -74,6 +75,7 @@ def _signals_held_back() -> Iterator[None]:
     to stop and then ends its workers; if they went first, it could not finish its step. A signal that is blocked here
     is delivered afterwards, and new processes inherit the block from their first moment on.
     """
+    resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
