@@ -51,7 +51,7 @@ def _usage(error: Exception) -> str:
     if name is not None and hasattr(error, "possibilities") and context is not None:
         flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
         meant = USUAL.get(name.replace("_", "-"))
-        closest = [meant] if meant in flags else difflib.get_close_matches(name, flags, n=2)
+        closest = [meant] if meant is not None and meant in flags else difflib.get_close_matches(name, flags, n=2)
         remedy = f"did you mean {' or '.join(closest)}?" if closest else f"{context.command_path} --help lists them"
         return str(RefconvError("unknown flag", where=name, remedy=remedy))
     message = error.format_message() if hasattr(error, "format_message") else str(error)

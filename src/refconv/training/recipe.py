@@ -312,7 +312,8 @@ def default_rate(recipe: Recipe) -> float:
 
     With SGD 0.1 from scratch and a tenth of that from weights. An optimizer that scales each entry of its step moves a
     weight by about the rate itself, SGD by the rate times a gradient and, with momentum 0.9, ten of them: the usual
-    ratio between the two is a hundred. Measured in docs/training.md.
+    ratio between the two is a hundred. A trained CIFAR-10 ResNet-20, trained on for two epochs of 2,000 images with
+    SGD, had 61.6 % of 1,000 test images at 0.1, 84.4 % at 0.01 and 83.1 % at 0.003 (one seed).
     """
     rate = RATE_FROM_SCRATCH if recipe.opt.lower().removeprefix(LOOKAHEAD) in _SGD_LIKE else RATE_FROM_SCRATCH / 100
     return rate / 10 if from_weights(recipe) else rate
