@@ -36,8 +36,10 @@ class Record:
             data: what :meth:`to_dict` returned.
 
         Raises:
-            ValueError: if a key is missing or surplus.
+            ValueError: if a key is missing or surplus, or the data is no mapping.
         """
+        if not isinstance(data, dict):
+            raise ValueError(f"{cls.__name__}: expected names and values, found {type(data).__name__}")
         fields = {field.name: field for field in dataclasses.fields(cls)}
         surplus = sorted(data.keys() - fields.keys())
         missing = sorted(
@@ -76,7 +78,11 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(hint: Any, value: Any) -> Any:
-    """Turn what JSON gave back into the type that the annotation names."""
+    """Turn what JSON gave back into the type that the annotation names.
+
+    Raises:
+        ValueError: if it is something else than a record or mapping where one is named.
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         options = [option for option in args if option is not type(None)]
@@ -88,6 +94,8 @@ def _restored(hint: Any, value: Any) -> Any:
             for hint_, item in zip(args if inner is None else [inner] * len(value), value, strict=True)
         )
     if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"expected names and values, found {type(value).__name__}")
         return {key: _restored(args[1], item) for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record):
         return hint.from_dict(value)

@@ -59,12 +59,20 @@ def test_eval_repeats_the_test_of_the_run(base, capsys):
         ([*TINY, "--checkpoint", "nowhere.pth", "--out", "NEW"], "nowhere.pth: no such file"),
         ([*TINY, "--checkpoint", "EVIL", "--out", "NEW"], "would run code"),
         ([*TINY, "--checkpoint", "BASE", "--num-classes", "12", "--out", "NEW"], "expected 12 classes, found 10"),
+        (["--out", "NEW", "--resume"], "nothing to resume; expected a run: a folder with recipe.toml"),
+        (["--out", "EMPTY", "--resume"], "nothing to resume"),
+        ([*TINY, "--learning-rate", "1", "--out", "NEW"], "--learning-rate: unknown flag; did you mean --lr?"),
+        ([*TINY, "--num_workers", "1", "--out", "NEW"], "--num_workers: unknown flag; did you mean --workers?"),
+        (["--model", "efficientnet_lite", "--data", "digits", "--out", "NEW"], "did you mean efficientnet_lite0 or"),
+        ([*TINY, "--mixup", "0.2", "-b", "7", "--out", "NEW"], "mixup and cutmix need pairs"),
+        ([*TINY, "-j", "-1", "--out", "NEW"], "workers: value out of range; expected at least 0, found -1"),
         ([*TINY, "--lr", "1e9", "--method", "refocus", "--out", "NEW"], "not finite"),
     ],
 )  # fmt: skip
 def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, words):
     torch.save(torch.nn.Linear(1, 1), tmp_path / "evil.pth")
-    places = {"BASE": base, "NEW": tmp_path / "new", "EVIL": tmp_path / "evil.pth"}
+    (tmp_path / "empty").mkdir()
+    places = {"BASE": base, "NEW": tmp_path / "new", "EMPTY": tmp_path / "empty", "EVIL": tmp_path / "evil.pth"}
     before = {path.name: path.read_bytes() for path in base.iterdir() if path.is_file()}
     assert main(["train", *(str(places.get(flag, flag)) for flag in flags)]) == 2
     error = capsys.readouterr().err

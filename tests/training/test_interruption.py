@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from refconv.training.interruption import Interruption
+from refconv.cli.status import INTERRUPTED
+from refconv.training.interruption import Interruption, leave
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
@@ -44,3 +45,41 @@ def test_another_thread_changes_nothing():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_sigterm_does_not_wait_for_a_step_without_end():
+    left = threading.Event()
+    with Interruption(patience=0.0, overdue=left.set) as interruption, interruption.may_be_left():
+        signal.raise_signal(signal.SIGTERM)
+        assert left.wait(60)
+
+
+def test_ctrl_c_waits_and_sigterm_waits_where_weights_change():
+    left = threading.Event()
+    with Interruption(patience=0.0, overdue=left.set) as interruption:
+        with interruption.may_be_left() as keep:
+            signal.raise_signal(signal.SIGINT)
+            assert interruption._timer is None
+            keep()  # from here on the step changes weights
+            signal.raise_signal(signal.SIGTERM)
+            interruption._timer.join(0.05)
+            assert not left.is_set()
+        with interruption.may_be_left():
+            assert left.wait(60)
+
+
+def test_leaving_says_why_ends_workers_and_gives_the_status(monkeypatch, capsys):
+    ended = []
+
+    class Child:
+        def kill(self):
+            ended.append("killed")
+
+    def exit_with(status):
+        ended.append(status)
+
+    monkeypatch.setattr("multiprocessing.active_children", lambda: [Child()])
+    monkeypatch.setattr("os._exit", exit_with)
+    leave("run: stopped")
+    assert ended == ["killed", INTERRUPTED]
+    assert capsys.readouterr().err == "refconv: run: stopped\n"

@@ -1,12 +1,17 @@
 """A whole run: what it leaves, what it refuses, how it stops."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
+import textwrap
+import threading
 
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.errors import CheckpointError, DataError, ModelError, RecipeError, RunError, SettingError, TrainingError
@@ -17,6 +22,7 @@ from refconv.training.interruption import StoppedError
 from refconv.training.metrics import Metrics, read_metrics
 from refconv.training.models import create_model
 from refconv.training.stepping import Stepper
+from run_results import same_result
 
 
 def recipe(**settings):
@@ -160,9 +166,13 @@ def test_tensorboard_events_are_written_on_request(tmp_path):
 def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
     train(recipe(val_split=0.1), tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("plain mobilenet_small  step 4/20")
+    assert re.fullmatch(r"start: top-1 .* on 144 samples of the validation split", lines[0])
+    assert lines[1].startswith("plain mobilenet_small  step 4/20")
     assert any(line.startswith("epoch 1: validation top-1") for line in lines)
-    assert lines[-1].startswith("test top-1")
+    assert lines[-2].startswith("test top-1")
+    assert re.fullmatch(
+        rf"top-1 from \d+\.\d\d% to \d+\.\d\d% \(144 validation samples\), written to {tmp_path}/run/model", lines[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -339,3 +349,177 @@ def test_the_record_is_the_last_file_to_appear(tmp_path, monkeypatch):
     record = train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
     assert json.loads((tmp_path / "run/record.json").read_text())["top1"] == record.top1
     assert len(read_metrics(tmp_path / "run/metrics.jsonl", "test")) == 1
+
+
+class GivenUpError(Exception):
+    """In place of the end of the process."""
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["buffers-kept", "short-steps"])
+def test_sigterm_in_a_step_without_end_loses_that_step_or_says_how_many(saved, tmp_path, monkeypatch):
+    step, left, words = Stepper.step, threading.Event(), []
+
+    def endless(self, number, parts):
+        if number == 14:
+            self.model.train()(parts[0][0])  # moves the statistics of batch norms
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert left.wait(60)
+            raise GivenUpError
+        return step(self, number, parts)
+
+    def leave(said):
+        words.append(said)
+        left.set()
+
+    monkeypatch.setattr(Stepper, "step", endless)
+    monkeypatch.setattr("refconv.training.epochs.leave", leave)
+    monkeypatch.setattr("refconv.training.epochs.PATIENCE", 0.0)
+    monkeypatch.setattr("refconv.training.epochs._SHORT_STEP", 0.0 if saved else 1e9)
+    with pytest.raises(GivenUpError):
+        train(recipe(), tmp_path / "run", show=False)
+    (said,) = words
+    assert "run: stopped by SIGTERM at step 14 of 22, in the middle of the next one; " in said
+    if saved:
+        assert said.endswith("the checkpoint is written: continue with --resume")
+    else:
+        assert said.endswith("continue with --resume from the checkpoint of step 11; 3 steps are lost")
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == (14 if saved else 11)
+    monkeypatch.setattr(Stepper, "step", step)
+    train(recipe(), tmp_path / "run", resume=True, show=False)
+    train(recipe(), tmp_path / "whole", show=False)
+    same_result(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_signal_at_the_end_of_an_epoch_does_not_wait_for_its_validation(tmp_path, monkeypatch):
+    step, settings = Stepper.step, {"val_split": 0.1, "epochs": 3}
+
+    def signalled(self, number, parts):
+        if number == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, number, parts)
+
+    monkeypatch.setattr(Stepper, "step", signalled)
+    with pytest.raises(StoppedError, match="stopped by SIGTERM at step 10 of 30"):
+        train(recipe(**settings), tmp_path / "run", show=False)
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").validation == []
+    monkeypatch.setattr(Stepper, "step", step)
+    resumed = train(recipe(**settings), tmp_path / "run", resume=True, show=False)
+    whole = train(recipe(**settings), tmp_path / "whole", show=False)
+    assert resumed.validation == whole.validation
+    same_result(tmp_path / "whole", tmp_path / "run")
+
+
+def folder_of(tmp_path, name):
+    """Write a folder of images of two classes."""
+    for index, part in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        (tmp_path / name / part).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8), (60 * index, 9 * number, 90)).save(tmp_path / name / part / f"{number}.png")
+
+
+@pytest.mark.parametrize("place", ["data_dir", "data"])
+def test_a_run_goes_on_with_data_that_moved(place, tmp_path, monkeypatch):
+    folder_of(tmp_path / "before", "images")
+    settings = {"data": "folder:images", "img_size": 8, "batch_size": 4, "workers": 0}
+    first = recipe(data_dir=str(tmp_path / "before"), **settings)
+    write = Metrics.write
+
+    def interrupted(self, kind, *, step, **numbers):
+        write(self, kind, step=step, **numbers)
+        if kind == "start":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Metrics, "write", interrupted)
+    with pytest.raises(StoppedError, match="at step 1 of 4"):
+        train(first, tmp_path / "run", show=False)
+    monkeypatch.undo()
+    (tmp_path / "before").rename(tmp_path / "after")
+    with pytest.raises(DataError, match="if the data has moved .* resume with --data-dir FOLDER or --data folder:PATH"):
+        train(first, tmp_path / "run", resume=True, show=False)
+    there = (
+        {"data_dir": str(tmp_path / "after")} if place == "data_dir" else {"data": f"folder:{tmp_path}/after/images"}
+    )
+    moved = dataclasses.replace(first, **{"data_dir": None, **there})
+    assert train(moved, tmp_path / "run", resume=True, show=False).steps == 4
+    assert Recipe.from_toml(tmp_path / "run/recipe.toml") == moved
+
+
+def test_other_data_than_before_is_refused(tmp_path):
+    for name in ("one", "other"):
+        folder_of(tmp_path, name)
+    Image.new("RGB", (8, 8)).save(tmp_path / "other/train/b/4.png")
+    settings = {"img_size": 8, "batch_size": 4, "workers": 0, "epochs": 1}
+    train(recipe(data=f"folder:{tmp_path}/one", **settings), tmp_path / "run", show=False)
+    (tmp_path / "run/record.json").unlink()
+    with pytest.raises(
+        RunError, match="the data is not what the run was started with; expected train_size=8, found train_size=9"
+    ):
+        train(recipe(data=f"folder:{tmp_path}/other", **settings), tmp_path / "run", resume=True, show=False)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"model": []}', "null"])
+def test_a_record_that_is_no_record_is_said_in_one_line(content, tmp_path):
+    train(recipe(epochs=1), tmp_path / "run", show=False)
+    (tmp_path / "run/record.json").write_text(content)
+    with pytest.raises(RunError, match=r"record\.json: cannot read the record; .*remove it and resume"):
+        train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
+
+
+NETS = """
+    import torch
+    from typing import NamedTuple
+    from torch import nn
+
+    class Outputs(NamedTuple):
+        logits: torch.Tensor
+        aux: torch.Tensor
+
+    class Net(nn.Sequential):
+        def __init__(self, num_classes=3, in_chans=3, kind="plain"):
+            super().__init__(nn.Conv2d(in_chans, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, num_classes))
+            self.kind = kind
+
+        def forward(self, x):
+            logits = super().forward(x)
+            if not self.training or self.kind == "plain":
+                return logits
+            return Outputs(logits, 2 * logits) if self.kind == "tuple" else {"logits": logits}
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_size": 1}, "batch_size: batch norm cannot train on one value .*at least 2 samples .*norm_fold"),
+        ({"batch_size": 4, "grad_accum_steps": 4}, "batch_size: batch norm cannot train .*fewer grad_accum_steps"),
+        ({"model_kwargs": {"kind": "dict"}}, "model: its outputs in training mode are no logits; .*found dict"),
+    ],
+    ids=["one", "one-of-four", "dict"],
+)
+def test_what_cannot_train_is_said_before_anything_is_written(settings, words, tmp_path, monkeypatch):
+    (tmp_path / "aux_nets.py").write_text(textwrap.dedent(NETS))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((RecipeError, ModelError), match=words) as caught:
+        train(recipe(**{"model": "aux_nets:Net", "model_kwargs": {}, **settings}), tmp_path / "run", show=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_auxiliary_classifiers_train_and_a_batch_of_one_does_with_fixed_statistics(tmp_path, monkeypatch):
+    (tmp_path / "aux_nets.py").write_text(textwrap.dedent(NETS))
+    monkeypatch.chdir(tmp_path)
+    settings = {"model": "aux_nets:Net", "model_kwargs": {"kind": "tuple"}, "epochs": 1}
+    assert train(recipe(**settings), tmp_path / "run", show=False).steps == 11
+    fixed = recipe(**settings, method="norm_fold", batch_size=4, grad_accum_steps=4, lr=0.001)
+    assert train(fixed, tmp_path / "fixed", show=False).steps == 359
+
+
+def test_trying_a_model_in_training_mode_leaves_its_statistics_alone():
+    from refconv.training.distributed import Processes
+    from refconv.training.setup import open_setup
+
+    model = open_setup(recipe(), Processes(0, 1, torch.device("cpu"))).model
+    counts = [value for name, value in model.named_buffers() if name.endswith("num_batches_tracked")]
+    assert counts
+    assert not any(counts)
+    assert all(bool((value == 0).all()) for name, value in model.named_buffers() if name.endswith("running_mean"))

@@ -1,5 +1,6 @@
 """Optimizers, schedules, mixing and clipping, made as the recipe says."""
 
+import dataclasses
 import io
 
 import pytest
@@ -171,6 +172,10 @@ def test_mixing_is_off_by_default_and_refused_where_it_cannot_be():
     assert make_mixing(recipe(), IMAGES, batch_size=3) is None
     with pytest.raises(RecipeError, match="batch_size: mixup and cutmix need pairs; expected an even number"):
         make_mixing(recipe(mixup=0.2), IMAGES, batch_size=3)
+    for size, processes in ((1, 1), (3, 1), (6, 2)):  # the only batch is smaller than the batch size, and shared out
+        few = dataclasses.replace(IMAGES, train_size=size)
+        with pytest.raises(RecipeError, match=f"need pairs; expected an even number .*, found {size // processes}"):
+            make_mixing(recipe(mixup=0.2), few, batch_size=4, processes=processes)
     with pytest.raises(RecipeError, match="cutmix: cutmix needs images"):
         make_mixing(recipe(cutmix=0.2), SIGNALS, batch_size=4)
     assert make_mixing(recipe(mixup=0.2), SIGNALS, batch_size=4) is not None

@@ -164,3 +164,27 @@ def test_a_source_of_weights_on_the_command_line_wins_over_the_file(tmp_path):
     assert (recipe.checkpoint, recipe.pretrained, recipe.reset_classifier) == (None, True, False)
     with pytest.raises(RecipeError, match="two sources of weights"):
         Recipe.from_toml(file, {"pretrained": True, "checkpoint": "b.pth"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({}, 0.1),
+        ({"method": "refocus"}, 0.1),
+        ({"pretrained": True}, 0.01),
+        ({"checkpoint": "w.pth", "opt": "momentum"}, 0.01),
+        ({"backbone_checkpoint": "w.pth", "opt": "lookahead_sgd"}, 0.01),
+        ({"checkpoint": "w.pth", "method": "scratch"}, 0.1),
+        ({"opt": "adamw"}, 1e-3),
+        ({"pretrained": True, "opt": "AdamW"}, 1e-4),
+        ({"pretrained": True, "lr": 0.1}, 0.1),
+        ({"pretrained": True, "lr": 0}, 0.0),
+    ],
+)
+def test_a_rate_that_is_not_given_depends_on_weights_and_optimizer_and_is_kept(settings, rate, tmp_path):
+    recipe = Recipe(model="test_resnet", data="digits", **settings)
+    assert recipe.lr == pytest.approx(rate, rel=1e-12)
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    assert Recipe.from_toml(tmp_path / "recipe.toml") == recipe
+    assert f"lr = {recipe.lr!r}" in recipe.to_toml()
+    assert dataclasses.replace(recipe, checkpoint=None, pretrained=False).lr == recipe.lr  # as in a study's runs

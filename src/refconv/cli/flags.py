@@ -19,11 +19,30 @@ from refconv.errors import SettingError
 from refconv.training.recipe import Recipe
 from refconv.training.settings import check_range, coerced
 
-TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob"}
+TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size": "-b", "workers": "-j"}
 """Fields that timm's train.py calls by another name, which is understood too."""
 
 PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
 """Fields that say how images become tensors: flags of every command that reads images."""
+
+USUAL = {
+    "--learning-rate": "--lr",
+    "--base-lr": "--lr",
+    "--optimizer": "--opt",
+    "--scheduler": "--sched",
+    "--wd": "--weight-decay",
+    "--num-workers": "--workers",
+    "--dataset": "--data",
+    "--data-path": "--data-dir",
+    "--arch": "--model",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--ema": "--model-ema",
+    "--image-size": "--img-size",
+    "--imgsz": "--img-size",
+    "--label-smoothing": "--smoothing",
+}
+"""Flags of other training programs, and those that mean the same here."""
 
 _WORDS = {"true": True, "false": False, "none": None}
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from refconv.cli.app import app
+from refconv.cli.flags import USUAL
 from refconv.cli.status import INTERRUPTED, MISTAKE
 from refconv.errors import RefconvError
 from refconv.training.interruption import StoppedError
@@ -49,7 +50,8 @@ def _usage(error: Exception) -> str:
     name = getattr(error, "option_name", None)
     if name is not None and hasattr(error, "possibilities") and context is not None:
         flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
-        closest = difflib.get_close_matches(name, flags, n=2)
+        meant = USUAL.get(name.replace("_", "-"))
+        closest = [meant] if meant is not None and meant in flags else difflib.get_close_matches(name, flags, n=2)
         remedy = f"did you mean {' or '.join(closest)}?" if closest else f"{context.command_path} --help lists them"
         return str(RefconvError("unknown flag", where=name, remedy=remedy))
     message = error.format_message() if hasattr(error, "format_message") else str(error)

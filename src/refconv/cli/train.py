@@ -11,6 +11,7 @@ import typer
 from refconv.cli.flags import with_recipe_flags
 from refconv.errors import SettingError
 from refconv.training.recipe import Recipe
+from refconv.training.run_folder import RunFolder
 
 
 @with_recipe_flags()
@@ -32,10 +33,11 @@ def train(
     The run folder gets the recipe, metrics, a resumable checkpoint, a record, and the plain result in RUN/model.
 
     Raises:
+        RunError: if the folder to be resumed is no run.
         SettingError: if neither a recipe nor the flags name model and data.
     """
-    if recipe is None and resume and (out / "recipe.toml").is_file():
-        recipe = out / "recipe.toml"
+    if recipe is None and resume:
+        recipe = RunFolder(out).recipe_to_resume()
     if recipe is None and not {"model", "data"} <= flags.keys():
         missing = "--data" if "model" in flags else "--model"
         raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")

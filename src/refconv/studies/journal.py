@@ -19,9 +19,12 @@ from typing import Any
 from refconv.errors import RefconvError, StudyError
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run
-from refconv.training.recipe import Recipe
+from refconv.training.recipe import RATE_FROM_SCRATCH, Recipe
 from refconv.training.run_folder import RunFolder, write_whole
 from refconv.training.run_record import RunRecord
+
+_FORMER_DEFAULTS = {"lr": RATE_FROM_SCRATCH}
+"""What an entry means that leaves a setting out: the default when the first journals were written."""
 
 
 class Journal:
@@ -48,7 +51,7 @@ class Journal:
             if folder.path.exists():
                 continue
             try:
-                recipe = Recipe.from_mapping(_completed(entry["recipe"]))
+                recipe = Recipe.from_mapping({**_FORMER_DEFAULTS, **_completed(entry["recipe"])})
                 record = None if entry["record"] is None else RunRecord.from_dict(entry["record"])
                 words = entry["diverged"]
             except (RefconvError, KeyError, TypeError, ValueError, AttributeError) as error:

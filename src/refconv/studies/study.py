@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from refconv.training.recipe import Recipe
+from refconv.training.recipe import RATE_FROM_SCRATCH, Recipe
 
 WEIGHTS = ("checkpoint", "pretrained", "reset_classifier")
 """Settings of a base whose weights are given."""
@@ -151,4 +151,5 @@ class Study:
         return self._recipe(settings, seed=seed, epochs=epochs, test=test)
 
     def _recipe(self, settings: Mapping[str, Any], **own: Any) -> Recipe:
-        return Recipe.from_mapping({**settings, "val_split": self.val_split, **own})
+        # A study says its rates: a default that depends on the weights would give its methods different ones.
+        return Recipe.from_mapping({"lr": RATE_FROM_SCRATCH, **settings, "val_split": self.val_split, **own})

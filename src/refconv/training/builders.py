@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import site
@@ -20,6 +19,8 @@ import timm
 from torch import nn
 
 from refconv.errors import ModelError, RefconvError
+from refconv.training.heads import start_anew, unloaded_by_timm
+from refconv.training.settings import did_you_mean
 
 TIMM_SOURCES = ("local-dir", "hf-hub")
 """Prefixes that timm resolves itself."""
@@ -96,10 +97,13 @@ def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mo
             where=name,
             expected="a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
             "spandrel:FILE",
-            remedy=_closest(name.split(".")[0], timm.list_models()),
+            remedy=did_you_mean(name.split(".")[0], timm.list_models()),
         )
     with _explained(name, "timm"):
-        return typing.cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
+        model = typing.cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
+    if pretrained:
+        start_anew(model, unloaded_by_timm(model))
+    return model
 
 
 def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
@@ -113,7 +117,7 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
             )
             return _built(getattr(home, builder), name, where, pretrained, arguments)
     if name not in models.list_models():
-        raise ModelError("unknown model", where=where, remedy=_closest(name, models.list_models()))
+        raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
     if "drop_rate" in arguments:
@@ -127,9 +131,12 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
         # torchvision's own builder knows how its files are to be read: some have names of earlier versions.
         auxiliary = {"aux_logits": True} if name in _WITH_WEIGHTS and arguments.get("aux_logits") else {}
         state = models.get_model(name, weights="DEFAULT", progress=False, **auxiliary).state_dict()
+        weights = models.get_model_weights(name).DEFAULT
     from refconv.training.weights import load_state
 
-    load_state(model, state, where=f"{where}'s own weights", reset_classifier="num_classes" in arguments)
+    own_classes = len(weights.meta["categories"])
+    other_classes = arguments.get("num_classes", own_classes) != own_classes
+    load_state(model, state, where=f"{where}'s own weights", reset_classifier=other_classes)
     return model
 
 
@@ -190,7 +197,7 @@ def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
     builder: Callable[..., Any] | None = getattr(home, function, None)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
-        raise ModelError("no such function in the module", where=where, remedy=_closest(function, names))
+        raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))
     if from_file and not _harmless(builder, home):
         raise ModelError(
             "refused, because a file must not choose which function to call",
@@ -222,7 +229,7 @@ def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str
             f"the builder takes no {' and no '.join(unknown)}",
             where=where,
             expected=f"some of {', '.join(parameters)}" if parameters else "no arguments",
-            remedy=_closest(unknown[0], parameters),
+            remedy=did_you_mean(unknown[0], parameters),
         )
     return {key: value for key, value in given.items() if key in parameters}
 
@@ -311,8 +318,3 @@ def _explained(where: str, what: str) -> Iterator[None]:
             found=f"{type(error).__name__}: {error} ({place})",
             remedy="without a network, give the weights by --checkpoint" if isinstance(error, OSError) else None,
         ) from error
-
-
-def _closest(name: str, known: typing.Iterable[str]) -> str | None:
-    closest = difflib.get_close_matches(name, list(known), n=3)
-    return f"did you mean {' or '.join(closest)}?" if closest else None

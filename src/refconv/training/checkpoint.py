@@ -43,6 +43,7 @@ class Checkpoint:
         losses: training losses since then.
         validation: the evaluations on the validation split so far, as plain values.
         preprocessing: how images become tensors, as plain values; None in files of earlier versions.
+        course: the measured start, as plain values; not in files of versions that did not measure it.
     """
 
     step: int
@@ -57,6 +58,7 @@ class Checkpoint:
     losses: list[float] = dataclasses.field(default_factory=list)
     validation: list[dict[str, Any]]
     preprocessing: dict[str, Any] | None = None
+    course: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; an earlier one stays whole until this one is.
@@ -103,7 +105,9 @@ class Checkpoint:
             RunError: if a setting differs on which the result depends; the message lists them.
         """
         before = self.trained_by()
-        names = before.differences(recipe)
+        names = [
+            name for name in before.differences(recipe) if not (name == "data" and _may_have_moved(before, recipe))
+        ]
         if names:
             was = ", ".join(f"{name}={getattr(before, name)!r}" for name in names)
             now = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
@@ -129,6 +133,12 @@ class Checkpoint:
     def data_info(self) -> DataInfo:
         """Return the facts about the data that the run was trained on."""
         return DataInfo.from_dict(self.info)
+
+
+def _may_have_moved(before: Recipe, now: Recipe) -> bool:
+    """Say whether two recipes name files of one kind, such as ``folder:``, at two places; the data is compared then."""
+    kinds = [recipe.data.partition(":")[:2] for recipe in (before, now)]
+    return kinds[0] == kinds[1] and kinds[0][1] == ":"
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:

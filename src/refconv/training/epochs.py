@@ -11,27 +11,31 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from refconv.errors import TrainingError
+from refconv.errors import RunError, TrainingError
 from refconv.training.checkpoint import Checkpoint, load_model_state, model_state
 from refconv.training.data import Batch
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation
-from refconv.training.interruption import Interruption, StoppedError
+from refconv.training.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.training.metrics import Metrics, NoMetrics
 from refconv.training.progress import Display
 from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder
-from refconv.training.run_record import ValidationPoint, by_field
+from refconv.training.run_record import Course, ValidationPoint, by_field
 from refconv.training.setup import Setup
+from refconv.training.start import course_from, evaluate_start, said
 from refconv.training.stepping import Stepper
 
 _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
+
+_SHORT_STEP = 0.5
+"""Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond."""
 
 
 class Loop:
@@ -41,6 +45,7 @@ class Loop:
         step: steps taken.
         total: steps in all.
         train_loss: mean training loss over the last log interval, over all processes.
+        course: the measured start; None where the measure has no value.
 
     Args:
         setup: task, data and model.
@@ -65,12 +70,14 @@ class Loop:
         self.total = stepper.epochs * setup.steps_per_epoch
         self.train_loss: float | None = None
         self.validation: list[ValidationPoint] = []
+        self.course: Course | None = None
         self._losses: list[float] = []
         self._seconds_before = 0.0
         if checkpoint is not None:
             self.step, self._seconds_before = checkpoint.step, checkpoint.seconds
             self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
             self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
+            self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
             stepper.optimizer.load_state_dict(checkpoint.optimizer)
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
@@ -79,6 +86,12 @@ class Loop:
         self._step_seconds: list[float] = []
         self._window: list[float] = []
         self._saved_step = self.step
+        self._buffers: dict[str, Tensor] | None = {}
+
+    @property
+    def samples(self) -> int:
+        """Samples that the whole run trains on, over all processes."""
+        return self.total * self.setup.samples_per_step
 
     @property
     def seconds(self) -> float:
@@ -107,18 +120,24 @@ class Loop:
         self._metrics, self._display = metrics, display
         if self.step == 0:
             self._save()
-        with Interruption(patient=not self.processes.alone) as interruption:
+        patient = not self.processes.alone
+        with Interruption(patient=patient, patience=PATIENCE, overdue=self._leave) as interruption:
             self._interruption = interruption
+            if self.step == 0 and self.course is None:
+                self._measure_start()
+                self._save()
+            if self.step and self.step % self.setup.steps_per_epoch == 0:
+                self._validate(self.step // self.setup.steps_per_epoch)  # if that was left out for a signal
             for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
                 self._run_epoch(epoch)
 
     def _run_epoch(self, epoch: int) -> None:
-        recipe, stepper, check_interval = self.recipe, self.stepper, self._check_interval
+        recipe, check_interval = self.recipe, self._check_interval
         last = (epoch + 1) * self.setup.steps_per_epoch
         batches = self._batches(epoch)
         started = time.perf_counter()
         while self.step < last:
-            self._pending.append(stepper.step(self.step, list(itertools.islice(batches, self.setup.parts))))
+            self._pending.append(self._step(batches))
             self.step += 1
             self._display.step(self.step)
             logs = self.step % recipe.log_interval == 0
@@ -133,13 +152,67 @@ class Loop:
             self._window.extend([duration] * steps)
             if logs or self.step == self.total:
                 self._log()
-            if ends:
+            if ends and not stop:
                 self._validate(epoch + 1)
             if saves or (ends and (not recipe.checkpoint_interval or self.step == self.total)):
                 self._save()
             if stop:
                 self._stop()
             started = time.perf_counter()
+
+    def _step(self, batches: Iterator[Batch]) -> Tensor:
+        """Take one step. Until its optimizer begins to change weights, the process may be left."""
+        with self._interruption.may_be_left() as keep:
+            parts = list(itertools.islice(batches, self.setup.parts))
+            self._buffers = self._buffers_before()
+            inner = getattr(self.stepper.optimizer, "_base_optimizer", self.stepper.optimizer)  # of timm's Lookahead
+            handle = inner.register_step_pre_hook(lambda *_: keep())
+            try:
+                return self.stepper.step(self.step, parts)
+            finally:
+                handle.remove()
+                keep()
+                self._buffers = {}
+
+    def _buffers_before(self) -> dict[str, Tensor] | None:
+        """Return copies of the buffers that a forward changes, to go back to if the step is given up.
+
+        None where steps are so short that they are always waited for, and where a step begins with a new round, which
+        changes more than buffers.
+        """
+        short = self._step_seconds and self._step_seconds[-1] < _SHORT_STEP
+        if short or self.stepper.begins_round(self.step):
+            return None
+        return {name: buffer.clone() for name, buffer in self.stepper.model.named_buffers()}
+
+    def _leave(self) -> None:
+        """Leave in the middle of a step or an evaluation, with a checkpoint of the last whole step if that can be."""
+        lost = self.step - self._saved_step
+        what = (
+            f"stopped by {self._interruption.word} at step {self.step} of {self.total}, in the middle of the next one"
+        )
+        remedy = f"continue with --resume from the checkpoint of step {self._saved_step}"
+        if lost:
+            remedy += f"; {lost} steps are lost"
+        try:
+            if lost and self.processes.alone and self._buffers is not None:
+                self._save(self._buffers)
+                remedy = "the checkpoint is written: continue with --resume"
+        except (RunError, TrainingError) as error:
+            what = f"{what}, and {error}"
+        finally:
+            words = StoppedError(what, where=str(self.folder.path), remedy=remedy)
+            leave(str(words) if self.processes.first else None)
+
+    def _measure_start(self) -> None:
+        """Evaluate the model before its first step, so that what cannot work is seen before it costs time."""
+        with self._interruption.may_be_left():
+            split, result = evaluate_start(
+                self.stepper.result, self.setup, self.recipe, self.processes, seen=self.samples
+            )
+        self.course = course_from(split, result, self.setup.task.primary)
+        self._metrics.write("start", step=0, epoch=0, **result.measures())
+        self._display.say(said(split, result))
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """Return the rest of an epoch's batches, from this process's share."""
@@ -191,10 +264,12 @@ class Loop:
     def _validate(self, epoch: int) -> None:
         """Evaluate on the validation split, if there is one and it is time."""
         due = epoch % self.recipe.eval_interval == 0 or epoch == self.stepper.epochs
-        if not (due and self.setup.data.info.val_size):
+        done = any(point.step == self.step for point in self.validation)
+        if done or not (due and self.setup.data.info.val_size):
             return
         self._share_buffers()
-        result = self._evaluate()
+        with self._interruption.may_be_left():
+            result = self._evaluate()
         measures = result.measures()
         self.validation.append(ValidationPoint(self.step, epoch, **by_field(ValidationPoint, measures)))
         self._metrics.write("val", step=self.step, epoch=epoch, **measures)
@@ -217,8 +292,11 @@ class Loop:
         if self.stepper.average is not None:
             self.processes.share_buffers(self.stepper.average.module)
 
-    def _save(self) -> None:
+    def _save(self, buffers: Mapping[str, Tensor] | None = None) -> None:
         """Write a checkpoint.
+
+        Args:
+            buffers: what buffers were before a step that is given up, by name.
 
         Raises:
             TrainingError: if a weight is not finite.
@@ -227,6 +305,7 @@ class Loop:
         self._share_buffers()
         losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
         state = model_state(self.stepper.model)
+        state.update({name: buffer for name, buffer in (buffers or {}).items() if name in state})
         if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
             raise self.processes.agreed(self._not_finite("a weight", self.step))
         with self.processes.together():
@@ -245,6 +324,7 @@ class Loop:
                     train_loss=self.train_loss,
                     losses=losses,
                     validation=[dataclasses.asdict(point) for point in self.validation],
+                    course=None if self.course is None else self.course.to_dict(),
                 ).save(self.folder.checkpoint_file)
         self._saved_step = self.step
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from refconv.errors import RunError
+
+PATIENCE = 10.0
+"""Seconds that a step may take to end after SIGTERM; schedulers kill after 30 seconds, as a rule."""
+
+INTERRUPTED = 130
+"""Exit status of a process that was asked to stop."""
 
 
 class StoppedError(RunError):
@@ -20,14 +31,25 @@ class Interruption:
     A second Ctrl-C interrupts at once. Not so in a process of torchrun's: there each process gets the terminal's signal
     and torchrun's as well. In a thread other than the main one signals cannot be caught, and nothing is changed.
 
+    After SIGTERM the process does not wait for a step without end, such as a backward pass of minutes, in which no
+    Python code runs and so no handler either: a thread calls ``overdue``, as soon as the main thread is where
+    :meth:`may_be_left` allows it. Until that call returns, and it ends the process, the main thread cannot go on to
+    change weights: they are what the last whole step left.
+
     Args:
         patient: ignore further signals.
+        patience: seconds between SIGTERM and the call of ``overdue``.
+        overdue: writes what can be written and ends the process; None waits for the step, however long it takes.
     """
 
-    def __init__(self, *, patient: bool = False) -> None:
+    def __init__(
+        self, *, patient: bool = False, patience: float = PATIENCE, overdue: Callable[[], None] | None = None
+    ) -> None:
         self.signal: signal.Signals | None = None
-        self._patient = patient
+        self._patient, self._patience, self._overdue = patient, patience, overdue
         self._former: dict[signal.Signals, Any] = {}
+        self._changing = threading.Lock()  # held by the main thread while it changes weights or writes files
+        self._timer: threading.Timer | None = None
 
     @property
     def word(self) -> str:
@@ -35,6 +57,7 @@ class Interruption:
         return "SIGTERM" if self.signal is signal.SIGTERM else "Ctrl-C"
 
     def __enter__(self) -> Interruption:
+        self._changing.acquire()
         if threading.current_thread() is threading.main_thread():
             numbers = (signal.SIGINT, signal.SIGTERM)
             self._former = {number: signal.signal(number, self._remember) for number in numbers}
@@ -43,9 +66,28 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}
+
+    @contextmanager
+    def may_be_left(self) -> Iterator[Callable[[], None]]:
+        """Allow the process to end within the block; it gives what ends this permission before the block does."""
+        kept = False
+
+        def keep(*_: object) -> None:
+            nonlocal kept
+            if not kept:
+                self._changing.acquire()
+                kept = True
+
+        self._changing.release()
+        try:
+            yield keep
+        finally:
+            keep()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal.
@@ -53,7 +95,30 @@ class Interruption:
         Raises:
             KeyboardInterrupt: at the second Ctrl-C.
         """
-        if self.signal is None:
-            self.signal = signal.Signals(number)
-        elif number == signal.SIGINT and not self._patient:
+        first, self.signal = self.signal is None, self.signal or signal.Signals(number)
+        if number == signal.SIGTERM and self._overdue is not None and self._timer is None:
+            self._timer = threading.Timer(self._patience, self._leave, (self._overdue,))
+            self._timer.daemon = True
+            self._timer.start()
+        if not first and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
+
+    def _leave(self, overdue: Callable[[], None]) -> None:
+        with self._changing:
+            overdue()
+
+
+def leave(words: str | None) -> NoReturn:
+    """End the process at once, with its workers, while its main thread is busy.
+
+    Args:
+        words: the last line on standard error; None for none.
+    """
+    try:
+        if words is not None:
+            print(f"refconv: {words}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        for child in multiprocessing.active_children():
+            child.kill()
+    finally:
+        os._exit(INTERRUPTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ from refconv.training.run_record import RunRecord, by_field, command, hardware, 
 from refconv.training.setup import Setup, open_setup
 from refconv.training.sizes import parameters_allowed
 from refconv.training.spaces import space_of
+from refconv.training.start import evaluate_start, random_bases
 from refconv.training.stepping import Stepper
 from refconv.training.trained import thaw
 
@@ -68,7 +70,10 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         with processes.together():
             checkpoint = _checkpoint(folder, recipe) if resume else None
             if resume and folder.record_file.is_file():
-                return _record(folder)
+                record = _record(folder)
+                if show and processes.first:
+                    print(f"finished before: {_last_line(record, recipe, folder)}", flush=True)
+                return record
             setup = open_setup(recipe, processes, checkpoint)
             stepper = Stepper(
                 setup.model,
@@ -79,7 +84,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 part_size=setup.part_size,
             )
             loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
-            if processes.first and not resume:
+            if processes.first and not (resume and folder.recipe() == recipe):
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
         metrics: Metrics | NoMetrics = NoMetrics()
         if processes.first:
@@ -92,6 +97,9 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         shown.say(f"images: {setup.data.preprocessing}")
         if setup.data.matching is not None:
             shown.say(f"classes: {setup.data.matching}")
+        warning = random_bases(recipe)
+        if warning is not None and loop.step == 0:
+            shown.say(warning)
         loop.run(metrics, shown)
         return _finish(loop, recipe, folder, processes, metrics, shown)
 
@@ -150,6 +158,10 @@ def _finish(
         epoch = loop.step / setup.steps_per_epoch
         metrics.write("test", step=loop.step, epoch=epoch, **result.measures())
         shown.say(f"test {result}")
+    course = loop.course
+    if course is not None:
+        _, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        course = dataclasses.replace(course, end=end.measures().get(course.measure))
     allowed = parameters_allowed(shipped, recipe)
     record = RunRecord(
         model=recipe.model,
@@ -162,7 +174,7 @@ def _finish(
         epochs=loop.stepper.epochs,
         steps=loop.total,
         batch_size=recipe.batch_size,
-        samples_seen=loop.total * setup.samples_per_step,
+        samples_seen=loop.samples,
         parameters_trained=trained,
         parameters_shipped=sum(p.numel() for p in shipped.parameters()),
         extra_parameters=setup.plan.extra_parameters if setup.plan and space_of(recipe) != "gradient" else 0,
@@ -179,12 +191,23 @@ def _finish(
         budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
         task=recipe.task,
         preprocessing=setup.data.preprocessing,
+        course=course,
         **by_field(RunRecord, result.measures() if result else {}),
     )
     with processes.together():
         if processes.first:
             _write(folder, recipe, setup, state, record)
+    shown.say(_last_line(record, recipe, folder))
     return record
+
+
+def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
+    """Say from where training led to where, and where the result lies."""
+    course, place = record.course, f"written to {folder.model_folder}"
+    if course is None or course.end is None:
+        return place
+    advice = f", below its start: a lower --lr than {recipe.lr:g} may help" if course.fell else ""
+    return f"{course}{advice}, {place}"
 
 
 def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Certificate:

@@ -175,25 +175,31 @@ def make_average(model: nn.Module, recipe: Recipe) -> ModelEmaV3 | None:
     return ModelEmaV3(model, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
 
 
-def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int) -> Mixup | None:
+def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int, processes: int = 1) -> Mixup | None:
     """Return what mixes samples and labels of a batch, if the recipe asks for it.
 
     Args:
         recipe: the settings.
         info: the facts about the data.
         batch_size: samples that are mixed at a time, in one process.
+        processes: number of processes.
 
     Raises:
         RecipeError: if the batch is odd, or cutmix is asked for data that are not images.
     """
     if not (recipe.mixup or recipe.cutmix):
         return None
-    if batch_size % 2:
+    if info.train_size < batch_size * processes:  # the only batch is smaller, and shared out
+        shares = {info.train_size // processes, -(-info.train_size // processes)}
+    else:
+        shares = {batch_size}
+    odd = [share for share in sorted(shares) if share % 2]
+    if odd:
         raise RecipeError(
             "mixup and cutmix need pairs",
             where="batch_size",
             expected="an even number of samples in each process and part",
-            found=str(batch_size),
+            found=str(odd[0]),
         )
     if recipe.cutmix and len(info.input_size) != 3:
         raise RecipeError("cutmix needs images", where="cutmix", found=f"samples of shape {list(info.input_size)}")

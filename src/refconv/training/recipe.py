@@ -16,7 +16,7 @@ from typing import Any
 
 from refconv.errors import RecipeError
 from refconv.training.settings import about, check_range, coerced, did_you_mean, required, setting
-from refconv.training.spaces import check_space
+from refconv.training.spaces import LOOKAHEAD, NESTEROV, check_space
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,12 +30,20 @@ _LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bili
 """Settings that earlier versions wrote down where nothing was said; a run that goes on keeps its own."""
 
 
+RATE_FROM_SCRATCH = 0.1
+"""Learning rate of SGD from scratch where a recipe gives none; until version 0.1.0 that of every recipe."""
+
+_SGD_LIKE = (*NESTEROV, "sgdp", "sgdw", "lars", "larc", "nlars", "nlarc")
+"""timm's optimizers whose step is proportional to the gradient or to the weight, not scaled entry by entry."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All settings of one training run.
 
     Values are checked when the recipe is made: types, ranges, choices, and settings that exclude each other.
     A list is accepted for a tuple, a whole number for a float, and one value for a tuple of any length.
+    A learning rate that is not given becomes that of :func:`default_rate`, so ``lr`` always is a number.
 
     Raises:
         RecipeError: if a value is not possible.
@@ -159,7 +167,12 @@ class Recipe:
     )
 
     opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
-    lr: float = setting("optimizer", "learning rate", 0.1, least=0)
+    lr: float = setting(
+        "optimizer",
+        "learning rate; default: SGD 0.1 from scratch, 0.01 from weights; other optimizers a hundredth",
+        None,
+        least=0,
+    )
     momentum: float = setting("optimizer", "momentum", 0.9, least=0, most=1)
     weight_decay: float = setting("optimizer", "weight decay", 4e-5, least=0)
     filter_bias_and_bn: bool = setting("optimizer", "no weight decay on biases and normalization", True)
@@ -221,8 +234,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value = coerced(field.name, hints[field.name], getattr(self, field.name))
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        rate = fields.pop("lr")  # last, since its default depends on others
+        for field in (*fields.values(), rate):
+            value = getattr(self, field.name)
+            value = default_rate(self) if field is rate and value is None else value
+            value = coerced(field.name, hints[field.name], value)
             check_range(field, value)
             object.__setattr__(self, field.name, value)
         _check_together(self)
@@ -319,6 +336,24 @@ def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
         for name in ("checkpoint", "reset_classifier"):
             kept.pop(name, None)
     return {**kept, **overrides}
+
+
+def from_weights(recipe: Recipe) -> bool:
+    """Say whether a recipe names weights that training starts from, in whole or for the backbone."""
+    named = recipe.pretrained or recipe.checkpoint is not None or recipe.backbone_checkpoint is not None
+    return named and recipe.method != "scratch"
+
+
+def default_rate(recipe: Recipe) -> float:
+    """Return the learning rate of a recipe that gives none.
+
+    With SGD 0.1 from scratch and a tenth of that from weights. An optimizer that scales each entry of its step moves a
+    weight by about the rate itself, SGD by the rate times a gradient and, with momentum 0.9, ten of them: the usual
+    ratio between the two is a hundred. A trained CIFAR-10 ResNet-20, trained on for two epochs of 2,000 images with
+    SGD, had 61.6 % of 1,000 test images at 0.1, 84.4 % at 0.01 and 83.1 % at 0.003 (one seed).
+    """
+    rate = RATE_FROM_SCRATCH if recipe.opt.lower().removeprefix(LOOKAHEAD) in _SGD_LIKE else RATE_FROM_SCRATCH / 100
+    return rate / 10 if from_weights(recipe) else rate
 
 
 def _check_together(recipe: Recipe) -> None:

@@ -91,10 +91,21 @@ class RunFolder:
         return RunError(
             "nothing to resume",
             where=str(self.path),
-            expected=f"a file {self.checkpoint_file.name}",
+            expected=f"a run: a folder with {self.recipe_file.name} and {self.checkpoint_file.name}",
             found=found,
             remedy="start the run without --resume",
         )
+
+    def recipe_to_resume(self) -> Path:
+        """Return the recipe with which the run here goes on.
+
+        Raises:
+            RunError: if there is no run here.
+        """
+        if not self.recipe_file.is_file():
+            names = self._present()[:4] if self.path.is_dir() else None
+            raise self._nothing_to_resume("no folder" if names is None else ", ".join(names) or "an empty folder")
+        return self.recipe_file
 
     def recipe(self) -> Recipe:
         """Read the recipe of the run.

@@ -47,6 +47,39 @@ class ValidationPoint(Record):
 
 
 @dataclass(frozen=True)
+class Course(Record):
+    """The task's first measure before the first step and of the result, on the same samples.
+
+    Attributes:
+        measure: its name.
+        split: ``val``, or ``train``, not augmented, where there is no validation split: the test split is read once.
+        samples: how many samples of it that is.
+        start: of the prepared model before its first step.
+        end: of the plain result; None before it is measured.
+    """
+
+    measure: str
+    split: str
+    samples: int
+    start: float
+    end: float | None = None
+
+    def __str__(self) -> str:
+        name, scale, unit = _SAID.get(self.measure, (self.measure, 1, ""))
+        start, end = (
+            f"{scale * value:.2f}{unit}" for value in (self.start, self.start if self.end is None else self.end)
+        )
+        verb = "fell from" if self.fell else "from"
+        split = {"val": "validation", "train": "training"}.get(self.split, self.split)
+        return f"{name} {verb} {start} to {end} ({self.samples:,} {split} samples)"
+
+    @property
+    def fell(self) -> bool:
+        """Whether the result is below the start."""
+        return self.end is not None and self.end < self.start
+
+
+@dataclass(frozen=True)
 class RunRecord(Record):
     """The record of a finished run.
 
@@ -86,6 +119,8 @@ class RunRecord(Record):
         task: what was learned.
         measures: what else was measured on the test split, by name.
         preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
+        course: from where training led to where; None in runs of versions that did not measure it, and where the
+            measure has no value.
     """
 
     model: str
@@ -120,6 +155,7 @@ class RunRecord(Record):
     task: str = "classification"
     measures: dict[str, float] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    course: Course | None = None
 
     def measure(self, name: str) -> float | None:
         """Return what was measured on the test split, by name; None if it was not."""
@@ -148,7 +184,15 @@ class RunRecord(Record):
 
 
 PRIMARY = {"classification": "top1", "detection": "map", "segmentation": "miou", "restoration": "psnr"}
-"""The measure of each task to look at first."""
+"""The measure of each task to look at first; of all of them more is better."""
+
+_SAID = {
+    "top1": ("top-1", 100, "%"),
+    "map": ("mAP", 100, "%"),
+    "miou": ("mean IoU", 100, "%"),
+    "psnr": ("PSNR", 1, " dB"),
+}
+"""How these are said: name, factor and unit."""
 
 
 def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import operator
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -59,9 +60,22 @@ def required(field: dataclasses.Field[Any]) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the remedy for a mistyped name: the closest of those that exist, if one is close."""
-    closest = difflib.get_close_matches(name, known, n=3)
+    """Return the remedy for a mistyped name: what it is the beginning of, in natural order, then what is close.
+
+    Example:
+        >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "site"])
+        'did you mean lite0 or lite4 or lite10?'
+    """
+    known = list(known)
+    begun = [other for other in known if len(name) > 2 and other.startswith(name)]
+    close = difflib.get_close_matches(name, known, n=3)
+    closest = list(dict.fromkeys([*sorted(begun, key=_natural), *close]))[:3]
     return f"did you mean {' or '.join(closest)}?" if closest else None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts the numbers in names by their size."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def coerced(name: str, hint: Any, value: Any) -> Any:

@@ -7,13 +7,14 @@ import dataclasses
 import torch
 from torch import nn
 
-from refconv.errors import DataError, RecipeError, RunError
+from refconv.errors import DataError, ModelError, RecipeError, RunError
 from refconv.surgery import Plan, evaluating
 from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.backbones import load_backbone
 from refconv.training.checkpoint import Checkpoint, load_model_state
 from refconv.training.data import Data, DataInfo
 from refconv.training.data.class_names import Classes, is_of_imagenet, read_class_map
+from refconv.training.data.preprocessing import Statement
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import autocasting
 from refconv.training.methods import method_of
@@ -74,7 +75,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
     goes_on = None
     if checkpoint is not None:
         goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
-    data = _with_classes(task.open_data(recipe, goes_on), recipe, checkpoint)
+    data = _with_classes(_open_data(task, recipe, goes_on), recipe, checkpoint)
     info = data.info
     if recipe.num_classes is not None:
         if recipe.num_classes < info.num_classes:
@@ -86,7 +87,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
             )
         info = dataclasses.replace(info, num_classes=recipe.num_classes)
     if checkpoint is not None:
-        _check_same_data(info, checkpoint.data_info())
+        _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
     part_size, steps_per_epoch = _cut(recipe, data, processes)
     seed_everything(derive_seed("model", recipe.seed))
     method = method_of(recipe)
@@ -116,7 +117,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
     frozen = freeze_others(model, recipe, plan, task)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
-    _try(task, model, data, recipe, processes)
+    _try(task, model, data, recipe, processes, part_size)
     samples = min(recipe.batch_size, info.train_size)
     return Setup(task, data, info, model, plan, frozen, recipe.grad_accum_steps, part_size, steps_per_epoch, samples)
 
@@ -152,6 +153,27 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
     kept = recipe.num_classes if recipe.pretrained or recipe.checkpoint is not None else None
     outputs = kept if is_of_imagenet(data.info.class_names, kept) else None
     return data.with_classes(Classes(names, outputs, class_map, remedy))
+
+
+def _open_data(task: Task, recipe: Recipe, goes_on: Statement | None) -> Data:
+    """Open the data of a recipe; of a run that goes on, with the preprocessing that it was started with.
+
+    Raises:
+        DataError: if it cannot be had; of a resumed run, the remedy says how to name its new place.
+    """
+    try:
+        return task.open_data(recipe, goes_on)
+    except DataError as error:
+        if goes_on is None:
+            raise
+        raise DataError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            remedy="if the data has moved since the run was started, resume with --data-dir FOLDER or --data "
+            f"{recipe.data.partition(':')[0]}:PATH",
+        ) from error
 
 
 def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
@@ -197,13 +219,36 @@ def _check_same_data(now: DataInfo, before: DataInfo) -> None:
 
 
 @torch.no_grad()
-def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes) -> None:
-    """Let the model see two samples, so that a misfit is said before anything is written.
+def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes, part_size: int) -> None:
+    """Let the model see two samples in either mode, so that a misfit is said before anything is written.
+
+    What the forward in training mode does to buffers, such as the statistics of batch norms, is undone.
 
     Raises:
         ModelError: if it does not take them, or gives what the task cannot use.
+        RecipeError: if batch norms have one value per channel to train on.
     """
     samples, targets = next(data.eval_batches("train", batch_size=2))
     samples = task.place(processes.device, recipe.channels_last)(samples[:2])
     with evaluating(model), autocasting(processes.device, recipe.amp)():
         task.check_fit(model, samples, targets, data.info)
+    samples, before = samples[:part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    try:
+        with autocasting(processes.device, recipe.amp)():
+            task.check_training(model, samples)
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise ModelError(
+                "the model does not train on this data", where=type(model).__name__, found=str(error)
+            ) from error
+        raise RecipeError(
+            "batch norm cannot train on one value per channel",
+            where="batch_size",
+            expected="at least 2 samples in each process and part",
+            found=str(len(samples)),
+            remedy="a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics",
+        ) from error
+    finally:
+        for name, buffer in model.named_buffers():
+            buffer.copy_(before[name])

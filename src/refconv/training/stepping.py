@@ -93,6 +93,10 @@ class Stepper:
         """The largest learning rate of the last step."""
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
+    def begins_round(self, number: int) -> bool:
+        """Say whether a step begins with a new round."""
+        return number in self._round_starts
+
     def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
         """Take one step and return its loss, a number on the device that nobody has waited for yet.
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError
 from refconv.surgery import folded_names, in_kernel_space, merged_state, metadata_of, renamed, with_metadata
+from refconv.training.heads import start_anew
 
 VERSIONS = "module_versions"
 """Under which name a safetensors file of this package holds the versions of modules, as JSON."""
@@ -225,6 +226,8 @@ def load_state(
             _check_fit(own, state, anew, where)
         candidate = understood or candidate
     model.load_state_dict(candidate, strict=True)
+    # Detectors draw their layers of classes from priors of their own, which their losses need.
+    start_anew(model, {name for name in anew if not any(f".{part}." in name for part in _DETECTION_LAYERS)})
     return tuple(name for name in own if name in anew)
 
 
@@ -243,7 +246,7 @@ def _understood(model: nn.Module, state: OrderedDict[str, Any]) -> OrderedDict[s
 
 
 def classifier_names(model: nn.Module) -> set[str]:
-    """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last linear layer.
+    """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last layer.
 
     Of torchvision's detectors, the layers that give classes and, where there is one per class, boxes and masks.
 
@@ -255,9 +258,7 @@ def classifier_names(model: nn.Module) -> set[str]:
     find = getattr(model, "get_classifier", None)
     if detecting and not callable(find):
         return detecting
-    found = (
-        find() if callable(find) else next((m for m in reversed(modules.values()) if isinstance(m, nn.Linear)), None)
-    )
+    found = find() if callable(find) else _last_layer(model)
     heads = [head for head in (found if isinstance(found, (tuple, list)) else [found]) if isinstance(head, nn.Module)]
     names = {
         f"{name}.{entry}"
@@ -274,6 +275,15 @@ def classifier_names(model: nn.Module) -> set[str]:
             remedy="load a checkpoint with the same number of classes, without --reset-classifier",
         )
     return names
+
+
+def _last_layer(model: nn.Module) -> nn.Module | None:
+    """Return the last linear layer, or the last convolution if it gives the classes, as in SqueezeNet."""
+    layers = list(reversed(list(model.modules())))
+    classes = getattr(model, "num_classes", None)
+    linear = (layer for layer in layers if isinstance(layer, nn.Linear))
+    convolutions = (layer for layer in layers if isinstance(layer, nn.Conv2d) and layer.out_channels == classes)
+    return next(linear, None) or next(convolutions, None)
 
 
 def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: Any) -> dict[str, None]:

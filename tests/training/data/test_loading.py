@@ -1,26 +1,16 @@
 """Samples come in the order that is asked for, and what a worker cannot read is said as if it had been read here."""
 
+import os
+import signal
+
 import pytest
 import torch
 
 from refconv.errors import DataError
 from refconv.training.data.loading import load_batches
+from signalled_samples import Dying, Signalled, Squares
 
 BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
-
-
-class Squares:
-    """Samples that are the squares of their indices, but for those that cannot be read."""
-
-    def __init__(self, *unreadable):
-        self.unreadable = unreadable
-
-    def __getitem__(self, index):
-        if index in self.unreadable:
-            raise DataError(
-                "unreadable", where=f"sample {index}", expected="a square", found="nothing", remedy="mend it"
-            )
-        return index**2
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
@@ -55,3 +45,32 @@ def test_the_global_random_numbers_are_left_alone():
     before = torch.get_rng_state()
     list(load_batches(Squares(), BATCHES, workers=0, collate=tuple))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_signals_to_the_whole_group_do_not_end_workers():  # takes the start of a worker process
+    batches = load_batches(Signalled(), BATCHES * 3, workers=1, collate=tuple)
+    assert list(batches) == [(16, 0), (4,)] * 3
+
+
+class Held:
+    """A loader during whose start Ctrl-C is pressed."""
+
+    def __init__(self, *arguments, **settings):
+        pass
+
+    def __iter__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return iter([7])
+
+
+def test_a_signal_while_workers_start_is_not_missed(monkeypatch):
+    monkeypatch.setattr("refconv.training.data.loading.DataLoader", Held)
+    with pytest.raises(KeyboardInterrupt):
+        next(load_batches(Squares(), BATCHES, workers=0, collate=tuple))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+@pytest.mark.slow  # torch looks for dead workers every five seconds
+def test_a_worker_that_dies_is_said_in_one_line():
+    with pytest.raises(DataError, match="workers: a process that makes samples died; .*fewer workers; 0 uses none"):
+        list(load_batches(Dying(), BATCHES, workers=1, collate=tuple))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, Protocol
 
@@ -13,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from refconv.errors import DataError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SampleSource(Protocol):
@@ -42,7 +47,7 @@ def load_batches(
         collate: makes a batch of a list of samples; picklable.
 
     Raises:
-        DataError: what the first unreadable sample says.
+        DataError: what the first unreadable sample says, or that a worker died.
     """
     loader = DataLoader(
         _Guarded(samples),
@@ -50,13 +55,58 @@ def load_batches(
         num_workers=min(workers, len(batches)),
         collate_fn=_Collate(collate),
         multiprocessing_context=_context() if workers and len(batches) else None,
+        worker_init_fn=_ignore_signals,
         # Its own generator: the loader draws a number at every start, and that must not come from the global one.
         generator=torch.Generator(),
     )
-    for batch in loader:
+    with _signals_held_back():
+        loaded = iter(loader)
+    for batch in _explained(loaded):
         if isinstance(batch, _Unreadable):
             raise batch.as_error()
         yield batch
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Start processes that Ctrl-C and SIGTERM do not reach, and miss neither signal here.
+
+    A terminal sends Ctrl-C to all processes of a group, and schedulers send SIGTERM so. The main process decides when
+    to stop and then ends its workers; if they went first, it could not finish its step. A signal that is blocked here
+    is delivered afterwards, and new processes inherit the block from their first moment on.
+    """
+    resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ignore_signals(worker: int) -> None:
+    """Do the same in a worker whose fork server was started by somebody else."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _explained(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches, and say in one line if a worker died.
+
+    Raises:
+        DataError: if a worker died.
+        RuntimeError: any other, as it was raised.
+    """
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a process that makes samples died",
+            where="workers",
+            found=str(error),
+            remedy="give it more memory (in a container also /dev/shm), or use fewer workers; 0 uses none",
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

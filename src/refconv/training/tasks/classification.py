@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from refconv.errors import DataError
+from refconv.errors import DataError, ModelError
 from refconv.training.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
 from refconv.training.data.pipeline import eval_transform
 from refconv.training.data.preprocessing import IMAGE_MODES, Statement
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from refconv.training.opening import Opened
 
 _CLASSES_SAID = 5
+
+_AUXILIARY = {"InceptionOutputs": 0.4}
+"""Weight of the losses of auxiliary classifiers, by the type of the outputs, where it is not 0.3.
+
+0.3 is GoogLeNet's (Szegedy et al. 2014, arXiv 1409.4842, section 5), 0.4 the one Inception v3 is trained with.
+"""
 
 
 class Classification(Task):
@@ -102,6 +108,14 @@ class Classification(Task):
             for_training=False,
         )
 
+    def check_training(self, model: nn.Module, samples: Samples) -> None:
+        """Check for logits, alone or with those of auxiliary classifiers.
+
+        Raises:
+            ModelError: if the outputs are something else.
+        """
+        _logits(model(samples))
+
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for logits [batch, at least the number of classes].
 
@@ -118,7 +132,7 @@ class Classification(Task):
             ModelError: if the teacher cannot be built.
             CheckpointError: if the teacher's weights do not fit.
         """
-        mixing = make_mixing(recipe, info, batch_size=part_size)
+        mixing = make_mixing(recipe, info, batch_size=part_size, processes=processes.world_size)
         criterion = make_loss(recipe)
         autocast = autocasting(processes.device, recipe.amp)
         teacher = make_teacher(recipe, processes.device, autocast, info)
@@ -127,8 +141,10 @@ class Classification(Task):
             if mixing is not None:
                 inputs, labels = mixing(inputs, labels)
             with autocast():
-                outputs = network(inputs)
+                outputs, auxiliary, weight = _logits(network(inputs))
             loss = criterion(outputs.float(), labels)
+            for other in auxiliary:
+                loss = loss + weight * criterion(other.float(), labels)
             return loss if teacher is None else teacher.loss(inputs, outputs, loss)
 
         return objective
@@ -181,6 +197,25 @@ class Classification(Task):
             words = ", ".join(f"{entry['name']} {entry['probability']:.1%}" for entry in said) or "nothing so sure"
             found.append(Prediction({"classes": said}, words))
         return found
+
+
+def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
+    """Return what a classifier in training mode gives: logits, those of auxiliary classifiers, and the weight of these.
+
+    Raises:
+        ModelError: if that is neither logits nor a tuple of logits, [batch, classes] each.
+    """
+    several = outputs if isinstance(outputs, tuple) else (outputs,)
+    found = [entry for entry in several if entry is not None]
+    if not found or any(not isinstance(entry, Tensor) or entry.shape != found[0].shape for entry in found):
+        raise ModelError(
+            "its outputs in training mode are no logits",
+            where="model",
+            expected="a tensor [batch, classes], or a tuple of the logits and those of auxiliary classifiers",
+            found=type(outputs).__name__,
+            remedy="let its forward return the logits",
+        )
+    return found[0], found[1:], _AUXILIARY.get(type(outputs).__name__, 0.3)
 
 
 def _transform(opened: Opened) -> Callable[[Image.Image], Tensor]:

@@ -166,6 +166,17 @@ class Task(ABC):
         """
         self.outputs(model, samples, info)
 
+    def check_training(self, model: nn.Module, samples: Samples) -> None:
+        """Check, before anything is written, that a model in training mode takes samples and gives what is trained.
+
+        Detectors in training mode need targets too, and are not tried.
+
+        Raises:
+            ModelError: if it gives what this task cannot train.
+        """
+        if not is_list(samples):
+            model(samples)
+
     @abstractmethod
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the training loss; autocast is entered in it, where the recipe asks for bf16.

@@ -1,0 +1,88 @@
+"""How well a model does before its first step and at its end, on the same few samples of the same split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from refconv.training.analyses.evidence import in_drawn_order
+from refconv.training.data import Split
+from refconv.training.distributed import Processes
+from refconv.training.evaluation import Evaluation
+from refconv.training.recipe import Recipe, from_weights
+from refconv.training.run_record import Course
+from refconv.training.setup import Setup
+from refconv.training.spaces import space_of
+
+MOST, LEAST, SHARE = 1000, 32, 10
+"""Samples that are evaluated: a tenth of those that training sees, which costs about a thirtieth of it, within limits.
+
+An image of a thousand is 0.1 points."""
+
+
+def evaluate_start(
+    model: nn.Module, setup: Setup, recipe: Recipe, processes: Processes, *, seen: int
+) -> tuple[str, Evaluation]:
+    """Evaluate a model on samples of the validation split, or of the training split if there is none.
+
+    They are the same at every call, and never of the test split. Evaluation changes neither the model nor what
+    training draws at random.
+
+    Args:
+        model: the model, prepared for training or plain.
+        setup: task and data.
+        recipe: the settings.
+        processes: the processes of the run, which share the work.
+        seen: samples that the whole run trains on.
+
+    Returns:
+        The split, and the result.
+    """
+    split: Split = "val" if setup.data.info.val_size else "train"
+    drawn, _, _ = in_drawn_order(setup.data, split, min(MOST, max(LEAST, seen // SHARE)))
+    with _uncompiled(model):
+        result = setup.task.evaluate(
+            model,
+            drawn,
+            split,
+            batch_size=recipe.validation_batch_size or setup.part_size,
+            device=processes.device,
+            amp=recipe.amp,
+            channels_last=recipe.channels_last,
+            processes=processes,
+        )
+    return split, result
+
+
+def course_from(split: str, result: Evaluation, measure: str) -> Course | None:
+    """Return the start of a course; None if the measure has no value on these samples."""
+    value = result.measures().get(measure)
+    return None if value is None else Course(measure, split, result.samples, value)
+
+
+def said(split: str, result: Evaluation) -> str:
+    """Return the line about the start."""
+    which = "validation split" if split == "val" else "training split (there is no validation split)"
+    return f"start: {result} of the {which}"
+
+
+def random_bases(recipe: Recipe) -> str | None:
+    """Return a warning if kernels are refocused that, as far as the recipe says, nobody has trained."""
+    if space_of(recipe) is None or from_weights(recipe):
+        return None
+    return (
+        "warning: refocusing keeps the kernels it starts from as bases, and these are random unless the builder loads "
+        "weights itself; give --pretrained or --checkpoint, or train with --method plain first"
+    )
+
+
+@contextmanager
+def _uncompiled(model: nn.Module) -> Iterator[None]:
+    """Run a model as it is within the block: compiling it for a few batches would cost more than they do."""
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = compiled

@@ -1,0 +1,43 @@
+"""Samples for worker processes in which signals arrive: a module of its own, as workers import what they unpickle."""
+
+import os
+import signal
+
+from refconv.errors import DataError
+
+
+class Squares:
+    """Samples that are the squares of their indices, but for those that cannot be read."""
+
+    def __init__(self, *unreadable):
+        self.unreadable = unreadable
+
+    def __getitem__(self, index):
+        if index in self.unreadable:
+            raise DataError(
+                "unreadable", where=f"sample {index}", expected="a square", found="nothing", remedy="mend it"
+            )
+        return index**2
+
+
+class Signalled:
+    """Squares; Ctrl-C and SIGTERM come while the worker starts, before anything of torch's runs, and at each sample."""
+
+    def __getitem__(self, index):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        return index**2
+
+    def __getstate__(self):
+        return {"main": os.getpid()}
+
+    def __setstate__(self, state):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+
+
+class Dying:
+    """Samples at the first of which the worker is killed."""
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
