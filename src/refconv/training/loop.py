@@ -76,6 +76,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 processes,
                 steps_per_epoch=setup.steps_per_epoch,
                 part_size=setup.part_size,
+                even=setup.samples_per_step == recipe.batch_size,
             )
             loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
             if processes.first and not resume:
@@ -174,6 +175,7 @@ def _finish(
         space=space_of(recipe),
         budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
         task=recipe.task,
+        definitions=setup.task.definitions(setup.data),
         **by_field(RunRecord, result.measures() if result else {}),
     )
     with processes.together():

@@ -84,6 +84,8 @@ class RunRecord(Record):
         space: ``kernel`` or ``gradient``, where the kernels were refocused.
         task: what was learned.
         measures: what else was measured on the test split, by name.
+        definitions: how measures were computed, by name, where the field has several definitions of one name. Records
+            of restoration without it are of luma.
     """
 
     model: str
@@ -117,6 +119,7 @@ class RunRecord(Record):
     budget_miss: int | None = None
     task: str = "classification"
     measures: dict[str, float] = field(default_factory=dict)
+    definitions: dict[str, str] = field(default_factory=dict)
 
     def measure(self, name: str) -> float | None:
         """Return what was measured on the test split, by name; None if it was not."""
