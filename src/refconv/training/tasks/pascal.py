@@ -114,7 +114,8 @@ def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]
     both = sides.clip(min=0).prod(axis=-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (first, second)]
     union = areas[0] + areas[1] - both
-    return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    ratios: NDArray[np.float64] = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    return ratios
 
 
 def _chosen(objects: Objects, kept: NDArray[np.bool_]) -> Objects:
