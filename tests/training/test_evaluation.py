@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torchmetrics.functional import classification as theirs
 
 from refconv.errors import ModelError
 from refconv.training.data import open_data
@@ -50,6 +52,29 @@ def test_calibration_error_is_that_of_the_definition(digits):
             error += inside.mean() * abs(hits.mean() - confidence[inside].astype(float).mean())
     assert filled > 8
     assert evaluate(model, digits, "test", batch_size=64).ece == pytest.approx(error, rel=1e-5)
+
+
+def test_measures_are_those_of_torchmetrics(digits):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 12))  # more classes than the data has, as after pretraining
+    model[1].weight.data *= 4
+    found = evaluate(model, digits, "test", batch_size=50)
+    samples, labels = (torch.cat(parts) for parts in zip(*digits.eval_batches("test", batch_size=400), strict=True))
+    outputs = model(samples).detach()
+
+    def accuracy(first, average="micro"):
+        return float(theirs.multiclass_accuracy(outputs, labels, 12, average=average, top_k=first))
+
+    def error(bins, norm="l1"):
+        return float(theirs.multiclass_calibration_error(outputs.softmax(1), labels, 12, n_bins=bins, norm=norm))
+
+    assert found.top1 == pytest.approx(accuracy(1), abs=1e-6)
+    assert found.top5 == pytest.approx(accuracy(5), abs=1e-6)
+    assert found.ece == pytest.approx(error(15), abs=1e-6)
+    assert found.loss == pytest.approx(float(F.cross_entropy(outputs, labels)), rel=1e-6)
+    assert found.top1 != pytest.approx(accuracy(1, "macro"), abs=1e-4)  # the mean over classes is another
+    assert found.ece != pytest.approx(error(10), abs=1e-4)  # as are other bins
+    assert found.ece != pytest.approx(error(15, "max"), abs=1e-2)
 
 
 def test_batch_size_does_not_matter(digits):

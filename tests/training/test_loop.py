@@ -83,6 +83,46 @@ def test_a_run_that_must_not_test_reads_no_test_sample(tmp_path, monkeypatch):
     assert tested.peak_memory_mb is None  # on a CPU
 
 
+class Clock:
+    """A clock that goes on by a quarter of a second each time it is read."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        self.now += 0.25
+        return self.now
+
+
+@pytest.mark.parametrize(("batch_size", "parts", "samples"), [(128, 1, 128), (96, 3, 96), (5000, 1, 1438)])
+def test_throughput_counts_the_samples_that_were_seen(batch_size, parts, samples, tmp_path, monkeypatch):
+    """A step is timed by two readings, a quarter of a second apart; 1,438 digits make a step where a batch has more."""
+    monkeypatch.setattr("refconv.training.epochs.time", Clock())
+    settings = {"batch_size": batch_size, "grad_accum_steps": parts, "epochs": 1, "log_interval": 1, "device": "cpu"}
+    record = train(recipe(**settings), tmp_path / "run", show=False)
+    rows = [row for row in read_metrics(tmp_path / "run/metrics.jsonl") if row["kind"] == "train"]
+    assert len(rows) == record.steps
+    assert [row["samples_per_second"] for row in rows] == [samples / 0.25] * len(rows)
+    assert record.samples_seen == samples * record.steps
+
+
+def test_lookahead_ships_its_slow_weights(tmp_path, monkeypatch):
+    held = {}
+    end = Stepper.end_epoch
+
+    def ending(self):
+        held["name"], kernel = next((name, p) for name, p in self.model.named_parameters() if p.ndim == 4)
+        held["fast"] = kernel.detach().clone()
+        end(self)
+        held["slow"] = self.optimizer._base_optimizer.state[kernel]["lookahead_slow_buff"].clone()
+
+    monkeypatch.setattr(Stepper, "end_epoch", ending)
+    train(recipe(opt="lookahead_momentum", epochs=1), tmp_path / "run", show=False)  # 11 steps; every sixth moves them
+    shipped = load_file(tmp_path / "run/model/model.safetensors")[held["name"]]
+    assert torch.equal(shipped, held["slow"])
+    assert not torch.equal(shipped, held["fast"])
+
+
 def test_metrics_hold_every_log_step_and_every_evaluation(tmp_path):
     train(recipe(val_split=0.1, eval_interval=2, epochs=3), tmp_path / "run", show=False)
     rows = read_metrics(tmp_path / "run/metrics.jsonl")

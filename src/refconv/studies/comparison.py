@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from refconv.records import Record
@@ -118,6 +118,7 @@ class Comparison(Record):
         versions: name and version of each program.
         command: the command.
         study: the study's TOML text.
+        definitions: how measures were computed, by name, where the field has several definitions of one name.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Comparison(Record):
     versions: dict[str, str]
     command: str
     study: str
+    definitions: dict[str, str] = field(default_factory=dict)
 
     def cell(self, architecture: str, method: str) -> CellResult | None:
         """Return the result of a cell, if there is one."""

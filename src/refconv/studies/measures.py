@@ -24,7 +24,7 @@ class Measure:
         larger_is_better: whether more is better.
         resolve: the difference, as recorded, that the power note is about; None where no size is customary.
         validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
-        note: how it is measured, where that needs saying.
+        note: how it is measured, where that needs saying and the records do not say it themselves.
         counts: whether it is a share of the test samples, so that one sample is its smallest step.
     """
 
@@ -78,11 +78,16 @@ MEASURES = {
         Measure("map", "mAP, %", " points", 100, 2, True, resolve=0.005, note="of boxes, overlaps from 0.5 to 0.95"),
         Measure("psnr", "PSNR, dB", " dB", 1, 2, True, resolve=0.05, note="luma of 8-bit images, mean over images"),
         Measure("loss", "loss", "", 1, 4, False),
-        Measure("ssim", "SSIM", "", 1, 4, True),
+        Measure("psnr_rgb", "PSNR of RGB, dB", " dB", 1, 2, True),
+        Measure("psnr_luma", "PSNR of luma, dB", " dB", 1, 2, True),
+        Measure("ssim", "SSIM", "", 1, 4, True, note="luma of 8-bit images, mean over images"),
+        Measure("ssim_rgb", "SSIM of RGB", "", 1, 4, True, note="mean over the channels"),
+        Measure("ssim_luma", "SSIM of luma", "", 1, 4, True),
         Measure("pixel_accuracy", "pixel accuracy, %", " points", 100, 2, True),
         Measure("mean_accuracy", "mean accuracy, %", " points", 100, 2, True, note="mean over classes"),
         Measure("map50", "mAP50, %", " points", 100, 2, True, note="of boxes, at an overlap of 0.5"),
         Measure("map75", "mAP75, %", " points", 100, 2, True, note="of boxes, at an overlap of 0.75"),
+        Measure("voc_ap50", "VOC AP50, %", " points", 100, 2, True, note="VOC's since 2010: area under the curve"),
         Measure("mask_map", "mask mAP, %", " points", 100, 2, True, note="as mAP, of masks"),
         Measure("recall", "recall, %", " points", 100, 2, True, note="of the 100 surest boxes of an image"),
         Measure(

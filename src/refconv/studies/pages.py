@@ -151,7 +151,11 @@ def notes(comparison: Comparison) -> list[str]:
         f"{_family(comparison)}. With fewer than {FEWEST} seeds there is no test and no verdict.",
         f"Step times: steps of each method taken in turn in one process, as a ratio to {comparison.reference}.",
         *_resolutions(comparison),
-        *(f"{capital(_title(measure))}: {measure.note}." for measure in _measures(comparison) if measure.note),
+        *(
+            f"{capital(_title(measure))}: {words}."
+            for measure in _measures(comparison)
+            if (words := comparison.definitions.get(measure.name, measure.note))
+        ),
         f"Data: {'; '.join(comparison.data)}.",
         f"{comparison.runs} runs, {clock(comparison.seconds)} of training in all, on {'; '.join(comparison.hardware)}; "
         f"{', '.join(f'{name} {version}' for name, version in comparison.versions.items())}.",

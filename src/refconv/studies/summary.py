@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from refconv.errors import RunError
 from refconv.studies.comparison import BaseResult, CellResult, Comparison, Contrast
 from refconv.studies.execution import record_of
 from refconv.studies.measures import MEASURES, Measure, measured, value_of
@@ -38,7 +39,7 @@ def summarise(
         data: per architecture, the facts about its data.
 
     Raises:
-        RunError: if a record is damaged.
+        RunError: if a record is damaged, or some runs computed a measure in another way than others.
     """
     records = {cell: [_finished(run) for run in schedule.finals(cell)] for cell in schedule.cells}
     complete = {cell: found for cell, found in records.items() if found and _usable(found)}
@@ -70,7 +71,30 @@ def summarise(
         versions=versions(),
         command=command(),
         study=study.text,
+        definitions=_definitions([*over, *(record for found in complete.values() for record in found)], measures),
     )
+
+
+def _definitions(records: Sequence[RunRecord], measures: Sequence[Measure]) -> dict[str, str]:
+    """Return how the measures were computed, where the records say it.
+
+    Raises:
+        RunError: if some runs computed one in another way than others.
+    """
+    found: dict[str, str] = {}
+    for measure in measures:
+        words = {record.definitions.get(measure.name, measure.note): record for record in records}
+        if len(words) > 1:
+            raise RunError(
+                f"the runs of this study compute {measure.name} in different ways",
+                where=measure.name,
+                expected="one definition in all records",
+                found=" and ".join(sorted(words)),
+                remedy="run the study again in a new folder, with a new journal",
+            )
+        if any(measure.name in record.definitions for record in words.values()):
+            found[measure.name] = next(iter(words))
+    return found
 
 
 def _finished(run: Run) -> RunRecord:

@@ -143,6 +143,8 @@ class Loop:
             logs = self.step % recipe.log_interval == 0
             saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
             ends = self.step == last
+            if ends:
+                self.stepper.end_epoch()
             if not (logs or saves or ends or self.step % check_interval == 0):
                 continue
             steps = len(self._pending)
@@ -255,7 +257,7 @@ class Loop:
     def _log(self) -> None:
         """Write and show the mean loss since the last time."""
         self.train_loss = self.processes.sums([statistics.fmean(self._losses)])[0] / self.processes.world_size
-        rate = self.recipe.batch_size * len(self._window) / sum(self._window)
+        rate = self.setup.samples_per_step * len(self._window) / sum(self._window)
         epoch, lr = self.step / self.setup.steps_per_epoch, self.stepper.lr
         self._losses, self._window = [], []
         self._metrics.write("train", step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, samples_per_second=rate)

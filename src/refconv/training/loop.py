@@ -82,6 +82,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 processes,
                 steps_per_epoch=setup.steps_per_epoch,
                 part_size=setup.part_size,
+                even=setup.samples_per_step == recipe.batch_size,
             )
             loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
             if processes.first and not (resume and folder.recipe() == recipe):
@@ -192,6 +193,7 @@ def _finish(
         task=recipe.task,
         preprocessing=setup.data.preprocessing,
         course=course,
+        definitions=setup.task.definitions(setup.data),
         **by_field(RunRecord, result.measures() if result else {}),
     )
     with processes.together():

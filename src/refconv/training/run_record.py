@@ -121,6 +121,8 @@ class RunRecord(Record):
         preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
         course: from where training led to where; None in runs of versions that did not measure it, and where the
             measure has no value.
+        definitions: how measures were computed, by name, where the field has several definitions of one name. Records
+            of restoration without it are of luma.
     """
 
     model: str
@@ -156,6 +158,7 @@ class RunRecord(Record):
     measures: dict[str, float] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     course: Course | None = None
+    definitions: dict[str, str] = field(default_factory=dict)
 
     def measure(self, name: str) -> float | None:
         """Return what was measured on the test split, by name; None if it was not."""

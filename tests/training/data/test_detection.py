@@ -86,6 +86,7 @@ def test_types_are_those_of_torchvision_even_without_objects(tmp_path):
             "area": torch.float32,
             "masks": torch.uint8,
             "iscrowd": torch.int64,
+            "difficult": torch.int64,
             "image_id": torch.int64,
         }
 
@@ -355,7 +356,8 @@ def test_difficult_objects_are_not_judged(scenes, tmp_path):
         file.write_text(file.read_text().replace("<difficult>0", "<difficult>1", 1))
     data = open_detection_data(f"voc:{voc}")
     for _, targets in data.eval_batches("test", batch_size=5):
-        assert all(target["iscrowd"].tolist() == [1] + [0] * (len(target["labels"]) - 1) for target in targets)
+        assert all(target["difficult"].tolist() == [1] + [0] * (len(target["labels"]) - 1) for target in targets)
+        assert not any(target["iscrowd"].any() for target in targets)
     easy = sum(len(target["labels"]) for _, target in epoch(opened(scenes)))
     assert sum(len(target["labels"]) for _, target in epoch(data)) == easy - 12
 

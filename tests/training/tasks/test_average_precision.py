@@ -9,36 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.errors import DataError
 from refconv.training.distributed import Processes
-from refconv.training.tasks.average_precision import average_precision, constant_results, image_result
+from refconv.training.tasks.average_precision import average_precision, constant_results
 from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
-
-SIZE = 160
-CLASSES = 3
-
-
-def result(image_id, truth, found, crowd=(), areas=None):
-    """Return an image's result of (label, box) and of (label, score, box)."""
-    boxes = torch.tensor([box for _, box in truth], dtype=torch.float64).reshape(-1, 4)
-    detected = torch.tensor([box for _, _, box in found], dtype=torch.float64).reshape(-1, 4)
-    target = {
-        "boxes": boxes,
-        "labels": torch.tensor([label for label, _ in truth], dtype=torch.int64),
-        "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) if areas is None else torch.tensor(areas),
-        "iscrowd": torch.tensor([i in crowd for i in range(len(truth))], dtype=torch.int64),
-        "image_id": torch.tensor(image_id),
-    }
-    output = {
-        "boxes": detected,
-        "labels": torch.tensor([label for label, _, _ in found], dtype=torch.int64),
-        "scores": torch.tensor([score for _, score, _ in found], dtype=torch.float64),
-    }
-    return image_result(target, output, (SIZE, SIZE), masks=False)
-
-
-BOX = (10.0, 10.0, 50.0, 50.0)
-FAR = (100.0, 100.0, 140.0, 140.0)
 
 
 def test_a_perfect_detector_has_one_and_a_blind_one_zero():
@@ -94,64 +69,6 @@ def test_the_annotations_area_decides_the_range():
     assert (found.small, found.medium) == (1.0, None)
 
 
-def random_images(count=12):
-    """Return images with overlapping objects of all sizes, crowds, mistakes, and more than 100 detections in one."""
-    generator = np.random.default_rng(0)
-    images = []
-    for number in range(count):
-        objects = int(generator.integers(0, 7))
-        starts = generator.uniform(0, 55, (objects, 2))
-        boxes = np.concatenate([starts, starts + generator.choice([12, 25, 40, 58, 104], (objects, 1))], 1).clip(
-            0, SIZE
-        )
-        labels = generator.integers(1, CLASSES + 1, objects)
-        copies = generator.integers(0, 3, objects).sum() + (120 if number == 3 else 1)
-        strays = np.tile(generator.uniform(0, 50, (3, 2)), 2) + np.array([0, 0, 60, 60])
-        source = np.concatenate([boxes, strays])
-        chosen = generator.integers(0, len(source), copies)
-        found = (source[chosen] + generator.normal(0, 2, (copies, 4))).clip(0, SIZE)
-        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 2)
-        found_labels = np.concatenate([labels, [1, 2, 3]])[chosen]
-        images.append({
-            "boxes": boxes,
-            "labels": labels,
-            "areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * generator.uniform(0.8, 1, objects),
-            "crowd": generator.random(objects) < 0.2,
-            "found_boxes": found,
-            "found_labels": np.where(generator.random(copies) < 0.95, found_labels, 1),
-            "found_areas": (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
-            "scores": generator.permutation(copies) / copies,
-        })  # fmt: skip
-    return images
-
-
-def as_results(images, masks=False):
-    results = []
-    for number, image in enumerate(images):
-        target = {
-            "boxes": torch.tensor(image["boxes"]),
-            "labels": torch.tensor(image["labels"]),
-            "area": torch.tensor(image["areas"]),
-            "iscrowd": torch.tensor(image["crowd"]).long(),
-            "image_id": torch.tensor(number),
-        }
-        output = {
-            "boxes": torch.tensor(image["found_boxes"]),
-            "labels": torch.tensor(image["found_labels"]),
-            "scores": torch.tensor(image["scores"]),
-        }
-        if masks:
-            target["masks"] = torch.tensor(image["masks"]).to(torch.uint8)
-            output["masks"] = torch.tensor(image["found_masks"])[:, None].float() * 0.9
-        results.append(image_result(target, output, (SIZE, SIZE), masks=masks))
-    return results
-
-
-def mean(values):
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
-
-
 @pytest.mark.parametrize("limits", RANGES)
 def test_boxes_are_judged_as_step_by_step(limits):
     images = random_images()
@@ -170,16 +87,6 @@ def test_boxes_are_judged_as_step_by_step(limits):
         assert found.at75 == pytest.approx(mean([slow[label, 5] for label in labels]), abs=1e-9)
         per_class = [mean([slow[label, step] for step in range(10)]) for label in labels]
         assert found.per_class == pytest.approx(per_class, abs=1e-9)
-
-
-def painted(boxes):
-    """Return the ellipses in boxes as masks, bool [boxes, SIZE, SIZE]."""
-    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
-    masks = [
-        ((x - (x0 + x1) / 2) / (x1 - x0)) ** 2 + ((y - (y0 + y1) / 2) / (y1 - y0)) ** 2 <= 0.25
-        for x0, y0, x1, y1 in boxes
-    ]
-    return np.array(masks, dtype=bool).reshape(-1, SIZE, SIZE)
 
 
 def test_masks_are_judged_as_step_by_step():
@@ -243,7 +150,7 @@ sys.path[:0] = sys.argv[2:]
 import torch
 from refconv.training.distributed import joined
 from refconv.training.tasks.average_precision import average_precision
-from test_average_precision import CLASSES, as_results, random_images
+from detected_images import CLASSES, as_results, random_images
 torch.set_num_threads(1)
 whole = as_results(random_images(7))
 with joined("cpu") as processes:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from refconv.training.tasks.confusion import confusion_matrix, overlap
 
@@ -91,3 +92,26 @@ def test_the_baseline_is_the_most_frequent_class_everywhere():
     most = int(torch.bincount(truth[truth != IGNORED]).argmax())
     trivial = overlap(confusion_matrix(torch.full_like(truth, most), truth, classes=CLASSES, ignored=IGNORED))
     assert found.baseline == pytest.approx(trivial.mean_iou)
+
+
+def test_overlap_and_accuracy_are_those_of_torchmetrics():
+    parts = [pixels(seed, present=present, predicted=(0, 1, 2, 3)) for seed, present in ((0, (0, 1)), (1, (1, 2, 3)))]
+    truth, predicted = (torch.cat(both) for both in zip(*parts, strict=True))
+    settings = {"num_classes": CLASSES, "ignore_index": IGNORED}
+    found = overlap(confusion_matrix(predicted, truth, classes=CLASSES, ignored=IGNORED))
+    per_class = multiclass_jaccard_index(predicted, truth, average="none", **settings)
+    assert found.iou == pytest.approx(per_class.tolist(), abs=1e-6)
+    assert found.mean_iou == pytest.approx(float(per_class.mean()), abs=1e-6)
+    assert found.pixel_accuracy == pytest.approx(
+        float(multiclass_accuracy(predicted, truth, average="micro", **settings)), abs=1e-6
+    )
+    assert found.mean_accuracy == pytest.approx(
+        float(multiclass_accuracy(predicted, truth, average="macro", **settings)), abs=1e-6
+    )
+    # Neighbours: the mean over images of each image's mean IoU; all pixels in one; ignored ones counted as mistakes.
+    images = [float(multiclass_jaccard_index(p, t, average="macro", **settings)) for t, p in parts]
+    assert found.mean_iou != pytest.approx(np.mean(images), abs=1e-3)
+    assert found.mean_iou != pytest.approx(
+        float(multiclass_jaccard_index(predicted, truth, average="micro", **settings)), abs=1e-3
+    )
+    assert found.pixel_accuracy != pytest.approx(float((predicted == truth).double().mean()), abs=1e-3)

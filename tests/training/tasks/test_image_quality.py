@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from refconv.training.tasks.image_quality import luma, psnr, ssim, without_border
+from refconv.training.tasks.image_quality import compared, luma, psnr, ssim, without_border
 
 metrics = pytest.importorskip("skimage.metrics")
 color = pytest.importorskip("skimage.color")
@@ -48,6 +48,21 @@ def test_ssim_is_scikit_images(channels):
     assert ssim(clean, clean) == pytest.approx(1)
     other = metrics.structural_similarity(clean.numpy(), image.numpy(), **settings)  # variances of a sample
     assert ssim(image, clean) != pytest.approx(other, rel=1e-6)
+
+
+def test_colour_is_compared_as_scikit_image_compares_it():
+    images = pair()
+    image, clean = (compared(values, "rgb") for values in images)
+    theirs = metrics.peak_signal_noise_ratio(clean.numpy(), image.numpy(), data_range=255)
+    assert psnr(image, clean) == pytest.approx(theirs, rel=1e-12)
+    per_channel = [psnr(a, b) for a, b in zip(image, clean, strict=True)]
+    assert psnr(image, clean) != pytest.approx(np.mean(per_channel), rel=1e-6)  # the mean of ratios is another
+    settings = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    theirs = metrics.structural_similarity(clean.numpy(), image.numpy(), channel_axis=0, **settings)
+    assert ssim(image, clean) == pytest.approx(theirs, rel=1e-9)
+    assert psnr(*(compared(values, "luma") for values in images)) > psnr(image, clean) + 2  # noise averages out
+    full = [color.rgb2gray(np.clip(np.round(v.numpy() * 255), 0, 255), channel_axis=0) for v in images]
+    assert psnr(*map(torch.from_numpy, full)) != pytest.approx(psnr(*map(luma, images)), abs=0.1)  # no footroom
 
 
 def test_border_is_left_out_on_all_sides():

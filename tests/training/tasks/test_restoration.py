@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from refconv.errors import DataError, ModelError, RecipeError, RefconvError, SettingError
+from refconv.studies.measures import MEASURES
 from refconv.training import Recipe, RunRecord, train
 from refconv.training.checkpoint import Checkpoint
 from refconv.training.data.degradation import Degradation, enlarged
@@ -78,7 +79,11 @@ def test_run_trains_evaluates_certifies_and_is_opened_again(folder, tmp_path, ca
     assert record.certificate.same_structure
     assert record.certificate.same_outputs
     assert (record.task, record.test_samples, len(record.validation)) == ("restoration", 2, 2)
-    assert record.measures.keys() == {"psnr", "ssim", "input_psnr", "input_ssim"}
+    channel, other = {1: ("rgb", "luma"), 2: ("luma", "rgb")}[min(settings.get("upscale", 1), 2)]
+    channel, others = ("grey", set()) if "in_chans" in settings else (channel, {f"psnr_{other}", f"ssim_{other}"})
+    assert record.measures.keys() == {"psnr", "ssim", "input_psnr", "input_ssim", *others}
+    words = {"rgb": "RGB of 8-bit images, mean over images", "luma": MEASURES["psnr"].note, "grey": None}[channel]
+    assert record.definitions == ({} if words is None else {"psnr": words, "ssim": words})
     assert record.loss is not None
     assert record.top1 is None
     lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "test"]
@@ -87,6 +92,7 @@ def test_run_trains_evaluates_certifies_and_is_opened_again(folder, tmp_path, ca
     again = Restoration().evaluate(opened.model, data_for(opened), "test", batch_size=1)
     assert again.psnr == pytest.approx(record.measures["psnr"], abs=0.02 if settings.get("amp") else 1e-4)
     assert again.input_psnr == pytest.approx(record.measures["input_psnr"])
+    assert again.channel == channel
     assert again.enlarged == (case in {"x3 enlarged", "u-net, x2 enlarged"})
 
 
@@ -174,6 +180,23 @@ def test_evaluation_is_the_mean_over_pictures_of_what_is_measured_on_each(folder
     assert (found.samples, found.enlarged) == (2, True)
 
 
+def test_denoised_colour_images_are_compared_in_all_channels(folder):
+    metrics, color = pytest.importorskip("skimage.metrics"), pytest.importorskip("skimage.color")
+    data = open_restoration_data(f"images:{folder}", degradation=Degradation(noise=25), patch_size=16)
+    found = Restoration().evaluate(Blur(), data, "test", batch_size=1)
+    rows = []
+    for sample, target in data.eval_batches("test", batch_size=1):
+        image, clean = ((x[0].double() * 255).round().clamp(0, 255).numpy() / 255 for x in (Blur()(sample), target))
+        luma_pair = [color.rgb2ycbcr(x, channel_axis=0)[0] for x in (clean, image)]
+        rgb = metrics.peak_signal_noise_ratio(clean * 255, image * 255, data_range=255)
+        rows.append([rgb, metrics.peak_signal_noise_ratio(*luma_pair, data_range=255)])
+    rgb, of_luma = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
+    assert found.channel == "rgb"
+    assert [found.psnr, found.psnr_luma] == pytest.approx([rgb, of_luma], rel=1e-9)
+    assert found.psnr_luma > found.psnr + 1  # the neighbour: what enlarged images are compared in
+    assert found.ssim != pytest.approx(found.ssim_luma, rel=1e-2)
+
+
 class Share(Processes):
     """One of several processes, which keeps its sums instead of sharing them."""
 
@@ -198,12 +221,18 @@ def test_processes_share_the_pictures_evenly_or_not(folder):
 
 
 def test_evaluation_leaves_out_an_infinite_ratio():
-    found = RestorationEvaluation(1, float("inf"), 1.0, 0.0, 20.0, 0.5, enlarged=True)
+    found = RestorationEvaluation(1, float("inf"), 1.0, 0.0, 20.0, 0.5, enlarged=True, channel="grey")
     assert found.measures() == {"ssim": 1.0, "loss": 0.0, "input_psnr": 20.0, "input_ssim": 0.5}
     assert json.loads(found.to_json())["enlarged"] is True
-    assert str(RestorationEvaluation(2, 30.0, 0.9, 0.01, 20.0, 0.5)) == (
-        "PSNR 30.00 dB  SSIM 0.9000  loss 0.0100  on 2 images (input: 20.00 dB, 0.5000)"
+    assert str(RestorationEvaluation(2, 30.0, 0.9, 0.01, 20.0, 0.5, channel="rgb", psnr_luma=33.0, ssim_luma=0.95)) == (
+        "PSNR 30.00 dB (RGB, luma 33.00 dB)  SSIM 0.9000  loss 0.0100  on 2 images (input: 20.00 dB, 0.5000)"
     )
+    assert (
+        RestorationEvaluation.from_dict(
+            {"samples": 2, "psnr": 30.0, "ssim": 0.9, "loss": 0.01, "input_psnr": 20.0, "input_ssim": 0.5}
+        ).channel
+        == "luma"
+    )  # as all were measured before it was said
 
 
 REFUSED = {

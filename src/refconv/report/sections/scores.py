@@ -34,7 +34,7 @@ class _Words:
         """Return a value as the page shows it, with its unit."""
         if name not in self.plain:
             return percent(value, 2)
-        return number(value, 4) + (" dB" if name.endswith("psnr") and value is not None else "")
+        return number(value, 4) + (" dB" if "psnr" in name and value is not None else "")
 
 
 WORDS = {
@@ -45,6 +45,7 @@ WORDS = {
             "map": "mAP",
             "map50": "mAP at an overlap of 0.5",
             "map75": "mAP at an overlap of 0.75",
+            "voc_ap50": "VOC's own average precision, at an overlap of 0.5",
             "map_small": "mAP of small objects",
             "map_medium": "mAP of objects of medium size",
             "map_large": "mAP of large objects",
@@ -72,12 +73,18 @@ WORDS = {
         "",
         {
             "psnr": "PSNR",
+            "psnr_rgb": "PSNR of RGB",
+            "psnr_luma": "PSNR of luma",
             "ssim": "SSIM",
+            "ssim_rgb": "SSIM of RGB",
+            "ssim_luma": "SSIM of luma",
             "loss": "mean absolute difference",
             "input_psnr": "PSNR of the input itself",
             "input_ssim": "SSIM of the input itself",
         },
-        frozenset({"psnr", "ssim", "loss", "input_psnr", "input_ssim"}),
+        frozenset(
+            {"psnr", "psnr_rgb", "psnr_luma", "ssim", "ssim_rgb", "ssim_luma", "loss", "input_psnr", "input_ssim"}
+        ),
     ),
 }
 """Per task."""

@@ -94,8 +94,8 @@ class DetectionData(Data):
     * ``masks``: uint8 [objects, H, W], if they were asked for;
     * ``area``: float32 [objects], in pixels, as the annotations say (after a crop: what is left of it, in
       proportion to the box);
-    * ``iscrowd``: int64 [objects], 1 for what is not to be judged: COCO's crowds and VOC's difficult objects.
-      Training leaves these out;
+    * ``iscrowd``: int64 [objects], 1 for COCO's crowds. Training leaves these out;
+    * ``difficult``: int64 [objects], 1 for VOC's difficult objects. Training leaves these out;
     * ``image_id``: int64, the number of the image in its annotations.
 
     An image may hold no objects.
@@ -163,6 +163,11 @@ class DetectionData(Data):
     def has_masks(self) -> bool:
         """Whether targets hold masks."""
         return self._annotations["train"].segments is not None
+
+    @property
+    def is_voc(self) -> bool:
+        """Whether the data is in Pascal VOC's layout, and so judged by VOC's own average precision too."""
+        return self.info.name.startswith("voc:")
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         samples = _Samples(self._annotations["train"], self._augment, (seed, epoch))
@@ -320,9 +325,9 @@ class _Samples:
         if self.augment is not None and self.coordinates is not None:
             with seeded(derive_seed("augmentation", *self.coordinates, index)):
                 image, objects = self.augment(image, objects)
-            objects["iscrowd"] = torch.zeros(len(objects["labels"]), dtype=torch.int64)
+            objects |= dict.fromkeys(("iscrowd", "difficult"), torch.zeros(len(objects["labels"]), dtype=torch.int64))
         else:
-            objects["iscrowd"] = ignored.long()
+            objects |= {"iscrowd": annotations.crowd[chosen].long(), "difficult": annotations.difficult[chosen].long()}
         return image.float() / 255, {**objects, "image_id": annotations.image_ids[index]}
 
     def _image(self, index: int) -> Tensor:

@@ -2,7 +2,9 @@
 
 Per class and per threshold of overlap (0.5, 0.55, ..., 0.95), detections are matched to the objects of their image,
 the surest first; the precision at 101 recalls is averaged over recalls, thresholds and classes. At most the 100 surest
-detections of an image count. Objects marked as crowds are neither to be found nor is finding them a mistake.
+detections of a class in an image count. COCO's crowds are neither to be found nor is finding them a mistake, even by a
+detection that covers a small part of one; VOC's difficult objects are left out by VOC's own rule, which asks for an
+ordinary overlap (:mod:`refconv.training.tasks.pascal`).
 """
 
 from __future__ import annotations
@@ -11,54 +13,17 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from refconv.errors import DataError
 from refconv.records import Record
+from refconv.training.tasks.objects import ImageResult, Kind, Objects, check_installed
+from refconv.training.tasks.pascal import without_difficult
 
-Runs = dict[str, Any]
-"""A mask as compressed runs, as COCO's tools write them: ``size`` and ``counts``."""
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Objects of one image, annotated or detected.
-
-    Attributes:
-        boxes: x0, y0, x1, y1 in pixels, float64 [objects, 4].
-        labels: classes from 1 on, int64 [objects].
-        weights: of annotated objects the area in pixels, of detected ones the score, float64 [objects].
-        crowd: of annotated objects, whether not to judge them, bool [objects].
-        masks: one per object; None where masks are not judged.
-    """
-
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    crowd: NDArray[np.bool_]
-    masks: tuple[Runs, ...] | None = None
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """What there is in an image, and what was detected.
-
-    Attributes:
-        image_id: the image's number; results are put into this order before anything is computed.
-        size: height and width in pixels.
-        truth: the annotated objects.
-        found: the detected ones.
-    """
-
-    image_id: int
-    size: tuple[int, int]
-    truth: Objects
-    found: Objects
+THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+"""COCO's thresholds of overlap."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +51,7 @@ class AveragePrecision(Record):
     per_class: tuple[float | None, ...]
 
 
-def average_precision(
-    results: Sequence[ImageResult], *, classes: int, kind: Literal["bbox", "segm"] = "bbox"
-) -> AveragePrecision:
+def average_precision(results: Sequence[ImageResult], *, classes: int, kind: Kind = "bbox") -> AveragePrecision:
     """Compute COCO's average precision.
 
     Args:
@@ -99,25 +62,16 @@ def average_precision(
     Raises:
         DataError: if faster-coco-eval is not installed.
     """
-    coco, evaluator = _evaluator()
     results = sorted(results, key=lambda result: result.image_id)
-    truth = {
-        "images": [
-            {"id": number, "height": result.size[0], "width": result.size[1]}
-            for number, result in enumerate(results, 1)
-        ],
-        "categories": [{"id": label, "name": str(label)} for label in range(1, classes + 1)],
-        "annotations": _annotations([result.truth for result in results], kind, "area"),
-    }
-    found = _annotations([result.found for result in results], kind, "score")
-    with contextlib.redirect_stdout(io.StringIO()):
-        reference = coco(truth)
-        evaluation = evaluator(reference, reference.loadRes(found), iouType=kind, print_function=_silently)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # [thresholds, recalls, classes, ranges of area, limits of detections]; -1 where there is nothing to find
-    precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
-    precision, recall = precision[..., -1], recall[..., -1]
+    if any(result.truth.difficult.any() for result in results):
+        # Which detections are excused depends on the threshold.
+        tables = [
+            _tables([without_difficult(result, threshold, kind) for result in results], classes, kind, [threshold])
+            for threshold in THRESHOLDS
+        ]
+        precision, recall = (np.concatenate(parts) for parts in zip(*tables, strict=True))
+    else:
+        precision, recall = _tables(results, classes, kind, THRESHOLDS)
     return AveragePrecision(
         all=_mean(precision[..., 0]),
         at50=_mean(precision[0, ..., 0]),
@@ -130,74 +84,48 @@ def average_precision(
     )
 
 
+def _tables(
+    results: Sequence[ImageResult], classes: int, kind: Kind, thresholds: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return precisions [thresholds, recalls, classes, ranges of area] and recalls [thresholds, classes, ranges].
+
+    They are -1 where there is nothing to find.
+    """
+    coco, evaluator = _evaluator()
+    truth = {
+        "images": [
+            {"id": number, "height": result.size[0], "width": result.size[1]}
+            for number, result in enumerate(results, 1)
+        ],
+        "categories": [{"id": label, "name": str(label)} for label in range(1, classes + 1)],
+        "annotations": _annotations([result.truth for result in results], kind, "area"),
+    }
+    found = _annotations([result.found for result in results], kind, "score")
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference = coco(truth)
+        evaluation = evaluator(reference, reference.loadRes(found), iouType=kind, print_function=_silently)
+        evaluation.params.iouThrs = np.asarray(thresholds)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
+    return precision[..., -1], recall[..., -1]  # with the most detections
+
+
 def constant_results(results: Sequence[ImageResult]) -> list[ImageResult]:
     """Return the results of a detector that does not look: in every image the mean box of each class.
 
     Mean boxes and frequencies, which are the scores, are those of the annotated objects themselves. It is the trivial
     baseline that a detector has to beat.
     """
-    boxes = np.concatenate([result.truth.boxes[~result.truth.crowd] for result in results])
-    labels = np.concatenate([result.truth.labels[~result.truth.crowd] for result in results])
+    judged = [~(result.truth.crowd | result.truth.difficult) for result in results]
+    boxes = np.concatenate([result.truth.boxes[own] for result, own in zip(results, judged, strict=True)])
+    labels = np.concatenate([result.truth.labels[own] for result, own in zip(results, judged, strict=True)])
     present = np.unique(labels)
     means = np.array([boxes[labels == label].mean(axis=0) for label in present], dtype=np.float64).reshape(-1, 4)
     shares = np.array([(labels == label).mean() for label in present], dtype=np.float64)
-    found = Objects(means, present, shares, np.zeros(len(present), dtype=np.bool_))
+    none = np.zeros(len(present), dtype=np.bool_)
+    found = Objects(means, present, shares, none, none)
     return [replace(result, found=found) for result in results]
-
-
-def check_installed() -> None:
-    """Check that average precision can be computed here.
-
-    Raises:
-        DataError: if faster-coco-eval is not installed.
-    """
-    _evaluator()
-
-
-def image_result(
-    target: dict[str, Tensor], output: dict[str, Tensor], size: tuple[int, int], *, masks: bool
-) -> ImageResult:
-    """Bring a target and a detector's output for one image into the form in which they are compared.
-
-    Args:
-        target: ``boxes`` [n, 4], ``labels``, ``area``, ``iscrowd``, ``image_id`` and, for masks, ``masks`` [n, H, W].
-        output: ``boxes`` [m, 4], ``labels``, ``scores`` and, for masks, ``masks`` [m, 1, H, W] from 0 to 1.
-        size: height and width of the image in pixels.
-        masks: whether masks are compared too.
-    """
-    scores = _array(output["scores"], np.float64)
-    count = len(scores)
-    return ImageResult(
-        int(target["image_id"]),
-        size,
-        truth=Objects(
-            _array(target["boxes"], np.float64).reshape(-1, 4),
-            _array(target["labels"], np.int64),
-            _array(target["area"], np.float64),
-            _array(target["iscrowd"], np.bool_),
-            runs(target["masks"] > 0) if masks else None,
-        ),
-        found=Objects(
-            _array(output["boxes"], np.float64).reshape(-1, 4),
-            _array(output["labels"], np.int64),
-            scores,
-            np.zeros(count, dtype=np.bool_),
-            runs(output["masks"].reshape(count, *size) > 0.5) if masks else None,
-        ),
-    )
-
-
-def runs(masks: Tensor) -> tuple[Runs, ...]:
-    """Return masks, bool [n, H, W], as compressed runs.
-
-    Raises:
-        DataError: if faster-coco-eval is not installed.
-    """
-    check_installed()
-    from faster_coco_eval import mask
-
-    planes = masks.to("cpu", torch.uint8).numpy()
-    return tuple(mask.encode(np.asfortranarray(plane)) for plane in planes)
 
 
 def _annotations(objects: Sequence[Objects], kind: str, weight: str) -> list[dict[str, Any]]:
@@ -222,11 +150,6 @@ def _mean(values: NDArray[np.float64]) -> float | None:
     return float(present.mean()) if present.size else None
 
 
-def _array(values: Tensor, kind: type) -> NDArray[Any]:
-    exact = values.float() if values.dtype == torch.bfloat16 else values  # numpy has no bf16
-    return exact.detach().cpu().numpy().astype(kind)
-
-
 def _silently(*_: object) -> None:
     pass
 
@@ -237,10 +160,7 @@ def _evaluator() -> tuple[Any, Any]:
     Raises:
         DataError: if it is not installed.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise DataError(
-            "average precision needs faster-coco-eval", where="evaluation", remedy='pip install "refconv[tasks]"'
-        ) from error
+    check_installed()
+    from faster_coco_eval import COCO, COCOeval_faster
+
     return COCO, COCOeval_faster

@@ -19,15 +19,12 @@ from refconv.training.data.preprocessing import IMAGE_MODES, Statement, as_they_
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
 from refconv.training.recipe import Recipe
-from refconv.training.tasks.average_precision import (
-    average_precision,
-    check_installed,
-    constant_results,
-    image_result,
-)
+from refconv.training.tasks.average_precision import average_precision, constant_results
 from refconv.training.tasks.detectors import is_detector
 from refconv.training.tasks.input_normalisation import is_normalised, normalisation
 from refconv.training.tasks.object_pictures import draw_objects, object_prediction
+from refconv.training.tasks.objects import check_installed, image_result
+from refconv.training.tasks.pascal import pascal_average_precision
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.task import Network, Objective, Task, refuse
 
@@ -46,12 +43,13 @@ _LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names
 class DetectionEvaluation(Evaluation):
     """How well a detector does on a split: COCO's average precisions, from 0 to 1, at the images' own sizes.
 
-    None stands where there is nothing to find: no object at all, of this size or of this class. Detectors have no loss
-    in evaluation.
+    Of data in VOC's layout also VOC's own. VOC's difficult objects are left out of both by VOC's rule (see
+    :mod:`refconv.training.tasks.pascal`). None stands where there is nothing to find: no object at all, of this size or
+    of this class. Detectors have no loss in evaluation.
 
     Attributes:
         samples: how many images were evaluated.
-        map: average precision of boxes, over overlaps from 0.5 to 0.95 and over classes.
+        map: COCO's average precision of boxes: 101 recalls, over overlaps from 0.5 to 0.95 and over classes.
         map50: the same at an overlap of 0.5.
         map75: the same at an overlap of 0.75.
         map_small: that of ``map`` for objects below 32 x 32 pixels.
@@ -64,6 +62,8 @@ class DetectionEvaluation(Evaluation):
         mask_map50: as ``map50`` for masks.
         mask_map75: as ``map75`` for masks.
         mask_per_class: as ``per_class`` for masks.
+        voc_ap50: VOC's average precision of boxes since 2010: the area under the curve at an overlap of 0.5, over
+            classes; None for data in other layouts.
     """
 
     map: float | None
@@ -79,6 +79,7 @@ class DetectionEvaluation(Evaluation):
     mask_map50: float | None = None
     mask_map75: float | None = None
     mask_per_class: dict[str, float | None] | None = None
+    voc_ap50: float | None = None
 
     def classes(self) -> dict[str, float | None]:
         """Return ``per_class``."""
@@ -86,6 +87,8 @@ class DetectionEvaluation(Evaluation):
 
     def __str__(self) -> str:
         shares = {"mAP": self.map, "mAP50": self.map50, "mAP75": self.map75}
+        if self.voc_ap50 is not None:
+            shares["VOC AP50"] = self.voc_ap50
         if self.mask_map is not None:
             shares["mask mAP"] = self.mask_map
         words = "  ".join(f"{name} {'-' if value is None else f'{value:.2%}'}" for name, value in shares.items())
@@ -293,13 +296,14 @@ class Detection(Task):
             DataError: if faster-coco-eval is not installed.
         """
         check_installed()
+        assert isinstance(data, DetectionData)
         first = next(model.parameters(), None)
         device = device or (first.device if first is not None else torch.device("cpu"))
         processes = processes or Processes(0, 1, device)
         autocast, place = autocasting(device, amp), self.place(device, channels_last)
         own = []
         batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
-        masks = bool(getattr(data, "has_masks", False))
+        masks = data.has_masks
         with evaluating(model), torch.no_grad():
             for images, targets in batches:
                 with autocast():
@@ -325,6 +329,8 @@ class Detection(Task):
             recall=boxes.recall,
             per_class=dict(zip(names, boxes.per_class, strict=True)),
         )
+        if data.is_voc:
+            found = dataclasses.replace(found, voc_ap50=_mean(pascal_average_precision(results, classes=len(names))))
         if any(result.truth.masks is None for result in results):
             return found
         regions = average_precision(results, classes=len(names), kind="segm")
@@ -335,6 +341,13 @@ class Detection(Task):
             mask_map75=regions.at75,
             mask_per_class=dict(zip(names, regions.per_class, strict=True)),
         )
+
+    def definitions(self, data: Data) -> dict[str, str]:
+        """Return how difficult objects are judged, for data in VOC's layout."""
+        if not (isinstance(data, DetectionData) and data.is_voc):
+            return {}
+        words = "COCO's, of boxes, VOC's difficult objects left out by VOC's rule; overlaps"
+        return {"map": f"{words} from 0.5 to 0.95", "map50": f"{words} of 0.5", "map75": f"{words} of 0.75"}
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers.
@@ -377,6 +390,11 @@ class Detection(Task):
         return draw_objects(
             image, target["boxes"], [class_names[label - 1] for label in labels.tolist()], labels, masks
         )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _is_detected(entry: Any) -> bool:

@@ -25,7 +25,7 @@ from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, autocasting
 from refconv.training.recipe import Recipe
 from refconv.training.tasks import restorers
-from refconv.training.tasks.image_quality import luma, psnr, ssim, without_border
+from refconv.training.tasks.image_quality import Channel, compared, field_channel, psnr, ssim, without_border
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.restoring import needs_of, restored
 from refconv.training.tasks.task import Network, Objective, Task, refuse
@@ -62,21 +62,30 @@ _WITHOUT_EFFECT = {
 }
 
 
+_NAMES = {"rgb": "RGB", "luma": "luma", "grey": "grey"}
+
+
 @dataclasses.dataclass(frozen=True)
 class RestorationEvaluation(Evaluation):
     """How near restored images come to the clean ones: means over images.
 
-    Measured on the luma of 8-bit images without a border of ``upscale`` pixels; see
-    :mod:`refconv.training.tasks.image_quality`.
+    Measured on 8-bit images without a border of ``upscale`` pixels, in the channel that the field uses: RGB where
+    noise is removed, luma where images are enlarged; see :mod:`refconv.training.tasks.image_quality`. Colour images
+    are measured in the other one of the two as well.
 
     Attributes:
         samples: how many images.
-        psnr: peak signal-to-noise ratio, dB.
-        ssim: structural similarity, at most 1.
+        psnr: peak signal-to-noise ratio in ``channel``, dB.
+        ssim: structural similarity in ``channel``, at most 1.
         loss: mean absolute difference of the values in [0, 1], neither rounded nor cut off.
         input_psnr: of the input itself, bicubically enlarged where the result is larger: what a network must beat.
         input_ssim: the same.
         enlarged: whether the network was given the bicubically enlarged image.
+        channel: ``rgb``, ``luma`` or ``grey``: what ``psnr``, ``ssim``, ``input_psnr`` and ``input_ssim`` compare.
+        psnr_rgb: as ``psnr``, of all three channels; None where ``psnr`` is that, or images are grey.
+        ssim_rgb: as ``ssim``, the mean over the three channels; the same.
+        psnr_luma: as ``psnr``, of the luma; None where ``psnr`` is that, or images are grey.
+        ssim_luma: as ``ssim``, of the luma; the same.
     """
 
     psnr: float
@@ -85,6 +94,11 @@ class RestorationEvaluation(Evaluation):
     input_psnr: float
     input_ssim: float
     enlarged: bool = False
+    channel: Channel = "luma"
+    psnr_rgb: float | None = None
+    ssim_rgb: float | None = None
+    psnr_luma: float | None = None
+    ssim_luma: float | None = None
 
     def measures(self) -> dict[str, float]:
         """Return what was measured, by name; an infinite ratio, of equal images, is left out."""
@@ -93,9 +107,13 @@ class RestorationEvaluation(Evaluation):
         }
 
     def __str__(self) -> str:
+        other = ""
+        for channel, value in (("rgb", self.psnr_rgb), ("luma", self.psnr_luma)):
+            if value is not None:
+                other = f", {_NAMES[channel]} {value:.2f} dB"
         return (
-            f"PSNR {self.psnr:.2f} dB  SSIM {self.ssim:.4f}  loss {self.loss:.4f}  on {self.samples:,} images "
-            f"(input: {self.input_psnr:.2f} dB, {self.input_ssim:.4f})"
+            f"PSNR {self.psnr:.2f} dB ({_NAMES[self.channel]}{other})  SSIM {self.ssim:.4f}  loss {self.loss:.4f}  "
+            f"on {self.samples:,} images (input: {self.input_psnr:.2f} dB, {self.input_ssim:.4f})"
         )
 
 
@@ -254,19 +272,37 @@ class Restoration(Task):
         place, autocast = self.place(device, channels_last), autocasting(device, amp)
         needs = needs_of(model, in_chans=data.info.in_chans, upscale=upscale)
         batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
-        totals = [0.0] * 6
+        channel = field_channel(data.info.in_chans, upscale)
+        other: Channel = "rgb" if channel == "luma" else "luma"
+        totals = [0.0] * 8
         with evaluating(model), torch.no_grad():
             for samples, targets in batches:
                 for sample, target in zip(place(samples).split(1), targets, strict=True):
                     with autocast():
                         output = restored(model, sample, needs, upscale=upscale)
-                    scores = _scores(output, sample, target, upscale)
+                    scores = _scores(output, sample, target, upscale, (channel, other))
                     totals = [total + score for total, score in zip(totals, (*scores, 1.0), strict=True)]
         *sums, count = processes.sums(totals)
-        found, similarity, loss, given, given_similarity = (total / count for total in sums)
+        found, similarity, loss, given, given_similarity, *of_other = (total / count for total in sums)
         return RestorationEvaluation(
-            int(count), found, similarity, loss, given, given_similarity, enlarged=needs.enlarge
+            int(count),
+            found,
+            similarity,
+            loss,
+            given,
+            given_similarity,
+            enlarged=needs.enlarge,
+            channel=channel,
+            **({} if channel == "grey" else dict(zip((f"psnr_{other}", f"ssim_{other}"), of_other, strict=True))),
         )
+
+    def definitions(self, data: Data) -> dict[str, str]:
+        """Return in which channel images are compared."""
+        assert isinstance(data, RestorationData)
+        channel = field_channel(data.info.in_chans, data.degradation.upscale)
+        if channel == "grey":  # which has no other
+            return {}
+        return dict.fromkeys(("psnr", "ssim"), f"{_NAMES[channel]} of 8-bit images, mean over images")
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names of the last convolution's weights.
@@ -320,20 +356,28 @@ class Restoration(Task):
         return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _scores(output: Tensor, sample: Tensor, target: Tensor, upscale: int) -> tuple[float, float, float, float, float]:
-    """Return PSNR, SSIM and loss of a restored image, and PSNR and SSIM of what one has without a network.
+def _scores(
+    output: Tensor, sample: Tensor, target: Tensor, upscale: int, channels: tuple[Channel, Channel]
+) -> tuple[float, ...]:
+    """Return PSNR, SSIM and loss of a restored image, both of its input, and both of the result in a second channel.
 
     Args:
         output: [1, C, H, W].
         sample: the input, [1, C, h, w].
         target: the clean image, [C, H, W].
         upscale: how many times larger the result is.
+        channels: the first and the second one in which images are compared.
     """
     output, target = output[0].float().cpu(), target.cpu()
     baseline = enlarged(sample, upscale)[0].float().cpu()
-    image, clean, given = (without_border(luma(values), border(upscale)) for values in (output, target, baseline))
+
+    def near(image: Tensor, channel: Channel) -> tuple[float, float]:
+        pair = [without_border(compared(values, channel), border(upscale)) for values in (image, target)]
+        return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])
+
+    first, second = channels
     loss = float(F.l1_loss(output, target))
-    return psnr(image, clean), ssim(image, clean), loss, psnr(given, clean), ssim(given, clean)
+    return (*near(output, first), loss, *near(baseline, first), *near(output, second))
 
 
 def _degradation(opened: Opened) -> Degradation:

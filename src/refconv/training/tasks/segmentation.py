@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +183,8 @@ class Segmentation(Task):
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the mean cross-entropy of a part's pixels, with that of an auxiliary output, or a teacher's opinion.
 
+        Ignored pixels count nowhere; a step weighs the parts by the pixels that do (:meth:`counting`).
+
         Raises:
             ModelError: if the teacher cannot be built.
             CheckpointError: if the teacher's weights do not fit.
@@ -208,6 +210,15 @@ class Segmentation(Task):
             return loss / counted
 
         return objective
+
+    def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float]:
+        """Return what counts the pixels of a part that are not ignored."""
+
+        def counted(images: Samples, truth: Targets) -> float:
+            assert isinstance(truth, Tensor), type(truth)
+            return float((truth != recipe.ignore_index).sum())
+
+        return counted
 
     def evaluate(
         self,

@@ -191,6 +191,17 @@ class Task(ABC):
             RecipeError: if a setting does not fit.
         """
 
+    def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:
+        """Return what counts the terms that the loss of one part of a batch is the mean of.
+
+        Parts count in the loss of a step, over all its parts and processes, in proportion. None says that every part of
+        the same number of samples has as many.
+
+        Args:
+            recipe: the settings.
+        """
+        return None
+
     @abstractmethod
     def evaluate(
         self,
@@ -219,6 +230,14 @@ class Task(ABC):
         Raises:
             ModelError: if the model does not fit the data.
         """
+
+    def definitions(self, data: Data) -> dict[str, str]:
+        """Return how measures are computed, by name, where the field has several definitions of one name.
+
+        Args:
+            data: what is evaluated on.
+        """
+        return {}
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names, in the state dict, of the part of a model that depends on the task's classes.

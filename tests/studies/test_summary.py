@@ -1,0 +1,33 @@
+"""A study's record says how its measures were computed, and mixes no two definitions."""
+
+from pathlib import Path
+
+import pytest
+
+from refconv.errors import RunError
+from refconv.studies import Comparison
+from refconv.studies.journal import Journal
+from refconv.studies.measures import MEASURES
+from refconv.studies.pages import notes
+from refconv.studies.summary import _definitions
+from refconv.training.run_record import RunRecord
+
+RECORDS = Path(__file__).resolve().parents[2] / "studies" / "records"
+
+
+def test_runs_that_were_compared_in_other_channels_are_not_put_together(tmp_path):
+    out = tmp_path / "out"
+    Journal(RECORDS / "restoration.runs.jsonl", out).restore()
+    records = [RunRecord.read(path) for path in sorted(out.rglob("record.json"))]
+    measures = [MEASURES["psnr"], MEASURES["loss"]]
+    assert _definitions(records, measures) == {"psnr": "RGB of 8-bit images, mean over images"}
+    silent = [RunRecord.from_dict({**record.to_dict(), "definitions": {}}) for record in records]
+    assert _definitions(silent, measures) == {}  # of an earlier version: luma, as the note says
+    with pytest.raises(RunError, match=r"psnr: .* compute psnr in different ways; expected one .* found RGB .* luma"):
+        _definitions([records[0], silent[1]], measures)
+
+
+def test_the_page_names_the_channel():
+    lines = notes(Comparison.read(RECORDS / "restoration.json"))
+    assert "PSNR: RGB of 8-bit images, mean over images." in lines
+    assert not any(line.startswith("PSNR: luma") for line in lines)
