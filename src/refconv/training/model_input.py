@@ -142,7 +142,7 @@ def of_weights(reference: str | Path) -> Statement:
             return of_folder(folder, read_config(folder), recipe)
     file = run.checkpoint_file if run.checkpoint_file.is_file() else path
     if not file.exists():
-        raise CheckpointError("no such run, model folder or file of weights", where=str(reference))
+        raise CheckpointError("no such file, run or model folder", where=str(reference))
     if file.is_file() and is_run_checkpoint(file):
         checkpoint = Checkpoint.load(file)
         return of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)

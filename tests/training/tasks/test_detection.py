@@ -232,7 +232,7 @@ def test_a_classifiers_backbone_brings_its_normalisation(scenes, tmp_path):
     recipe = Recipe(**{**settings, "mean": (0.4, 0.5, 0.6), "std": (1.0, 1.0, 1.0)})
     info = TASK.open_data(recipe).info
     assert TASK.model_arguments(recipe, info)["image_mean"] == [0.4, 0.5, 0.6]
-    with pytest.raises(CheckpointError, match="gone: no such run, model folder or file of weights"):
+    with pytest.raises(CheckpointError, match="gone: no such file, run or model folder"):
         TASK.open_data(Recipe(**{**settings, "backbone_checkpoint": str(tmp_path / "gone")}))
 
 
