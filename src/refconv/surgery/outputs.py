@@ -175,7 +175,8 @@ def _as_tensor(value: Any) -> Tensor | None:
         value = value.detach()
         if value.layout is not torch.strided:
             value = value.to_dense()
-        return (value.dequantize() if value.is_quantized else value).cpu()
+        dense: Tensor = value.dequantize() if value.is_quantized else value
+        return dense.cpu()
     if isinstance(value, (bool, int, float, complex)) and not isinstance(value, enum.Enum):
         if type(value) is int and not -(2**63) <= value < 2**63:
             return None
