@@ -28,7 +28,8 @@ def refocus(
 
     In place, and all or nothing. With the default start the model computes bit for bit what it did before. Call
     it after loading weights and moving to the device, before compiling, wrapping with DDP or making the optimizer.
-    Only tensors change: modules, forwards and hyperparameters stay.
+    Only tensors change: modules, forwards and hyperparameters stay. Kernels that are frozen (``requires_grad`` False)
+    are left alone, as in gradient space. Afterwards bases cannot be trained, and writing to a kernel is an error.
 
     Args:
         model: any module with convolutions.
