@@ -59,7 +59,7 @@ def test_eval_repeats_the_test_of_the_run(base, capsys):
         ([*TINY, "--checkpoint", "nowhere.pth", "--out", "NEW"], "nowhere.pth: no such file"),
         ([*TINY, "--checkpoint", "EVIL", "--out", "NEW"], "would run code"),
         ([*TINY, "--checkpoint", "BASE", "--num-classes", "12", "--out", "NEW"], "expected 12 classes, found 10"),
-        (["--out", "NEW", "--resume"], "nothing to resume; expected a run: a folder with recipe.toml"),
+        (["--out", "NEW", "--resume"], "nothing to resume; expected a file checkpoint.pt, found no folder"),
         (["--out", "EMPTY", "--resume"], "nothing to resume"),
         ([*TINY, "--learning-rate", "1", "--out", "NEW"], "--learning-rate: unknown flag; did you mean --lr?"),
         ([*TINY, "--num_workers", "1", "--out", "NEW"], "--num_workers: unknown flag; did you mean --workers?"),

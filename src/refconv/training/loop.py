@@ -85,7 +85,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 even=setup.samples_per_step == recipe.batch_size,
             )
             loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
-            if processes.first and not (resume and folder.recipe() == recipe):
+            if processes.first and not (resume and folder.recipe_file.is_file() and folder.recipe() == recipe):
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
         metrics: Metrics | NoMetrics = NoMetrics()
         if processes.first:

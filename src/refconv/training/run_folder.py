@@ -91,7 +91,7 @@ class RunFolder:
         return RunError(
             "nothing to resume",
             where=str(self.path),
-            expected=f"a run: a folder with {self.recipe_file.name} and {self.checkpoint_file.name}",
+            expected=f"a file {self.checkpoint_file.name}",
             found=found,
             remedy="start the run without --resume",
         )
