@@ -152,3 +152,10 @@ def test_the_papers_recipe_has_the_published_settings():
 def test_reading_a_recipe_loads_neither_torch_nor_timm():
     code = "import sys, refconv.training.recipe; assert not {'torch', 'timm'} & set(sys.modules), 'loaded'"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("normalize", "scale"), [(True, "normalized"), (False, "paper")])
+def test_recipes_of_before_there_was_a_choice_of_scales_mean_what_they_meant(normalize, scale):
+    given = {"model": "test_resnet", "data": "digits"}
+    assert Recipe.from_mapping({**given, "normalize": normalize}).gram_scale == scale
+    assert Recipe.from_mapping(given).gram_scale == "capped"
