@@ -188,3 +188,10 @@ def test_a_rate_that_is_not_given_depends_on_weights_and_optimizer_and_is_kept(s
     assert Recipe.from_toml(tmp_path / "recipe.toml") == recipe
     assert f"lr = {recipe.lr!r}" in recipe.to_toml()
     assert dataclasses.replace(recipe, checkpoint=None, pretrained=False).lr == recipe.lr  # as in a study's runs
+
+
+@pytest.mark.parametrize(("normalize", "scale"), [(True, "normalized"), (False, "paper")])
+def test_recipes_of_before_there_was_a_choice_of_scales_mean_what_they_meant(normalize, scale):
+    given = {"model": "test_resnet", "data": "digits"}
+    assert Recipe.from_mapping({**given, "normalize": normalize}).gram_scale == scale
+    assert Recipe.from_mapping(given).gram_scale == "capped"

@@ -65,9 +65,10 @@ def apply_gram_by_convolution(
     b, m, _ = blocks.shape
     out = torch.empty_like(gradient)
     for part in chunks(b, m * m * prod(map_size)):
-        scaled = blocks[part] if root is None else blocks[part] / root[part]
-        weight = adjoint_by_convolution(gradient[part], scaled, kernel_size, map_size)
-        out[part] = refocus_by_convolution(weight, scaled, kernel_size, map_size)
+        weight = adjoint_by_convolution(gradient[part], blocks[part], kernel_size, map_size)
+        if root is not None:
+            weight = weight.div_(root[part]).div_(root[part])  # the square of a root may overflow
+        out[part] = refocus_by_convolution(weight, blocks[part], kernel_size, map_size)
     return out
 
 
@@ -90,7 +91,9 @@ def apply_gram_by_patches(
     b, m, k = blocks.shape
     out = torch.empty_like(gradient)
     for part in chunks(b, prod(map_size) * m * k):
-        unfolded = patches(blocks[part] if root is None else blocks[part] / root[part], kernel_size, map_size)
+        unfolded = patches(blocks[part], kernel_size, map_size)
+        if root is not None:
+            unfolded = unfolded / root[part]
         out[part] = refocus_by_patches(refocus_adjoint(gradient[part], unfolded), unfolded)
     return out
 

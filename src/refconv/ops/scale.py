@@ -86,7 +86,7 @@ def scaling(
 
 def amplified(displacement: Tensor, gain: Tensor) -> Tensor:
     """Return the displacement as it is; the gradient that passes it is multiplied by the gain."""
-    found: Tensor = _Amplified.apply(displacement, gain)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    found: Tensor = _Amplified.apply(displacement, gain)
     return found
 
 
@@ -104,7 +104,7 @@ class _Amplified(torch.autograd.Function):
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch says *Any
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (gain,) = ctx.saved_tensors
         return gradient * gain, None
 

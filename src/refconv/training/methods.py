@@ -51,6 +51,10 @@ class Method(Protocol):
         """
 
 
+_FIELDS = {"scale": "gram_scale"}
+"""Fields of the recipe that are called otherwise than the settings; timm's scale is that of crops."""
+
+
 class _WithoutSettings:
     """What methods share whose settings all are fields of the recipe."""
 
@@ -123,7 +127,9 @@ class Transformed:
         for name in recipe.method_kwargs:
             if name in own:
                 raise RecipeError(
-                    "is a field of the recipe", where=f"method_kwargs.{name}", remedy=f"give {name} on its own"
+                    "is a field of the recipe",
+                    where=f"method_kwargs.{name}",
+                    remedy=f"give {_FIELDS.get(name, name)} on its own",
                 )
         try:
             complete_settings(self.name, {**own, **recipe.method_kwargs})

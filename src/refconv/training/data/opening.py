@@ -9,9 +9,10 @@ from pathlib import Path
 from refconv.errors import DataError
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.data import Data
+from refconv.training.data.decoding import reading
 from refconv.training.data.disk import DiskData
 from refconv.training.data.folder import folder_images
-from refconv.training.data.images import Images, reading
+from refconv.training.data.images import Images
 from refconv.training.data.info import DataInfo
 from refconv.training.data.memory import MemoryData
 from refconv.training.data.preprocessing import (
