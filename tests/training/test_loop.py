@@ -160,7 +160,8 @@ def test_tensorboard_events_are_written_on_request(tmp_path):
 def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
     train(recipe(val_split=0.1), tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("plain mobilenet_small  step 4/20")
+    assert lines[0].startswith("images: L, 8 x 8 px, mean ")
+    assert lines[1].startswith("plain mobilenet_small  step 4/20")
     assert any(line.startswith("epoch 1: validation top-1") for line in lines)
     assert lines[-1].startswith("test top-1")
 
