@@ -206,8 +206,9 @@ def test_tensorboard_events_are_written_on_request(tmp_path):
 def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
     train(recipe(val_split=0.1), tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"start: top-1 .* on 144 samples of the validation split", lines[0])
-    assert lines[1].startswith("plain mobilenet_small  step 4/20")
+    assert lines[0].startswith("images: L, 8 x 8 px, mean ")
+    assert re.fullmatch(r"start: top-1 .* on 144 samples of the validation split", lines[1])
+    assert lines[2].startswith("plain mobilenet_small  step 4/20")
     assert any(line.startswith("epoch 1: validation top-1") for line in lines)
     assert lines[-2].startswith("test top-1")
     assert re.fullmatch(
