@@ -56,5 +56,5 @@ def test_eval_says_how_classes_were_matched_and_takes_a_class_map(tmp_path, caps
     (tmp_path / "map.json").write_text('{"emmet": "ant"}')
     assert main([*arguments, "--workers", "0", "--class-map", str(tmp_path / "map.json")]) == 0
     said = capsys.readouterr()
-    assert said.err.strip() == "3 classes, matched by name: bee is 1, cat is 2, emmet is 0"
+    assert said.err.splitlines()[1] == "classes: 3 classes, matched by name: bee is 1, cat is 2, emmet is 0"
     assert "on 12 samples" in said.out

@@ -96,7 +96,7 @@ def test_merge_takes_refocused_weights_of_other_programs(tmp_path, capsys, forei
 
 
 def _flag(name, value):
-    name = name.replace("_", "-")
+    name = {"scale": "gram-scale"}.get(name, name.replace("_", "-"))
     return [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
 
 

@@ -95,7 +95,7 @@ def classifier(names=(), outputs=4):
 
 def test_classes_of_the_data_are_those_of_the_model_by_name(tmp_path):
     write_classes(tmp_path, ("dog", "ant"))
-    data = data_for(classifier(("dog", "cat", "bee", "ant")), f"folder:{tmp_path}", img_size=8)
+    data = data_for(classifier(("dog", "cat", "bee", "ant")), f"folder:{tmp_path}")
     assert labels_of(data) == [3, 0]  # the folders in the order of their names: ant, dog
     assert (data.info.num_classes, data.info.class_names) == (4, ("dog", "cat", "bee", "ant"))
     assert str(data.matching) == "2 of 4 classes, matched by name: ant is 3, dog is 0"
@@ -103,7 +103,7 @@ def test_classes_of_the_data_are_those_of_the_model_by_name(tmp_path):
 
 def test_classes_that_are_the_models_stay_as_they_are(tmp_path):
     write_classes(tmp_path, ("ant", "bee"))
-    data = data_for(classifier(("ant", "bee"), 2), f"folder:{tmp_path}", img_size=8)
+    data = data_for(classifier(("ant", "bee"), 2), f"folder:{tmp_path}")
     assert data.matching is None
     assert labels_of(data) == [0, 1]
 
@@ -112,21 +112,21 @@ def test_classes_of_an_imagenet_network_are_known_by_their_synsets(tmp_path):
     for name in ("n02123045", "n01440764_tench"):
         (tmp_path / name).mkdir()
         Image.new("L", (8, 8)).save(tmp_path / name / "0.png")
-    assert labels_of(data_for(classifier((), 1000), f"folder:{tmp_path}", img_size=8)) == [0, 281]
+    assert labels_of(data_for(classifier((), 1000), f"folder:{tmp_path}")) == [0, 281]
 
 
 def test_classes_that_are_not_the_models_are_refused_or_mapped(tmp_path):
     write_classes(tmp_path / "images", ("ant", "dachshund"))
     opened = classifier(("ant", "bee", "cat", "dog"))
     with pytest.raises(DataError, match=r"1 of 2 classes .*ant, bee, cat, dog, found dachshund; give --class-map FILE"):
-        data_for(opened, f"folder:{tmp_path / 'images'}", img_size=8)
+        data_for(opened, f"folder:{tmp_path / 'images'}")
     with pytest.raises(DataError, match="expected 4 classes, as the model has outputs, whose names are not known"):
-        data_for(classifier(), f"folder:{tmp_path / 'images'}", img_size=8)
+        data_for(classifier(), f"folder:{tmp_path / 'images'}")
     (tmp_path / "map.csv").write_text("dachshund,dog\n")
-    data = data_for(opened, f"folder:{tmp_path / 'images'}", img_size=8, class_map=str(tmp_path / "map.csv"))
+    data = data_for(opened, f"folder:{tmp_path / 'images'}", class_map=str(tmp_path / "map.csv"))
     assert labels_of(data) == [0, 3]
 
 
 def test_who_looks_at_samples_only_needs_no_classes(tmp_path):
     write_classes(tmp_path, ("ant",))
-    assert len(first_samples(data_for(classifier(), f"folder:{tmp_path}", img_size=8, labelled=False), 3)) == 1
+    assert len(first_samples(data_for(classifier(), f"folder:{tmp_path}", labelled=False), 3)) == 1

@@ -77,7 +77,7 @@ def test_without_a_validation_split_training_samples_are_taken_and_never_the_tes
     assert splits.count("test") == 1
     assert (record.course.split, record.course.samples) == ("train", 140)  # a tenth of 11 x 128
     out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith("on 140 samples of the training split (there is no validation split)")
+    assert out[1].endswith("on 140 samples of the training split (there is no validation split)")
     assert "(140 training samples)" in out[-1]
 
 
@@ -134,6 +134,6 @@ def test_refocusing_random_weights_warns(settings, warned):
 
 def test_the_warning_is_shown_before_the_start(tmp_path, capsys):
     train(recipe(method="refocus"), tmp_path / "run")
-    first, second, *_ = capsys.readouterr().out.splitlines()
+    _, first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("warning: refocusing keeps the kernels it starts from as bases, and these are random")
     assert second.startswith("start: ")

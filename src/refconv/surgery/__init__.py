@@ -15,6 +15,7 @@ from refconv.surgery.state import (
     renamed,
     with_metadata,
 )
+from refconv.surgery.tensor_file import file_bytes
 from refconv.surgery.verify import Certificate, evaluating, verify
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Plan",
     "PlanRow",
     "evaluating",
+    "file_bytes",
     "fingerprint",
     "fit_budget",
     "folded_names",

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, SettingError
@@ -33,6 +32,7 @@ from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
 from refconv.surgery.reparametrize import transform_at
 from refconv.surgery.state import check_keys
+from refconv.surgery.tensor_file import file_bytes
 
 FORMAT = "refconv-adapter"
 VERSION = 1
@@ -76,7 +76,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         "rest": json.dumps(rest),
         "sites": json.dumps(sites),
     }
-    Path(path).write_bytes(save(tensors, metadata=metadata))  # save_file gives rights to the owner alone
+    Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
 
 
 def load_adapter(model: nn.Module, path: Path | str) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
-from refconv.surgery import metadata_of, with_metadata
+from refconv.surgery import file_bytes, metadata_of, with_metadata
 from refconv.training.builders import build, is_timm
 from refconv.training.weights import VERSIONS, WEIGHT_FILES, load_state, read_weights
 
@@ -195,7 +195,7 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
             versions = {name: entry["version"] for name, entry in metadata_of(state).items() if "version" in entry}
             metadata = {"format": "pt", **({VERSIONS: json.dumps(versions)} if versions else {})}
             # save_file would give rights to the owner alone, whatever the umask.
-            (partial / WEIGHT_FILES[0]).write_bytes(safetensors.torch.save(held, metadata=metadata))
+            (partial / WEIGHT_FILES[0]).write_bytes(file_bytes(held, metadata))
         else:  # safetensors holds tensors only
             torch.save(with_metadata(held, metadata_of(state)), partial / WEIGHT_FILES[1])
         for file in partial.iterdir():

@@ -425,7 +425,7 @@ MISTAKES = {
     "a size that no encoder divides": ({"img_size": 50}, ModelError, "does not take this data; .*50"),
     "one image a batch": (
         {"model": "smp:PSPNet", "batch_size": 1}, RecipeError,
-        "batch_size: too few images for a batch norm that follows pooling .*expected at least 2 .*found 1",
+        "batch_size: batch norm cannot train on one value per channel; expected at least 2 samples .*found 1",
     ),
     "too few classes": ({"num_classes": 2}, DataError, "the data has more classes than the model is to have"),
     "data of another task": ({"data": "digits"}, DataError, "digits: no data for segmentation"),
