@@ -49,9 +49,9 @@ def merge(
     """
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
-    from refconv import surgery
     from refconv.training.model_data import random_input
     from refconv.training.opening import open_model
+    from refconv.training.tasks.registry import task_named
     from refconv.training.weights import is_run_checkpoint, weights_file
 
     file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
@@ -69,7 +69,7 @@ def merge(
     else:
         before, words = _merge_run(file, out)
     written = open_model(str(out))
-    certificate = surgery.verify(before, written.model, random_input(written, 16))
+    certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
     typer.echo(f"{out}: {words}\n{certificate}")
     if not (certificate.same_structure and certificate.same_outputs):
         raise typer.Exit(FAILED)

@@ -53,9 +53,9 @@ def verify(
     Raises:
         Exit: with the status.
     """
-    from refconv import surgery
     from refconv.training.model_data import data_for, first_samples, random_input
     from refconv.training.opening import open_pair
+    from refconv.training.tasks.registry import task_named
 
     first, second = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
     known = next((side for side in (second, first) if side.preprocessing), second)
@@ -64,7 +64,7 @@ def verify(
         batch = first_samples(data_for(known, data, root=data_dir, labelled=False), samples)
     elif equal:
         batch = random_input(known, samples)
-    certificate = surgery.verify(first.model, second.model, batch)
+    certificate = task_named(known.task).certify(first.model, second.model, batch)
     typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)
     if not certificate.same_structure or (equal and not certificate.same_outputs):
         raise typer.Exit(FAILED)

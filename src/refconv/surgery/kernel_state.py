@@ -25,6 +25,7 @@ from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
 _LARGEST = 128  # steps of size that are tried
+_FLAGS = {"scale": "gram-scale"}  # settings whose flags have another name
 
 
 def in_kernel_space(state: Mapping[str, Any]) -> bool:
@@ -124,7 +125,7 @@ def _asked_settings(given: Mapping[str, Any], sites: list[Site], where: str) -> 
         needed.discard("order")  # one way of gathering slices only
     missing = sorted(needed - set(given))
     if missing:
-        flags = " ".join(f"--{setting.replace('_', '-')} ..." for setting in missing)
+        flags = " ".join(f"--{_FLAGS.get(setting, setting.replace('_', '-'))} ..." for setting in missing)
         raise CheckpointError(
             f"holds kernels that are refocused, but not with which {', '.join(missing)}",
             where=where,

@@ -113,7 +113,8 @@ class Certificate(Record):
     def _outputs_in_words(self) -> str:
         unseen = "; ".join(_list("parts cannot be looked into", self.uncompared))
         if self.relative_output_difference is None:
-            reason = "no batch given" if self.batch is None else unseen or "they hold no tensors, numbers or texts"
+            empty = "they are empty, or hold no tensors, numbers or texts"
+            reason = "no batch given" if self.batch is None else unseen or empty
             return f"not compared ({reason})"
         verdict = "equal" if self.same_outputs is not False else "different"
         if self.largest_output_difference == 0 and self.same_outputs is not False:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -118,7 +117,9 @@ def leave(words: str | None) -> NoReturn:
         if words is not None:
             print(f"refconv: {words}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        for child in multiprocessing.active_children():
+        from multiprocessing import active_children  # help must not wait for it
+
+        for child in active_children():
             child.kill()
     finally:
         os._exit(INTERRUPTED)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import RunError
-from refconv.surgery import Certificate, plain_state_dict, verify
+from refconv.surgery import Certificate, plain_state_dict
 from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.checkpoint import Checkpoint
 from refconv.training.distributed import Processes, joined
@@ -216,7 +216,7 @@ def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup, recipe: Recip
     """Compare the model in training with the plain result on training samples: the test split is not for this."""
     samples, _ = next(setup.data.eval_batches("train", batch_size=setup.task.samples_certified))
     trained._compiled_call_impl = None  # what torch.compile made of it rounds differently
-    return verify(trained, shipped, setup.task.place(processes.device, recipe.channels_last)(samples))
+    return setup.task.certify(trained, shipped, setup.task.place(processes.device, recipe.channels_last)(samples))
 
 
 def _peak_memory_mb(device: torch.device) -> float | None:

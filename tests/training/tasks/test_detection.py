@@ -174,7 +174,7 @@ def test_one_number_normalises_every_channel(scenes):
     recipe = Recipe(**SMALL, data=f"scenes:{scenes}", mean=(0.5,), std=(0.25,))
     info = task_of(recipe).open_data(recipe).info
     assert (info.mean, info.std) == ((0.5,) * 3, (0.25,) * 3)
-    with pytest.raises(DataError, match="mean of .*: wrong number of values; expected 1 or 3, one per channel, found 2"):
+    with pytest.raises(DataError, match="mean of .*: wrong number of values; expected 1 or 3, .*found 2"):
         task_of(recipe).open_data(replace(recipe, mean=(0.5, 0.5)))
 
 
@@ -273,7 +273,7 @@ def test_data_with_other_classes_is_refused(run, scenes, tmp_path):
         (tmp_path / f"images/{split}").symlink_to(scenes / "images/test")
     with pytest.raises(DataError, match="classes are not those that the model was trained for"):
         data_for(open_model(str(run)), f"coco:{tmp_path}")
-    with pytest.raises(DataError, match="img_size: a detector resizes images itself"):
+    with pytest.raises(DataError, match="img_size: a detector resizes and normalises images itself"):
         data_for(open_model(str(run), flags={"img_size": 96}))
 
 

@@ -10,6 +10,7 @@ from torch import nn
 import refconv
 from refconv.errors import ModelError
 from refconv.training.backbones import fill_backbone
+from refconv.training.tasks.detection import Detection
 from refconv.training.tasks.detectors import (
     HEADS,
     build_detector,
@@ -89,7 +90,7 @@ def test_a_head_is_refocused_alike_in_both_spaces(head):
     plan = refconv.refocus(kernel, **chosen)
     assert {row.site.split(".")[0] for row in plan.refocused} > {"backbone"}
     first = losses(kernel, torch.optim.SGD([p for p in kernel.parameters() if p.requires_grad], **sgd), 2, torch.double)
-    certificate = refconv.verify(kernel, refconv.merged(kernel), scenes(torch.double)[0])
+    certificate = Detection().certify(kernel, refconv.merged(kernel), scenes(torch.double)[0])
     assert certificate.same_structure
     assert certificate.same_outputs
     refconv.merge(kernel)

@@ -63,7 +63,7 @@ class Preprocessing(Record):
 
     Example:
         >>> print(resolve([Statement("flags", {"img_size": 32, "mean": [0.5]})], in_chans=1))
-        L, 32 x 32 px, mean 0.5 (flags); bilinear, center crop 0.875, std 0.2257 (ImageNet's default)
+        L, 32 x 32 px, mean 0.5 (flags); bilinear, center crop 0.875, std 0.226 (ImageNet's default)
     """
 
     input_size: tuple[int, ...]

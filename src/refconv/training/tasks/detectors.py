@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,7 +39,23 @@ COCO_CLASSES = 90
 LEAST_SIZE = 32
 """The smallest image side that the heads are built for, in pixels."""
 
+_THRESHOLD = "score_thresh"  # where torchvision keeps the least score of a detection
+
 _FIXED = {"ssd300_vgg16": 300}  # its last maps have no padding, and its boxes are laid out for this size
+
+
+@contextlib.contextmanager
+def all_scores(*models: nn.Module) -> Iterator[None]:
+    """Let torchvision's detectors give boxes of any score within the block."""
+    modules = [module for model in models for module in model.modules() if hasattr(module, _THRESHOLD)]
+    thresholds = [(module, getattr(module, _THRESHOLD)) for module in modules]
+    try:
+        for module, _ in thresholds:
+            setattr(module, _THRESHOLD, 0.0)
+        yield
+    finally:
+        for module, threshold in reversed(thresholds):
+            setattr(module, _THRESHOLD, threshold)
 
 
 def is_detector(name: str) -> bool:

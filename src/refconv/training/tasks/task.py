@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from refconv.errors import ModelError, RecipeError
+from refconv.surgery import Certificate, verify
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
 from refconv.training.data.preprocessing import Statement
 from refconv.training.distributed import Processes
@@ -127,6 +128,16 @@ class Task(ABC):
             shape: [count, *input_size].
         """
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
+        """Compare two models of this task; see :func:`refconv.surgery.verify`.
+
+        Args:
+            before: a model.
+            after: another.
+            samples: what to compare their outputs on; None compares their structure alone.
+        """
+        return verify(before, after, samples)
 
     def outputs(self, model: nn.Module, samples: Samples, info: DataInfo) -> Any:
         """Return what a model in evaluation mode gives for samples, checked.
