@@ -21,6 +21,15 @@ def test_plan_prints_the_record_as_json(capsys):
     assert record == plan(create_model("test_resnet"), map_size=(3, 1), order="across")
 
 
+def test_plan_takes_the_scale_by_the_name_of_the_recipe(capsys):
+    arguments = ["plan", "--model", "test_resnet", "--gram-scale"]
+    assert main([*arguments, "normalized", "--json"]) == 0
+    record = Plan.from_dict(json.loads(capsys.readouterr().out))
+    assert record == plan(create_model("test_resnet"), scale="normalized")
+    assert main([*arguments, "wide"]) == 2
+    assert "expected one of capped, normalized, paper" in capsys.readouterr().err
+
+
 def test_plan_checks_a_checkpoint(tmp_path, capsys):
     torch.save(create_model("test_resnet", num_classes=5).state_dict(), tmp_path / "a.pth")
     arguments = ["plan", "--model", "test_resnet", "--checkpoint", str(tmp_path / "a.pth"), "--num-classes"]

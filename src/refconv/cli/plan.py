@@ -57,4 +57,4 @@ def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     settings = chosen(flags, METHOD_FLAGS)
     if len(settings.get("map_size", ())) == 1:
         (settings["map_size"],) = settings["map_size"]
-    return settings
+    return {{"gram_scale": "scale"}.get(name, name): value for name, value in settings.items()}
