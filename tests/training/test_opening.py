@@ -9,6 +9,7 @@ from refconv.errors import CheckpointError, ModelError
 from refconv.surgery import plain_state_dict
 from refconv.training.models import create_model
 from refconv.training.opening import open_model, open_pair
+from refconv.training.randomness import derive_seed, seeded
 from run_checkpoints import save_run, small_recipe
 
 X = torch.randn(3, 1, 8, 8)
@@ -84,3 +85,15 @@ def test_a_bare_name_means_its_pretrained_weights_and_never_random_ones_in_silen
     for pair in ((recipe.model, str(tmp_path / "run")), (str(tmp_path / "run"), recipe.model)):
         with pytest.raises(ModelError, match="pretrained weights cannot be had; .*no argument pretrained; .*--model"):
             open_pair(*pair)
+
+
+def test_what_weights_leave_open_is_drawn_as_the_run_drew_it(tmp_path):
+    for seed in (0, 1):
+        save_run(tmp_path / f"run-{seed}", small_recipe(seed=seed))
+        first, run = open_pair("test_resnet", str(tmp_path / f"run-{seed}"), pretrained=False)
+        again, _ = open_pair("test_resnet", str(tmp_path / f"run-{seed}"), pretrained=False)
+        with seeded(derive_seed("model", seed)):
+            start = create_model("test_resnet", num_classes=10, in_chans=1)
+        for opened in (first, again):
+            assert torch.equal(opened.model.state_dict()["fc.weight"], start.state_dict()["fc.weight"])
+        assert run.recipe.seed == seed
