@@ -41,7 +41,7 @@ def test_released_formula_equals_kernel_space_with_the_same_weights(groups, scri
     released, ours = (nn.Sequential(nn.Conv2d(6, 12, 3, groups=groups, dtype=torch.float64)) for _ in range(2))
     ours.load_state_dict(released.state_dict())
     script("as_released").refocus_as_released(released)
-    refconv.refocus(ours)
+    refconv.refocus(ours, scale="paper")
     weight = released[0].parametrizations.weight[0].weight
     refocus_weight = ours[0].parametrizations.weight[0].refocus_weight
     refocus_weight.data = weight.detach().reshape(refocus_weight.shape).clone()
