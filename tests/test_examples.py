@@ -387,7 +387,7 @@ def run_commands(page, capsys):
         status = main(given)
         captured = capsys.readouterr()
         assert status == 0, f"{page}: {shlex.join(given)}\n{captured.err}"
-        shown[given[0]], last = captured.out, given
+        shown[given[0]], last = captured.out + captured.err, given
     return shown
 
 

@@ -179,7 +179,14 @@ def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
         raise CheckpointError(
             "holds weights, but not which model they belong to", where=str(path), remedy="name it by --model"
         )
-    return _build(model or (like.name if like else ""), like, checkpoint=path)
+    anew = like is not None and like.recipe is not None and _starts_classifier_anew(like.recipe, path)
+    return _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
+
+
+def _starts_classifier_anew(recipe: Recipe, path: Path) -> bool:
+    """Say whether a run started from this file, with a classifier of its own."""
+    named = recipe.reset_classifier and recipe.checkpoint is not None
+    return named and Path(str(recipe.checkpoint)).resolve() == path.resolve()
 
 
 def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
