@@ -36,7 +36,8 @@ def commands(folder: Path, seed: int) -> dict[str, list[str]]:
         "base": [*common, "--method", "plain", "--epochs", "8", "--out", str(base)],
         "plain": [*common, "--method", "plain", *further, "--out", str(folder / f"plain-{seed}")],
         "refocus": [
-            *common, "--method", "refocus", "--space", "kernel", *further, "--out", str(folder / f"refocus-{seed}"),
+            *common, "--method", "refocus", "--space", "kernel", "--gram-scale", "paper", *further,
+            "--out", str(folder / f"refocus-{seed}"),
         ],
     }  # fmt: skip
 

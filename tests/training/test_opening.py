@@ -9,6 +9,7 @@ from refconv.errors import CheckpointError, ModelError
 from refconv.surgery import plain_state_dict
 from refconv.training.models import create_model
 from refconv.training.opening import open_model, open_pair
+from refconv.training.randomness import derive_seed, seeded
 from run_checkpoints import save_run, small_recipe
 
 X = torch.randn(3, 1, 8, 8)
@@ -84,3 +85,30 @@ def test_a_bare_name_means_its_pretrained_weights_and_never_random_ones_in_silen
     for pair in ((recipe.model, str(tmp_path / "run")), (str(tmp_path / "run"), recipe.model)):
         with pytest.raises(ModelError, match="pretrained weights cannot be had; .*no argument pretrained; .*--model"):
             open_pair(*pair)
+
+
+def test_what_weights_leave_open_is_drawn_as_the_run_drew_it(tmp_path):
+    for seed in (0, 1):
+        save_run(tmp_path / f"run-{seed}", small_recipe(seed=seed))
+        first, run = open_pair("test_resnet", str(tmp_path / f"run-{seed}"), pretrained=False)
+        again, _ = open_pair("test_resnet", str(tmp_path / f"run-{seed}"), pretrained=False)
+        with seeded(derive_seed("model", seed)):
+            start = create_model("test_resnet", num_classes=10, in_chans=1)
+        for opened in (first, again):
+            assert torch.equal(opened.model.state_dict()["fc.weight"], start.state_dict()["fc.weight"])
+        assert run.recipe.seed == seed
+
+
+def test_weights_of_other_classes_open_beside_the_run_that_started_its_classifier_anew(tmp_path):
+    recipe = small_recipe(checkpoint=str(tmp_path / "five.pth"), reset_classifier=True)
+    five = create_model(recipe.model, num_classes=5, in_chans=1, model_kwargs={"width": 0.25})
+    for name in ("five", "other"):
+        torch.save(five.state_dict(), tmp_path / f"{name}.pth")
+    save_run(tmp_path / "run", recipe)
+    first, _ = open_pair(recipe.checkpoint, str(tmp_path / "run"))
+    found, known = first.model.state_dict(), five.state_dict()
+    other = {name for name, value in found.items() if value.shape != known[name].shape}
+    assert {value.shape[0] for name, value in found.items() if name in other} == {10}
+    assert all(torch.equal(found[name], known[name]) for name in found.keys() - other)
+    with pytest.raises(CheckpointError, match="other number of classes"):
+        open_pair(str(tmp_path / "other.pth"), str(tmp_path / "run"))

@@ -15,6 +15,7 @@ from refconv.training.data.preprocessing import FLAGS, Statement
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
 from refconv.training.model_input import NOTHING, of_folder, of_model, of_name, of_weights, stated_by
 from refconv.training.models import create_model
+from refconv.training.randomness import derive_seed, seeded
 from refconv.training.recipe import Recipe
 from refconv.training.restore import restore
 from refconv.training.run_folder import RunFolder
@@ -178,7 +179,14 @@ def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
         raise CheckpointError(
             "holds weights, but not which model they belong to", where=str(path), remedy="name it by --model"
         )
-    return _build(model or (like.name if like else ""), like, checkpoint=path)
+    anew = like is not None and like.recipe is not None and _starts_classifier_anew(like.recipe, path)
+    return _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
+
+
+def _starts_classifier_anew(recipe: Recipe, path: Path) -> bool:
+    """Say whether a run started from this file, with a classifier of its own."""
+    named = recipe.reset_classifier and recipe.checkpoint is not None
+    return named and Path(str(recipe.checkpoint)).resolve() == path.resolve()
 
 
 def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
@@ -186,7 +194,11 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     known = like.arguments if like else {}
     same = like is not None and like.name == name
     arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
-    built = create_model(name, model_kwargs=arguments, **weights)
+    seed = like.recipe.seed if like is not None and like.recipe is not None else 0
+    with seeded(
+        derive_seed("model", seed)
+    ):  # what the weights leave open, such as other classes, is as the run drew it
+        built = create_model(name, model_kwargs=arguments, **weights)
     opened = Opened(built.eval(), name, arguments, task=like.task if like else "classification")
     stated = NOTHING
     if weights.get("checkpoint") is not None:

@@ -1,0 +1,409 @@
+"""Every example of the README and of docs runs: each Python block, and each ``refconv`` command of each shell block.
+
+They run as they stand but for the tables below, which put small networks, images and studies in the place of large ones
+and end commands with flags that make them quick. What is not run is in ``NOT_RUN``, with the reason. A block or a
+program that no table knows fails.
+"""
+
+import copy
+import dataclasses
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import tomli_w
+import torch
+import typer
+from PIL import Image
+from timm.models import _registry
+
+import refconv
+from refconv.analysis import Redundancy
+from refconv.cli import main
+from refconv.cli.app import app
+from refconv.studies import read_study
+from refconv.training.data.preprocessing import resolve
+from refconv.training.model_input import of_name
+from refconv.training.networks import resnet_small
+from small_studies import changed
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
+
+INSTEAD = {
+    "mobilenetv3_large_100": "test_efficientnet",
+    "mobilenetv3_small_050": "test_resnet",
+    "recipes/folder-finetune.toml": str(ROOT / "recipes" / "folder-finetune.toml"),
+    "recipes/fashion-mnist.toml": str(ROOT / "recipes" / "fashion-mnist.toml"),
+    "recipes/paper-imagenet.toml": str(ROOT / "recipes" / "paper-imagenet.toml"),
+    "folder:PATH": "folder:cifar",
+    "folder:/data/imagenet": "folder:cifar",
+    "IMAGES": "cifar/test/cat",
+    "photographs": "images:scenes/images",
+    "studies/digits.toml": "study.toml",
+    "studies/main.toml": "study.toml",
+    "resnet/*": "mobilenet/*",
+    "A": "runs/plain",
+    "B": "runs/refocus",
+    "D": "folder:cifar",
+    "FOLDER": "analysis",
+}
+"""Words of commands, and what stands for them here; ``laid_out`` makes the files."""
+
+ADDED = (
+    ("*", "train", "--epochs 1 --warmup-epochs 0 --batch-size 4 --workers 0 --device cpu"),
+    ("README.md", "train", "--img-size 32 --no-amp"),
+    ("README.md", "eval", "--device cpu"),
+    ("README.md", "predict", "--device cpu"),
+    ("README.md", "report", "--only movement --device cpu"),
+    ("docs/fashion-mnist.md", "train", "--data digits --model-kwargs width=0.25 --batch-size 128"),
+    ("docs/reports.md", "--before", "--only movement"),
+    ("docs/scale.md", "train", "--img-size 32 --no-amp"),
+    ("README.md", "compare", "--jobs 1"),
+    ("docs/studies.md", "compare", "--jobs 1"),
+    ("docs/tasks.md", "data", "--source digits --train 8 --val 2 --test 3 --size 64"),
+    ("docs/tasks.md", "detection", "--img-size 64"),
+    ("docs/tasks.md", "segmentation", "--img-size 64"),
+    ("docs/tasks.md", "restoration", "--patch-size 16 --model-kwargs width=4 --model-kwargs depth=2"),
+    ("docs/tasks.md", "eval", "--device cpu"),
+    ("docs/your-own-network.md", "report", "--only movement --device cpu"),
+    ("docs/your-own-network.md", "eval", "--device cpu"),
+    ("docs/your-own-network.md", "predict", "--device cpu"),
+)
+"""Page, a word of the command, and flags that are added at its end, where they win over those of the page."""
+
+NOT_RUN = {
+    "make": "sets up an environment; tests/training/test_demo.py runs the demo",
+    "pip": "installs what is installed here",
+    "export": "sets the shell's environment",
+    "python": "measures for hours: tests/test_benchmarks.py runs these scripts on small networks",
+    "THP_MEM_ALLOC_ENABLE=1": "as python",
+}
+"""First words of commands that are not run, and why."""
+
+PARSED = {
+    "docs/results.md": "hours of training; the journals of tests/studies say that nothing is left to run",
+}
+"""Pages whose commands are only parsed, and why; the studies that they name are read."""
+
+TOGETHER = {"docs/reports.md": "README.md"}
+"""A page whose commands go on from another page's."""
+
+
+def blocks(page, language):
+    """Return the fenced blocks of a page in a language, without the fences."""
+    if not (ROOT / page).is_file():
+        return []
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def commands(page):
+    """Return the commands of a page's shell blocks as lists of words."""
+    text = "".join(blocks(page, "sh")).replace("\\\n", " ")
+    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+def arguments(page, words, last):
+    """Return the arguments of ``refconv`` that a command stands for here; None if it is not run.
+
+    Args:
+        page: the page.
+        words: the command.
+        last: the arguments of the command before, which "..." repeats.
+    """
+    if words[0] == "torchrun":  # one process here; tests/training/test_torchrun.py starts several
+        words = ["refconv", *words[words.index("refconv.cli") + 1 :]]
+    if words[0] != "refconv":
+        assert words[0] in NOT_RUN, f"{page}: {words[0]}"
+        return None
+    given = [INSTEAD.get(word, word) for word in words[1:]]
+    if "..." in given:
+        place = given.index("...")
+        given[place : place + 1] = last[last.index(given[0]) + 1 :]
+    return given + [flag for of, word, flags in ADDED if of in {"*", page} and word in given for flag in flags.split()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_the_page_is_in_a_language_that_is_run(page):
+    fences = re.findall(r"^```([^\n]*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert set(fences[::2]) <= {"python", "sh", "toml", ""}
+    assert set(fences[1::2]) <= {""}
+
+
+# Python blocks
+
+
+class Loader:
+    """Two small batches; before the first, ``watch`` may look at what the example has made so far."""
+
+    def __init__(self, watch=lambda: None):
+        self.watch = watch
+
+    def __iter__(self):
+        self.watch()
+        for _ in range(2):
+            yield torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
+
+
+def moved(before, after):
+    """Return the median over depthwise layers of |after - before| / |before|."""
+    pairs = zip(before.modules(), after.modules(), strict=True)
+    found = [
+        (a.weight - b.weight).detach().norm() / b.weight.detach().norm()
+        for b, a in pairs
+        if getattr(b, "groups", 1) > 1
+    ]
+    return torch.stack(found).median().item()
+
+
+def run_python(code, names):
+    """Run a block with the networks of ``INSTEAD``, with what these names mean; return all names after it."""
+    for long, small in INSTEAD.items():
+        code = code.replace(f'"{long}"', f'"{small}"')
+    exec(code, names)
+    return names
+
+
+def gradient_space_example(code, pretrained):
+    names = run_python(code, {"loader": Loader()})
+    model, optimizer = names["model"], names["optimizer"]
+    assert list(model.state_dict()) == list(pretrained)  # "there is nothing to merge: `model` is the result"
+    assert optimizer.sites
+    assert all(bool(optimizer.refocus_weight(site).any()) for site in optimizer.sites)
+
+
+def kernel_space_example(code, pretrained):
+    seen, names = [], {}
+
+    def watch():
+        image = torch.randn(2, 3, 32, 32)
+        outputs = [copy.deepcopy(names[name]).eval()(image) for name in ("model", "before")]
+        seen.append(torch.equal(*outputs))
+
+    names["loader"] = Loader(watch)
+    run_python(code, names)
+    assert seen == [True]  # "the outputs are the same bit for bit at this moment"
+    assert list(names["model"].state_dict()) == list(pretrained)
+    assert names["report"].sites
+    # At this learning rate kernels move no faster than in plain training, under the paper's scale many times as fast.
+    released = run_python(code.replace("refocus(model)", 'refocus(model, scale="paper")'), {"loader": Loader()})
+    lines = [line for line in code.splitlines() if not line.startswith(("plan", "print(plan)", "report"))]
+    plain = run_python("\n".join(lines), {"loader": Loader()})
+    capped, paper, usual = (moved(run["before"], run["model"]) for run in (names, released, plain))
+    assert 0 < capped < 1.5 * usual
+    assert paper > 10 * usual
+
+
+def analysis_example(code, pretrained):
+    before, after = resnet_small(channels=[4, 8]), resnet_small(channels=[4, 8])
+    record = run_python(code, {"before": before, "after": after})["record"]
+    assert isinstance(record, Redundancy)
+    assert 1 <= record.layers[0].after.effective_rank <= 9
+
+
+def contenders_example(code, pretrained):
+    model = resnet_small(channels=[16, 32])
+    image = torch.randn(2, 1, 8, 8)
+    names = run_python(code, {"model": model})
+    trained = sum(
+        value.numel() for name, value in model.named_parameters() if ".weight." in name and value.requires_grad
+    )
+    assert trained == names["budget"].count
+    before = model.eval()(image)
+    refconv.merge(model)
+    torch.testing.assert_close(model(image), before)
+
+
+PYTHON = {
+    ("README.md", 0): gradient_space_example,
+    ("README.md", 1): kernel_space_example,
+    ("docs/analysis.md", 0): analysis_example,
+    ("docs/contenders.md", 0): contenders_example,
+}
+"""What is checked of each block beside that it runs."""
+
+
+@pytest.mark.parametrize(
+    ("page", "number"), [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))]
+)
+def test_python_example_runs_and_does_what_it_says(page, number, pretrained, capsys):
+    PYTHON[page, number](blocks(page, "python")[number], pretrained)
+
+
+def test_example_of_a_study_is_a_study(tmp_path):
+    (block,) = blocks("docs/studies.md", "toml")
+    (tmp_path / "study.toml").write_text(block, encoding="utf-8")
+    assert read_study(tmp_path / "study.toml").name == "example"
+
+
+# Numbers beside examples
+
+
+def test_readme_says_how_far_the_recorded_step_of_adamw_moved_kernels():
+    rows = json.loads((ROOT / "benchmarks" / "movement.json").read_text(encoding="utf-8"))["rows"]
+    percent = {
+        row["scale"]: 100 * row["movement_1"]
+        for row in rows
+        if row["network"].startswith("EfficientNet-Lite0") and row["optimizer"] == "AdamW, rate 0.001"
+    }
+    words = (
+        f"one step of AdamW at 1e-3 moves the kernels of an ImageNet EfficientNet-Lite0 by {percent['capped']:.1f} %, "
+        f'plain training by {percent["plain training"]:.1f} %, and `scale="paper"`, which refocuses as released, '
+        f"by {percent['paper']:.0f} %"
+    )
+    assert words in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_page_shows_the_line_about_images_that_eval_prints():
+    line = resolve([of_name("test_convnext")], in_chans=3)
+    assert f"```\nimages: {line}\n```" in (ROOT / "docs" / "preprocessing.md").read_text(encoding="utf-8")
+
+
+# Shell blocks
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with what the pages' commands name: images, a network with its weights, a study; the current folder."""
+    generator = np.random.default_rng(0)
+    for split, name, number in (
+        (s, n, i) for s in ("train", "test") for n in ("cat", "dog", "ship") for i in range(1, 7)
+    ):
+        file = tmp_path / "cifar" / split / name / f"{number:04d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
+    (tmp_path / "resnet.py").write_text(
+        "from refconv.training.networks import resnet_small\n\n\n"
+        "def resnet20():\n    return resnet_small(in_chans=3, num_classes=3, channels=[4, 8])\n"
+    )
+    state = resnet_small(in_chans=3, num_classes=3, channels=[4, 8]).state_dict()
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "resnet20.th")
+    quick = {"study": {"seeds": 1, "samples": 200}, "base": {"samples": 200}, "grid": {"lr": [0.05]}}
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(changed(**quick)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "resnet", raising=False)
+    yield tmp_path
+    sys.modules.pop("resnet", None)
+
+
+@pytest.fixture
+def pretrained(tmp_path, monkeypatch):
+    """Let timm's test_efficientnet have pretrained weights without a network; return them."""
+    state = timm.create_model("test_efficientnet").state_dict()
+    torch.save(state, tmp_path / "pretrained.pth")
+    for name in ("test_efficientnet", "test_efficientnet.r160_in1k"):
+        known = dataclasses.replace(_registry._model_pretrained_cfgs[name], file=str(tmp_path / "pretrained.pth"))
+        monkeypatch.setitem(_registry._model_pretrained_cfgs, name, known)
+    return state
+
+
+def check_readme(place, shown, pretrained):
+    assert "11 skipped: one tap" in shown["plan"]
+    recipes = [(place / f"runs/{run}/recipe.toml").read_text(encoding="utf-8") for run in ("plain", "refocus")]
+    different = set(recipes[0].splitlines()) ^ set(recipes[1].splitlines())
+    assert {line.split(" = ")[0] for line in different if "=" in line} <= {"method", "space"}  # the same budget
+    result = timm.create_model("local-dir:runs/refocus/model", pretrained=True).state_dict()
+    written = timm.create_model("local-dir:mobilenet-refocused", pretrained=True).state_dict()
+    assert all(torch.equal(written[key], result[key]) for key in written)
+    assert json.loads((place / "runs/refocus/record.json").read_text())["sites"] > 0
+    assert len(json.loads((place / "pictures/predictions.json").read_text())) == 6
+    assert "structure  the same" in shown["verify"]
+    assert "outputs    identical" in shown["merge"]
+    assert "movement" in shown["analyze"].lower()
+    assert "mobilenet: refocus minus plain is" in shown["compare"]
+    for word in ("plain", "refocus"):
+        assert word in (place / "report.html").read_text(encoding="utf-8")
+
+
+def check_reports(place, shown, pretrained):
+    assert (place / "analysis" / "pair.json").is_file()
+    assert (place / "report.html").stat().st_size > 1000
+
+
+def check_fashion_mnist(place, shown, pretrained):
+    base, *others = (
+        json.loads((place / f"runs/fashion-mnist/{run}-0/record.json").read_text())
+        for run in ("base", "plain", "refocus")
+    )
+    assert others[0]["samples_seen"] == others[1]["samples_seen"]
+    assert base["sites"] == others[0]["sites"] == 0 < others[1]["sites"]
+
+
+def check_scale(place, shown, pretrained):
+    assert 'gram_scale = "paper"' in (place / "runs/mobilenetv3-imagenet/recipe.toml").read_text(encoding="utf-8")
+    assert (place / "runs/mobilenetv3-imagenet/model/config.json").is_file()
+
+
+def check_studies(place, shown, pretrained):
+    assert (place / "runs/tiny/comparison.json").is_file()
+
+
+def check_tasks(place, shown, pretrained):
+    for run in ("boxes", "classes", "clean", "boxes-refocused"):
+        assert (place / "runs" / run / "model" / "config.json").is_file()
+    assert "mAP" in shown["eval"]
+    assert len(list((place / "pictures").glob("*.png"))) == 3
+
+
+def check_your_own_network(place, shown, pretrained):
+    assert "structure  the same" in shown["verify"]
+    assert "images: RGB, 32 x 32 px" in shown["eval"]
+    assert "cat" in shown["predict"]
+    assert (place / "report.html").is_file()
+
+
+CHECKS = {
+    "README.md": check_readme,
+    "docs/fashion-mnist.md": check_fashion_mnist,
+    "docs/reports.md": check_reports,
+    "docs/scale.md": check_scale,
+    "docs/studies.md": check_studies,
+    "docs/tasks.md": check_tasks,
+    "docs/your-own-network.md": check_your_own_network,
+}
+
+
+def runnable(page):
+    """Say whether a page has commands that are run."""
+    return page not in PARSED and any(words[0] in {"refconv", "torchrun"} for words in commands(page))
+
+
+def run_commands(page, capsys):
+    """Run a page's commands in order in the current folder; return what the last of each kind printed."""
+    shown, last = {}, []
+    for words in commands(page):
+        given = arguments(page, words, last)
+        if given is None:
+            continue
+        capsys.readouterr()
+        status = main(given)
+        captured = capsys.readouterr()
+        assert status == 0, f"{page}: {shlex.join(given)}\n{captured.err}"
+        shown[given[0]], last = captured.out + captured.err, given
+    return shown
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page) and page not in TOGETHER])
+def test_commands_of_the_page_run_and_do_what_it_says(page, place, pretrained, capsys):
+    for one in (page, *(other for other, first in TOGETHER.items() if first == page)):
+        CHECKS[one](place, run_commands(one, capsys), pretrained)
+
+
+@pytest.mark.parametrize("page", PARSED)
+def test_commands_of_long_studies_are_understood(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    group = typer.main.get_command(app)
+    found = commands(page)
+    assert found
+    for _, name, *words in found:
+        given = group.commands[name].make_context(name, list(words)).params
+        assert read_study(given["study"]).name == given["study"].stem
+        assert given["journal"] is None or given["journal"].is_file()
