@@ -11,6 +11,7 @@ import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,7 +69,7 @@ class Record:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
 
-_types = functools.cache(typing.get_type_hints)
+_types: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def _plain(value: Any) -> Any:

@@ -234,7 +234,7 @@ class Recipe:
     test: bool = setting("run", "read the test split once, at the end; a run that only helps to choose must not", True)
 
     def __post_init__(self) -> None:
-        hints = _types(type(self))
+        hints = _types()
         fields = {field.name: field for field in dataclasses.fields(self)}
         rate = fields.pop("lr")  # last, since its default depends on others
         for field in (*fields.values(), rate):
@@ -328,7 +328,9 @@ class Recipe:
         )
 
 
-_types = functools.cache(typing.get_type_hints)  # studies make thousands of recipes
+@functools.cache  # studies make thousands of recipes
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe)
 
 
 def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
