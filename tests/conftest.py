@@ -3,8 +3,11 @@
 Hypothesis derives its examples from the test itself (the profile ``default``), and the generators of torch, numpy and
 random start from one seed before every test and before every fixture that several tests share. ``make explore``
 draws anew: it runs the tests of drawn examples under the profile ``explore``, from a seed that it prints.
+
+What an environment says of colours and widths of terminals is not heard, here or in the processes that tests start.
 """
 
+import os
 import random
 
 import numpy as np
@@ -15,6 +18,13 @@ from hypothesis import settings
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.register_profile("explore", derandomize=False, database=None, deadline=None, print_blob=True)
 settings.load_profile("default")
+
+# typer and rich read these, some of them when they are imported; GITHUB_ACTIONS counts as a terminal with colours
+for variable in (
+    "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR", "PY_COLORS",
+    "TERMINAL_WIDTH", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+):  # fmt: skip
+    os.environ.pop(variable, None)
 
 
 def start_generators(config):

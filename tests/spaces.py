@@ -119,7 +119,7 @@ class Case:
                 step(model, batch, optimizer, clip, [disturbance * sign for sign in signs])
         return model, optimizer
 
-    def tolerance(self, clip=None):
+    def tolerance(self, undisturbed, clip=None):
         """Return how far rounding may drive the two spaces apart, relative to the largest entry of the kernel.
 
         In exact arithmetic the spaces agree, so what differs is rounding, in every gradient of the kernel and in the
@@ -131,11 +131,12 @@ class Case:
         What 50 steps make of it depends on the loss, the learning rate and the momentum, and is measured: training
         with gradients disturbed by a known share, far above rounding and far below where it stops being linear,
         ends so many times that share away. A systematic disturbance is used, which is the worst that steps can add.
+        ``undisturbed`` is what :meth:`in_gradient_space` gives without it.
         """
         share = 1e-7
-        undisturbed, optimizer = self.in_gradient_space(clip=clip)
+        model, optimizer = undisturbed
         disturbed, _ = self.in_gradient_space(clip=clip, disturbance=share)
-        kernels = [model[0].weight.detach() for model in (undisturbed, disturbed)]
+        kernels = [trained[0].weight.detach() for trained in (model, disturbed)]
         amplification = (kernels[1] - kernels[0]).abs().max() / kernels[0].abs().max() / share
         (geometry,) = optimizer._geometries.values()
         bases = [geometry.layout.to_blocks(base) for base in (self.model()[0].weight.detach(), optimizer.base("0"))]

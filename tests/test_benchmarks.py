@@ -110,9 +110,15 @@ def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path, script
     assert found["kernel space"]["peak"] > found["plain"]["peak"]
 
 
-def test_communication_counts_what_is_trained(tmp_path, script):
-    record = tmp_path / "sent.jsonl"
-    script("communication").main([*SMALL, "--record", str(record)])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_communication_counts_what_is_trained(processes, tmp_path, script, monkeypatch):
+    record, communication = tmp_path / "sent.jsonl", script("communication")
+    if processes > 1:
+        communication.main([*SMALL, "--record", str(record)])
+    else:  # here, where nothing has to be imported anew; the count does not depend on the number of processes
+        monkeypatch.setattr(communication, "PROCESSES", 1)
+        monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+        communication.work(0, SMALL[1:], str(tmp_path / "meeting"), record, False)
     (row,) = lines(record)
     assert row["bytes"]["gradient space"] == row["bytes"]["plain"] == 4 * row["shipped"]
     assert row["bytes"]["kernel space"] == row["bytes"]["as released"] > row["bytes"]["plain"]

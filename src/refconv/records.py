@@ -7,9 +7,11 @@ A record is what a measurement, a plan or a certificate leaves behind. Every rec
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,7 +51,7 @@ class Record:
         )
         if surplus or missing:
             raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")
-        hints = typing.get_type_hints(cls)
+        hints = _types(cls)
         return cls(**{name: _restored(hints[name], value) for name, value in data.items()})
 
     @classmethod
@@ -65,6 +67,9 @@ class Record:
     def read(cls: type[Self], path: Path | str) -> Self:
         """Read a record from the JSON file at ``path``."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+_types: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def _plain(value: Any) -> Any:

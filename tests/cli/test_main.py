@@ -94,12 +94,14 @@ def test_main_says_a_mistake_in_one_line(capsys, tmp_path, monkeypatch, argument
     assert not list(tmp_path.iterdir())
 
 
-def test_main_shows_a_bug_whole():
+def test_main_shows_a_bug_whole(tmp_path):  # in a command that needs no torch
+    (tmp_path / "pair.json").write_text("{}")
+
     code = (
-        "import sys, refconv.surgery\nfrom refconv.cli import main\n"
-        "def plan(*a, **k): return 1 / 0\n"
-        "refconv.surgery.plan_of = plan\n"
-        "sys.exit(main(['plan', '--model', 'test_resnet']))"
+        "import sys, refconv.report\nfrom refconv.cli import main\n"
+        "def write(*a, **k): return 1 / 0\n"
+        "refconv.report.read_pair = write\n"
+        f"sys.exit(main(['report', {str(tmp_path)!r}, '-o', {str(tmp_path / 'page.html')!r}]))"
     )
     done = run("-c", code)
     assert done.returncode == 1

@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 
-STEPS = 50
+STEPS = 16
 
 
 def network(name):

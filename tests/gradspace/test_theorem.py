@@ -30,16 +30,16 @@ def assert_other_kernels(found, expected):
     assert difference > 1e-4
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases())
 def test_fifty_steps_in_both_spaces_end_at_the_same_kernel(case):
     expected, _ = case.in_kernel_space()
-    found, _ = case.in_gradient_space()
+    trained = found, _ = case.in_gradient_space()
     assert not torch.equal(found[0].weight, case.model()[0].weight)
-    assert_same_kernels(found, expected, case.tolerance())
+    assert_same_kernels(found, expected, case.tolerance(trained))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(cases())
 def test_refocus_weight_recovered_from_the_kernel_is_the_one_that_kernel_space_trained(case):
     case = dataclasses.replace(case, start="zeros")
@@ -50,13 +50,13 @@ def test_refocus_weight_recovered_from_the_kernel_is_the_one_that_kernel_space_t
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * expected.abs().max().item())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(cases())
 def test_clipping_by_norm_is_equal_in_both_spaces(case):
     case = dataclasses.replace(case, rounds=1)
     expected, _ = case.in_kernel_space(clip=0.05)
-    found, _ = case.in_gradient_space(clip=0.05)
-    assert_same_kernels(found, expected, case.tolerance(clip=0.05))
+    trained = found, _ = case.in_gradient_space(clip=0.05)
+    assert_same_kernels(found, expected, case.tolerance(trained, clip=0.05))
     assert_other_kernels(case.in_gradient_space()[0], expected)
 
 

@@ -41,7 +41,13 @@ SAMPLE = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+# Of volumes, the kernels 1 x 3 x 3 and 3 x 1 x 1 of s3d are always tested: test_volumes.py.
+SLOW = ("torchvision:r2plus1d_18",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SAMPLE]
+)
 def test_architecture_is_refocused_trained_and_merged(name):
     library, _, plain = name.partition(":")
     result = trial(Name(library, plain))

@@ -8,6 +8,14 @@ import torch
 
 from refconv.errors import RunError
 from refconv.training.demo import RUNS, DemoRecord, DemoRow, demo, markdown, recipes
+from refconv.training.step_time import step_seconds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps_timed():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("refconv.training.demo.step_seconds", lambda recipes, turns: step_seconds(recipes, turns // 20))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +52,7 @@ def test_demo_certifies_and_counts(finished):
 
 def test_demo_keeps_finished_runs_and_goes_on_with_others(finished, tmp_path):
     out, record, _ = finished
+    written = (out / "demo.json").read_bytes()
     copy = shutil.copytree(out, tmp_path / "copy")
     said = []
     with pytest.raises(RunError, match="checkpoint="):  # the rivals name the base by its folder
@@ -55,6 +64,7 @@ def test_demo_keeps_finished_runs_and_goes_on_with_others(finished, tmp_path):
     assert [row.top1 for row in again.rows] == [row.top1 for row in record.rows]
     assert "is finished, kept" in said[-3]
     assert "kept" not in said[-2]
+    (out / "demo.json").write_bytes(written)  # for the other tests, in whatever order they come
 
 
 def test_markdown_shows_the_numbers_and_says_what_they_do_not_prove():

@@ -52,21 +52,22 @@ import time
 from refconv.training.distributed import die_with_parent
 die_with_parent()
 print("up", flush=True)
-time.sleep(60)
+time.sleep(600)  # longer than the test waits for the end
 """
 
 PARENT = f"""
-import subprocess, sys, time
+import subprocess, sys
 process = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE, text=True)
 process.stdout.readline()
 print(process.pid, flush=True)
-time.sleep(60)
+sys.stdin.read()  # until the test ends
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's service is Linux's")
 def test_a_worker_dies_with_its_parent():
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent, parent.stdout:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PARENT], **pipes) as parent:
         status = Path(f"/proc/{int(parent.stdout.readline())}/status")
         assert status.exists()
         parent.kill()

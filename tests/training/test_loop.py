@@ -337,6 +337,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, tmp_path, monk
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Metrics, "write", interrupted)
+    monkeypatch.setattr("refconv.training.epochs.PATIENCE", 600.0)  # also where a step takes long
     word = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     with pytest.raises(StoppedError, match=f"run: stopped by {word} at step 17 of 33; .*continue with --resume"):
         train(recipe(epochs=3), tmp_path / "run", show=False)
@@ -440,6 +441,7 @@ def test_a_signal_at_the_end_of_an_epoch_does_not_wait_for_its_validation(tmp_pa
         return step(self, number, parts)
 
     monkeypatch.setattr(Stepper, "step", signalled)
+    monkeypatch.setattr("refconv.training.epochs.PATIENCE", 600.0)  # also where a step takes long
     with pytest.raises(StoppedError, match="stopped by SIGTERM at step 10 of 30"):
         train(recipe(**settings), tmp_path / "run", show=False)
     assert Checkpoint.load(tmp_path / "run/checkpoint.pt").validation == []

@@ -67,19 +67,23 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 HOLD = """
-import sys, time
-from pathlib import Path
+import sys
 from refconv.training.run_folder import RunFolder
 with RunFolder(sys.argv[1]).opened(resume=True):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until the test ends
 """
+
+
+def start_holder(code, folder, **settings):
+    """Start a process that holds the folder until it is killed or the test ends, however long that takes."""
+    command = [sys.executable, "-c", code, str(folder.path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **settings)
 
 
 def test_two_processes_cannot_use_one_folder_and_death_frees_it(folder):
     start_run(folder)
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder.path)], stdout=subprocess.PIPE, text=True)
-    with holder, holder.stdout:
+    with start_holder(HOLD, folder) as holder:
         assert holder.stdout.readline() == "held\n"
         for resume in (False, True):
             with pytest.raises(RunError, match="in use by another process"):
@@ -90,20 +94,17 @@ def test_two_processes_cannot_use_one_folder_and_death_frees_it(folder):
 
 
 FORK = """
-import os, sys, time
+import os, sys
 from refconv.training.run_folder import RunFolder
 with RunFolder(sys.argv[1]).opened(resume=True):
-    print("forked" if os.fork() == 0 else "held", flush=True)
-    time.sleep(60)
+    os.write(1, b"forked\\n" if os.fork() == 0 else b"held\\n")  # each in one piece
+    sys.stdin.read()  # until the test ends
 """
 
 
 def test_a_forked_child_does_not_keep_the_folder_locked(folder):
     start_run(folder)
-    holder = subprocess.Popen(
-        [sys.executable, "-c", FORK, str(folder.path)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    with holder, holder.stdout:
+    with start_holder(FORK, folder, start_new_session=True) as holder:
         assert {holder.stdout.readline(), holder.stdout.readline()} == {"held\n", "forked\n"}
         holder.kill()
         holder.wait()

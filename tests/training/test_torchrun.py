@@ -31,7 +31,7 @@ if kill_at != "never":
         if self.step >= int(kill_at) and self.processes.first:
             os.kill(os.getppid(), signal.SIGKILL)
             import time
-            time.sleep(60)
+            time.sleep(600)  # longer than the test waits for the end
     Loop._log = killing
 try:
     train(Recipe.from_toml(recipe), out, resume=resume == "resume")

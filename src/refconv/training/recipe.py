@@ -7,6 +7,7 @@ Names are timm's wherever timm has one. This module imports neither torch nor ti
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import typing
@@ -233,7 +234,7 @@ class Recipe:
     test: bool = setting("run", "read the test split once, at the end; a run that only helps to choose must not", True)
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = _types()
         fields = {field.name: field for field in dataclasses.fields(self)}
         rate = fields.pop("lr")  # last, since its default depends on others
         for field in (*fields.values(), rate):
@@ -325,6 +326,11 @@ class Recipe:
             and getattr(self, field.name) != getattr(other, field.name)
             and (field.name, getattr(self, field.name), getattr(other, field.name)) not in _LEFT_OPEN
         )
+
+
+@functools.cache  # studies make thousands of recipes
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe)
 
 
 def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
