@@ -10,6 +10,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,13 @@ class Record:
     def read(cls: type[Self], path: Path | str) -> Self:
         """Read a record from the JSON file at ``path``."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were saved with a scale: before there was a choice, ``normalize`` was true or false."""
+    own = dict(settings)
+    normalize = own.pop("normalize", False)
+    return {"scale": "normalized" if normalize else "paper", **own}
 
 
 def _plain(value: Any) -> Any:

@@ -121,7 +121,7 @@ def test_channels_gather_root_sums_of_squares():
     assert found.tolist() == [[5.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"order": "across"}, {"map_size": 5}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"scale": "normalized"}, {"order": "across"}, {"map_size": 5}], ids=str)
 def test_what_refocusing_did_is_within_reach_under_its_own_settings(settings):
     torch.manual_seed(0)
     before = EveryKind().double()
