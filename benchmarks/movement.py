@@ -9,7 +9,8 @@ repository akamaster/pytorch_resnet_cifar10, and ``--cifar`` a folder of CIFAR-1
 
 Every network is trained for five steps on one batch, plainly and refocused in kernel space. Per layer the movement is
 |kernel - base| / |base|; the record holds the median over layers and the largest ratio to plain training. A second
-table has the ratio at the first step of SGD, |g G / c_S^2| / |g|, for caps on the largest eigenvalue and on others, also of a network whose depthwise kernels are all but constant. Writes ``benchmarks/movement.json`` and the tables in
+table has the ratio at the first step of SGD, |g G / c_S^2| / |g|, for caps on the largest eigenvalue and on others, also
+of a network whose depthwise kernels are all but constant. Writes ``benchmarks/movement.json`` and the tables in
 docs/math.md; without arguments, the tables of the record that is there.
 """
 
