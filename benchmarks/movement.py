@@ -9,8 +9,8 @@ repository akamaster/pytorch_resnet_cifar10, and ``--cifar`` a folder of CIFAR-1
 
 Every network is trained for five steps on one batch, plainly and refocused in kernel space. Per layer the movement is
 |kernel - base| / |base|; the record holds the median over layers and the largest ratio to plain training. A second
-table has the ratio at the first step of SGD, |g G / c_S^2| / |g|, for caps on the largest eigenvalue and on others, also
-of a network whose depthwise kernels are all but constant. Writes ``benchmarks/movement.json`` and the tables in
+table has the ratio at the first step of SGD, |g G / c_S^2| / |g|, for caps on the largest eigenvalue and on others,
+also of a network whose depthwise kernels are all but constant. Writes ``benchmarks/movement.json`` and the tables in
 docs/math.md; without arguments, the tables of the record that is there.
 """
 
@@ -32,13 +32,13 @@ from torchvision.transforms.v2 import functional as F
 
 import refconv
 from pages import ROOT, replace_part, table
-from refconv.ops import metric_gram
+from refconv.ops import Scale, metric_gram
 from refconv.sites import Site, find_sites, select
 from refconv.surgery import plain_state_dict
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = ROOT / "docs" / "math.md"
-SCALES = (None, "paper", "normalized", "capped")
+SCALES: tuple[Scale | None, ...] = (None, "paper", "normalized", "capped")
 OPTIMIZERS = {
     "SGD, rate 0.01, momentum 0.9": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
     "AdamW, rate 0.001": lambda parameters: torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0),
@@ -124,7 +124,7 @@ def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[st
     return {"network": name, **summary}
 
 
-def measure(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: str, scale: str | None) -> dict[int, Any]:
+def measure(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: str, scale: Scale | None) -> dict[int, Any]:
     """Return the relative movement of every kernel after the steps of :data:`STEPS`, by site."""
     bases = {
         f"{site.name}.weight": site.weight.detach().clone() for site in sites_of(network) if site.weight is not None
