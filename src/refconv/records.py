@@ -11,7 +11,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,6 +67,13 @@ class Record:
     def read(cls: type[Self], path: Path | str) -> Self:
         """Read a record from the JSON file at ``path``."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were saved with a scale: before there was a choice, ``normalize`` was true or false."""
+    own = dict(settings)
+    normalize = own.pop("normalize", False)
+    return {"scale": "normalized" if normalize else "paper", **own}
 
 
 _types: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)

@@ -38,7 +38,7 @@ def refocused(base, weight):
 def test_a_planted_refocus_weight_is_recovered_where_patches_are_independent():
     """Two slices of 5 x 5 give 18 patches in 25 dimensions: no other R gives the same kernels."""
     planted = drawn(2, 2 * 9, seed=1)
-    (row,) = relations(*refocused(drawn(2, 1, 5, 5), planted)).layers
+    (row,) = relations(*refocused(drawn(2, 1, 5, 5), planted), scale="paper").layers
     expected = planted.reshape(2, 2, 9).norm(dim=-1)
     torch.testing.assert_close(torch.tensor(row.matrix).double(), expected, rtol=1e-3, atol=0)
     assert row.norm == pytest.approx(float(planted.norm()))
@@ -52,7 +52,7 @@ def test_a_planted_refocus_weight_is_recovered_where_patches_are_independent():
 def test_a_planted_refocus_weight_is_recovered_up_to_its_null_space():
     """Six slices of 3 x 3 give 54 patches in 9 dimensions: what is left of R is its projection on their row space."""
     base, planted = drawn(6, 1, 3, 3), drawn(6, 6 * 9, seed=1)
-    (row,) = relations(*refocused(base, planted)).layers
+    (row,) = relations(*refocused(base, planted), scale="paper").layers
     p = patches(base.reshape(1, 6, 9), (3, 3), (3, 3))[0]
     projected = planted @ p @ torch.linalg.pinv(p)
     torch.testing.assert_close(
@@ -66,7 +66,7 @@ def test_a_planted_refocus_weight_is_recovered_up_to_its_null_space():
 def test_one_relation_is_the_strongest_and_the_only_partner():
     planted = torch.zeros(2, 2 * 9, dtype=torch.float64)
     planted[1, 4] = -0.5  # slice 1 draws on slice 0, unshifted
-    (row,) = relations(*refocused(drawn(2, 1, 5, 5), planted)).layers
+    (row,) = relations(*refocused(drawn(2, 1, 5, 5), planted), scale="paper").layers
     assert [(found.channel, found.source) for found in row.strongest[:1]] == [(1, 0)]
     assert row.strongest[0].strength == pytest.approx(0.5)
     assert row.own == pytest.approx(0, abs=1e-12)
@@ -86,7 +86,7 @@ def test_equal_strengths_have_all_others_for_partners():
 def test_what_the_patches_do_not_reach_is_the_residual():
     """A dense slice of 5 x 5: nine shifts in 25 dimensions, against least squares slice by slice."""
     base, after = drawn(4, 3, 5, 5), drawn(4, 3, 5, 5, seed=1)
-    (row,) = relations(convolution(base), convolution(after)).layers
+    (row,) = relations(convolution(base), convolution(after), scale="paper").layers
     p = patches(base.reshape(12, 1, 25), (5, 5), (3, 3))
     d = (after - base).reshape(12, 25, 1)
     weight = torch.linalg.lstsq(p.mT, d).solution
@@ -100,7 +100,7 @@ def test_grouped_layers_relate_the_channels_of_their_blocks(order):
     """R of every block, by hand from the pseudo-inverse, gathered by channel in a loop."""
     groups, weight = 3, drawn(6, 2, 4, 4)
     after = weight + 0.1 * drawn(6, 2, 4, 4, seed=1)
-    (row,) = relations(convolution(weight, groups), convolution(after, groups), order=order).layers
+    (row,) = relations(convolution(weight, groups), convolution(after, groups), order=order, scale="paper").layers
     numbers = torch.arange(6, dtype=torch.float64)[:, None, None, None].expand(6, 2, 4, 4)
     squares = torch.zeros(6, 6, dtype=torch.float64)
     for slices, ends, channels in zip(
@@ -121,7 +121,7 @@ def test_channels_gather_root_sums_of_squares():
     assert found.tolist() == [[5.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"order": "across"}, {"map_size": 5}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"scale": "normalized"}, {"order": "across"}, {"map_size": 5}], ids=str)
 def test_what_refocusing_did_is_within_reach_under_its_own_settings(settings):
     torch.manual_seed(0)
     before = EveryKind().double()

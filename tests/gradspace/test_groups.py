@@ -192,3 +192,9 @@ def test_parameters_come_with_or_without_names_and_groups():
     assert [name for group in again for name, _ in group["params"]] == names
     bare = refconv.param_groups(model, groups=model.parameters())
     assert [len(group["params"]) for group in bare] == [len(group["params"]) for group in named]
+
+
+@pytest.mark.parametrize("function", [refconv.param_groups, refconv.refocus, refconv.plan])
+def test_a_setting_of_another_name_is_one_line_that_says_what_to_write(function):
+    with pytest.raises(SettingError, match=r"normalize: refocus has no such .* scale = normalized in place of"):
+        function(nn.Conv2d(4, 4, 3), normalize=True)

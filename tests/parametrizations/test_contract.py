@@ -60,7 +60,7 @@ def test_start_is_the_pretrained_kernel_bit_for_bit_where_claimed(name, settings
 @every_convolution
 @every_variant
 def test_kernel_follows_from_what_is_trained_and_gradients_are_right(name, settings, kind):
-    """By finite differences, in every trained number at once; each of them acts on the kernel."""
+    """By finite differences, in every trained number at once; each of them acts on the kernel. A gain comes on top."""
     module = CONVOLUTIONS[kind]().double()
     transform = transform_on(name, module, **settings)
     disturb(module)
@@ -71,9 +71,14 @@ def test_kernel_follows_from_what_is_trained_and_gradients_are_right(name, setti
         return torch.func.functional_call(transform, dict(zip(names, given, strict=True)), (base,))
 
     leaves = [value.detach().clone().requires_grad_() for value in values]
-    assert torch.autograd.gradcheck(kernel, leaves, fast_mode=True)
     weights = torch.randn_like(base)
     gradients = torch.autograd.grad((kernel(*leaves) * weights).sum(), leaves)
+    gain = dict(transform.named_buffers()).get("gain")  # weight norm trains one
+    if gain is not None:
+        transform.gain = None
+        (expected,) = torch.autograd.grad((kernel(*leaves) * weights).sum(), leaves)
+        torch.testing.assert_close(gradients, (gain * expected,))
+    assert torch.autograd.gradcheck(kernel, leaves, fast_mode=True)
     assert all(gradient.any() for gradient in gradients)
     assert not torch.allclose(kernel(*leaves), base, atol=1e-3)
 

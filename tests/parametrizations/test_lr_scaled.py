@@ -62,11 +62,15 @@ def test_a_step_moves_the_kernel_as_far_as_refocusing_on_average_over_directions
     other = copy.deepcopy(module)
     refconv.refocus(other)
     reparametrize(module, "lr_scaled")
+    assert transform_of(other).gain.item() > 1  # gradients by R are not those of the kernel's speed
     moved = {id(module): 0.0, id(other): 0.0}
     for direction in torch.eye(6 * 9, dtype=torch.float64).reshape(-1, 6, 1, 3, 3):
         for conv in (module, other):
             conv.zero_grad()
             (conv.weight * direction).sum().backward()
             weight = next(transform_of(conv).parameters())
-            moved[id(conv)] += float(weight.grad.square().sum())  # <g, g G> = |g P^T|^2
+            base = conv.weight.detach()
+            weight.data.add_(weight.grad)
+            moved[id(conv)] += float(((conv.weight - base) * direction).sum().detach())  # <g, g G / c_S^2>
+            weight.data.zero_()
     assert moved[id(module)] == pytest.approx(moved[id(other)])

@@ -68,13 +68,13 @@ def write_from_a_state_dict(base):
 @pytest.mark.parametrize("write", [write_in_place, write_data, write_from_a_state_dict])
 def test_writing_to_a_base_makes_its_patches_anew(write):
     model = network()
-    refconv.refocus(model, normalize=True)
+    refconv.refocus(model, scale="normalized")
     randomise(model)
     copied = copy.deepcopy(model)
     for module in (model.depthwise, copied.depthwise, copied.stem, model.stem):
         write(module.parametrizations.weight.original)
     fresh = network()
-    refconv.refocus(fresh, normalize=True)
+    refconv.refocus(fresh, scale="normalized")
     fresh.load_state_dict(model.state_dict())  # prepares for the bases that it loads
     outputs = fresh(images())
     assert torch.equal(model(images()), outputs)

@@ -10,41 +10,42 @@ from torch import nn
 
 import refconv
 from refconv.sites import find_sites, select
-from refconv.surgery import plain_state_dict
 
 STEPS = 5
+SIDE = 64  # of the images; less leaves deep layers a single pixel
 OPTIMIZERS = {"sgd": (torch.optim.SGD, 0.01), "adamw": (torch.optim.AdamW, 1e-3)}
-# depthwise, grouped and dense layers, and depthwise ones of 5 x 5 and 7 x 7
+# depthwise layers of 3 x 3, 5 x 5 and 7 x 7, grouped and dense ones
 NETWORKS = [
-    "test_convnext", "mobilenetv3_small_050", "mobilenetv2_035", "resnet10t", "regnetx_002", "convnext_atto",
-    "test_efficientnet", "resnext26ts",
+    "test_convnext", "mobilenetv3_small_050", "mobilenetv2_035", "test_resnet", "lcnet_035", "test_mambaout",
+    "test_efficientnet", "test_nfnet",
 ]  # fmt: skip
 
 
 def network(name):
     """A network whose residual branches and layer scales let gradients through."""
-    torch.manual_seed(0)
     model = timm.create_model(name, num_classes=10)
     for name_, parameter in model.named_parameters():
-        if parameter.ndim == 1 and name_.endswith((".gamma", ".weight")):
+        if name_.endswith(("gamma", "gain")) or (parameter.ndim == 1 and name_.endswith("weight")):
             nn.init.ones_(parameter)
-    return model
+    return model.train()
 
 
-def sites(model):
-    return [choice.site for choice in select(find_sites(model)) if choice.skipped is None]
+def kernels(model, sites):
+    return {site: model.get_submodule(site).weight.detach().clone() for site in sites}
 
 
-def trained(model, make, batch, labels):
-    """Return the plain states after the first step and after the last."""
-    optimizer = make(model)
-    states = []
-    for _ in range(STEPS):
+def trained(model, sites, kind, batch, labels):
+    """Return the kernels at the start, after the first step and after the last."""
+    make, lr = OPTIMIZERS[kind]
+    optimizer = make([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0)
+    found = [kernels(model, sites)]
+    for number in range(1, STEPS + 1):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(batch), labels).backward()
         optimizer.step()
-        states.append({key: value.clone() for key, value in plain_state_dict(model).items()})
-    return states
+        if number in (1, STEPS):
+            found.append(kernels(model, sites))
+    return found
 
 
 def test_the_papers_scale_moves_depthwise_kernels_far_faster():
@@ -63,22 +64,20 @@ def test_the_papers_scale_moves_depthwise_kernels_far_faster():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_kernels_move_no_faster_than_in_plain_training(name, kind):
-    make, lr = OPTIMIZERS[kind]
-    plain = network(name).train()
-    start = {site.name: site.weight.detach().clone() for site in sites(plain)}
-    batch, labels = torch.randn(4, 3, 64, 64), torch.arange(4)  # smaller ones leave deep layers a single pixel
-
-    def optimizer(model):
-        return make([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0)
-
+def test_kernels_move_no_faster_than_in_plain_training(name):
+    """In the median over layers, over five steps; under SGD the first step moves no layer at all farther."""
+    plain = network(name)
+    sites = [choice.site.name for choice in select(find_sites(plain)) if choice.skipped is None]
+    batch, labels = torch.randn(2, 3, SIDE, SIDE), torch.arange(2)
     refocused = copy.deepcopy(plain)
     refconv.refocus(refocused)
-    expected, found = trained(plain, optimizer, batch, labels), trained(refocused, optimizer, batch, labels)
-    for before, after in zip(expected, found, strict=True):
+    for kind in OPTIMIZERS:
+        start, *expected = trained(copy.deepcopy(plain), sites, kind, batch, labels)
+        _, *found = trained(copy.deepcopy(refocused), sites, kind, batch, labels)
         ratios = [
-            float((after[f"{site}.weight"] - base).norm() / (before[f"{site}.weight"] - base).norm())
-            for site, base in start.items()
+            [float((after[site] - start[site]).norm() / (before[site] - start[site]).norm()) for site in sites]
+            for before, after in zip(expected, found, strict=True)
         ]
-        assert statistics.median(ratios) < 1.5
+        assert all(statistics.median(step) < 1.5 for step in ratios)
+        if kind == "sgd":
+            assert max(ratios[0]) < 1.01  # rounding: kernels move by 1e-5 of their size and more, and float32 has 6e-8

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from refconv.errors import SettingError
 from refconv.ops import Layout, Scale, refocused_blocks, smallest_refocus_weight
-from refconv.parametrizations import Start, computing_dtype, first_weight, with_scale
+from refconv.parametrizations import Start, computing_dtype, first_weight
+from refconv.records import with_scale
 from refconv.sites import Site
 
 Decay = Literal["refocus", "kernel", "none"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
 from refconv.errors import ModelError, SettingError
 from refconv.gradspace.geometry import Decay, Geometry, check_decay
 from refconv.ops import Order, Scale
-from refconv.parametrizations import TRANSFORMS, Start, check_settings
+from refconv.parametrizations import TRANSFORMS, Start, complete_settings
 from refconv.sites import Selection, admitted, find_sites, select_trained
 
 SITES = "sites"
@@ -68,6 +68,7 @@ def param_groups(
     decay: Decay = "refocus",
     include: Selection = None,
     exclude: Selection = None,
+    **unknown: NoReturn,
 ) -> list[dict[str, Any]]:
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
@@ -92,9 +93,10 @@ def param_groups(
         include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
             than one tap. See :func:`refconv.sites.select`.
         exclude: the same for sites to leave out.
+        **unknown: none; any other name is an error that says what there is.
 
     Raises:
-        SettingError: if a setting is out of its range, or a pattern matches nothing.
+        SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
         SiteError: if a kernel cannot be a base, is refocused in kernel space, or shared with one that is not chosen.
         ModelError: if nothing can be refocused, or the model is wrapped by FSDP1.
 
@@ -106,7 +108,7 @@ def param_groups(
         0.0001 [(4, 8, 1, 1)] 0
         0.0001 [(8, 3, 3, 3)] 1
     """
-    check_settings(start=start, scale=scale, power=power)
+    complete_settings("refocus", {"start": start, "scale": scale, "power": power, **unknown})
     check_decay(decay)
     plain = _unwrapped(model)
     choices = select_trained(find_sites(plain), include, exclude)

@@ -10,7 +10,7 @@ from torch import Tensor
 from refconv.errors import CheckpointError, SettingError
 from refconv.gradspace.geometry import Geometry
 from refconv.gradspace.groups import SITES
-from refconv.parametrizations import with_scale
+from refconv.records import with_scale
 
 # Names of the modules that wrappers put around others: torch.compile, activation checkpointing, DDP, FSDP1.
 _WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "module", "_fsdp_wrapped_module"}

@@ -80,14 +80,14 @@ def reference_scaling(rows: Tensor) -> tuple[float, float]:
     """Return the capped scales (c_A, c_S) of one block from the rows [m * t, k] of its patches P'.
 
     The sums go over pairs of rows, as the bound of docs/math.md has them before it is written with k x k matrices.
+    The largest eigenvalue of P'^T P' is the square of the largest singular value of P'.
     """
-    taps, pairs, squares = rows.shape[1], 0.0, 0.0
+    taps, pairs = rows.shape[1], 0.0
     for one in rows:
-        squares += float(one @ one)
         for other in rows:
             lengths = float(one.norm() * other.norm())
             pairs += float(one @ other) ** 2 / lengths if lengths else 0.0
-    return max(1.0, (pairs / taps) ** 0.5), max(1.0, (squares / taps) ** 0.5)
+    return max(1.0, (pairs / taps) ** 0.5), max(1.0, float(torch.linalg.svdvals(rows)[0]))
 
 
 def _indices(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:

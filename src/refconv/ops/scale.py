@@ -52,8 +52,8 @@ def scaling(
     * ``paper``: one everywhere, as released.
     * ``normalized``: c_A = c_S, the root of the mean eigenvalue of G to the power, so that the base inside P has a
       Gram of mean eigenvalue one.
-    * ``capped``: c_S^2 is the mean eigenvalue of G^power and c_A^2 the bound tr(H^2) / k on the mean square that an
-      entry of the kernel moves under a step by signs, where H sums p p^T / |p| over the rows p of P'. Each is taken
+    * ``capped``: c_S^2 is the largest eigenvalue of G^power and c_A^2 the bound tr(H^2) / k on the mean square that
+      an entry of the kernel moves under a step by signs, where H sums p p^T / |p| over the rows p of P'. Each is taken
       to be one where it is less.
 
     Blocks of zeros, and those so small that float32 cannot hold their scale, have a scale of one.
@@ -74,7 +74,7 @@ def scaling(
             lengths = unfolded.square().sum(-1, keepdim=True).sqrt()
             spread = unfolded.mT @ (unfolded / torch.where(lengths > 0, lengths, 1))
             sign[part] = (spread.square().sum((1, 2), keepdim=True) / k).sqrt()
-            root[part] = (lengths.square().sum((1, 2), keepdim=True) / k).sqrt()
+            root[part] = _largest_eigenvalue(unfolded)[:, None, None].sqrt()
         return Scaling(sign.clamp(min=1), root.clamp(min=1))
     ones = torch.ones(b, 1, 1, dtype=blocks.dtype, device=blocks.device)
     if scale == "paper":
@@ -82,6 +82,16 @@ def scaling(
     root = mean_eigenvalue(blocks, kernel_size, map_size).sqrt()[:, None, None]
     root = torch.where(root > _DEAD, root, ones).pow(power)
     return Scaling(root, root)
+
+
+def _largest_eigenvalue(patches: Tensor) -> Tensor:
+    """Return the largest eigenvalue [b] of P^T P; where the trace is not above one, any number up to one."""
+    found = patches.square().sum((1, 2))
+    above = (found > 1) & found.isfinite()  # most dense slices are below
+    chosen = patches[above]
+    shorter = chosen.mT if chosen.shape[1] < chosen.shape[2] else chosen  # P P^T has the same eigenvalues, and zeros
+    found[above] = torch.linalg.eigvalsh(shorter.mT @ shorter)[:, -1]
+    return found
 
 
 def amplified(displacement: Tensor, gain: Tensor) -> Tensor:

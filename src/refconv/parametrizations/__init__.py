@@ -4,7 +4,7 @@
 """
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
-from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight, with_scale
+from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight
 from refconv.parametrizations.registry import TRANSFORMS, complete_settings, has_gram_scale, name_of, transform_named
 from refconv.parametrizations.tensors import Base
 
@@ -23,5 +23,4 @@ __all__ = [
     "memory_format",
     "name_of",
     "transform_named",
-    "with_scale",
 ]

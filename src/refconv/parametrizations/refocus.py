@@ -6,7 +6,7 @@ TNNLS 36(6), 2025.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod, sqrt
 from typing import Any, Literal, get_args
 
@@ -184,13 +184,6 @@ def first_weight(
         bound = 1 / sqrt(weight.shape[-1])
         weight.uniform_(-bound, bound)
     return weight
-
-
-def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that were saved with a scale: before there was a choice, ``normalize`` was true or false."""
-    own = dict(settings)
-    normalize = own.pop("normalize", False)
-    return {"scale": "normalized" if normalize else "paper", **own}
 
 
 def check_settings(*, start: str = "zeros", scale: str = "capped", power: float = 1.0) -> None:

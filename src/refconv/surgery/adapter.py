@@ -25,8 +25,8 @@ from refconv.parametrizations import (
     complete_settings,
     has_gram_scale,
     name_of,
-    with_scale,
 )
+from refconv.records import with_scale
 from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -114,6 +114,7 @@ def plan(
     power: float = 1.0,
     include: Selection = None,
     exclude: Selection = None,
+    **unknown: NoReturn,
 ) -> Plan:
     """Say what :func:`refocus` would do with the same arguments, without touching the model.
 
@@ -133,7 +134,7 @@ def plan(
         1 skipped: excluded by '0'
         1 skipped: one tap
     """
-    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power}
+    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power, **unknown}
     return plan_of(model, "refocus", include=include, exclude=exclude, **settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from torch import nn
 
@@ -23,6 +24,7 @@ def refocus(
     power: float = 1.0,
     include: Selection = None,
     exclude: Selection = None,
+    **unknown: NoReturn,
 ) -> Plan:
     """Freeze a model's convolution kernels as bases and put a trainable refocusing transformation on each.
 
@@ -45,12 +47,13 @@ def refocus(
         include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
             than one tap. See :func:`refconv.sites.select`.
         exclude: the same for sites to leave out.
+        **unknown: none; any other name is an error that says what there is.
 
     Returns:
         The plan that was carried out.
 
     Raises:
-        SettingError: if a setting is out of its range or a pattern matches nothing.
+        SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
         SiteError: if a kernel is refocused already, lazy, without values, not finite, all zero, or shared with one
             that is not chosen. The model is untouched then.
         ModelError: if the model is wrapped, or nothing in it can be refocused.
@@ -60,5 +63,5 @@ def refocus(
         >>> refocus(model, include="depthwise").extra_parameters
         576
     """
-    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power}
+    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power, **unknown}
     return reparametrize(model, "refocus", include=include, exclude=exclude, **settings)

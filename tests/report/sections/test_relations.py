@@ -1,5 +1,6 @@
 """Relations that were made on purpose: channels that draw on one another, on themselves, or on none."""
 
+import pytest
 import torch
 
 from refconv.report.sections import relations
@@ -33,6 +34,15 @@ def test_dense_layers_draw_on_themselves_alone(pair_of):
     )
     assert [figure.option for figure in section.figures] == ["Part out of reach"]
     assert "In 1 layer slices meet no others (dense layers)." in section.notes
+
+
+@pytest.mark.parametrize(("normalize", "scale"), [(True, "normalized"), (False, "paper")])
+def test_records_of_before_there_was_a_choice_of_scale_are_read(pair_of, normalize, scale):
+    pair = pair_of("refocus", [kernels()], [2 * kernels()], "relations")
+    record = pair.records["relations"]
+    assert record.pop("scale") == "capped"
+    record["normalize"] = normalize
+    assert f"scale {scale}, power 1." in " ".join(relations.section([pair]).notes)
 
 
 def test_nothing_moved_is_the_same(pair_of):

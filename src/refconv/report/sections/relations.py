@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.records import with_scale
 from refconv.report.charts import Heat, heat_maps
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent
@@ -167,8 +168,8 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tupl
     dense = {row["layer"] for row in rows if row["slices"] == 1}
     cut = {row["layer"] for row in rows if row["sampled"] < row["blocks"]}
     settings = {
-        (tuple(item.record["map_size"]), item.record["order"], item.record["scale"], item.record["power"])
-        for item in items
+        (tuple(record["map_size"]), record["order"], record["scale"], record["power"])
+        for record in (with_scale(item.record) for item in items)
     }
     said = " and ".join(
         f"map size {times(size)}, order {order}, scale {scale}, power {number(power)}"
