@@ -73,3 +73,7 @@ class RunError(RefconvError):
 
 class TrainingError(RefconvError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class RefconvWarning(UserWarning):
+    """What a user should know about what was given, though nothing is wrong; the command line prints it as one line."""

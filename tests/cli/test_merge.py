@@ -10,6 +10,7 @@ import torch
 import refconv
 from networks import randomise
 from refconv.cli import main
+from refconv.surgery import FIELDS
 from refconv.training.model_folder import load_model_folder
 from refconv.training.networks import mobilenet_small
 from run_checkpoints import save_run, small_recipe
@@ -82,21 +83,29 @@ def foreign(tmp_path):
 def test_merge_takes_refocused_weights_of_other_programs(tmp_path, capsys, foreign):
     out = ["-o", str(tmp_path / "out"), *NAME, "--in-chans", "1", "--img-size", "8"]
     assert main(["merge", str(tmp_path / "a.pth"), *out]) == 0
-    assert "with the weights of" in capsys.readouterr().out
+    assert "do not say how" not in (printed := capsys.readouterr().out)
+    assert "with the weights of" in printed
     x = torch.randn(4, 1, 8, 8)
     torch.testing.assert_close(load_model_folder(tmp_path / "out").eval()(x), foreign(x))
     assert main(["merge", str(tmp_path / "a.safetensors"), *out, "--force"]) == 2
     needed = capsys.readouterr().err
     assert "but not with which" in needed
-    assert "power" in needed
+    assert "--power ... --gram-scale ..." in needed
     settings = foreign.stem[0].parametrizations.weight[0].settings()
     told = [text for name, value in settings.items() if name != "map_size" for text in _flag(name, value)]
     assert main(["merge", str(tmp_path / "a.safetensors"), *out, "--force", *told]) == 0
+    printed = capsys.readouterr()
+    assert "which do not say how their kernels were made: by refocus, it was taken, with " in printed.out
+    assert "power 0.5" in printed.out
+    assert (
+        printed.err
+        == "images: L, 8 x 8 px (flags); bilinear, center crop 0.875, mean 0.449, std 0.226 (ImageNet's default)\n"
+    )
     torch.testing.assert_close(load_model_folder(tmp_path / "out").eval()(x), foreign(x))
 
 
 def _flag(name, value):
-    name = {"scale": "gram-scale"}.get(name, name.replace("_", "-"))
+    name = FIELDS.get(name, name).replace("_", "-")
     return [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
 
 

@@ -57,3 +57,9 @@ def test_plan_shows_another_transformation_and_its_budget(capsys):
     assert "map_size: low_rank has no such setting; expected one of rank, scale" in capsys.readouterr().err
     assert main(["plan", "--model", "test_resnet", "--method", "plain"]) == 2
     assert "plain: unknown transformation; expected one of refocus, " in capsys.readouterr().err
+
+
+def test_every_setting_of_refocusing_is_a_flag(capsys):
+    flags = ["--gram-scale", "paper", "--power", "0.5", "--order", "across", "--map-size", "5", "--start", "kaiming"]
+    assert main(["plan", "--model", "test_resnet", *flags]) == 0
+    assert "5 x 5" in capsys.readouterr().out

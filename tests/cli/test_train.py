@@ -8,6 +8,8 @@ import torch
 
 from ctrl_c import interrupted
 from refconv.cli import main
+from refconv.training import loop
+from run_checkpoints import save_run, small_recipe
 
 NET = ["--model", "refconv.training.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
 TINY = [*NET, "--data", "digits", "--epochs", "1"]
@@ -94,3 +96,24 @@ def test_train_stops_at_ctrl_c_and_says_how_to_resume(tmp_path):
     assert main([*flags, str(tmp_path / "whole")]) == 0
     results = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "whole")]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "data", "data_dir"),
+    [
+        ([], "folder:images", "before"),
+        (["--data", "folder:images"], "folder:images", "before"),
+        (["--data", "folder:after/images"], "folder:after/images", None),
+        (["--data", "folder:other", "--data-dir", "after"], "folder:other", "after"),
+        (["--data-dir", "after"], "folder:images", "after"),
+    ],
+)
+def test_data_named_anew_on_resuming_is_not_looked_for_in_the_folder_of_before(
+    tmp_path, monkeypatch, flags, data, data_dir
+):
+    save_run(tmp_path / "run", small_recipe(), finished=False)
+    (tmp_path / "run/recipe.toml").write_text(small_recipe(data="folder:images", data_dir="before").to_toml())
+    found = []
+    monkeypatch.setattr(loop, "train", lambda recipe, out, resume: found.append(recipe))
+    assert main(["train", "--resume", "-o", str(tmp_path / "run"), *flags]) == 0
+    assert (found[0].data, found[0].data_dir) == (data, data_dir)

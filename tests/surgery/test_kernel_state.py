@@ -94,3 +94,38 @@ def test_refocus_weights_without_their_kernels_are_refused():
 
 def test_a_plain_state_keeps_the_versions_of_its_modules():
     assert metadata_of(refconv.plain_state_dict(refocused())) == metadata_of(EveryKind().state_dict())
+
+
+class Large(torch.nn.Sequential):
+    """Kernels that a map of 3 x 3 and one of 1 x 9 fit, and one that tells them apart."""
+
+    def __init__(self, telling):
+        super().__init__(torch.nn.Conv2d(4, 4, 7, groups=4), torch.nn.Conv2d(4, 4, 3 if telling else 5, groups=4))
+
+
+@pytest.mark.parametrize("size", [3, (1, 9), (9, 1)])
+@pytest.mark.parametrize("telling", [True, False])
+def test_the_size_of_a_map_is_asked_for_only_where_the_shapes_of_all_layers_leave_it_open(size, telling):
+    torch.manual_seed(0)
+    model = Large(telling)
+    refconv.refocus(model, map_size=size)
+    randomise(model)
+    state = stripped(model.state_dict())
+    told = {"power": 1.0, "scale": "capped"}
+    expected = refconv.plain_state_dict(model)
+    if not (telling and size == 3):  # 1 x 9 and 9 x 1 are 1 x 5 and 5 x 1 at a kernel of 3 x 3
+        with pytest.raises(CheckpointError, match=r"0 in x: .* which map_size; found .*1x9 or.* 9x1.*--map-size"):
+            merged_state(Large(telling), state, told, where="x")
+        told["map_size"] = size
+    found = merged_state(Large(telling), state, told, where="x")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_layers_refocused_with_maps_of_their_own_are_told_apart_by_their_shapes():
+    torch.manual_seed(0)
+    model = Large(telling=True)
+    refconv.refocus(model, include="0", map_size=5)
+    refconv.refocus(model, include="1", map_size=(1, 3))
+    randomise(model)
+    with pytest.raises(CheckpointError, match="1 in x: .* found shapes that fit 1x3 or 3x1"):
+        merged_state(Large(telling=True), stripped(model.state_dict()), {"power": 1.0, "scale": "capped"}, where="x")

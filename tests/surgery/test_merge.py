@@ -126,14 +126,6 @@ def test_merge_refuses_a_plain_model_and_a_second_merge():
         refconv.merged(model)
 
 
-def test_merge_refuses_a_parametrization_on_top():
-    model = nn.Conv2d(3, 3, 3)
-    refconv.refocus(model)
-    parametrize.register_parametrization(model, "weight", nn.Identity())
-    with pytest.raises(SiteError, match="another parametrization \\(Identity\\) was put on top"):
-        refconv.merge(model)
-
-
 def test_merge_keeps_a_parametrization_of_another_tensor():
     model = nn.Conv2d(4, 4, 3)
     parametrizations.weight_norm(model, "bias", dim=0)
@@ -262,3 +254,49 @@ def test_refocusing_a_model_that_is_compiled_in_place_trains_it():
     torch.testing.assert_close(model(batch), before)
     model(batch).square().mean().backward()
     assert all(value.grad.abs().sum() > 0 for name, value in model.named_parameters() if "refocus_weight" in name)
+
+
+class Mask(nn.Module):
+    """A user's own parametrization: W * mask."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight):
+        return weight * self.mask
+
+
+@pytest.mark.parametrize(
+    "touch", [refconv.merge, refconv.merged, refconv.plain_state_dict, refconv.unrefocus], ids=lambda f: f.__name__
+)
+def test_a_parametrization_on_top_is_never_dropped_and_the_remedy_can_be_followed(touch):
+    model = EveryKind()
+    refconv.refocus(model)
+    randomise(model)
+    kernel = model.grouped.weight.detach().clone()
+    mask = Mask((torch.rand(kernel.shape) > 0.5).float())
+    parametrize.register_parametrization(model.grouped, "weight", mask)
+    with pytest.raises(SiteError, match=r"grouped: .*\(Mask\).*take it off first, del (.*), and register it") as caught:
+        touch(model)
+    assert torch.equal(model.grouped.weight, kernel * mask.mask)
+    remedy = str(caught.value).partition("take it off first, ")[2].partition(", and")[0]
+    exec(remedy, {"model": model})  # what the message says, word for word
+    refconv.merge(model)
+    assert torch.equal(model.grouped.weight, kernel)
+    parametrize.register_parametrization(model.grouped, "weight", mask)
+    assert torch.equal(model.grouped.weight, kernel * mask.mask)
+
+
+def test_the_report_counts_the_zeros_of_a_pruned_network_that_were_filled():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4, bias=False))
+    with torch.no_grad():
+        model[0].weight[:, :, 0] = 0  # 12 of 36 entries
+    assert refconv.refocus(model)
+    untouched = refconv.merge(copy.deepcopy(model))
+    assert untouched.sites[0].filled == 0
+    assert "zero" not in str(untouched)
+    randomise(model)
+    report = refconv.merge(model)
+    assert report.sites[0].filled == 12
+    assert str(report).endswith("12 entries that were zero are not any more")

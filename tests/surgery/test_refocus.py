@@ -240,3 +240,39 @@ def test_frozen_kernels_stay_frozen_in_both_spaces():
             ModelError, match=r"its weight is frozen; one tap; requires_grad_\(True\) on the kernels to train"
         ):
             verb(everything)
+
+
+@pytest.mark.parametrize(
+    ("norm", "fold"),
+    [
+        (parametrizations.weight_norm, lambda conv: nn.utils.parametrize.remove_parametrizations(conv, "weight")),
+        pytest.param(
+            nn.utils.weight_norm,
+            nn.utils.remove_weight_norm,
+            marks=pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
+        ),
+    ],
+    ids=["parametrization", "hook"],
+)
+def test_kernels_that_something_else_computes_are_refused_with_a_remedy_that_works(norm, fold):
+    model = nn.Sequential(norm(nn.Conv1d(4, 8, 3)))
+    with pytest.raises(ModelError, match=r"fold (it )?into the kernels"):
+        refconv.refocus(model)
+    x = torch.randn(2, 4, 9)
+    expected = model(x)
+    fold(model[0])
+    refconv.refocus(model)
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_plan_remarks_on_patch_embeddings_and_on_kernels_of_one_slice():
+    patches = nn.Conv2d(3, 8, 4, stride=4)
+    only = refconv.plan(nn.Sequential(patches, nn.Conv2d(8, 8, 1)))
+    assert "only patch embeddings are chosen" in str(only)
+    assert Plan.from_dict(only.to_dict()).remarks == only.remarks
+    assert refconv.plan(nn.Sequential(patches, nn.Conv2d(8, 8, 3, groups=8))).remarks == ()
+    assert refconv.plan(nn.Sequential(nn.Conv2d(8, 8, 1)), include="pointwise").remarks == ()
+    gate = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv1d(1, 1, 3, padding=1, bias=False))
+    (remark,) = refconv.plan(gate).remarks
+    assert remark.startswith("1 kernels of a single slice, which has no others to refocus on, such as 1")
+    assert refconv.plan(gate, exclude="1").remarks == ()

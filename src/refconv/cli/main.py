@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 
 from refconv.cli.app import app
 from refconv.cli.flags import USUAL
 from refconv.cli.status import INTERRUPTED, MISTAKE
-from refconv.errors import RefconvError
+from refconv.errors import RefconvError, RefconvWarning
 from refconv.training.interruption import StoppedError
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
@@ -24,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
     command = typer.main.get_command(app)
     try:
-        status = command.main(
-            args=None if arguments is None else list(arguments), prog_name="refconv", standalone_mode=False
-        )
+        with _warnings_as_lines():
+            status = command.main(
+                args=None if arguments is None else list(arguments), prog_name="refconv", standalone_mode=False
+            )
     except StoppedError as error:
         print(f"refconv: {error}", file=sys.stderr)
         return INTERRUPTED
@@ -37,6 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each warning of this package once, as one line, without the place in the code that Python shows."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, RefconvWarning):
+                usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                print(f"refconv: warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RefconvWarning)
+        yield
 
 
 def _fail(line: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refconv.cli.flags import chosen, flag, with_recipe_flags
+from refconv.cli.flags import PREPROCESSING, chosen, flag, with_recipe_flags
 from refconv.cli.plan import METHOD_FLAGS, method_settings
 from refconv.cli.status import FAILED
 from refconv.errors import RunError, SettingError
@@ -20,7 +20,7 @@ _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
 _KERNELS = tuple(name for name in METHOD_FLAGS if name not in {"start", "include", "exclude"})
 
 
-@with_recipe_flags(("model", *_ARCHITECTURE, "img_size", "method", "method_kwargs", *_KERNELS))
+@with_recipe_flags(("model", *_ARCHITECTURE, *PREPROCESSING, "method", "method_kwargs", *_KERNELS))
 def merge(
     flags: Mapping[str, Any],
     run: Annotated[
@@ -102,7 +102,18 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
 
     given = {**flags.get("method_kwargs", {}), **method_settings(flags)}
     settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}
-    model = merge_weights(
-        file, flags["model"], out, settings=settings, img_size=flags.get("img_size"), **chosen(flags, _ARCHITECTURE)
+    merged = merge_weights(
+        file,
+        flags["model"],
+        out,
+        settings=settings,
+        flags=chosen(flags, PREPROCESSING),
+        **chosen(flags, _ARCHITECTURE),
     )
-    return model, f"{flags['model']} with the weights of {file}"
+    typer.echo(f"images: {merged.preprocessing}", err=True)
+    words = f"{flags['model']} with the weights of {file}"
+    if not merged.told:
+        said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
+        method = flags.get("method", "refocus")
+        words += f", which do not say how their kernels were made: by {method}, it was taken, with {said}"
+    return merged.model, words

@@ -54,7 +54,10 @@ def plan(
 
 def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is for :func:`refconv.surgery.reparametrize` among the flags that are fields of the recipe."""
+    from refconv.surgery import FIELDS
+
     settings = chosen(flags, METHOD_FLAGS)
+    settings |= {name: settings.pop(field) for name, field in FIELDS.items() if field in settings}
     if len(settings.get("map_size", ())) == 1:
         (settings["map_size"],) = settings["map_size"]
     return {{"gram_scale": "scale"}.get(name, name): value for name, value in settings.items()}

@@ -47,15 +47,20 @@ def predict(
 ) -> None:
     """Say what a model sees in images: classes, boxes, areas, or the restored image.
 
-    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise.
+    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise;
+    what is used is printed first, with where each value comes from. Where neither says the size, that of the images is.
     Pictures are written with --out.
     """
     from refconv.training.distributed import choose_device
     from refconv.training.opening import open_model
-    from refconv.training.predicting import image_files, predictions, save_predictions
+    from refconv.training.predicting import image_files, looking_at, predictions, save_predictions
+    from refconv.training.tasks.registry import task_named
 
     files = image_files(images)
-    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
+    opened = looking_at(open_model(model, pretrained=True, model=like, task=task, flags=flags), files)
+    preprocessing = task_named(opened.task).preparation(opened)
+    if preprocessing is not None:
+        typer.echo(f"images: {preprocessing}", err=True)
     found = []
     for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
         line = json.dumps({"image": str(file), **prediction.content}, ensure_ascii=False)

@@ -38,6 +38,9 @@ def train(
     """
     if recipe is None and resume:
         recipe = RunFolder(out).recipe_to_resume()
+        # Data that is named anew is not in the folder that the run found its data in.
+        if flags.get("data", known := Recipe.from_toml(recipe).data) != known:
+            flags = {"data_dir": None, **flags}
     if recipe is None and not {"model", "data"} <= flags.keys():
         missing = "--data" if "model" in flags else "--model"
         raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")

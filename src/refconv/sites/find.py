@@ -22,6 +22,9 @@ Family = Literal["conv", "transposed", "condconv", "deformable"]
 # neither timm nor torchvision need be installed to recognise theirs.
 _FOREIGN: dict[str, Family] = {"CondConv2d": "condconv", "DeformConv2d": "deformable"}
 
+PARAMETRIZED, NO_PARAMETER = "already parametrized by", "its weight is not a parameter"
+"""Why a kernel cannot be transformed that something else computes: torch's parametrizations; older hooks."""
+
 KINDS: tuple[str, ...] = get_args(Kind)
 FAMILIES: tuple[str, ...] = get_args(Family)
 
@@ -67,11 +70,11 @@ class Site:
     def obstacle(self) -> str | None:
         """Why this kernel cannot be transformed at all, or None."""
         if self.parametrized_by:
-            return f"already parametrized by {', '.join(self.parametrized_by)}"
+            return f"{PARAMETRIZED} {', '.join(self.parametrized_by)}"
         if self.weight is not None and is_lazy(self.weight):
             return None  # found, and refused with a remedy of its own when it is asked for
         if not isinstance(self.weight, nn.Parameter):
-            return "its weight is not a parameter"
+            return NO_PARAMETER
         if not self.weight.is_floating_point():
             return f"its weight is of type {str(self.weight.dtype).removeprefix('torch.')}"
         if tuple(self.weight.shape) != self.shape:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refconv.errors import ModelError, SiteError
-from refconv.sites.find import Site
+from refconv.sites.find import NO_PARAMETER, PARAMETRIZED, Site
 from refconv.sites.select import FROZEN, Choice
 
 
@@ -35,12 +35,23 @@ def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -
             where=type(model).__name__,
             expected="at least one convolution with more than one tap",
             found="; ".join(reasons) or "no convolution",
-            remedy="requires_grad_(True) on the kernels to train" if FROZEN in reasons else None,
+            remedy=_remedy(reasons),
         )
     check_shared(chosen)
     for site in chosen:
         check_base(site)
     return chosen
+
+
+def _remedy(reasons: Sequence[str]) -> str | None:
+    """Return what makes kernels trainable that are not, by the first reason for which there is something to do."""
+    if FROZEN in reasons:
+        return "requires_grad_(True) on the kernels to train"
+    if any(reason.startswith(PARAMETRIZED) for reason in reasons):
+        return "fold it into the kernels first: torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')"
+    if NO_PARAMETER in reasons:
+        return "fold into the kernels what computes them: torch.nn.utils.remove_weight_norm(module), or prune.remove"
+    return None
 
 
 def check_base(site: Site) -> None:

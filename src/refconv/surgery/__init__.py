@@ -2,7 +2,7 @@
 
 from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
 from refconv.surgery.budget import Budget, fit_budget
-from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state
+from refconv.surgery.kernel_state import FIELDS, folded_names, in_kernel_space, merged_state, says_settings
 from refconv.surgery.merge import MergedSite, MergeReport, merge, merged, plain_state_dict, unrefocus
 from refconv.surgery.plan import Plan, PlanRow, plan, plan_of
 from refconv.surgery.rebase import rebase
@@ -19,6 +19,7 @@ from refconv.surgery.tensor_file import file_bytes
 from refconv.surgery.verify import Certificate, evaluating, verify
 
 __all__ = [
+    "FIELDS",
     "Budget",
     "Certificate",
     "MergeReport",
@@ -46,6 +47,7 @@ __all__ = [
     "renamed",
     "reparametrize",
     "save_adapter",
+    "says_settings",
     "unrefocus",
     "verify",
     "with_metadata",

@@ -107,18 +107,29 @@ def kernel_of(module: nn.Module) -> Tensor:
     Raises:
         SiteError: if something else was stacked on top of the transformation.
     """
+    check_alone(module)
     parametrizations = _list(module)
-    if len(parametrizations) != 1:
-        raise SiteError(
-            f"another parametrization ({type(parametrizations[1]).__name__}) was put on top of the refocused kernel",
-            where=parametrizations[0].site,
-            remedy="remove it first",
-        )
     transform, base = parametrizations[0], parametrizations.original
     transform.catch_up(base)
     with torch.no_grad():
         kernel: Tensor = transform.kernel(base)
     return kernel.clone(memory_format=torch.preserve_format)
+
+
+def check_alone(module: nn.Module) -> None:
+    """Refuse a transformed module on whose kernel something else acts too.
+
+    Raises:
+        SiteError: if another parametrization was stacked on top of the transformation.
+    """
+    transform, *others = _list(module)
+    if others:
+        path = f"model.get_submodule({transform.site!r}).parametrizations.{_TENSOR}"
+        raise SiteError(
+            f"another parametrization ({type(others[0]).__name__}) was put on top of the refocused kernel",
+            where=transform.site,
+            remedy=f"take it off first, del {path}[1:], and register it again afterwards",
+        )
 
 
 def base_of(module: nn.Module) -> Tensor:

@@ -10,13 +10,15 @@ they are asked for.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, SettingError
+from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, complete_settings
 from refconv.sites import Site, find_sites
 from refconv.surgery.attach import SETTINGS, STEM
@@ -24,15 +26,21 @@ from refconv.surgery.reparametrize import transform_at
 from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
+FIELDS = {"scale": "gram_scale"}
+"""What fields of recipes, and flags, are called that have another name than the setting they are for;
+timm's ``scale`` is that of crops."""
+
 _LARGEST = 128  # steps of size that are tried
-_FLAGS = {"scale": "gram-scale"}  # settings whose flags have another name
 
 
 def in_kernel_space(state: Mapping[str, Any]) -> bool:
     """Say whether a state holds kernels as bases with what one of this package's transformations trains."""
-    return any(name.rpartition(".")[2] == "refocus_weight" for name in state) or any(
-        SETTINGS in entry for entry in metadata_of(state).values()
-    )
+    return says_settings(state) or any(name.rpartition(".")[2] == "refocus_weight" for name in state)
+
+
+def says_settings(state: Mapping[str, Any]) -> bool:
+    """Say whether a state of kernel space says itself how its kernels are computed, in its metadata."""
+    return any(SETTINGS in entry for entry in metadata_of(state).values())
 
 
 def folded_names(state: Mapping[str, Any]) -> set[str]:
@@ -54,7 +62,7 @@ def merged_state(
 
     Raises:
         CheckpointError: if a kernel's base is missing or of another shape, a setting is neither in the state nor given,
-            or the two differ; the message names it.
+            shapes fit several sizes of a map, or state and settings differ; the message names it.
     """
     sites = {f"{site.name}." if site.name else "": site for site in find_sites(model)}
     found = {prefix: parts for prefix, site in sites.items() if (parts := _parts(prefix, site, state))}
@@ -65,15 +73,18 @@ def merged_state(
                 where=where,
                 remedy="give the model that it was trained with; an adapter is for refconv.load_adapter",
             )
-    transforms = [sites[prefix] for prefix in found]
+    tensors = {prefix: {short: state[name] for name, short in names.items()} for prefix, (names, _) in found.items()}
+    bases = {prefix: own.pop(_BASE) for prefix, own in tensors.items()}
+    for prefix, base in bases.items():
+        _check_base(sites[prefix], base, where)
+    said = {prefix: _said(state, prefix) for prefix in found}
+    silent = {prefix: tensors[prefix] for prefix in found if said[prefix] is None}
+    asked = _asked_settings(settings or {}, {prefix: sites[prefix] for prefix in silent}, silent, where)
     plain: dict[str, Any] = {}
     taken: dict[str, str] = {}
     for prefix, (names, own) in found.items():
-        said = metadata_of(state).get(f"{prefix}{_TRAINED}".removesuffix("."), {}).get(SETTINGS)
-        base = next(state[name] for name, short in names.items() if short == _BASE)
-        learned = {short: state[name] for name, short in names.items() if short != _BASE}
-        complete = _said_settings(said, settings or {}, where) or _asked_settings(settings or {}, transforms, where)
-        plain[f"{prefix}weight"] = _kernel(own, base, learned, complete, where)
+        complete = _said_settings(said[prefix], settings or {}, where) or asked[prefix]
+        plain[f"{prefix}weight"] = _kernel(own, bases[prefix], tensors[prefix], complete, where)
         taken.update(dict.fromkeys(names, f"{prefix}weight"))
     rest = {taken.get(name, name): plain.get(taken.get(name, name), value) for name, value in state.items()}
     return with_metadata(rest, plain_metadata(metadata_of(state), found))
@@ -91,6 +102,10 @@ def _parts(prefix: str, site: Site, state: Mapping[str, Any]) -> tuple[dict[str,
     own = site.module.state_dict()
     names = {name: name.removeprefix(prefix) for name in state if name.startswith(prefix)}
     return {name: short for name, short in names.items() if short not in own}, site
+
+
+def _said(state: Mapping[str, Any], prefix: str) -> Mapping[str, Any] | None:
+    return metadata_of(state).get(f"{prefix}{_TRAINED}".removesuffix("."), {}).get(SETTINGS)
 
 
 def _said_settings(said: Mapping[str, Any] | None, given: Mapping[str, Any], where: str) -> dict[str, Any] | None:
@@ -113,26 +128,119 @@ def _said_settings(said: Mapping[str, Any] | None, given: Mapping[str, Any], whe
     return dict(said)
 
 
-def _asked_settings(given: Mapping[str, Any], sites: list[Site], where: str) -> dict[str, Any]:
-    """Return the settings that were given, if they say all that the tensors do not.
+def _asked_settings(
+    given: Mapping[str, Any], sites: Mapping[str, Site], learned: Mapping[str, Mapping[str, Tensor]], where: str
+) -> dict[str, dict[str, Any]]:
+    """Return the settings of sites whose state does not say them, if those that were given say what tensors do not.
+
+    Args:
+        given: the settings that were given.
+        sites: the sites by their prefixes.
+        learned: what was trained at each.
+        where: the file.
 
     Raises:
-        CheckpointError: if one is missing.
+        CheckpointError: if one is missing, or the shapes fit several sizes of a map.
     """
-    name = given.get("transform", "refocus")
-    needed = set(TRANSFORMS[name].defaults()) - {TRANSFORMS[name].size, "start"}
-    if not any(site.kind == "grouped" for site in sites):
+    if not sites:
+        return {}
+    kind = TRANSFORMS[name := given.get("transform", "refocus")]
+    needed = set(kind.defaults()) - {kind.size, "start"}
+    if not any(site.kind == "grouped" for site in sites.values()):
         needed.discard("order")  # one way of gathering slices only
     missing = sorted(needed - set(given))
     if missing:
-        flags = " ".join(f"--{_FLAGS.get(setting, setting.replace('_', '-'))} ..." for setting in missing)
+        raise CheckpointError(**_unsaid(missing, where), where=where)
+    complete = {"transform": name, **given}
+    if kind.size is None or kind.size in given:
+        return dict.fromkeys(sites, complete)
+    values = _values(kind, [site.kernel_size for site in sites.values()])
+    sizes = {prefix: _sizes(site, kind, values, complete, learned[prefix], where) for prefix, site in sites.items()}
+    # A model is refocused with one setting as a rule, so that a layer may tell what the shapes of another do not.
+    common = set.intersection(*map(set, sizes.values()))
+    found = {}
+    for prefix, own in sizes.items():
+        acting = {own[size]: size for size in own if size in common or not common}
+        if len(acting) > 1:
+            fitting = " or ".join(sorted("x".join(map(str, size)) for size in acting))
+            unsaid = _unsaid([kind.size], where)
+            raise CheckpointError(
+                **unsaid, where=f"{sites[prefix].label} in {where}", found=f"shapes that fit {fitting}"
+            )
+        found[prefix] = {**complete, kind.size: next(iter(acting))}
+    return found
+
+
+def _unsaid(names: list[str], file: str) -> dict[str, str]:
+    """Return what is wrong with a file that does not say these settings, and what helps."""
+    flags = " ".join(f"--{FIELDS.get(name, name).replace('_', '-')} ..." for name in names)
+    return {
+        "what": f"holds kernels that are refocused, but not with which {', '.join(names)}",
+        "remedy": f"say it and merge first: refconv merge {file} --model NAME {flags} -o FOLDER; "
+        "a file that torch.save made of model.state_dict() says it itself",
+    }
+
+
+def _values(kind: type[KernelTransform], kernels: Sequence[tuple[int, ...]]) -> list[Any]:
+    """Return the values of a transformation's setting of size that are tried; of maps also one number per dimension.
+
+    Args:
+        kind: the transformation.
+        kernels: the sizes of the kernels, which bound those of maps.
+    """
+    values: list[Any] = [kind.sized(step) for step in range(1, _LARGEST + 1)]
+    for dimensions in {len(kernel) for kernel in kernels} - {1} if kind.size == "map_size" else ():
+        largest = (max(taps) for taps in zip(*(kernel for kernel in kernels if len(kernel) == dimensions), strict=True))
+        values += itertools.product(*(range(1, 2 * taps, 2) for taps in largest))
+    return values
+
+
+def _sizes(
+    site: Site,
+    kind: type[KernelTransform],
+    values: Sequence[Any],
+    settings: Mapping[str, Any],
+    learned: Mapping[str, Tensor],
+    where: str,
+) -> dict[Any, tuple[int, ...]]:
+    """Return the values of a transformation's setting of size that give the shapes of what was trained at a site.
+
+    Each comes with the size that acts there: maps are cut to what a kernel allows, so that several values may be one.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    assert kind.size is not None
+    layout = site.layout(settings.get("order", "contiguous"))
+    shapes = {short: tuple(value.shape) for short, value in learned.items()}
+    fitting = [value for value in values if isinstance(value, int) or len(value) == len(site.kernel_size)]
+    complete = complete_settings(settings["transform"], {k: v for k, v in settings.items() if k != "transform"})
+    found = {
+        value: effective_map_size(site.kernel_size, value) if kind.size == "map_size" else (value,)
+        for value in fitting
+        if kind.shapes(layout, **{**complete, kind.size: value}) == shapes
+    }
+    if not found:
         raise CheckpointError(
-            f"holds kernels that are refocused, but not with which {', '.join(missing)}",
-            where=where,
-            remedy=f"say it and merge first: refconv merge {where} --model NAME {flags} -o FOLDER; "
-            "a file that torch.save made of model.state_dict() says it itself",
+            "does not fit the settings it was trained with",
+            where=f"{site.label} in {where}",
+            expected=f"a {kind.size} that gives the shapes of what was trained",
+            found=str(shapes),
         )
-    return {"transform": name, **given}
+    return found
+
+
+def _check_base(site: Site, base: Tensor, where: str) -> None:
+    """Refuse a base of another shape than its site's.
+
+    Raises:
+        CheckpointError: if it is.
+    """
+    if site.weight is None or tuple(base.shape) != tuple(site.weight.shape):
+        shape = None if site.weight is None else list(site.weight.shape)
+        raise CheckpointError(
+            f"{site.label} has another shape", where=where, expected=str(shape), found=str(list(base.shape))
+        )
 
 
 def _kernel(site: Site, base: Tensor, learned: dict[str, Tensor], said: dict[str, Any], where: str) -> Tensor:
@@ -141,16 +249,11 @@ def _kernel(site: Site, base: Tensor, learned: dict[str, Tensor], said: dict[str
     Raises:
         CheckpointError: if they do not fit the site or the settings, or the kernel is not finite.
     """
-    if site.weight is None or tuple(base.shape) != tuple(site.weight.shape):
-        shape = None if site.weight is None else list(site.weight.shape)
-        raise CheckpointError(
-            f"{site.label} has another shape", where=where, expected=str(shape), found=str(list(base.shape))
-        )
     stored = dataclasses.replace(site, weight=nn.Parameter(base.clone(), requires_grad=False))
     own = dict(said)
     name = own.pop("transform")
     try:
-        transform = _sized(stored, name, own, learned)
+        transform = transform_at(stored, name, complete_settings(name, own), ForwardScope())
         transform.load_state_dict(learned, strict=True)
     except (SettingError, RuntimeError) as error:
         raise CheckpointError(
@@ -161,24 +264,3 @@ def _kernel(site: Site, base: Tensor, learned: dict[str, Tensor], said: dict[str
     if not bool(torch.isfinite(kernel).all()):
         raise CheckpointError("the kernel has entries that are not finite", where=f"{site.label} in {where}")
     return kernel
-
-
-def _sized(site: Site, name: str, settings: dict[str, Any], learned: Mapping[str, Tensor]) -> KernelTransform:
-    """Return the transformation of a site; the setting of its size follows from the shapes where it is not given.
-
-    Raises:
-        SettingError: if no size gives these shapes.
-    """
-    kind = TRANSFORMS[name]
-    shapes = {short: tuple(value.shape) for short, value in learned.items()}
-    if kind.size is not None and kind.size not in settings:
-        layout = site.layout(settings.get("order", "contiguous"))
-        for step in range(1, _LARGEST + 1):
-            size = kind.sized(step)
-            complete = complete_settings(name, {**settings, kind.size: size})
-            if kind.shapes(layout, **complete) == shapes:
-                settings = {**settings, kind.size: size}
-                break
-        else:
-            raise SettingError("no size gives the shapes of what was trained", where=kind.size, found=str(shapes))
-    return transform_at(site, name, complete_settings(name, settings), ForwardScope())

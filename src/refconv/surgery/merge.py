@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from refconv.errors import ModelError, SiteError
 from refconv.parametrizations import ForwardScope, KernelTransform
 from refconv.records import Record
-from refconv.surgery.attach import STEM, base_of, detach, kernel_of, parameter_order, transformed
+from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
 from refconv.surgery.guard import check_unwrapped
 from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
@@ -27,11 +27,13 @@ class MergedSite(Record):
         site: the module's name.
         relative_change: norm of (kernel - base) over the norm of the base.
         largest_change: largest absolute difference between kernel and base.
+        filled: entries that were zero in the base and are not in the kernel, as of a pruned network.
     """
 
     site: str
     relative_change: float
     largest_change: float
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class MergeReport(Record):
 
     def __str__(self) -> str:
         moved = max(self.sites, key=lambda site: site.relative_change)
+        filled = sum(site.filled for site in self.sites)
         return (
             f"merged {len(self.sites)} kernels; the one that moved most is {moved.site or '(the model)'}, "
             f"by {moved.relative_change:.1%} of its norm"
-        )
+        ) + (f"; {filled:,} entries that were zero are not any more" if filled else "")
 
 
 def merge(model: nn.Module) -> MergeReport:
@@ -77,7 +80,14 @@ def merge(model: nn.Module) -> MergeReport:
                 remedy="go back to the last good checkpoint",
             )
         change = (kernel - base).double()
-        report.append(MergedSite(name, float(change.norm() / base.double().norm()), float(change.abs().max())))
+        report.append(
+            MergedSite(
+                name,
+                relative_change=float(change.norm() / base.double().norm()),
+                largest_change=float(change.abs().max()),
+                filled=int(((base == 0) & (kernel != 0)).sum()),
+            )
+        )
     for _, module, transform in found:
         detach(module, kernels[id(transform)])
     ForwardScope.detach(model)
@@ -119,8 +129,11 @@ def unrefocus(model: nn.Module) -> tuple[str, ...]:
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
+        SiteError: if another parametrization was stacked on top; the model is untouched then.
     """
     found = _found(model, "unrefocus")
+    for _, module, _ in found:
+        check_alone(module)
     for _, module, _ in found:
         detach(module, None)
     ForwardScope.detach(model)

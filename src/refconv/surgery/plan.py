@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from refconv.ops import Order, Scale
 from refconv.parametrizations import Start, complete_settings, transform_named
 from refconv.records import Record
-from refconv.sites import Choice, Selection, find_sites, select_trained
+from refconv.sites import Choice, Selection, Site, find_sites, select_trained
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class PlanRow(Record):
         extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a site that shares
             its kernel with one above it.
         skipped: why the site is not transformed; None if it is.
+        patches: whether it reads patches that do not overlap (stride = kernel size), as vision transformers do.
     """
 
     site: str
@@ -42,6 +43,7 @@ class PlanRow(Record):
     slices: int
     extra_parameters: int
     skipped: str | None
+    patches: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,23 @@ class Plan(Record):
         """Numbers of the transformation over all sites, such as refocus weights: trained, never shipped."""
         return sum(row.extra_parameters for row in self.refocused)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What should be known about the kernels that are chosen, if anything."""
+        chosen = self.refocused
+        single = [row.site for row in chosen if row.blocks * row.slices == 1]
+        remarks = []
+        if chosen and all(row.patches for row in chosen):
+            remarks.append(
+                "only patch embeddings are chosen: the stride is the kernel size, and patches do not overlap"
+            )
+        if single:
+            remarks.append(
+                f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}: "
+                "gates over channels, or one-channel filters; exclude= leaves them out"
+            )
+        return tuple(remarks)
+
     def __str__(self) -> str:
         header = ("site", "kind", "kernel", "map", "blocks", "extra parameters")
         shown = [row for row in self.rows if row.skipped != "one tap"]
@@ -101,7 +120,7 @@ class Plan(Record):
             f"{self.parameters:,} parameters and {self.extra_parameters:,} {extra} while training, "
             f"{self.parameters:,} when merged"
         )
-        return "\n".join([*table, summary]) + skipped
+        return "\n".join([*table, summary]) + skipped + "".join(f"\n{remark}" for remark in self.remarks)
 
 
 def plan(
@@ -194,10 +213,17 @@ def describe(model: nn.Module, choices: Sequence[Choice], name: str, settings: M
                 slices=layout.groups,
                 extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, **settings),
                 skipped=choice.skipped,
+                patches=site.kind != "pointwise" and _stride(site) == site.kernel_size,
             )
         )
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
     return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=name)
+
+
+def _stride(site: Site) -> tuple[int, ...]:
+    """Return the stride per dimension; the foreign classes may hold a single number for both."""
+    stride = getattr(site.module, "stride", ())
+    return (stride,) * len(site.kernel_size) if isinstance(stride, int) else tuple(stride)
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:

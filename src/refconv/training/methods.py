@@ -12,7 +12,7 @@ from torch import nn
 
 from refconv.errors import RecipeError, SettingError
 from refconv.parametrizations import TRANSFORMS, complete_settings, has_gram_scale
-from refconv.surgery import Plan, plan, refocus, reparametrize
+from refconv.surgery import FIELDS, Plan, plan, refocus, reparametrize
 from refconv.training.norm_fold import keep_statistics
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
@@ -49,10 +49,6 @@ class Method(Protocol):
         Returns:
             The plan that was carried out, if the method changes kernels.
         """
-
-
-_FIELDS = {"scale": "gram_scale"}
-"""Fields of the recipe that are called otherwise than the settings; timm's scale is that of crops."""
 
 
 class _WithoutSettings:
@@ -129,7 +125,7 @@ class Transformed:
                 raise RecipeError(
                     "is a field of the recipe",
                     where=f"method_kwargs.{name}",
-                    remedy=f"give {_FIELDS.get(name, name)} on its own",
+                    remedy=f"give {FIELDS.get(name, name)} on its own",
                 )
         try:
             complete_settings(self.name, {**own, **recipe.method_kwargs})

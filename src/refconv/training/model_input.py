@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,23 +64,30 @@ def stated_by(recipe: Recipe) -> Statement:
 
 
 def input_of(opened: Opened) -> Preprocessing:
-    """Return how single images are prepared for a model, without data to look at.
+    """Return how single images are prepared for a model.
 
     Raises:
         DataError: if the size of its input is not known, or it takes no images.
     """
     size = stated_size(opened.statements)
-    shape = next((said.values["input_size"] for said in opened.statements if said.values.get("input_size")), ())
-    in_chans = opened.arguments.get("in_chans") or (shape[0] if shape else 3)
+    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
     if size is None or len(size) != 2 or in_chans not in IMAGE_MODES:
         raise DataError(
             "the size of the model's input is not known" if size is None else "the model takes no images",
             where=opened.name,
             expected="input of 1 or 3 channels, height and width",
-            found=f"input_size={[in_chans, *size]}" if size else "no size in what the model says about itself",
+            found=f"input_size={[in_chans, *size]}"
+            if size
+            else "no size in what the model says, nor square images of one",
             remedy="give --img-size" if size is None else None,
         )
     return resolve(opened.statements, in_chans=in_chans, where=opened.name)
+
+
+def channels_of(statements: Sequence[Statement], in_chans: int | None) -> int:
+    """Return the channels of a model's input: as it was built, as the first source says which knows, else three."""
+    shapes = (said.values.get("input_size") for said in statements)
+    return in_chans or next((shape[0] for shape in shapes if shape), 3)
 
 
 def of_backbone(recipe: Recipe) -> Statement:
@@ -126,6 +133,11 @@ def of_model(model: nn.Module, *, by: str) -> Statement:
     """Return what a built model says about its input by an attribute ``pretrained_cfg``, as timm's models do."""
     cfg = getattr(model, "pretrained_cfg", None) or {}
     return of_timm(cfg.to_dict() if hasattr(cfg, "to_dict") else cfg, by=by)
+
+
+def of_builder(name: str, model: nn.Module) -> Statement:
+    """Return what is known about the input of a model that says it by its name, or else by itself once it is built."""
+    return of_name(name) or of_model(model, by=name)
 
 
 def of_weights(reference: str | Path) -> Statement:

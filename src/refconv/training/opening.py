@@ -13,7 +13,7 @@ from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.training.architectures import LOCAL, model_arguments
 from refconv.training.data.preprocessing import FLAGS, Statement
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
-from refconv.training.model_input import NOTHING, of_folder, of_model, of_name, of_weights, stated_by
+from refconv.training.model_input import NOTHING, of_builder, of_folder, of_weights, stated_by
 from refconv.training.models import create_model
 from refconv.training.randomness import derive_seed, seeded
 from refconv.training.recipe import Recipe
@@ -38,6 +38,7 @@ class Opened:
         stated_by: what says so.
         of_run: whether that is how a run or a model folder was trained.
         flags: what the user says about its input instead.
+        images: what single images say about it, where nothing else does.
     """
 
     model: nn.Module
@@ -50,12 +51,13 @@ class Opened:
     stated_by: str = "the model"
     of_run: bool = True
     flags: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[Statement, ...] = ()
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """What is said about its input: by flags, by the recipe of its run, then by the model."""
+        """What is said about its input: by flags, the recipe of its run, the model, then by images."""
         recipe = Statement("recipe.toml", {} if self.recipe is None else stated_by(self.recipe).values, of_run=True)
-        return Statement(FLAGS, self.flags), recipe, self.stated
+        return Statement(FLAGS, self.flags), recipe, self.stated, *self.images
 
     @property
     def stated(self) -> Statement:
@@ -206,7 +208,7 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
         if not stated and like is not None and same:
             stated = like.stated
     if weights.get("checkpoint") is not None or weights.get("pretrained"):
-        stated = stated or of_name(name) or of_model(built, by=name)
+        stated = stated or of_builder(name, built)
     return opened.says(stated)
 
 

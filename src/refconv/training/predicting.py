@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from refconv.errors import DataError, RunError
 from refconv.surgery import evaluating
 from refconv.training.data.decoding import decode
 from refconv.training.data.folder import EXTENSIONS, images_below
+from refconv.training.data.images import FileImages, PathTable
+from refconv.training.data.opening import of_images
 from refconv.training.opening import Opened
 from refconv.training.tasks.prediction import Prediction
 from refconv.training.tasks.registry import task_named
@@ -45,6 +48,20 @@ def read_image(path: Path) -> Image.Image:
         DataError: if it cannot be read.
     """
     return decode(path)
+
+
+def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
+    """Return a model with what images say about its input where nothing else does, as evaluation looks at them.
+
+    Args:
+        opened: the model.
+        files: the images.
+
+    Raises:
+        DataError: if an image cannot be read.
+    """
+    images = FileImages(PathTable(files), torch.zeros(len(files), dtype=torch.int64), ())
+    return dataclasses.replace(opened, images=of_images(images, None, opened.statements))
 
 
 def predictions(

@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from refconv.errors import CheckpointError, ModelError
+from refconv.errors import CheckpointError, ModelError, RefconvWarning
 from refconv.surgery import folded_names, in_kernel_space, merged_state, metadata_of, renamed, with_metadata
 from refconv.training.heads import start_anew
 
@@ -92,9 +92,8 @@ def _weights_in(content: Mapping[Any, Any], where: str) -> Mapping[str, Any] | N
     found = {key: state for key, value in inner.items() if (state := _weights_in(value, where)) is not None}
     if len(found) > 1:
         taken, *others = found
-        warnings.warn(
-            f"{where}: holds several sets of weights; {taken} is taken, not {', '.join(others)}", stacklevel=4
-        )
+        message = f"{where}: holds several sets of weights; {taken} is taken, not {', '.join(others)}"
+        warnings.warn(message, RefconvWarning, stacklevel=4)
     return next(iter(found.values()), None)
 
 

@@ -2,9 +2,12 @@
 
 import copy
 import json
+import sys
+import types
 
 import pytest
 import torch
+from torch import nn
 
 import refconv
 from refconv.errors import CheckpointError, ModelError
@@ -126,7 +129,45 @@ def test_spandrel_refusals_are_one_line(tmp_path):
         build_spandrel(str(tmp_path / "text.pth"))
     assert "\n" not in str(caught.value)
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="UnsupportedModelError"):
+    with pytest.raises(CheckpointError, match=r"found UnsupportedModelError; .* need spandrel-extra-arches"):
+        build_spandrel(str(tmp_path / "other.pth"))
+
+
+def test_spandrels_further_networks_are_registered_where_they_are_installed(tmp_path, monkeypatch):
+    spandrel = pytest.importorskip("spandrel")
+    further = types.ModuleType("spandrel_extra_arches")
+    home = types.ModuleType("spandrel_extra_arches.architectures.Small")
+
+    class Small(nn.Sequential):
+        def __init__(self, width):
+            super().__init__(nn.Conv2d(3, width, 3))
+            self.hyperparameters = {"width": width}
+
+    class SmallArch(spandrel.Architecture):
+        def __init__(self):
+            super().__init__(id="Small", detect=lambda state: set(state) == {"0.weight", "0.bias"})
+
+        def load(self, state_dict):
+            model = Small(len(state_dict["0.weight"]))
+            return spandrel.ImageModelDescriptor(
+                model, state_dict, self, "Restoration", [], False, False, 1, 3, 3, size_requirements=None
+            )
+
+    Small.__module__, Small.__qualname__ = home.__name__, "Small"
+    home.Small = Small
+    for module in (further, types.ModuleType("spandrel_extra_arches.architectures"), home):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    further.EXTRA_REGISTRY = [spandrel.ArchSupport.from_architecture(SmallArch())]
+    original = Small(4)
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    model = build_spandrel(str(tmp_path / "weights.pth"), pretrained=True)
+    assert torch.equal(model[0].weight, original[0].weight)
+    name, arguments = spandrel_arguments(model)
+    assert name == "spandrel_extra_arches.architectures.Small.Small"
+    assert build_spandrel(name, hyperparameters=arguments)[0].out_channels == 4
+    assert "Small" not in spandrel.MAIN_REGISTRY
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="UnsupportedModelError$"):
         build_spandrel(str(tmp_path / "other.pth"))
 
 

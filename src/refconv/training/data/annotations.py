@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refconv.errors import DataError
+from refconv.errors import DataError, RefconvWarning
 from refconv.training.data import segments
 from refconv.training.data.images import PathTable
 
@@ -203,7 +203,7 @@ def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -
         if which.any()
     ]
     if said:
-        warnings.warn(f"{where}: of {len(boxes):,} boxes {', '.join(said)}", stacklevel=4)
+        warnings.warn(f"{where}: of {len(boxes):,} boxes {', '.join(said)}", RefconvWarning, stacklevel=4)
 
 
 def _first(which: Tensor, places: Sequence[str]) -> str:

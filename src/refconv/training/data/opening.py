@@ -124,10 +124,7 @@ def image_preprocessing(
     stated: Sequence[Statement],
     whole: bool,
 ) -> Preprocessing:
-    """Resolve the preprocessing of images on a disk.
-
-    Where nobody states the size, the images are looked at: if they are squares of one size, that is the size. Where
-    nobody states the crop, nothing is cut off images of the size wanted, nor where training takes whole images.
+    """Resolve the preprocessing of images on a disk; what is not stated, :func:`of_images` says.
 
     Args:
         name: the data.
@@ -140,18 +137,37 @@ def image_preprocessing(
     Raises:
         DataError: if an image cannot be read, or mean or std do not fit the channels.
     """
+    return resolve([*stated, *of_images(images, native, stated, whole=whole)], in_chans=in_chans, where=name)
+
+
+def of_images(
+    images: Images, native: int | None, stated: Sequence[Statement], *, whole: bool = False
+) -> tuple[Statement, ...]:
+    """Return what images say about their preprocessing where nothing else does.
+
+    Where nobody states the size, the images are looked at: if they are squares of one size, that is the size. Where
+    nobody states the crop, nothing is cut off images of the size wanted, nor where training takes whole images.
+
+    Args:
+        images: the images.
+        native: their height and width, where these are known and equal.
+        stated: what flags, recipe and model say.
+        whole: whether training takes whole images, without a random crop.
+
+    Raises:
+        DataError: if an image cannot be read.
+    """
     own = Statement("", {})
     if stated_size(stated) is None or not says(stated, "crop_pct"):
         side = native or common_side(images)
         own = Statement("size of the images", {} if side is None else {"img_size": side})
-    order = [*stated, own]
     if not says(stated, "crop_pct"):
-        side = (stated_size(order) or (DEFAULT_SIZE,))[0]
+        side = (stated_size([*stated, own]) or (DEFAULT_SIZE,))[0]
         if own.values.get("img_size") == side:
-            order.append(Statement("size of the images", {"crop_pct": 1.0}))
-        elif whole:
-            order.append(Statement("as in training", {"crop_pct": 1.0}))
-    return resolve(order, in_chans=in_chans, where=name)
+            return own, Statement("size of the images", {"crop_pct": 1.0})
+        if whole:
+            return own, Statement("as in training", {"crop_pct": 1.0})
+    return (own,)
 
 
 def common_side(images: Images) -> int | None:

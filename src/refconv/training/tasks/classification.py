@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from refconv.errors import DataError, ModelError
 from refconv.training.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
 from refconv.training.data.pipeline import eval_transform
-from refconv.training.data.preprocessing import IMAGE_MODES, Statement
+from refconv.training.data.preprocessing import IMAGE_MODES, Preprocessing, Statement
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import ClassificationEvaluation, autocasting, check_classes, evaluate
 from refconv.training.model_input import input_of, of_recipe, stated_by
@@ -172,6 +172,10 @@ class Classification(Task):
             channels_last=channels_last,
             processes=processes,
         )
+
+    def preparation(self, opened: Opened) -> Preprocessing:
+        """Return how single images are prepared for a model; see :func:`refconv.training.model_input.input_of`."""
+        return input_of(opened)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float

@@ -23,7 +23,8 @@ from refconv.training.data.degradation import enlarged
 _FIRST_STEP = 0.02
 """Scale of the last convolution's first weights, as against those of the others; not 0, for refocusing needs a base."""
 
-_SPANDREL_HOME = "spandrel.architectures."
+_SPANDREL_HOME = "spandrel.architectures."  # left out of names
+_SPANDREL_HOMES = (_SPANDREL_HOME, "spandrel_extra_arches.architectures.")
 
 
 class Restorer(nn.Module):
@@ -201,10 +202,18 @@ def _spandrel_of_file(name: str) -> nn.Module:
     if not Path(name).is_file():
         raise CheckpointError("no such file", where=where, expected="a file of weights")
     try:
-        model: nn.Module = spandrel.ModelLoader(device="cpu").load_from_file(name).model
+        known = spandrel.MAIN_REGISTRY.copy()  # spandrel's own stays as it is
+        if (extra := _extra()) is not None:
+            known.add(*extra.EXTRA_REGISTRY, ignore_duplicates=True)
+        model: nn.Module = spandrel.ModelLoader(device="cpu", registry=known).load_from_file(name).model
     except Exception as error:  # whatever over forty authors' code raises about a file
         raise CheckpointError(
-            "no network that spandrel recognises", where=where, found=f"{type(error).__name__}: {error}"
+            "no network that spandrel recognises",
+            where=where,
+            found=f"{type(error).__name__}: {error}".removesuffix(": "),
+            remedy=None
+            if _extra() is not None
+            else "some networks, such as Restormer and MIRNet, need spandrel-extra-arches",
         ) from error
     return model
 
@@ -219,11 +228,12 @@ def _spandrel_of_hyperparameters(name: str, hyperparameters: Mapping[str, Any]) 
     where = f"spandrel:{name}"
     home, _, kind = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(_SPANDREL_HOME + home), kind)
+        home = home if home.startswith(_SPANDREL_HOMES) else _SPANDREL_HOME + home
+        found = getattr(importlib.import_module(home), kind)
     except (ImportError, AttributeError, ValueError) as error:
         raise ModelError("spandrel has no such network", where=where, found=str(error)) from error
     # A name may come from a file, and a file must not choose what to call: only networks.
-    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(_SPANDREL_HOME)):
+    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(_SPANDREL_HOMES)):
         raise ModelError("no network of spandrel's", where=where)
     try:
         model: nn.Module = found(**hyperparameters)
@@ -240,6 +250,14 @@ def _spandrel() -> Any:
             "spandrel is not installed", where="spandrel:", remedy='pip install "refconv[tasks]"'
         ) from error
     return spandrel
+
+
+def _extra() -> Any:
+    """Return the package of further architectures of spandrel's, or None where it is not installed."""
+    try:
+        return importlib.import_module("spandrel_extra_arches")
+    except ImportError:
+        return None
 
 
 def _conv(width: int) -> nn.Conv2d:

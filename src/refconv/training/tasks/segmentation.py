@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.surgery import evaluating
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
-from refconv.training.data.preprocessing import Statement
+from refconv.training.data.preprocessing import Preprocessing, Statement
 from refconv.training.data.segmentation import (
     SegmentationAugmentation,
     SegmentationData,
@@ -293,6 +293,10 @@ class Segmentation(Task):
             )
         names = {name for name, _ in model.named_parameters()} | set(model.state_dict())
         return {name for name in names if not name.startswith(f"{backbone}.")}
+
+    def preparation(self, opened: Opened) -> Preprocessing:
+        """Return how single images are prepared for a model; see :func:`refconv.training.model_input.input_of`."""
+        return input_of(opened)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from refconv.errors import ModelError, RecipeError
 from refconv.surgery import Certificate, verify
 from refconv.training.data import Data, DataInfo, Samples, Split, Targets
-from refconv.training.data.preprocessing import Statement
+from refconv.training.data.preprocessing import Preprocessing, Statement
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import Evaluation, placing
 from refconv.training.recipe import Recipe
@@ -94,6 +94,14 @@ class Task(ABC):
         Raises:
             DataError: if no data is named, or it cannot be opened.
         """
+
+    def preparation(self, opened: Opened) -> Preprocessing | None:
+        """Return how single images are prepared for a model; None where it takes images of every size as they are.
+
+        Raises:
+            DataError: if the size of its input is not known, or it takes no images.
+        """
+        return None
 
     def model_arguments(self, recipe: Recipe, info: DataInfo) -> dict[str, Any]:
         """Return arguments of the model's builder beyond its ends, dropout and ``model_kwargs``.
