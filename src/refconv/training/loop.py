@@ -95,9 +95,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             )
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
-        shown.say(f"images: {setup.data.preprocessing}")
-        if setup.data.matching is not None:
-            shown.say(f"classes: {setup.data.matching}")
+        for line in setup.data.said:
+            shown.say(line)
         warning = random_bases(recipe)
         if warning is not None and loop.step == 0:
             shown.say(warning)

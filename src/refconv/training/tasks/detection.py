@@ -192,8 +192,7 @@ class Detection(Task):
         """Open data for a model that was opened.
 
         Raises:
-            DataError: if no data is named, it cannot be opened, its classes are not the model's, or another image
-                size is asked for.
+            DataError: if no data is named, it cannot be opened, or another image size is asked for.
         """
         check_installed()
         recipe = opened.recipe
@@ -207,21 +206,13 @@ class Detection(Task):
             )
         own = recipe if recipe is not None and name in {None, recipe.data} else None
         chosen = name or (recipe.data if recipe is not None else "")
-        data = open_detection_data(
+        return open_detection_data(
             chosen,
             root=root or (own.data_dir if own is not None else None),
             val_split=own.val_split if own is not None else 0.0,
             workers=workers,
             masks=_looks_at_masks(opened.name),
         )
-        if opened.class_names and data.info.class_names != opened.class_names:
-            raise DataError(
-                "the data's classes are not those that the model was trained for",
-                where=chosen,
-                expected=_some(opened.class_names),
-                found=_some(data.info.class_names),
-            )
-        return data
 
     def model_arguments(self, recipe: Recipe, info: DataInfo) -> dict[str, Any]:
         """Return the image size and normalisation of the project's builders."""
