@@ -67,7 +67,9 @@ def test_a_bound_on_time_is_passed_on_and_progress_is_told_apart_from_records(tm
     assert main([*command, "2", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["calibration-after"]["samples"] == timing.FEWEST
-    assert captured.err == "measuring calibration ... (1 of 1)\n"
+    images, measuring = captured.err.splitlines()
+    assert images.startswith("images: L, 8 x 8 px, bilinear, mean 0.3, std 0.4 (model/config.json)")
+    assert measuring == "measuring calibration ... (1 of 1)"
     assert main([*command, "0"]) == 2
     assert "--seconds: no time; expected above 0" in capsys.readouterr().err
 

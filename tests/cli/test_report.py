@@ -55,11 +55,12 @@ def test_runs_of_one_base_stand_on_one_page_with_what_the_recipes_say(runs, caps
     assert captured.out.startswith("plain: ")
     assert "\nrefocus: " in captured.out
     assert "new/page.html: 2 measures" in captured.out
-    assert captured.err.splitlines() == [
+    assert [line for line in captured.err.splitlines() if ": images: " not in line] == [
         f"{run}: measuring {name} ... ({number} of 2)"
         for run in ("plain", "refocus")
         for number, name in enumerate(("skeleton", "agreement"), 1)
     ]
+    assert captured.err.count("images: L, 8 x 8 px") == 2
     for run in ("plain", "refocus"):
         facts = facts_of(runs / run)
         assert (facts["before"]["reference"], facts["after"]["reference"]) == ("base", run)
@@ -80,6 +81,26 @@ def test_the_page_of_one_run_lies_in_it_and_records_are_used_again(runs, capsys)
     again = capsys.readouterr()
     assert (again.err, again.out) == (first.err, first.out)
     assert set(read_pair(runs / "refocus/analysis").records) == {"agreement", "skeleton"}
+
+
+def test_flags_say_how_images_are_read_and_other_flags_measure_anew(runs, capsys):
+    dark = ["--mean", "0.9", "--std", "0.1"]
+    assert main(["report", "refocus", *QUICK]) == 0
+    own = capsys.readouterr().err
+    assert main(["report", "refocus", *QUICK, *dark]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("refocus: images: L, 8 x 8 px, ")
+    assert "mean 0.9, std 0.1 (flags)" in said
+    assert "mean 0.9" not in own
+    assert said.count("measuring") == 2
+    facts = facts_of(runs / "refocus")
+    assert facts["data"]["flags"] == {"mean": "(0.9,)", "std": "(0.1,)"}
+    assert facts["images"] in said
+    assert main(["report", "refocus", *QUICK, *dark]) == 0
+    assert "measuring" not in capsys.readouterr().err
+    assert facts_of(runs / "refocus")["images"] == facts["images"]
+    assert "mean 0.9, std 0.1" in (runs / "refocus/report.html").read_text(encoding="utf-8")
+    assert "--mean: has no effect on analyses" in fails(capsys, "refocus/analysis", *dark)
 
 
 def test_one_measure_alone_is_shown_also_where_more_are_known(runs, capsys):

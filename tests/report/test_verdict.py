@@ -7,7 +7,9 @@ import pytest
 
 from refconv.report import certificate, cost, results
 from refconv.report.paired_difference import paired_difference
+from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict
+from refconv.training.run_record import Course
 from report_pairs import agreed, pair, run, section
 
 
@@ -108,6 +110,40 @@ def test_psnr_is_in_decibels():
     runs = [run(top1=None, task="restoration", measures={"psnr": value}) for value in (30.0, 29.5)]
     (found,) = verdict([pair(before_run=runs[0], after_run=runs[1], task="restoration")], []).pairs
     assert "30.00 dB before and 29.50 dB after: −0.50 dB" in found.sentence
+
+
+LUMA, RGB = ("luma of 8-bit images, mean over images", "RGB of 8-bit images, mean over images")
+
+
+@pytest.mark.parametrize(
+    ("ways", "headline"),
+    [
+        ((RGB, RGB), "PSNR (RGB of 8-bit images) from 30.00 dB to 29.50 dB, −0.50 dB: "),
+        ((None, LUMA), "PSNR (luma of 8-bit images) from 30.00 dB to 29.50 dB, −0.50 dB: "),  # of an earlier version
+        ((None, RGB), "PSNR (RGB of 8-bit images) 29.50 dB after, not known before: the two runs measured it in diff"),
+        ((LUMA, RGB), "PSNR (RGB of 8-bit images) 29.50 dB after, not known before: the two runs measured it in diff"),
+    ],
+)
+def test_the_headline_names_the_channel_and_never_subtracts_one_from_another(ways, headline):
+    runs = [
+        run(top1=None, task="restoration", measures={"psnr": value}, definitions={"psnr": way} if way else {})
+        for value, way in zip((30.0, 29.5), ways, strict=True)
+    ]
+    (found,) = verdict([pair(before_run=runs[0], after_run=runs[1], task="restoration")], []).pairs
+    assert found.headline.startswith(headline)
+
+
+def test_the_measured_start_stands_beside_the_test_and_never_in_its_place():
+    course = Course("top1", "val", 384, start=0.862, end=0.9714)
+    trained = run(course=course, top1=0.822)
+    (found,) = verdict([pair(after_run=trained)], []).pairs
+    assert found.headline.startswith("top-1 accuracy 82.20 % after, not known before")
+    assert "86.20" not in found.headline
+    words = "top-1 accuracy from 86.20 % to 97.14 % on 384 validation samples"
+    assert found.sentence.endswith(f" In training, {words}.")
+    assert ("start and end of training", words) in provenance([pair(after_run=trained)]).shared
+    (known,) = verdict([pair(before_run=run(top1=0.81), after_run=trained)], []).pairs
+    assert "86.20" not in known.sentence
 
 
 def scored(cut, *values):

@@ -2,17 +2,20 @@
 
 import dataclasses
 import itertools
+import json
 
+import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
 from timm.models import save_for_hf
 
-from refconv.errors import DataError
+from refconv.errors import DataError, SettingError
 from refconv.training.data import open_data
-from refconv.training.model_data import data_for, first_samples, random_input
+from refconv.training.model_data import classes_of, data_for, first_samples, random_input
 from refconv.training.opening import Opened, open_model
+from refconv.training.tasks.registry import task_named
 from run_checkpoints import save_run, small_recipe
 
 
@@ -90,7 +93,8 @@ def labels_of(data, split="test"):
 
 def classifier(names=(), outputs=4):
     model = timm.create_model("test_resnet", num_classes=outputs, in_chans=1)
-    return Opened(model, "test_resnet", {"num_classes": outputs, "in_chans": 1}, class_names=names)
+    arguments = {"num_classes": outputs, "in_chans": 1}
+    return Opened(model, "test_resnet", arguments, class_names=names, flags={"img_size": 8})
 
 
 def test_classes_of_the_data_are_those_of_the_model_by_name(tmp_path):
@@ -130,3 +134,105 @@ def test_classes_that_are_not_the_models_are_refused_or_mapped(tmp_path):
 def test_who_looks_at_samples_only_needs_no_classes(tmp_path):
     write_classes(tmp_path, ("ant",))
     assert len(first_samples(data_for(classifier(), f"folder:{tmp_path}", labelled=False), 3)) == 1
+
+
+def write_boxes(folder, names):
+    """Write COCO's layout: one image a split with one object of each class, in the order of the names."""
+    (folder / "annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / "images" / split / "0.png")
+        numbers = range(1, len(names) + 1)
+        content = {
+            "images": [{"id": 1, "file_name": "0.png", "height": 32, "width": 32}],
+            "categories": [{"id": i, "name": name} for i, name in zip(numbers, names, strict=True)],
+            "annotations": [
+                {"id": i, "image_id": 1, "category_id": i, "bbox": [i, i, 8, 8], "area": 64, "iscrowd": 0}
+                for i in numbers
+            ],
+        }
+        (folder / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    return f"coco:{folder}"
+
+
+def write_maps(folder, names):
+    """Write one mask a split with a column of each class in the order of the names, and one of ignored pixels."""
+    pixels = np.repeat(np.array([[*range(len(names)), 255]], dtype=np.uint8), len(names) + 1, axis=0)
+    for split in ("train", "test"):
+        for kind, image in (("images", Image.new("RGB", pixels.shape)), ("masks", Image.fromarray(pixels))):
+            (folder / kind / split).mkdir(parents=True)
+            image.save(folder / kind / split / "0.png")
+    (folder / "classes.txt").write_text("\n".join(names))
+    return f"masks:{folder}"
+
+
+def detector(names=(), outputs=3):
+    return Opened(torch.nn.Identity(), "detector:x", {"num_classes": outputs}, task="detection", class_names=names)
+
+
+def segmenter(names=(), outputs=3):
+    arguments = {"num_classes": outputs}
+    return Opened(torch.nn.Identity(), "smp:x", arguments, task="segmentation", class_names=names)
+
+
+def classes_in(data):
+    """Return the classes of the boxes, counted from 0, or those of the columns of the masks."""
+    ((_, targets),) = data.eval_batches("train", batch_size=1)
+    return targets[0, 0].tolist() if torch.is_tensor(targets) else (targets[0]["labels"] - 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("model", "write", "ignored"),
+    [(detector, write_boxes, []), (segmenter, write_maps, [255])],
+    ids=["boxes", "masks"],
+)
+def test_classes_of_boxes_and_masks_are_those_of_the_model_by_name(tmp_path, model, write, ignored):
+    opened = model(("cat", "bee", "ant"))
+    data = data_for(opened, write(tmp_path / "a", ("ant", "cat")))
+    assert classes_in(data) == [2, 0, *ignored]
+    assert (data.info.num_classes, data.info.class_names) == (3, ("cat", "bee", "ant"))
+    assert data.said[1] == "classes: 2 of 3 classes, matched by name: ant is 2, cat is 0"
+    other = write(tmp_path / "b", ("ant", "Tier"))
+    with pytest.raises(DataError, match="1 of 2 classes are not among the model's; .*found Tier; give --class-map"):
+        data_for(opened, other)
+    (tmp_path / "map.csv").write_text("Tier,bee\n")
+    assert classes_in(data_for(opened, other, class_map=str(tmp_path / "map.csv"))) == [2, 1, *ignored]
+    assert classes_in(data_for(opened, other, labelled=False)) == [0, 1, *ignored]
+    unnamed = data_for(model(), other)
+    assert classes_in(unnamed) == [0, 1, *ignored]
+    assert unnamed.said[1].startswith("classes: the names of the model's are not known; they are taken for the data's")
+
+
+def test_a_class_never_becomes_the_number_of_ignored_pixels(tmp_path):
+    opened = segmenter(("cat", "bee", "ant"))
+    data = task_named("segmentation").data_for(opened, write_maps(tmp_path, ("ant", "cat")))
+    data.ignore_index = 0  # of ant
+    with pytest.raises(
+        DataError, match="a class of the model has the number of ignored pixels; .*found ignore_index=0"
+    ):
+        data.with_classes(classes_of(opened))
+
+
+def test_classes_that_the_data_has_not_have_no_overlap_and_count_as_wrong(tmp_path):
+    class Constant(torch.nn.Module):
+        def forward(self, images):
+            maps = torch.zeros(len(images), 3, *images.shape[-2:])
+            maps[:, 2, :, : images.shape[-1] // 2] = 1  # ant on the left, bee on the right
+            maps[:, 1, :, images.shape[-1] // 2 :] = 1
+            return maps
+
+    opened = segmenter(("cat", "bee", "ant"))
+    data = data_for(opened, write_maps(tmp_path, ("ant", "cat")))
+    found = task_named("segmentation").evaluate(Constant(), data, "test", batch_size=1, device=torch.device("cpu"))
+    assert found.class_iou == {"cat": 0.0, "bee": None, "ant": 1.0}
+    assert found.measures()["miou"] == 0.5
+
+
+def test_there_is_no_class_map_where_there_are_no_classes(tmp_path):
+    stated = {"noise": 25.0, "upscale": 1}
+    opened = Opened(torch.nn.Identity(), "x", {"in_chans": 3}, task="restoration", preprocessing=stated)
+    with pytest.raises(SettingError, match="--class-map: the task has no classes to match; found restoration"):
+        data_for(opened, "photographs", class_map="map.csv")
+    (tmp_path / "map.csv").write_text("ant,0\n")
+    with pytest.raises(SettingError, match="--class-map: it is not known which classes the model has"):
+        data_for(detector(outputs=None), write_boxes(tmp_path, ("ant", "bee")), class_map=str(tmp_path / "map.csv"))

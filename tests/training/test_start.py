@@ -116,6 +116,23 @@ def test_a_course_is_said_in_the_unit_of_its_measure():
     assert (
         str(Course("miou", "train", 1000, 0.5, 0.4)) == "mean IoU fell from 50.00% to 40.00% (1,000 training samples)"
     )
+    noise = "top-1 from 75.00% to 71.88% (32 validation samples, lower within noise)"
+    assert str(Course("top1", "val", 32, 0.75, 0.71875)) == noise
+
+
+@pytest.mark.parametrize(
+    ("measure", "samples", "start", "ends"),
+    [
+        # Two standard errors are 2 sqrt((0.25 + 0.23) / 100) = 0.1386 near one half.
+        ("top1", 100, 0.5, [(0.365, False), (0.36, True)]),
+        ("top1", 32, 1.0, [(31 / 32, False), (28 / 32, True)]),
+        ("top1", 1000, 0.5, [(0.456, False), (0.455, True)]),
+        ("psnr", 12, 30.0, [(29.96, False), (29.94, True)]),
+        ("map", 50, 0.2, [(0.3, False), (0.2, False), (None, False)]),
+    ],
+)
+def test_a_run_fell_only_by_more_than_chance_and_one_sample_explain(measure, samples, start, ends):
+    assert [(end, Course(measure, "val", samples, start, end).fell) for end, _ in ends] == ends
 
 
 @pytest.mark.parametrize(

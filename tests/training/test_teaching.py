@@ -1,6 +1,7 @@
 """Distillation: the formula, and teachers by every name."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 
 from refconv.errors import CheckpointError, ModelError
 from refconv.surgery import merged
-from refconv.training.teaching import Teacher, make_teacher
+from refconv.training.opening import Opened
+from refconv.training.teaching import Teacher, for_teacher, make_teacher
 from run_checkpoints import INFO, save_run, small_recipe
 
 CPU = torch.device("cpu")
@@ -71,3 +73,25 @@ def test_a_teacher_is_weights_of_the_students_model_or_of_its_own(tmp_path):
 
 def test_there_is_no_teacher_by_default():
     assert make_teacher(small_recipe(), CPU, nullcontext, INFO) is None
+
+
+def test_a_teacher_of_another_size_sees_the_students_image_resized_and_normalised_as_it_was_trained():
+    """The crop is the student's; its batch was normalised by 0.3 and 0.4, the teacher's is by 0.5 and 0.2."""
+    values = torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)) / 255
+    cfg = {"input_size": (1, 12, 12), "mean": (0.5,), "std": (0.2,), "interpolation": "bilinear"}
+    larger = Opened(nn.Identity(), "t", {"in_chans": 1}, preprocessing=cfg)
+    found = for_teacher(INFO, larger)((values - 0.3) / 0.4)
+    resized = nn.functional.interpolate(values, (12, 12), mode="bilinear", antialias=True)
+    torch.testing.assert_close(found, (resized - 0.5) / 0.2)
+    kept = for_teacher(INFO, larger, resizes=False)((values - 0.3) / 0.4)
+    assert torch.equal(kept, (values - 0.5) / 0.2)
+    alike = replace(larger, preprocessing={"input_size": (1, 8, 8), "mean": (0.3,), "std": (0.4,)})
+    assert for_teacher(INFO, alike) is None
+
+
+def test_a_teacher_of_other_channels_is_refused():
+    colour = {"input_size": (3, 8, 8), "mean": (0.5,) * 3, "std": (0.2,) * 3}
+    opened = Opened(nn.Identity(), "t", {"in_chans": 3}, preprocessing=colour)
+    words = "distill: the teacher takes another number of channels .*expected 1, found 3; give --in-chans 3, or another"
+    with pytest.raises(ModelError, match=words):
+        for_teacher(INFO, opened)

@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.training import Recipe, train
@@ -33,11 +35,12 @@ if kill_at != "never":
             import time
             time.sleep(600)  # longer than the test waits for the end
     Loop._log = killing
-try:
-    train(Recipe.from_toml(recipe), out, resume=resume == "resume")
-except RefconvError as error:
-    sys.stderr.write(f"refconv: {error}\\n")
-    sys.exit(2)
+if __name__ == "__main__":  # processes that decode images import this file
+    try:
+        train(Recipe.from_toml(recipe), out, resume=resume == "resume")
+    except RefconvError as error:
+        sys.stderr.write(f"refconv: {error}\\n")
+        sys.exit(2)
 """
 
 BASIS = {
@@ -47,20 +50,26 @@ BASIS = {
 }  # fmt: skip
 
 
+MARK = "REFCONV_TEST_FOLDER"
+"""In the environment of every process that a launch starts, in whatever session or by whatever way it was started."""
+
+
 def launch(tmp_path, out, *, resume=False, kill_at="never", count=2, **settings):
+    """Start a run in a group of its own, by torchrun with so many processes, or without it for 0."""
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(Recipe(**{**BASIS, **settings}).to_toml())
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     arguments = [recipe, tmp_path / out, "resume" if resume else "start", kill_at]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", MARK: str(tmp_path)}
     return subprocess.Popen(
-        [*torchrun, str(script), *map(str, arguments)],
+        [*(torchrun if count else [sys.executable]), str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        start_new_session=True,
     )
 
 
@@ -69,16 +78,23 @@ def finished(process):
     return process.returncode, out, errors
 
 
-def workers(tmp_path):
-    """Return the processes that still run the script."""
+def left_after(tmp_path, seconds=120):
+    """Return the processes of a launch that are still there when they have had time to end."""
+    deadline = time.monotonic() + seconds
+    while (found := processes_of(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def processes_of(tmp_path):
     found = []
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
+    for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            words = command.read_bytes()
+            words = environment.read_bytes()
         except OSError:
             continue
-        if str(tmp_path / "script.py").encode() in words:
-            found.append(int(command.parent.name))
+        if f"{MARK}={tmp_path}".encode() in words.split(b"\0"):
+            found.append(int(environment.parent.name))
     return found
 
 
@@ -92,10 +108,7 @@ def test_two_processes_are_resumed_exactly_after_kill_9(space, tmp_path):
     process = launch(tmp_path, "killed", kill_at=18, **settings)
     finished(process)
     assert process.returncode == -9
-    deadline = time.monotonic() + 120
-    while workers(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert workers(tmp_path) == []  # the kernel took the workers along
+    assert left_after(tmp_path) == []  # the kernel took the workers along
     assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == 15
     status, _, errors = finished(launch(tmp_path, "killed", resume=True, **settings))
     assert status == 0, errors
@@ -147,3 +160,33 @@ def test_ctrl_c_writes_one_checkpoint_for_all(tmp_path):
     assert "continue with --resume" in errors
     checkpoint = Checkpoint.load(tmp_path / "run/checkpoint.pt")
     assert f"at step {checkpoint.step} of 5000" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 2], ids=["alone", "torchrun"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_leaves_a_checkpoint_and_no_process(number, count, tmp_path):
+    """Ctrl-C in a terminal reaches every process, those that decode images among them."""
+    for folder in ("train/ant", "train/bee", "val/ant", "val/bee"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        for index in range(16):
+            pixels = np.random.default_rng(index).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"images/{folder}/{index}.png")
+    settings = {
+        "data": f"folder:{tmp_path / 'images'}", "img_size": 8, "batch_size": 8, "workers": 2, "epochs": 5000,
+        "log_interval": 2, "pad_crop": 0, "checkpoint_interval": 0,
+    }  # fmt: skip
+    process = launch(tmp_path, "run", count=count, **settings)
+    seen = 0
+    for line in process.stdout:
+        if "step 4/" in line:
+            seen = len(processes_of(tmp_path))
+            os.killpg(process.pid, number)
+            break
+    status, _, errors = finished(process)
+    assert seen > max(1, 2 * count)  # with those that decode images
+    assert left_after(tmp_path) == []
+    assert status != 0
+    assert errors.count("refconv: ") == 1
+    assert "the checkpoint is written: continue with --resume" in errors
+    assert f"at step {Checkpoint.load(tmp_path / 'run/checkpoint.pt').step} of " in errors

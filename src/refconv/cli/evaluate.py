@@ -72,9 +72,8 @@ def evaluate(
     place = choose_device(device)
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
     images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
-    typer.echo(f"images: {images.preprocessing}", err=True)
-    if images.matching is not None:
-        typer.echo(f"classes: {images.matching}", err=True)
+    for line in images.said:
+        typer.echo(line, err=True)
     with Evaluating(model, images, part := cast("Split", split)):
         found = task_named(opened.task).evaluate(
             opened.model.to(place), images, part, batch_size=batch_size, device=place, amp=amp

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refconv.cli.flags import PREPROCESSING, flag, with_recipe_flags
 from refconv.cli.outputs import check_file
 from refconv.errors import RunError, SettingError
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 
 
+@with_recipe_flags(PREPROCESSING)
 def report(
+    flags: Mapping[str, Any],
     runs: Annotated[
         list[Path],
         typer.Argument(
@@ -97,14 +101,14 @@ def report(
     }
     if unmade:
         _check_together(weights, data)
-        made = _analyses(unmade, again=again, weights=weights, split=split, seconds=seconds, only=only, **asked)
+        made = _analyses(unmade, flags, again=again, weights=weights, split=split, seconds=seconds, only=only, **asked)
         folders = [made.get(folder, folder) for folder in folders]
     else:
-        for name, value in {**asked, "weights": weights, "again": again}.items():
+        for name, value in {**asked, "weights": weights, "again": again, **flags}.items():
             if value:
                 raise SettingError(
                     "has no effect on analyses that are there",
-                    where=f"--{name.replace('_', '-')}",
+                    where=flag(name),
                     remedy="name runs, or analyse again by refconv analyze --out",
                 )
     pairs = [_chosen(read_pair(folder), only) for folder in folders]
@@ -127,6 +131,7 @@ def _check_together(weights: bool, data: str | None) -> None:
 
 def _analyses(
     runs: list[Path],
+    flags: Mapping[str, Any],
     *,
     before: str | None,
     only: list[str] | None,
@@ -140,7 +145,7 @@ def _analyses(
     from refconv.training.analyses.reporting import analyses_of
 
     questions = Questions(only=tuple(only or ()), **asked)
-    found = analyses_of(runs, questions, before=before, weights=weights, again=again, display=display)
+    found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=display)
     for run, one in zip(runs, found, strict=True):
         if one.missing:
             typer.echo(f"{run}: weights only; {one.missing}", err=True)

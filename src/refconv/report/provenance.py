@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refconv.report import results
 from refconv.report.cost import duration
 from refconv.report.numbers import MISSING, count
 from refconv.report.pairs import Pair
@@ -55,6 +56,7 @@ def _facts(pair: Pair) -> list[tuple[str, str]]:
         ("weights before", _fingerprint(before)),
         ("weights after", _fingerprint(after)),
         ("data", _data(facts.get("data"))),
+        *([("images", facts["images"])] if facts.get("images") else []),
         ("measured on", facts.get("hardware") or MISSING),
         ("time of measuring", _time(facts.get("measured") or {})),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items()) or MISSING),
@@ -63,6 +65,8 @@ def _facts(pair: Pair) -> list[tuple[str, str]]:
     if run:
         found.append(("trained by", f"{run['command']} (seed {run['seed']}, {run['data']})"))
         found.append(("trained on", run["hardware"]))
+        if words := results.course(pair):
+            found.append(("start and end of training", words))
     return found
 
 

@@ -7,7 +7,7 @@ test; where only the records of the runs tell, there are two numbers and no inte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from refconv.report.enough import few
@@ -121,6 +121,11 @@ def result(pair: Pair) -> Result:
     first, second = (_recorded(pair.facts[side].get("run"), measure.name) for side in ("before", "after"))
     if whole is not None and _fits(pair, whole, first, second):
         return whole
+    ways = [_definition(pair, side, measure.name) for side in ("before", "after")]
+    measure = _defined(measure, ways[1] if second is not None else ways[0])
+    if None not in (first, second) and len({way or _EARLIER.get(measure.name, "") for way in ways}) > 1:
+        said = " and ".join(way or "without saying how" for way in ways)
+        return Result(pair.name, measure, None, second, None, f"the two runs measured it in different ways ({said})")
     why_not = "both values are those of the runs' own tests, sample by sample they were not compared"
     if whole is not None and _same_split(pair):
         levels = " and ".join(measure.level(value or 0.0) for value in (whole.first, whole.second))
@@ -128,6 +133,37 @@ def result(pair: Pair) -> Result:
     elif first is None or second is None:
         why_not = _unknown(first, second)
     return Result(pair.name, measure, first, second, None, why_not)
+
+
+_EARLIER = {"psnr": "luma of 8-bit images, mean over images"}
+"""How earlier versions computed measures of which their records do not say it."""
+
+
+def _definition(pair: Pair, side: str, name: str) -> str:
+    """Return how the run of a model computed a measure, if its record says so."""
+    run = pair.facts[side].get("run") or {}
+    said: str = (run.get("definitions") or {}).get(name, "")
+    return said
+
+
+def _defined(measure: Measure, words: str) -> Measure:
+    """Return a measure whose title says how it was computed, in the first words of the definition."""
+    return replace(measure, title=f"{measure.title} ({words.partition(',')[0]})") if words else measure
+
+
+def course(pair: Pair) -> str:
+    """Say from where to where training led by what the run itself measured on a few samples, never of the test split.
+
+    Returns:
+        The words, with samples and split; empty if the record has no such measurement.
+    """
+    found = (pair.facts["after"].get("run") or {}).get("course")
+    measure = next((one for one in MEASURES.values() if found and one.name == found["measure"]), None)
+    if not found or measure is None or found["end"] is None:
+        return ""
+    split = {"val": "validation", "train": "training"}.get(found["split"], found["split"])
+    levels = f"from {measure.level(found['start'])} to {measure.level(found['end'])}"
+    return f"{measure.title} {levels} on {count(found['samples'], f'{split} sample')}"
 
 
 def _whole(pair: Pair, measure: Measure) -> Result | None:

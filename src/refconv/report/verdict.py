@@ -134,6 +134,7 @@ def verdict(pairs: Sequence[Pair], sections: Sequence[Section]) -> Verdict:
 def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) -> PairVerdict:
     checks = certificate.checks(pair.facts["after"].get("run"))
     conclusion = results.conclusion(result)
+    course = results.course(pair) if result.difference is None else ""
     claims = [_support(section, pair.name) for section in sections]
     words: tuple[Support, ...] = ("supported", "contradicted", "undecided")
     return PairVerdict(
@@ -141,7 +142,7 @@ def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) ->
         headline=_headline(result, conclusion),
         conclusion=conclusion,
         result=result,
-        sentence=results.sentence(result, _samples(pair, result)),
+        sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
         merged=certificate.summary(checks),
         certificate=certificate.sentence(checks),
         changes=_grouped(_first_findings(pair.name, sections)),

@@ -95,12 +95,11 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             )
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
-        shown.say(f"images: {setup.data.preprocessing}")
-        if setup.data.matching is not None:
-            shown.say(f"classes: {setup.data.matching}")
-        warning = random_bases(recipe)
-        if warning is not None and loop.step == 0:
-            shown.say(warning)
+        for line in setup.data.said:
+            shown.say(line)
+        for warning in (random_bases(recipe), setup.task.warning(setup.model, recipe)):
+            if warning is not None and loop.step == 0:
+                shown.say(warning)
         loop.run(metrics, shown)
         return _finish(loop, recipe, folder, processes, metrics, shown)
 
@@ -215,7 +214,6 @@ def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
 def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Certificate:
     """Compare the model in training with the plain result on training samples: the test split is not for this."""
     samples, _ = next(setup.data.eval_batches("train", batch_size=setup.task.samples_certified))
-    trained._compiled_call_impl = None  # what torch.compile made of it rounds differently
     return setup.task.certify(trained, shipped, setup.task.place(processes.device, recipe.channels_last)(samples))
 
 

@@ -35,22 +35,25 @@ def data_for(
 
     Raises:
         DataError: if no data is named, it cannot be opened, or its classes are not the model's.
-        SettingError: if there is a class map for another task than classification.
+        SettingError: if there is a class map for a task without classes, or a model whose classes nobody knows.
     """
     task = task_named(opened.task)
     data = task.data_for(opened, name, root=root, workers=workers)
-    if opened.task != "classification":
-        if class_map is not None:
-            raise SettingError("only classifiers have classes to match", where="--class-map", found=opened.task)
+    if not data.info.class_names and class_map is not None:
+        raise SettingError("the task has no classes to match", where="--class-map", found=opened.task)
+    if not (labelled and data.info.class_names):
         return data
     recipe = opened.recipe
     if class_map is None and recipe is not None and name in {None, recipe.data}:
         class_map = recipe.class_map
-    return data.with_classes(classes_of(opened, class_map)) if labelled else data
+    if opened.task != "classification" and not opened.class_names and class_map is None:
+        data.remark = "the names of the model's are not known; they are taken for the data's, in the same order"
+        return data
+    return data.with_classes(classes_of(opened, class_map))
 
 
 def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
-    """Return what is known about the classes of a classifier.
+    """Return what is known about the classes of a model that was opened.
 
     Args:
         opened: the model.
@@ -59,8 +62,12 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
     Raises:
         DataError: if the class map cannot be read.
         ModelError: if the model has no classifier.
+        SettingError: if it is no classifier, and neither names nor number of its classes are known.
     """
     outputs = opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+    outputs = outputs or len(opened.class_names) or None
+    if outputs is None and opened.task != "classification":
+        raise SettingError("it is not known which classes the model has", where="--class-map", found=opened.name)
     if outputs is None:
         state = opened.model.state_dict()
         outputs = state[min(classifier_names(opened.model))].shape[0]

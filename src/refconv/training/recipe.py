@@ -34,6 +34,9 @@ _LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bili
 RATE_FROM_SCRATCH = 0.1
 """Learning rate of SGD from scratch where a recipe gives none; until version 0.1.0 that of every recipe."""
 
+RATE_ENTRY_BY_ENTRY = 0.001
+"""Learning rate of optimizers that scale each entry of their step, from scratch and from weights."""
+
 _SGD_LIKE = (*NESTEROV, "sgdp", "sgdw", "lars", "larc", "nlars", "nlarc")
 """timm's optimizers whose step is proportional to the gradient or to the weight, not scaled entry by entry."""
 
@@ -170,7 +173,7 @@ class Recipe:
     opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
     lr: float = setting(
         "optimizer",
-        "learning rate; default: SGD 0.1 from scratch, 0.01 from weights; other optimizers a hundredth",
+        "learning rate; default: SGD 0.1 from scratch, 0.01 from weights; other optimizers 0.001",
         None,
         least=0,
     )
@@ -353,13 +356,25 @@ def from_weights(recipe: Recipe) -> bool:
 def default_rate(recipe: Recipe) -> float:
     """Return the learning rate of a recipe that gives none.
 
-    With SGD 0.1 from scratch and a tenth of that from weights. An optimizer that scales each entry of its step moves a
-    weight by about the rate itself, SGD by the rate times a gradient and, with momentum 0.9, ten of them: the usual
-    ratio between the two is a hundred. A trained CIFAR-10 ResNet-20, trained on for two epochs of 2,000 images with
-    SGD, had 61.6 % of 1,000 test images at 0.1, 84.4 % at 0.01 and 83.1 % at 0.003 (one seed).
+    With SGD 0.1 from scratch and a tenth of that from weights. A trained CIFAR-10 ResNet-20, trained on for two epochs
+    of 2,000 images with SGD, had 61.6 % of 1,000 test images at 0.1, 84.4 % at 0.01 and 83.1 % at 0.003 (one seed).
+
+    An optimizer that scales each entry of its step moves a weight by about the rate itself, whatever the gradient: 0.001
+    from scratch and from weights. The same network, which begins with 80.4 % of 1,000 test images, had after the same
+    training with AdamW (means of two seeds):
+
+    ========  ======  ======  ======  ======
+    rate      0.0001  0.0003  0.001   0.003
+    plain     80.4 %  81.5 %  82.3 %  79.7 %
+    refocus   79.7 %  80.9 %  82.5 %  83.4 %
+    ========  ======  ======  ======  ======
+
+    ImageNet's EfficientNet-Lite0 with a new classifier, after four epochs of 300 images of CIFAR-10 at 96 px, had 16.0 %
+    of 300 test images at 0.0001 and 52.3 % at 0.001 (plain, one seed).
     """
-    rate = RATE_FROM_SCRATCH if recipe.opt.lower().removeprefix(LOOKAHEAD) in _SGD_LIKE else RATE_FROM_SCRATCH / 100
-    return rate / 10 if from_weights(recipe) else rate
+    if recipe.opt.lower().removeprefix(LOOKAHEAD) not in _SGD_LIKE:
+        return RATE_ENTRY_BY_ENTRY
+    return RATE_FROM_SCRATCH / 10 if from_weights(recipe) else RATE_FROM_SCRATCH
 
 
 def _check_together(recipe: Recipe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import shlex
 import sys
@@ -18,6 +19,7 @@ from refconv.records import Record
 from refconv.surgery import Certificate
 from refconv.training.data.preprocessing import Preprocessing
 
+_LEAST_DECIBELS = 0.05
 _FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
 
 
@@ -71,12 +73,26 @@ class Course(Record):
         )
         verb = "fell from" if self.fell else "from"
         split = {"val": "validation", "train": "training"}.get(self.split, self.split)
-        return f"{name} {verb} {start} to {end} ({self.samples:,} {split} samples)"
+        unsure = ", lower within noise" if self.end is not None and self.end < self.start and not self.fell else ""
+        return f"{name} {verb} {start} to {end} ({self.samples:,} {split} samples{unsure})"
 
     @property
     def fell(self) -> bool:
-        """Whether the result is below the start."""
-        return self.end is not None and self.end < self.start
+        """Whether the result is below the start by more than chance and one sample can explain."""
+        return self.end is not None and self.end < self.start - self._noise
+
+    @property
+    def _noise(self) -> float:
+        """Two standard errors of the difference, and no less than what one sample decides.
+
+        The mean of n values from 0 to 1 that is p has at most the variance p (1 - p) / n. Start and end are taken for
+        independent, which makes the bound wider, as they are of the same samples. Decibels have no such bound; below
+        0.05 dB nobody speaks of a difference.
+        """
+        if self.measure == "psnr" or self.end is None:
+            return _LEAST_DECIBELS
+        variances = (max(0.0, value * (1 - value)) / self.samples for value in (self.start, self.end))
+        return max(1 / self.samples, 2 * math.sqrt(sum(variances)))
 
 
 @dataclass(frozen=True)

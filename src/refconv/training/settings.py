@@ -62,14 +62,16 @@ def required(field: dataclasses.Field[Any]) -> bool:
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return the remedy for a mistyped name: what it is the beginning of, in natural order, then what is close.
 
+    Capitals make no difference.
+
     Example:
         >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "site"])
         'did you mean lite0 or lite4 or lite10?'
     """
-    known = list(known)
-    begun = [other for other in known if len(name) > 2 and other.startswith(name)]
-    close = difflib.get_close_matches(name, known, n=3)
-    closest = list(dict.fromkeys([*sorted(begun, key=_natural), *close]))[:3]
+    names, name = {other.lower(): other for other in known}, name.lower()
+    begun = [other for other in names if len(name) > 2 and other.startswith(name)]
+    close = difflib.get_close_matches(name, names, n=3)
+    closest = [names[other] for other in dict.fromkeys([*sorted(begun, key=_natural), *close])][:3]
     return f"did you mean {' or '.join(closest)}?" if closest else None
 
 

@@ -232,11 +232,12 @@ def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Pr
     samples = task.place(processes.device, recipe.channels_last)(samples[:2])
     with evaluating(model), autocasting(processes.device, recipe.amp)():
         task.check_fit(model, samples, targets, data.info)
+    targets = task.place_targets(processes.device)(targets[:part_size])
     samples, before = samples[:part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
     try:
         with autocasting(processes.device, recipe.amp)():
-            task.check_training(model, samples)
+            task.check_training(model, samples, targets)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise ModelError(

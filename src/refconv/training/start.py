@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from torch import nn
 
 from refconv.training.analyses.evidence import in_drawn_order
 from refconv.training.data import Split
 from refconv.training.distributed import Processes
-from refconv.training.evaluation import Evaluation
+from refconv.training.evaluation import Evaluation, uncompiled
 from refconv.training.recipe import Recipe, from_weights
 from refconv.training.run_record import Course
 from refconv.training.setup import Setup
@@ -42,7 +39,7 @@ def evaluate_start(
     """
     split: Split = "val" if setup.data.info.val_size else "train"
     drawn, _, _ = in_drawn_order(setup.data, split, min(MOST, max(LEAST, seen // SHARE)))
-    with _uncompiled(model):
+    with uncompiled(model):
         result = setup.task.evaluate(
             model,
             drawn,
@@ -76,13 +73,3 @@ def random_bases(recipe: Recipe) -> str | None:
         "warning: refocusing keeps the kernels it starts from as bases, and these are random unless the builder loads "
         "weights itself; give --pretrained or --checkpoint, or train with --method plain first"
     )
-
-
-@contextmanager
-def _uncompiled(model: nn.Module) -> Iterator[None]:
-    """Run a model as it is within the block: compiling it for a few batches would cost more than they do."""
-    compiled, model._compiled_call_impl = model._compiled_call_impl, None
-    try:
-        yield
-    finally:
-        model._compiled_call_impl = compiled

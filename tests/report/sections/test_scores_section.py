@@ -84,3 +84,11 @@ def test_every_other_task_has_words_for_its_first_measure():
     assert {name: words.first for name, words in WORDS.items()} == {
         name: PRIMARY[name] for name in TASKS if name != "classification"
     }
+
+
+@pytest.mark.parametrize(("other", "channel"), [("rgb", "luma"), ("luma", "RGB")])
+def test_psnr_and_ssim_name_their_channel(other, channel):
+    values = {"psnr": 32, "ssim": 0.9, f"psnr_{other}": 31, f"ssim_{other}": 0.8, "loss": 0.02}
+    found = section([made.pair(scores=tuple(made.scores("restoration", **values) for _ in range(2)))])
+    assert found.findings[0].text.startswith(f"PSNR of {channel} stays at 32 dB")
+    assert [row[0] for row in found.figures[-1].table.rows][:4:2] == [f"PSNR of {channel}", f"SSIM of {channel}"]

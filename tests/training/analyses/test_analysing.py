@@ -68,7 +68,7 @@ def test_facts_say_what_was_compared(runs, couple):
     assert facts.model == "refconv.training.networks:mobilenet_small"
     assert facts.class_names == tuple("0123456789")
     assert dataclasses.asdict(facts.data) == {
-        "name": "digits", "split": "test", "max_samples": 40, "max_seconds": 30.0,
+        "name": "digits", "split": "test", "max_samples": 40, "max_seconds": 30.0, "flags": {},
     }  # fmt: skip
     assert facts.samples == {"agreement": 40, "calibration": 40}
     assert PairFacts.from_json(facts.to_json()) == facts
@@ -106,9 +106,9 @@ def test_a_measure_that_does_not_apply_is_left_out_with_its_reason(couple, monke
 def test_signals_leave_out_what_needs_images(tmp_path, couple, monkeypatch):
     from refconv.training.analyses import evidence
 
-    opened = evidence.open_evidence(couple.opened, "digits", samples=40, device="cpu")[0]
+    opened, _, data = evidence.open_evidence(couple.opened, "digits", samples=40, device="cpu")
     monkeypatch.setattr(
-        "refconv.training.analyses.analysing.open_evidence", lambda *a, **k: (opened, {"shifts": "no images"})
+        "refconv.training.analyses.analysing.open_evidence", lambda *a, **k: (opened, {"shifts": "no images"}, data)
     )
     found = analyse(couple, with_data(only=("agreement", "shifts")))
     assert (list(found.records), found.facts.left_out) == (["agreement"], {"shifts": "no images"})

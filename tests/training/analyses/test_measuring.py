@@ -11,10 +11,11 @@ def test_a_pipe_gets_a_line_for_each_measure(capsys):
     shown = display("refocus")
     assert isinstance(shown, Lines)
     with shown:
+        shown.say("images: RGB")
         shown.begin("attacks", 3, 22)
         shown.progress(1, 2)
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "refocus: measuring attacks ... (3 of 22)\n")
+    assert (captured.out, captured.err) == ("", "refocus: images: RGB\nrefocus: measuring attacks ... (3 of 22)\n")
     Lines().begin("attacks", 3, 22)
     assert capsys.readouterr().err.startswith("measuring attacks")
 
@@ -24,6 +25,7 @@ def test_a_terminal_gets_a_bar_of_the_measure_that_runs(monkeypatch):
     bar = Bar("refocus", Console(file=screen, force_terminal=True, width=100))
     with bar as shown:
         shown.progress(1, 2)  # before anything has begun
+        shown.say("images: [RGB]")
         for number, name in enumerate(("attacks", "shifts"), 20):
             shown.begin(name, number, 22)
             shown.progress(50, 100)
@@ -31,6 +33,7 @@ def test_a_terminal_gets_a_bar_of_the_measure_that_runs(monkeypatch):
             shown.progress(7, 0)
         assert [task.description for task in bar._progress.tasks] == ["refocus: measuring shifts"]
         assert bar._progress.tasks[0].fields["place"] == "21 of 22"
+    assert "refocus: images: [RGB]" in screen.getvalue()
     assert "refocus: measuring" in screen.getvalue()
 
 

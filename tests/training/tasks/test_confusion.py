@@ -67,7 +67,7 @@ def test_a_class_that_is_only_predicted_is_a_zero():
 def test_an_ignored_class_has_no_overlap_although_it_is_predicted():
     truth, given = pixels(1, present=(0, 1, 2), predicted=(0, 1, 2))
     truth[truth == IGNORED] = 0
-    found = overlap(confusion_matrix(given, truth, classes=CLASSES, ignored=0), ignored=0)
+    found = overlap(confusion_matrix(given, truth, classes=CLASSES, ignored=0), ignored={0})
     assert found.iou[0] is None
     assert found.accuracy[0] is None
     wrong = set(map(tuple, np.argwhere(((given == 0) & (truth == 1)).numpy())))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models.detection.ssd import SSD
 
 from refconv.errors import CheckpointError, DataError, ModelError, RecipeError
 from refconv.training import Recipe, train
@@ -143,6 +144,36 @@ def test_the_loss_is_the_sum_of_the_detectors_losses(scenes):
         objective(lambda images, targets: [{"boxes": 0}], [], [])
 
 
+def test_a_detector_is_tried_in_training_mode_before_anything_is_written(scenes, tmp_path, monkeypatch):
+    forward = SSD.forward
+
+    def pair(self, images, targets=None):
+        found = forward(self, images, targets)
+        return (found, found) if self.training else found
+
+    monkeypatch.setattr(SSD, "forward", pair)
+    with pytest.raises(
+        ModelError, match="SSD: the model gives no losses in training; .*found a list of 2, first a dic"
+    ):
+        train(Recipe(**SMALL, data=f"scenes:{scenes}"), tmp_path / "run", show=False)
+    assert not (tmp_path / "run/checkpoint.pt").exists()
+
+
+def test_losses_of_parts_of_a_batch_are_warned_of_where_they_are_not_the_whole_ones(scenes, tmp_path, capsys):
+    recipe = Recipe(**{**SMALL, "epochs": 1}, data=f"scenes:{scenes}", grad_accum_steps=2)
+    train(recipe, tmp_path / "run")
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert said == [
+        "warning: SSD divides its losses by the matched anchors of one forward pass, so with --grad-accum-steps 2 a "
+        "step is the mean of its parts' losses, not the loss of the whole batch"
+    ]
+    heads = {
+        head: build_detector(head, num_classes=2, backbone="test_resnet", img_size=64) for head in ("fcos", "retinanet")
+    }
+    assert [TASK.warning(model, recipe) is None for model in heads.values()] == [False, True]
+    assert TASK.warning(heads["fcos"], replace(recipe, grad_accum_steps=1)) is None
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -174,7 +205,9 @@ def test_one_number_normalises_every_channel(scenes):
     recipe = Recipe(**SMALL, data=f"scenes:{scenes}", mean=(0.5,), std=(0.25,))
     info = task_of(recipe).open_data(recipe).info
     assert (info.mean, info.std) == ((0.5,) * 3, (0.25,) * 3)
-    with pytest.raises(DataError, match="mean of .*: wrong number of values; expected 1 or 3, .*found 2"):
+    with pytest.raises(
+        DataError, match="mean of .*: wrong number of values; expected 1 or 3, one per channel, found 2"
+    ):
         task_of(recipe).open_data(replace(recipe, mean=(0.5, 0.5)))
 
 
@@ -266,12 +299,12 @@ def test_a_run_ships_a_plain_detector_that_evaluates_and_predicts(run, scenes, t
 def test_data_with_other_classes_is_refused(run, scenes, tmp_path):
     (tmp_path / "annotations").mkdir()
     annotations = json.loads((scenes / "annotations/instances_test.json").read_text())
-    annotations["categories"][3]["name"] = "drei"
+    annotations["categories"].append({"id": 99, "name": "drei"})  # as many classes would be taken by their numbers
     for split in ("train", "val", "test"):
         (tmp_path / f"annotations/instances_{split}.json").write_text(json.dumps(annotations))
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / f"images/{split}").symlink_to(scenes / "images/test")
-    with pytest.raises(DataError, match="classes are not those that the model was trained for"):
+    with pytest.raises(DataError, match="1 of 11 classes are not among the model's; .*found drei; give --class-map"):
         data_for(open_model(str(run)), f"coco:{tmp_path}")
     with pytest.raises(DataError, match="img_size: a detector resizes and normalises images itself"):
         data_for(open_model(str(run), flags={"img_size": 96}))

@@ -254,6 +254,10 @@ def test_all_of_torchvisions_detectors_train_and_detect(name):
         (lambda: build_detector("fcos"), "backbone: no backbone named; give --backbone"),
         (lambda: build_detector("fcos", backbone="resnet19"), "resnet19: unknown backbone; .*did you mean resnet"),
         (lambda: build_detector("fcos", backbone="vit_tiny_patch16_224"), "vit_tiny_patch16_224: .*feature maps"),
+        (
+            lambda: build_detector("fcos", backbone="efficientnet_lite"),
+            "did you mean efficientnet_lite0 or efficientnet_lite1 or efficientnet_lite2",
+        ),
         (lambda: built("fcos", img_size=16), "images too small for a detector; .*at least 32, found 16"),
         (lambda: built("fcos", wdith=64), "fcos, wdith: unknown argument; .*did you mean width"),
         (lambda: built("fcos", width=48), "not a width; expected a multiple of 32, found 48"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refconv.report.charts import Dots, dot_chart
 from refconv.report.elements import Figure, Finding, Section, Table
@@ -95,7 +95,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     items = measured(pairs, "scores")
     if not items:
         return None
-    words = WORDS[items[0].after["task"]]
+    words = _of_channel(WORDS[items[0].after["task"]], items[0].after["measures"])
     findings = [_finding(words, item) for item in items]
     findings += [_classes(words, item) for item in items if item.after["classes"]]
     findings += [_contrast(words, subject, reference) for subject, reference in rivals(items)]
@@ -108,6 +108,16 @@ def section(pairs: Sequence[Pair]) -> Section | None:
         figures=(*([_figure(words, items)] if items[0].after["classes"] else []), *_all_measures(words, items)),
         notes=_notes(pairs, items),
     )
+
+
+def _of_channel(words: _Words, measures: Mapping[str, float]) -> _Words:
+    """Name the channel of measures of images: the one that the measures beside them are not of."""
+    other = {"psnr_rgb": "luma", "psnr_luma": "RGB"}
+    channel = next((name for known, name in other.items() if known in measures), None)
+    if channel is None:
+        return words
+    named = {name: f"{words.titles[name]} of {channel}" for name in ("psnr", "ssim")}
+    return replace(words, titles={**words.titles, **named})
 
 
 def _value(words: _Words, record: Mapping[str, Mapping[str, float]]) -> float | None:

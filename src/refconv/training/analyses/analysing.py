@@ -23,6 +23,7 @@ from refconv.training.analyses.measuring import Display, Silent
 from refconv.training.analyses.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
 from refconv.training.analyses.reportable import FACTS_FILE
 from refconv.training.analyses.scores import Examination, open_examination
+from refconv.training.data import Data
 from refconv.training.opening import Opened, open_pair
 from refconv.training.run_record import command, hardware, versions
 
@@ -96,10 +97,12 @@ class Questions:
         known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
         return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
 
-    @property
-    def data_facts(self) -> DataFacts | None:
-        """The data, as pair.json has it."""
-        return None if self.data is None else DataFacts(self.data, self.split, self.samples, self.seconds)
+    def data_facts(self, couple: Couple) -> DataFacts | None:
+        """Return the data as pair.json has it, with what the user says about the input of these models."""
+        if self.data is None:
+            return None
+        flags = {name: str(value) for name, value in couple.opened[1].flags.items()}
+        return DataFacts(self.data, self.split, self.samples, self.seconds, flags)
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,9 @@ def analyse(
         raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
     evidence = None
     examination = _open_examination(couple, questions, beside) if SCORES in chosen else None
+    data = None if examination is None else examination.data
     if any(name in DATA_MEASURES for name in chosen):
-        evidence, impossible = _open(couple, questions)
+        evidence, impossible, data = _open(couple, questions)
         left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
         chosen = [name for name in chosen if name not in impossible]
 
@@ -243,12 +247,16 @@ def analyse(
 
     taken = _Taken()
     with display or Silent() as shown:
+        for line in () if data is None else data.said:
+            shown.say(line)
         for number, name in enumerate(chosen, 1):
             shown.begin(name, number, len(chosen))
             taken.take(name, measure)
     if taken.errors and not taken.records and known.keys().isdisjoint(asked):
         raise taken.errors[0]
-    return Analysis(_facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier), taken.records)
+    facts = _facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier)
+    images = facts.images if data is None else str(data.preprocessing)
+    return Analysis(replace(facts, images=images), taken.records)
 
 
 def reusable(folder: Path, couple: Couple, questions: Questions, beside: PairFacts | None = None) -> PairFacts | None:
@@ -266,7 +274,7 @@ def reusable(folder: Path, couple: Couple, questions: Questions, beside: PairFac
         for was, now in (
             (facts.before.fingerprint, couple.before.fingerprint),
             (facts.after.fingerprint, couple.after.fingerprint),
-            (facts.data, questions.data_facts),
+            (facts.data, questions.data_facts(couple)),
             (facts.include, questions.include),
             (facts.exclude, questions.exclude),
             (facts.versions.get("refconv"), versions()["refconv"]),
@@ -333,7 +341,7 @@ def _open_examination(couple: Couple, questions: Questions, beside: PairFacts | 
     )
 
 
-def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, str]]:
+def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, str], Data]:
     """Open the data, and make sure that both models take it.
 
     Raises:
@@ -342,7 +350,7 @@ def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, 
         SettingError: if a model is no classifier.
     """
     assert questions.data is not None
-    evidence, impossible = open_evidence(
+    evidence, impossible, data = open_evidence(
         couple.opened,
         questions.data,
         root=questions.data_dir,
@@ -357,7 +365,7 @@ def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, 
     for side in couple.opened:
         with observing(side.model), torch.no_grad():
             classify(side.model, samples[:8], targets[:8])
-    return evidence, impossible
+    return evidence, impossible, data
 
 
 def _facts(
@@ -373,7 +381,7 @@ def _facts(
         model=after.name,
         task=after.task,
         class_names=after.class_names,
-        data=questions.data_facts,
+        data=questions.data_facts(couple),
         measured=measured,
         left_out={name: reason for name, reason in reasons.items() if name not in measured},
         samples={**(earlier.samples if earlier else {}), **taken.samples},
@@ -382,6 +390,7 @@ def _facts(
         hardware=hardware(place),
         versions=versions(),
         command=command(),
+        images=earlier.images if earlier else "",
     )
 
 

@@ -35,7 +35,7 @@ def open_evidence(
     samples: int | None = None,
     seconds: float | None = None,
     device: str | None = None,
-) -> tuple[Evidence, Mapping[str, str]]:
+) -> tuple[Evidence, Mapping[str, str], Data]:
     """Open data for two classifiers, which are moved to the device.
 
     Samples come in an order drawn once: data sets on a disk are sorted by class, and the first samples would be those
@@ -52,7 +52,7 @@ def open_evidence(
         device: where to compute; by default the best there is.
 
     Returns:
-        The data, and the measures that it does not allow with the reason.
+        What measures are given, the measures that the data does not allow with the reason, and the data.
 
     Raises:
         SettingError: if a model is no classifier.
@@ -98,7 +98,7 @@ def open_evidence(
     impossible = {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
     if not data.info.train_size:
         impossible |= dict.fromkeys(RECALIBRATED, "it needs training samples, and this data has none")
-    return evidence, impossible
+    return evidence, impossible, data
 
 
 def in_drawn_order(data: Data, split: Split, most: int | None = None) -> tuple[Data, tuple[int, ...], bool]:

@@ -23,6 +23,13 @@ class Display(Protocol):
     ) -> None:
         """Stop showing."""
 
+    def say(self, text: str) -> None:
+        """Say a line.
+
+        Args:
+            text: the line.
+        """
+
     def begin(self, name: str, number: int, count: int) -> None:
         """Say which measure begins.
 
@@ -52,6 +59,9 @@ class Silent:
     ) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
     def begin(self, name: str, number: int, count: int) -> None:
         """Show nothing."""
 
@@ -69,9 +79,13 @@ class Lines(Silent):
     def __init__(self, title: str = "") -> None:
         self._title = f"{title}: " if title else ""
 
+    def say(self, text: str) -> None:
+        """Print a line at once."""
+        print(f"{self._title}{text}", file=sys.stderr, flush=True)
+
     def begin(self, name: str, number: int, count: int) -> None:
         """Print a line at once."""
-        print(f"{self._title}measuring {name} ... ({number} of {count})", file=sys.stderr, flush=True)
+        self.say(f"measuring {name} ... ({number} of {count})")
 
 
 class Bar(Silent):
@@ -105,6 +119,10 @@ class Bar(Silent):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(f"{self._title}{text}", highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, name: str, number: int, count: int) -> None:
         """Start the bar anew."""

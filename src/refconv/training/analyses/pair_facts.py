@@ -48,12 +48,14 @@ class DataFacts(Record):
         split: ``train``, ``val`` or ``test``.
         max_samples: samples that a measure was to take at most; None: its own bound.
         max_seconds: time that a measure was to take at most; None: no bound.
+        flags: what the user said about how images become tensors, by setting.
     """
 
     name: str
     split: str
     max_samples: int | None
     max_seconds: float | None
+    flags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class PairFacts(Record):
         hardware: what it ran on.
         versions: name and version of each program.
         command: the command.
+        images: how the samples became tensors, in words; empty where no measure took any.
     """
 
     before: SideFacts
@@ -91,6 +94,7 @@ class PairFacts(Record):
     hardware: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    images: str = ""
 
 
 def side_facts(reference: str, opened: Opened) -> SideFacts:

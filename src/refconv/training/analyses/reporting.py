@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from refconv.errors import DataError, RunError
 from refconv.training.analyses.analysing import Analysis, Couple, Questions, analyse, open_couple, reusable
@@ -53,6 +54,7 @@ def analyses_of(
     before: str | None = None,
     weights: bool = False,
     again: bool = False,
+    flags: Mapping[str, Any] | None = None,
     display: Callable[[str], Display] = lambda title: Silent(),
 ) -> list[Reported]:
     """Analyse finished runs against what they started from, in RUN/analysis.
@@ -66,6 +68,7 @@ def analyses_of(
         before: the base of all runs; by default the recipe's checkpoint, or its pretrained model.
         weights: measure weights only.
         again: take no record from an earlier analysis.
+        flags: what the user says about the input of the models.
         display: makes what shows the progress of the run of a name.
 
     Raises:
@@ -80,7 +83,7 @@ def analyses_of(
     found: list[Reported] = []
     beside: PairFacts | None = None
     for start in starts:
-        couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained)
+        couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
         step = _Step(couple, start, None if again else start.run / ANALYSIS_FOLDER, beside, display)
         analysis, missing = step.asked(questions, weights=weights)
         folder = start.run / ANALYSIS_FOLDER

@@ -43,12 +43,20 @@ class Data(ABC):
         self.info, self.preprocessing = info, preprocessing
         self.matching: Matching | None = None
         """How the classes of the data were matched with a model's, where they differ; see :meth:`with_classes`."""
+        self.remark = ""
+        """What else is to be said of the classes."""
         self._indices = dict(indices)
         self.counted: Callable[[int], None] | None = None
 
     def size_of(self, split: Split) -> int:
         """Return the number of samples of a split."""
         return len(self._indices[split])
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What is printed before data are used: how samples become tensors, and how classes were matched."""
+        classes = self.remark if self.matching is None else str(self.matching)
+        return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
 
     def with_classes(self, classes: Classes) -> Data:
         """Return the data with the labels of a model's classes; it stays as it is.
@@ -145,7 +153,16 @@ class Data(ABC):
         if self.matching is None:
             return batches
         outputs = torch.tensor(self.matching.outputs)
-        return ((samples, outputs[labels]) for samples, labels in batches)
+        return ((samples, self._relabelled(targets, outputs)) for samples, targets in batches)
+
+    def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
+        """Return targets with the classes of a model.
+
+        Args:
+            targets: of a batch, with the classes of the data.
+            outputs: the model's class of each class of the data, int64 [classes].
+        """
+        return outputs[targets]
 
     def _present(self, split: Split) -> Tensor:
         indices = self._indices[split]

@@ -17,7 +17,7 @@ from refconv.errors import DataError, SettingError
 from refconv.training.data.annotations import Annotations
 from refconv.training.data.augmentation import Augmentation
 from refconv.training.data.coco import coco_annotations
-from refconv.training.data.data import Batch, Data, Split
+from refconv.training.data.data import Batch, Data, Split, Targets
 from refconv.training.data.decoding import decode
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
@@ -168,6 +168,9 @@ class DetectionData(Data):
     def is_voc(self) -> bool:
         """Whether the data is in Pascal VOC's layout, and so judged by VOC's own average precision too."""
         return self.info.name.startswith("voc:")
+
+    def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
+        return [{**target, "labels": outputs[target["labels"] - 1] + 1} for target in targets]
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         samples = _Samples(self._annotations["train"], self._augment, (seed, epoch))

@@ -22,7 +22,8 @@ from torchvision import transforms
 
 from refconv.errors import DataError, SettingError
 from refconv.training.data.augmentation import Range
-from refconv.training.data.data import Batch, Data, Split
+from refconv.training.data.class_names import Classes
+from refconv.training.data.data import Batch, Data, Split, Targets
 from refconv.training.data.info import DataInfo
 from refconv.training.data.loading import load_batches
 from refconv.training.data.mask_layouts import CLASSES_FILE, MaskSet, open_masks
@@ -230,6 +231,28 @@ class SegmentationData(Data):
         }
         self._augmentation, self._workers = augmentation, workers
 
+    def with_classes(self, classes: Classes) -> Data:
+        """Return the data with the classes of a model; ignored pixels stay ignored.
+
+        Raises:
+            DataError: if a class is not among the model's, or one becomes the number of ignored pixels.
+        """
+        changed = super().with_classes(classes)
+        ignored = self.ignore_index
+        outputs = () if changed.matching is None else changed.matching.outputs
+        if any(output == ignored != number for number, output in enumerate(outputs)):
+            raise DataError(
+                "a class of the model has the number of ignored pixels",
+                where=self.info.name,
+                expected="another ignore_index than the number of a class",
+                found=f"ignore_index={ignored}",
+            )
+        return changed
+
+    def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
+        ignored = targets == self.ignore_index
+        return torch.where(ignored, self.ignore_index, outputs[torch.where(ignored, 0, targets)])
+
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         samples = self._samples("train", (seed, epoch))
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
@@ -241,7 +264,7 @@ class SegmentationData(Data):
     def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
         return _Samples(
             self._parts[split],
-            self.info.num_classes,
+            self.info.num_classes if self.matching is None else len(self.matching.found),
             self.preprocessing,
             self.ignore_index,
             self._augmentation,

@@ -108,7 +108,7 @@ class Classification(Task):
             for_training=False,
         )
 
-    def check_training(self, model: nn.Module, samples: Samples) -> None:
+    def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
         """Check for logits, alone or with those of auxiliary classifiers.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +60,13 @@ class Overlap:
         return _mean(self.accuracy)
 
 
-def overlap(matrix: Tensor, *, ignored: int | None = None) -> Overlap:
+def overlap(matrix: Tensor, *, ignored: Collection[int] = ()) -> Overlap:
     """Return overlap and accuracy per class.
 
     Args:
         matrix: from :func:`confusion_matrix`, summed over all images; at least one pixel in all.
-        ignored: a class that counts nowhere, where the ignored number is that of a class.
+        ignored: classes without an overlap: the ignored number, where it is that of a class, and what the model has
+            and the data has not. What is given to the latter counts as wrong.
 
     Example:
         >>> overlap(torch.tensor([[1, 1, 0], [0, 1, 1]])).iou
@@ -74,8 +76,7 @@ def overlap(matrix: Tensor, *, ignored: int | None = None) -> Overlap:
     right = counts.diagonal()
     there, given = counts.sum(1), counts[:, :-1].sum(0)
     union = there + given - right
-    if ignored is not None and ignored < len(union):
-        union[ignored] = 0
+    union[[number for number in ignored if number < len(union)]] = 0
     return Overlap(
         iou=_ratios(right, union),
         accuracy=_ratios(right, there),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import FCOS
+from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2 import functional as v2
 
 from refconv.errors import DataError, ModelError, RecipeError
@@ -192,8 +194,7 @@ class Detection(Task):
         """Open data for a model that was opened.
 
         Raises:
-            DataError: if no data is named, it cannot be opened, its classes are not the model's, or another image
-                size is asked for.
+            DataError: if no data is named, it cannot be opened, or another image size is asked for.
         """
         check_installed()
         recipe = opened.recipe
@@ -207,21 +208,13 @@ class Detection(Task):
             )
         own = recipe if recipe is not None and name in {None, recipe.data} else None
         chosen = name or (recipe.data if recipe is not None else "")
-        data = open_detection_data(
+        return open_detection_data(
             chosen,
             root=root or (own.data_dir if own is not None else None),
             val_split=own.val_split if own is not None else 0.0,
             workers=workers,
             masks=_looks_at_masks(opened.name),
         )
-        if opened.class_names and data.info.class_names != opened.class_names:
-            raise DataError(
-                "the data's classes are not those that the model was trained for",
-                where=chosen,
-                expected=_some(opened.class_names),
-                found=_some(data.info.class_names),
-            )
-        return data
 
     def model_arguments(self, recipe: Recipe, info: DataInfo) -> dict[str, Any]:
         """Return the image size and normalisation of the project's builders."""
@@ -267,6 +260,24 @@ class Detection(Task):
                 remedy="try detector:ssdlite with --backbone",
             )
 
+    def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
+        """Check for a dictionary of losses, on the objects that training looks at.
+
+        Raises:
+            ModelError: if the outputs are something else.
+        """
+        _summed(model(samples, targets), where=type(model).__name__)
+
+    def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
+        """Say of detectors that divide their losses by the matched anchors that parts of a batch count alike."""
+        if recipe.grad_accum_steps == 1 or not isinstance(model, (SSD, FCOS)):
+            return None
+        return (
+            f"warning: {type(model).__name__} divides its losses by the matched anchors of one forward pass, so with "
+            f"--grad-accum-steps {recipe.grad_accum_steps} a step is the mean of its parts' losses, not the loss of "
+            "the whole batch"
+        )
+
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the sum of the detector's losses."""
         autocast = autocasting(processes.device, recipe.amp)
@@ -274,14 +285,7 @@ class Detection(Task):
         def objective(network: Network, images: Samples, targets: Targets) -> Tensor:
             with autocast():
                 losses = network(images, targets)
-            if not isinstance(losses, Mapping) or not losses:
-                raise ModelError(
-                    "the model gives no losses in training",
-                    where=recipe.model,
-                    expected="a dictionary of losses, as torchvision's detectors give",
-                    found=_described(losses),
-                )
-            return torch.stack([loss.float() for loss in losses.values()]).sum()
+            return _summed(losses, where=recipe.model)
 
         return objective
 
@@ -413,6 +417,22 @@ def _is_detected(entry: Any) -> bool:
         return False
     count = len(entry["scores"])
     return tuple(entry["boxes"].shape) == (count, 4) and tuple(entry["labels"].shape) == (count,)
+
+
+def _summed(losses: Any, *, where: str) -> Tensor:
+    """Return the sum of a detector's losses.
+
+    Raises:
+        ModelError: if there are none.
+    """
+    if not isinstance(losses, Mapping) or not losses:
+        raise ModelError(
+            "the model gives no losses in training",
+            where=where,
+            expected="a dictionary of losses, as torchvision's detectors give",
+            found=_described(losses),
+        )
+    return torch.stack([loss.float() for loss in losses.values()]).sum()
 
 
 def _described(value: Any) -> str:

@@ -7,7 +7,6 @@ class 0. What makes a detector is plain values, so that a model folder can build
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
 from refconv.errors import ModelError
+from refconv.training.settings import did_you_mean
 from refconv.training.tasks.pyramid import LITE_NORM, FeatureLadder, FeaturePyramid, timm_features
 
 COCO_CLASSES = 90
@@ -102,8 +102,7 @@ def build_torchvision_detector(
     if name.startswith("keypointrcnn"):
         raise ModelError("detects keypoints, which no data here has", where=where, remedy="try maskrcnn_resnet50_fpn")
     if not is_detector(name):
-        closest = difflib.get_close_matches(name, list_models(module=detection), n=3)
-        remedy = f"did you mean {' or '.join(closest)}?" if closest else None
+        remedy = did_you_mean(name, list_models(module=detection))
         raise ModelError("unknown detector", where=where, remedy=remedy)
     if in_chans != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
@@ -208,12 +207,11 @@ def build_detector(
     """
     where = f"detector:{head}"
     if head not in HEADS:
-        closest = difflib.get_close_matches(head, HEADS, n=1)
         raise ModelError(
             "unknown detection head",
             where=where,
             expected=", ".join(HEADS),
-            remedy=f"did you mean detector:{closest[0]}?" if closest else None,
+            remedy=did_you_mean(where, [f"detector:{known}" for known in HEADS]),
         )
     _check_size(img_size, where)
     kind = HEADS[head]
@@ -498,13 +496,12 @@ def _check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: set[s
     known -= _OURS
     for name in arguments:
         if name not in known:
-            closest = difflib.get_close_matches(name, known, n=1)
             hint = "what trains is said by --train" if name == "trainable_backbone_layers" else None
             raise ModelError(
                 "unknown argument",
                 where=f"{where}, {name}",
                 expected=", ".join(sorted(known)),
-                remedy=hint or (f"did you mean {closest[0]}?" if closest else None),
+                remedy=hint or did_you_mean(name, sorted(known)),
             )
 
 

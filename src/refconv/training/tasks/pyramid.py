@@ -6,7 +6,6 @@ The classifier's part is always ``body``, so that its weights can be found; what
 
 from __future__ import annotations
 
-import difflib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -24,6 +23,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
 from refconv.errors import ModelError
+from refconv.training.settings import did_you_mean
 
 
 def timm_features(
@@ -48,13 +48,8 @@ def timm_features(
     if name is None:
         raise ModelError("no backbone named", where="backbone", remedy="give --backbone and a timm name")
     if not timm.is_model(name):
-        closest = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
-        raise ModelError(
-            "unknown backbone",
-            where=name,
-            expected="a timm name",
-            remedy=f"did you mean {' or '.join(closest)}?" if closest else None,
-        )
+        remedy = did_you_mean(name.split(".")[0], timm.list_models())
+        raise ModelError("unknown backbone", where=name, expected="a timm name", remedy=remedy)
     create = partial(timm.create_model, name, features_only=True, in_chans=in_chans, **arguments)
     body: nn.Module = _created(create, name, pretrained=pretrained)
     found = _feature_info(body).reduction()

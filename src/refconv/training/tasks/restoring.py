@@ -7,9 +7,7 @@ sides of its input must be multiples of.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +18,7 @@ from torch.nn import functional as F
 from refconv.errors import ModelError
 from refconv.surgery import evaluating
 from refconv.training.data.degradation import enlarged
+from refconv.training.evaluation import uncompiled
 
 TILE = 1024
 """Side of the tiles, in pixels of the network's input, in which larger images are restored."""
@@ -57,7 +56,7 @@ def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
     """
     first = next(model.parameters(), torch.empty(0))
     found = ""
-    with evaluating(model), _not_compiled(model), torch.no_grad():
+    with evaluating(model), uncompiled(model), torch.no_grad():
         for multiple in _MULTIPLES:
             side = multiple * (math.ceil(_LEAST_TRIED / multiple) | 1)  # no multiple of twice as much
             image = torch.full((1, in_chans, side, side), 0.5, device=first.device, dtype=first.dtype)
@@ -128,13 +127,3 @@ def _padded(model: nn.Module, image: Tensor, multiple: int, factor: int) -> Tens
         image = F.pad(image, (0, right, 0, below), mode=mode)
     output = cast(Tensor, model(image))
     return output[..., : height * factor, : width * factor]
-
-
-@contextlib.contextmanager
-def _not_compiled(model: nn.Module) -> Iterator[None]:
-    """Keep torch.compile from compiling a model for the sizes of a few tries."""
-    compiled, model._compiled_call_impl = model._compiled_call_impl, None
-    try:
-        yield
-    finally:
-        model._compiled_call_impl = compiled

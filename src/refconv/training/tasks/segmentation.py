@@ -266,7 +266,9 @@ class Segmentation(Task):
             raise DataError(
                 "every pixel is ignored", where=f"split {split!r} of {data.info.name}", found=f"ignore_index={ignored}"
             )
-        found = overlap(torch.tensor(cells, dtype=torch.float64).view(classes, classes + 1), ignored=ignored)
+        known = range(classes) if data.matching is None else data.matching.outputs
+        uncounted = {ignored, *range(classes)} - ({*known} - {ignored})
+        found = overlap(torch.tensor(cells, dtype=torch.float64).view(classes, classes + 1), ignored=uncounted)
         return SegmentationEvaluation(
             samples=int(count),
             miou=found.mean_iou,

@@ -5,7 +5,6 @@ All arguments are plain values, so that a model folder can hold them, and nothin
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +13,7 @@ import timm
 from torch import Tensor, nn
 
 from refconv.errors import ModelError
+from refconv.training.settings import did_you_mean
 
 DEFAULT_BACKBONE = "resnet34"
 """What segmentation-models-pytorch takes where none is named."""
@@ -83,7 +83,7 @@ def build_torchvision_segmenter(
     known = torchvision_segmenters()
     if name not in known:
         raise ModelError(
-            "unknown segmentation model", where=where, expected=_listed(known), remedy=_closest(name, known)
+            "unknown segmentation model", where=where, expected=_listed(known), remedy=did_you_mean(name, known)
         )
     if backbone is not None:
         raise ModelError(
@@ -165,7 +165,7 @@ def build_smp(
             "unknown segmentation model",
             where=where,
             expected=_listed(known.values()),
-            remedy=_closest(name, known.values()),
+            remedy=did_you_mean(name, known.values()),
         )
     builder = smp_models()[known[name.lower()]]
     backbone = backbone or DEFAULT_BACKBONE
@@ -175,7 +175,7 @@ def build_smp(
             where=where,
             expected="a timm name",
             found=backbone,
-            remedy=_closest(backbone.split(".")[0], timm.list_models()),
+            remedy=did_you_mean(backbone.split(".")[0], timm.list_models()),
         )
     _check_arguments(where, arguments, inspect.signature(builder).parameters, passed_on=True)
     if num_classes is not None:
@@ -208,7 +208,7 @@ def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[
             raise ModelError(f"{key} is not to be given: {_UNUSABLE[key]}", where=where)
         if key not in taken and (not passed_on or key.startswith(("decoder_", "encoder_", "psp_"))):
             expected = _listed(taken) or "no further arguments"
-            raise ModelError(f"takes no {key}", where=where, expected=expected, remedy=_closest(key, taken))
+            raise ModelError(f"takes no {key}", where=where, expected=expected, remedy=did_you_mean(key, taken))
 
 
 def _load_own(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
@@ -234,9 +234,3 @@ def _load_own(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
-
-
-def _closest(name: str, known: Iterable[str]) -> str | None:
-    by_key = {entry.lower(): entry for entry in known}
-    closest = [by_key[key] for key in difflib.get_close_matches(name.lower(), list(by_key), n=2, cutoff=0.7)]
-    return f"did you mean {' or '.join(closest)}?" if closest else None

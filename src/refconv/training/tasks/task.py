@@ -185,16 +185,29 @@ class Task(ABC):
         """
         self.outputs(model, samples, info)
 
-    def check_training(self, model: nn.Module, samples: Samples) -> None:
+    def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
         """Check, before anything is written, that a model in training mode takes samples and gives what is trained.
-
-        Detectors in training mode need targets too, and are not tried.
 
         Raises:
             ModelError: if it gives what this task cannot train.
         """
-        if not is_list(samples):
-            model(samples)
+        outputs = model(samples)
+        if not isinstance(outputs, (Tensor, Mapping)):
+            raise ModelError(
+                "the model gives in training what this task cannot train",
+                where=type(model).__name__,
+                expected="a tensor, or a dictionary of them",
+                found=f"a {type(outputs).__name__}",
+            )
+
+    def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
+        """Return what is to be said about a model that is trained like this; None if there is nothing.
+
+        Args:
+            model: the model in training.
+            recipe: the settings.
+        """
+        return None
 
     @abstractmethod
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
