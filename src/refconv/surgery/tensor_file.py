@@ -24,7 +24,7 @@ def file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
     Raises:
         SafetensorError: if tensors share memory or cannot be written.
     """
-    content = safetensors.torch.save(dict(tensors), dict(metadata))
+    content: bytes = safetensors.torch.save(dict(tensors), dict(metadata))
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     header = json.loads(content[_LENGTH:end])
     header[_METADATA] = dict(sorted(header[_METADATA].items()))
