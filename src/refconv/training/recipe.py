@@ -353,9 +353,9 @@ def default_rate(recipe: Recipe) -> float:
     With SGD 0.1 from scratch and a tenth of that from weights. A trained CIFAR-10 ResNet-20, trained on for two epochs
     of 2,000 images with SGD, had 61.6 % of 1,000 test images at 0.1, 84.4 % at 0.01 and 83.1 % at 0.003 (one seed).
 
-    An optimizer that scales each entry of its step moves a weight by about the rate itself, whatever the gradient: 0.001
-    from scratch and from weights. The same network, which begins with 80.4 % of 1,000 test images, had after the same
-    training with AdamW (means of two seeds):
+    An optimizer that scales each entry of its step moves a weight by about the rate itself, whatever the gradient:
+    0.001 from scratch and from weights. The same network, which begins with 80.4 % of 1,000 other test images, had
+    after the same training with AdamW (means of two seeds):
 
     ========  ======  ======  ======  ======
     rate      0.0001  0.0003  0.001   0.003
@@ -363,8 +363,8 @@ def default_rate(recipe: Recipe) -> float:
     refocus   79.7 %  80.9 %  82.5 %  83.4 %
     ========  ======  ======  ======  ======
 
-    ImageNet's EfficientNet-Lite0 with a new classifier, after four epochs of 300 images of CIFAR-10 at 96 px, had 16.0 %
-    of 300 test images at 0.0001 and 52.3 % at 0.001 (refocus: 16.3 % and 50.7 %; one seed).
+    ImageNet's EfficientNet-Lite0 with a new classifier, after four epochs of 300 images of CIFAR-10 at 96 px, had
+    16.0 % of 300 test images at 0.0001 and 52.3 % at 0.001 (refocus: 16.3 % and 50.7 %; one seed).
     """
     if recipe.opt.lower().removeprefix(LOOKAHEAD) not in _SGD_LIKE:
         return RATE_ENTRY_BY_ENTRY
