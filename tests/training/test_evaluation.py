@@ -18,6 +18,15 @@ from refconv.training.networks import mobilenet_small
 CPU = torch.device("cpu")
 
 
+class Boxes:
+    """Outputs of a kind that only their maker knows."""
+
+
+class Boxed(nn.Module):
+    def forward(self, samples):
+        return Boxes()
+
+
 @pytest.fixture(scope="module")
 def digits():
     return open_data("digits", val_split=0.1)
@@ -134,10 +143,11 @@ def test_fewer_than_five_classes_make_top5_certain(digits):
     ("model", "words"),
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), r"does not fit .*expected \[144, 10\], found \[144, 9\]"),
-        (nn.Conv2d(1, 10, 3), r"does not fit the classes .*found \[144, 10, 6, 6\]"),
+        (nn.Conv2d(1, 10, 3), r"does not fit the classes .*found \[144, 10, 6, 6\]; let its forward return"),
+        (Boxed(), "does not fit the classes .*found Boxes; let its forward return the logits alone"),
         (nn.Conv2d(3, 10, 3), r"Conv2d: the model does not take this data; expected samples of shape \[1, 8, 8\]"),
     ],
-    ids=["classes", "no classifier", "channels"],
+    ids=["classes", "no classifier", "object", "channels"],
 )  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused(model, words, digits):
     with pytest.raises(ModelError, match=words):

@@ -155,14 +155,15 @@ def check_classes(model: nn.Module, inputs: Tensor, outputs: object, *, classes:
     Raises:
         ModelError: if they are something else.
     """
+    logits = isinstance(outputs, Tensor) and outputs.ndim == 2
     shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < classes:
+    if not isinstance(outputs, Tensor) or not logits or outputs.shape[1] < classes:
         raise ModelError(
             "the model's output does not fit the classes of the data",
             where=type(model).__name__,
             expected=f"[{len(inputs)}, {classes}]",
             found=str(shape),
-            remedy="give the model that many classes",
+            remedy="give the model that many classes" if logits else "let its forward return the logits alone",
         )
 
 
