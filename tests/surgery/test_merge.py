@@ -184,7 +184,7 @@ def test_merge_report_says_how_far_kernels_moved():
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
     with torch.no_grad():
         model[0].weight.fill_(1.0)
-    refconv.refocus(model, map_size=1)
+    refconv.refocus(model, map_size=1, scale="paper")
     with torch.no_grad():  # a 1 x 1 map of 0.5 on the diagonal scales every slice by 1.5
         model[0].parametrizations.weight[0].refocus_weight.copy_(0.5 * torch.eye(4)[None])
     report = refconv.merge(model)

@@ -147,8 +147,8 @@ def _transforms(
     for site in chosen:
         own = {key: value for key, value in settings[site.name].items() if key not in {_TRANSFORM, _BASE}}
         name = settings[site.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
-        own = with_scale(own) if has_gram_scale(name) else own
         try:
+            own = with_scale(own) if has_gram_scale(name) else own
             if id(site.weight) not in by_weight:
                 by_weight[id(site.weight)] = [], transform_at(site, name, complete_settings(name, own), scope)
         except SettingError as error:
