@@ -180,7 +180,7 @@ class Returning(nn.Module):
     [
         (lambda t: [{"a": t}], True, "identical: largest difference 0, relative 0"),
         (lambda t: t * float("nan"), True, "identical: largest difference 0, relative 0"),
-        (lambda t: None, None, "not compared (they hold no tensors, numbers or texts)"),
+        (lambda t: None, None, "not compared (they are empty, or hold no tensors, numbers or texts)"),
         (lambda t: iter([t]), None, "not compared (1 parts cannot be looked into: the whole (list_iterator))"),
         (
             lambda t: (t, iter([t])),

@@ -78,7 +78,7 @@ def test_without_a_validation_split_training_samples_are_taken_and_never_the_tes
     assert (record.course.split, record.course.samples) == ("train", 140)  # a tenth of 11 x 128
     out = capsys.readouterr().out.splitlines()
     assert out[1].endswith("on 140 samples of the training split (there is no validation split)")
-    assert "(140 training samples)" in out[-1]
+    assert "(140 training samples" in out[-1]
 
 
 def test_a_run_that_ends_below_its_start_says_so_last_and_again_when_asked(tmp_path, capsys):
