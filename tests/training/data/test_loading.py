@@ -1,13 +1,17 @@
 """Samples come in the order that is asked for, and what a worker cannot read is said as if it had been read here."""
 
+import multiprocessing
 import os
 import signal
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from refconv.errors import DataError
-from refconv.training.data.loading import load_batches
+from refconv.training.data.loading import load_batches, prepare_worker
 from signalled_samples import Dying, Signalled, Squares
 
 BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
@@ -74,3 +78,29 @@ def test_a_signal_while_workers_start_is_not_missed(monkeypatch):
 def test_a_worker_that_dies_is_said_in_one_line():
     with pytest.raises(DataError, match="workers: a process that makes samples died; .*fewer workers; 0 uses none"):
         list(load_batches(Dying(), BATCHES, workers=1, collate=tuple))
+
+
+def _serve(ready):
+    prepare_worker(0)
+    ready.send(os.getpid())
+    time.sleep(600)
+
+
+def _start_a_worker(ready):
+    multiprocessing.get_context("fork").Process(target=_serve, args=(ready,)).start()
+    time.sleep(600)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_worker_ends_when_the_process_that_it_works_for_is_killed():
+    context = multiprocessing.get_context("fork")
+    receive, ready = context.Pipe()
+    parent = context.Process(target=_start_a_worker, args=(ready,))
+    parent.start()
+    status = Path(f"/proc/{receive.recv()}/status")
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
+        time.sleep(0.02)
+    assert not status.exists() or "Z (zombie)" in status.read_text()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -55,7 +57,7 @@ def load_batches(
         num_workers=min(workers, len(batches)),
         collate_fn=_Collate(collate),
         multiprocessing_context=_context() if workers and len(batches) else None,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=prepare_worker,
         # Its own generator: the loader draws a number at every start, and that must not come from the global one.
         generator=torch.Generator(),
     )
@@ -83,10 +85,22 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ignore_signals(worker: int) -> None:
-    """Do the same in a worker whose fork server was started by somebody else."""
+def prepare_worker(worker: int) -> None:
+    """Let a worker ignore signals, also where its fork server was started by somebody else, and end with its parent.
+
+    torch's own workers look whether they still have the parent that they began with; theirs would be the fork server,
+    which outlives a main process that was killed.
+    """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process that multiprocessing started
+    parent.join()
+    os._exit(1)
 
 
 def _explained(batches: Iterator[Any]) -> Iterator[Any]:
