@@ -55,6 +55,14 @@ def test_merge_never_replaces_anything_else(tmp_path, capsys):
     assert (tmp_path / "home" / "precious.txt").read_text() == "x"
 
 
+def test_merge_says_that_a_model_folder_is_plain_already(tmp_path, capsys):
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/config.json").write_text("{}")
+    (tmp_path / "plain/model.safetensors").write_bytes(b"")
+    assert main(["merge", str(tmp_path / "plain"), "-o", str(tmp_path / "out")]) == 2
+    assert "plain: is plain already, so there is nothing to merge" in capsys.readouterr().err
+
+
 def test_merge_refuses_weights_alone(tmp_path, capsys):
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
     assert main(["merge", str(tmp_path / "a.pth"), "-o", str(tmp_path / "out")]) == 2

@@ -13,6 +13,7 @@ from timm.models import save_for_hf
 
 from refconv.errors import DataError, SettingError
 from refconv.training.data import open_data
+from refconv.training.data.class_names import UNNAMED
 from refconv.training.model_data import classes_of, data_for, first_samples, random_input
 from refconv.training.opening import Opened, open_model
 from refconv.training.tasks.registry import task_named
@@ -110,6 +111,13 @@ def test_classes_that_are_the_models_stay_as_they_are(tmp_path):
     data = data_for(classifier(("ant", "bee"), 2), f"folder:{tmp_path}")
     assert data.matching is None
     assert labels_of(data) == [0, 1]
+
+
+def test_classes_matched_by_position_are_said(tmp_path):
+    write_classes(tmp_path, ("ant", "bee"))
+    said = data_for(classifier((), 2), f"folder:{tmp_path}").said
+    assert said[1] == f"classes: {UNNAMED}"
+    assert len(data_for(classifier(("ant", "bee"), 2), f"folder:{tmp_path}").said) == 1
 
 
 def test_classes_of_an_imagenet_network_are_known_by_their_synsets(tmp_path):

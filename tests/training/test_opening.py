@@ -69,6 +69,8 @@ def test_open_pair_builds_the_model_of_a_weights_file(tmp_path):
 
 
 def test_open_model_names_what_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match="absent.pth: no such file"):
+        open_model("absent.pth", model="test_resnet")
     with pytest.raises(CheckpointError, match="runs/x: no such run, model folder or file"):
         open_model("runs/x")
     with pytest.raises(CheckpointError, match="no such run"):

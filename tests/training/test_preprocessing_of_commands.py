@@ -12,6 +12,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import nn
 from torchvision import models
 
+from refconv.errors import SettingError
 from refconv.training.data import Augmentation, open_data
 from refconv.training.model_data import data_for
 from refconv.training.model_input import as_run, of_name, of_recipe, stated_by
@@ -118,6 +119,12 @@ def open_values(name):
     values.setdefault("crop_mode", "center")
     values["input_size"] = tuple(values.get("input_size") or (3, *[values.get("img_size")] * 2))
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def test_a_mean_for_values_up_to_255_is_refused(folder):
+    recipe = Recipe(model="test_convnext", data=f"folder:{folder}", mean=(123.7, 116.3, 103.5), std=0.25)
+    with pytest.raises(SettingError, match=r"mean: out of range; .*from 0 to 1, found 123.7 .*divide them by 255"):
+        Classification().open_data(recipe)
 
 
 def test_a_flag_wins_over_the_recipe_and_this_over_the_model(folder):

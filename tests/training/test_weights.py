@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from refconv.errors import CheckpointError, ModelError
+from refconv.training.models import create_model
 from refconv.training.weights import classifier_names, load_state, read_weights
 
 
@@ -159,6 +160,15 @@ def test_load_state_lists_what_does_not_fit_and_changes_nothing(state):
 def test_load_state_names_another_architecture():
     with pytest.raises(CheckpointError, match=r"0\.weight is \[8, 1, 3, 3\] instead of \[6, 1, 3, 3\]"):
         load_state(small_net(), small_net(width=8).state_dict(), where="x")
+
+
+def test_what_is_missing_is_named_without_counters_of_batch_norm():
+    model = create_model("test_resnet")
+    state = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    absent = next(name for name in state if name.endswith("bn2.weight"))
+    del state[absent]
+    with pytest.raises(CheckpointError, match=rf"found 1 missing \({absent}\)"):
+        load_state(model, state, where="file")
 
 
 def test_load_state_says_both_numbers_of_classes():

@@ -50,10 +50,15 @@ def merge(
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
     from refconv.training.model_data import random_input
+    from refconv.training.model_folder import is_model_folder
     from refconv.training.opening import open_model
     from refconv.training.tasks.registry import task_named
     from refconv.training.weights import is_run_checkpoint, weights_file
 
+    if is_model_folder(run):
+        raise RunError(
+            "is plain already, so there is nothing to merge", where=str(run), expected="a run or a checkpoint"
+        )
     file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
     if flags:
         file = weights_file(file)

@@ -7,7 +7,7 @@ from typing import Any
 
 from refconv.errors import DataError, SettingError
 from refconv.training.data import Data, Samples
-from refconv.training.data.class_names import Classes, read_class_map
+from refconv.training.data.class_names import UNNAMED, Classes, read_class_map
 from refconv.training.opening import Opened
 from refconv.training.tasks.registry import task_named
 from refconv.training.weights import classifier_names
@@ -47,9 +47,13 @@ def data_for(
     if class_map is None and recipe is not None and name in {None, recipe.data}:
         class_map = recipe.class_map
     if opened.task != "classification" and not opened.class_names and class_map is None:
-        data.remark = "the names of the model's are not known; they are taken for the data's, in the same order"
+        data.remark = UNNAMED
         return data
-    return data.with_classes(classes_of(opened, class_map))
+    classes = classes_of(opened, class_map)
+    matched = data.with_classes(classes)
+    if matched is data and not classes.names and not classes.class_map:
+        data.remark = UNNAMED
+    return matched
 
 
 def classes_of(opened: Opened, class_map: str | None = None) -> Classes:

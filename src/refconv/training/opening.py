@@ -22,6 +22,9 @@ from refconv.training.run_folder import RunFolder
 from refconv.training.tasks.registry import TASKS
 from refconv.training.weights import is_run_checkpoint
 
+_SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
+"""What names of files of weights end in; no model is called so."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -117,6 +120,8 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
         return _open_checkpoint(path) if is_run_checkpoint(path) else _open_weights(path, model, like)
     if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
         raise CheckpointError("no such run, model folder or file", where=reference)
+    if path.suffix in _SUFFIXES:
+        raise CheckpointError("no such file", where=reference)
     try:
         return _build(reference, like, pretrained=pretrained)
     except ModelError as error:

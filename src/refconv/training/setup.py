@@ -13,7 +13,7 @@ from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.backbones import load_backbone
 from refconv.training.checkpoint import Checkpoint, load_model_state
 from refconv.training.data import Data, DataInfo
-from refconv.training.data.class_names import Classes, is_of_imagenet, read_class_map
+from refconv.training.data.class_names import UNNAMED, Classes, is_of_imagenet, read_class_map
 from refconv.training.data.preprocessing import Statement
 from refconv.training.distributed import Processes
 from refconv.training.evaluation import autocasting
@@ -152,6 +152,8 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
     # Without names there may be outputs that the data has no classes for; only ImageNet's are known by their number.
     kept = recipe.num_classes if recipe.pretrained or recipe.checkpoint is not None else None
     outputs = kept if is_of_imagenet(data.info.class_names, kept) else None
+    if recipe.checkpoint is not None and not recipe.reset_classifier and not (names or outputs or class_map):
+        data.remark = UNNAMED
     return data.with_classes(Classes(names, outputs, class_map, remedy))
 
 

@@ -301,6 +301,8 @@ def _shape(value: Any) -> list[int] | None:
 
 def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set[str], where: str) -> None:
     missing = [name for name in own if name not in state and name not in anew]
+    # Counters of batch norm may be missing, as in files of before they were; what else is missing is what is wrong.
+    missing = [name for name in missing if not name.endswith(".num_batches_tracked")] or missing
     surplus = [name for name in state if name not in own]
     both = [name for name in own if name in state and name not in anew]
     unlike = [name for name in both if _shape(own[name]) != _shape(state[name])]

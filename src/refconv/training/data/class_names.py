@@ -17,6 +17,9 @@ from refconv.errors import DataError
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
 _SHOWN = 6
 
+UNNAMED = "the names of the model's are not known; they are taken for the data's, in the same order"
+"""What is said where classes are matched by position."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
