@@ -35,12 +35,23 @@ def test_readme_shows_the_recorded_demo():
     assert record.certified
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/math.md", "docs/fashion-mnist.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/math.md", "docs/fashion-mnist.md", "docs/your-own-network.md"])
 def test_no_generated_part_is_empty(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     names = re.findall(r"<!-- generated: (\w+)", text)
     assert names
     assert all(part(text, name).strip() for name in names)
+
+
+def test_tutorial_shows_its_record(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    script = importlib.import_module("own_networks")
+    record = json.loads((ROOT / "benchmarks" / "own_networks.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "your-own-network.md").read_text(encoding="utf-8")
+    assert part(page, "networks") == script.summary(record["rows"])
+    certificates = [method["certificate"] for row in record["rows"] for method in row["methods"].values()]
+    assert len(certificates) == 15
+    assert all(found["largest_output_difference"] == 0 and not found["missing"] for found in certificates)
 
 
 def test_worked_example_shows_its_records(monkeypatch):
