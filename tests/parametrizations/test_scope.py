@@ -63,8 +63,14 @@ def test_nothing_is_left_of_an_interrupted_forward(training):
 
 def test_submodules_train_alone_after_an_interrupted_forward():
     model = interrupted(training=True)
+    weight = model[0].parametrizations.weight[0].refocus_weight
+    gradients = []
     for _ in range(2):  # a kept kernel's graph could be run through once only
+        weight.grad = None
         model[:2](images()).sum().backward()
+        gradients.append(weight.grad)
+    assert gradients[0].any()
+    assert torch.equal(*gradients)
 
 
 class Repeated(nn.Module):
