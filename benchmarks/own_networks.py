@@ -168,7 +168,7 @@ def measured(commands: Commands, case: Case) -> dict[str, Any]:
         )
     row["methods"] = {method: trained(commands, case, method) for method in METHODS}
     runs = [f"{key}/{method}" for method in METHODS]
-    commands.run(f"report-{key}", "report", *runs, "-o", f"{key}.html", "--samples", "200", "--seconds", "1")
+    commands.run(f"report-{key}", "report", *runs, "-o", f"{key}.html", "--weights", "--only", "movement")
     row["report_bytes"] = (commands.work / f"{key}.html").stat().st_size
     return row
 
