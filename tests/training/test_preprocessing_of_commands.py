@@ -123,7 +123,9 @@ def open_values(name):
 
 def test_a_mean_for_values_up_to_255_is_refused(folder):
     recipe = Recipe(model="test_convnext", data=f"folder:{folder}", mean=(123.7, 116.3, 103.5), std=0.25)
-    with pytest.raises(SettingError, match=r"mean: out of range; .*from 0 to 1, found 123.7 .*divide them by 255"):
+    with pytest.raises(
+        SettingError, match=r"mean: out of range; .*from 0 to 1, found 123.7 .*divide mean and std by 255"
+    ):
         Classification().open_data(recipe)
 
 

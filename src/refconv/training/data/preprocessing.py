@@ -151,13 +151,13 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
         if name in {"mean", "std"}:
             exact = source.by in {FLAGS, RECIPE}
             found[name] = _fitted(found[name], in_chans, where=f"{name} of {where}", exact=exact)
-            if exact and len(size) == 2 and max(found[name]) > 1:
+            if name == "mean" and exact and len(size) == 2 and max(found[name]) > 1:
                 raise SettingError(
                     "out of range",
                     where=name,
                     expected="numbers for values from 0 to 1",
                     found=_numbers(found[name]),
-                    remedy="divide them by 255",
+                    remedy="divide mean and std by 255",
                 )
     colour = next((said.values["color_mode"] for said in order if said.values.get("color_mode")), None)
     _check(found)
