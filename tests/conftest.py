@@ -5,10 +5,12 @@ random start from one seed before every test and before every fixture that sever
 draws anew: it runs the tests of drawn examples under the profile ``explore``, from a seed that it prints.
 
 What an environment says of colours and widths of terminals is not heard, here or in the processes that tests start.
+Nor is it heard that SIGINT is to be ignored, as a shell says to what it starts in the background: Ctrl-C is tested.
 """
 
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -33,6 +35,10 @@ def start_generators(config):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
