@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, parametrize
 import refconv
 from networks import EveryKind, Shared, randomise
 from refconv.errors import ModelError, SiteError
+from refconv.surgery import reparametrize
 
 
 def trained(dtype=torch.float64, steps=3, **settings):
@@ -300,3 +301,23 @@ def test_the_report_counts_the_zeros_of_a_pruned_network_that_were_filled():
     report = refconv.merge(model)
     assert report.sites[0].filled == 12
     assert str(report).endswith("12 entries that were zero are not any more")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("transform", ["refocus", "low_rank", "lr_scaled"])
+def test_the_report_says_that_an_optimizer_made_before_the_surgery_trained_nothing(transform, dtype):
+    def report(early, lr=0.1):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 3)).to(dtype)
+        optimizers = [torch.optim.SGD(model.parameters(), lr=lr)]
+        reparametrize(model, transform)
+        optimizers.append(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr))
+        model(torch.randn(2, 4, 8, 8, dtype=dtype)).square().sum().backward()
+        optimizers[not early].step()
+        return refconv.merge(model)
+
+    remark = "never moved although gradients reached their weights"
+    assert f"; 2 {remark}" in str(report(early=True))
+    assert [site.untrained for site in report(early=False).sites] == [False, False]
+    tiny = report(early=False, lr=1e-6)  # lost where a kernel is rounded to bfloat16, but trained
+    assert remark not in str(tiny)
