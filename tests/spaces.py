@@ -148,14 +148,14 @@ class Case:
     def weight_tolerance(self, trained, weight):
         """Return how far a refocus weight recovered from the kernel may be from the one trained, [b, 1, 1] per block.
 
-        With P' = P G^((p - 1) / 2), the recovered weight is R = c_A D P'^+ of the displacement D = kernel - base, computed
-        as c_A D G^(-(p + 1) / 2) P^T. Let s and S be the smallest and largest singular values of P that count, and
-        kappa = S / s, so that P'^+ has norm s^-p. Three things are off:
+        With P' = P G^((p - 1) / 2), the recovered weight is R = c_A D P'^+ of the displacement D = kernel - base,
+        computed as c_A D G^(-(p + 1) / 2) P^T. Let s and S be the smallest and largest singular values of P that count,
+        and kappa = S / s, so that P'^+ has norm s^-p. Three things are off:
 
         * D, by the tolerance tau of the kernels (:meth:`tolerance`) an entry, hence R by c_A sqrt(k) tau / s^p a row.
-        * The computed Gram, by n eps S^2, with n the products that it sums, k of the eigenvectors and STEPS roundings of
-          R itself. An eigenvalue l is then off by kappa^2 n eps of itself at most, its power by (p + 1) / 2 times that,
-          and with it R, for p up to 2. Pairs of unequal eigenvalues add no more.
+        * The computed Gram, by n eps S^2, with n the m t products that it sums, k of the eigenvectors and STEPS
+          roundings of R itself. An eigenvalue is then off by kappa^2 n eps of itself at most, its power by (p + 1) / 2
+          times that, and with it R, for p up to 2. Pairs of unequal eigenvalues add no more.
         * After a new round, the bases of the two spaces, by tau an entry, so that P is off by sqrt(m t k) tau and D by
           tau once more. To first order R moves by |R| |dP'| / s^p, with |dP'| at most s^(p - 1) |dP| for p below one,
           and p S^(p - 1) |dP| above. c_A moves by no larger a share.
