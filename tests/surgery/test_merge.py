@@ -6,7 +6,7 @@ import io
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
 import refconv
 from networks import EveryKind, Shared, randomise
@@ -321,3 +321,41 @@ def test_the_report_says_that_an_optimizer_made_before_the_surgery_trained_nothi
     assert [site.untrained for site in report(early=False).sites] == [False, False]
     tiny = report(early=False, lr=1e-6)  # lost where a kernel is rounded to bfloat16, but trained
     assert remark not in str(tiny)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+def test_a_merged_model_is_folded_traced_exported_and_pickled_like_a_plain_one():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding="same"), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, (3, 5), groups=8)]
+    model, batch = nn.Sequential(*layers).double(), torch.randn(2, 3, 10, 10).double()
+    refconv.refocus(model)
+    randomise(model)
+    refconv.merge(model)
+    model.eval()
+    expected = model(batch)
+    fused = nn.utils.fusion.fuse_conv_bn_eval(model[0], model[1])
+    torch.testing.assert_close(fused(batch), model[1](model[0](batch)))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (
+        torch.jit.trace(model, batch),
+        torch.fx.symbolic_trace(model),
+        torch.export.export(model, (batch,)).module(),
+        torch.load(file, weights_only=False),
+    ):
+        torch.testing.assert_close(other(batch), expected)
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    assert (model[0].weight == 0).double().mean() == 0.5
+
+
+def test_a_part_that_shares_layers_with_a_refocused_model_is_merged_alone():
+    model, batch = trained()
+    part = nn.Sequential(*list(model.children())[:1])
+    expected = model(batch)
+    refconv.merge(part)
+    assert torch.equal(model(batch), expected)
+    assert len(refconv.merge(model).sites) > 0
+    assert torch.equal(model(batch), expected)
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
