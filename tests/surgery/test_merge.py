@@ -6,11 +6,12 @@ import io
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
 import refconv
 from networks import EveryKind, Shared, randomise
 from refconv.errors import ModelError, SiteError
+from refconv.surgery import reparametrize
 
 
 def trained(dtype=torch.float64, steps=3, **settings):
@@ -300,3 +301,61 @@ def test_the_report_counts_the_zeros_of_a_pruned_network_that_were_filled():
     report = refconv.merge(model)
     assert report.sites[0].filled == 12
     assert str(report).endswith("12 entries that were zero are not any more")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("transform", ["refocus", "low_rank", "lr_scaled"])
+def test_the_report_says_that_an_optimizer_made_before_the_surgery_trained_nothing(transform, dtype):
+    def report(early, lr=0.1):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 3)).to(dtype)
+        optimizers = [torch.optim.SGD(model.parameters(), lr=lr)]
+        reparametrize(model, transform)
+        optimizers.append(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr))
+        model(torch.randn(2, 4, 8, 8, dtype=dtype)).square().sum().backward()
+        optimizers[not early].step()
+        return refconv.merge(model)
+
+    remark = "never moved although gradients reached their weights"
+    assert f"; 2 {remark}" in str(report(early=True))
+    assert [site.untrained for site in report(early=False).sites] == [False, False]
+    tiny = report(early=False, lr=1e-6)  # lost where a kernel is rounded to bfloat16, but trained
+    assert remark not in str(tiny)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+def test_a_merged_model_is_folded_traced_exported_and_pickled_like_a_plain_one():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding="same"), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, (3, 5), groups=8)]
+    model, batch = nn.Sequential(*layers).double(), torch.randn(2, 3, 10, 10).double()
+    refconv.refocus(model)
+    randomise(model)
+    refconv.merge(model)
+    model.eval()
+    expected = model(batch)
+    fused = nn.utils.fusion.fuse_conv_bn_eval(model[0], model[1])
+    torch.testing.assert_close(fused(batch), model[1](model[0](batch)))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (
+        torch.jit.trace(model, batch),
+        torch.fx.symbolic_trace(model),
+        torch.export.export(model, (batch,)).module(),
+        torch.load(file, weights_only=False),
+    ):
+        torch.testing.assert_close(other(batch), expected)
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    assert (model[0].weight == 0).double().mean() == 0.5
+
+
+def test_a_part_that_shares_layers_with_a_refocused_model_is_merged_alone():
+    model, batch = trained()
+    part = nn.Sequential(*list(model.children())[:1])
+    expected = model(batch)
+    refconv.merge(part)
+    assert torch.equal(model(batch), expected)
+    assert len(refconv.merge(model).sites) > 0
+    assert torch.equal(model(batch), expected)
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks

@@ -72,6 +72,22 @@ def test_plain_checkpoint_loads_strictly_and_gives_its_own_function():
     assert torch.equal(kernel, reference.depthwise.weight)  # the patches are those of the new base
 
 
+@pytest.mark.parametrize("refocused", [False, True])
+def test_tensors_of_a_checkpoint_take_the_place_of_the_models_own(refocused):
+    batch, states = torch.randn(2, 3, 20, 20), []
+    models = [EveryKind().eval(), EveryKind().eval()]
+    for model in models:
+        if refocused or model is models[1]:
+            refconv.refocus(model)
+            randomise(model)
+        states.append(model.state_dict())
+    models[1].load_state_dict(states[0], assign=True)
+    torch.testing.assert_close(models[1](batch), models[0](batch))
+    flags = {name: parameter.requires_grad for name, parameter in models[1].named_parameters()}
+    assert not any(flag for name, flag in flags.items() if name.endswith("original"))
+    assert all(flag for name, flag in flags.items() if name.endswith("refocus_weight"))
+
+
 def test_plain_checkpoint_with_a_missing_kernel_is_still_refused():
     model = EveryKind()
     state = model.state_dict()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from refconv.errors import ModelError, SiteError
-from refconv.parametrizations import ForwardScope, KernelTransform
+from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
 from refconv.records import Record
 from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
 from refconv.surgery.guard import check_unwrapped
@@ -28,12 +28,15 @@ class MergedSite(Record):
         relative_change: norm of (kernel - base) over the norm of the base.
         largest_change: largest absolute difference between kernel and base.
         filled: entries that were zero in the base and are not in the kernel, as of a pruned network.
+        untrained: whether the kernel is still its base although a gradient reached the trained weights that make it,
+            as with an optimizer that was made before the model was refocused.
     """
 
     site: str
     relative_change: float
     largest_change: float
     filled: int = 0
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,19 @@ class MergeReport(Record):
     def __str__(self) -> str:
         moved = max(self.sites, key=lambda site: site.relative_change)
         filled = sum(site.filled for site in self.sites)
-        return (
-            f"merged {len(self.sites)} kernels; the one that moved most is {moved.site or '(the model)'}, "
-            f"by {moved.relative_change:.1%} of its norm"
-        ) + (f"; {filled:,} entries that were zero are not any more" if filled else "")
+        untrained = sum(site.untrained for site in self.sites)
+        words = [
+            f"merged {len(self.sites)} kernels",
+            f"the one that moved most is {moved.site or '(the model)'}, by {moved.relative_change:.1%} of its norm",
+        ]
+        if filled:
+            words.append(f"{filled:,} entries that were zero are not any more")
+        if untrained:
+            words.append(
+                f"{untrained} never moved although gradients reached their weights: the optimizer must be made after "
+                "refocus(model), from its parameters"
+            )
+        return "; ".join(words)
 
 
 def merge(model: nn.Module) -> MergeReport:
@@ -86,12 +98,23 @@ def merge(model: nn.Module) -> MergeReport:
                 relative_change=float(change.norm() / base.double().norm()),
                 largest_change=float(change.abs().max()),
                 filled=int(((base == 0) & (kernel != 0)).sum()),
+                untrained=not change.any() and _untrained(transform, base),
             )
         )
     for _, module, transform in found:
         detach(module, kernels[id(transform)])
     ForwardScope.detach(model)
     return MergeReport(tuple(report))
+
+
+@torch.no_grad()
+def _untrained(transform: KernelTransform, base: Tensor) -> bool:
+    """Return whether gradients reached a transformation that still leaves the base as it is."""
+    gradients = [weight.grad for weight in transform.parameters() if weight.grad is not None]
+    if not any(bool(gradient.any()) for gradient in gradients):
+        return False
+    unrounded = base.detach().to(computing_dtype(base))  # steps may be too small for 16 bits
+    return torch.equal(transform.kernel(unrounded), unrounded)
 
 
 def merged(model: nn.Module) -> nn.Module:
