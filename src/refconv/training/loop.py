@@ -57,7 +57,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         DataError: if the data cannot be had.
         ModelError: if the model cannot be built, or does not fit the data.
         CheckpointError: if weights or checkpoint are damaged, refused, or do not fit.
-        TrainingError: if the loss is not finite.
+        TrainingError: if a loss or a weight is not finite.
     """
     method_of(recipe)
     folder = RunFolder(out)
@@ -155,12 +155,14 @@ def _finish(
     certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup, recipe, processes)
     result = _test(shipped, setup, recipe, processes)
     if result is not None:
+        loop.check_finite(result, "test")
         epoch = loop.step / setup.steps_per_epoch
         metrics.write("test", step=loop.step, epoch=epoch, **result.measures())
         shown.say(f"test {result}")
     course = loop.course
     if course is not None:
-        _, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        split, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        loop.check_finite(end, split)
         course = dataclasses.replace(course, end=end.measures().get(course.measure))
     allowed = parameters_allowed(shipped, recipe)
     record = RunRecord(

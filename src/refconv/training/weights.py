@@ -192,7 +192,7 @@ def load_state(
         The names that kept their initial values.
 
     Raises:
-        CheckpointError: if names are missing or surplus, or shapes differ.
+        CheckpointError: if names are missing or surplus, shapes differ, or a weight is NaN or infinite.
     """
     own = model.state_dict()
     state = _aligned(state, own)
@@ -224,6 +224,7 @@ def load_state(
         if understood is None:
             _check_fit(own, state, anew, where)
         candidate = understood or candidate
+    _check_finite(model, kept, where)
     model.load_state_dict(candidate, strict=True)
     # Detectors draw their layers of classes from priors of their own, which their losses need.
     start_anew(model, {name for name in anew if not any(f".{part}." in name for part in _DETECTION_LAYERS)})
@@ -319,6 +320,24 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
             expected=f"{len(own)} entries",
             found=", ".join(clauses),
             remedy="give the model that the weights were trained with",
+        )
+
+
+def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    parameters = {name for name, _ in model.named_parameters()}
+    broken = [
+        name
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+        and not bool(value.isfinite().all() if name in parameters else not value.isnan().any())  # masks hold infinity
+    ]
+    if broken:
+        raise CheckpointError(
+            "the weights are not finite",
+            where=where,
+            expected="finite numbers",
+            found=f"NaN or infinity in {len(broken)} of {len(state)} entries ({_some(broken)})",
+            remedy="take weights from before training diverged",
         )
 
 
