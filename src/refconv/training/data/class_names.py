@@ -8,9 +8,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import timm
+import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from refconv.errors import DataError
@@ -162,6 +165,35 @@ class Classes:
 def is_of_imagenet(found: Sequence[str], outputs: int | None) -> bool:
     """Say whether all classes of the data begin with a synset, and a model has the outputs of a version of ImageNet."""
     return infer_imagenet_subset({"num_classes": outputs}) is not None and all(map(_SYNSET.match, found))
+
+
+@cache
+def library_names(model: str, outputs: int | None) -> tuple[str, ...]:
+    """Return what the outputs of a library's pretrained classifier stand for, in words.
+
+    Args:
+        model: a name of timm's, or ``torchvision:NAME``.
+        outputs: how many outputs it has; None if as many as in the library.
+
+    Returns:
+        One name per output; none where the library does not say, or the outputs are others.
+
+    Example:
+        >>> library_names("resnet18", 1000)[:2]
+        ('tench', 'goldfish')
+        >>> library_names("resnet18", 10)
+        ()
+    """
+    source, separator, rest = model.partition(":")
+    names: Sequence[str] = ()
+    if source == "torchvision" and rest in torchvision.models.list_models():
+        names = torchvision.models.get_model_weights(rest).DEFAULT.meta.get("categories", ())
+    elif not separator and timm.is_model(model):
+        cfg = timm.get_pretrained_cfg(model)
+        subset = None if cfg is None else infer_imagenet_subset(cfg.to_dict())
+        if subset is not None:
+            names = [words.partition(",")[0] for words in ImageNetInfo(subset).label_descriptions()]
+    return tuple(names) if outputs in {None, len(names)} else ()
 
 
 def read_class_map(path: str | Path) -> ClassMap:
