@@ -15,6 +15,7 @@ from refconv.errors import RunError
 from refconv.surgery import Certificate, plain_state_dict
 from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.checkpoint import Checkpoint
+from refconv.training.data.loading import leave_if_imported
 from refconv.training.distributed import Processes, joined
 from refconv.training.epochs import Loop
 from refconv.training.evaluation import Evaluation
@@ -39,7 +40,8 @@ __all__ = ["RunRecord", "train"]
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool = True) -> RunRecord:
     """Train a model as a recipe says, and leave everything in a run folder.
 
-    Under torchrun all processes call this and share the work; the first one writes and shows.
+    Under torchrun all processes call this and share the work; the first one writes and shows. A script that is run
+    calls this below ``if __name__ == "__main__":``, since the workers that read images import it.
 
     Args:
         recipe: the settings.
@@ -59,6 +61,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         CheckpointError: if weights or checkpoint are damaged, refused, or do not fit.
         TrainingError: if a loss or a weight is not finite.
     """
+    leave_if_imported()
     method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
