@@ -114,7 +114,8 @@ class Classes:
         if not unknown:
             return Matching(tuple(found), tuple(o for o in outputs if o is not None), names or _numbers(count))
         nameless = not names or _numbers(len(names)) == names or _numbers(len(found)) == tuple(found)
-        if nameless and not self.class_map and len(found) == count:
+        matched_before = tuple(found) == _numbers(count)
+        if nameless and len(found) == count and (matched_before or not self.class_map):
             return Matching(tuple(found), tuple(range(count)), names or tuple(found))
         raise DataError(
             f"{len(unknown)} of {len(found)} classes are not among the model's",
