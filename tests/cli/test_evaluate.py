@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
 
 from refconv.cli import main
 from refconv.training import train
 from refconv.training.data import open_data
 from refconv.training.evaluation import ClassificationEvaluation, evaluate
+from refconv.training.models import create_model
 from run_checkpoints import save_run, small_recipe
 
 
@@ -58,3 +60,22 @@ def test_eval_says_how_classes_were_matched_and_takes_a_class_map(tmp_path, caps
     said = capsys.readouterr()
     assert said.err.splitlines()[1] == "classes: 3 classes, matched by name: bee is 1, cat is 2, emmet is 0"
     assert "on 12 samples" in said.out
+
+
+def test_eval_refuses_weights_and_outputs_that_are_not_finite(tmp_path, capsys):
+    name_of_model = small_recipe().model
+    state = create_model(name_of_model).state_dict()
+    name = next(name for name in state if name.endswith("weight"))
+    huge = {key: value * 1e30 if value.is_floating_point() else value for key, value in state.items()}
+    state[name].view(-1)[0] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    torch.save(huge, tmp_path / "huge.pth")
+    arguments = ["--data", "digits", "--device", "cpu", "--model", name_of_model]
+    assert main(["eval", str(tmp_path / "nan.pth"), *arguments]) == 2
+    said = capsys.readouterr()
+    assert "nan.pth: the weights are not finite; expected finite numbers, found NaN or infinity in 1 of" in said.err
+    assert name in said.err
+    assert main(["eval", str(tmp_path / "huge.pth"), *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "huge.pth: its outputs on this data are not finite" in said.err.splitlines()[-1]

@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
 from PIL import Image
 
 from refconv.cli import main
 from refconv.training.data import open_data
+from refconv.training.data.class_names import library_names
 from run_checkpoints import save_run, small_recipe
 
 
@@ -79,3 +82,20 @@ def test_a_model_of_signals_takes_no_images(tmp_path, capsys, images):
     config.write_text(json.dumps(content))
     assert main(["predict", str(tmp_path / "run/model"), str(images[0]), "--device", "cpu"]) == 2
     assert "takes no images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("test_resnet", lambda: timm.create_model("test_resnet")),
+        ("torchvision:squeezenet1_1", lambda: torchvision.models.get_model("squeezenet1_1")),
+    ],
+)
+def test_classes_of_a_librarys_networks_are_said_by_name(tmp_path, capsys, images, name, build):
+    torch.save(build().state_dict(), tmp_path / "a.pth")
+    command = ["predict", str(tmp_path / "a.pth"), str(images[0]), "--model", name, "--json"]
+    assert main([*command, "--device", "cpu", "--img-size", "64"]) == 0
+    names = library_names(name, None)
+    assert (len(names), names[:2]) == (1000, ("tench", "goldfish"))
+    for found in json.loads(capsys.readouterr().out)["classes"]:
+        assert found["name"] == names[found["class"]]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
 from refconv.cli import main
@@ -84,3 +85,24 @@ def test_verify_never_certifies_outputs_that_it_could_not_look_into(run, capsys,
     assert main(flags) == 0
     assert main([*flags, "--equal"]) == 3
     assert "outputs    not compared (1 parts cannot be looked into" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_verify_compares_the_types_that_files_hold_and_loading_says_that_it_converts(run, capsys, kind):
+    state = torch.load(run / "weights.pth")
+    half = {name: value.bfloat16() if value.is_floating_point() else value for name, value in state.items()}
+    if kind == "pth":
+        torch.save({f"module.{name}": value for name, value in half.items()}, run / "half.pth")
+    else:
+        safetensors.torch.save_file(half, run / "half.safetensors")
+    file = str(run / f"half.{kind}")
+    assert main(["verify", file, str(run / "run"), "--json"]) == 3
+    said = capsys.readouterr()
+    line = f"refconv: warning: {file}: weights are bfloat16; the model computes, trains and is saved in float32"
+    assert said.err.splitlines() == [line]
+    floating = [name for name, value in state.items() if value.is_floating_point()]
+    assert Certificate.from_json(said.out).dtypes == tuple(f"{name}: bfloat16 -> float32" for name in floating)
+    assert main(["verify", file, file, "--model", f"local-dir:{run / 'run/model'}"]) == 0
+    capsys.readouterr()
+    assert main(["eval", file, "--model", f"local-dir:{run / 'run/model'}", "--data", "digits", "--device", "cpu"]) == 0
+    assert capsys.readouterr().err.splitlines().count(line) == 1

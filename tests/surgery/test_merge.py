@@ -359,3 +359,27 @@ def test_a_part_that_shares_layers_with_a_refocused_model_is_merged_alone():
     assert torch.equal(model(batch), expected)
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
+
+
+def test_pickling_a_refocused_model_says_what_to_save_instead():
+    model, batch = trained()
+    copies = copy.deepcopy(model)
+    for whole in (model, copies):
+        with pytest.raises(
+            ModelError, match=r"^stem: a refocused module cannot be pickled; save model\.state_dict\(\)"
+        ):
+            torch.save(whole, io.BytesIO())
+    assert torch.equal(copies(batch), model(batch))
+    torch.save(refconv.merged(model), io.BytesIO())
+    refconv.merge(model)
+    torch.save(model, io.BytesIO())
+
+
+def test_another_parametrization_below_keeps_torchs_own_words_after_merging():
+    model = nn.Sequential(parametrizations.weight_norm(nn.Conv2d(2, 4, 3), name="bias", dim=0))
+    refconv.refocus(model)
+    with pytest.raises(ModelError, match="0: a refocused module cannot be pickled"):
+        torch.save(model, io.BytesIO())
+    refconv.merge(model)
+    with pytest.raises(RuntimeError, match="Serialization of parametrized modules"):
+        torch.save(model, io.BytesIO())

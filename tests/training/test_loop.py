@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from refconv.training.interruption import StoppedError
 from refconv.training.metrics import Metrics, read_metrics
 from refconv.training.models import create_model
 from refconv.training.stepping import Stepper
+from refconv.training.tasks.classification import Classification
 from run_results import same_result
 
 
@@ -566,3 +568,50 @@ def test_trying_a_model_in_training_mode_leaves_its_statistics_alone():
     assert counts
     assert not any(counts)
     assert all(bool((value == 0).all()) for name, value in model.named_buffers() if name.endswith("running_mean"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": 0.0}, "training has not changed the weights: look at the weights, the data and their normalisation"),
+        ({"lr": 0.1}, "lower the learning rate, lengthen the warm-up or clip gradients"),
+    ],
+)
+def test_a_lower_rate_is_advised_only_where_the_rate_is_to_blame(settings, words, tmp_path, monkeypatch):
+    step = Stepper.step
+
+    def poisoned(self, number, parts):
+        parts[0][0].fill_(float("nan" if number == 12 else "0"))
+        return step(self, number, parts)
+
+    monkeypatch.setattr(Stepper, "step", poisoned)
+    with pytest.raises(TrainingError, match=f"step 13: the loss is not finite; .* is kept; {words}$"):
+        train(recipe(epochs=2, **settings), tmp_path / "run", show=False)
+
+
+@pytest.mark.parametrize(("split", "step", "kept"), [("validation", 20, 10), ("test", 20, 20)])
+def test_a_loss_of_an_evaluation_that_is_not_finite_stops_the_run(split, step, kept, tmp_path, monkeypatch):
+    def diverged(self, model, data, part, **rest):
+        found = honest(self, model, data, part, **rest)
+        evaluated.append(part)
+        # The validation split is seen at the start and after each of two epochs, then the test split.
+        broken = len(evaluated) == (3 if split == "validation" else 4)
+        return dataclasses.replace(found, loss=math.nan) if broken else found
+
+    honest, evaluated = Classification.evaluate, []
+    monkeypatch.setattr(Classification, "evaluate", diverged)
+    words = f"step {step}: the loss on the {split} split is not finite; the checkpoint of step {kept} is kept; lower"
+    with pytest.raises(TrainingError, match=words):
+        train(recipe(val_split=0.1), tmp_path / "run", show=False)
+    assert evaluated[-1] == ("val" if split == "validation" else "test")
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == kept
+    assert not (tmp_path / "run/record.json").exists()
+
+
+def test_a_start_that_is_not_finite_stops_before_the_first_step(tmp_path, monkeypatch):
+    honest = Classification.evaluate
+    monkeypatch.setattr(
+        Classification, "evaluate", lambda *given, **rest: dataclasses.replace(honest(*given, **rest), loss=math.inf)
+    )
+    with pytest.raises(TrainingError, match="step 0: the loss is not finite; .*training has not changed the weights"):
+        train(recipe(), tmp_path / "run", show=False)

@@ -2,18 +2,22 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from refconv.training import Recipe, RunRecord, train
 from refconv.training.checkpoint import Checkpoint
 from refconv.training.data import Data
 from refconv.training.epochs import Loop
+from refconv.training.evaluation import ClassificationEvaluation
 from refconv.training.metrics import Metrics, read_metrics
 from refconv.training.run_record import Course
-from refconv.training.start import random_bases
+from refconv.training.start import at_chance, random_bases
+from run_checkpoints import save_run, small_recipe
 
 
 def recipe(**settings):
@@ -154,3 +158,34 @@ def test_the_warning_is_shown_before_the_start(tmp_path, capsys):
     _, first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("warning: refocusing keeps the kernels it starts from as bases, and these are random")
     assert second.startswith("start: ")
+
+
+@pytest.mark.parametrize("top1", [0.0, 0.1, 0.11, 0.15, 0.9])
+@pytest.mark.parametrize(
+    "settings", [{"checkpoint": "a.pth"}, {"pretrained": True}, {"checkpoint": "a.pth", "reset_classifier": True}, {}]
+)
+def test_a_trained_classifier_that_starts_at_chance_is_warned_about(top1, settings):
+    setup = SimpleNamespace(info=SimpleNamespace(num_classes=10), model=nn.Identity())
+    said = at_chance(ClassificationEvaluation(1000, top1, 1.0, 2.3), setup, recipe(**settings))
+    kept = settings in ({"checkpoint": "a.pth"}, {"pretrained": True})
+    if kept and top1 < 0.119:  # two standard deviations of 1,000 guesses are 1.9 points
+        assert said == (
+            f"warning: start {top1:.1%} is at chance for 10 classes: check the class names and the preprocessing"
+        )
+    else:
+        assert said is None
+
+
+def test_pretrained_weights_given_another_number_of_classes_may_start_at_chance():
+    model = nn.Identity()
+    model.pretrained_cfg = {"num_classes": 1000}
+    setup = SimpleNamespace(info=SimpleNamespace(num_classes=10), model=model)
+    assert at_chance(ClassificationEvaluation(1000, 0.1, 0.5, 2.3), setup, recipe(pretrained=True)) is None
+
+
+def test_a_run_says_that_its_start_is_at_chance(tmp_path, capsys):
+    save_run(tmp_path / "base", small_recipe())  # random weights
+    train(recipe(checkpoint=str(tmp_path / "base/model")), tmp_path / "run")
+    said = capsys.readouterr().out.splitlines()
+    started = next(number for number, line in enumerate(said) if line.startswith("start: "))
+    assert "is at chance for 10 classes" in said[started + 1]

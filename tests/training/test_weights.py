@@ -278,3 +278,20 @@ def test_load_state_aligns_the_names_of_a_trainer_that_holds_the_model(state, pr
     inside = nn.ModuleDict({"model": small_net()})  # a model whose own names begin so
     load_state(inside, {f"model.{name}": value for name, value in state.items()}, where="x")
     assert_same(inside["model"].state_dict(), state)
+
+
+@pytest.mark.parametrize(("name", "value"), [("0.weight", math.inf), ("3.bias", math.nan), ("1.running_var", math.nan)])
+def test_weights_that_are_not_finite_are_refused_by_name(state, name, value):
+    model = small_net()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    state[name].view(-1)[0] = value
+    with pytest.raises(CheckpointError, match=rf"a\.pth: the weights are not finite; .* 1 of 9 entries \({name}\)"):
+        load_state(model, state, where="a.pth")
+    assert_same(model.state_dict(), before)
+
+
+def test_a_buffer_may_hold_infinity_as_masks_do(state):
+    model = small_net()
+    model.register_buffer("mask", torch.zeros(2))
+    load_state(model, {**state, "mask": torch.tensor([0.0, -math.inf])}, where="a.pth")
+    assert model.mask.tolist() == [0.0, -math.inf]

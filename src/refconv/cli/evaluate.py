@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
-from refconv.errors import SettingError
+from refconv.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
     from refconv.training.data import Split
@@ -60,6 +60,7 @@ def evaluate(
 
     Raises:
         SettingError: if there is no such split or task.
+        ModelError: if the model's outputs are not finite.
     """
     if split not in {"train", "val", "test"}:
         raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(split))
@@ -77,5 +78,11 @@ def evaluate(
     with Evaluating(model, images, part := cast("Split", split)):
         found = task_named(opened.task).evaluate(
             opened.model.to(place), images, part, batch_size=batch_size, device=place, amp=amp
+        )
+    if not found.finite:
+        raise ModelError(
+            "its outputs on this data are not finite, so it has no loss",
+            where=model,
+            remedy="check the preprocessing and how the weights were trained",
         )
     typer.echo(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)

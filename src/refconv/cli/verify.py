@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,8 @@ def verify(
 ) -> None:
     """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
 
+    Types are those in the files; loading converts weights to the model's own.
+
     A model's bare name means its pretrained weights and is built with the other one's classes and channels. Refocused
     models count as the plain ones they merge to. The exit status is 0 if the structure is the same (with --equal: and
     all outputs were compared and agree), else 3.
@@ -54,6 +57,7 @@ def verify(
         Exit: with the status.
     """
     from refconv.training.model_data import data_for, first_samples, random_input
+    from refconv.training.models import stored_dtypes
     from refconv.training.opening import open_pair
     from refconv.training.tasks.registry import task_named
 
@@ -65,6 +69,10 @@ def verify(
     elif equal:
         batch = random_input(known, samples)
     certificate = task_named(known.task).certify(first.model, second.model, batch)
+    # Loading converts to the model's dtypes; what is certified is what the files hold.
+    one, other = stored_dtypes(first.model, before), stored_dtypes(second.model, after)
+    unlike = tuple(f"{name}: {one[name]} -> {other[name]}" for name in one if one[name] != other.get(name, one[name]))
+    certificate = replace(certificate, dtypes=unlike)
     typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)
     if not certificate.same_structure or (equal and not certificate.same_outputs):
         raise typer.Exit(FAILED)

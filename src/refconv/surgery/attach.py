@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from refconv.errors import SiteError
+from refconv.errors import ModelError, SiteError
 from refconv.parametrizations import Base, KernelTransform, name_of
 
 _TENSOR = "weight"
@@ -32,6 +32,7 @@ def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
     for module in modules:
         names = list(module._parameters)
         parametrize.register_parametrization(module, _TENSOR, transform, unsafe=True)
+        _explain_pickling(type(module))
         parametrizations = _list(module)
         Base.freeze(parametrizations.original)
         parametrizations.parameter_order = names
@@ -41,6 +42,23 @@ def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
     transform.register_state_dict_post_hook(_say_settings)
     transform.register_load_state_dict_pre_hook(_check_settings)
     transform.sealed = True
+
+
+def _explain_pickling(parametrized: type[nn.Module]) -> None:
+    """Let the dynamically made class of a module say what to save instead; torch cannot pickle it."""
+    of_torch: Any = parametrized.__getstate__
+
+    def refuse(self: nn.Module) -> Any:
+        transform = transform_of(self)
+        if transform is None:
+            return of_torch(self)
+        raise ModelError(
+            "a refocused module cannot be pickled",
+            where=transform.site,
+            remedy="save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter",
+        )
+
+    parametrized.__getstate__ = refuse  # type: ignore[method-assign]
 
 
 def detach(module: nn.Module, kernel: Tensor | None) -> None:

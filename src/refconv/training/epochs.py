@@ -28,7 +28,7 @@ from refconv.training.recipe import Recipe
 from refconv.training.run_folder import RunFolder
 from refconv.training.run_record import Course, ValidationPoint, by_field
 from refconv.training.setup import Setup
-from refconv.training.start import course_from, evaluate_start, said
+from refconv.training.start import at_chance, course_from, evaluate_start, said
 from refconv.training.stepping import Stepper
 
 _STEPS_BETWEEN_CHECKS = 10
@@ -213,8 +213,12 @@ class Loop:
                 self.stepper.result, self.setup, self.recipe, self.processes, seen=self.samples
             )
         self.course = course_from(split, result, self.setup.task.primary)
+        if not result.finite:
+            raise self.processes.agreed(self._not_finite("the loss", 0))
         self._metrics.write("start", step=0, epoch=0, **result.measures())
         self._display.say(said(split, result))
+        if (warning := at_chance(result, self.setup, self.recipe)) is not None:
+            self._display.say(warning)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """Return the rest of an epoch's batches, from this process's share."""
@@ -246,13 +250,28 @@ class Loop:
             raise self.processes.agreed(self._not_finite("the loss", self.total + 1 - int(distance)))
         return bool(stop)
 
-    def _not_finite(self, what: str, step: int) -> TrainingError:
-        return TrainingError(
-            f"{what} is not finite",
-            where=f"step {step}",
-            remedy=f"the checkpoint of step {self._saved_step} is kept; lower the learning rate, lengthen the warm-up "
-            "or clip gradients",
-        )
+    def _not_finite(self, what: str, step: int, *, updates: int | None = None) -> TrainingError:
+        """Say what is not finite, with a remedy that fits how often the weights have been updated by then."""
+        updates = max(0, step - 1) if updates is None else updates
+        advice = "lower the learning rate, lengthen the warm-up or clip gradients"
+        if not updates or not self.recipe.lr:
+            advice = "training has not changed the weights: look at the weights, the data and their normalisation"
+        kept = f"the checkpoint of step {self._saved_step} is kept; "
+        return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
+
+    def check_finite(self, result: Evaluation, split: str) -> None:
+        """Check the loss of an evaluation.
+
+        Args:
+            result: the evaluation.
+            split: of what.
+
+        Raises:
+            TrainingError: if it is not finite: weights that are finite may still give outputs that are not.
+        """
+        if not result.finite:
+            what = f"the loss on the {'validation' if split == 'val' else split} split"
+            raise self.processes.agreed(self._not_finite(what, self.step, updates=self.step))
 
     def _log(self) -> None:
         """Write and show the mean loss since the last time."""
@@ -272,6 +291,7 @@ class Loop:
         self._share_buffers()
         with self._interruption.may_be_left():
             result = self._evaluate()
+        self.check_finite(result, "val")
         measures = result.measures()
         self.validation.append(ValidationPoint(self.step, epoch, **by_field(ValidationPoint, measures)))
         self._metrics.write("val", step=self.step, epoch=epoch, **measures)
@@ -309,7 +329,7 @@ class Loop:
         state = model_state(self.stepper.model)
         state.update({name: buffer for name, buffer in (buffers or {}).items() if name in state})
         if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
-            raise self.processes.agreed(self._not_finite("a weight", self.step))
+            raise self.processes.agreed(self._not_finite("a weight", self.step, updates=self.step))
         with self.processes.together():
             if self.processes.first:
                 average = self.stepper.average

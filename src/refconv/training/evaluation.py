@@ -43,6 +43,11 @@ class Evaluation(Record):
             if name != "samples" and isinstance(value, (int, float)) and not math.isnan(value)
         }
 
+    @property
+    def finite(self) -> bool:
+        """Whether the loss is a finite number, where the task has one."""
+        return math.isfinite(getattr(self, "loss", 0.0))
+
     def classes(self) -> dict[str, float | None]:
         """Return the task's first measure for each class, by name; empty where it has none."""
         return {}

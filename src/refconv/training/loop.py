@@ -15,6 +15,7 @@ from refconv.errors import RunError
 from refconv.surgery import Certificate, plain_state_dict
 from refconv.training.architectures import model_arguments, untrained_model
 from refconv.training.checkpoint import Checkpoint
+from refconv.training.data.loading import leave_if_imported
 from refconv.training.distributed import Processes, joined
 from refconv.training.epochs import Loop
 from refconv.training.evaluation import Evaluation
@@ -39,7 +40,8 @@ __all__ = ["RunRecord", "train"]
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool = True) -> RunRecord:
     """Train a model as a recipe says, and leave everything in a run folder.
 
-    Under torchrun all processes call this and share the work; the first one writes and shows.
+    Under torchrun all processes call this and share the work; the first one writes and shows. A script that is run
+    calls this below ``if __name__ == "__main__":``, since the workers that read images import it.
 
     Args:
         recipe: the settings.
@@ -57,8 +59,9 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         DataError: if the data cannot be had.
         ModelError: if the model cannot be built, or does not fit the data.
         CheckpointError: if weights or checkpoint are damaged, refused, or do not fit.
-        TrainingError: if the loss is not finite.
+        TrainingError: if a loss or a weight is not finite.
     """
+    leave_if_imported()
     method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
@@ -155,12 +158,14 @@ def _finish(
     certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup, recipe, processes)
     result = _test(shipped, setup, recipe, processes)
     if result is not None:
+        loop.check_finite(result, "test")
         epoch = loop.step / setup.steps_per_epoch
         metrics.write("test", step=loop.step, epoch=epoch, **result.measures())
         shown.say(f"test {result}")
     course = loop.course
     if course is not None:
-        _, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        split, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        loop.check_finite(end, split)
         course = dataclasses.replace(course, end=end.measures().get(course.measure))
     allowed = parameters_allowed(shipped, recipe)
     record = RunRecord(

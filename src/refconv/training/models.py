@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from refconv.errors import SettingError
 from refconv.surgery import plain_state_dict
@@ -14,7 +14,7 @@ from refconv.training.architectures import LOCAL, create_architecture
 from refconv.training.checkpoint import Checkpoint
 from refconv.training.model_folder import is_model_folder, read_config
 from refconv.training.restore import restore
-from refconv.training.weights import is_run_checkpoint, load_state, read_weights
+from refconv.training.weights import dtypes_in, is_run_checkpoint, load_state, read_weights
 
 
 def create_model(
@@ -115,6 +115,25 @@ def class_names_in(path: str | Path) -> tuple[str, ...]:
     if source.is_file() and is_run_checkpoint(source):
         return Checkpoint.load(source).data_info().class_names
     return ()
+
+
+def stored_dtypes(model: nn.Module, reference: str) -> dict[str, str]:
+    """Return the dtypes of a plain model's tensors as the file or folder holds them that it was opened from.
+
+    Loading converts to the model's own dtypes.
+
+    Args:
+        model: the model.
+        reference: what it was opened from; of a name, or the checkpoint of a run, its own dtypes are returned.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    own = plain_state_dict(model)
+    source = _source(Path(reference.removeprefix(LOCAL)))
+    if source.exists() and not (source.is_file() and is_run_checkpoint(source)):
+        return dtypes_in(source, own)
+    return {name: str(v.dtype).removeprefix("torch.") for name, v in own.items() if isinstance(v, Tensor)}
 
 
 def _source(where: Path) -> Path:

@@ -11,6 +11,7 @@ from torch import nn
 
 from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.training.architectures import LOCAL, model_arguments
+from refconv.training.data.class_names import library_names
 from refconv.training.data.preprocessing import FLAGS, Statement
 from refconv.training.model_folder import is_model_folder, load_model_folder, read_config
 from refconv.training.model_input import NOTHING, of_builder, of_folder, of_weights, stated_by
@@ -72,8 +73,12 @@ class Opened:
         return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
 
     def class_name(self, index: int) -> str:
-        """Return the name of a class, or its number where names are not known."""
-        return self.class_names[index] if index < len(self.class_names) else str(index)
+        """Return the name of a class: as trained, else as timm or torchvision has it, else its number."""
+        names = self.class_names
+        if not names and self.recipe is None and self.task == TASKS[0]:
+            outputs = self.arguments.get("num_classes") or getattr(self.model, "num_classes", None)
+            names = library_names(self.name, outputs)
+        return names[index] if index < len(names) else str(index)
 
 
 def open_model(

@@ -20,7 +20,7 @@ from timm.utils.clip_grad import dispatch_clip_grad
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from refconv.errors import RecipeError
+from refconv.errors import RecipeError, RefconvError
 from refconv.gradspace import Decay, RefocusSGD, param_groups
 from refconv.surgery import rebase
 from refconv.training.data import DataInfo
@@ -39,6 +39,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     Raises:
         RecipeError: if the optimizer is unknown, cannot be used here or does not take an argument, or nothing is
             trainable.
+        RefconvError: of a kernel that cannot be refocused, as it is.
     """
     if recipe.opt.lower().removeprefix("lookahead_") not in list_optimizers():
         raise RecipeError(
@@ -63,6 +64,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             layer_decay=recipe.layer_decay,
             **recipe.opt_kwargs,
         )
+    except RefconvError:  # of a kernel or a setting, with its own words
+        raise
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"{recipe.opt} does not take these settings", where="opt", found=str(error)) from error
     assert isinstance(optimizer, torch.optim.Optimizer)

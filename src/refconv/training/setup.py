@@ -149,9 +149,11 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
         names = class_names_in(recipe.checkpoint) if checkpoint is None else checkpoint.data_info().class_names
         remedy += ", or --reset-classifier"
     class_map = read_class_map(recipe.class_map) if recipe.class_map is not None else {}
-    # Without names there may be outputs that the data has no classes for; only ImageNet's are known by their number.
+    # Without names there may be outputs that the data has no classes for; they are known by number for ImageNet, or
+    # where a class map gives numbers.
     kept = recipe.num_classes if recipe.pretrained or recipe.checkpoint is not None else None
-    outputs = kept if is_of_imagenet(data.info.class_names, kept) else None
+    numbered = bool(class_map) and all(name.isdecimal() for name in class_map.values())
+    outputs = kept if numbered or is_of_imagenet(data.info.class_names, kept) else None
     if recipe.checkpoint is not None and not recipe.reset_classifier and not (names or outputs or class_map):
         data.remark = UNNAMED
     return data.with_classes(Classes(names, outputs, class_map, remedy))

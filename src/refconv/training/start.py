@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from refconv.training.analyses.evidence import in_drawn_order
 from refconv.training.data import Split
 from refconv.training.distributed import Processes
-from refconv.training.evaluation import Evaluation, uncompiled
+from refconv.training.evaluation import ClassificationEvaluation, Evaluation, uncompiled
 from refconv.training.recipe import Recipe, from_weights
 from refconv.training.run_record import Course
 from refconv.training.setup import Setup
@@ -63,6 +65,36 @@ def said(split: str, result: Evaluation) -> str:
     """Return the line about the start."""
     which = "validation split" if split == "val" else "training split (there is no validation split)"
     return f"start: {result} of the {which}"
+
+
+def at_chance(result: Evaluation, setup: Setup, recipe: Recipe) -> str | None:
+    """Return a warning if a trained classifier starts no better than guessing; None otherwise.
+
+    That is an accuracy within two standard deviations of a guess's, or below. A classifier that starts anew, or of
+    random weights, is expected to.
+
+    Args:
+        result: the measured start.
+        setup: data and model.
+        recipe: the settings.
+    """
+    classes = setup.info.num_classes
+    if not isinstance(result, ClassificationEvaluation) or classes < 2 or not _classifier_kept(setup, recipe):
+        return None
+    guess = 1 / classes
+    if result.top1 > guess + 2 * math.sqrt(guess * (1 - guess) / result.samples):
+        return None
+    return (
+        f"warning: start {result.top1:.1%} is at chance for {classes:,} classes: check the class names and the "
+        "preprocessing"
+    )
+
+
+def _classifier_kept(setup: Setup, recipe: Recipe) -> bool:
+    if recipe.checkpoint is not None:
+        return not recipe.reset_classifier
+    cfg = getattr(setup.model, "pretrained_cfg", None) or {}
+    return recipe.pretrained and cfg.get("num_classes", setup.info.num_classes) == setup.info.num_classes
 
 
 def random_bases(recipe: Recipe) -> str | None:

@@ -192,7 +192,7 @@ def load_state(
         The names that kept their initial values.
 
     Raises:
-        CheckpointError: if names are missing or surplus, or shapes differ.
+        CheckpointError: if names are missing or surplus, shapes differ, or a weight is NaN or infinite.
     """
     own = model.state_dict()
     state = _aligned(state, own)
@@ -224,6 +224,8 @@ def load_state(
         if understood is None:
             _check_fit(own, state, anew, where)
         candidate = understood or candidate
+    _check_finite(model, kept, where)
+    _say_conversion(own, kept, where)
     model.load_state_dict(candidate, strict=True)
     # Detectors draw their layers of classes from priors of their own, which their losses need.
     start_anew(model, {name for name in anew if not any(f".{part}." in name for part in _DETECTION_LAYERS)})
@@ -320,6 +322,54 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
             found=", ".join(clauses),
             remedy="give the model that the weights were trained with",
         )
+
+
+def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    parameters = {name for name, _ in model.named_parameters()}
+    broken = [
+        name
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+        and not bool(value.isfinite().all() if name in parameters else not value.isnan().any())  # masks hold infinity
+    ]
+    if broken:
+        raise CheckpointError(
+            "the weights are not finite",
+            where=where,
+            expected="finite numbers",
+            found=f"NaN or infinity in {len(broken)} of {len(state)} entries ({_some(broken)})",
+            remedy="take weights from before training diverged",
+        )
+
+
+def _say_conversion(own: Mapping[str, Any], state: Mapping[str, Any], where: str) -> None:
+    """Warn of a file in another precision than the model's, in which its weights are used and saved, as by torch."""
+    dtypes = {
+        (str(value.dtype).removeprefix("torch."), str(own[name].dtype).removeprefix("torch."))
+        for name, value in state.items()
+        if isinstance(value, Tensor) and name in own and value.is_floating_point() and value.dtype != own[name].dtype
+    }
+    for stored, used in sorted(dtypes):
+        message = f"{where}: weights are {stored}; the model computes, trains and is saved in {used}"
+        warnings.warn(message, RefconvWarning, stacklevel=3)
+
+
+def dtypes_in(path: Path | str, own: Mapping[str, Any]) -> dict[str, str]:
+    """Return the dtypes of the tensors of a file of weights, by the names that a model gives them.
+
+    Args:
+        path: as :func:`read_weights` takes it.
+        own: the state of the model; what the file does not hold under the model's names has its dtypes.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    state = _aligned(read_weights(path), own)
+    return {
+        name: str(state.get(name, value).dtype).removeprefix("torch.")
+        for name, value in own.items()
+        if isinstance(state.get(name, value), Tensor)
+    }
 
 
 def _without_wrappers(state: Mapping[str, Any]) -> dict[str, Any]:

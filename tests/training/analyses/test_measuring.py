@@ -2,9 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from refconv.training.analyses.measuring import Bar, Lines, display
+from refconv.training.analyses.measuring import Bar, Lines, announced, display
 
 
 def test_a_pipe_gets_a_line_for_each_measure(capsys):
@@ -40,3 +41,16 @@ def test_a_terminal_gets_a_bar_of_the_measure_that_runs(monkeypatch):
 def test_the_display_is_a_bar_where_standard_error_is_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert isinstance(display(), Bar)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((22, 12, 30.0), "22 measures, 12 of them on data: about 6 minutes at most"),
+        ((3, 2, 5.0), "3 measures, 2 of them on data: about 10 seconds at most"),
+        ((3, 2, None), "3 measures, 2 of them on data, for which no time limit is set"),
+        ((3, 0, 30.0), "3 measures of the weights"),
+    ],
+)
+def test_what_is_to_be_measured_and_how_long_it_takes_is_said_before(given, words):
+    assert announced(*given) == words

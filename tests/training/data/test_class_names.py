@@ -79,10 +79,27 @@ def test_class_maps_are_json_or_lines(tmp_path, text):
 @pytest.mark.parametrize("text", ["", "a", "a,b,c", "{", json.dumps({"a": [1]}), "{}"])
 def test_a_damaged_class_map_is_refused(tmp_path, text):
     (tmp_path / "map").write_text(text)
-    with pytest.raises(DataError, match=r"map: (no class map|cannot be read)"):
+    with pytest.raises(DataError, match=r"map(, line 1|, key 'a')?: (no class map|cannot be read)"):
         read_class_map(tmp_path / "map")
 
 
 def test_a_missing_class_map_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"map: cannot be read"):
+    with pytest.raises(DataError, match=r"map: no such class map; expected a file with lines FOLDER,CLASS") as caught:
         read_class_map(tmp_path / "map")
+    assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# map\nx,1\n\ny,3\n", "map, line 4: no such number of a class; expected a number from 0 to 2, found y,3"),
+        ('{"x": 1, "y": -1}', "map, key 'y': no such number of a class; expected a number from 0 to 2, found y,-1"),
+        ("y,dig\nx,0", "map, line 1: no such class of the model; expected a number from 0 to 2, found y,dig"),
+    ],
+)
+@pytest.mark.parametrize("names", [(), ("cat", "dog", "frog")])
+def test_an_entry_of_a_class_map_that_is_no_class_is_named_by_its_line(tmp_path, text, words, names):
+    (tmp_path / "map").write_text(text)
+    with pytest.raises(DataError) as caught:
+        Classes(names, 3, read_class_map(tmp_path / "map")).match(("x", "y"), where="here")
+    assert words.replace(", found", " or one of cat, dog, frog, found" if names else ", found") in str(caught.value)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from refconv.errors import DataError
+from refconv.training import Recipe, train
 from refconv.training.data.loading import load_batches, prepare_worker
 from signalled_samples import Dying, Signalled, Squares
 
@@ -104,3 +106,30 @@ def test_a_worker_ends_when_the_process_that_it_works_for_is_killed():
     while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
         time.sleep(0.02)
     assert not status.exists() or "Z (zombie)" in status.read_text()
+
+
+def test_a_worker_that_imports_an_unguarded_script_leaves_with_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    words = 'a data worker imports the script that started it; call refconv below if __name__ == "__main__":'
+    with pytest.raises(SystemExit, match=words):
+        list(load_batches(Squares(), BATCHES, workers=1, collate=tuple))
+    with pytest.raises(SystemExit, match=words):
+        train(Recipe(model="m", data="digits"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\nfrom refconv.training.data.loading import load_batches\n"
+        "from signalled_samples import Squares\n"
+        "print(list(load_batches(Squares(), [torch.tensor([1])], workers=1, collate=tuple)))\n"
+    )
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "bootstrapping phase" not in done.stderr
+    assert done.stderr.rstrip().endswith('in a script, call refconv below if __name__ == "__main__":')

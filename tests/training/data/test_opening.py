@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from refconv.errors import DataError, SettingError
 from refconv.training.data import Augmentation, open_data
@@ -66,3 +67,21 @@ def test_data_in_memory_take_every_argument(name):
 def test_data_of_another_task_is_said_to_be_so(name):
     with pytest.raises(DataError, match=f"{name}: no data for classification; give --task detection, segmentation or"):
         open_data(name)
+
+
+@pytest.mark.parametrize(
+    ("odd", "size", "words"),
+    [
+        (0, (3, 32, 32), "32 x 32 px, whole (size of the images);"),
+        (2, (3, 32, 32), "32 x 32 px, whole (size of the images, as 18 of the 20 looked at);"),
+        (3, (3, 224, 224), "224 x 224 px"),
+    ],
+)
+def test_nine_in_ten_images_of_one_square_size_decide_the_size(tmp_path, odd, size, words):
+    for number in range(20):
+        place = tmp_path / "val" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 32 + number) if number < odd else (32, 32)).save(place / f"{number}.png")
+    data = open_data(f"folder:{tmp_path}", for_training=False)
+    assert data.info.input_size == size
+    assert words in str(data.preprocessing)

@@ -19,7 +19,7 @@ from refconv.records import Record
 from refconv.surgery import merge
 from refconv.surgery.attach import transformed
 from refconv.training.analyses.evidence import open_evidence
-from refconv.training.analyses.measuring import Display, Silent
+from refconv.training.analyses.measuring import Display, Silent, announced
 from refconv.training.analyses.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
 from refconv.training.analyses.reportable import FACTS_FILE
 from refconv.training.analyses.scores import Examination, open_examination
@@ -249,6 +249,8 @@ def analyse(
     with display or Silent() as shown:
         for line in () if data is None else data.said:
             shown.say(line)
+        if len(chosen) > 1:
+            shown.say(announced(len(chosen), sum(name in DATA_MEASURES for name in chosen), questions.seconds))
         for number, name in enumerate(chosen, 1):
             shown.begin(name, number, len(chosen))
             taken.take(name, measure)

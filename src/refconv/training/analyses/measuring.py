@@ -139,6 +139,27 @@ class Bar(Silent):
             self._progress.update(self._task, completed=done, total=total or None)
 
 
+def announced(count: int, with_data: int, seconds: float | None) -> str:
+    """Return what is said before measuring: how much there is to do, and how long it takes.
+
+    Args:
+        count: measures in all; those of weights alone take seconds.
+        with_data: measures among them that run the models on data.
+        seconds: time that one of these takes at most, about; None if it is not bounded.
+
+    Example:
+        >>> announced(22, 12, 30.0)
+        '22 measures, 12 of them on data: about 6 minutes at most'
+    """
+    if not with_data:
+        return f"{count} measures of the weights"
+    words = f"{count} measures, {with_data} of them on data"
+    if seconds is None:
+        return f"{words}, for which no time limit is set"
+    limit = with_data * seconds
+    return f"{words}: about {f'{limit / 60:.0f} minutes' if limit >= 120 else f'{limit:.0f} seconds'} at most"
+
+
 def display(title: str = "") -> Display:
     """Return the display that fits standard error.
 

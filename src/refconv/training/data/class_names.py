@@ -7,9 +7,13 @@ import dataclasses
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import timm
+import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from refconv.errors import DataError
@@ -19,6 +23,18 @@ _SHOWN = 6
 
 UNNAMED = "the names of the model's are not known; they are taken for the data's, in the same order"
 """What is said where classes are matched by position."""
+
+
+class ClassMap(dict[str, str]):
+    """The class of a model, its name or its number, by the folder; made by :func:`read_class_map`.
+
+    Attributes:
+        places: where in the file each folder stands.
+    """
+
+    def __init__(self, classes: Mapping[str, str], places: Mapping[str, str]) -> None:
+        super().__init__(classes)
+        self.places = places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +110,12 @@ class Classes:
         count = len(names) or self.outputs or 0
         outputs = [self._output(name, given, index, count) for name, given in zip(found, wanted, strict=True)]
         unknown = [name for name, output in zip(found, outputs, strict=True) if output is None]
+        self._check_mapped(unknown, names, count, where)
         if not unknown:
             return Matching(tuple(found), tuple(o for o in outputs if o is not None), names or _numbers(count))
         nameless = not names or _numbers(len(names)) == names or _numbers(len(found)) == tuple(found)
-        if nameless and not self.class_map and len(found) == count:
+        matched_before = tuple(found) == _numbers(count)
+        if nameless and len(found) == count and (matched_before or not self.class_map):
             return Matching(tuple(found), tuple(range(count)), names or tuple(found))
         raise DataError(
             f"{len(unknown)} of {len(found)} classes are not among the model's",
@@ -107,6 +125,24 @@ class Classes:
             else f"{count} classes, as the model has outputs, whose names are not known",
             found=_listed(unknown),
             remedy=self.remedy,
+        )
+
+    def _check_mapped(self, unknown: Sequence[str], names: Sequence[str], count: int, where: str) -> None:
+        """Refuse an entry of the class map that names no class of the model.
+
+        Raises:
+            DataError: for the first of them.
+        """
+        entry = next((_normal(name) for name in unknown if _normal(name) in self.class_map), None)
+        if entry is None:
+            return
+        given = self.class_map[entry]
+        known = f" or one of {_listed(names)}" if names and names != _numbers(count) else ""
+        raise DataError(
+            "no such number of a class" if re.fullmatch(r"-?\d+", given) else "no such class of the model",
+            where=getattr(self.class_map, "places", {}).get(entry, where),
+            expected=f"a number from 0 to {count - 1}{known}",
+            found=f"{entry},{given}",
         )
 
     def _mapped(self, name: str) -> str:
@@ -132,7 +168,36 @@ def is_of_imagenet(found: Sequence[str], outputs: int | None) -> bool:
     return infer_imagenet_subset({"num_classes": outputs}) is not None and all(map(_SYNSET.match, found))
 
 
-def read_class_map(path: str | Path) -> dict[str, str]:
+@cache
+def library_names(model: str, outputs: int | None) -> tuple[str, ...]:
+    """Return what the outputs of a library's pretrained classifier stand for, in words.
+
+    Args:
+        model: a name of timm's, or ``torchvision:NAME``.
+        outputs: how many outputs it has; None if as many as in the library.
+
+    Returns:
+        One name per output; none where the library does not say, or the outputs are others.
+
+    Example:
+        >>> library_names("resnet18", 1000)[:2]
+        ('tench', 'goldfish')
+        >>> library_names("resnet18", 10)
+        ()
+    """
+    source, separator, rest = model.partition(":")
+    names: Sequence[str] = ()
+    if source == "torchvision" and rest in torchvision.models.list_models():
+        names = torchvision.models.get_model_weights(rest).DEFAULT.meta.get("categories", ())
+    elif not separator and timm.is_model(model):
+        cfg = timm.get_pretrained_cfg(model)
+        subset = None if cfg is None else infer_imagenet_subset(cfg.to_dict())
+        if subset is not None:
+            names = [words.partition(",")[0] for words in ImageNetInfo(subset).label_descriptions()]
+    return tuple(names) if outputs in {None, len(names)} else ()
+
+
+def read_class_map(path: str | Path) -> ClassMap:
     """Read which class of a model each folder belongs to.
 
     Args:
@@ -142,23 +207,35 @@ def read_class_map(path: str | Path) -> dict[str, str]:
     Raises:
         DataError: if it cannot be read, or is something else.
     """
+    expected = "lines FOLDER,CLASS, or a JSON object of folder and class"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        if text.lstrip().startswith("{"):
-            rows = [(key, str(value)) for key, value in json.loads(text).items() if isinstance(value, (str, int))]
-            complete = len(rows) == len(json.loads(text))
-        else:
-            lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-            cells = [next(csv.reader([line], delimiter="\t" if "\t" in line else ",")) for line in lines]
-            rows = [(row[0].strip(), row[1].strip()) for row in cells if len(row) == 2]
-            complete = len(rows) == len(cells)
+        rows = [*(_json_rows(text) if text.lstrip().startswith("{") else _csv_rows(text))]
+    except FileNotFoundError as error:
+        raise DataError("no such class map", where=str(path), expected=f"a file with {expected}") from error
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError("cannot be read", where=str(path), found=str(error)) from error
-    if not complete or not rows:
-        raise DataError(
-            "no class map", where=str(path), expected="lines FOLDER,CLASS, or a JSON object of folder and class"
-        )
-    return {_normal(folder): name for folder, name in rows}
+        raise DataError("cannot be read", where=str(path), expected=expected, found=str(error)) from error
+    if not rows:
+        raise DataError("no class map", where=str(path), expected=expected, found="nothing")
+    for place, row in rows:
+        if len(row) != 2 or not all(isinstance(cell, (str, int)) for cell in row):
+            raise DataError("no class map", where=f"{path}, {place}", expected=expected, found=repr(row[1:] or row[0]))
+    named = [(_normal(str(row[0])), str(row[1]), place) for place, row in rows]
+    return ClassMap(
+        {folder: name for folder, name, _ in named}, {folder: f"{path}, {place}" for folder, _, place in named}
+    )
+
+
+def _json_rows(text: str) -> Iterator[tuple[str, Sequence[Any]]]:
+    for folder, name in json.loads(text).items():
+        yield f"key {folder!r}", (folder, name)
+
+
+def _csv_rows(text: str) -> Iterator[tuple[str, Sequence[Any]]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.startswith("#"):
+            cells = next(csv.reader([line], delimiter="\t" if "\t" in line else ","))
+            yield f"line {number}", tuple(cell.strip() for cell in cells)
 
 
 def _index(names: Sequence[str]) -> dict[str, int]:

@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from refconv.errors import DataError
 
+_GUARD = 'call refconv below if __name__ == "__main__":'
+"""What a script must do whose data is read by workers, as they import it."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -61,12 +64,23 @@ def load_batches(
         # Its own generator: the loader draws a number at every start, and that must not come from the global one.
         generator=torch.Generator(),
     )
+    leave_if_imported()
     with _signals_held_back():
         loaded = iter(loader)
     for batch in _explained(loaded):
         if isinstance(batch, _Unreadable):
             raise batch.as_error()
         yield batch
+
+
+def leave_if_imported() -> None:
+    """End this process if it is a worker that is importing the user's script, and so runs what the script runs.
+
+    Raises:
+        SystemExit: with a line on how to write the script.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"refconv: a data worker imports the script that started it; {_GUARD}")
 
 
 @contextmanager
@@ -119,7 +133,8 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
             "a process that makes samples died",
             where="workers",
             found=str(error),
-            remedy="give it more memory (in a container also /dev/shm), or use fewer workers; 0 uses none",
+            remedy="give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; "
+            f"in a script, {_GUARD}",
         ) from error
 
 

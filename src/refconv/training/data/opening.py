@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from refconv.training.data.splits import Parts
 from refconv.training.data.timm_names import PREFIXES, STREAMS, timm_images
 
 _OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
-_LOOKED_AT = 64  # images whose size is read where nothing else says it
+_LOOKED_AT = 64  # images, about, whose size is read where nothing else says it
+_MAJORITY = 0.9  # share of the images looked at that are squares of one size, from which that is the size
 
 
 def open_data(
@@ -145,7 +147,8 @@ def of_images(
 ) -> tuple[Statement, ...]:
     """Return what images say about their preprocessing where nothing else does.
 
-    Where nobody states the size, the images are looked at: if they are squares of one size, that is the size. Where
+    Where nobody states the size, a sample of the images is looked at: if nine in ten or more are squares of one size,
+    that is the size. Where
     nobody states the crop, nothing is cut off images of the size wanted, nor where training takes whole images.
 
     Args:
@@ -157,34 +160,40 @@ def of_images(
     Raises:
         DataError: if an image cannot be read.
     """
-    own = Statement("", {})
+    own, by = Statement("", {}), "size of the images"
     if stated_size(stated) is None or not says(stated, "crop_pct"):
-        side = native or common_side(images)
-        own = Statement("size of the images", {} if side is None else {"img_size": side})
+        side = native
+        if side is None and (common := common_side(images)) is not None:
+            side, same, seen = common
+            by += "" if same == seen else f", as {same} of the {seen} looked at"
+        own = Statement(by, {} if side is None else {"img_size": side})
     if not says(stated, "crop_pct"):
         side = (stated_size([*stated, own]) or (DEFAULT_SIZE,))[0]
         if own.values.get("img_size") == side:
-            return own, Statement("size of the images", {"crop_pct": 1.0})
+            return own, Statement(by, {"crop_pct": 1.0})
         if whole:
             return own, Statement("as in training", {"crop_pct": 1.0})
     return (own,)
 
 
-def common_side(images: Images) -> int | None:
-    """Return the side of images that are squares of one size, by a sample of them; None if they are not.
+def common_side(images: Images) -> tuple[int, int, int] | None:
+    """Return the side of images that are squares of one size, by a sample of them.
+
+    Returns:
+        The side, how many of the images looked at have it, and how many were looked at; None if fewer than nine in ten
+        are squares of one size.
 
     Raises:
         DataError: if one cannot be read.
     """
     count = len(images.labels)
-    sizes = set()
+    sizes: Counter[tuple[int, int]] = Counter()
     for index in range(0, count, max(1, count // _LOOKED_AT)):
         with reading(images.where(index)), images.open(index) as image:
-            sizes.add(image.size)
-        width, height = next(iter(sizes))
-        if len(sizes) > 1 or width != height:
-            return None
-    return next(iter(sizes))[0] if sizes else None
+            sizes[image.size] += 1
+    ((width, height), same), *_ = sizes.most_common(1) or [((0, 1), 0)]
+    seen = sizes.total()
+    return (width, same, seen) if width == height and same >= _MAJORITY * seen else None
 
 
 def _images(
