@@ -10,7 +10,7 @@ from refconv.ops.metric import (
     refocused_blocks,
     smallest_refocus_weight,
 )
-from refconv.ops.patches import (
+from refconv.ops.unfolding import (
     effective_map_size,
     gram,
     gram_power,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from refconv.ops.patches import mean_eigenvalue, patches, shaped_patches
+from refconv.ops.unfolding import mean_eigenvalue, patches, shaped_patches
 
 Scale = Literal["capped", "normalized", "paper"]
 

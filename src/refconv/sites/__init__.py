@@ -2,7 +2,7 @@
 
 from refconv.sites.find import Site, find_sites
 from refconv.sites.guard import admitted, check_base, check_shared
-from refconv.sites.select import Choice, Selection, select, select_trained
+from refconv.sites.selection import Choice, Selection, select, select_trained
 
 __all__ = [
     "Choice",

@@ -30,7 +30,7 @@ from refconv.records import with_scale
 from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
-from refconv.surgery.reparametrize import transform_at
+from refconv.surgery.reparametrization import transform_at
 from refconv.surgery.state import check_keys
 from refconv.surgery.tensor_file import file_bytes
 

@@ -11,7 +11,7 @@ from refconv.errors import SettingError
 from refconv.parametrizations import TRANSFORMS, transform_named
 from refconv.records import Record
 from refconv.sites import Selection
-from refconv.surgery.plan import plan_of
+from refconv.surgery.planning import plan_of
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, complete_settings
 from refconv.sites import Site, find_sites
 from refconv.surgery.attach import SETTINGS, STEM
-from refconv.surgery.reparametrize import transform_at
+from refconv.surgery.reparametrization import transform_at
 from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"

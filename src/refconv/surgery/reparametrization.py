@@ -10,7 +10,7 @@ from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, 
 from refconv.sites import Selection, Site, admitted, find_sites, select_trained
 from refconv.surgery.attach import attach
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
-from refconv.surgery.plan import Plan, describe
+from refconv.surgery.planning import Plan, describe
 
 
 def reparametrize(

@@ -10,8 +10,8 @@ from torch import nn
 from refconv.ops import Order, Scale
 from refconv.parametrizations import Start
 from refconv.sites import Selection
-from refconv.surgery.plan import Plan
-from refconv.surgery.reparametrize import reparametrize
+from refconv.surgery.planning import Plan
+from refconv.surgery.reparametrization import reparametrize
 
 
 def refocus(

@@ -15,7 +15,7 @@ from refconv.records import Record
 from refconv.sites import find_sites
 from refconv.surgery.attach import transform_of, transformed
 from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
-from refconv.surgery.merge import plain_state_dict
+from refconv.surgery.merging import plain_state_dict
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
 
 # Outputs count as equal when two thirds of the digits of their dtype agree: 2.4e-5 in float32. Networks whose kernels
