@@ -10,6 +10,8 @@ from refconv.ops.metric import (
     refocused_blocks,
     smallest_refocus_weight,
 )
+from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
+from refconv.ops.scale import Scale, Scaling, amplified, scaling
 from refconv.ops.unfolding import (
     effective_map_size,
     gram,
@@ -18,8 +20,6 @@ from refconv.ops.unfolding import (
     patches,
     shaped_patches,
 )
-from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
-from refconv.ops.scale import Scale, Scaling, amplified, scaling
 
 __all__ = [
     "Layout",

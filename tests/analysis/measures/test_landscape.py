@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from loss_cases import images, regression, unit_directions
 from networks import EveryKind
-from refconv.analysis.landscape import LossLine, LossSurface, loss_line, loss_surface
+from refconv.analysis.measures.landscape import LossLine, LossSurface, loss_line, loss_surface
 from refconv.errors import DataError, ModelError, SettingError
 
 

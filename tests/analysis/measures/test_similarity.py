@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.similarity import Similarity, centred_gram, similarity
+from refconv.analysis.measures.similarity import Similarity, centred_gram, similarity
 from refconv.errors import DataError, ModelError, SettingError
 
 

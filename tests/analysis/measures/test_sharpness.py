@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss_cases import images, regression, unit_directions
-from refconv.analysis.sharpness import Sharpness, sharpness, spread
+from refconv.analysis.measures.sharpness import Sharpness, sharpness, spread
 from refconv.errors import ModelError, SettingError
 
 

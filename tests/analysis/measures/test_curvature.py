@@ -12,9 +12,9 @@ import refconv
 from loss_cases import images, regression
 from networks import EveryKind
 from refconv.analysis.batches import Passage
-from refconv.analysis.curvature import Curvature, Hessian, curvature
+from refconv.analysis.measures.curvature import Curvature, Hessian, curvature
+from refconv.analysis.measures.sharpness import sharpness
 from refconv.analysis.probe import Probe
-from refconv.analysis.sharpness import sharpness
 from refconv.errors import DataError, ModelError, SettingError
 
 

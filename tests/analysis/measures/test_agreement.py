@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
+from refconv.analysis.measures.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
 from refconv.errors import ModelError, SettingError
 
 

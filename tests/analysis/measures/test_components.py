@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.components import (
+from refconv.analysis.measures.components import (
     FilterComponents,
     filter_components,
     principal_components,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.calibration import Calibration, calibration
+from refconv.analysis.measures.calibration import Calibration, calibration
 from refconv.errors import DataError, ModelError, SettingError
 
 

@@ -24,8 +24,8 @@ from math import log, log10
 import torch
 from torch import Tensor, nn
 
+from refconv.analysis.measures.redundancy import mean_absolute_cosine
 from refconv.analysis.pairs import Kernel, pair_kernels, sampled
-from refconv.analysis.redundancy import mean_absolute_cosine
 from refconv.analysis.tables import change, mean, number, text_table
 from refconv.records import Record
 from refconv.sites import Selection

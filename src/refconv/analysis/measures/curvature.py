@@ -26,8 +26,8 @@ from refconv.analysis.batches import Batches, Passage, Progress
 from refconv.analysis.directions import Values, filter_norms, filter_sizes
 from refconv.analysis.lanczos import RitzValues, lanczos
 from refconv.analysis.losses import Loss
+from refconv.analysis.measures.sharpness import Spread, spread
 from refconv.analysis.probe import Probe, evaluating
-from refconv.analysis.sharpness import Spread, spread
 from refconv.analysis.tables import number, text_table
 from refconv.analysis.timing import within
 from refconv.analysis.twice import TwiceDifferentiable

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.gaussians import FAMILIES, GaussianFits, gaussian_fits, patterns, residuals
+from refconv.analysis.measures.gaussians import FAMILIES, GaussianFits, gaussian_fits, patterns, residuals
 from refconv.errors import ModelError
 
 

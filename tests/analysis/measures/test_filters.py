@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.filters import (
+from refconv.analysis.measures.filters import (
     FilterStatistics,
     filter_statistics,
     random_threshold,

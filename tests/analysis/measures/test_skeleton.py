@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.skeleton import Skeletons, central_cross, skeletons
+from refconv.analysis.measures.skeleton import Skeletons, central_cross, skeletons
 from refconv.errors import ModelError
 
 

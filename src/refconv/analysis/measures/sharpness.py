@@ -22,8 +22,8 @@ from torch import nn
 
 from refconv.analysis.batches import Batches, Progress
 from refconv.analysis.directions import Values, moved
-from refconv.analysis.landscape import check_radius, shared_directions
 from refconv.analysis.losses import Loss
+from refconv.analysis.measures.landscape import check_radius, shared_directions
 from refconv.analysis.probe import Conditions, Probe, pair_probes
 from refconv.analysis.tables import number, text_table
 from refconv.analysis.timing import within

@@ -10,7 +10,7 @@ from networks import EveryKind
 from refconv.analysis.attacks import fgsm, pgd
 from refconv.analysis.batches import drawn
 from refconv.analysis.corruptions import CORRUPTIONS, blurred, brightened, corrupt, jpeg_compressed, shifted
-from refconv.analysis.robustness import (
+from refconv.analysis.measures.robustness import (
     AdversarialRobustness,
     CorruptionRobustness,
     ShiftConsistency,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.redundancy import (
+from refconv.analysis.measures.redundancy import (
     Redundancy,
     divergences,
     effective_rank,

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss_cases import images, regression
-from refconv.analysis.interpolation import Interpolation, interpolation
+from refconv.analysis.measures.interpolation import Interpolation, interpolation
 from refconv.errors import ModelError, SettingError
 
 
