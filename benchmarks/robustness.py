@@ -7,9 +7,10 @@ to ``benchmarks/robustness.jsonl``; what is there is not measured again. ``pytho
 differences, paired by seed. Nothing is chosen by these numbers.
 
 Every model meets the same images with the same noise (see :mod:`refconv.analysis.measures.robustness`): 2,048 test
-images in an order drawn once, of which the first 512 are attacked. A line holds, as shares from 0 to 1: accuracy on those images as
-they are; its mean over five corruptions at five strengths; its mean over five radii of an attack by projected gradient
-descent (1/510 to 8/255); and how many of (image, direction) keep their class, in the mean over shifts by 1 to 4 pixels.
+images in an order drawn once, of which the first 512 are attacked. A line holds, as shares from 0 to 1: accuracy on
+those images as they are; its mean over five corruptions at five strengths; its mean over five radii of an attack by
+projected gradient descent (1/510 to 8/255); and how many of (image, direction) keep their class, in the mean over
+shifts by 1 to 4 pixels.
 """
 
 from __future__ import annotations

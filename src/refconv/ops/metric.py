@@ -14,8 +14,9 @@ from math import prod
 import torch
 from torch import Tensor
 
+from refconv.config import Scale
 from refconv.ops.refocusing import CONVOLVE, refocus_adjoint, refocus_by_convolution, refocus_by_patches
-from refconv.ops.scale import Scale, chunks, scaling
+from refconv.ops.scale import chunks, scaling
 from refconv.ops.unfolding import gram, gram_power, patches, shaped_patches
 
 

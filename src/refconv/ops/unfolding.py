@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refconv.config import checked_map_size
 from refconv.errors import SettingError
 
 
@@ -41,17 +42,14 @@ def effective_map_size(kernel_size: Sequence[int], map_size: int | Sequence[int]
         >>> effective_map_size((2, 2), 5)
         (3, 3)
     """
-    sizes = (map_size,) * len(kernel_size) if isinstance(map_size, int) else tuple(map_size)
+    size = checked_map_size("map_size", map_size)
+    sizes = (size,) * len(kernel_size) if isinstance(size, int) else size
     if len(sizes) != len(kernel_size):
         raise SettingError(
             "map size and kernel differ in dimensions",
             where="map_size",
             expected=f"one odd number, or {len(kernel_size)} for a kernel of {_times(kernel_size)}",
             found=_times(sizes),
-        )
-    if not all(isinstance(size, int) and size > 0 and size % 2 == 1 for size in sizes):
-        raise SettingError(
-            "a map needs a centre", where="map_size", expected="odd positive numbers", found=_times(sizes)
         )
     return tuple(min(size, 2 * taps - 1) for size, taps in zip(sizes, kernel_size, strict=True))
 

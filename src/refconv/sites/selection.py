@@ -5,14 +5,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from refconv.config import Pattern, Selection, checked_patterns
 from refconv.errors import SettingError
 from refconv.sites.find import FAMILIES, KINDS, Site
-
-Pattern = str | re.Pattern[str]
-Selection = Pattern | Iterable[Pattern] | None
 
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
 _OPT_IN = ("pointwise", "condconv", "deformable")
@@ -102,28 +100,10 @@ def _matches(pattern: Pattern, site: Site) -> bool:
 
 
 def _patterns(selection: Selection, where: str) -> list[Pattern]:
-    if selection is None:
-        return []
-    patterns = [selection] if isinstance(selection, (str, re.Pattern)) else list(selection)
-    return [_pattern(pattern, where) for pattern in patterns]
-
-
-def _pattern(pattern: object, where: str) -> Pattern:
-    if isinstance(pattern, re.Pattern):
-        return pattern
-    if not isinstance(pattern, str):
-        raise SettingError(
-            "not a pattern",
-            where=where,
-            expected="a kind, a glob or a regular expression",
-            found=repr(pattern),
-        )
-    if not pattern.startswith("re:"):
-        return pattern
-    try:
-        return re.compile(pattern.removeprefix("re:"))
-    except re.error as error:
-        raise SettingError(f"{pattern!r} is no regular expression", where=where, found=str(error)) from error
+    return [
+        re.compile(pattern.removeprefix("re:")) if isinstance(pattern, str) and pattern.startswith("re:") else pattern
+        for pattern in checked_patterns(where, selection) or ()
+    ]
 
 
 def _check_effect(sites: Sequence[Site], patterns: list[Pattern], where: str) -> None:
