@@ -23,6 +23,7 @@ Selection = Pattern | Iterable[Pattern] | None
 
 Config = TypeVar("Config", bound="TransformConfig")
 
+_SELECTION = ("include", "exclude")
 _RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale = paper in place of false"}
 
 
@@ -68,7 +69,7 @@ def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, .
         raise SettingError(
             "a map needs a centre", where=name, expected="odd positive numbers", found=" x ".join(map(str, sizes))
         )
-    return sizes[0] if len(sizes) == 1 else sizes
+    return sizes if isinstance(size, Sequence) else size
 
 
 def setting(
@@ -130,7 +131,7 @@ class TransformConfig:
                 its range.
         """
         if config is None:
-            known = [field.name for field in dataclasses.fields(cls)]
+            known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
             for name in settings:
                 if name not in known:
                     raise SettingError(
@@ -159,14 +160,14 @@ class TransformConfig:
         return config
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the transformation itself, without the selection of layers."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in TransformConfig.__annotations__]
+        """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in (*_SELECTION, "start")]
         return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GramConfig(TransformConfig):
-    """What the configurations of the transformations share that go by the Gram of refocusing; see :class:`RefocusConfig`."""
+    """What configurations share whose transformations go by the Gram of refocusing; see :class:`RefocusConfig`."""
 
     map_size: int | Sequence[int] = setting(
         "taps of the map, one number or one per dimension", 3, least=1, check=checked_map_size

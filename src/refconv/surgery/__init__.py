@@ -2,7 +2,7 @@
 
 from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
 from refconv.surgery.budget import Budget, fit_budget
-from refconv.surgery.kernel_state import FIELDS, folded_names, in_kernel_space, merged_state, says_settings
+from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state, says_settings
 from refconv.surgery.merging import MergedSite, MergeReport, merge, merged, plain_state_dict, unrefocus
 from refconv.surgery.planning import Plan, PlanRow, plan, plan_of
 from refconv.surgery.rebasing import rebase
@@ -19,7 +19,6 @@ from refconv.surgery.tensor_file import file_bytes
 from refconv.surgery.verification import Certificate, evaluating, verify
 
 __all__ = [
-    "FIELDS",
     "Budget",
     "Certificate",
     "MergeReport",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from refconv.ops import Order, Scale
-from refconv.parametrizations import Start, complete_settings, transform_named
+from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
+from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
-from refconv.sites import Choice, Selection, Site, find_sites, select_trained
+from refconv.sites import Choice, Site, find_sites, select_trained
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -123,24 +126,18 @@ class Plan(Record):
         return "\n".join([*table, summary]) + skipped + "".join(f"\n{remark}" for remark in self.remarks)
 
 
-def plan(
-    model: nn.Module,
-    *,
-    map_size: int | Sequence[int] = 3,
-    order: Order = "contiguous",
-    start: Start = "zeros",
-    scale: Scale = "capped",
-    power: float = 1.0,
-    include: Selection = None,
-    exclude: Selection = None,
-    **unknown: NoReturn,
-) -> Plan:
-    """Say what :func:`refocus` would do with the same arguments, without touching the model.
+def plan(model: nn.Module, config: TransformConfig | None = None, **settings: Unpack[RefocusSettings]) -> Plan:
+    """Say what :func:`refocus` or :func:`reparametrize` would do, without touching the model.
 
-    Only shapes are looked at, so models on the meta device can be planned. For the arguments see :func:`refocus`.
+    Only shapes are looked at, so models on the meta device can be planned.
+
+    Args:
+        model: any module with convolutions.
+        config: all settings of refocusing, or of another transformation; without one, those of refocusing.
+        **settings: single settings of refocusing in place of a configuration, by the names of its fields.
 
     Raises:
-        SettingError: if a setting is out of its range or a pattern matches nothing.
+        SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
@@ -153,13 +150,10 @@ def plan(
         1 skipped: excluded by '0'
         1 skipped: one tap
     """
-    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power, **unknown}
-    return plan_of(model, "refocus", include=include, exclude=exclude, **settings)
+    return plan_of(model, RefocusConfig.of(None, settings) if config is None else config_of(config, settings))
 
 
-def plan_of(
-    model: nn.Module, name: str, *, include: Selection = None, exclude: Selection = None, **settings: Any
-) -> Plan:
+def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) -> Plan:
     """Say what :func:`reparametrize` would do with the same arguments, without touching the model.
 
     Raises:
@@ -175,30 +169,29 @@ def plan_of(
         2 of 2 kernels of Sequential are transformed by low_rank: 304 parameters and 104 of the transformation
         while training, 304 when merged
     """
-    complete = complete_settings(name, settings)
-    return describe(model, select_trained(find_sites(model), include, exclude), name, complete)
+    complete = config_of(config, settings)
+    return describe(model, select_trained(find_sites(model), complete.include, complete.exclude), complete)
 
 
-def describe(model: nn.Module, choices: Sequence[Choice], name: str, settings: Mapping[str, Any]) -> Plan:
+def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
     """Return the plan that follows from a selection of sites.
 
     Args:
         model: the model.
         choices: what :func:`refconv.sites.select_trained` returned.
-        name: the transformation.
-        settings: all its settings.
+        config: the transformation and its settings.
 
     Raises:
         SettingError: if a setting does not fit a site; the message names it.
     """
-    kind = transform_named(name)
+    kind = TRANSFORMS[config.method]
     seen: set[int] = set()
     rows = []
     for choice in choices:
-        site, layout = choice.site, choice.site.layout(settings.get("order", "contiguous"))
+        site, layout = choice.site, layout_at(choice.site, config)
         sizes: tuple[int, ...] = ()
-        if "map_size" in settings:
-            sizes = site.map_size(settings["map_size"] if choice.skipped is None else 1)
+        if isinstance(config, GramConfig):
+            sizes = site.map_size(config.map_size if choice.skipped is None else 1)
         repeated = id(site.weight) in seen
         if choice.skipped is None:
             seen.add(id(site.weight))
@@ -211,13 +204,13 @@ def describe(model: nn.Module, choices: Sequence[Choice], name: str, settings: M
                 map_size=sizes,
                 blocks=layout.blocks,
                 slices=layout.groups,
-                extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, **settings),
+                extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, config),
                 skipped=choice.skipped,
                 patches=site.kind != "pointwise" and _stride(site) == site.kernel_size,
             )
         )
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=name)
+    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=config.method)
 
 
 def _stride(site: Site) -> tuple[int, ...]:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from refconv.ops import Order, Scale
-from refconv.parametrizations import Start
-from refconv.sites import Selection
+from refconv.config import RefocusConfig, RefocusSettings
 from refconv.surgery.planning import Plan
 from refconv.surgery.reparametrization import reparametrize
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def refocus(
-    model: nn.Module,
-    *,
-    map_size: int | Sequence[int] = 3,
-    order: Order = "contiguous",
-    start: Start = "zeros",
-    scale: Scale = "capped",
-    power: float = 1.0,
-    include: Selection = None,
-    exclude: Selection = None,
-    **unknown: NoReturn,
-) -> Plan:
+
+def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: Unpack[RefocusSettings]) -> Plan:
     """Freeze a model's convolution kernels as bases and put a trainable refocusing transformation on each.
 
     In place, and all or nothing. With the default start the model computes bit for bit what it did before. Call
@@ -35,19 +24,8 @@ def refocus(
 
     Args:
         model: any module with convolutions.
-        map_size: odd taps of the refocusing map, one number or one per spatial dimension; cut to what small
-            kernels allow.
-        order: how slices are gathered into blocks where 1 < groups < channels: ``contiguous`` as released, or
-            ``across`` the groups.
-        start: ``zeros`` (the pretrained function exactly) or ``kaiming`` (as released).
-        scale: how far a step on the refocus weight moves the kernel. ``capped``: no faster than a step of plain
-            training at the same learning rate, under SGD and Adam alike; ``normalized``: the mean eigenvalue of each
-            block's Gram is one; ``paper``: as released, which moves depthwise kernels hundreds of times as fast.
-        power: power of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base.
-        include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
-            than one tap. See :func:`refconv.sites.select`.
-        exclude: the same for sites to leave out.
-        **unknown: none; any other name is an error that says what there is.
+        config: all settings.
+        **settings: single settings in place of a configuration, by the names of its fields.
 
     Returns:
         The plan that was carried out.
@@ -63,5 +41,4 @@ def refocus(
         >>> refocus(model, include="depthwise").extra_parameters
         576
     """
-    settings = {"map_size": map_size, "order": order, "start": start, "scale": scale, "power": power, **unknown}
-    return reparametrize(model, "refocus", include=include, exclude=exclude, **settings)
+    return reparametrize(model, RefocusConfig.of(config, settings))

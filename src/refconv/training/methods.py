@@ -6,13 +6,15 @@ method under its own name; another method is one class and one line of :data:`ME
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol
 
 from torch import nn
 
+from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RecipeError, SettingError
-from refconv.parametrizations import TRANSFORMS, complete_settings, has_gram_scale
-from refconv.surgery import FIELDS, Plan, plan, refocus, reparametrize
+from refconv.parametrizations import TRANSFORMS, config_of
+from refconv.surgery import Plan, plan, reparametrize
 from refconv.training.norm_fold import keep_statistics
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
@@ -94,8 +96,8 @@ class Refocus(_WithoutSettings):
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
         """Refocus the model's kernels as the recipe says; in gradient space, the optimizer does it instead."""
         if space_of(recipe) == "gradient":
-            return plan(model, **refocus_settings(recipe))
-        return refocus(model, **within_budget(model, recipe, refocus_settings(recipe)))
+            return plan(model, refocus_config(recipe))
+        return reparametrize(model, within_budget(model, recipe, refocus_config(recipe)))
 
 
 class Transformed:
@@ -123,12 +125,10 @@ class Transformed:
         for name in recipe.method_kwargs:
             if name in own:
                 raise RecipeError(
-                    "is a field of the recipe",
-                    where=f"method_kwargs.{name}",
-                    remedy=f"give {FIELDS.get(name, name)} on its own",
+                    "is a field of the recipe", where=f"method_kwargs.{name}", remedy=f"give {FIELDS[name]} on its own"
                 )
         try:
-            complete_settings(self.name, {**own, **recipe.method_kwargs})
+            config_of(self.name, {**own, **recipe.method_kwargs})
         except SettingError as error:
             raise RecipeError(
                 error.what,
@@ -141,32 +141,27 @@ class Transformed:
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
         """Put the transformation on the model's kernels."""
-        settings = {**self._settings(recipe), **recipe.method_kwargs, **_selection(recipe)}
-        return reparametrize(model, self.name, **within_budget(model, recipe, settings))
+        config = config_of(self.name, {**self._settings(recipe), **recipe.method_kwargs})
+        return reparametrize(model, within_budget(model, recipe, config))
 
     def _settings(self, recipe: Recipe) -> dict[str, Any]:
-        """Return those settings of the transformation that are fields of the recipe."""
-        known = TRANSFORMS[self.name].defaults()
-        own = {name: value for name, value in refocus_settings(recipe).items() if name in known}
-        if not has_gram_scale(self.name):
-            own.pop("scale", None)  # a setting of that name is the transformation's own
-        return own
+        """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
+        own = dataclasses.fields(TRANSFORMS[self.name].config_class)
+        shared = {field.name for field in dataclasses.fields(RefocusConfig) if field in own}
+        return {name: value for name, value in _stated(recipe).items() if name in shared}
 
 
-def refocus_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe says about refocusing, as :func:`refconv.refocus` and ``param_groups`` take it."""
-    return {
-        "map_size": recipe.map_size[0] if len(recipe.map_size) == 1 else recipe.map_size,
-        "order": recipe.order,
-        "start": recipe.start,
-        "scale": recipe.gram_scale,
-        "power": recipe.power,
-        **_selection(recipe),
-    }
+def refocus_config(recipe: Recipe) -> RefocusConfig:
+    """Return what a recipe says about refocusing."""
+    return RefocusConfig(**_stated(recipe))
 
 
-def _selection(recipe: Recipe) -> dict[str, Any]:
-    return {"include": list(recipe.include) or None, "exclude": list(recipe.exclude) or None}
+def _stated(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of refocusing in a recipe; one tap count stands for all dimensions, no pattern for none."""
+    stated = {name: getattr(recipe, field) for name, field in FIELDS.items()}
+    if len(recipe.map_size) == 1:
+        (stated["map_size"],) = recipe.map_size
+    return {name: None if value == () else value for name, value in stated.items()}
 
 
 METHODS: dict[str, Method] = {
