@@ -12,6 +12,7 @@ from networks import EveryKind
 from refconv import LowRankConfig, RefocusConfig
 from refconv.config import FIELDS, RefocusSettings
 from refconv.errors import RefconvError, SettingError
+from refconv.surgery.attach import transformed
 from refconv.training.methods import refocus_config
 from refconv.training.recipe import Recipe
 
@@ -32,13 +33,21 @@ def test_keyword_arguments_have_the_names_and_types_of_the_fields():
     }
 
 
-@pytest.mark.parametrize("call", [refconv.refocus, refconv.plan, refconv.param_groups])
-def test_a_configuration_is_the_same_as_its_fields_alone(call):
-    settings = {"map_size": 5, "scale": "paper", "exclude": "up"}
-    assert (
-        str(call(EveryKind(), config=RefocusConfig(**settings))).splitlines()[0]
-        == str(call(EveryKind(), **settings)).splitlines()[0]
-    )
+def test_a_configuration_is_the_same_as_its_fields_alone_in_every_space():
+    settings = {"map_size": 5, "scale": "paper", "start": "kaiming", "exclude": "up"}
+    config = RefocusConfig(**settings)
+    model, other = EveryKind(), EveryKind()
+    groups, single = refconv.param_groups(model, config=config), refconv.param_groups(other, **settings)
+    assert [(group.get("sites"), group.get("start")) for group in groups] == [
+        (group.get("sites"), group.get("start")) for group in single
+    ]
+    assert any(group.get("start") == "kaiming" for group in groups)
+    planned = refconv.plan(model, config)
+    assert planned == refconv.plan(model, **settings) != refconv.plan(model)
+    assert refconv.refocus(model, config) == refconv.refocus(other, **settings) == planned
+    assert [transform.config for _, _, transform in transformed(model)] == [
+        transform.config for _, _, transform in transformed(other)
+    ]
 
 
 @pytest.mark.parametrize("call", [refconv.refocus, refconv.plan, refconv.param_groups])

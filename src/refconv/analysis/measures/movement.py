@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from refconv.analysis.blocks import view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels
 from refconv.analysis.tables import mean, number, text_table
+from refconv.config import RefocusConfig
 from refconv.ops import Order, metric_gram
 from refconv.records import Record
 from refconv.sites import Selection
@@ -97,8 +98,8 @@ def movement(
     *,
     include: Selection = None,
     exclude: Selection = None,
-    map_size: int | Sequence[int] = 3,
-    order: Order = "contiguous",
+    map_size: int | Sequence[int] = RefocusConfig.map_size,
+    order: Order = RefocusConfig.order,
     seed: int = 0,
 ) -> Movement:
     """Measure how far each layer moved from one model to the other, and in which directions.

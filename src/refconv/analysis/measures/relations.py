@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from refconv.analysis.blocks import BlockView, view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.analysis.tables import mean, number, text_table
+from refconv.config import RefocusConfig
 from refconv.ops import Order, Scale, refocused_blocks, smallest_refocus_weight
 from refconv.records import Record
 from refconv.sites import Selection
@@ -143,10 +144,10 @@ def relations(
     *,
     include: Selection = None,
     exclude: Selection = None,
-    map_size: int | Sequence[int] = 3,
-    order: Order = "contiguous",
-    scale: Scale = "capped",
-    power: float = 1.0,
+    map_size: int | Sequence[int] = RefocusConfig.map_size,
+    order: Order = RefocusConfig.order,
+    scale: Scale = RefocusConfig.scale,
+    power: float = RefocusConfig.power,
     shown: int = 64,
     strongest: int = 10,
     seed: int = 0,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from refconv.analysis.blocks import median, view_blocks
 from refconv.analysis.pairs import Kernel, find_kernels
 from refconv.analysis.tables import mean, number, text_table, times
+from refconv.config import RefocusConfig
 from refconv.ops import Order, metric_gram
 from refconv.records import Record
 from refconv.sites import Selection
@@ -94,8 +95,8 @@ def gram_spectra(
     *,
     include: Selection = None,
     exclude: Selection = None,
-    map_size: int | Sequence[int] = 3,
-    order: Order = "contiguous",
+    map_size: int | Sequence[int] = RefocusConfig.map_size,
+    order: Order = RefocusConfig.order,
     seed: int = 0,
 ) -> GramSpectra:
     """Measure the spectra of the Grams that a model's kernels give as bases of refocusing.
