@@ -90,21 +90,12 @@ class NormFold(_WithoutSettings):
         keep_statistics(model)
 
 
-class Refocus(_WithoutSettings):
-    """Refocused training: in kernel space with explicit refocus weights, in gradient space with none."""
-
-    def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
-        """Refocus the model's kernels as the recipe says; in gradient space, the optimizer does it instead."""
-        if space_of(recipe) == "gradient":
-            return plan(model, refocus_config(recipe))
-        return reparametrize(model, within_budget(model, recipe, refocus_config(recipe)))
-
-
 class Transformed:
-    """Training of the kernels through another transformation than refocusing.
+    """Training of the kernels through refocusing or another transformation.
 
-    Its settings are ``method_kwargs``; those that refocusing has too, such as the map size of ``shuffled``, are the
-    fields of the recipe.
+    The settings of refocusing are fields of the recipe, also where another transformation has them too, such as the
+    map size of ``shuffled``; all others are ``method_kwargs``. Refocusing in gradient space leaves the model as it is:
+    there the optimizer does it.
 
     Args:
         name: the transformation.
@@ -130,9 +121,10 @@ class Transformed:
         try:
             config_of(self.name, {**own, **recipe.method_kwargs})
         except SettingError as error:
+            name = str(error.where)
             raise RecipeError(
                 error.what,
-                where=f"method_kwargs.{error.where}",
+                where=FIELDS[name] if name in own else f"method_kwargs.{name}",
                 expected=error.expected,
                 found=error.found,
                 remedy=error.remedy,
@@ -140,8 +132,10 @@ class Transformed:
         check_budget(recipe)
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
-        """Put the transformation on the model's kernels."""
+        """Put the transformation on the model's kernels, or say what the optimizer will do to them."""
         config = config_of(self.name, {**self._settings(recipe), **recipe.method_kwargs})
+        if space_of(recipe) == "gradient":
+            return plan(model, config)
         return reparametrize(model, within_budget(model, recipe, config))
 
     def _settings(self, recipe: Recipe) -> dict[str, Any]:
@@ -169,7 +163,6 @@ METHODS: dict[str, Method] = {
     "scratch": Scratch(),
     "norm_fold": NormFold(),
     **{name: Transformed(name) for name in TRANSFORMS},
-    "refocus": Refocus(),
 }
 """Every method by the name that recipes give."""
 

@@ -102,7 +102,7 @@ def test_chance_knows_that_slices_come_in_pairs():
 
 
 def test_many_slices_are_sampled_alike_over_layers(monkeypatch):
-    monkeypatch.setattr("refconv.analysis.components._MOST", 9 * 50)
+    monkeypatch.setattr("refconv.analysis.measures.components._MOST", 9 * 50)
     before = nn.Sequential(depthwise(drawn(80)), depthwise(drawn(70, seed=1)))
     after = copy.deepcopy(before)
     (row,) = filter_components(before, after).sizes

@@ -172,10 +172,11 @@ def relations(
         SettingError: if the map size or the order does not exist.
 
     Example:
+        >>> _ = torch.manual_seed(0)
         >>> before, after = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)
-        >>> after.weight = nn.Parameter(3 * before.weight.detach())  # 2 at the centre of the map would do
-        >>> relations(before, after).layers[0].norm <= 2
-        True
+        >>> after.weight = nn.Parameter(3 * before.weight.detach())  # R is 2 at the centre of the map
+        >>> round(relations(before, after, scale="paper").layers[0].norm, 4)
+        2.0
     """
     rows = []
     for pair in pair_kernels(before, after, include, exclude):
