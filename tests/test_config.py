@@ -12,6 +12,7 @@ from networks import EveryKind
 from refconv import LowRankConfig, RefocusConfig
 from refconv.config import FIELDS, RefocusSettings
 from refconv.errors import RefconvError, SettingError
+from refconv.parametrizations.other_base import OtherBaseConfig
 from refconv.surgery.attach import transformed
 from refconv.training.methods import refocus_config
 from refconv.training.recipe import Recipe
@@ -68,8 +69,9 @@ def test_the_configuration_of_another_method_is_refused(call):
 def test_a_method_is_a_name_or_a_configuration():
     with pytest.raises(SettingError, match="config: given together with rank"):
         refconv.reparametrize(EveryKind(), LowRankConfig(), rank=2)
-    with pytest.raises(SettingError, match="config: neither a configuration nor the name of a transformation"):
-        refconv.reparametrize(EveryKind(), LowRankConfig)
+    for config in (LowRankConfig, OtherBaseConfig(seed=1), None):
+        with pytest.raises(SettingError, match="config: neither a configuration nor the name of a transformation"):
+            refconv.reparametrize(EveryKind(), config)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> Tra
     """
     if isinstance(method, str):
         return transform_named(method).config_class.of(None, settings)
-    if not isinstance(method, TransformConfig):
+    if type(method) not in [kind.config_class for kind in TRANSFORMS.values()]:
         raise SettingError(
             "neither a configuration nor the name of a transformation", where="config", found=repr(method)
         )
