@@ -25,7 +25,8 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
     Args:
         model: any module with convolutions.
         config: all settings.
-        **settings: single settings in place of a configuration, by the names of its fields.
+        **settings: single settings in place of a configuration, by the names of its fields; see
+            :class:`refconv.RefocusConfig`.
 
     Returns:
         The plan that was carried out.
