@@ -6,10 +6,11 @@ Goes through the final runs of a study of image classifiers, as ``refconv compar
 to ``benchmarks/robustness.jsonl``; what is there is not measured again. ``python benchmarks/results.py`` shows the
 differences, paired by seed. Nothing is chosen by these numbers.
 
-Every model meets the same images with the same noise (:mod:`refconv.analysis.robustness`): 2,048 test images in an
-order drawn once, of which the first 512 are attacked. A line holds, as shares from 0 to 1: accuracy on those images as
-they are; its mean over five corruptions at five strengths; its mean over five radii of an attack by projected gradient
-descent (1/510 to 8/255); and how many of (image, direction) keep their class, in the mean over shifts by 1 to 4 pixels.
+Every model meets the same images with the same noise (see :mod:`refconv.analysis.measures.robustness`): 2,048 test
+images in an order drawn once, of which the first 512 are attacked. A line holds, as shares from 0 to 1: accuracy on
+those images as they are; its mean over five corruptions at five strengths; its mean over five radii of an attack by
+projected gradient descent (1/510 to 8/255); and how many of (image, direction) keep their class, in the mean over
+shifts by 1 to 4 pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from differences import shown
 from lines import Lines
 from pages import table
 from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS
-from refconv.analysis.robustness import RADII, adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.measures.robustness import RADII, adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.studies import Comparison
 from refconv.studies.measures import MEASURES as STUDIED
 from refconv.studies.runs import file_name

@@ -59,9 +59,7 @@ def routes(channels: int, groups: int, side: int, device: torch.device) -> dict[
     plain = nn.Conv2d(channels, channels, side, groups=groups, bias=False, device=device)
     gradient = torch.randn_like(plain.weight)
     site = find_sites(plain)[0]
-    metric = metric_of(
-        Geometry.of(site, map_size=3, order="contiguous", scale="paper", power=1.0), plain.weight.detach()
-    )
+    metric = metric_of(Geometry.of(site, refconv.RefocusConfig(scale="paper")), plain.weight.detach())
     found: dict[str, Call] = {GRADIENT: lambda: metric.apply(gradient)}
     for name, surgery in ((RELEASED, refocus_as_released), (KERNEL, refconv.refocus)):
         convolution = nn.Conv2d(channels, channels, side, groups=groups, bias=False, device=device)

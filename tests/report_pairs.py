@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from refconv.analysis.agreement import agreement
+from refconv.analysis.measures.agreement import agreement
 from refconv.report import Pair
 from refconv.report.elements import Claim, Figure, Finding, Section, Table
 from refconv.surgery import verify

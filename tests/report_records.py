@@ -3,17 +3,17 @@
 import base64
 import json
 
-from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, mcnemar
-from refconv.analysis.attention import AttendedImage, Attention
-from refconv.analysis.calibration import Calibration, ReliabilityBin
-from refconv.analysis.curvature import Curvature
-from refconv.analysis.interpolation import Interpolation
-from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.analysis.measures.agreement import Agreement, ChangedSample, ClassAgreement, mcnemar
+from refconv.analysis.measures.attention import AttendedImage, Attention
+from refconv.analysis.measures.calibration import Calibration, ReliabilityBin
+from refconv.analysis.measures.curvature import Curvature
+from refconv.analysis.measures.interpolation import Interpolation
+from refconv.analysis.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.analysis.measures.receptive_field import ReceptiveField
+from refconv.analysis.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
+from refconv.analysis.measures.sharpness import ModelSharpness, Sharpness, spread
+from refconv.analysis.measures.similarity import LayerSimilarity, Similarity
 from refconv.analysis.probe import Conditions
-from refconv.analysis.receptive_field import ReceptiveField
-from refconv.analysis.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-from refconv.analysis.sharpness import ModelSharpness, Sharpness, spread
-from refconv.analysis.similarity import LayerSimilarity, Similarity
 from refconv.report.pairs import Pair
 from refconv.training.analyses.scores import Scores
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from refconv.analysis.curvature import curvature
+from refconv.analysis.measures.curvature import curvature
 from refconv.analysis.twice import TwiceDifferentiable
 
 

@@ -10,7 +10,7 @@ import torch
 import refconv
 from networks import randomise
 from refconv.cli import main
-from refconv.surgery import FIELDS
+from refconv.config import FIELDS
 from refconv.training.model_folder import load_model_folder
 from refconv.training.networks import mobilenet_small
 from run_checkpoints import save_run, small_recipe

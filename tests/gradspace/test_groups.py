@@ -152,8 +152,8 @@ def test_a_shared_kernel_is_one_site():
         ({"decay": "zero"}, "decay: unknown decay; expected refocus or kernel or none, found 'zero'"),
         ({"start": "ones"}, "start: unknown start"),
         ({"order": "random"}, "order: unknown order"),
-        ({"power": -1}, "power: not a power of the Gram"),
-        ({"map_size": 2}, "map_size at 0: a map needs a centre"),
+        ({"power": -1}, "power: value out of range; expected a number of at least 0"),
+        ({"map_size": 2}, "map_size: a map needs a centre"),
         ({"include": "no_such"}, "include: 'no_such' matches no convolution"),
     ],
 )

@@ -8,15 +8,16 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, Shared
+from refconv.config import GramConfig
 from refconv.ops import Layout
-from refconv.parametrizations import TRANSFORMS, ForwardScope, complete_settings
+from refconv.parametrizations import TRANSFORMS, ForwardScope
 from refconv.surgery import load_refocused_state_dict, plan_of, rebase, refocused_state_dict, reparametrize
 from refconv.surgery.attach import transform_of, transformed
 from transforms import CONVOLUTIONS, disturb, transform_on
 
 VARIANTS = [
     *((name, {}) for name in TRANSFORMS),
-    *((name, {"order": "across"}) for name, kind in TRANSFORMS.items() if kind.ordered),
+    *((name, {"order": "across"}) for name, kind in TRANSFORMS.items() if issubclass(kind.config_class, GramConfig)),
     ("shuffled", {"scale": "normalized", "power": 0.5, "seed": 3}),
     ("lr_scaled", {"map_size": 5}),
     ("low_rank", {"rank": 2, "scale": 0.5}),
@@ -258,16 +259,15 @@ def test_kernel_is_computed_in_float32_at_least_and_rounded_once(name):
 @every_name
 def test_flattened_experts_are_transformed_each_for_itself(name):
     """As CondConv stores them: two experts at once are each expert alone, where nothing is shared by the layer."""
-    settings = complete_settings(name, {})
+    config = TRANSFORMS[name].config_class()
     layout = Layout(groups=2, out_per_group=2, in_per_group=3, kernel_size=(3, 3), experts=2)
     base = torch.randn(2, 2 * 2 * 3 * 9)
-    own = {key: value for key, value in settings.items() if key != "order"}
-    transform = TRANSFORMS[name]("experts", base, layout, ForwardScope(), **own)
+    transform = TRANSFORMS[name]("experts", base, layout, ForwardScope(), config)
     kernel = transform(base)
     assert kernel.shape == base.shape
     if transform.exact_start:
         assert torch.equal(kernel, base)
-    assert sum(p.numel() for p in transform.parameters()) == TRANSFORMS[name].count(layout, **settings)
+    assert sum(p.numel() for p in transform.parameters()) == TRANSFORMS[name].count(layout, config)
     with torch.no_grad():
         for parameter in transform.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

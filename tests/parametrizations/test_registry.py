@@ -1,6 +1,6 @@
 """The registry: names, settings, and what is refused."""
 
-import inspect
+import dataclasses
 
 import pytest
 import torch
@@ -8,29 +8,40 @@ from torch import nn
 
 import refconv
 from networks import EveryKind
+from refconv.config import GramConfig
 from refconv.errors import SettingError, SiteError
-from refconv.parametrizations import TRANSFORMS, ForwardScope, complete_settings, name_of
+from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of
 from refconv.sites import find_sites
 from refconv.surgery import plan_of, reparametrize
 from refconv.surgery.attach import transform_of, transformed
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_settings_are_the_keyword_arguments_with_their_defaults(name):
+def test_every_transformation_has_a_public_configuration_of_its_name_with_help_for_every_field(name):
     kind = TRANSFORMS[name]
-    arguments = inspect.signature(kind).parameters.values()
-    own = {argument.name: argument.default for argument in arguments if argument.kind is argument.KEYWORD_ONLY}
-    expected = {**own, "order": "contiguous"} if kind.ordered else own
-    assert complete_settings(name, {}) == expected
-    assert kind.size is None or kind.size in own
+    assert getattr(refconv, f"{kind.__name__}Config") is kind.config_class
+    assert all(field.metadata["help"] for field in dataclasses.fields(kind.config_class))
+    assert kind.size is None or kind.size in kind.config_class().settings()
     assert [kind.sized(step) for step in (1, 2)] == ([1, 3] if kind.size == "map_size" else [1, 2])
+    assert hash(config_of(name, {})) == hash(kind.config_class())
+    assert config_of(name, {}) == kind.config_class() == config_of(kind.config_class(), {})
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_configuration_does_what_its_fields_do_alone(name):
+    settings = {"exclude": ("up", "dense")}
+    model, other = EveryKind(), EveryKind()
+    config = TRANSFORMS[name].config_class(**settings)
+    assert refconv.plan(model, config) == plan_of(model, config) == plan_of(model, name, **settings)
+    assert reparametrize(model, config) == reparametrize(other, name, **settings)
+    assert [site for site, _, _ in transformed(model)] == [site for site, _, _ in transformed(other)]
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transformation_knows_its_name_and_prints_its_settings(name):
     module = nn.Conv2d(4, 4, 3, groups=2)
     reparametrize(module, name)
-    assert name_of(transform_of(module)) == name
+    assert transform_of(module).config.method == name
     for setting, value in transform_of(module).settings().items():
         assert f"{setting}={value}" in str(module)
 
@@ -46,25 +57,20 @@ def test_order_of_slices_matters_where_it_is_a_setting_and_nowhere_else(name):
     for order in ("contiguous", "across"):
         torch.manual_seed(1)
         layout = find_sites(module)[0].layout(order)
-        transform = TRANSFORMS[name]("site", module.weight.detach(), layout, ForwardScope(), **_own(name))
+        transform = TRANSFORMS[name]("site", module.weight.detach(), layout, ForwardScope(), config_of(name, {}))
         (transform(module.weight.detach()) * direction).sum().backward()
         with torch.no_grad():
             for parameter in transform.parameters():
                 parameter -= 0.1 * parameter.grad
         kernels.append(transform(module.weight.detach()))
-    assert torch.allclose(*kernels) == (not TRANSFORMS[name].ordered)
+    assert torch.allclose(*kernels) == (not issubclass(TRANSFORMS[name].config_class, GramConfig))
     assert not torch.allclose(kernels[0], module.weight)
-
-
-def _own(name):
-    return {key: value for key, value in complete_settings(name, {}).items() if key != "order"}
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_unknown_setting_is_refused_and_nothing_is_touched(name):
     model = nn.Sequential(nn.Conv2d(3, 3, 3))
-    expected = "no settings" if not TRANSFORMS[name].defaults() else "one of "
-    with pytest.raises(SettingError, match=f"depth: {name} has no such setting; expected {expected}"):
+    with pytest.raises(SettingError, match=f"depth: {name} has no such setting; expected one of .*include, exclude"):
         reparametrize(model, name, depth=1)
     assert type(model[0]) is nn.Conv2d
 
@@ -73,7 +79,7 @@ def test_unknown_setting_is_refused_and_nothing_is_touched(name):
     ("name", "settings", "message"),
     [
         ("lowrank", {}, "lowrank: unknown transformation; expected one of refocus, .*; did you mean low_rank"),
-        ("low_rank", {"rang": 2}, "rang: low_rank has no such setting; expected one of rank, scale; did you mean rank"),
+        ("low_rank", {"rang": 2}, "low_rank has no such setting; expected one of rank, scale, .*; did you mean rank"),
         ("low_rank", {"rank": 0}, "rank: value out of range; expected a whole number of at least 1, found 0"),
         ("low_rank", {"rank": 1.5}, "rank: value out of range; expected a whole number of at least 1, found 1.5"),
         ("low_rank", {"scale": 0}, "scale: value out of range; expected a number above 0, found 0"),
@@ -82,7 +88,7 @@ def test_unknown_setting_is_refused_and_nothing_is_touched(name):
         ("points", {"radius": float("inf")}, "radius: value out of range; expected a number above 0, found inf"),
         ("continuous", {"hidden": True}, "hidden: value out of range"),
         ("continuous", {"frequency": -1.0}, "frequency: value out of range"),
-        ("lr_scaled", {"map_size": 2}, "map_size at 0: a map needs a centre; expected odd positive numbers"),
+        ("lr_scaled", {"map_size": 2}, "map_size: a map needs a centre; expected odd positive numbers"),
         ("shuffled", {"seed": -1}, "seed: value out of range; expected a whole number of at least 0, found -1"),
         ("random", {"start": "ones"}, "start: unknown start; expected zeros or kaiming, found 'ones'"),
         ("random", {"order": "up"}, "order: unknown order; expected contiguous or across, found 'up'"),

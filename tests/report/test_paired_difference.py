@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from refconv.analysis.agreement import mcnemar as mcnemar_of_analysis
+from refconv.analysis.measures.agreement import mcnemar as mcnemar_of_analysis
 from refconv.report.paired_difference import _wilson, mcnemar, paired_difference
 
 

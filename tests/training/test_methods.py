@@ -59,6 +59,14 @@ def test_refocus_starts_as_the_recipe_says():
     assert all(bool(weight.any()) for weight in weights)
 
 
+@pytest.mark.parametrize("method", ["refocus", "shuffled", "lr_scaled"])
+def test_a_field_of_the_recipe_that_the_method_cannot_take_is_named_before_training(method):
+    with pytest.raises(RecipeError, match="^map_size: a map needs a centre; expected odd positive numbers, found 4"):
+        method_of(recipe(method=method, map_size=4))
+    with pytest.raises(RecipeError, match=r"^include: 're:\(' is no regular expression"):
+        method_of(recipe(method=method, include="re:("))
+
+
 def test_an_unknown_method_is_named_with_those_that_exist():
     with pytest.raises(RecipeError, match="method: unknown method; expected one of plain, .* did you mean refocus"):
         method_of(recipe(method="refocuss"))
@@ -83,7 +91,7 @@ def test_a_transformation_gets_every_setting_and_the_selection(name):
         (("low_rank", {"rang": 2}), "method_kwargs.rang: low_rank has no such setting; .* did you mean rank"),
         (("low_rank", {"rank": 0}), "method_kwargs.rank: value out of range; expected a whole number of at least 1"),
         (("shuffled", {"map_size": 5}), "method_kwargs.map_size: is a field of the recipe; give map_size on its own"),
-        (("refocus", {"map_size": 5}), "method_kwargs.map_size: refocus has no such setting"),
+        (("refocus", {"map_size": 5}), "method_kwargs.map_size: is a field of the recipe; give map_size on its own"),
         (("plain", {"rank": 2}), "method_kwargs.rank: plain has no such setting"),
         (("norm_fold", {"momentum": 2}), "method_kwargs.momentum: norm_fold has no such setting"),
     ],

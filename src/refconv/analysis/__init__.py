@@ -3,23 +3,21 @@
 All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
 """
 
-from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
-from refconv.analysis.attention import AttendedImage, Attention, attention
-from refconv.analysis.calibration import Calibration, ReliabilityBin, calibration
-from refconv.analysis.components import FilterComponents, SizeComponents, filter_components
-from refconv.analysis.curvature import Curvature, curvature
-from refconv.analysis.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
-from refconv.analysis.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
-from refconv.analysis.interpolation import Interpolation, interpolation
-from refconv.analysis.kernels import KernelSamples, LayerKernels, kernels
-from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSurface, loss_line, loss_surface
-from refconv.analysis.movement import LayerMovement, Movement, movement
-from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
-from refconv.analysis.probe import Conditions
-from refconv.analysis.receptive_field import ReceptiveField, receptive_field
-from refconv.analysis.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy, redundancy
-from refconv.analysis.relations import LayerRelations, Relation, Relations, relations
-from refconv.analysis.robustness import (
+from refconv.analysis.measures.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
+from refconv.analysis.measures.attention import AttendedImage, Attention, attention
+from refconv.analysis.measures.calibration import Calibration, ReliabilityBin, calibration
+from refconv.analysis.measures.components import FilterComponents, SizeComponents, filter_components
+from refconv.analysis.measures.curvature import Curvature, curvature
+from refconv.analysis.measures.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
+from refconv.analysis.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
+from refconv.analysis.measures.interpolation import Interpolation, interpolation
+from refconv.analysis.measures.kernels import KernelSamples, LayerKernels, kernels
+from refconv.analysis.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface, loss_line, loss_surface
+from refconv.analysis.measures.movement import LayerMovement, Movement, movement
+from refconv.analysis.measures.receptive_field import ReceptiveField, receptive_field
+from refconv.analysis.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy, redundancy
+from refconv.analysis.measures.relations import LayerRelations, Relation, Relations, relations
+from refconv.analysis.measures.robustness import (
     AdversarialRobustness,
     CorruptionRobustness,
     Curve,
@@ -28,10 +26,12 @@ from refconv.analysis.robustness import (
     corruption_robustness,
     shift_consistency,
 )
-from refconv.analysis.sharpness import ModelSharpness, Sharpness, Spread, sharpness
-from refconv.analysis.similarity import LayerSimilarity, Similarity, similarity
-from refconv.analysis.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
-from refconv.analysis.spectrum import GramSpectra, LayerSpectrum, gram_spectra
+from refconv.analysis.measures.sharpness import ModelSharpness, Sharpness, Spread, sharpness
+from refconv.analysis.measures.similarity import LayerSimilarity, Similarity, similarity
+from refconv.analysis.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
+from refconv.analysis.measures.spectrum import GramSpectra, LayerSpectrum, gram_spectra
+from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
+from refconv.analysis.probe import Conditions
 
 __all__ = [
     "AdversarialRobustness",

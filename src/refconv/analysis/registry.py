@@ -9,26 +9,26 @@ from typing import Any
 
 from torch import nn
 
-from refconv.analysis.agreement import agreement
-from refconv.analysis.attention import attention
 from refconv.analysis.batches import Batches, Progress
-from refconv.analysis.calibration import calibration
-from refconv.analysis.components import filter_components
-from refconv.analysis.curvature import curvature
-from refconv.analysis.filters import filter_statistics
-from refconv.analysis.gaussians import gaussian_fits
-from refconv.analysis.interpolation import interpolation
-from refconv.analysis.kernels import kernels
-from refconv.analysis.landscape import loss_line, loss_surface
-from refconv.analysis.movement import movement
-from refconv.analysis.receptive_field import receptive_field
-from refconv.analysis.redundancy import redundancy
-from refconv.analysis.relations import relations
-from refconv.analysis.robustness import adversarial_robustness, corruption_robustness, shift_consistency
-from refconv.analysis.sharpness import sharpness
-from refconv.analysis.similarity import similarity
-from refconv.analysis.skeleton import skeletons
-from refconv.analysis.spectrum import gram_spectra
+from refconv.analysis.measures.agreement import agreement
+from refconv.analysis.measures.attention import attention
+from refconv.analysis.measures.calibration import calibration
+from refconv.analysis.measures.components import filter_components
+from refconv.analysis.measures.curvature import curvature
+from refconv.analysis.measures.filters import filter_statistics
+from refconv.analysis.measures.gaussians import gaussian_fits
+from refconv.analysis.measures.interpolation import interpolation
+from refconv.analysis.measures.kernels import kernels
+from refconv.analysis.measures.landscape import loss_line, loss_surface
+from refconv.analysis.measures.movement import movement
+from refconv.analysis.measures.receptive_field import receptive_field
+from refconv.analysis.measures.redundancy import redundancy
+from refconv.analysis.measures.relations import relations
+from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.measures.sharpness import sharpness
+from refconv.analysis.measures.similarity import similarity
+from refconv.analysis.measures.skeleton import skeletons
+from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.records import Record
 
 

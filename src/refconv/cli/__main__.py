@@ -2,6 +2,6 @@
 
 import sys
 
-from refconv.cli.main import main
+from refconv.cli.entry import main
 
 sys.exit(main())

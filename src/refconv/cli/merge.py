@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, chosen, flag, with_recipe_flags
-from refconv.cli.plan import METHOD_FLAGS, method_settings
+from refconv.cli.plan import method_settings
 from refconv.cli.status import FAILED
+from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RunError, SettingError
 
 if TYPE_CHECKING:
     from torch import nn
 
 _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
-_KERNELS = tuple(name for name in METHOD_FLAGS if name not in {"start", "include", "exclude"})
+_KERNELS = tuple(FIELDS[name] for name in RefocusConfig().settings())
 
 
 @with_recipe_flags(("model", *_ARCHITECTURE, *PREPROCESSING, "method", "method_kwargs", *_KERNELS))

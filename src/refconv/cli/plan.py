@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import chosen, flag, with_recipe_flags
+from refconv.config import FIELDS
 from refconv.errors import SettingError
 from refconv.records import Record
 
@@ -15,7 +16,7 @@ MODEL_FLAGS = (
     "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans",
     "backbone",
 )  # fmt: skip
-METHOD_FLAGS = ("map_size", "order", "start", "gram_scale", "power", "include", "exclude")
+METHOD_FLAGS = tuple(FIELDS.values())
 
 
 @with_recipe_flags((*MODEL_FLAGS, "method", "method_kwargs", *METHOD_FLAGS))
@@ -54,10 +55,7 @@ def plan(
 
 def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is for :func:`refconv.surgery.reparametrize` among the flags that are fields of the recipe."""
-    from refconv.surgery import FIELDS
-
-    settings = chosen(flags, METHOD_FLAGS)
-    settings |= {name: settings.pop(field) for name, field in FIELDS.items() if field in settings}
+    settings = {name: flags[field] for name, field in FIELDS.items() if field in flags}
     if len(settings.get("map_size", ())) == 1:
         (settings["map_size"],) = settings["map_size"]
-    return {{"gram_scale": "scale"}.get(name, name): value for name, value in settings.items()}
+    return settings

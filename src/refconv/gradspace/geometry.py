@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from refconv.config import RefocusConfig, Scale, Start
 from refconv.errors import SettingError
-from refconv.ops import Layout, Scale, refocused_blocks, smallest_refocus_weight
-from refconv.parametrizations import Start, computing_dtype, first_weight
+from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
+from refconv.parametrizations import computing_dtype, first_weight
 from refconv.records import with_scale
 from refconv.sites import Site
 
@@ -37,13 +37,13 @@ class Geometry:
     power: float
 
     @classmethod
-    def of(cls, site: Site, *, map_size: int | Sequence[int], order: Any, scale: Scale, power: float) -> Geometry:
+    def of(cls, site: Site, config: RefocusConfig) -> Geometry:
         """Return the geometry of a site under the given settings.
 
         Raises:
-            SettingError: if the map size or the order does not fit.
+            SettingError: if the map size does not fit.
         """
-        return cls(site.name, site.layout(order), site.map_size(map_size), scale, float(power))
+        return cls(site.name, site.layout(config.order), site.map_size(config.map_size), config.scale, config.power)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and lists, as a state dict may hold them."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from refconv.config import RefocusConfig, RefocusSettings, Start
 from refconv.errors import ModelError, SettingError
 from refconv.gradspace.geometry import Decay, Geometry, check_decay
-from refconv.ops import Order, Scale
-from refconv.parametrizations import TRANSFORMS, Start, complete_settings
-from refconv.sites import Selection, admitted, find_sites, select_trained
+from refconv.parametrizations import TRANSFORMS
+from refconv.sites import admitted, find_sites, select_trained
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SITES = "sites"
 """The key under which a parameter group holds the geometries of its parameters, one each."""
@@ -59,16 +62,10 @@ def param_groups(
     model: nn.Module,
     weight_decay: float = 0.0,
     *,
+    config: RefocusConfig | None = None,
     groups: Iterable[Any] | None = None,
-    map_size: int | Sequence[int] = 3,
-    order: Order = "contiguous",
-    start: Start = "zeros",
-    scale: Scale = "capped",
-    power: float = 1.0,
     decay: Decay = "refocus",
-    include: Selection = None,
-    exclude: Selection = None,
-    **unknown: NoReturn,
+    **settings: Unpack[RefocusSettings],
 ) -> list[dict[str, Any]]:
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
@@ -80,20 +77,14 @@ def param_groups(
     Args:
         model: any module with convolutions.
         weight_decay: of the kernels, refocused or not.
+        config: all settings of refocusing.
         groups: parameter groups that exist already, say by layer with rates of their own; refocused kernels are
             taken out of them into groups with the same options. As for torch's optimizers, parameters may come with
             their names, and without groups around them. ``weight_decay`` must then be left alone.
-        map_size: odd taps of the refocusing map, one number or one per spatial dimension.
-        order: how slices are gathered into blocks: ``contiguous`` or ``across``.
-        start: ``zeros``, or ``kaiming`` as released, which changes the kernels when the optimizer is made.
-        scale: ``capped``, ``normalized`` or ``paper``; see :func:`refconv.refocus`.
-        power: of the Gram; 1 is RefConv, 0 plain training towards the base.
         decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
             weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
-        include: kinds, globs or regular expressions of the sites to refocus; by default every kernel with more
-            than one tap. See :func:`refconv.sites.select`.
-        exclude: the same for sites to leave out.
-        **unknown: none; any other name is an error that says what there is.
+        **settings: single settings in place of a configuration, by the names of its fields; see
+            :class:`refconv.RefocusConfig`. The start ``kaiming`` changes the kernels when the optimizer is made.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
@@ -108,15 +99,14 @@ def param_groups(
         0.0001 [(4, 8, 1, 1)] 0
         0.0001 [(8, 3, 3, 3)] 1
     """
-    complete_settings("refocus", {"start": start, "scale": scale, "power": power, **unknown})
+    config = RefocusConfig.of(config, settings)
     check_decay(decay)
     plain = _unwrapped(model)
-    choices = select_trained(find_sites(plain), include, exclude)
+    choices = select_trained(find_sites(plain), config.include, config.exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
     geometries: dict[int, Geometry] = {}
     for site in chosen:
-        geometry = Geometry.of(site, map_size=map_size, order=order, scale=scale, power=power)
-        geometries.setdefault(id(site.weight), geometry)
+        geometries.setdefault(id(site.weight), Geometry.of(site, config))
     if groups is None:
         groups = _decayed_or_not(plain, weight_decay)
     elif weight_decay:
@@ -124,7 +114,7 @@ def param_groups(
     listed = list(groups)
     if listed and not isinstance(listed[0], Mapping):
         listed = [{"params": listed}]
-    split = [part for group in listed for part in _split(group, geometries, start=start, decay=decay)]
+    split = [part for group in listed for part in _split(group, geometries, start=config.start, decay=decay)]
     if not any(SITES in group for group in split):
         raise ModelError(
             "nothing to refocus: no chosen kernel is in the groups",

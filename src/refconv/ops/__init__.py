@@ -1,6 +1,7 @@
 """Pure tensor functions: the mathematics of refocusing for one, two and three spatial dimensions at once."""
 
-from refconv.ops.layout import Layout, Order
+from refconv.config import Order, Scale
+from refconv.ops.layout import Layout
 from refconv.ops.metric import (
     adjoint_by_convolution,
     apply_gram,
@@ -10,7 +11,9 @@ from refconv.ops.metric import (
     refocused_blocks,
     smallest_refocus_weight,
 )
-from refconv.ops.patches import (
+from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
+from refconv.ops.scale import Scaling, amplified, scaling
+from refconv.ops.unfolding import (
     effective_map_size,
     gram,
     gram_power,
@@ -18,8 +21,6 @@ from refconv.ops.patches import (
     patches,
     shaped_patches,
 )
-from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
-from refconv.ops.scale import Scale, Scaling, amplified, scaling
 
 __all__ = [
     "Layout",

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
+from refconv.config import Order
 from refconv.errors import SettingError
-
-Order = Literal["contiguous", "across"]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from refconv.ops.patches import gram, gram_power, patches, shaped_patches
+from refconv.config import Scale
 from refconv.ops.refocusing import CONVOLVE, refocus_adjoint, refocus_by_convolution, refocus_by_patches
-from refconv.ops.scale import Scale, chunks, scaling
+from refconv.ops.scale import chunks, scaling
+from refconv.ops.unfolding import gram, gram_power, patches, shaped_patches
 
 
 def metric_gram(

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from refconv.ops.patches import mean_eigenvalue, patches, shaped_patches
-
-Scale = Literal["capped", "normalized", "paper"]
+from refconv.config import Scale
+from refconv.ops.unfolding import mean_eigenvalue, patches, shaped_patches
 
 _CHUNK = 2**19
 """Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache."""

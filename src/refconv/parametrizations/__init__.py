@@ -4,8 +4,8 @@
 """
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
-from refconv.parametrizations.refocus import Refocus, Start, check_settings, first_weight
-from refconv.parametrizations.registry import TRANSFORMS, complete_settings, has_gram_scale, name_of, transform_named
+from refconv.parametrizations.refocus import Refocus, first_weight
+from refconv.parametrizations.registry import TRANSFORMS, config_of, layout_at, transform_named
 from refconv.parametrizations.tensors import Base
 
 __all__ = [
@@ -14,13 +14,10 @@ __all__ = [
     "ForwardScope",
     "KernelTransform",
     "Refocus",
-    "Start",
-    "check_settings",
-    "complete_settings",
     "computing_dtype",
+    "config_of",
     "first_weight",
-    "has_gram_scale",
+    "layout_at",
     "memory_format",
-    "name_of",
     "transform_named",
 ]

@@ -9,7 +9,7 @@ follows from the base (:meth:`KernelTransform.transform`), which numbers are tra
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import sys
 import threading
 from abc import abstractmethod
@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from refconv.config import GramConfig, TransformConfig
 from refconv.errors import SiteError
-from refconv.ops import Layout
+from refconv.ops import Layout, effective_map_size
 from refconv.parametrizations.tensors import Base, Kernel
 
 
@@ -97,7 +98,7 @@ class ForwardScope:
 class KernelTransform(nn.Module):
     """A trainable map from a frozen base to the kernel that its convolution uses.
 
-    Its settings are the keyword-only arguments of the subclass. The trained parameters are made here, from what
+    Its settings are the fields of its configuration class. The trained parameters are made here, from what
     :meth:`shapes` says, so that counting them and making them cannot disagree, and get their start by :meth:`reset`.
 
     Args:
@@ -105,65 +106,57 @@ class KernelTransform(nn.Module):
         base: the pretrained kernel, in its stored shape.
         layout: how its slices form blocks.
         scope: the forward scope of the model.
-        **settings: all settings of the transformation.
+        config: the settings.
+
+    Raises:
+        SettingError: if a setting does not fit the site.
 
     Shapes: ``forward`` maps the stored weight to one of the same shape, dtype and memory format. Inside it computes
     in at least float32, whatever autocast or the base's dtype say, and casts once at the end.
     """
 
+    config_class: ClassVar[type[TransformConfig]]
+    """What says the settings, and their defaults."""
     exact_start: ClassVar[bool] = True
     """Whether, with the default settings, the kernel is the base bit for bit before training."""
-    ordered: ClassVar[bool] = False
-    """Whether it matters how slices are gathered into blocks; then ``order`` is a setting too."""
     size: ClassVar[str | None] = None
     """The setting that says how many numbers are trained, if there is one."""
+    config: TransformConfig
 
-    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, **settings: Any) -> None:
+    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, config: TransformConfig) -> None:
         super().__init__()
+        if isinstance(config, GramConfig):
+            sizes = effective_map_size(layout.kernel_size, config.map_size)
+            config = dataclasses.replace(config, map_size=sizes, order=layout.order)
+        self.config = config
         self.site = site
         self.layout = layout
         self.scope = scope
-        self.chosen = settings
         self.base_requires_grad = base.requires_grad
         self.followed: tuple[int, torch.dtype] | None = None
         self.sealed = False
-        for name, shape in self.shapes(layout, **settings).items():
+        for name, shape in self.shapes(layout, config).items():
             start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
             self.register_parameter(name, nn.Parameter(start))
         self.reset(base)
 
     @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Return the settings by name, with their defaults."""
-        arguments = inspect.signature(cls).parameters.values()
-        found = {argument.name: argument.default for argument in arguments if argument.kind is argument.KEYWORD_ONLY}
-        return {**found, "order": "contiguous"} if cls.ordered else found
-
-    @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check all settings, as far as that needs no site.
-
-        Raises:
-            SettingError: if one is out of its range.
-        """
-
-    @classmethod
     @abstractmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name the trained parameters at a site and give their shapes; nothing is allocated.
 
         Args:
             layout: how the slices of the site form blocks.
-            **settings: all settings of the transformation; others are passed over.
+            config: the settings, an instance of :attr:`config_class`.
 
         Raises:
             SettingError: if a setting does not fit the site.
         """
 
     @classmethod
-    def count(cls, layout: Layout, **settings: Any) -> int:
+    def count(cls, layout: Layout, config: TransformConfig) -> int:
         """Return how many numbers are trained at a site."""
-        return sum(prod(shape) for shape in cls.shapes(layout, **settings).values())
+        return sum(prod(shape) for shape in cls.shapes(layout, config).values())
 
     @classmethod
     def sized(cls, step: int) -> int:
@@ -183,7 +176,7 @@ class KernelTransform(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the trained parameters, determines the kernel; plain values."""
-        return {**self.chosen, "order": self.layout.order} if self.ordered else dict(self.chosen)
+        return self.config.settings()
 
     def extra_repr(self) -> str:
         """Return blocks and settings for printing."""

@@ -13,30 +13,33 @@ kernels this is refocusing with a map of one tap, apart from the start and from 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.filters import filter_shape, from_filters, to_filters
 
 
+@dataclass(frozen=True, kw_only=True)
+class CombinationConfig(TransformConfig):
+    """The selection of layers is all there is to set; see :class:`Combination`."""
+
+    method = "combination"
+
+
 class Combination(KernelTransform):
-    """A trained matrix A [experts, out, out], the identity at the start. It has no settings.
+    """A trained matrix A [experts, out, out], the identity at the start."""
 
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-    """
-
+    config_class = CombinationConfig
     coefficients: nn.Parameter
 
     @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the matrix."""
         experts, out, _ = filter_shape(layout)
         return {"coefficients": (experts, out, out)}

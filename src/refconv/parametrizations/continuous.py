@@ -13,6 +13,7 @@ Note [Base]: there f is the whole kernel; here it is added to the pretrained one
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -20,27 +21,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig, setting
 from refconv.ops import Layout
-from refconv.parametrizations.base import ForwardScope, KernelTransform
-from refconv.parametrizations.checks import check_positive, check_whole
+from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.grid import spread, tap_grid
 
 
+@dataclass(frozen=True, kw_only=True)
+class ContinuousConfig(TransformConfig):
+    """Size and frequency of the coordinate network; see :class:`Continuous`."""
+
+    method = "continuous"
+
+    hidden: int = setting("width of both hidden layers", 8, least=1)
+    frequency: float = setting("w; how fast f can vary from tap to tap", 10.0, above=0)
+
+
 class Continuous(KernelTransform):
-    """A trained coordinate network of a layer, two hidden layers and as many outputs as there are slices.
+    """A trained coordinate network of a layer, two hidden layers and as many outputs as there are slices."""
 
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-        hidden: width of both hidden layers.
-        frequency: w; how fast f can vary from tap to tap.
-
-    Raises:
-        SettingError: if a setting is out of its range.
-    """
-
+    config_class = ContinuousConfig
+    config: ContinuousConfig
     size = "hidden"
     first_weight: nn.Parameter
     first_bias: nn.Parameter
@@ -49,26 +50,11 @@ class Continuous(KernelTransform):
     last_weight: nn.Parameter
     last_bias: nn.Parameter
 
-    def __init__(
-        self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, *, hidden: int = 8, frequency: float = 10.0
-    ) -> None:
-        super().__init__(site, base, layout, scope, hidden=hidden, frequency=frequency)
-
     @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check width and frequency.
-
-        Raises:
-            SettingError: if the width is no whole number of at least 1, or the frequency not above zero.
-        """
-        check_whole("hidden", settings["hidden"])
-        check_positive("frequency", settings["frequency"])
-
-    @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the weights and biases of three layers."""
         b, m, _ = layout.block_shape
-        hidden = settings["hidden"]
+        hidden = config.hidden
         return {
             "first_weight": (hidden, len(spread(layout))),
             "first_bias": (hidden,),
@@ -86,7 +72,7 @@ class Continuous(KernelTransform):
             weight, bias = (getattr(self, f"{layer}_{kind}").to(blocks.dtype) for kind in ("weight", "bias"))
             signal = F.linear(signal, weight, bias)
             if layer != "last":
-                signal = torch.sin(self.chosen["frequency"] * signal)
+                signal = torch.sin(self.config.frequency * signal)
         return blocks + signal.T.reshape(blocks.shape)
 
     @torch.no_grad()
@@ -95,7 +81,7 @@ class Continuous(KernelTransform):
         hidden, dimensions = self.first_weight.shape
         self.first_weight.uniform_(-1, 1).div_(max(dimensions, 1))
         self.first_bias.uniform_(-1, 1).div_(sqrt(max(dimensions, 1)))
-        self.second_weight.uniform_(-1, 1).mul_(sqrt(6 / hidden) / self.chosen["frequency"])
+        self.second_weight.uniform_(-1, 1).mul_(sqrt(6 / hidden) / self.config.frequency)
         self.second_bias.uniform_(-1, 1).div_(sqrt(hidden))
         self.last_weight.zero_()
         self.last_bias.zero_()

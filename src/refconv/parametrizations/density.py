@@ -9,29 +9,32 @@ search outside of training. Here it is trained with the rest, one number a tap.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
 
+@dataclass(frozen=True, kw_only=True)
+class DensityConfig(TransformConfig):
+    """The selection of layers is all there is to set; see :class:`Density`."""
+
+    method = "density"
+
+
 class Density(KernelTransform):
-    """A trained density d [k], ones at the start, that multiplies every slice. It has no settings.
+    """A trained density d [k], ones at the start, that multiplies every slice."""
 
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-    """
-
+    config_class = DensityConfig
     density: nn.Parameter
 
     @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the density."""
         return {"density": (layout.taps,)}
 

@@ -6,29 +6,32 @@ weight decay on D pulls towards the pretrained kernel, where plain training pull
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
 
+@dataclass(frozen=True, kw_only=True)
+class FreeConfig(TransformConfig):
+    """The selection of layers is all there is to set; see :class:`Free`."""
+
+    method = "free"
+
+
 class Free(KernelTransform):
-    """A trained difference D [blocks, m, k], zero at the start. It has no settings.
+    """A trained difference D [blocks, m, k], zero at the start."""
 
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-    """
-
+    config_class = FreeConfig
     difference: nn.Parameter
 
     @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the difference."""
         return {"difference": layout.block_shape}
 

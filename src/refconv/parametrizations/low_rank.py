@@ -14,64 +14,51 @@ kernels. Here V keeps the taps and U mixes channels, which holds for kernels of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig, setting
 from refconv.ops import Layout
-from refconv.parametrizations.base import ForwardScope, KernelTransform
-from refconv.parametrizations.checks import check_positive, check_whole
+from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.filters import filter_shape, from_filters
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig(TransformConfig):
+    """Rank r and scale of the product; see :class:`LowRank`."""
+
+    method = "low_rank"
+
+    rank: int = setting("rank r; cut to the smaller side of the matrix, which reaches every kernel", 4, least=1)
+    scale: float = setting("factor of the product", 1.0, above=0)
 
 
 class LowRank(KernelTransform):
     """A trained product of two thin matrices, added to the filters: ``up`` U, zero at the start, and ``down`` V.
 
     V starts uniform within 1 / sqrt(in // groups * k), as torch starts a convolution of that fan-in.
-
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-        rank: r; cut to the smaller side of the matrix, which already reaches every kernel.
-        scale: factor of the product.
-
-    Raises:
-        SettingError: if a setting is out of its range.
     """
 
+    config_class = LowRankConfig
+    config: LowRankConfig
     size = "rank"
     up: nn.Parameter
     down: nn.Parameter
 
-    def __init__(
-        self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, *, rank: int = 4, scale: float = 1.0
-    ) -> None:
-        super().__init__(site, base, layout, scope, rank=rank, scale=scale)
-
     @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check rank and scale.
-
-        Raises:
-            SettingError: if the rank is no whole number of at least 1, or the scale not above zero.
-        """
-        check_whole("rank", settings["rank"])
-        check_positive("scale", settings["scale"])
-
-    @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of both factors."""
         experts, out, inner = filter_shape(layout)
-        rank = min(settings["rank"], out, inner)
+        rank = min(config.rank, out, inner)
         return {"up": (experts, out, rank), "down": (experts, rank, inner)}
 
     def transform(self, blocks: Tensor) -> Tensor:
         """Return base + scale * U V."""
-        change: Tensor = self.chosen["scale"] * (self.up.to(blocks.dtype) @ self.down.to(blocks.dtype))
+        change: Tensor = self.config.scale * (self.up.to(blocks.dtype) @ self.down.to(blocks.dtype))
         return blocks + from_filters(change, self.layout)
 
     @torch.no_grad()

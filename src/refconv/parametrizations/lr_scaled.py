@@ -9,15 +9,22 @@ refocusing, weight decay acts on the difference from the base and is not multipl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from refconv.ops import Layout, Scale, effective_map_size, mean_eigenvalue, scaling
+from refconv.config import GramConfig
+from refconv.ops import Layout, effective_map_size, mean_eigenvalue, scaling
 from refconv.parametrizations.base import ForwardScope, KernelTransform
-from refconv.parametrizations.refocus import check_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrScaledConfig(GramConfig):
+    """Map size, order and scale of the refocusing whose speed is matched; see :class:`LrScaled`."""
+
+    method = "lr_scaled"
 
 
 class LrScaled(KernelTransform):
@@ -25,49 +32,27 @@ class LrScaled(KernelTransform):
 
     Under SGD, with momentum, dampening or Nesterov, this equals training the kernel itself with its learning rate
     multiplied by c, apart from weight decay. Optimizers that rescale gradients, such as Adam, multiply by sqrt(c).
-
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-        map_size: of the refocusing map whose Gram sets the factor.
-        scale: of the refocusing whose speed is matched.
     """
 
-    ordered = True  # blocks are capped one by one
+    config_class = LrScaledConfig
+    config: LrScaledConfig
     difference: nn.Parameter
     factor: Tensor
 
-    def __init__(
-        self,
-        site: str,
-        base: Tensor,
-        layout: Layout,
-        scope: ForwardScope,
-        *,
-        map_size: int | Sequence[int] = 3,
-        scale: Scale = "capped",
-    ) -> None:
-        super().__init__(site, base, layout, scope, map_size=map_size, scale=scale)
-        self.scale = scale
-        self.map_size = effective_map_size(layout.kernel_size, map_size)
+    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, config: LrScaledConfig) -> None:
+        super().__init__(site, base, layout, scope, config)
+        self.map_size = effective_map_size(layout.kernel_size, config.map_size)
         self.register_buffer("factor", torch.ones((), device=base.device), persistent=False)
         self.prepare(base)
 
     @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check the scale; see :func:`check_settings`."""
-        check_settings(scale=settings["scale"])
-
-    @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the difference.
 
         Raises:
             SettingError: if the map does not fit the kernel's dimensions.
         """
-        effective_map_size(layout.kernel_size, settings["map_size"])
+        effective_map_size(layout.kernel_size, config.map_size)
         return {"difference": layout.block_shape}
 
     @torch.no_grad()
@@ -76,8 +61,8 @@ class LrScaled(KernelTransform):
         blocks = self.layout.to_blocks(base.detach().double())
         sizes = self.layout.kernel_size, self.map_size
         mean = mean_eigenvalue(blocks, *sizes)
-        if self.scale != "paper":
-            mean = mean / scaling(blocks, *sizes, scale=self.scale).root.square()[:, 0, 0]
+        if self.config.scale != "paper":
+            mean = mean / scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]
         self.factor = mean.mean().sqrt().to(self.difference.dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:

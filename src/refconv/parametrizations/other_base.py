@@ -6,64 +6,28 @@ The controls for what is inherited have this in common. The kernel that R P' is 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from refconv.ops import Layout, Scale
-from refconv.parametrizations.base import ForwardScope
-from refconv.parametrizations.checks import check_whole
-from refconv.parametrizations.refocus import Refocus, Start
+from refconv.config import RefocusConfig, setting
+from refconv.parametrizations.refocus import Refocus
 from refconv.parametrizations.seeded import generator_for
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherBaseConfig(RefocusConfig):
+    """The settings of refocusing, and the seed of the random numbers."""
+
+    seed: int = setting("seed of the random numbers", 0, least=0)
+
+
 class OtherBase(Refocus):
-    """Refocusing, with P from other slices, which follow from the base, the seed and the site's name.
+    """Refocusing, with P from other slices, which follow from the base, the seed and the site's name."""
 
-    Args:
-        site: the site's name, for messages and for the random numbers.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-        map_size: as in refocusing.
-        start: as in refocusing.
-        scale: as in refocusing.
-        power: as in refocusing.
-        seed: of the random numbers.
-
-    Raises:
-        SettingError: if a setting is out of its range.
-    """
-
+    config: OtherBaseConfig
     other: Tensor | None
-
-    def __init__(
-        self,
-        site: str,
-        base: Tensor,
-        layout: Layout,
-        scope: ForwardScope,
-        *,
-        map_size: int | Sequence[int] = 3,
-        start: Start = "zeros",
-        scale: Scale = "capped",
-        power: float = 1.0,
-        seed: int = 0,
-    ) -> None:
-        self.seed = seed  # first, because the parent prepares for the base
-        super().__init__(site, base, layout, scope, map_size=map_size, start=start, scale=scale, power=power)
-
-    @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check the settings of refocusing, and the seed.
-
-        Raises:
-            SettingError: if the seed is no whole number of at least 0.
-        """
-        super().check(**settings)
-        check_whole("seed", settings["seed"], least=0)
 
     @abstractmethod
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
@@ -77,7 +41,7 @@ class OtherBase(Refocus):
     @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
         """Draw the other slices for a base, and compute what refocusing needs of them."""
-        drawn = self.drawn(self.layout.to_blocks(base.detach().double()), generator_for(self.seed, self.site))
+        drawn = self.drawn(self.layout.to_blocks(base.detach().double()), generator_for(self.config.seed, self.site))
         self.register_buffer("other", drawn, persistent=False)
         super().prepare(base)
         self.other = drawn.to(self.refocus_weight.dtype) if self.by_convolution else None
@@ -86,7 +50,3 @@ class OtherBase(Refocus):
         """Return the other slices, in the dtype of the base's."""
         assert self.other is not None
         return self.other.to(blocks.dtype)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of refocusing, and the seed."""
-        return {**super().settings(), "seed": self.seed}

@@ -11,17 +11,28 @@ Note [Base]: there the points are the whole kernel; here they are added to the p
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig, setting
 from refconv.ops import Layout
-from refconv.parametrizations.base import ForwardScope, KernelTransform
-from refconv.parametrizations.checks import check_positive, check_whole
+from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.grid import scatter, spread, tap_grid
 
 _LEAST_RADIUS = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsConfig(TransformConfig):
+    """Number and first radius of the points; see :class:`Points`."""
+
+    method = "points"
+
+    points: int = setting("number of points", 4, least=1)
+    radius: float = setting("radius at the start, in taps", 2.0, above=0)
 
 
 class Points(KernelTransform):
@@ -29,44 +40,20 @@ class Points(KernelTransform):
 
     Positions, from the centre, and radii count taps; positions start uniform over the grid of taps. A radius of 2 at
     the start lets every point reach a tap, which is at most 1.5 away from it; radii below a thousandth count as that.
-
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-        points: number of points.
-        radius: at the start.
-
-    Raises:
-        SettingError: if a setting is out of its range.
     """
 
+    config_class = PointsConfig
+    config: PointsConfig
     size = "points"
     point_values: nn.Parameter
     point_positions: nn.Parameter
     point_radii: nn.Parameter
 
-    def __init__(
-        self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, *, points: int = 4, radius: float = 2.0
-    ) -> None:
-        super().__init__(site, base, layout, scope, points=points, radius=radius)
-
     @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check the number of points and the radius.
-
-        Raises:
-            SettingError: if the number is no whole one of at least 1, or the radius not above zero.
-        """
-        check_whole("points", settings["points"])
-        check_positive("radius", settings["radius"])
-
-    @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of values, positions and radii."""
         b, m, _ = layout.block_shape
-        points = settings["points"]
+        points = config.points
         return {
             "point_values": (b, m, points),
             "point_positions": (points, len(spread(layout))),
@@ -85,5 +72,5 @@ class Points(KernelTransform):
     def reset(self, base: Tensor) -> None:
         """Set the values to zero, the radii to their start, and draw the positions anew."""
         self.point_values.zero_()
-        self.point_radii.fill_(self.chosen["radius"])
+        self.point_radii.fill_(self.config.radius)
         scatter(self.point_positions, self.layout)

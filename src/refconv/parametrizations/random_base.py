@@ -6,14 +6,25 @@ pretrained kernels, it does not work with this.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from refconv.parametrizations.other_base import OtherBase
+from refconv.parametrizations.other_base import OtherBase, OtherBaseConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBaseConfig(OtherBaseConfig):
+    """The settings of refocusing, and the seed; see :class:`RandomBase`."""
+
+    method = "random"
 
 
 class RandomBase(OtherBase):
-    """kernel = base + R P', P' from random slices; for the settings see :class:`OtherBase`."""
+    """kernel = base + R P', P' from random slices."""
+
+    config_class = RandomBaseConfig
 
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
         """Return normal entries with the mean and the variance of all entries of the blocks."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
+from refconv.config import GramConfig, TransformConfig, closest
 from refconv.errors import SettingError
-from refconv.ops import Scale
+from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.combination import Combination
 from refconv.parametrizations.continuous import Continuous
@@ -23,26 +23,28 @@ from refconv.parametrizations.shuffled import Shuffled
 from refconv.parametrizations.spacings import Spacings
 from refconv.parametrizations.standardize import Standardize
 from refconv.parametrizations.weight_norm import WeightNorm
+from refconv.sites import Site
 
 TRANSFORMS: dict[str, type[KernelTransform]] = {
-    "refocus": Refocus,
-    "shuffled": Shuffled,
-    "random": RandomBase,
-    "free": Free,
-    "lr_scaled": LrScaled,
-    "low_rank": LowRank,
-    "density": Density,
-    "combination": Combination,
-    "spacings": Spacings,
-    "points": Points,
-    "continuous": Continuous,
-    "separable": Separable,
-    "weight_norm": WeightNorm,
-    "standardize": Standardize,
+    kind.config_class.method: kind
+    for kind in (
+        Refocus,
+        Shuffled,
+        RandomBase,
+        Free,
+        LrScaled,
+        LowRank,
+        Density,
+        Combination,
+        Spacings,
+        Points,
+        Continuous,
+        Separable,
+        WeightNorm,
+        Standardize,
+    )
 }
 """Every transformation by the name that users give."""
-
-_RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale = paper in place of false"}
 
 
 def transform_named(name: str) -> type[KernelTransform]:
@@ -56,50 +58,35 @@ def transform_named(name: str) -> type[KernelTransform]:
             "unknown transformation",
             where=name,
             expected=f"one of {', '.join(TRANSFORMS)}",
-            remedy=_closest(name, TRANSFORMS),
+            remedy=closest(name, TRANSFORMS),
         )
     return TRANSFORMS[name]
 
 
-def name_of(transform: KernelTransform) -> str:
-    """Return the name under which a transformation is registered."""
-    return next(name for name, kind in TRANSFORMS.items() if kind is type(transform))
-
-
-def has_gram_scale(name: str) -> bool:
-    """Return whether a transformation's ``scale`` is that of the Gram; others may have scales of their own."""
-    return transform_named(name).defaults().get("scale") in get_args(Scale)
-
-
-def complete_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings of a transformation, checked: those given, and the defaults of the others.
+def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> TransformConfig:
+    """Return the configuration of a transformation, checked.
 
     Args:
-        name: the transformation.
-        given: settings by name.
+        method: the configuration itself, or the name of the transformation.
+        settings: with a name, settings that are not to have their defaults.
 
     Raises:
-        SettingError: if there is no such transformation or setting, or a value is out of its range.
+        SettingError: if there is no such transformation or setting, a value is out of its range, or a configuration
+            is given with settings beside it.
 
     Example:
-        >>> complete_settings("low_rank", {"rank": 2})
+        >>> config_of("low_rank", {"rank": 2}).settings()
         {'rank': 2, 'scale': 1.0}
     """
-    kind = transform_named(name)
-    defaults = kind.defaults()
-    for setting in given:
-        if setting not in defaults:
-            raise SettingError(
-                f"{name} has no such setting",
-                where=setting,
-                expected=f"one of {', '.join(defaults)}" if defaults else "no settings",
-                remedy=_RENAMED.get(setting, _closest(setting, defaults)),
-            )
-    settings = {**defaults, **given}
-    kind.check(**settings)
-    return settings
+    if isinstance(method, str):
+        return transform_named(method).config_class.of(None, settings)
+    if type(method) not in [kind.config_class for kind in TRANSFORMS.values()]:
+        raise SettingError(
+            "neither a configuration nor the name of a transformation", where="config", found=repr(method)
+        )
+    return type(method).of(method, settings)
 
 
-def _closest(name: str, known: Iterable[str]) -> str | None:
-    closest = difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {' or '.join(closest)}?" if closest else None
+def layout_at(site: Site, config: TransformConfig) -> Layout:
+    """Return how a transformation of this configuration gathers the slices of a site into blocks."""
+    return site.layout(config.order) if isinstance(config, GramConfig) else site.layout()

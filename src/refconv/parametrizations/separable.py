@@ -14,11 +14,13 @@ is merged is the product, so the merge is exact. A slice that is all zero stays 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
@@ -26,20 +28,21 @@ _SWEEPS = {1: 1, 2: 2, 3: 50}
 """Rounds of alternating least squares by number of dimensions; up to two, the first one arrives."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeparableConfig(TransformConfig):
+    """The selection of layers is all there is to set; see :class:`Separable`."""
+
+    method = "separable"
+
+
 class Separable(KernelTransform):
-    """Trained factors [b, m, K_d], one for each dimension d, ``factor_0`` and so on. It has no settings.
+    """Trained factors [b, m, K_d], one for each dimension d, ``factor_0`` and so on."""
 
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-    """
-
+    config_class = SeparableConfig
     exact_start = False
 
     @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the factors."""
         b, m, _ = layout.block_shape
         return {f"factor_{axis}": (b, m, taps) for axis, taps in enumerate(layout.kernel_size)}

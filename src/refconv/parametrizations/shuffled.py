@@ -8,14 +8,25 @@ Shuffling whole slices would be no control: the Gram of a depthwise layer is a s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from refconv.parametrizations.other_base import OtherBase
+from refconv.parametrizations.other_base import OtherBase, OtherBaseConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffledConfig(OtherBaseConfig):
+    """The settings of refocusing, and the seed; see :class:`Shuffled`."""
+
+    method = "shuffled"
 
 
 class Shuffled(OtherBase):
-    """kernel = base + R P', P' from the shuffled base; for the settings see :class:`OtherBase`."""
+    """kernel = base + R P', P' from the shuffled base."""
+
+    config_class = ShuffledConfig
 
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
         """Return the entries of all blocks in another order."""

@@ -11,54 +11,44 @@ not change, so the grid is the kernel's own, and the taps are added to a full ke
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig, setting
 from refconv.ops import Layout
-from refconv.parametrizations.base import ForwardScope, KernelTransform
-from refconv.parametrizations.checks import check_whole
+from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.grid import scatter, spread, tap_axis
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpacingsConfig(TransformConfig):
+    """The number of extra taps; see :class:`Spacings`."""
+
+    method = "spacings"
+
+    taps: int = setting("extra taps of each slice", 1, least=1)
 
 
 class Spacings(KernelTransform):
     """Trained extra taps of every slice: their values [b, m, taps], zero at the start, and positions [b, m, taps, d].
 
     Positions count taps from the centre, start uniform over the grid, and are clamped to it.
-
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
-        taps: extra taps of each slice.
-
-    Raises:
-        SettingError: if the setting is out of its range.
     """
 
+    config_class = SpacingsConfig
+    config: SpacingsConfig
     size = "taps"
     tap_values: nn.Parameter
     tap_positions: nn.Parameter
 
-    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, *, taps: int = 1) -> None:
-        super().__init__(site, base, layout, scope, taps=taps)
-
     @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Check the number of taps.
-
-        Raises:
-            SettingError: if it is no whole number of at least 1.
-        """
-        check_whole("taps", settings["taps"])
-
-    @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of values and positions."""
         b, m, _ = layout.block_shape
-        return {"tap_values": (b, m, settings["taps"]), "tap_positions": (b, m, settings["taps"], len(spread(layout)))}
+        return {"tap_values": (b, m, config.taps), "tap_positions": (b, m, config.taps, len(spread(layout)))}
 
     def transform(self, blocks: Tensor) -> Tensor:
         """Return the base and the interpolated taps."""

@@ -8,11 +8,13 @@ deviation and the mean of the pretrained filter, so that training starts from th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.filters import filter_shape, from_filters, to_filters
@@ -21,25 +23,27 @@ _EPSILON = 1e-10
 """Under the root, for filters of equal entries, which have no deviation."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StandardizeConfig(TransformConfig):
+    """The selection of layers is all there is to set; see :class:`Standardize`."""
+
+    method = "standardize"
+
+
 class Standardize(KernelTransform):
     """Trained filters v [experts, out, in // groups * k], the base at the start; gains g and shifts s [experts, out].
 
     The formula is computed as v r + (s - mean(v) r) with r = g / std(v): at the start r is one and the bracket zero,
-    so the kernel is the base bit for bit. The base itself serves for the start alone. It has no settings.
-
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
+    so the kernel is the base bit for bit. The base itself serves for the start alone.
     """
 
+    config_class = StandardizeConfig
     filters: nn.Parameter
     gain: nn.Parameter
     shift: nn.Parameter
 
     @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of filters, gains and shifts."""
         shape = filter_shape(layout)
         return {"filters": shape, "gain": shape[:2], "shift": shape[:2]}

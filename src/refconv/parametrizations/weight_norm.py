@@ -7,34 +7,38 @@ channel; in transposed convolutions too, where torch's default goes by input cha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refconv.config import TransformConfig
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.filters import filter_shape, from_filters, to_filters
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightNormConfig(TransformConfig):
+    """The selection of layers is all there is to set; see :class:`WeightNorm`."""
+
+    method = "weight_norm"
 
 
 class WeightNorm(KernelTransform):
     """Trained directions v [experts, out, in // groups * k], the base at the start, and gains g [experts, out].
 
     At the start g = |v|, and v is multiplied by g / |v| = 1, so the kernel is the base bit for bit. The base itself
-    serves for the start alone. It has no settings.
-
-    Args:
-        site: the site's name, for messages.
-        base: the pretrained kernel.
-        layout: how its slices form blocks.
-        scope: the forward scope of the model.
+    serves for the start alone.
     """
 
+    config_class = WeightNormConfig
     direction: nn.Parameter
     gain: nn.Parameter
 
     @classmethod
-    def shapes(cls, layout: Layout, **settings: Any) -> dict[str, tuple[int, ...]]:
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of directions and gains."""
         shape = filter_shape(layout)
         return {"direction": shape, "gain": shape[:2]}

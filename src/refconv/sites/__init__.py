@@ -1,8 +1,9 @@
 """The convolution kernels of a model: where they are, what they are, which of them are meant, which are refused."""
 
+from refconv.config import Selection
 from refconv.sites.find import Site, find_sites
 from refconv.sites.guard import admitted, check_base, check_shared
-from refconv.sites.select import Choice, Selection, select, select_trained
+from refconv.sites.selection import Choice, select, select_trained
 
 __all__ = [
     "Choice",

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from refconv.errors import ModelError, SiteError
 from refconv.sites.find import NO_PARAMETER, PARAMETRIZED, Site
-from refconv.sites.select import FROZEN, Choice
+from refconv.sites.selection import FROZEN, Choice
 
 
 def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Site]:

@@ -2,12 +2,12 @@
 
 from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
 from refconv.surgery.budget import Budget, fit_budget
-from refconv.surgery.kernel_state import FIELDS, folded_names, in_kernel_space, merged_state, says_settings
-from refconv.surgery.merge import MergedSite, MergeReport, merge, merged, plain_state_dict, unrefocus
-from refconv.surgery.plan import Plan, PlanRow, plan, plan_of
-from refconv.surgery.rebase import rebase
-from refconv.surgery.refocus import refocus
-from refconv.surgery.reparametrize import reparametrize
+from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state, says_settings
+from refconv.surgery.merging import MergedSite, MergeReport, merge, merged, plain_state_dict, unrefocus
+from refconv.surgery.planning import Plan, PlanRow, plan, plan_of
+from refconv.surgery.rebasing import rebase
+from refconv.surgery.refocusing import refocus
+from refconv.surgery.reparametrization import reparametrize
 from refconv.surgery.state import (
     load_refocused_state_dict,
     metadata_of,
@@ -16,10 +16,9 @@ from refconv.surgery.state import (
     with_metadata,
 )
 from refconv.surgery.tensor_file import file_bytes
-from refconv.surgery.verify import Certificate, evaluating, verify
+from refconv.surgery.verification import Certificate, evaluating, verify
 
 __all__ = [
-    "FIELDS",
     "Budget",
     "Certificate",
     "MergeReport",

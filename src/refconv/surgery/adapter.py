@@ -18,19 +18,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from refconv.config import GramConfig
 from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.parametrizations import (
-    ForwardScope,
-    KernelTransform,
-    complete_settings,
-    has_gram_scale,
-    name_of,
-)
+from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.records import with_scale
 from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
-from refconv.surgery.reparametrize import transform_at
+from refconv.surgery.reparametrization import transform_at
 from refconv.surgery.state import check_keys
 from refconv.surgery.tensor_file import file_bytes
 
@@ -67,7 +62,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
     for name, module, transform in found:
         for key, value in _trained(transform).items():
             tensors[_key(name, key)] = value.detach().cpu().contiguous().clone()
-        sites[name] = {_TRANSFORM: name_of(transform), **transform.settings(), _BASE: fingerprint(base_of(module))}
+        sites[name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: fingerprint(base_of(module))}
     if rest:
         tensors.update((key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items())
     metadata = {
@@ -148,9 +143,9 @@ def _transforms(
         own = {key: value for key, value in settings[site.name].items() if key not in {_TRANSFORM, _BASE}}
         name = settings[site.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
         try:
-            own = with_scale(own) if has_gram_scale(name) else own
+            own = with_scale(own) if issubclass(transform_named(name).config_class, GramConfig) else own
             if id(site.weight) not in by_weight:
-                by_weight[id(site.weight)] = [], transform_at(site, name, complete_settings(name, own), scope)
+                by_weight[id(site.weight)] = [], transform_at(site, config_of(name, own), scope)
         except SettingError as error:
             raise CheckpointError(
                 "holds settings of another version", where=f"{site.label} in {where}", found=str(error)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from refconv.errors import ModelError, SiteError
-from refconv.parametrizations import Base, KernelTransform, name_of
+from refconv.parametrizations import Base, KernelTransform
 
 _TENSOR = "weight"
 STEM = f"parametrizations.{_TENSOR}."
@@ -198,7 +198,7 @@ def _accept_plain_checkpoint(
 
 def settings_of(transform: KernelTransform) -> dict[str, Any]:
     """Return what beside the tensors of a state determines the kernel, as plain values: transformation, settings."""
-    settings = {"transform": name_of(transform), **transform.settings()}
+    settings = {"transform": transform.config.method, **transform.settings()}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from refconv.config import TransformConfig
 from refconv.errors import SettingError
-from refconv.parametrizations import TRANSFORMS, transform_named
+from refconv.parametrizations import TRANSFORMS, config_of
 from refconv.records import Record
-from refconv.sites import Selection
-from refconv.surgery.plan import plan_of
+from refconv.surgery.planning import plan_of
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,7 @@ class Budget(Record):
         return f"{self.transform} with {chosen}: {self.count:,} trained, {self.miss:+,} against the budget"
 
 
-def fit_budget(
-    model: nn.Module,
-    name: str,
-    parameters: int,
-    *,
-    include: Selection = None,
-    exclude: Selection = None,
-    **settings: Any,
-) -> Budget:
+def fit_budget(model: nn.Module, config: TransformConfig | str, parameters: int, **settings: Any) -> Budget:
     """Find the size of a transformation that comes closest to a number of trained parameters.
 
     Counts follow from shapes alone: nothing is allocated and the model is not touched. Of two sizes that are equally
@@ -51,12 +44,11 @@ def fit_budget(
 
     Args:
         model: any module with convolutions.
-        name: a transformation with a size, such as the rank of ``low_rank``.
+        config: the name of a transformation with a size, such as ``low_rank`` with its rank; or its configuration, in
+            which the size does not count.
         parameters: the number to come close to, over all sites of the transformation; what else of the model is
             trained does not count.
-        include: sites to transform.
-        exclude: sites to leave out.
-        **settings: other settings of the transformation.
+        **settings: with a name, other settings of the transformation.
 
     Raises:
         SettingError: if the transformation has no size, its size was given, or a setting is out of its range.
@@ -66,22 +58,24 @@ def fit_budget(
         >>> print(fit_budget(model, "low_rank", 200))
         low_rank with rank=4: 208 trained, +8 against the budget
     """
-    kind = transform_named(name)
+    complete = config_of(config, settings)
+    name = complete.method
+    kind = TRANSFORMS[name]
     if kind.size is None:
         sized = [other for other, candidate in TRANSFORMS.items() if candidate.size is not None]
         raise SettingError(
             f"{name} has no setting that changes how many numbers are trained",
             where="parameters",
             expected=f"one of {', '.join(sized)}",
-            remedy=f"it trains {plan_of(model, name, include=include, exclude=exclude, **settings).extra_parameters:,}",
+            remedy=f"it trains {plan_of(model, complete).extra_parameters:,}",
         )
     size = kind.size
     if size in settings:
         raise SettingError("is what the budget decides", where=size, remedy="leave it out")
 
     def count(step: int) -> int:
-        own = {**settings, size: kind.sized(step)}
-        return plan_of(model, name, include=include, exclude=exclude, **own).extra_parameters
+        own: dict[str, Any] = {size: kind.sized(step)}
+        return plan_of(model, dataclasses.replace(complete, **own)).extra_parameters
 
     high = 1
     while count(high) < parameters and count(2 * high) > count(high):
@@ -92,4 +86,5 @@ def fit_budget(
         middle = (low + high) // 2
         low, high = (low, middle) if count(middle) >= target else (middle, high)
     best = min((step for step in (high - 1, high) if step), key=lambda step: (abs(count(step) - parameters), step))
-    return Budget(name, {**settings, size: kind.sized(best)}, count(best), count(best) - parameters)
+    given = {key: value for key, value in settings.items() if key not in {"include", "exclude"}}
+    return Budget(name, {**given, size: kind.sized(best)}, count(best), count(best) - parameters)

@@ -17,19 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from refconv.config import FIELDS
 from refconv.errors import CheckpointError, SettingError
 from refconv.ops import effective_map_size
-from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, complete_settings
+from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
 from refconv.sites import Site, find_sites
 from refconv.surgery.attach import SETTINGS, STEM
-from refconv.surgery.reparametrize import transform_at
+from refconv.surgery.reparametrization import transform_at
 from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
-FIELDS = {"scale": "gram_scale"}
-"""What fields of recipes, and flags, are called that have another name than the setting they are for;
-timm's ``scale`` is that of crops."""
-
 _LARGEST = 128  # steps of size that are tried
 
 
@@ -145,7 +142,7 @@ def _asked_settings(
     if not sites:
         return {}
     kind = TRANSFORMS[name := given.get("transform", "refocus")]
-    needed = set(kind.defaults()) - {kind.size, "start"}
+    needed = set(kind.config_class().settings()) - {kind.size}
     if not any(site.kind == "grouped" for site in sites.values()):
         needed.discard("order")  # one way of gathering slices only
     missing = sorted(needed - set(given))
@@ -211,14 +208,14 @@ def _sizes(
         CheckpointError: if there is none.
     """
     assert kind.size is not None
-    layout = site.layout(settings.get("order", "contiguous"))
     shapes = {short: tuple(value.shape) for short, value in learned.items()}
     fitting = [value for value in values if isinstance(value, int) or len(value) == len(site.kernel_size)]
-    complete = complete_settings(settings["transform"], {k: v for k, v in settings.items() if k != "transform"})
+    config = config_of(settings["transform"], {k: v for k, v in settings.items() if k != "transform"})
+    layout = layout_at(site, config)
     found = {
         value: effective_map_size(site.kernel_size, value) if kind.size == "map_size" else (value,)
         for value in fitting
-        if kind.shapes(layout, **{**complete, kind.size: value}) == shapes
+        if kind.shapes(layout, dataclasses.replace(config, **{kind.size: value})) == shapes
     }
     if not found:
         raise CheckpointError(
@@ -253,7 +250,7 @@ def _kernel(site: Site, base: Tensor, learned: dict[str, Tensor], said: dict[str
     own = dict(said)
     name = own.pop("transform")
     try:
-        transform = transform_at(stored, name, complete_settings(name, own), ForwardScope())
+        transform = transform_at(stored, config_of(name, own), ForwardScope())
         transform.load_state_dict(learned, strict=True)
     except (SettingError, RuntimeError) as error:
         raise CheckpointError(

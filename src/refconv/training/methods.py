@@ -6,13 +6,15 @@ method under its own name; another method is one class and one line of :data:`ME
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol
 
 from torch import nn
 
+from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RecipeError, SettingError
-from refconv.parametrizations import TRANSFORMS, complete_settings, has_gram_scale
-from refconv.surgery import FIELDS, Plan, plan, refocus, reparametrize
+from refconv.parametrizations import TRANSFORMS, config_of
+from refconv.surgery import Plan, plan, reparametrize
 from refconv.training.norm_fold import keep_statistics
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
@@ -88,21 +90,12 @@ class NormFold(_WithoutSettings):
         keep_statistics(model)
 
 
-class Refocus(_WithoutSettings):
-    """Refocused training: in kernel space with explicit refocus weights, in gradient space with none."""
-
-    def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
-        """Refocus the model's kernels as the recipe says; in gradient space, the optimizer does it instead."""
-        if space_of(recipe) == "gradient":
-            return plan(model, **refocus_settings(recipe))
-        return refocus(model, **within_budget(model, recipe, refocus_settings(recipe)))
-
-
 class Transformed:
-    """Training of the kernels through another transformation than refocusing.
+    """Training of the kernels through refocusing or another transformation.
 
-    Its settings are ``method_kwargs``; those that refocusing has too, such as the map size of ``shuffled``, are the
-    fields of the recipe.
+    The settings of refocusing are fields of the recipe, also where another transformation has them too, such as the
+    map size of ``shuffled``; all others are ``method_kwargs``. Refocusing in gradient space leaves the model as it is:
+    there the optimizer does it.
 
     Args:
         name: the transformation.
@@ -123,16 +116,15 @@ class Transformed:
         for name in recipe.method_kwargs:
             if name in own:
                 raise RecipeError(
-                    "is a field of the recipe",
-                    where=f"method_kwargs.{name}",
-                    remedy=f"give {FIELDS.get(name, name)} on its own",
+                    "is a field of the recipe", where=f"method_kwargs.{name}", remedy=f"give {FIELDS[name]} on its own"
                 )
         try:
-            complete_settings(self.name, {**own, **recipe.method_kwargs})
+            config_of(self.name, {**own, **recipe.method_kwargs})
         except SettingError as error:
+            name = str(error.where)
             raise RecipeError(
                 error.what,
-                where=f"method_kwargs.{error.where}",
+                where=FIELDS[name] if name in own else f"method_kwargs.{name}",
                 expected=error.expected,
                 found=error.found,
                 remedy=error.remedy,
@@ -140,33 +132,30 @@ class Transformed:
         check_budget(recipe)
 
     def prepare(self, model: nn.Module, recipe: Recipe) -> Plan:
-        """Put the transformation on the model's kernels."""
-        settings = {**self._settings(recipe), **recipe.method_kwargs, **_selection(recipe)}
-        return reparametrize(model, self.name, **within_budget(model, recipe, settings))
+        """Put the transformation on the model's kernels, or say what the optimizer will do to them."""
+        config = config_of(self.name, {**self._settings(recipe), **recipe.method_kwargs})
+        if space_of(recipe) == "gradient":
+            return plan(model, config)
+        return reparametrize(model, within_budget(model, recipe, config))
 
     def _settings(self, recipe: Recipe) -> dict[str, Any]:
-        """Return those settings of the transformation that are fields of the recipe."""
-        known = TRANSFORMS[self.name].defaults()
-        own = {name: value for name, value in refocus_settings(recipe).items() if name in known}
-        if not has_gram_scale(self.name):
-            own.pop("scale", None)  # a setting of that name is the transformation's own
-        return own
+        """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
+        own = dataclasses.fields(TRANSFORMS[self.name].config_class)
+        shared = {field.name for field in dataclasses.fields(RefocusConfig) if field in own}
+        return {name: value for name, value in _stated(recipe).items() if name in shared}
 
 
-def refocus_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe says about refocusing, as :func:`refconv.refocus` and ``param_groups`` take it."""
-    return {
-        "map_size": recipe.map_size[0] if len(recipe.map_size) == 1 else recipe.map_size,
-        "order": recipe.order,
-        "start": recipe.start,
-        "scale": recipe.gram_scale,
-        "power": recipe.power,
-        **_selection(recipe),
-    }
+def refocus_config(recipe: Recipe) -> RefocusConfig:
+    """Return what a recipe says about refocusing."""
+    return RefocusConfig(**_stated(recipe))
 
 
-def _selection(recipe: Recipe) -> dict[str, Any]:
-    return {"include": list(recipe.include) or None, "exclude": list(recipe.exclude) or None}
+def _stated(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of refocusing in a recipe; one tap count stands for all dimensions, no pattern for none."""
+    stated = {name: getattr(recipe, field) for name, field in FIELDS.items()}
+    if len(recipe.map_size) == 1:
+        (stated["map_size"],) = recipe.map_size
+    return {name: None if value == () else value for name, value in stated.items()}
 
 
 METHODS: dict[str, Method] = {
@@ -174,7 +163,6 @@ METHODS: dict[str, Method] = {
     "scratch": Scratch(),
     "norm_fold": NormFold(),
     **{name: Transformed(name) for name in TRANSFORMS},
-    "refocus": Refocus(),
 }
 """Every method by the name that recipes give."""
 

@@ -24,7 +24,7 @@ from refconv.errors import RecipeError, RefconvError
 from refconv.gradspace import Decay, RefocusSGD, param_groups
 from refconv.surgery import rebase
 from refconv.training.data import DataInfo
-from refconv.training.methods import refocus_settings
+from refconv.training.methods import refocus_config
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
 from refconv.training.spaces import LOOKAHEAD, NESTEROV, space_of
@@ -79,7 +79,7 @@ def _in_gradient_space(model: nn.Module, recipe: Recipe) -> torch.optim.Optimize
     """Return SGD on the plain kernels with their gradients rewritten."""
     name = recipe.opt.lower()
     groups = param_groups(
-        model, groups=_groups(model, recipe), decay=cast("Decay", recipe.decay), **refocus_settings(recipe)
+        model, config=refocus_config(recipe), groups=_groups(model, recipe), decay=cast("Decay", recipe.decay)
     )
     settings = {"nesterov": NESTEROV[name.removeprefix(LOOKAHEAD)], **recipe.opt_kwargs}
     optimizer = RefocusSGD(groups, lr=recipe.lr, momentum=recipe.momentum, **settings)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refconv.config import RefocusConfig
 from refconv.errors import RecipeError
 from refconv.training.settings import about, check_range, coerced, did_you_mean, required, setting
 from refconv.training.spaces import LOOKAHEAD, NESTEROV, check_space
@@ -38,6 +39,25 @@ RATE_ENTRY_BY_ENTRY = 0.001
 
 _SGD_LIKE = (*NESTEROV, "sgdp", "sgdw", "lars", "larc", "nlars", "nlarc")
 """timm's optimizers whose step is proportional to the gradient or to the weight, not scaled entry by entry."""
+
+
+def refocusing(name: str, default: Any = None) -> Any:
+    """Declare the field of a recipe that is a setting of :class:`refconv.RefocusConfig`.
+
+    Args:
+        name: the setting.
+        default: its default, if a recipe writes it in another form.
+    """
+    field = RefocusConfig.__dataclass_fields__[name]
+    choices = typing.get_args(typing.get_type_hints(RefocusConfig)[name])
+    selects = name in {"include", "exclude"}
+    return setting(
+        "method",
+        f"{'kernels' if selects else 'refocus'}: {field.metadata['help']}",
+        field.default if default is None else default,
+        choices=() if default is not None else choices,
+        least=field.metadata["least"],
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,18 +154,11 @@ class Recipe:
     budget: str | None = setting(
         "method", "choose the method's size to train so many numbers, or as many as the method named", None
     )
-    map_size: tuple[int, ...] = setting(
-        "method", "refocus: taps of the map, one number or one per dimension", (3,), least=1
-    )
-    order: str = setting("method", "refocus: how slices form blocks", "contiguous", choices=("contiguous", "across"))
-    start: str = setting("method", "refocus: first refocus weights", "zeros", choices=("zeros", "kaiming"))
-    gram_scale: str = setting(
-        "method",
-        "refocus: speed of the kernels; capped at that of plain training, normalized, or as in the paper",
-        "capped",
-        choices=("capped", "normalized", "paper"),
-    )
-    power: float = setting("method", "refocus: power of the Gram; 1 is RefConv", 1.0, least=0)
+    map_size: tuple[int, ...] = refocusing("map_size", (3,))
+    order: str = refocusing("order")
+    start: str = refocusing("start")
+    gram_scale: str = refocusing("scale")
+    power: float = refocusing("power")
     rounds: int = setting("method", "refocus: rounds, each with the kernels of the last one as bases", 1, least=1)
     space: str = setting(
         "method",
@@ -159,8 +172,8 @@ class Recipe:
         "refocus",
         choices=("refocus", "kernel", "none"),
     )
-    include: tuple[str, ...] = setting("method", "kernels: only sites that match a pattern or kind", ())
-    exclude: tuple[str, ...] = setting("method", "kernels: no site that matches a pattern or kind", ())
+    include: tuple[str, ...] = refocusing("include", ())
+    exclude: tuple[str, ...] = refocusing("exclude", ())
 
     train: str = setting(
         "method",

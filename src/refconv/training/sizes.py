@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 from torch import nn
 
+from refconv.config import TransformConfig
 from refconv.errors import RecipeError
 from refconv.parametrizations import TRANSFORMS
 from refconv.surgery import fit_budget, plan_of
 from refconv.training.recipe import Recipe
 from refconv.training.settings import did_you_mean
 from refconv.training.spaces import space_of
-
-_SELECTION = ("include", "exclude")
 
 
 def check_budget(recipe: Recipe) -> None:
@@ -45,21 +44,16 @@ def check_budget(recipe: Recipe) -> None:
         )
 
 
-def within_budget(model: nn.Module, recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return a method's settings with the size that comes closest to the recipe's budget, if it has one.
+def within_budget(model: nn.Module, recipe: Recipe, config: TransformConfig) -> TransformConfig:
+    """Return a method's configuration with the size that comes closest to the recipe's budget, if it has one.
 
     Args:
         model: the plain model.
         recipe: the recipe, checked.
-        settings: the method's settings, ``include`` and ``exclude`` among them.
+        config: the method's configuration.
     """
     wanted = parameters_allowed(model, recipe)
-    if wanted is None:
-        return settings
-    selection = {name: settings[name] for name in _SELECTION}
-    left_out = {TRANSFORMS[recipe.method].size, *_SELECTION}
-    others = {name: value for name, value in settings.items() if name not in left_out}
-    return {**fit_budget(model, recipe.method, wanted, **selection, **others).settings, **selection}
+    return config if wanted is None else dataclasses.replace(config, **fit_budget(model, config, wanted).settings)
 
 
 def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
@@ -75,5 +69,5 @@ def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
         return None
     if recipe.budget.isdecimal():
         return int(recipe.budget)
-    include, exclude = list(recipe.include) or None, list(recipe.exclude) or None
-    return plan_of(model, recipe.budget, include=include, exclude=exclude).extra_parameters
+    selection = {"include": recipe.include or None, "exclude": recipe.exclude or None}
+    return plan_of(model, recipe.budget, **selection).extra_parameters

@@ -1,0 +1,269 @@
+"""Configurations: the settings of refocusing and what those of all kernel transformations share, decided in one place.
+
+Imports no torch, so that recipes and the command line's help can be made of the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar
+
+from refconv.errors import SettingError
+
+Order = Literal["contiguous", "across"]
+Start = Literal["zeros", "kaiming"]
+Scale = Literal["capped", "normalized", "paper"]
+Pattern = str | re.Pattern[str]
+Selection = Pattern | Iterable[Pattern] | None
+
+Config = TypeVar("Config", bound="TransformConfig")
+
+_SELECTION = ("include", "exclude")
+_RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale = paper in place of false"}
+
+
+def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | None:
+    """Return a selection of layers as a tuple of its patterns.
+
+    Args:
+        name: the setting, for messages.
+        selection: one pattern or several; None for the default.
+
+    Raises:
+        SettingError: if one is neither a text nor a compiled regular expression, or ``re:`` begins none.
+    """
+    if selection is None:
+        return None
+    single = isinstance(selection, (str, re.Pattern)) or not isinstance(selection, Iterable)
+    patterns = (selection,) if single else tuple(typing.cast("Iterable[Any]", selection))
+    for pattern in patterns:
+        if not isinstance(pattern, (str, re.Pattern)):
+            raise SettingError(
+                "not a pattern", where=name, expected="a kind, a glob or a regular expression", found=repr(pattern)
+            )
+        if isinstance(pattern, str) and pattern.startswith("re:"):
+            try:
+                re.compile(pattern.removeprefix("re:"))
+            except re.error as error:
+                raise SettingError(f"{pattern!r} is no regular expression", where=name, found=str(error)) from error
+    return patterns
+
+
+def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, ...]:
+    """Return the taps of a refocusing map: one number, which stands for all dimensions, or one per dimension.
+
+    Args:
+        name: the setting, for messages.
+        size: one odd positive number or several.
+
+    Raises:
+        SettingError: if a number is not odd and positive.
+    """
+    sizes = tuple(size) if isinstance(size, Sequence) else (size,)
+    if not sizes or not all(type(taps) is int and taps > 0 and taps % 2 == 1 for taps in sizes):
+        raise SettingError(
+            "a map needs a centre", where=name, expected="odd positive numbers", found=" x ".join(map(str, sizes))
+        )
+    return sizes if isinstance(size, Sequence) else size
+
+
+def setting(
+    text: str,
+    default: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    check: Callable[[str, Any], Any] | None = None,
+    recipe: str | None = None,
+) -> Any:
+    """Declare one field of a configuration. Its type says the rest: a word of several, a whole number or a number.
+
+    Args:
+        text: one line of help.
+        default: its default.
+        least: smallest value accepted.
+        above: value that must be exceeded.
+        check: checks the value in place of type and limits, and returns it in its final form.
+        recipe: what recipes and flags call it, if not by its name.
+    """
+    about = {"help": text, "least": least, "above": above, "check": check, "recipe": recipe}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformConfig:
+    """What the configurations of all kernel transformations share: the selection of layers.
+
+    Values are checked when a configuration is made, and brought to a form that can be compared and hashed.
+
+    Args:
+        include: kinds, globs or regular expressions of the layers to transform; by default every convolution whose
+            kernel has more than one tap. See :func:`refconv.sites.select`.
+        exclude: the same for layers to leave out.
+
+    Raises:
+        SettingError: if a value is out of its range.
+    """
+
+    method: ClassVar[str]
+    """Name of the transformation."""
+
+    include: Selection = setting("only layers that match a pattern or kind", None, check=checked_patterns)
+    exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
+
+    def __post_init__(self) -> None:
+        hints = _hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _checked(field, hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def of(cls: type[Config], config: TransformConfig | None, settings: Mapping[str, Any]) -> Config:
+        """Return the configuration that was given, or make one of single settings.
+
+        Raises:
+            SettingError: if both are given, the configuration is another method's, or a setting is unknown or out of
+                its range.
+        """
+        if config is None:
+            known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
+            for name in settings:
+                if name not in known:
+                    raise SettingError(
+                        f"{cls.method} has no such setting",
+                        where=name,
+                        expected=f"one of {', '.join(known)}",
+                        remedy=_RENAMED.get(name, closest(name, known)),
+                    )
+            return cls(**settings)
+        if type(config) is not cls:
+            raise SettingError(
+                "not a configuration of this method",
+                where="config",
+                expected=cls.__name__,
+                found=type(config).__name__,
+                remedy="refconv.reparametrize takes those of other methods" if cls.method == "refocus" else None,
+            )
+        if settings:
+            names = ", ".join(settings)
+            raise SettingError(
+                f"given together with {names}",
+                where="config",
+                expected="a configuration or single settings",
+                remedy=f"put {names} into the configuration",
+            )
+        return config
+
+    def settings(self) -> dict[str, Any]:
+        """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in (*_SELECTION, "start")]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GramConfig(TransformConfig):
+    """What configurations share whose transformations go by the Gram of refocusing; see :class:`RefocusConfig`."""
+
+    map_size: int | Sequence[int] = setting(
+        "taps of the map, one number or one per dimension", 3, least=1, check=checked_map_size
+    )
+    order: Order = setting("how slices form blocks", "contiguous")
+    scale: Scale = setting(
+        "speed of the kernels; capped at that of plain training, normalized, or as in the paper",
+        "capped",
+        recipe="gram_scale",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RefocusConfig(GramConfig):
+    """The settings of refocusing, in kernel space and in gradient space alike.
+
+    :func:`refconv.refocus`, :func:`refconv.plan` and :func:`refconv.param_groups` take one, or its fields as single
+    keyword arguments.
+
+    Args:
+        map_size: odd taps of the refocusing map, one number or one per spatial dimension; cut to what small kernels
+            allow.
+        order: how slices are gathered into blocks where 1 < groups < channels: ``contiguous`` as released, or
+            ``across`` the groups.
+        start: of the refocus weight: ``zeros``, so that training starts from exactly the pretrained function, or
+            ``kaiming`` as released.
+        scale: how far a step on the refocus weight moves the kernel. ``capped``: no faster than a step of plain
+            training at the same learning rate, under SGD and Adam alike; ``normalized``: the mean eigenvalue of each
+            block's Gram is one; ``paper``: as released, which moves depthwise kernels hundreds of times as fast.
+        power: of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base.
+        include: kinds, globs or regular expressions of the layers to refocus; by default every convolution whose
+            kernel has more than one tap. See :func:`refconv.sites.select`.
+        exclude: the same for layers to leave out.
+
+    Raises:
+        SettingError: if a value is out of its range.
+
+    Example:
+        >>> config = RefocusConfig(scale="normalized", include="depthwise")
+        >>> config.map_size, config.scale, config.include
+        (3, 'normalized', ('depthwise',))
+        >>> import dataclasses
+        >>> dataclasses.replace(config, map_size=4)
+        Traceback (most recent call last):
+        refconv.errors.SettingError: map_size: a map needs a centre; expected odd positive numbers, found 4
+    """
+
+    method = "refocus"
+
+    start: Start = setting("first refocus weights", "zeros")
+    power: float = setting("power of the Gram; 1 is RefConv", 1.0, least=0)
+
+
+class RefocusSettings(TypedDict, total=False):
+    """The fields of :class:`RefocusConfig` as single keyword arguments; see there."""
+
+    map_size: int | Sequence[int]
+    order: Order
+    start: Start
+    scale: Scale
+    power: float
+    include: Selection
+    exclude: Selection
+
+
+FIELDS = {field.name: field.metadata["recipe"] or field.name for field in dataclasses.fields(RefocusConfig)}
+"""What recipes and flags call the settings of refocusing; timm's ``scale`` is that of crops."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the remedy for a mistyped name, if one that is known is close."""
+    found = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(found)}?" if found else None
+
+
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+
+
+def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    """Return the value of a field in its final form.
+
+    Raises:
+        SettingError: if it is none of the words, not of the type, or out of range.
+    """
+    name, about = field.name, field.metadata
+    if about["check"]:
+        return about["check"](name, value)
+    if hint not in {int, float}:
+        words = typing.get_args(hint)
+        if value not in words:
+            raise SettingError(f"unknown {name}", where=name, expected=" or ".join(words), found=repr(value))
+        return value
+    least, above = about["least"], about["above"]
+    number = isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
+    if number and value < float("inf") and (least is None or value >= least) and (above is None or value > above):
+        return hint(value)
+    limit = f"of at least {least}" if above is None else f"above {above}"
+    kind = "a whole number" if hint is int else "a number"
+    raise SettingError("value out of range", where=name, expected=f"{kind} {limit}", found=repr(value))

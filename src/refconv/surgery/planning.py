@@ -1,0 +1,231 @@
+"""The plan: which sites are refocused or otherwise transformed, which are not and why, and what it costs to train."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
+from refconv.parametrizations import TRANSFORMS, config_of, layout_at
+from refconv.records import Record
+from refconv.sites import Choice, Site, find_sites, select_trained
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@dataclass(frozen=True)
+class PlanRow(Record):
+    """One site in a plan.
+
+    Attributes:
+        site: the module's name.
+        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
+        family: ``conv``, ``transposed``, ``condconv`` or ``deformable``.
+        shape: the stored kernel's shape.
+        map_size: taps of the refocusing map per dimension; empty for transformations without a map.
+        blocks: number of blocks.
+        slices: slices per block.
+        extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a site that shares
+            its kernel with one above it.
+        skipped: why the site is not transformed; None if it is.
+        patches: whether it reads patches that do not overlap (stride = kernel size), as vision transformers do.
+    """
+
+    site: str
+    kind: str
+    family: str
+    shape: tuple[int, ...]
+    map_size: tuple[int, ...]
+    blocks: int
+    slices: int
+    extra_parameters: int
+    skipped: str | None
+    patches: bool = False
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """What :func:`refocus` or :func:`reparametrize` does to a model; ``print(plan)`` shows it as a table.
+
+    Attributes:
+        model: class name of the model.
+        parameters: the plain model's parameters, which is also what is shipped.
+        rows: every convolution kernel of the model, in order.
+        transform: name of the transformation.
+    """
+
+    model: str
+    parameters: int
+    rows: tuple[PlanRow, ...]
+    transform: str = "refocus"
+
+    @property
+    def refocused(self) -> tuple[PlanRow, ...]:
+        """The rows that are refocused, or transformed as :attr:`transform` says."""
+        return tuple(row for row in self.rows if row.skipped is None)
+
+    @property
+    def skipped(self) -> tuple[PlanRow, ...]:
+        """The rows that are not."""
+        return tuple(row for row in self.rows if row.skipped is not None)
+
+    @property
+    def extra_parameters(self) -> int:
+        """Numbers of the transformation over all sites, such as refocus weights: trained, never shipped."""
+        return sum(row.extra_parameters for row in self.refocused)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What should be known about the kernels that are chosen, if anything."""
+        chosen = self.refocused
+        single = [row.site for row in chosen if row.blocks * row.slices == 1]
+        remarks = []
+        if chosen and all(row.patches for row in chosen):
+            remarks.append(
+                "only patch embeddings are chosen: the stride is the kernel size, and patches do not overlap"
+            )
+        if single:
+            remarks.append(
+                f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}: "
+                "gates over channels, or one-channel filters; exclude= leaves them out"
+            )
+        return tuple(remarks)
+
+    def __str__(self) -> str:
+        header = ("site", "kind", "kernel", "map", "blocks", "extra parameters")
+        shown = [row for row in self.rows if row.skipped != "one tap"]
+        lines = [header, *(_cells(row) for row in shown)]
+        if not any(row.map_size for row in shown):
+            lines = [(*line[:3], *line[4:]) for line in lines]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join(
+                cell.rjust(width)
+                if column == len(widths) - 1 and row is not None and row.skipped is None
+                else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for row, line in zip([None, *shown], lines, strict=True)
+        ]
+        counts = Counter(row.skipped for row in self.skipped)
+        skipped = "".join(f"\n{count} skipped: {reason}" for reason, count in counts.items())
+        done, extra = "refocused", "refocus weights"
+        if self.transform != "refocus":
+            done, extra = f"transformed by {self.transform}", "of the transformation"
+        summary = (
+            f"{len(self.refocused)} of {len(self.rows)} kernels of {self.model} are {done}: "
+            f"{self.parameters:,} parameters and {self.extra_parameters:,} {extra} while training, "
+            f"{self.parameters:,} when merged"
+        )
+        return "\n".join([*table, summary]) + skipped + "".join(f"\n{remark}" for remark in self.remarks)
+
+
+def plan(model: nn.Module, config: TransformConfig | None = None, **settings: Unpack[RefocusSettings]) -> Plan:
+    """Say what :func:`refocus` or :func:`reparametrize` would do, without touching the model.
+
+    Only shapes are looked at, so models on the meta device can be planned.
+
+    Args:
+        model: any module with convolutions.
+        config: all settings of refocusing, or of another transformation; without one, those of refocusing.
+        **settings: single settings of refocusing in place of a configuration, by the names of its fields.
+
+    Raises:
+        SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
+        >>> print(plan(model, exclude="0"))
+        site  kind       kernel         map    blocks  extra parameters
+        0     dense      8 x 3 x 3 x 3         24      excluded by '0'
+        1     depthwise  8 x 1 x 3 x 3  3 x 3  1 of 8               576
+        1 of 3 kernels of Sequential are refocused: 340 parameters and 576 refocus weights while training,
+        340 when merged
+        1 skipped: excluded by '0'
+        1 skipped: one tap
+    """
+    return plan_of(model, RefocusConfig.of(None, settings) if config is None else config_of(config, settings))
+
+
+def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) -> Plan:
+    """Say what :func:`reparametrize` would do with the same arguments, without touching the model.
+
+    Raises:
+        SettingError: if there is no such transformation or setting, a value is out of its range, or a pattern
+            matches nothing.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+        >>> print(plan_of(model, "low_rank", rank=2))
+        site  kind       kernel         blocks  extra parameters
+        0     dense      8 x 3 x 3 x 3  24                    70
+        1     depthwise  8 x 1 x 3 x 3  1 of 8                34
+        2 of 2 kernels of Sequential are transformed by low_rank: 304 parameters and 104 of the transformation
+        while training, 304 when merged
+    """
+    complete = config_of(config, settings)
+    return describe(model, select_trained(find_sites(model), complete.include, complete.exclude), complete)
+
+
+def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
+    """Return the plan that follows from a selection of sites.
+
+    Args:
+        model: the model.
+        choices: what :func:`refconv.sites.select_trained` returned.
+        config: the transformation and its settings.
+
+    Raises:
+        SettingError: if a setting does not fit a site; the message names it.
+    """
+    kind = TRANSFORMS[config.method]
+    seen: set[int] = set()
+    rows = []
+    for choice in choices:
+        site, layout = choice.site, layout_at(choice.site, config)
+        sizes: tuple[int, ...] = ()
+        if isinstance(config, GramConfig):
+            sizes = site.map_size(config.map_size if choice.skipped is None else 1)
+        repeated = id(site.weight) in seen
+        if choice.skipped is None:
+            seen.add(id(site.weight))
+        rows.append(
+            PlanRow(
+                site=site.name,
+                kind=site.kind,
+                family=site.family,
+                shape=site.shape,
+                map_size=sizes,
+                blocks=layout.blocks,
+                slices=layout.groups,
+                extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, config),
+                skipped=choice.skipped,
+                patches=site.kind != "pointwise" and _stride(site) == site.kernel_size,
+            )
+        )
+    parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
+    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=config.method)
+
+
+def _stride(site: Site) -> tuple[int, ...]:
+    """Return the stride per dimension; the foreign classes may hold a single number for both."""
+    stride = getattr(site.module, "stride", ())
+    return (stride,) * len(site.kernel_size) if isinstance(stride, int) else tuple(stride)
+
+
+def _cells(row: PlanRow) -> tuple[str, ...]:
+    kind = row.kind if row.family == "conv" else f"{row.kind} {row.family}"
+    return (
+        row.site or "(the model)",
+        kind,
+        " x ".join(map(str, row.shape)),
+        " x ".join(map(str, row.map_size)) if row.skipped is None else "",
+        f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}",
+        f"{row.extra_parameters:,}" if row.skipped is None else row.skipped,
+    )

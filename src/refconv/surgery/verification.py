@@ -1,0 +1,298 @@
+"""The certificate: what two models have in common, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from refconv.records import Record
+from refconv.sites import find_sites
+from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
+from refconv.surgery.merging import plain_state_dict
+from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
+
+# Outputs count as equal when two thirds of the digits of their dtype agree: 2.4e-5 in float32. Networks whose kernels
+# agree differ by rounding alone, which depth amplifies but keeps far below that; trained differences lie far above.
+_SHARE_OF_DIGITS = 2 / 3
+
+
+@dataclass(frozen=True)
+class Certificate(Record):
+    """The result of :func:`verify`; ``print(certificate)`` is the report.
+
+    Attributes:
+        missing: keys of the first model's plain state that the second lacks.
+        surplus: keys that only the second has.
+        reordered: whether the common keys come in another order.
+        shapes: ``key: before -> after`` for tensors whose shape differs.
+        dtypes: the same for dtypes.
+        flags: the same for gradient flags of parameters.
+        classes: the same for classes of modules.
+        kernels: number of convolution kernels compared.
+        largest_kernel_difference: largest absolute difference over all kernels of equal shape.
+        largest_kernel_site: where it is.
+        largest_output_difference: largest absolute difference of outputs on the batch; None without a batch, and where
+            the outputs hold nothing that can be compared.
+        relative_output_difference: the same over the largest absolute entry of that output of the first model; the
+            largest over all outputs.
+        tolerance: the relative difference up to which outputs count as equal.
+        top1_agreement: share of rows whose largest output is at the same place, where outputs are [batch, classes].
+        batch: number of rows; None without a batch.
+        values: ``key: before -> after`` for entries of the state that are not tensors and differ.
+        unlike: outputs whose place, shape, kind or value that is no number differs.
+        uncompared: parts of the outputs that could not be looked into.
+    """
+
+    missing: tuple[str, ...]
+    surplus: tuple[str, ...]
+    reordered: bool
+    shapes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    flags: tuple[str, ...]
+    classes: tuple[str, ...]
+    kernels: int
+    largest_kernel_difference: float
+    largest_kernel_site: str
+    largest_output_difference: float | None
+    relative_output_difference: float | None
+    tolerance: float
+    top1_agreement: float | None
+    batch: int | None
+    values: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    uncompared: tuple[str, ...] = ()
+
+    @property
+    def same_structure(self) -> bool:
+        """Same keys in the same order, shapes, dtypes, gradient flags, classes and values that are not tensors."""
+        changes = (self.missing, self.surplus, self.shapes, self.dtypes, self.flags, self.classes, self.values)
+        return not self.reordered and not any(changes)
+
+    @property
+    def same_outputs(self) -> bool | None:
+        """Whether outputs agree to the tolerance; None if they, or a part of them, were not compared."""
+        if self.relative_output_difference is None:
+            return None
+        if self.relative_output_difference > self.tolerance:
+            return False
+        return None if self.uncompared else True
+
+    def __str__(self) -> str:
+        order = "another order" if self.reordered else "same order"
+        keys = _list("missing", self.missing) + _list("surplus", self.surplus)
+        lines = [
+            f"structure  {'the same' if self.same_structure else 'DIFFERENT'}",
+            f"  keys     {'; '.join(keys) or 'the same'}, {order}",
+            *(
+                f"  {word:<8} {'; '.join(_list('differ', values)) or 'the same'}"
+                for word, values in (
+                    ("shapes", self.shapes),
+                    ("dtypes", self.dtypes),
+                    ("flags", self.flags),
+                    ("classes", self.classes),
+                )
+            ),
+            *(f"  {'values':<8} {entry}" for entry in _list("differ", self.values)),
+            f"kernels    largest difference {self.largest_kernel_difference:.3g}"
+            + (f" at {self.largest_kernel_site}" if self.largest_kernel_difference else "")
+            + f", over {self.kernels} kernels",
+        ]
+        lines.append(f"outputs    {self._outputs_in_words()}")
+        lines += [f"  {'unlike':<8} {entry}" for entry in _list("differ", self.unlike)]
+        if self.top1_agreement is not None:
+            lines.append(f"top-1      agrees on {self.top1_agreement:.2%}")
+        return "\n".join(lines)
+
+    def _outputs_in_words(self) -> str:
+        unseen = "; ".join(_list("parts cannot be looked into", self.uncompared))
+        if self.relative_output_difference is None:
+            empty = "they are empty, or hold no tensors, numbers or texts"
+            reason = "no batch given" if self.batch is None else unseen or empty
+            return f"not compared ({reason})"
+        verdict = "equal" if self.same_outputs is not False else "different"
+        if self.largest_output_difference == 0 and self.same_outputs is not False:
+            verdict = "identical"
+        if self.same_outputs is None:
+            verdict = f"not certified ({unseen}), the others {verdict}"
+        return (
+            f"{verdict}: largest difference {self.largest_output_difference:.3g}, relative "
+            f"{self.relative_output_difference:.3g} (tolerance {self.tolerance:.2g}), batch of {self.batch}"
+        )
+
+
+def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance: float | None = None) -> Certificate:
+    """Compare two models: structure always, outputs on a batch if one is given. Neither model is changed.
+
+    Either may be refocused; it is then taken as the plain model it merges to. Compare a refocused model with
+    its merged copy to certify a merge, and the pretrained model with the final one to certify that only values
+    changed. Compiled models are run without their compilation, which rounds differently.
+
+    Args:
+        before: the first model.
+        after: the second.
+        batch: input for both: a tensor or list is the one argument, a tuple positional and a mapping keyword arguments.
+        tolerance: relative output difference that counts as equal; by default the machine epsilon of the
+            outputs' dtype to the power 2/3.
+
+    Raises:
+        ModelError: if a model is wrapped.
+    """
+    check_unwrapped(before, "verify")
+    check_unwrapped(after, "verify")
+    first, second = (
+        {plain_name(key): value for key, value in plain_state_dict(model).items()} for model in (before, after)
+    )
+    common = [key for key in first if key in second]
+    tensors = {key for key in common if isinstance(first[key], Tensor) and isinstance(second[key], Tensor)}
+    one, other = ({key: state[key] for key in state if key in tensors} for state in (first, second))
+    site, difference, kernels = _kernel_difference(before, one, other)
+    outputs = _compare_outputs(before, after, batch) if batch is not None else None
+    if tolerance is None:
+        tolerance = torch.finfo(outputs.dtype if outputs else torch.float32).eps ** _SHARE_OF_DIGITS
+    found = outputs.distance if outputs and (outputs.distance.compared or outputs.distance.unlike) else None
+    return Certificate(
+        missing=tuple(key for key in first if key not in second),
+        surplus=tuple(key for key in second if key not in first),
+        reordered=common != [key for key in second if key in first],
+        shapes=_differences(one, other, lambda value: list(value.shape)),
+        dtypes=_differences(one, other, lambda value: str(value.dtype).removeprefix("torch.")),
+        flags=_differences(_flags(before), _flags(after), str),
+        classes=_differences(_classes(before), _classes(after), str),
+        kernels=kernels,
+        largest_kernel_difference=difference,
+        largest_kernel_site=site,
+        largest_output_difference=found.difference if found else None,
+        relative_output_difference=found.relative if found else None,
+        tolerance=tolerance,
+        top1_agreement=outputs.top1 if outputs else None,
+        batch=outputs.batch if outputs else None,
+        values=tuple(
+            f"{key}: {entry.removeprefix('the whole: ')}"
+            for key in common
+            if key not in tensors
+            for entry in _unlike_values(first[key], second[key])
+        ),
+        unlike=outputs.distance.unlike if outputs else (),
+        uncompared=outputs.distance.opaque if outputs else (),
+    )
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    distance: Distance
+    dtype: torch.dtype
+    top1: float | None
+    batch: int
+
+
+def _compare_outputs(before: nn.Module, after: nn.Module, batch: Any) -> _Outputs:
+    first, second = _output(before, batch), _output(after, batch)
+    found = [[value for value in leaves(output).values() if isinstance(value, Tensor)] for output in (first, second)]
+    dtype = next((value.dtype for value in pytree.tree_leaves(first) if _is_real(value)), None)
+    # Python's numbers come out of tensors whose precision is not known any more.
+    dtype = dtype or next((value.dtype for value in found[0] if _is_real(value) and value.dim()), torch.float32)
+    top1 = None
+    if len(found[0]) == len(found[1]) == 1:
+        a, b = found[0][0], found[1][0]
+        if a.dim() == 2 and a.numel() and a.shape == b.shape and a.is_floating_point() and b.is_floating_point():
+            top1 = float((a.argmax(1) == b.argmax(1)).double().mean())
+    rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.dim()), 1)
+    if isinstance(batch, list):
+        rows = len(batch)
+    return _Outputs(distance(first, second), dtype, top1, rows)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _unlike_values(first: Any, second: Any) -> tuple[str, ...]:
+    """Return in which places two entries of a state differ; tensors inside them are compared exactly."""
+    found = distance(first, second)
+    changed = (f"largest difference {found.difference:.3g}",) if found.difference else ()
+    return found.unlike or changed
+
+
+def _output(model: nn.Module, batch: Any) -> Any:
+    # A forward may write into its input; the other model gets the same one.
+    batch = pytree.tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, batch)
+    stance = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+    with stance, evaluating(model), torch.no_grad():
+        if isinstance(batch, tuple):
+            return model(*batch)
+        return model(**batch) if isinstance(batch, Mapping) else model(batch)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and every one of its modules back in its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _kernel_difference(
+    model: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> tuple[str, float, int]:
+    largest, where, count = 0.0, "", 0
+    for site in find_sites(model):
+        key = plain_name(f"{site.name}.weight" if site.name else "weight")
+        if key not in first or key not in second or first[key].shape != second[key].shape:
+            continue
+        count += 1
+        difference = largest_difference(first[key].cpu(), second[key].cpu())
+        if difference > largest:
+            largest, where = difference, site.label
+    return where, largest, count
+
+
+def _flags(model: nn.Module) -> dict[str, bool]:
+    """Gradient flags of the parameters, as they are once merged."""
+    flags = {}
+    ours = {f"{name}." if name else "": transform for name, _, transform in transformed(model)}
+    for name, parameter in model.named_parameters():
+        prefix, stem, _ = name.partition("parametrizations.weight.")
+        if stem and prefix in ours:
+            flags[plain_name(f"{prefix}weight")] = ours[prefix].base_requires_grad
+        else:
+            flags[plain_name(name)] = parameter.requires_grad
+    return flags
+
+
+def _classes(model: nn.Module) -> dict[str, str]:
+    """Classes of the modules, as they are once merged."""
+    classes = {}
+    hidden: tuple[str, ...] = tuple(
+        f"{name}.parametrizations" if name else "parametrizations" for name, _, _ in transformed(model)
+    )
+    for name, module in model.named_modules():
+        if hidden and name.startswith(hidden):
+            continue
+        plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
+        classes[plain_name(f"{name}.").removesuffix(".") or "(the model)"] = f"{plain.__module__}.{plain.__qualname__}"
+    return classes
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any], view: Any) -> tuple[str, ...]:
+    return tuple(
+        f"{key}: {view(first[key])} -> {view(second[key])}"
+        for key in first
+        if key in second and view(first[key]) != view(second[key])
+    )
+
+
+def _list(word: str, values: tuple[str, ...], most: int = 5) -> list[str]:
+    if not values:
+        return []
+    return [f"{len(values)} {word}: {', '.join(values[:most])}{', ...' if len(values) > most else ''}"]
