@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from typing import Any
 
+from docutils import nodes
 from docutils.utils.math import latex2mathml
 
 project = "refconv"
@@ -12,24 +14,19 @@ copyright = "2026, the refconv authors"  # noqa: A001
 release = importlib.metadata.version("refconv")
 root_doc = "index"
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "myst_parser"]
-nitpicky = False
-suppress_warnings = ["misc.highlighting_failure"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 
 html_theme = "furo"
 html_title = "refconv"
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
-templates_path: list[str] = []
 
 myst_heading_anchors = 4
-myst_links_external_new_tab = False
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-autosummary_generate = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -37,23 +34,23 @@ add_module_names = False
 python_use_unqualified_type_names = True
 
 
-def _mathml(latex: str, *, display: bool) -> str:
-    formula = latex2mathml.tex2mathml(latex, as_block=display)
-    return str(formula)
-
-
-def _inline(translator: Any, node: Any) -> None:
-    from docutils import nodes
-
-    translator.body.append(_mathml(node.astext(), display=False))
+def _inline(translator: Any, node: nodes.math) -> None:
+    translator.body.append(str(latex2mathml.tex2mathml(node.astext())))
     raise nodes.SkipNode
 
 
-def _display(translator: Any, node: Any) -> None:
-    from docutils import nodes
-
-    translator.body.append(f'<div class="math">{_mathml(node.astext(), display=True)}</div>')
+def _display(translator: Any, node: nodes.math_block) -> None:
+    for formula in node.astext().split("\n\n"):
+        translator.body.append(f'<div class="math">{latex2mathml.tex2mathml(formula, as_block=True)}</div>\n')
     raise nodes.SkipNode
+
+
+_MARKUP = re.compile(r"(``.*?``)|(\||(?<=[\[ ])\*(?=\w+[\],]))")
+
+
+def _literal(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Show the bars of norms and the stars of shapes as they stand: |g|, [batch, *spatial]."""
+    lines[:] = [_MARKUP.sub(lambda found: found[1] or f"\\{found[2]}", line) for line in lines]
 
 
 def setup(app: Any) -> None:
@@ -63,3 +60,4 @@ def setup(app: Any) -> None:
         app: Sphinx.
     """
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
+    app.connect("autodoc-process-docstring", _literal)
