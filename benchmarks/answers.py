@@ -100,9 +100,9 @@ def verdict(known: Mapping[str, Comparison]) -> str:
         known: the studies by name.
     """
     return (
-        f"**Verdict of the studies so far.** The goal was a gain of {100 * WANTED:g} points of top-1 accuracy over training the "
-        f"same network further plainly, at equal cost, with a 95 % interval that excludes zero, on {WANTED_ON} of the five "
-        "architectures of the main study, with settings chosen on validation data. "
+        f"**Verdict of the studies so far.** The goal was a gain of {100 * WANTED:g} points of top-1 accuracy over "
+        "training the same network further plainly, at equal cost, with a 95 % interval that excludes zero, on "
+        f"{WANTED_ON} of the five architectures of the main study, with settings chosen on validation data. "
         f"**This {'was reached' if _met(known) else 'was not reached'}.**"
     )
 

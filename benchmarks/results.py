@@ -37,16 +37,18 @@ INTRODUCTION = f"""# Results
 
 {_GENERATED}
 
-Each study is a TOML file in the folder `studies`, run by `refconv compare`, and has a page of its own. In a study every method of a
-seed continues from the same base, with the same data in the same order, the same augmentation, schedule and number of
-samples. Learning rates and a method's own settings are chosen on a validation split that nothing is trained on, by
-seeds that are not those of the final runs. The test split is read once per final run. What a study's file names and
-what has no row here has not been run yet. [Questions and answers](questions.md) puts the studies together.
+Each study is a TOML file in the folder `studies`, run by `refconv compare`, and has a page of its own. In a study
+every method of a seed continues from the same base, with the same data in the same order, the same augmentation,
+schedule and number of samples. Learning rates and a method's own settings are chosen on a validation split that
+nothing is trained on, by seeds that are not those of the final runs. The test split is read once per final run.
+What a study's file names and what has no row here has not been run yet. [Questions and answers](questions.md) puts
+the studies together.
 
-An interval that excludes zero and one that includes it are reported in the same words, whichever way the difference goes.
-Where an interval includes zero, the study has not shown a difference; it has not shown that there is none, and the
-number of seeds that a finer answer needs stands beside it. With fewer than five seeds there are numbers and no verdict,
-and no interval of an accuracy reaches less far than one test sample to either side ([why](../studies.md#the-statistics)).
+An interval that excludes zero and one that includes it are reported in the same words, whichever way the difference
+goes. Where an interval includes zero, the study has not shown a difference; it has not shown that there is none,
+and the number of seeds that a finer answer needs stands beside it. With fewer than five seeds there are numbers and
+no verdict, and no interval of an accuracy reaches less far than one test sample to either side
+([why](../studies.md#the-statistics)).
 """
 
 LIMITS = """## Limits
@@ -87,9 +89,7 @@ def overview(records: Sequence[Comparison]) -> str:
             numbers = (better, len(clear) - better, len(told) - len(clear), len(own) - len(told))
             title = measure.title.split(",")[0]
             counts = (f"{number} of {len(own)}" for number in numbers)
-            rows.append(
-                (f"[{record.name}]({record.name}.md)", f"{method} minus {record.reference}", title, *counts)
-            )
+            rows.append((f"[{record.name}]({record.name}.md)", f"{method} minus {record.reference}", title, *counts))
     return (
         "Architectures on which the 95 % interval of the difference lies on one side of zero; with fewer than "
         f"{FEWEST} seeds there is no verdict:\n\n" + table(rows)

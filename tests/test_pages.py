@@ -75,21 +75,29 @@ def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert all(((ROOT / page).parent / link).exists() for link in links), links
     if page.startswith("docs/"):
-        assert all(((ROOT / page).parent / link).resolve().is_relative_to(DOCS) for link in links)  # the site has no more
+        assert all(
+            ((ROOT / page).parent / link).resolve().is_relative_to(DOCS) for link in links
+        )  # the site has no more
 
 
 def contents(page):
     """Return the pages that the tables of contents of a page name, without their suffixes."""
     path = DOCS / page
-    text = next(file.read_text(encoding="utf-8") for file in (path.with_suffix(s) for s in (".md", ".rst")) if file.is_file())
-    blocks = re.findall(r"^```{toctree}\n(.*?)^```$|^\.\. toctree::\n\n((?:   .*\n|\n)+)", text, re.DOTALL | re.MULTILINE)
+    text = next(
+        file.read_text(encoding="utf-8") for file in (path.with_suffix(s) for s in (".md", ".rst")) if file.is_file()
+    )
+    blocks = re.findall(
+        r"^```{toctree}\n(.*?)^```$|^\.\. toctree::\n\n((?:   .*\n|\n)+)", text, re.DOTALL | re.MULTILINE
+    )
     lines = [line.strip() for block in blocks for line in "".join(block).splitlines()]
     named = [re.sub(r".*<(.*)>", r"\1", line) for line in lines if line and not line.startswith(":")]
     return [(path.parent / name).relative_to(DOCS).as_posix() for name in named if name != "self"]
 
 
 def test_contents_of_the_site_list_every_page_once():
-    pages = [path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*") if path.suffix in {".md", ".rst"}]
+    pages = [
+        path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*") if path.suffix in {".md", ".rst"}
+    ]
     listed = ["index", *(name for page in pages for name in contents(page))]
     assert sorted(listed) == sorted(pages)
 
