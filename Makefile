@@ -24,7 +24,7 @@ explore: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -q
 
-check: lint types layers test browser
+check: lint types layers test browser docs
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

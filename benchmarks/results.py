@@ -114,7 +114,7 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
         records: the studies.
     """
     questions = f"# Questions and answers\n\n{_GENERATED}\n\n{answers(records, Lines(HARDSHIPS, *KEYS).rows)}\n"
-    contents = "\n".join(["```{toctree}", ":hidden:", "", "questions", *(record.name for record in records), "```", ""])
+    contents = "\n".join(["```{toctree}", ":hidden:", "", "questions", *(f"{record.name} <{record.name}>" for record in records), "```", ""])
     found = {
         "index.md": "\n".join([INTRODUCTION, overview(records), "", LIMITS, contents]),
         "questions.md": questions,
@@ -125,8 +125,8 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
 def page(record: Comparison) -> str:
     """Return the page of one study."""
     text = markdown(record, plot=f"{record.name}.svg" if record.contrasts else None)
-    heading, rest = text.split("\n", 1)
-    return f"{heading}\n\n{_GENERATED}\n{rest}\n## The study\n\n```toml\n{record.study.strip()}\n```\n"
+    _, rest = text.split("\n", 1)
+    return f"# Study: {record.name}\n\n{_GENERATED}\n{rest}\n## The study\n\n```toml\n{record.study.strip()}\n```\n"
 
 
 def main() -> None:

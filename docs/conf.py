@@ -18,11 +18,14 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 
 html_theme = "furo"
 html_title = "refconv"
+html_css_files = ["site.css"]
+html_static_path = ["_static"]
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 
 myst_heading_anchors = 4
+myst_fence_as_directive = ["math"]
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -31,6 +34,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 add_module_names = False
+maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
 
 

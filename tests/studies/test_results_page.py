@@ -33,7 +33,7 @@ def test_the_pages_show_the_committed_records(results):
         assert (folder / name).read_text(encoding="utf-8") == text
     for record in records:
         assert (folder / f"{record.name}.svg").is_file() == bool(record.contrasts)
-        assert pages[f"{record.name}.md"].startswith(f"# {record.name}\n")
+        assert pages[f"{record.name}.md"].startswith(f"# Study: {record.name}\n")
         assert f"[{record.name}]({record.name}.md)" in pages["index.md"]
 
 
@@ -94,4 +94,4 @@ def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
     assert results.summary([found], "pages/index.md") in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert Comparison.read(tmp_path / "records" / "by hand.json") == found
     assert (tmp_path / "pages" / "by hand.svg").is_file()
-    assert "# by hand" in (tmp_path / "pages" / "by hand.md").read_text(encoding="utf-8")
+    assert "# Study: by hand" in (tmp_path / "pages" / "by hand.md").read_text(encoding="utf-8")
