@@ -114,7 +114,17 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
         records: the studies.
     """
     questions = f"# Questions and answers\n\n{_GENERATED}\n\n{answers(records, Lines(HARDSHIPS, *KEYS).rows)}\n"
-    contents = "\n".join(["```{toctree}", ":hidden:", "", "questions", *(f"{record.name} <{record.name}>" for record in records), "```", ""])
+    contents = "\n".join(
+        [
+            "```{toctree}",
+            ":hidden:",
+            "",
+            "questions",
+            *(f"{record.name} <{record.name}>" for record in records),
+            "```",
+            "",
+        ]
+    )
     found = {
         "index.md": "\n".join([INTRODUCTION, overview(records), "", LIMITS, contents]),
         "questions.md": questions,
