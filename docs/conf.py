@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.util import logging
 
 project = "refconv"
 copyright = "2026, the refconv authors"  # noqa: A001
@@ -24,6 +25,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["math"]
 
@@ -38,14 +40,22 @@ maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
 
 
+def _mathml(latex: str, node: nodes.Node, *, display: bool = False) -> str:
+    try:
+        return str(latex2mathml.tex2mathml(latex, as_block=display))
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula %r: %s", latex, error, location=node)
+        return ""
+
+
 def _inline(translator: Any, node: nodes.math) -> None:
-    translator.body.append(str(latex2mathml.tex2mathml(node.astext())))
+    translator.body.append(_mathml(node.astext(), node))
     raise nodes.SkipNode
 
 
 def _display(translator: Any, node: nodes.math_block) -> None:
     for formula in node.astext().split("\n\n"):
-        translator.body.append(f'<div class="math">{latex2mathml.tex2mathml(formula, as_block=True)}</div>\n')
+        translator.body.append(f'<div class="math">{_mathml(formula, node, display=True)}</div>\n')
     raise nodes.SkipNode
 
 
