@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test browser slow explore check lint types layers format
+.PHONY: demo test browser slow explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -24,7 +24,7 @@ explore: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -q
 
-check: lint types layers test browser
+check: lint types layers test browser docs
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -36,6 +36,11 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.ready-docs
+	rm -rf build/site
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
+	@echo "open build/site/index.html"
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -43,4 +48,8 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.ready-docs: $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@

@@ -63,7 +63,7 @@ def answers(records: Sequence[Comparison], hardships: Sequence[Mapping[str, Any]
         ("Which settings matter?", _with(known, "ablations", settings)),
         ("And under corruptions, attacks and shifts?", robustness.section(hardships)),
     ]
-    return "\n\n".join(f"### {question}\n\n{answer}" for question, answer in parts)
+    return "\n\n".join(f"## {question}\n\n{answer}" for question, answer in parts)
 
 
 def _with(known: Mapping[str, Comparison], name: str, answer: object) -> str:
@@ -88,7 +88,7 @@ def goal(known: Mapping[str, Comparison]) -> str:
             found = _over_architectures(known[name], method)
             gains = sum(map(reached, found))
             span = [MEASURES["top1"].shown(value.mean, signed=True) for value in sorted(found, key=lambda i: i.mean)]
-            rows.append((f"[{name}](#{name})", method, f"{gains} of {len(found)}", f"{span[0]} to {span[-1]} points"))
+            rows.append((f"[{name}]({name}.md)", method, f"{gains} of {len(found)}", f"{span[0]} to {span[-1]} points"))
     rest = "" if _met(known) else f"\n\n{_default(known)}"
     return f"{verdict(known)}\n\n{table(rows)}{rest}"
 
@@ -100,9 +100,10 @@ def verdict(known: Mapping[str, Comparison]) -> str:
         known: the studies by name.
     """
     return (
-        f"Asked for: {100 * WANTED:g} points of top-1 accuracy over plain continued training, with a 95 % interval "
-        f"that excludes zero, on {WANTED_ON} of the five architectures of the main study, settings chosen on "
-        f"validation data. **This {'was reached' if _met(known) else 'was not reached'}.**"
+        f"**Verdict of the studies so far.** The goal was a gain of {100 * WANTED:g} points of top-1 accuracy over "
+        "training the same network further plainly, at equal cost, with a 95 % interval that excludes zero, on "
+        f"{WANTED_ON} of the five architectures of the main study, with settings chosen on validation data. "
+        f"**This {'was reached' if _met(known) else 'was not reached'}.**"
     )
 
 
@@ -133,10 +134,20 @@ def _default(known: Mapping[str, Comparison]) -> str:
         parts.append(f"In the study {record.name} {'; '.join(words)}.")
     if not parts:
         return ""
+    return f"{' '.join(parts)} {advice(known)}"
+
+
+def advice(known: Mapping[str, Comparison]) -> str:
+    """Say what follows for users where the goal was not reached; nothing where it was.
+
+    Args:
+        known: the studies by name.
+    """
+    if _met(known):
+        return ""
     return (
-        f"{' '.join(parts)} No setting of refocusing is therefore recommended over training "
-        "further plainly, and the defaults stay those of the paper's release but for the start at zero. Whoever "
-        "refocuses should run `refconv compare` on their own model, with `gram_scale = 'normalized'` among the methods."
+        "No setting of refocusing is therefore recommended over plain training. To find out whether refocusing helps "
+        "your own model, compare both with `refconv compare`, with `gram_scale = 'normalized'` among the methods."
     )
 
 

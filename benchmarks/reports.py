@@ -1,10 +1,10 @@
-"""Reports of real pairs of models, for docs/reports.md: three classifiers of Fashion-MNIST, one detector of scenes.
+"""Reports of real pairs of models, for docs/reports.md: a classifier of Fashion-MNIST and a detector of scenes.
 
     python benchmarks/reports.py [--only NAME] [--study runs/main] [--detection runs/detection] [--out runs/reports]
 
-The classifiers are those of studies/main.toml, continued plainly and refocused from the base of the first seed, with
-the settings that the study chose on validation data; their recipes are the study's, and a base that the study has left
-in its folder is taken. The detector is that of the first seed of studies/detection.toml. Finished runs and analyses are
+The classifier is that of studies/main.toml, continued plainly and refocused from the base of the first seed, with the
+settings that the study chose on validation data; the recipes are the study's, and a base that the study has left in its
+folder is taken. The detector is that of the first seed of studies/detection.toml. Finished runs and analyses are
 kept, interrupted runs resumed. Screenshots are taken where Chromium and playwright are at hand.
 """
 
@@ -34,7 +34,7 @@ from refconv.training.run_folder import RunFolder
 STUDY, RECORD = ROOT / "studies" / "main.toml", ROOT / "studies" / "records" / "main.json"
 PAGE, REPORTS = ROOT / "docs" / "reports.md", ROOT / "docs" / "reports"
 SUMMARY = Path(__file__).with_suffix(".json")
-CLASSIFIERS = ("mobilenet", "convnext", "resnext")
+CLASSIFIERS = ("mobilenet",)
 METHODS = ("plain", "refocus")
 DETECTOR = "detector"
 NAMES = (*CLASSIFIERS, DETECTOR)

@@ -1,6 +1,6 @@
-"""Tables and pictures of docs/tasks.md, from studies of detection, segmentation, restoration and transfer.
+"""Tables and pictures of the pages of tasks in docs, from studies of detection, segmentation, restoration and transfer.
 
-    python benchmarks/tasks.py                          fill the page from the committed records
+    python benchmarks/tasks.py                          fill the pages from the committed records
     python benchmarks/tasks.py --take runs/detection    take over a study's folder first: record, bases, pictures
 
 Taking over evaluates the bases on the test split, which nothing was chosen by, and draws what base, plainly continued
@@ -34,7 +34,14 @@ from refconv.training.tasks.registry import task_named
 
 RECORD = Path(__file__).with_suffix(".json")
 STUDIES = ROOT / "studies" / "records"
-PAGE = ROOT / "docs" / "tasks.md"
+PAGES = {
+    "detection": ROOT / "docs" / "detection.md",
+    "transfer_detectors": ROOT / "docs" / "detection.md",
+    "segmentation": ROOT / "docs" / "segmentation.md",
+    "restoration": ROOT / "docs" / "restoration.md",
+}
+"""Per study, the page that shows it."""
+
 PICTURES = ROOT / "docs" / "tasks"
 
 BASELINES = {
@@ -49,7 +56,7 @@ _THRESHOLD = 0.4  # of the scores of boxes that are drawn
 
 
 def take(folder: Path) -> dict[str, Any]:
-    """Return what the page needs of a study's folder beyond its record, and draw the pictures.
+    """Return what a page needs of a study's folder beyond its record, and draw the pictures.
 
     Args:
         folder: the folder of a study that has finished.
@@ -180,7 +187,7 @@ def read() -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Take folders over if asked to, then fill the page."""
+    """Take folders over if asked to, then fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--take", type=Path, action="append", default=[], metavar="FOLDER")
     taken = read()
@@ -188,7 +195,7 @@ def main() -> None:
         taken[Comparison.read(folder / "comparison.json").name] = take(folder)
     RECORD.write_text(json.dumps(taken, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for name, more in taken.items():
-        replace_part(PAGE, name, section(restated(Comparison.read(STUDIES / f"{name}.json")), more))
+        replace_part(PAGES[name], name, section(restated(Comparison.read(STUDIES / f"{name}.json")), more))
 
 
 if __name__ == "__main__":

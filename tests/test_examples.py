@@ -33,7 +33,11 @@ from refconv.training.networks import resnet_small
 from small_studies import changed
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+)
 
 INSTEAD = {
     "mobilenetv3_large_100": "test_efficientnet",
@@ -44,7 +48,7 @@ INSTEAD = {
     "folder:PATH": "folder:cifar",
     "folder:/data/imagenet": "folder:cifar",
     "IMAGES": "cifar/test/cat",
-    "photographs": "images:scenes/images",
+    "photographs": "images:cifar",
     "studies/digits.toml": "study.toml",
     "studies/main.toml": "study.toml",
     "resnet/*": "mobilenet/*",
@@ -57,20 +61,32 @@ INSTEAD = {
 
 ADDED = (
     ("*", "train", "--epochs 1 --warmup-epochs 0 --batch-size 4 --workers 0 --device cpu"),
-    ("README.md", "train", "--img-size 32 --no-amp"),
-    ("README.md", "eval", "--device cpu"),
-    ("README.md", "predict", "--device cpu"),
-    ("README.md", "report", "--only movement --device cpu"),
+    *(
+        (page, word, flags)
+        for page in ("README.md", "docs/command-line.md")
+        for word, flags in (
+            ("train", "--img-size 32 --no-amp"),
+            ("eval", "--device cpu"),
+            ("predict", "--device cpu"),
+            ("report", "--only movement --device cpu"),
+            ("compare", "--jobs 1"),
+        )
+    ),
     ("docs/fashion-mnist.md", "train", "--data digits --model-kwargs width=0.25 --batch-size 128"),
     ("docs/reports.md", "--before", "--only movement"),
     ("docs/scale.md", "train", "--img-size 32 --no-amp"),
-    ("README.md", "compare", "--jobs 1"),
     ("docs/studies.md", "compare", "--jobs 1"),
-    ("docs/tasks.md", "data", "--source digits --train 8 --val 2 --test 3 --size 64"),
-    ("docs/tasks.md", "detection", "--img-size 64"),
-    ("docs/tasks.md", "segmentation", "--img-size 64"),
-    ("docs/tasks.md", "restoration", "--patch-size 16 --model-kwargs width=4 --model-kwargs depth=2"),
-    ("docs/tasks.md", "eval", "--device cpu"),
+    *(
+        (page, word, flags)
+        for page in ("docs/tasks.md", "docs/detection.md", "docs/segmentation.md", "docs/restoration.md")
+        for word, flags in (
+            ("data", "--source digits --train 8 --val 2 --test 3 --size 64"),
+            ("detection", "--img-size 64"),
+            ("segmentation", "--img-size 64"),
+            ("restoration", "--patch-size 16 --model-kwargs width=4 --model-kwargs depth=2"),
+            ("eval", "--device cpu"),
+        )
+    ),
     ("docs/your-own-network.md", "report", "--only movement --device cpu"),
     ("docs/your-own-network.md", "eval", "--device cpu"),
     ("docs/your-own-network.md", "predict", "--device cpu"),
@@ -87,11 +103,13 @@ NOT_RUN = {
 """First words of commands that are not run, and why."""
 
 PARSED = {
-    "docs/results.md": "hours of training; the journals of tests/studies say that nothing is left to run",
+    page: "hours of training; the journals of tests/studies say that nothing is left to run"
+    for page in PAGES
+    if page.startswith("docs/results/") and page not in {"docs/results/index.md", "docs/results/questions.md"}
 }
 """Pages whose commands are only parsed, and why; the studies that they name are read."""
 
-TOGETHER = {"docs/reports.md": "README.md"}
+TOGETHER = {"docs/reports.md": "docs/command-line.md"}
 """A page whose commands go on from another page's."""
 
 
@@ -134,7 +152,7 @@ def arguments(page, words, last):
 def test_every_block_of_the_page_is_in_a_language_that_is_run(page):
     fences = re.findall(r"^```([^\n]*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
     assert len(fences) % 2 == 0
-    assert set(fences[::2]) <= {"python", "sh", "toml", ""}
+    assert set(fences[::2]) <= {"python", "sh", "toml", "math", "{toctree}", ""}
     assert set(fences[1::2]) <= {""}
 
 
@@ -202,6 +220,39 @@ def kernel_space_example(code, pretrained):
     assert paper > 10 * usual
 
 
+def loop_in_gradient_space_example(code, pretrained):
+    seen = []
+
+    def watch():
+        seen.append(names["optimizer"].param_groups[0]["lr"])
+
+    names = {"loader": Loader(watch)}
+    run_python(code, names)
+    assert seen == [0.01]
+    model, optimizer = names["model"], names["optimizer"]
+    assert list(model.state_dict()) == list(pretrained)
+    assert any(not torch.equal(value, pretrained[key]) for key, value in model.state_dict().items())
+    assert not any(bool(optimizer.refocus_weight(site).any()) for site in optimizer.sites)  # "a new round"
+
+
+def loop_in_kernel_space_example(code, pretrained):
+    names = run_python(code, {"loader": Loader()})
+    assert names["certificate"].same_structure
+    assert names["certificate"].same_outputs
+    image = torch.randn(2, 3, 32, 32)
+    kernels = {key for key, value in pretrained.items() if value.ndim == 4 and value.shape[-1] > 1} - {
+        "conv_stem.weight"
+    }
+    plain, restored = names["plain"].state_dict(), names["model"].state_dict()
+    learned = refconv.plain_state_dict(names["before"])
+    assert kernels
+    for key in kernels:
+        assert torch.equal(restored[key], pretrained[key])
+        assert not torch.equal(plain[key], pretrained[key])
+        torch.testing.assert_close(learned[key], plain[key])
+    assert torch.isfinite(names["plain"].eval()(image)).all()
+
+
 def analysis_example(code, pretrained):
     before, after = resnet_small(channels=[4, 8]), resnet_small(channels=[4, 8])
     record = run_python(code, {"before": before, "after": after})["record"]
@@ -225,6 +276,8 @@ def contenders_example(code, pretrained):
 PYTHON = {
     ("README.md", 0): gradient_space_example,
     ("README.md", 1): kernel_space_example,
+    ("docs/training-loop.md", 0): loop_in_gradient_space_example,
+    ("docs/training-loop.md", 1): loop_in_kernel_space_example,
     ("docs/analysis.md", 0): analysis_example,
     ("docs/contenders.md", 0): contenders_example,
 }
@@ -234,7 +287,8 @@ PYTHON = {
 @pytest.mark.parametrize(
     ("page", "number"), [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))]
 )
-def test_python_example_runs_and_does_what_it_says(page, number, pretrained, capsys):
+def test_python_example_runs_and_does_what_it_says(page, number, pretrained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     PYTHON[page, number](blocks(page, "python")[number], pretrained)
 
 
@@ -247,7 +301,7 @@ def test_example_of_a_study_is_a_study(tmp_path):
 # Numbers beside examples
 
 
-def test_readme_says_how_far_the_recorded_step_of_adamw_moved_kernels():
+def test_page_says_how_far_the_recorded_step_of_adamw_moved_kernels():
     rows = json.loads((ROOT / "benchmarks" / "movement.json").read_text(encoding="utf-8"))["rows"]
     percent = {
         row["scale"]: 100 * row["movement_1"]
@@ -259,7 +313,7 @@ def test_readme_says_how_far_the_recorded_step_of_adamw_moved_kernels():
         f'plain training by {percent["plain training"]:.1f} %, and `scale="paper"`, which refocuses as released, '
         f"by {percent['paper']:.0f} %"
     )
-    assert words in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert words in " ".join((ROOT / "docs" / "settings.md").read_text(encoding="utf-8").split())
 
 
 def test_page_shows_the_line_about_images_that_eval_prints():
@@ -306,6 +360,13 @@ def pretrained(tmp_path, monkeypatch):
 
 
 def check_readme(place, shown, pretrained):
+    assert "structure  the same" in shown["verify"]
+    assert "mobilenet: refocus minus plain is" in shown["compare"]
+    for word in ("plain", "refocus"):
+        assert word in (place / "report.html").read_text(encoding="utf-8")
+
+
+def check_command_line(place, shown, pretrained):
     assert "11 skipped: one tap" in shown["plan"]
     recipes = [(place / f"runs/{run}/recipe.toml").read_text(encoding="utf-8") for run in ("plain", "refocus")]
     different = set(recipes[0].splitlines()) ^ set(recipes[1].splitlines())
@@ -353,6 +414,20 @@ def check_tasks(place, shown, pretrained):
     assert len(list((place / "pictures").glob("*.png"))) == 3
 
 
+def check_detection(place, shown, pretrained):
+    assert "mAP" in shown["eval"]
+    assert len(list((place / "pictures").glob("*.png"))) == 3
+
+
+def check_segmentation(place, shown, pretrained):
+    assert "mean IoU" in shown["eval"]
+    assert len(list((place / "pictures").glob("*.png"))) >= 3
+
+
+def check_restoration(place, shown, pretrained):
+    assert "PSNR" in shown["eval"]
+
+
 def check_your_own_network(place, shown, pretrained):
     assert "structure  the same" in shown["verify"]
     assert "images: RGB, 32 x 32 px" in shown["eval"]
@@ -362,6 +437,10 @@ def check_your_own_network(place, shown, pretrained):
 
 CHECKS = {
     "README.md": check_readme,
+    "docs/command-line.md": check_command_line,
+    "docs/detection.md": check_detection,
+    "docs/segmentation.md": check_segmentation,
+    "docs/restoration.md": check_restoration,
     "docs/fashion-mnist.md": check_fashion_mnist,
     "docs/reports.md": check_reports,
     "docs/scale.md": check_scale,

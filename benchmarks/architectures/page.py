@@ -38,7 +38,7 @@ _REASONS = {
 _INTRODUCTION = """# Coverage
 
 Every model name that timm and torchvision list, counted. This page is generated from the records in
-[benchmarks/coverage](../benchmarks/coverage), one line a model, by
+`benchmarks/coverage`, one line a model, by
 
     python benchmarks/coverage.py
 

@@ -1,4 +1,4 @@
-"""The page of results shows its records and nothing else."""
+"""The pages of results show their records and nothing else."""
 
 import functools
 import importlib
@@ -24,12 +24,17 @@ def committed():
     return importlib.import_module("results").read_records(ROOT / "studies" / "records")
 
 
-def test_the_page_shows_the_committed_records(results):
-    records = committed()
+def test_the_pages_show_the_committed_records(results):
+    records, folder = committed(), ROOT / "docs" / "results"
     assert records
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.page(records)
+    pages = results.pages(records)
+    assert {"index.md", "questions.md"} < set(pages)
+    for name, text in pages.items():
+        assert (folder / name).read_text(encoding="utf-8") == text
     for record in records:
-        assert (ROOT / "docs" / "results" / f"{record.name}.svg").is_file() == bool(record.contrasts)
+        assert (folder / f"{record.name}.svg").is_file() == bool(record.contrasts)
+        assert pages[f"{record.name}.md"].startswith(f"# Study: {record.name}\n")
+        assert f"[{record.name}]({record.name}.md)" in pages["index.md"]
 
 
 def test_records_are_of_the_committed_studies(results):
@@ -58,13 +63,16 @@ def test_committed_records_hold_the_statistics_of_their_values(results):
         assert all(cell.test_samples for cell in record.cells)
 
 
-def test_summary_gives_the_verdict_and_the_rows_of_refocusing_alone(results):
-    values = {"top1": (0.90, 0.91, 0.92), "loss": (0.3, 0.31, 0.3)}
-    cells = {("a", name): values for name in ("plain", "refocus", "refocus-half", "low_rank")}
-    text = results.summary([comparison(cells, name="main", measures=("top1",))])
-    assert "**This was not reached.**" in text
-    shown = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| [main](docs/results.md#main)")]
-    assert shown == ["refocus minus plain", "refocus-half minus plain"]
+def test_summary_gives_the_verdict_and_what_follows_from_it(results):
+    plain = {"top1": (0.90, 0.91, 0.92, 0.90, 0.91), "loss": (0.3, 0.31, 0.3, 0.3, 0.31)}
+    noise = (0.001, 0.0, 0.002, 0.001, 0.0)
+    better = {**plain, "top1": tuple(value + 0.02 + more for value, more in zip(plain["top1"], noise, strict=True))}
+    for gain, verdict in ((plain, "was not reached"), (better, "was reached")):
+        cells = {(name, method): values for name in "abcd" for method, values in (("plain", plain), ("refocus", gain))}
+        text = results.summary([comparison(cells, name="main", measures=("top1",))], "results/index.md")
+        assert f"**This {verdict}.**" in text
+        assert ("No setting of refocusing is therefore recommended" in text) == (gain is plain)
+        assert text.endswith("[All results](results/index.md).")
 
 
 def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
@@ -72,8 +80,9 @@ def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
     found = comparison({("a", "plain"): values, ("a", "new"): values}, measures=("top1",), study="[study]")
     (tmp_path / "run").mkdir()
     found.write(tmp_path / "run" / "comparison.json")
-    for name, path in (("RECORDS", "records"), ("PLOTS", "plots"), ("PAGE", "page.md"), ("README", "README.md")):
+    for name, path in (("RECORDS", "records"), ("PAGES", "pages")):
         monkeypatch.setattr(results, name, tmp_path / path)
+    monkeypatch.setattr(results, "SUMMARIES", {tmp_path / "README.md": "pages/index.md"})
     (tmp_path / "README.md").write_text(
         "<!-- generated: found by a command -->\n<!-- end: found -->\n", encoding="utf-8"
     )
@@ -82,7 +91,7 @@ def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
         results.main()
     monkeypatch.setattr("sys.argv", ["results.py", "--take", str(tmp_path / "run")])
     results.main()
-    assert results.summary([found]) in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert results.summary([found], "pages/index.md") in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert Comparison.read(tmp_path / "records" / "by hand.json") == found
-    assert (tmp_path / "plots" / "by hand.svg").is_file()
-    assert "## by hand" in (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert (tmp_path / "pages" / "by hand.svg").is_file()
+    assert "# Study: by hand" in (tmp_path / "pages" / "by hand.md").read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ def draw(comparison: Comparison, *paths: Path) -> None:
     shown = [name for name in comparison.measures if comparison.contrasts_in(name)][:2]
     rows = comparison.contrasts_in(shown[0])
     # The same record gives the same file, so that a plot under version control changes with its record only.
-    with mpl.rc_context({"svg.hashsalt": "refconv", "svg.fonttype": "path", "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": "refconv", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(3.2 + 3.2 * len(shown), 1.1 + 0.28 * len(rows)), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
