@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from pages import ROOT, replace_part
-from refconv.training.demo import DemoRecord, markdown
+from refconv.engine.demo import DemoRecord, markdown
 
 RECORD = Path(__file__).with_name("demo.json")
 

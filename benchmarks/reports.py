@@ -20,16 +20,16 @@ from typing import Any
 
 from browser import screenshot
 from pages import ROOT, replace_part, table
+from refconv.analysis.analysing import Questions
+from refconv.analysis.measuring import display
+from refconv.analysis.reporting import analyses_of
+from refconv.engine.loop import train
+from refconv.models.run_folder import RunFolder
 from refconv.report import Report, read_pair, write_report
 from refconv.studies import Comparison, read_study
 from refconv.studies.conduct import open_data_of
 from refconv.studies.execution import has_weights
 from refconv.studies.runs import Run, Runs, classifier
-from refconv.training.analyses.analysing import Questions
-from refconv.training.analyses.measuring import display
-from refconv.training.analyses.reporting import analyses_of
-from refconv.training.loop import train
-from refconv.training.run_folder import RunFolder
 
 STUDY, RECORD = ROOT / "studies" / "main.toml", ROOT / "studies" / "records" / "main.json"
 PAGE, REPORTS = ROOT / "docs" / "reports.md", ROOT / "docs" / "reports"

@@ -24,15 +24,15 @@ from differences import shown
 from lines import Lines
 from pages import table
 from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS
+from refconv.analysis.evidence import in_drawn_order
+from refconv.analysis.kept_batches import KeptBatches
 from refconv.analysis.measures.robustness import RADII, adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.models.opening import Opened, open_model
 from refconv.studies import Comparison
 from refconv.studies.measures import MEASURES as STUDIED
 from refconv.studies.runs import file_name
 from refconv.studies.statistics import t_interval
-from refconv.training.analyses.evidence import in_drawn_order
-from refconv.training.analyses.kept_batches import KeptBatches
-from refconv.training.model_data import data_for
-from refconv.training.opening import Opened, open_model
+from refconv.tasks.model_data import data_for
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 KEYS = ("study", "architecture", "method", "seed")

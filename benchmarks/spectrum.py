@@ -35,9 +35,9 @@ from torch import Tensor, nn
 
 from figures import DRAWN_ALIKE, save
 from pages import ROOT, replace_part, table
+from refconv.models.networks import mobilenet_small
 from refconv.ops import metric_gram
 from refconv.sites import find_sites, select
-from refconv.training.networks import mobilenet_small
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = ROOT / "docs" / "math.md"

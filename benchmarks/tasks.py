@@ -19,6 +19,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from pages import ROOT, replace_part, table
+from refconv.data import Data
+from refconv.engine.run_record import PRIMARY, RunRecord
+from refconv.models.opening import Opened, open_model
 from refconv.studies import Comparison
 from refconv.studies.measures import MEASURES
 from refconv.studies.pages import sentences
@@ -26,11 +29,8 @@ from refconv.studies.runs import classifier
 from refconv.studies.statistics import t_interval
 from refconv.studies.summary import restated
 from refconv.surgery import evaluating
-from refconv.training.data import Data
-from refconv.training.model_data import data_for
-from refconv.training.opening import Opened, open_model
-from refconv.training.run_record import PRIMARY, RunRecord
-from refconv.training.tasks.registry import task_named
+from refconv.tasks.model_data import data_for
+from refconv.tasks.registry import task_named
 
 RECORD = Path(__file__).with_suffix(".json")
 STUDIES = ROOT / "studies" / "records"

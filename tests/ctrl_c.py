@@ -7,7 +7,7 @@ _SCRIPT = """
 import os, signal, sys
 from refconv.cli import main
 from refconv.studies.board import Lines
-from refconv.training.stepping import Stepper
+from refconv.engine.stepping import Stepper
 unit, at = sys.argv[1].split("=")
 def counted(kind, name):
     original, calls = getattr(kind, name), []

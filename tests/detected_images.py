@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from refconv.training.tasks.objects import image_result
+from refconv.tasks.detection.objects import image_result
 
 SIZE = 160
 CLASSES = 3

@@ -1,8 +1,8 @@
 """Folders of finished runs, without training: for tests of what reads them."""
 
+from refconv.engine.run_record import RunRecord
 from refconv.surgery import merged, verify
 from refconv.surgery.attach import transformed
-from refconv.training.run_record import RunRecord
 from run_checkpoints import save_run
 
 

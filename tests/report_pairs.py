@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from refconv.analysis.measures.agreement import agreement
+from refconv.engine.run_record import RunRecord
 from refconv.report import Pair
 from refconv.report.elements import Claim, Figure, Finding, Section, Table
 from refconv.surgery import verify
-from refconv.training.run_record import RunRecord
 
 
 class Answers(nn.Module):

@@ -14,8 +14,8 @@ from refconv.analysis.measures.robustness import AdversarialRobustness, Corrupti
 from refconv.analysis.measures.sharpness import ModelSharpness, Sharpness, spread
 from refconv.analysis.measures.similarity import LayerSimilarity, Similarity
 from refconv.analysis.probe import Conditions
+from refconv.analysis.scores import Scores
 from refconv.report.pairs import Pair
-from refconv.training.analyses.scores import Scores
 
 CONDITIONS = Conditions(samples=1024, cut=True, calibration_samples=512, calibration_cut=False, norms=3)
 CLASSES = ("ant", "bee")

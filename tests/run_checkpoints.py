@@ -4,14 +4,14 @@ import copy
 
 import torch
 
+from refconv.data import DataInfo
+from refconv.methods.methods import method_of
+from refconv.models.checkpoint import Checkpoint, model_state
+from refconv.models.model_folder import save_model_folder
+from refconv.models.model_input import of_checkpoint
+from refconv.models.spec import ModelSpec
+from refconv.recipe.recipe import Recipe
 from refconv.surgery import plain_state_dict
-from refconv.training.architectures import untrained_model
-from refconv.training.checkpoint import Checkpoint, model_state
-from refconv.training.data import DataInfo
-from refconv.training.methods import method_of
-from refconv.training.model_folder import save_model_folder
-from refconv.training.model_input import of_checkpoint
-from refconv.training.recipe import Recipe
 
 INFO = DataInfo(
     name="digits", num_classes=10, in_chans=1, input_size=(1, 8, 8), mean=(0.3,), std=(0.4,),
@@ -22,13 +22,13 @@ KERNEL_SPACE = {"method": "refocus", "space": "kernel"}
 
 
 def small_recipe(**settings):
-    name = "refconv.training.networks:mobilenet_small"
+    name = "refconv.models.networks:mobilenet_small"
     return Recipe(**{"model": name, "model_kwargs": {"width": 0.25}, "data": "digits", **KERNEL_SPACE, **settings})
 
 
 def save_checkpoint(path, recipe, *, ema=False):
     """Write a checkpoint with random refocus weights and return its model in training."""
-    model = untrained_model(recipe, INFO)
+    model = ModelSpec.of_run(recipe, INFO).build()
     method_of(recipe).prepare(model, recipe)
     with torch.no_grad():
         for parameter in model.parameters():

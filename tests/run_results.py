@@ -2,9 +2,9 @@
 
 import torch
 
-from refconv.training import RunRecord
-from refconv.training.checkpoint import Checkpoint
-from refconv.training.metrics import read_metrics
+from refconv.engine import RunRecord
+from refconv.engine.metrics import read_metrics
+from refconv.models.checkpoint import Checkpoint
 
 
 def same_result(one, other):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import tomli_w
 
+from refconv.models.networks import mobilenet_small
+from refconv.models.run_folder import RunFolder
 from refconv.studies import Comparison, read_study
 from refconv.studies.comparison import BaseResult, CellResult
 from refconv.studies.statistics import t_interval
-from refconv.training.networks import mobilenet_small
-from refconv.training.run_folder import RunFolder
 
 TINY = {
     "study": {
@@ -21,7 +21,7 @@ TINY = {
     "base": {"samples": 2000, "lr": 0.1},
     "grid": {"lr": [0.01, 0.05]},
     "architectures": {
-        "mobilenet": {"model": "refconv.training.networks:mobilenet_small", "model_kwargs": {"width": 0.25}},
+        "mobilenet": {"model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}},
     },
     "methods": {"plain": {}, "refocus": {}},
 }  # fmt: skip

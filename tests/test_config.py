@@ -12,10 +12,10 @@ from networks import EveryKind
 from refconv import LowRankConfig, RefocusConfig
 from refconv.config import FIELDS, RefocusSettings
 from refconv.errors import RefconvError, SettingError
+from refconv.methods.methods import refocus_config
 from refconv.parametrizations.other_base import OtherBaseConfig
+from refconv.recipe.recipe import Recipe
 from refconv.surgery.attach import transformed
-from refconv.training.methods import refocus_config
-from refconv.training.recipe import Recipe
 
 OTHERS = {
     "map_size": (5, 3),

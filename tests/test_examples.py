@@ -26,10 +26,10 @@ import refconv
 from refconv.analysis import Redundancy
 from refconv.cli import main
 from refconv.cli.app import app
+from refconv.data.preprocessing import resolve
+from refconv.models.model_input import of_name
+from refconv.models.networks import resnet_small
 from refconv.studies import read_study
-from refconv.training.data.preprocessing import resolve
-from refconv.training.model_input import of_name
-from refconv.training.networks import resnet_small
 from small_studies import changed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ ADDED = (
 """Page, a word of the command, and flags that are added at its end, where they win over those of the page."""
 
 NOT_RUN = {
-    "make": "sets up an environment; tests/training/test_demo.py runs the demo",
+    "make": "sets up an environment; tests/engine/test_demo.py runs the demo",
     "pip": "installs what is installed here",
     "export": "sets the shell's environment",
     "python": "measures for hours: tests/test_benchmarks.py runs these scripts on small networks",
@@ -136,7 +136,7 @@ def arguments(page, words, last):
         words: the command.
         last: the arguments of the command before, which "..." repeats.
     """
-    if words[0] == "torchrun":  # one process here; tests/training/test_torchrun.py starts several
+    if words[0] == "torchrun":  # one process here; tests/engine/test_torchrun.py starts several
         words = ["refconv", *words[words.index("refconv.cli") + 1 :]]
     if words[0] != "refconv":
         assert words[0] in NOT_RUN, f"{page}: {words[0]}"
@@ -335,7 +335,7 @@ def place(tmp_path, monkeypatch):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
     (tmp_path / "resnet.py").write_text(
-        "from refconv.training.networks import resnet_small\n\n\n"
+        "from refconv.models.networks import resnet_small\n\n\n"
         "def resnet20():\n    return resnet_small(in_chans=3, num_classes=3, channels=[4, 8])\n"
     )
     state = resnet_small(in_chans=3, num_classes=3, channels=[4, 8]).state_dict()

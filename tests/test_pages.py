@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from refconv.training.demo import DemoRecord, markdown
+from refconv.engine.demo import DemoRecord, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -18,7 +18,7 @@ PUBLIC = (
     "refconv",
     "refconv.gradspace",
     "refconv.ops",
-    "refconv.training",
+    "refconv.engine",
     "refconv.studies",
     "refconv.analysis",
     "refconv.report",

@@ -6,12 +6,12 @@ import pytest
 
 from refconv import analysis
 from refconv.analysis import timing
+from refconv.analysis.evidence import open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main
 from refconv.errors import ModelError
+from refconv.models.opening import Opened
 from refconv.surgery import merged
-from refconv.training.analyses.evidence import open_evidence
-from refconv.training.opening import Opened
 from run_checkpoints import save_run, small_recipe
 
 

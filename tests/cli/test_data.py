@@ -3,7 +3,7 @@
 import pytest
 
 from refconv.cli import main
-from refconv.training.data.scenes import ScenesRecord, scenes_folder
+from refconv.data.scenes import ScenesRecord, scenes_folder
 
 SMALL = ["--source", "digits", "--size", "48", "--train", "2", "--val", "1", "--test", "1"]
 

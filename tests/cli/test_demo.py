@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from refconv.cli import main
-from refconv.training.demo import DemoRecord, DemoRow, markdown
+from refconv.engine.demo import DemoRecord, DemoRow, markdown
 
 RECORD = DemoRecord(
     rows=(DemoRow("base", 0.97493, 80, 27826, 27826, 6.04),), test_images=359, certificate="structure  the same",
@@ -17,7 +17,7 @@ RECORD = DemoRecord(
 def measured(monkeypatch, tmp_path):
     found = [RECORD]
     (tmp_path / "demo").mkdir()
-    monkeypatch.setattr("refconv.training.demo.demo", lambda out, say: found[0])
+    monkeypatch.setattr("refconv.engine.demo.demo", lambda out, say: found[0])
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from refconv.cli import main
 from refconv.cli.app import app
-from refconv.training.interruption import StoppedError
+from refconv.process.interruption import StoppedError
 
 HEAVY = ("torch", "timm", "torchvision", "numpy", "safetensors", "sklearn")
 

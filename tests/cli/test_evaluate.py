@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from refconv.cli import main
-from refconv.training import train
-from refconv.training.data import open_data
-from refconv.training.evaluation import ClassificationEvaluation, evaluate
-from refconv.training.models import create_model
+from refconv.data import open_data
+from refconv.engine import train
+from refconv.models.creation import create_model
+from refconv.tasks.evaluation import ClassificationEvaluation, evaluate
 from run_checkpoints import save_run, small_recipe
 
 

@@ -10,7 +10,7 @@ from refconv.cli import main
 from refconv.cli.app import app
 from refconv.cli.flags import flag, from_text
 from refconv.errors import SettingError
-from refconv.training.recipe import Recipe
+from refconv.recipe.recipe import Recipe
 
 HINTS = typing.get_type_hints(Recipe)
 
@@ -20,7 +20,7 @@ def trained(monkeypatch):
     """Catch the recipe that ``refconv train`` would train."""
     calls = []
     loop = type("Loop", (), {"train": staticmethod(lambda recipe, out, resume: calls.append((recipe, out, resume)))})
-    monkeypatch.setitem(__import__("sys").modules, "refconv.training.loop", loop)
+    monkeypatch.setitem(__import__("sys").modules, "refconv.engine.loop", loop)
     return calls
 
 

@@ -11,8 +11,8 @@ import refconv
 from networks import randomise
 from refconv.cli import main
 from refconv.config import FIELDS
-from refconv.training.model_folder import load_model_folder
-from refconv.training.networks import mobilenet_small
+from refconv.models.model_folder import load_model_folder
+from refconv.models.networks import mobilenet_small
 from run_checkpoints import save_run, small_recipe
 
 
@@ -72,7 +72,7 @@ def test_merge_refuses_weights_alone(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-NAME = ["--model", "refconv.training.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--num-classes", "4"]
+NAME = ["--model", "refconv.models.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--num-classes", "4"]
 
 
 @pytest.fixture

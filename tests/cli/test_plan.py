@@ -5,8 +5,8 @@ import json
 import torch
 
 from refconv.cli import main
+from refconv.models.creation import create_model
 from refconv.surgery import Budget, Plan, fit_budget, plan, plan_of
-from refconv.training.models import create_model
 
 
 def test_plan_prints_the_table_of_the_library(capsys):

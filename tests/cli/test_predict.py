@@ -10,8 +10,8 @@ import torchvision
 from PIL import Image
 
 from refconv.cli import main
-from refconv.training.data import open_data
-from refconv.training.data.class_names import library_names
+from refconv.data import open_data
+from refconv.data.class_names import library_names
 from run_checkpoints import save_run, small_recipe
 
 

@@ -9,9 +9,9 @@ import torch
 
 from finished_runs import finished_run
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
+from refconv.analysis.reportable import FACTS_FILE
 from refconv.cli import main
 from refconv.report.pairs import FACTS, read_pair
-from refconv.training.analyses.reportable import FACTS_FILE
 from run_checkpoints import save_run, small_recipe
 
 QUICK = ["--only", "agreement", "--only", "skeleton", "--samples", "40", "--device", "cpu"]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from refconv.cli import main
 
-NET = ["--model", "refconv.training.tasks.restorers:edsr_small"]
+NET = ["--model", "refconv.models.restorers:edsr_small"]
 SIZE = ["--model-kwargs", "width=4", "--model-kwargs", "depth=1"]
 REST = ["--task", "restoration", "--patch-size", "16", "--batch-size", "4", "--epochs", "1", "--device", "cpu"]
 
@@ -79,7 +79,7 @@ def test_mistakes_are_one_line(run, tmp_path, capsys, flags, words):
 
 
 def test_eval_says_when_it_is_not_known_what_was_restored(capsys):
-    name = "refconv.training.tasks.restorers:dncnn_small"
+    name = "refconv.models.restorers:dncnn_small"
     arguments = ["--task", "restoration", "--data", "photographs", "--device", "cpu"]
     assert main(["eval", name, *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -6,7 +6,7 @@ import pytest
 
 from refconv.cli import main
 
-NET = ["--model", "refconv.training.networks:mobilenet_1d", "--model-kwargs", "width=0.5", "--device", "cpu"]
+NET = ["--model", "refconv.models.networks:mobilenet_1d", "--model-kwargs", "width=0.5", "--device", "cpu"]
 
 
 FLAGS = ["--data", "mnist1d", "--batch-size", "100", "--lr", "0.1"]

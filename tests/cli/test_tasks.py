@@ -5,8 +5,8 @@ import json
 import pytest
 
 from refconv.cli import main
+from refconv.engine.run_record import PRIMARY, RunRecord
 from refconv.report import read_pair
-from refconv.training.run_record import PRIMARY, RunRecord
 
 SETTINGS = ("--epochs", "1", "--batch-size", "4", "--lr", "0.01", "--workers", "0", "--device", "cpu")
 SAID = {"detection": "objects", "segmentation": "classes", "restoration": "width"}
@@ -25,7 +25,7 @@ def task_flags(task, scenes):
     own = {
         "detection": ("detector:ssdlite", "--backbone", "test_resnet", "--img-size", "64", "--data", "scenes"),
         "segmentation": ("smp:FPN", "--backbone", "test_resnet", "--img-size", "64", "--data", "scenes"),
-        "restoration": ("refconv.training.tasks.restorers:dncnn_small", "--model-kwargs", "width=4", "--model-kwargs",
+        "restoration": ("refconv.models.restorers:dncnn_small", "--model-kwargs", "width=4", "--model-kwargs",
                         "depth=2", "--noise", "25", "--patch-size", "16", "--data", f"images:{scenes / 'images'}"),
     }[task]  # fmt: skip
     folder = () if task == "restoration" else ("--data-dir", str(scenes))

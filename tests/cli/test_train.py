@@ -8,10 +8,10 @@ import torch
 
 from ctrl_c import interrupted
 from refconv.cli import main
-from refconv.training import loop
+from refconv.engine import loop
 from run_checkpoints import save_run, small_recipe
 
-NET = ["--model", "refconv.training.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
+NET = ["--model", "refconv.models.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
 TINY = [*NET, "--data", "digits", "--epochs", "1"]
 
 

@@ -42,7 +42,7 @@ def test_verify_says_by_its_status_whether_the_certificate_holds(run, capsys, be
 
 
 def test_verify_compares_a_run_with_its_factory(run, capsys):
-    name = "refconv.training.networks:mobilenet_small"
+    name = "refconv.models.networks:mobilenet_small"
     assert main(["verify", name, str(run / "run")]) == 2
     assert "pretrained weights cannot be had" in capsys.readouterr().err
     assert main(["verify", name, str(run / "run"), "--no-pretrained"]) == 0

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from refconv.recipe.recipe import Recipe
 from refconv.studies.board import Bar, Lines, board
 from refconv.studies.estimate import Estimate
 from refconv.studies.runs import Run
-from refconv.training.recipe import Recipe
 
 
 def run(architecture="net", method="plain", epochs=2):

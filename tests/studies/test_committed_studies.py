@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from refconv.methods.methods import METHODS, method_of
 from refconv.studies import Comparison, read_study
 from refconv.studies.journal import Journal
 from refconv.studies.runs import Runs
 from refconv.studies.schedule import Schedule
-from refconv.training.methods import METHODS, method_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))

@@ -8,16 +8,16 @@ import signal
 import pytest
 import torch
 
+from refconv.data import Data
+from refconv.engine import RunRecord, train
+from refconv.engine.stepping import Stepper
 from refconv.errors import RefconvError, RunError, StudyError
+from refconv.models.run_folder import locked
+from refconv.process.interruption import StoppedError
+from refconv.recipe.recipe import Recipe
 from refconv.studies import Comparison, conduct, execution, workers
 from refconv.studies.preview import preview
 from refconv.studies.runs import Run
-from refconv.training import RunRecord, train
-from refconv.training.data import Data
-from refconv.training.interruption import StoppedError
-from refconv.training.recipe import Recipe
-from refconv.training.run_folder import locked
-from refconv.training.stepping import Stepper
 from small_studies import TINY, folders, study
 
 

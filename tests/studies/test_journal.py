@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from refconv.engine.loop import train
 from refconv.errors import StudyError
 from refconv.studies import compare
 from refconv.studies import execution as executing
 from refconv.studies.execution import DIVERGED_FILE
 from refconv.studies.preview import preview
-from refconv.training.loop import train
 from small_studies import folders, study
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.training.opening import Opened
-from refconv.training.recipe import Recipe
+from refconv.models.opening import Opened
+from refconv.recipe.recipe import Recipe
 from small_studies import comparison
 
 ROOT = Path(__file__).resolve().parents[2]

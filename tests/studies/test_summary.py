@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from refconv.engine.run_record import RunRecord
 from refconv.errors import RunError
 from refconv.studies import Comparison
 from refconv.studies.journal import Journal
 from refconv.studies.measures import MEASURES
 from refconv.studies.pages import notes
 from refconv.studies.summary import _definitions
-from refconv.training.run_record import RunRecord
 
 RECORDS = Path(__file__).resolve().parents[2] / "studies" / "records"
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from refconv.cli import main
+from refconv.models.opening import open_model
 from refconv.studies import Comparison, read_study
 from refconv.studies.conduct import compare
-from refconv.training.opening import open_model
 from small_studies import changed, write
 
 SETTINGS = {"device": "cpu", "workers": 0, "log_interval": 1000, "eval_interval": 1000}

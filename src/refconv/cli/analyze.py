@@ -83,8 +83,8 @@ def analyze(
     data minutes, or as long as --seconds says. What each number means is said in docs/analysis.md; refconv report makes
     a page of what --out wrote.
     """
-    from refconv.training.analyses.analysing import Questions, analyse, open_couple
-    from refconv.training.analyses.measuring import display
+    from refconv.analysis.analysing import Questions, analyse, open_couple
+    from refconv.analysis.measuring import display
 
     if out is not None:
         check_folder(out)

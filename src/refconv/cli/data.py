@@ -44,7 +44,7 @@ def scenes(
         DataError: if the folder exists, or the source of the items cannot be opened.
     """
     counts = _range(items)
-    from refconv.training.data.scenes import default_folder, make_scenes
+    from refconv.data.scenes import default_folder, make_scenes
 
     out = out or default_folder()
     record = make_scenes(

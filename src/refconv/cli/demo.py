@@ -11,7 +11,7 @@ import typer
 from refconv.cli.status import FAILED
 
 if TYPE_CHECKING:
-    from refconv.training.demo import DemoRecord
+    from refconv.engine.demo import DemoRecord
 
 
 def demo(
@@ -24,8 +24,8 @@ def demo(
     Raises:
         Exit: if the certificate does not hold.
     """
-    from refconv.training.demo import demo as run
-    from refconv.training.demo import markdown
+    from refconv.engine.demo import demo as run
+    from refconv.engine.demo import markdown
 
     record = run(out, say=typer.echo)
     table = markdown(record)
@@ -43,7 +43,7 @@ def _show(record: DemoRecord) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from refconv.training.demo import HEADER, caption, cells
+    from refconv.engine.demo import HEADER, caption, cells
 
     table = Table(caption=caption(record))
     for number, title in enumerate(HEADER):

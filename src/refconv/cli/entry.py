@@ -16,7 +16,7 @@ from refconv.cli.app import app
 from refconv.cli.flags import USUAL
 from refconv.cli.status import INTERRUPTED, MISTAKE
 from refconv.errors import RefconvError, RefconvWarning
-from refconv.training.interruption import StoppedError
+from refconv.process.interruption import StoppedError
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

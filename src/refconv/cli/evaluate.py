@@ -11,7 +11,7 @@ from refconv.cli.flags import PREPROCESSING, with_recipe_flags
 from refconv.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
-    from refconv.training.data import Split
+    from refconv.data import Split
 
 
 @with_recipe_flags(PREPROCESSING)
@@ -64,11 +64,11 @@ def evaluate(
     """
     if split not in {"train", "val", "test"}:
         raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(split))
-    from refconv.training.distributed import choose_device
-    from refconv.training.model_data import data_for
-    from refconv.training.opening import open_model
-    from refconv.training.progress import Evaluating
-    from refconv.training.tasks.registry import task_named
+    from refconv.models.opening import open_model
+    from refconv.process.distributed import choose_device
+    from refconv.process.progress import Evaluating
+    from refconv.tasks.model_data import data_for
+    from refconv.tasks.registry import task_named
 
     place = choose_device(device)
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)

@@ -16,8 +16,8 @@ from typing import Any
 import typer
 
 from refconv.errors import SettingError
-from refconv.training.recipe import Recipe
-from refconv.training.settings import check_range, coerced
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.settings import check_range, coerced
 
 TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size": "-b", "workers": "-j"}
 """Fields that timm's train.py calls by another name, which is understood too."""

@@ -50,11 +50,11 @@ def merge(
     """
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
-    from refconv.training.model_data import random_input
-    from refconv.training.model_folder import is_model_folder
-    from refconv.training.opening import open_model
-    from refconv.training.tasks.registry import task_named
-    from refconv.training.weights import is_run_checkpoint, weights_file
+    from refconv.models.model_folder import is_model_folder
+    from refconv.models.opening import open_model
+    from refconv.models.weights import is_run_checkpoint, weights_file
+    from refconv.tasks.model_data import random_input
+    from refconv.tasks.registry import task_named
 
     if is_model_folder(run):
         raise RunError(
@@ -84,9 +84,9 @@ def merge(
 def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
     """Write the plain model of a run's checkpoint; return the model in training, and what was written in words."""
     from refconv import surgery
-    from refconv.training.architectures import model_arguments
-    from refconv.training.model_folder import save_model_folder
-    from refconv.training.restore import restore
+    from refconv.models.model_folder import save_model_folder
+    from refconv.models.restore import restore
+    from refconv.models.spec import ModelSpec
 
     restored = restore(file)
     recipe = restored.recipe
@@ -95,7 +95,7 @@ def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
         surgery.plain_state_dict(restored.model),
         name=recipe.model,
         info=restored.info,
-        model_kwargs=model_arguments(recipe, restored.info),
+        model_kwargs=ModelSpec.of_run(recipe, restored.info).model_kwargs,
         preprocessing=restored.stated.values,
         task=recipe.task,
     )
@@ -104,7 +104,7 @@ def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
 
 def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.Module, str]:
     """Write the plain model of a file of refocused weights; return it, and what was written in words."""
-    from refconv.training.foreign import merge_weights
+    from refconv.models.foreign import merge_weights
 
     given = {**flags.get("method_kwargs", {}), **method_settings(flags)}
     settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}

@@ -38,7 +38,7 @@ def plan(
     if "model" not in flags:
         raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
     from refconv import surgery
-    from refconv.training.models import create_model
+    from refconv.models.creation import create_model
 
     arguments = chosen(flags, MODEL_FLAGS)
     if "backbone" in arguments:

@@ -51,10 +51,10 @@ def predict(
     what is used is printed first, with where each value comes from. Where neither says the size, that of the images is.
     Pictures are written with --out.
     """
-    from refconv.training.distributed import choose_device
-    from refconv.training.opening import open_model
-    from refconv.training.predicting import image_files, looking_at, predictions, save_predictions
-    from refconv.training.tasks.registry import task_named
+    from refconv.models.opening import open_model
+    from refconv.process.distributed import choose_device
+    from refconv.tasks.predicting import image_files, looking_at, predictions, save_predictions
+    from refconv.tasks.registry import task_named
 
     files = image_files(images)
     opened = looking_at(open_model(model, pretrained=True, model=like, task=task, flags=flags), files)

@@ -83,8 +83,8 @@ def report(
         SettingError: if a setting has no effect or there is no such measure.
         RunError: if a run is named twice, or the page cannot be written where it should be.
     """
+    from refconv.analysis.reportable import holds_analysis, pair_names
     from refconv.report import read_pair, write_report
-    from refconv.training.analyses.reportable import holds_analysis, pair_names
 
     _check_once(runs)
     page = out or (runs[0] / PAGE if len(runs) == 1 else Path(PAGE))
@@ -140,9 +140,9 @@ def _analyses(
     **asked: Any,
 ) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
-    from refconv.training.analyses.analysing import Questions
-    from refconv.training.analyses.measuring import display
-    from refconv.training.analyses.reporting import analyses_of
+    from refconv.analysis.analysing import Questions
+    from refconv.analysis.measuring import display
+    from refconv.analysis.reporting import analyses_of
 
     questions = Questions(only=tuple(only or ()), **asked)
     found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=display)

@@ -7,4 +7,4 @@ FAILED = 3
 """The command did its work, and the certificate it was asked for does not hold."""
 
 INTERRUPTED = 130
-"""Ctrl-C or SIGTERM; :mod:`refconv.training.interruption` gives the same."""
+"""Ctrl-C or SIGTERM; :mod:`refconv.process.interruption` gives the same."""

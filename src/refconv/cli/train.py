@@ -10,8 +10,8 @@ import typer
 
 from refconv.cli.flags import with_recipe_flags
 from refconv.errors import SettingError
-from refconv.training.recipe import Recipe
-from refconv.training.run_folder import RunFolder
+from refconv.models.run_folder import RunFolder
+from refconv.recipe.recipe import Recipe
 
 
 @with_recipe_flags()
@@ -45,6 +45,6 @@ def train(
         missing = "--data" if "model" in flags else "--model"
         raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")
     settings = Recipe.from_toml(recipe, flags) if recipe is not None else Recipe.from_mapping(flags)
-    from refconv.training.loop import train as run
+    from refconv.engine.loop import train as run
 
     run(settings, out, resume=resume)

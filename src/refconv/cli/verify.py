@@ -56,10 +56,10 @@ def verify(
     Raises:
         Exit: with the status.
     """
-    from refconv.training.model_data import data_for, first_samples, random_input
-    from refconv.training.models import stored_dtypes
-    from refconv.training.opening import open_pair
-    from refconv.training.tasks.registry import task_named
+    from refconv.models.creation import stored_dtypes
+    from refconv.models.opening import open_pair
+    from refconv.tasks.model_data import data_for, first_samples, random_input
+    from refconv.tasks.registry import task_named
 
     first, second = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
     known = next((side for side in (second, first) if side.preprocessing), second)

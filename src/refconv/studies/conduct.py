@@ -10,7 +10,11 @@ from typing import NoReturn
 
 import torch
 
+from refconv.data import DataInfo
 from refconv.errors import RecipeError, RunError, StudyError
+from refconv.methods.methods import method_of
+from refconv.models.run_folder import locked, write_whole
+from refconv.process.interruption import StoppedError
 from refconv.studies import forest, pages
 from refconv.studies.board import Board, board
 from refconv.studies.comparison import Comparison
@@ -24,11 +28,7 @@ from refconv.studies.step_times import StepTimes, measured_once
 from refconv.studies.study import Study
 from refconv.studies.summary import summarise
 from refconv.studies.workers import Alone, Several, Workers, visible_devices
-from refconv.training.data import DataInfo
-from refconv.training.interruption import StoppedError
-from refconv.training.methods import method_of
-from refconv.training.run_folder import locked, write_whole
-from refconv.training.tasks.registry import task_of
+from refconv.tasks.registry import task_of
 
 RECORD_FILE = "comparison.json"
 PAGE_FILE = "comparison.md"

@@ -10,13 +10,13 @@ from typing import Literal
 
 import torch
 
+from refconv.engine.loop import train
+from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, RunError, StudyError, TrainingError
+from refconv.models.run_folder import RunFolder, write_whole
+from refconv.process.interruption import StoppedError
+from refconv.recipe.recipe import Recipe
 from refconv.studies.runs import Run
-from refconv.training.interruption import StoppedError
-from refconv.training.loop import train
-from refconv.training.recipe import Recipe
-from refconv.training.run_folder import RunFolder, write_whole
-from refconv.training.run_record import RunRecord
 
 DIVERGED_FILE = "diverged.txt"
 """In the folder of a selection run whose loss was not finite: why. Such a run is over, and its settings are out."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, StudyError
+from refconv.models.run_folder import RunFolder, write_whole
+from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run
-from refconv.training.recipe import RATE_FROM_SCRATCH, Recipe
-from refconv.training.run_folder import RunFolder, write_whole
-from refconv.training.run_record import RunRecord
 
 _FORMER_DEFAULTS = {"lr": RATE_FROM_SCRATCH}
 """What an entry means that leaves a setting out: the default when the first journals were written."""

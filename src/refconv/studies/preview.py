@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from refconv.data import DataInfo
 from refconv.studies.conduct import check, on_threads, open_data_of, sharing
 from refconv.studies.estimate import Estimate, clock
 from refconv.studies.execution import record_of
@@ -15,7 +16,6 @@ from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
 from refconv.studies.step_times import measure
 from refconv.studies.study import Study
-from refconv.training.data import DataInfo
 
 _TURNS = 10
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from refconv.errors import RecipeError, StudyError
+from refconv.recipe.recipe import Recipe
 from refconv.studies.measures import MEASURES
 from refconv.studies.study import WEIGHTS, Architecture, Base, Method, Study
 from refconv.studies.study_table import Table
-from refconv.training.recipe import Recipe
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from refconv.errors import RecipeError, StudyError
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.settings import did_you_mean
 from refconv.studies.study import Architecture, Method, Study
-from refconv.training.recipe import Recipe
-from refconv.training.settings import did_you_mean
 
 Kind = Literal["base", "selection", "final"]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from refconv.engine.step_time import medians, step_seconds
+from refconv.recipe.recipe import Recipe
 from refconv.records import Record
 from refconv.studies.runs import Run
-from refconv.training.recipe import Recipe
-from refconv.training.step_time import medians, step_seconds
 
 TURNS = 30
 """Steps of each method that are timed for the record."""

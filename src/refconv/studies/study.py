@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from refconv.training.recipe import RATE_FROM_SCRATCH, Recipe
+from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
 
 WEIGHTS = ("checkpoint", "pretrained", "reset_classifier")
 """Settings of a base whose weights are given."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from refconv.errors import StudyError
-from refconv.training.settings import did_you_mean
+from refconv.recipe.settings import did_you_mean
 
 _REQUIRED: Any = object()
 

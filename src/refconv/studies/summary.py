@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from refconv.data import DataInfo
+from refconv.engine.run_record import RunRecord, command, versions
 from refconv.errors import RunError
 from refconv.studies.comparison import BaseResult, CellResult, Comparison, Contrast
 from refconv.studies.execution import record_of
@@ -23,8 +25,6 @@ from refconv.studies.statistics import (
 )
 from refconv.studies.step_times import StepTimes
 from refconv.studies.study import Study
-from refconv.training.data import DataInfo
-from refconv.training.run_record import RunRecord, command, versions
 
 
 def summarise(

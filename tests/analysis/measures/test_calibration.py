@@ -50,7 +50,7 @@ def test_a_model_right_as_often_as_it_says_is_calibrated():
 
 
 def test_the_error_is_the_one_of_evaluation():
-    evaluation = pytest.importorskip("refconv.training.evaluation")
+    evaluation = pytest.importorskip("refconv.tasks.evaluation")
     generator = torch.Generator().manual_seed(0)
     outputs, labels = 3 * torch.randn(200, 5, generator=generator), torch.randint(0, 5, (200,), generator=generator)
     found = calibration(Given(), [(outputs, labels)])

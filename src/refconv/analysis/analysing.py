@@ -1,0 +1,411 @@
+"""From two models that a user names to an analysis: records of what changed, and the facts of what was analysed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refconv.analysis.batches import classify, observing
+from refconv.analysis.evidence import open_evidence
+from refconv.analysis.measuring import Display, Silent, announced
+from refconv.analysis.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
+from refconv.analysis.pairs import pair_kernels
+from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Evidence, Found
+from refconv.analysis.reportable import FACTS_FILE
+from refconv.analysis.scores import Examination, open_examination
+from refconv.data import Data
+from refconv.engine.run_record import command, hardware, versions
+from refconv.errors import RefconvError, RunError, SettingError
+from refconv.models.opening import Opened, open_pair
+from refconv.records import Record
+from refconv.surgery import merge
+from refconv.surgery.attach import transformed
+
+SCORES = "scores"
+"""What is measured with data of other models than classifiers: the measures of their task."""
+
+SIDES = ("", "-before", "-after")
+"""What follows the name of a measure in the name of a record: one of both models, or one of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What is asked about two models.
+
+    Attributes:
+        only: names of measures; empty for all.
+        include: patterns of layers that measures of weights look at; empty for all.
+        exclude: patterns of layers that they do not look at.
+        data: what to measure on, besides the weights.
+        data_dir: folder of the data.
+        class_map: a file that says which class of the models each folder belongs to.
+        split: ``train``, ``val`` or ``test``.
+        samples: samples that a measure takes at most; None: its own bound.
+        seconds: time that a measure takes at most, about; None: no bound.
+        device: where to compute; by default the best there is.
+
+    Raises:
+        SettingError: if there is no such measure or split.
+    """
+
+    only: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    data: str | None = None
+    data_dir: str | None = None
+    class_map: str | None = None
+    split: str = "test"
+    samples: int | None = None
+    seconds: float | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.only:
+            if name not in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
+                raise self._no_such(name)
+        if self.split not in {"train", "val", "test"}:
+            raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(self.split))
+        if self.seconds is not None and not self.seconds > 0:
+            raise SettingError("no time", where="--seconds", expected="above 0", found=f"{self.seconds:g}")
+
+    def measures(self, task: str) -> tuple[str, ...]:
+        """Return the names of the measures that are asked for, in the order in which they are taken.
+
+        Args:
+            task: of the models.
+        """
+        possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()))
+        return tuple(name for name in possible if not self.only or name in self.only)
+
+    def check_data(self) -> None:
+        """Check that no measure is asked for by name that needs data, where there are none.
+
+        Raises:
+            SettingError: if one is.
+        """
+        for name in self.only:
+            if self.data is None and name not in WEIGHT_MEASURES:
+                raise self._no_such(name, remedy="give --data")
+
+    def _no_such(self, name: str, remedy: str | None = None) -> SettingError:
+        known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
+        return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
+
+    def data_facts(self, couple: Couple) -> DataFacts | None:
+        """Return the data as pair.json has it, with what the user says about the input of these models."""
+        if self.data is None:
+            return None
+        flags = {name: str(value) for name, value in couple.opened[1].flags.items()}
+        return DataFacts(self.data, self.split, self.samples, self.seconds, flags)
+
+
+@dataclass(frozen=True)
+class Couple:
+    """Two models that were opened and are plain.
+
+    Attributes:
+        opened: the models, the earlier first.
+        before: the facts of the earlier.
+        after: the facts of the later.
+    """
+
+    opened: tuple[Opened, Opened]
+    before: SideFacts
+    after: SideFacts
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found.
+
+    Attributes:
+        facts: what was analysed, and how.
+        records: by the names of their files; those of earlier measures that ``facts`` names are not among them.
+    """
+
+    facts: PairFacts
+    records: Mapping[str, Record] = field(default_factory=dict)
+
+    def write(self, folder: Path | str) -> None:
+        """Write a JSON file per record, and pair.json last; records of measures that ``facts`` does not name go.
+
+        Raises:
+            RunError: if one cannot be written.
+        """
+        place = Path(folder)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / FACTS_FILE).unlink(missing_ok=True)
+            for name in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
+                if name not in self.facts.measured:
+                    for side in SIDES:
+                        (place / f"{name}{side}.json").unlink(missing_ok=True)
+            for name, record in self.records.items():
+                record.write(place / f"{name}.json")
+            self.facts.write(place / FACTS_FILE)
+        except OSError as error:
+            raise RunError("cannot write the records", where=str(place), found=str(error)) from error
+
+
+def with_data(task: str) -> tuple[str, ...]:
+    """Return the names of the measures with data for models of a task."""
+    return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
+
+
+def open_couple(
+    before: str,
+    after: str,
+    *,
+    model: str | None = None,
+    pretrained: bool = True,
+    flags: Mapping[str, Any] | None = None,
+) -> Couple:
+    """Open two models to analyse; refocused ones become the plain ones they merge to.
+
+    Args:
+        before: what a user names the earlier model by, as :func:`refconv.models.opening.open_model` takes it.
+        after: the same for the later.
+        model: the model that weights files belong to.
+        pretrained: whether a bare name means its pretrained weights.
+        flags: what the user says about their input.
+
+    Raises:
+        CheckpointError: if there is nothing of such a name, or it is damaged.
+        ModelError: if a model cannot be built.
+        RunError: if the record of a run is damaged.
+    """
+    opened = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
+    for side in opened:
+        if any(True for _ in transformed(side.model)):
+            merge(side.model)
+    return Couple(opened, side_facts(before, opened[0]), side_facts(after, opened[1]))
+
+
+def analyse(
+    couple: Couple,
+    questions: Questions,
+    *,
+    display: Display | None = None,
+    earlier: PairFacts | None = None,
+    beside: PairFacts | None = None,
+    missing: str | None = None,
+) -> Analysis:
+    """Take the measures that are asked for; those that these models or data do not allow are left out with the reason.
+
+    Args:
+        couple: the models; moved to the device, and otherwise left as found.
+        questions: what is asked.
+        display: where progress is shown.
+        earlier: an analysis that :func:`reusable` found; what it measured is not measured again.
+        beside: the analysis of another pair with the same start; measures take as many samples as there, so that the
+            two can stand side by side.
+        missing: why there are no measures with data, where they were wanted.
+
+    Raises:
+        ModelError: if the models cannot be compared.
+        SettingError: if a pattern matches no layer, or only measures are asked for that there are not for models of
+            this task, or not without data.
+        DataError: if the data cannot be had.
+        RefconvError: if no measure could be taken: the reason of the first.
+    """
+    if not missing:
+        questions.check_data()
+    models = couple.opened[0].model, couple.opened[1].model
+    include, exclude = list(questions.include) or None, list(questions.exclude) or None
+    pair_kernels(*models, include, exclude)  # what no measure could compare is refused as a whole
+    known = earlier.measured if earlier else {}
+    task = couple.opened[1].task
+    asked = questions.measures(task)
+    chosen = [name for name in asked if name not in known]
+    left_out = {name: missing for name in with_data(task) if missing and (not questions.only or name in questions.only)}
+    if not asked:
+        raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
+    evidence = None
+    examination = _open_examination(couple, questions, beside) if SCORES in chosen else None
+    data = None if examination is None else examination.data
+    if any(name in DATA_MEASURES for name in chosen):
+        evidence, impossible, data = _open(couple, questions)
+        left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
+        chosen = [name for name in chosen if name not in impossible]
+
+    def measure(name: str) -> Found:
+        if name in WEIGHT_MEASURES:
+            return {"pair": WEIGHT_MEASURES[name](*models, include=include, exclude=exclude)}
+        if examination is not None:
+            return examination.scores(*models)
+        assert evidence is not None
+        bounded = replace(evidence, progress=shown.progress)
+        if beside is not None and name in beside.samples:
+            bounded = replace(bounded, max_samples=beside.samples[name], max_seconds=None)
+        return DATA_MEASURES[name](*models, bounded)
+
+    taken = _Taken()
+    with display or Silent() as shown:
+        for line in () if data is None else data.said:
+            shown.say(line)
+        if len(chosen) > 1:
+            shown.say(announced(len(chosen), sum(name in DATA_MEASURES for name in chosen), questions.seconds))
+        for number, name in enumerate(chosen, 1):
+            shown.begin(name, number, len(chosen))
+            taken.take(name, measure)
+    if taken.errors and not taken.records and known.keys().isdisjoint(asked):
+        raise taken.errors[0]
+    facts = _facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier)
+    images = facts.images if data is None else str(data.preprocessing)
+    return Analysis(replace(facts, images=images), taken.records)
+
+
+def reusable(folder: Path, couple: Couple, questions: Questions, beside: PairFacts | None = None) -> PairFacts | None:
+    """Return the facts of an earlier analysis whose records still hold; None if nothing of it does.
+
+    Args:
+        folder: of the analysis.
+        couple: the models now.
+        questions: what is asked now.
+        beside: as in :func:`analyse`; records of another number of samples do not hold.
+    """
+    facts = read_facts(folder)
+    if facts is None or any(
+        was != now
+        for was, now in (
+            (facts.before.fingerprint, couple.before.fingerprint),
+            (facts.after.fingerprint, couple.after.fingerprint),
+            (facts.data, questions.data_facts(couple)),
+            (facts.include, questions.include),
+            (facts.exclude, questions.exclude),
+            (facts.versions.get("refconv"), versions()["refconv"]),
+        )
+    ):
+        return None
+    samples = beside.samples if beside is not None else {}
+    held = {
+        name
+        for name in facts.measured
+        if _readable(folder, name) and facts.samples.get(name) == samples.get(name, facts.samples.get(name))
+    }
+    return replace(
+        facts,
+        measured={name: seconds for name, seconds in facts.measured.items() if name in held},
+        samples={name: count for name, count in facts.samples.items() if name in held},
+    )
+
+
+class _Taken:
+    """Measures as they are taken: records and seconds, or the reason why there are none."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.seconds: dict[str, float] = {}
+        self.samples: dict[str, int] = {}
+        self.left_out: dict[str, str] = {}
+        self.errors: list[RefconvError] = []
+
+    def take(self, name: str, measure: Callable[[str], Found]) -> None:
+        begin = time.perf_counter()
+        try:
+            found = measure(name)
+        except RefconvError as error:
+            self.left_out[name] = str(error)
+            self.errors.append(error)
+            return
+        except torch.OutOfMemoryError:
+            self.left_out[name] = "the device has too little memory"
+            return
+        self.seconds[name] = round(time.perf_counter() - begin, 3)
+        self.records |= {name if side == "pair" else f"{name}-{side}": record for side, record in found.items()}
+        if name not in WEIGHT_MEASURES:
+            first: Any = next(iter(found.values()))
+            self.samples[name] = getattr(first, "conditions", first).samples
+
+
+def _open_examination(couple: Couple, questions: Questions, beside: PairFacts | None) -> Examination:
+    """Open the data to evaluate models of another task than classification on.
+
+    Raises:
+        DataError: if they cannot be had.
+        SettingError: if the models are for different tasks.
+    """
+    assert questions.data is not None
+    return open_examination(
+        couple.opened,
+        questions.data,
+        root=questions.data_dir,
+        class_map=questions.class_map,
+        split=questions.split,
+        samples=beside.samples.get(SCORES, questions.samples) if beside is not None else questions.samples,
+        device=questions.device,
+    )
+
+
+def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, str], Data]:
+    """Open the data, and make sure that both models take it.
+
+    Raises:
+        DataError: if it cannot be had, or is not what the models were trained for.
+        ModelError: if a model does not take it.
+        SettingError: if a model is no classifier.
+    """
+    assert questions.data is not None
+    evidence, impossible, data = open_evidence(
+        couple.opened,
+        questions.data,
+        root=questions.data_dir,
+        class_map=questions.class_map,
+        split=questions.split,
+        samples=questions.samples,
+        seconds=questions.seconds,
+        device=questions.device,
+    )
+    batches = evidence.batches
+    samples, targets = next(iter(batches() if callable(batches) else batches))
+    for side in couple.opened:
+        with observing(side.model), torch.no_grad():
+            classify(side.model, samples[:8], targets[:8])
+    return evidence, impossible, data
+
+
+def _facts(
+    couple: Couple, questions: Questions, taken: _Taken, left_out: Mapping[str, str], earlier: PairFacts | None
+) -> PairFacts:
+    after = couple.opened[1]
+    place = next(after.model.parameters()).device
+    reasons = {**(earlier.left_out if earlier else {}), **left_out}
+    measured = {**(earlier.measured if earlier else {}), **taken.seconds}
+    return PairFacts(
+        before=couple.before,
+        after=couple.after,
+        model=after.name,
+        task=after.task,
+        class_names=after.class_names,
+        data=questions.data_facts(couple),
+        measured=measured,
+        left_out={name: reason for name, reason in reasons.items() if name not in measured},
+        samples={**(earlier.samples if earlier else {}), **taken.samples},
+        include=questions.include,
+        exclude=questions.exclude,
+        hardware=hardware(place),
+        versions=versions(),
+        command=command(),
+        images=earlier.images if earlier else "",
+    )
+
+
+def _readable(folder: Path, name: str) -> bool:
+    """Return whether the records of a measure are there and are JSON."""
+    files = [folder / f"{name}{side}.json" for side in SIDES]
+    found = [file.exists() for file in files]
+    if found not in ([True, False, False], [False, True, True]):
+        return False
+    try:
+        for file, there in zip(files, found, strict=True):
+            if there:
+                json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

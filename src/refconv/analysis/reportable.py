@@ -1,0 +1,86 @@
+"""What a report can be made of: folders of finished runs, and folders that an analysis left.
+
+Imports nothing heavy: where the analyses are there, a report needs neither torch nor the models.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from refconv.errors import RunError
+from refconv.models.run_folder import RunFolder
+
+FACTS_FILE = "pair.json"
+"""The file of an analysis that says what was analysed; written last."""
+
+ANALYSIS_FOLDER = "analysis"
+"""Where the analysis of a run lies, inside the run."""
+
+_DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can name one
+
+
+def holds_analysis(folder: Path) -> bool:
+    """Return whether a folder holds an analysis; if not, it holds a finished run.
+
+    Raises:
+        RunError: if it holds neither.
+    """
+    if not folder.is_dir():
+        raise RunError("no such folder", where=str(folder), expected="a run, or what refconv analyze --out wrote")
+    if (folder / FACTS_FILE).is_file():
+        return True
+    run = RunFolder(folder)
+    if run.record_file.is_file() and run.recipe_file.is_file():
+        return False
+    if run.recipe_file.is_file() or run.checkpoint_file.is_file():
+        raise RunError(
+            "the run has not finished",
+            where=str(folder),
+            expected=f"a file {run.record_file.name}",
+            remedy=f"refconv train --resume --out {folder}",
+        )
+    for depth in range(1, _DEPTH + 1):
+        inside = sorted(folder.glob("/".join(["*"] * depth + [run.record_file.name])))
+        if inside:
+            raise RunError("a folder of runs", where=str(folder), remedy=f"name runs in it, such as {inside[0].parent}")
+    raise RunError(
+        "neither a run nor an analysis", where=str(folder), expected=f"{run.record_file.name} or {FACTS_FILE}"
+    )
+
+
+def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> list[str]:
+    """Return what readers call each pair: its method, with as much more as tells it from the others.
+
+    Args:
+        facts: what pair.json says, one each.
+        folders: where each came from.
+
+    Example:
+        >>> after = {"method": "refocus", "space": "gradient", "run": {"seed": 0}}
+        >>> facts = [{"after": {"method": "plain"}}, {"after": after}, {"after": {**after, "run": {"seed": 1}}}]
+        >>> pair_names(facts, [Path("a"), Path("b"), Path("c")])
+        ['plain', 'refocus, seed 0', 'refocus, seed 1']
+    """
+    sides = [pair["after"] for pair in facts]
+    names = [side.get("method") or folder.resolve().name for side, folder in zip(sides, folders, strict=True)]
+    more: list[list[str | None]] = [
+        [side.get("space") and f"{side['space']} space" for side in sides],
+        [f"seed {side['run']['seed']}" if side.get("run") else None for side in sides],
+        [folder.resolve().name for folder in folders],
+    ]
+    for words in more:
+        names = _told_apart(names, words)
+    return names
+
+
+def _told_apart(names: Sequence[str], words: Sequence[str | None]) -> list[str]:
+    """Add words to names that occur several times, where the words of one name differ."""
+    found = []
+    for name, word in zip(names, words, strict=True):
+        alike = {other for twin, other in zip(names, words, strict=True) if twin == name}
+        told = Counter(names)[name] > 1 and len(alike) > 1 and word
+        found.append(f"{name}, {word}" if told else name)
+    return found

@@ -1,0 +1,211 @@
+"""From finished runs to their analyses, each against what its run started from: reused where they hold, else made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from refconv.analysis.analysing import Analysis, Couple, Questions, analyse, open_couple, reusable
+from refconv.analysis.measuring import Display, Silent
+from refconv.analysis.pair_facts import PairFacts, fingerprint
+from refconv.analysis.reportable import ANALYSIS_FOLDER
+from refconv.errors import DataError, RunError
+from refconv.models.opening import Opened
+from refconv.models.run_folder import RunFolder
+from refconv.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The analysis of a run.
+
+    Attributes:
+        folder: where it lies, inside the run.
+        missing: why there are no measures with data, if there are none.
+    """
+
+    folder: Path
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a run started from.
+
+    Attributes:
+        run: the folder of the run.
+        recipe: of the run.
+        reference: names the base.
+        pretrained: whether the reference is a model's name and means its pretrained weights.
+    """
+
+    run: Path
+    recipe: Recipe
+    reference: str
+    pretrained: bool
+
+
+def analyses_of(
+    runs: Sequence[Path],
+    questions: Questions,
+    *,
+    before: str | None = None,
+    weights: bool = False,
+    again: bool = False,
+    flags: Mapping[str, Any] | None = None,
+    display: Callable[[str], Display] = lambda title: Silent(),
+) -> list[Reported]:
+    """Analyse finished runs against what they started from, in RUN/analysis.
+
+    Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
+    the run's classes, or the run's own data cannot be had, there are none.
+
+    Args:
+        runs: folders of finished runs.
+        questions: what is asked; ``data`` None means the run's own.
+        before: the base of all runs; by default the recipe's checkpoint, or its pretrained model.
+        weights: measure weights only.
+        again: take no record from an earlier analysis.
+        flags: what the user says about the input of the models.
+        display: makes what shows the progress of the run of a name.
+
+    Raises:
+        RunError: if a run has no base, or they have different ones.
+        DataError: if the data that the questions name cannot be had.
+        CheckpointError: if a base or a run cannot be read.
+        ModelError: if the models cannot be compared.
+        SettingError: if a pattern matches no layer, or there is no such measure.
+    """
+    starts = [_start(run, before) for run in runs]
+    _check_one_base(starts)
+    found: list[Reported] = []
+    beside: PairFacts | None = None
+    for start in starts:
+        couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
+        step = _Step(couple, start, None if again else start.run / ANALYSIS_FOLDER, beside, display)
+        analysis, missing = step.asked(questions, weights=weights)
+        folder = start.run / ANALYSIS_FOLDER
+        analysis.write(folder)
+        beside = beside or analysis.facts
+        found.append(Reported(folder, missing))
+    return found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The analysis of one run."""
+
+    couple: Couple
+    start: _Start
+    earlier: Path | None
+    beside: PairFacts | None
+    display: Callable[[str], Display]
+
+    def asked(self, questions: Questions, *, weights: bool) -> tuple[Analysis, str | None]:
+        """Analyse with data if there are any; return why there are none where they were wanted.
+
+        Raises:
+            DataError: if the data that the questions name cannot be had.
+        """
+        plain = replace(questions, data=None, data_dir=None)
+        if weights:
+            return self._analysed(plain, None), None
+        missing = _no_data(self.couple, self.start.recipe)
+        if missing is None:
+            recipe = self.start.recipe
+            own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
+            try:
+                return self._analysed(questions if questions.data is not None else own, None), None
+            except DataError as error:
+                if questions.data is not None:
+                    raise
+                missing = str(error)
+        return self._analysed(plain, missing), missing
+
+    def _analysed(self, questions: Questions, missing: str | None) -> Analysis:
+        earlier = self.earlier and reusable(self.earlier, self.couple, questions, self.beside)
+        return analyse(
+            self.couple,
+            questions,
+            display=self.display(self.start.run.resolve().name),
+            earlier=earlier or None,
+            beside=self.beside,
+            missing=missing,
+        )
+
+
+def _start(run: Path, before: str | None) -> _Start:
+    recipe = RunFolder(run).recipe()
+    if before is not None:
+        return _Start(run, recipe, before, pretrained=True)
+    if recipe.checkpoint is not None:
+        if not Path(recipe.checkpoint.removeprefix("local-dir:")).exists():
+            raise RunError(
+                "the model that the run started from is not there",
+                where=str(run),
+                expected=recipe.checkpoint,
+                remedy="name it by --before",
+            )
+        return _Start(run, recipe, recipe.checkpoint, pretrained=False)
+    if recipe.pretrained:
+        return _Start(run, recipe, recipe.model, pretrained=True)
+    raise RunError(
+        "the run was trained from scratch, so there is no model before it",
+        where=str(run),
+        remedy="name the one to compare with by --before",
+    )
+
+
+def _check_one_base(starts: Sequence[_Start]) -> None:
+    """Check before anything is measured that all runs started from the same weights.
+
+    Raises:
+        RunError: if not.
+    """
+    if len({(_place(start.reference), start.recipe.model) for start in starts}) == 1:
+        return
+    prints = {
+        start.run: fingerprint(
+            open_couple(start.reference, str(start.run), pretrained=start.pretrained).opened[0].model
+        )
+        for start in starts
+    }
+    first = starts[0]
+    for other in starts[1:]:
+        if prints[other.run] != prints[first.run]:
+            raise RunError(
+                "the runs started from different models",
+                where=str(other.run),
+                expected=f"{first.reference}, as {first.run}",
+                found=other.reference,
+                remedy="write a report for each start",
+            )
+
+
+def _place(reference: str) -> str:
+    path = Path(reference)
+    return str(path.resolve()) if path.exists() else reference
+
+
+def _no_data(couple: Couple, recipe: Recipe) -> str | None:
+    """Return why this pair has no measures with data; None if it can have."""
+    first, second = couple.opened
+    classes = [_classes(side) for side in (first, second)]
+    if recipe.reset_classifier or (recipe.pretrained and _head_is_new(first)):
+        return "the run started its classifier anew, so the model before it knows none of these classes"
+    if None not in classes and classes[0] != classes[1]:
+        return f"the model before has {classes[0]} classes, and the one after {classes[1]}"
+    return None
+
+
+def _classes(side: Opened) -> int | None:
+    number = side.arguments.get("num_classes") or getattr(side.model, "num_classes", None)
+    return int(number) if number else None
+
+
+def _head_is_new(side: Opened) -> bool:
+    """Return whether pretrained weights were given another number of classes than they came with."""
+    known = getattr(side.model, "pretrained_cfg", None) or {}
+    return known.get("num_classes") != _classes(side)

@@ -1,0 +1,188 @@
+"""Samples made by worker processes, in the order that is asked for; what goes wrong in a worker is said in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.context import BaseContext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from refconv.errors import DataError
+
+_GUARD = 'call refconv below if __name__ == "__main__":'
+"""What a script must do whose data is read by workers, as they import it."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class SampleSource(Protocol):
+    """Samples by index; picklable, as worker processes get a copy.
+
+    A sample is a function of its index and of what the object holds, such as seed and epoch, and asks no generator
+    that others have used.
+    """
+
+    def __getitem__(self, index: int) -> Any:
+        """Return one sample.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+
+
+def load_batches(
+    samples: SampleSource, batches: Sequence[Tensor], *, workers: int, collate: Callable[[list[Any]], Any]
+) -> Iterator[Any]:
+    """Yield batches of samples, made ahead of time by worker processes.
+
+    Args:
+        samples: where they come from.
+        batches: the indices of each batch, int64 [samples].
+        workers: processes; 0 makes the samples in this one.
+        collate: makes a batch of a list of samples; picklable.
+
+    Raises:
+        DataError: what the first unreadable sample says, or that a worker died.
+    """
+    loader = DataLoader(
+        _Guarded(samples),
+        batch_sampler=[batch.tolist() for batch in batches],
+        num_workers=min(workers, len(batches)),
+        collate_fn=_Collate(collate),
+        multiprocessing_context=_context() if workers and len(batches) else None,
+        worker_init_fn=prepare_worker,
+        # Its own generator: the loader draws a number at every start, and that must not come from the global one.
+        generator=torch.Generator(),
+    )
+    leave_if_imported()
+    with _signals_held_back():
+        loaded = iter(loader)
+    for batch in _explained(loaded):
+        if isinstance(batch, _Unreadable):
+            raise batch.as_error()
+        yield batch
+
+
+def leave_if_imported() -> None:
+    """End this process if it is a worker that is importing the user's script, and so runs what the script runs.
+
+    Raises:
+        SystemExit: with a line on how to write the script.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"refconv: a data worker imports the script that started it; {_GUARD}")
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Start processes that Ctrl-C and SIGTERM do not reach, and miss neither signal here.
+
+    A terminal sends Ctrl-C to all processes of a group, and schedulers send SIGTERM so. The main process decides when
+    to stop and then ends its workers; if they went first, it could not finish its step. A signal that is blocked here
+    is delivered afterwards, and new processes inherit the block from their first moment on.
+    """
+    resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def prepare_worker(worker: int) -> None:
+    """Let a worker ignore signals, also where its fork server was started by somebody else, and end with its parent.
+
+    torch's own workers look whether they still have the parent that they began with; theirs would be the fork server,
+    which outlives a main process that was killed.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process that multiprocessing started
+    parent.join()
+    os._exit(1)
+
+
+def _explained(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches, and say in one line if a worker died.
+
+    Raises:
+        DataError: if a worker died.
+        RuntimeError: any other, as it was raised.
+    """
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a process that makes samples died",
+            where="workers",
+            found=str(error),
+            remedy="give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; "
+            f"in a script, {_GUARD}",
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unreadable:
+    """A :class:`DataError` on its way out of a worker process, where torch would bury it in a traceback."""
+
+    what: str
+    where: str | None
+    expected: str | None
+    found: str | None
+    remedy: str | None
+
+    @classmethod
+    def from_error(cls, error: DataError) -> _Unreadable:
+        return cls(error.what, error.where, error.expected, error.found, error.remedy)
+
+    def as_error(self) -> DataError:
+        return DataError(self.what, where=self.where, expected=self.expected, found=self.found, remedy=self.remedy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Guarded(Dataset[Any]):
+    samples: SampleSource
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.samples[index]
+        except DataError as error:
+            return _Unreadable.from_error(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Collate:
+    collate: Callable[[list[Any]], Any]
+
+    def __call__(self, samples: list[Any]) -> Any:
+        unreadable = next((sample for sample in samples if isinstance(sample, _Unreadable)), None)
+        return self.collate(samples) if unreadable is None else unreadable
+
+
+def _context() -> BaseContext:
+    """Return how workers start: never by forking a process that has threads and perhaps an accelerator.
+
+    A fork server that has imported this file makes later workers in milliseconds; spawned ones take seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["refconv.data.disk"])
+    return context

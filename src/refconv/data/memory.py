@@ -1,0 +1,217 @@
+"""Small data sets kept in memory as tensors, so that the processor's time goes to the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refconv.data import vectorised
+from refconv.data.augmentation import Augmentation
+from refconv.data.dataset import Batch, Data, Split
+from refconv.data.info import DataInfo
+from refconv.data.preprocessing import (
+    FLAGS,
+    RECIPE,
+    Preprocessing,
+    Statement,
+    resolve,
+    says,
+    stated_size,
+)
+from refconv.data.splits import validation_split
+from refconv.errors import DataError
+from refconv.process.randomness import uniforms
+
+# Which of a sample's uniform numbers goes where: fixed places, so that switching one augmentation on or off
+# leaves the draws of the others as they are.
+_FLIP, _PAD_CROP, _RESIZED_CROP, _ERASE = 0, slice(1, 3), slice(3, 7), slice(7, 12)
+_DRAWS = 12
+_INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A whole data set as tensors, as it comes from its origin.
+
+    Attributes:
+        train: samples [n, C, *spatial], uint8 or float32.
+        train_labels: int64 [n].
+        test: samples [n, C, *spatial] of the same type.
+        test_labels: int64 [n].
+        class_names: one name per class.
+        unit: what a stored value is multiplied by, so that images have values in [0, 1].
+        mean: per channel, of ``unit * train``.
+        std: per channel, of ``unit * train``.
+    """
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
+    unit: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class MemoryData(Data):
+    """A :class:`Source` served in batches, augmented by vectorised functions.
+
+    Args:
+        name: the name it was opened by.
+        source: the tensors.
+        val_split: share of the training samples set aside for validation.
+        augmentation: what is done to training samples.
+        in_chans: channels wanted; a single channel is repeated.
+        stated: what is said about preprocessing, the most important first; the source's own size, mean and standard
+            deviation come last. What a library says of its published weights is left out: they were trained on
+            photographs of several hundred pixels. Samples of another size are resized once, here.
+
+    Raises:
+        DataError: if the split, the channels or an augmentation is impossible for this source.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        *,
+        val_split: float = 0.0,
+        augmentation: Augmentation | None = None,
+        in_chans: int | None = None,
+        stated: Sequence[Statement] = (),
+    ) -> None:
+        self._augmentation = augmentation or Augmentation()
+        _refuse_unavailable(name, self._augmentation, stated)
+        in_chans = _channels(name, source, in_chans)
+        train, val = validation_split(source.train_labels, val_split, name=name, class_names=source.class_names)
+        preprocessing = _preprocessing(name, source, in_chans, stated)
+        self._unit = source.unit
+        self._samples = {"train": source.train, "test": source.test}
+        if preprocessing.size != source.train.shape[2:]:
+            self._samples = {
+                split: _resized(samples, preprocessing.size, preprocessing.interpolation)
+                for split, samples in self._samples.items()
+            }
+        self._labels = {"train": source.train_labels, "test": source.test_labels}
+        info = DataInfo(
+            name=name,
+            num_classes=len(source.class_names),
+            in_chans=in_chans,
+            input_size=preprocessing.input_size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            class_names=source.class_names,
+            train_size=len(train),
+            val_size=len(val),
+            test_size=len(source.test),
+        )
+        spatial = [1] * (len(info.input_size) - 1)
+        self._mean = torch.tensor(info.mean).view(-1, *spatial)
+        self._std = torch.tensor(info.std).view(-1, *spatial)
+        super().__init__(info, {"train": train, "val": val, "test": torch.arange(len(source.test))}, preprocessing)
+
+    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
+        for indices in batches:
+            samples = self._augmented(self._raw("train", indices), seed=seed, epoch=epoch, indices=indices)
+            yield samples, self._labels["train"][indices]
+
+    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+        store = "test" if split == "test" else "train"
+        for indices in batches:
+            yield self._normalised(self._raw(store, indices)), self._labels[store][indices]
+
+    def _raw(self, store: str, indices: Tensor) -> Tensor:
+        return self._samples[store][indices].to(torch.float32) * self._unit
+
+    def _normalised(self, samples: Tensor) -> Tensor:
+        return (samples - self._mean) / self._std
+
+    def _augmented(self, samples: Tensor, *, seed: int, epoch: int, indices: Tensor) -> Tensor:
+        settings = self._augmentation
+        u = uniforms(seed, epoch, indices, _DRAWS)
+        if settings.pad_crop:
+            samples = vectorised.pad_crop(samples, u[:, _PAD_CROP], settings.pad_crop)
+        if settings.scale is not None:
+            samples = vectorised.resized_crop(
+                samples, u[:, _RESIZED_CROP], settings.scale, settings.crop_ratio, self.preprocessing.interpolation
+            )
+        if settings.hflip:
+            samples = vectorised.flip(samples, u[:, _FLIP], settings.hflip)
+        samples = self._normalised(samples)
+        if settings.re_prob:
+            samples = vectorised.erase(samples, u[:, _ERASE], settings.re_prob)
+        return samples
+
+
+def _preprocessing(name: str, source: Source, in_chans: int, stated: Sequence[Statement]) -> Preprocessing:
+    """Resolve preprocessing: what a user or a run says, then the source itself; samples are taken whole.
+
+    Raises:
+        DataError: if it is impossible for this source.
+    """
+    own = tuple(source.train.shape[2:])
+    whole = Statement("data in memory", {"crop_pct": 1.0, "crop_mode": "center"})
+    taken = [said for said in stated if said.of_run or said.by in {FLAGS, RECIPE}]
+    size = stated_size(taken)
+    if size is not None and len(size) != len(own):  # the side of a square, of signals
+        size = size[:1] * len(own) if size[:1] * len(size) == size else None
+    sized_by = next((said for said in taken if stated_size([said])), None)
+    sized = Statement(sized_by.by if sized_by and size else name, {"input_size": (in_chans, *(size or own))})
+    data = Statement(name, {"mean": source.mean, "std": source.std})
+    preprocessing = resolve([whole, sized, *taken, data], in_chans=in_chans, where=name)
+    if preprocessing.size != own and preprocessing.interpolation not in _INTERPOLATIONS:
+        raise DataError(
+            "resampling that data kept in memory does not have",
+            where=name,
+            expected=", ".join(_INTERPOLATIONS),
+            found=preprocessing.interpolation,
+            remedy="give --interpolation bicubic",
+        )
+    return preprocessing
+
+
+def _channels(name: str, source: Source, in_chans: int | None) -> int:
+    own = source.train.shape[1]
+    if in_chans is None or in_chans == own:
+        return own
+    if own != 1 or in_chans < 1:
+        raise DataError("cannot give so many channels", where=name, expected=str(own), found=str(in_chans))
+    return in_chans
+
+
+def _refuse_unavailable(name: str, augmentation: Augmentation, stated: Sequence[Statement]) -> None:
+    """Refuse what only the pipeline for images on disk can do, rather than ignore it.
+
+    Raises:
+        DataError: if such a setting is given.
+    """
+    given = [key for key in ("auto_augment", "color_jitter") if getattr(augmentation, key)]
+    if says([said for said in stated if said.by in {FLAGS, RECIPE}], "crop_pct"):
+        given.append("crop_pct")
+    if augmentation.interpolation == "random":
+        given.append("interpolation=random")
+    if given:
+        raise DataError(
+            "augmentation that data kept in memory does not have",
+            where=name,
+            expected="hflip, pad_crop, scale, ratio and re_prob only",
+            found=", ".join(given),
+            remedy="leave it out, or put the images in folders and open them as folder:PATH",
+        )
+
+
+def _resized(samples: Tensor, size: Sequence[int], mode: str) -> Tensor:
+    """Resize all samples, a thousand at a time to bound the memory of the float copies."""
+    spatial = samples.ndim - 2
+    chosen = {"nearest": "nearest-exact"}.get(mode, mode) if spatial == 2 else "linear"
+    smooth = spatial == 2 and mode != "nearest"
+    parts = []
+    for part in samples.split(1000):
+        resized = F.interpolate(part.float(), size=list(size), mode=chosen, antialias=smooth)
+        parts.append(resized if samples.is_floating_point() else resized.round().clamp(0, 255).to(samples.dtype))
+    return torch.cat(parts)

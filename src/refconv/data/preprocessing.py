@@ -1,0 +1,253 @@
+"""Everything between a decoded picture and the tensor that a network takes, resolved once for all commands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from timm.data.constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from refconv.data.info import DataInfo
+from refconv.errors import DataError, SettingError
+from refconv.records import Record
+
+IMAGE_MODES = {1: "L", 3: "RGB"}
+"""PIL's mode by the number of channels."""
+
+FLAGS, RECIPE = "flags", "recipe"
+"""The sources that a user writes; what they say is taken as it is, or refused."""
+
+DEFAULT_SIZE = 224  # height and width of images whose size is not known
+_IMAGENET = "ImageNet's default"
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+_CROP_MODES = ("center", "squash", "border")
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """What one source says about preprocessing.
+
+    Attributes:
+        by: the source, as it is printed.
+        values: by timm's names: ``input_size`` [C, H, W] or [C, L] or, for a square, ``img_size``; ``mean``, ``std``,
+            ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, which timm does not have. Names that
+            are missing or None are left to the next source.
+        of_run: whether it says how a run or a model folder was trained, and not what a library's weights take.
+    """
+
+    by: str
+    values: Mapping[str, Any]
+    of_run: bool = False
+
+    def __bool__(self) -> bool:
+        return any(value is not None for value in self.values.values())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing(Record):
+    """How a decoded picture becomes the tensor that a network takes.
+
+    Pictures are converted to ``color_mode``, resized to ``size / crop_pct``, of which the middle is kept, and
+    normalised with ``mean`` and ``std``, by the operations of timm's evaluation transform.
+
+    Attributes:
+        input_size: the shape of a tensor, [C, H, W], or [C, L] of a signal.
+        mean: per channel, subtracted from values in [0, 1].
+        std: per channel, by which they are then divided.
+        interpolation: how pictures are resized: ``bilinear``, ``bicubic`` or another of PIL's.
+        crop_pct: share of the resized picture's side that is kept.
+        crop_mode: ``center`` resizes the shorter side, ``border`` the longer one and pads, ``squash`` both.
+        color_mode: ``L``, ``RGB`` or ``BGR``; empty for signals.
+        sources: where each value came from, by its name.
+
+    Example:
+        >>> print(resolve([Statement("flags", {"img_size": 32, "mean": [0.5]})], in_chans=1))
+        L, 32 x 32 px, mean 0.5 (flags); bilinear, center crop 0.875, std 0.226 (ImageNet's default)
+    """
+
+    input_size: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    color_mode: str
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def in_chans(self) -> int:
+        """The number of channels."""
+        return self.input_size[0]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width, or the length of a signal."""
+        return self.input_size[1:]
+
+    def as_pretrained_cfg(self) -> dict[str, Any]:
+        """Return the values under timm's names, as ``pretrained_cfg`` has them."""
+        values = {
+            "input_size": list(self.input_size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+        }
+        return values | ({"color_mode": self.color_mode} if self.color_mode == "BGR" else {})
+
+    def __str__(self) -> str:
+        normalised = any(self.mean) or any(value != 1 for value in self.std)
+        words = {
+            "input_size": " x ".join(map(str, self.size)) + (" px" if len(self.size) == 2 else ""),
+            "interpolation": self.interpolation,
+            "crop_pct": "whole" if self.crop_pct == 1 else f"{self.crop_mode} crop {self.crop_pct:.4g}",
+            "crop_mode": "" if self.crop_mode == "center" or self.crop_pct != 1 else self.crop_mode,
+            "mean": f"mean {_numbers(self.mean)}" if normalised else "not normalised",
+            "std": f"std {_numbers(self.std)}" if normalised else "",
+        }
+        by_source: dict[str, list[str]] = {}
+        for name, text in words.items():
+            if text:
+                by_source.setdefault(self.sources.get(name, ""), []).append(text)
+        groups = [", ".join(texts) + (f" ({source})" if source else "") for source, texts in by_source.items()]
+        return ", ".join([*([self.color_mode] if self.color_mode else []), "; ".join(groups)])
+
+
+def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "preprocessing") -> Preprocessing:
+    """Choose each value from the first source that states it; ImageNet's defaults come last.
+
+    The order of precedence is that of ``statements``, everywhere: flags, recipe, the model, the data.
+
+    Args:
+        statements: what is said, the first one that states a value winning.
+        in_chans: channels of the tensor. One number of a mean or standard deviation is taken for all of them; the
+            three of a model that is now given grey images are averaged.
+        where: the data, for messages.
+
+    Raises:
+        DataError: if there are neither one nor as many numbers as channels.
+        SettingError: if a value is impossible.
+    """
+    default = Statement(
+        _IMAGENET,
+        {
+            "img_size": DEFAULT_SIZE,
+            "mean": IMAGENET_DEFAULT_MEAN,
+            "std": IMAGENET_DEFAULT_STD,
+            "interpolation": "bilinear",
+            "crop_pct": DEFAULT_CROP_PCT,
+            "crop_mode": "center",
+        },
+    )
+    order = [*statements, default]
+    size, sized_by = next(_sizes(order))
+    found: dict[str, Any] = {}
+    sources = {"input_size": sized_by}
+    for name in ("mean", "std", "interpolation", "crop_pct", "crop_mode"):
+        source = next(said for said in order if said.values.get(name) is not None)
+        found[name], sources[name] = source.values[name], source.by
+        if name in {"mean", "std"}:
+            exact = source.by in {FLAGS, RECIPE}
+            found[name] = _fitted(found[name], in_chans, where=f"{name} of {where}", exact=exact)
+            if name == "mean" and exact and len(size) == 2 and max(found[name]) > 1:
+                raise SettingError(
+                    "out of range",
+                    where=name,
+                    expected="numbers for values from 0 to 1",
+                    found=_numbers(found[name]),
+                    remedy="divide mean and std by 255",
+                )
+    colour = next((said.values["color_mode"] for said in order if said.values.get("color_mode")), None)
+    _check(found)
+    mode = colour if in_chans == 3 and colour else IMAGE_MODES.get(in_chans, "") if len(size) == 2 else ""
+    found["crop_pct"] = float(found["crop_pct"])
+    return Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
+
+
+def as_they_are(info: DataInfo, task: str) -> Preprocessing:
+    """Return the preprocessing of whole images that are only scaled to values in [0, 1], or as the facts say.
+
+    Args:
+        info: the facts about the data.
+        task: which takes images like this.
+    """
+    values = {
+        "input_size": info.input_size,
+        "mean": info.mean,
+        "std": info.std,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "border",
+    }
+    return resolve([Statement(task, values)], in_chans=info.in_chans, where=info.name)
+
+
+def stated_size(statements: Sequence[Statement]) -> tuple[int, ...] | None:
+    """Return the size that the first source states which states one: [H, W], or [L] of signals; None if none does."""
+    return next((size for size, _ in _sizes(statements)), None)
+
+
+def says(statements: Sequence[Statement], name: str) -> bool:
+    """Return whether any source states a value."""
+    return any(said.values.get(name) is not None for said in statements)
+
+
+def per_channel(values: Sequence[float], in_chans: int, *, where: str) -> tuple[float, ...]:
+    """Return one value per channel; a single one is repeated.
+
+    Args:
+        values: one or ``in_chans`` numbers.
+        in_chans: the number of channels.
+        where: what the values are, for the error message.
+
+    Raises:
+        DataError: if there is another number of values.
+    """
+    if len(values) == 1:
+        return tuple(values) * in_chans
+    if len(values) != in_chans:
+        raise DataError(
+            "wrong number of values",
+            where=where,
+            expected=f"1 or {in_chans}, one per channel",
+            found=str(len(values)),
+        )
+    return tuple(values)
+
+
+def _sizes(statements: Sequence[Statement]) -> Iterator[tuple[tuple[int, ...], str]]:
+    for said in statements:
+        side, shape = said.values.get("img_size"), said.values.get("input_size")
+        if side is not None:
+            yield (int(side), int(side)), said.by
+        elif shape is not None:
+            yield tuple(int(length) for length in shape[1:]), said.by
+
+
+def _fitted(values: Any, in_chans: int, *, where: str, exact: bool) -> tuple[float, ...]:
+    given = tuple(float(value) for value in (values if isinstance(values, (list, tuple)) else (values,)))
+    if len(given) not in {1, in_chans} and not exact:
+        given = (round(sum(given) / len(given), 4),)
+    return per_channel(given, in_chans, where=where)
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Check values that may come from a file.
+
+    Raises:
+        SettingError: if one is impossible.
+    """
+    for name, known in (("interpolation", _INTERPOLATIONS), ("crop_mode", _CROP_MODES)):
+        if values[name] not in known:
+            raise SettingError("unknown", where=name, expected=", ".join(known), found=repr(values[name]))
+    if not values["crop_pct"] > 0:  # timm's VOLO has 1.15
+        raise SettingError("out of range", where="crop_pct", expected="more than 0", found=str(values["crop_pct"]))
+    if not all(value > 0 for value in values["std"]):
+        raise SettingError("not a standard deviation", where="std", expected="more than 0", found=str(values["std"]))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    distinct = values[:1] if len(set(values)) == 1 else values
+    return " ".join(f"{value:.4g}" for value in distinct)

@@ -1,0 +1,372 @@
+"""Epochs of steps, with metrics, evaluations and checkpoints at their places.
+
+A run is a function of its recipe: killed at any moment and resumed from its last checkpoint, it ends with the same
+weights bit for bit. See :mod:`refconv.engine.stepping` and :mod:`refconv.models.checkpoint` for why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from refconv.data import Batch
+from refconv.engine.metrics import Metrics, NoMetrics
+from refconv.engine.run_record import Course, ValidationPoint, by_field
+from refconv.engine.setup import Setup
+from refconv.engine.start import at_chance, course_from, evaluate_start, said
+from refconv.engine.stepping import Stepper
+from refconv.errors import RunError, TrainingError
+from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
+from refconv.models.run_folder import RunFolder
+from refconv.process.distributed import Processes
+from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
+from refconv.process.progress import Display
+from refconv.recipe.recipe import Recipe
+from refconv.tasks.evaluation import Evaluation
+
+_STEPS_BETWEEN_CHECKS = 10
+"""How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
+
+_SHORT_STEP = 0.5
+"""Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond."""
+
+
+class Loop:
+    """The loop of one sitting.
+
+    Attributes:
+        step: steps taken.
+        total: steps in all.
+        train_loss: mean training loss over the last log interval, over all processes.
+        course: the measured start; None where the measure has no value.
+
+    Args:
+        setup: task, data and model.
+        stepper: what takes a step.
+        recipe: the settings.
+        folder: where checkpoints go.
+        processes: the processes of the run.
+        checkpoint: where to go on, if the run is resumed.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        stepper: Stepper,
+        recipe: Recipe,
+        folder: RunFolder,
+        processes: Processes,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.setup, self.stepper, self.recipe, self.folder, self.processes = setup, stepper, recipe, folder, processes
+        self.step = 0
+        self.total = stepper.epochs * setup.steps_per_epoch
+        self.train_loss: float | None = None
+        self.validation: list[ValidationPoint] = []
+        self.course: Course | None = None
+        self._losses: list[float] = []
+        self._seconds_before = 0.0
+        if checkpoint is not None:
+            self.step, self._seconds_before = checkpoint.step, checkpoint.seconds
+            self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
+            self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
+            self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
+            stepper.optimizer.load_state_dict(checkpoint.optimizer)
+            if stepper.average is not None:
+                load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
+        self._check_interval = 1 if processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
+        self._pending: list[Tensor] = []
+        self._step_seconds: list[float] = []
+        self._window: list[float] = []
+        self._saved_step = self.step
+        self._buffers: dict[str, Tensor] | None = {}
+
+    @property
+    def samples(self) -> int:
+        """Samples that the whole run trains on, over all processes."""
+        return self.total * self.setup.samples_per_step
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first step until now, all sittings included."""
+        return self._seconds_before + time.perf_counter() - self._since
+
+    @property
+    def step_ms(self) -> float | None:
+        """Median time of a step in this sitting, in milliseconds."""
+        return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
+
+    def run(self, metrics: Metrics | NoMetrics, display: Display) -> None:
+        """Train to the end.
+
+        Args:
+            metrics: where numbers are written.
+            display: where they are shown.
+
+        Raises:
+            TrainingError: if a loss or a weight is not finite; the last checkpoint is from before.
+            StoppedError: after Ctrl-C, when a checkpoint is written.
+            RunError: if metrics or a checkpoint cannot be written.
+            DataError: if a sample cannot be read.
+        """
+        self._since = time.perf_counter()
+        self._metrics, self._display = metrics, display
+        if self.step == 0:
+            self._save()
+        patient = not self.processes.alone
+        with Interruption(patient=patient, patience=PATIENCE, overdue=self._leave) as interruption:
+            self._interruption = interruption
+            if self.step == 0 and self.course is None:
+                self._measure_start()
+                self._save()
+            if self.step and self.step % self.setup.steps_per_epoch == 0:
+                self._validate(self.step // self.setup.steps_per_epoch)  # if that was left out for a signal
+            for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
+                self._run_epoch(epoch)
+
+    def _run_epoch(self, epoch: int) -> None:
+        recipe, check_interval = self.recipe, self._check_interval
+        last = (epoch + 1) * self.setup.steps_per_epoch
+        batches = self._batches(epoch)
+        started = time.perf_counter()
+        while self.step < last:
+            self._pending.append(self._step(batches))
+            self.step += 1
+            self._display.step(self.step)
+            logs = self.step % recipe.log_interval == 0
+            saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
+            ends = self.step == last
+            if ends:
+                self.stepper.end_epoch()
+            if not (logs or saves or ends or self.step % check_interval == 0):
+                continue
+            steps = len(self._pending)
+            stop = self._check()
+            duration = (time.perf_counter() - started) / steps
+            self._step_seconds.append(duration)
+            self._window.extend([duration] * steps)
+            if logs or self.step == self.total:
+                self._log()
+            if ends and not stop:
+                self._validate(epoch + 1)
+            if saves or (ends and (not recipe.checkpoint_interval or self.step == self.total)):
+                self._save()
+            if stop:
+                self._stop()
+            started = time.perf_counter()
+
+    def _step(self, batches: Iterator[Batch]) -> Tensor:
+        """Take one step. Until its optimizer begins to change weights, the process may be left."""
+        with self._interruption.may_be_left() as keep:
+            parts = list(itertools.islice(batches, self.setup.parts))
+            self._buffers = self._buffers_before()
+            inner = getattr(self.stepper.optimizer, "_base_optimizer", self.stepper.optimizer)  # of timm's Lookahead
+            handle = inner.register_step_pre_hook(lambda *_: keep())
+            try:
+                return self.stepper.step(self.step, parts)
+            finally:
+                handle.remove()
+                keep()
+                self._buffers = {}
+
+    def _buffers_before(self) -> dict[str, Tensor] | None:
+        """Return copies of the buffers that a forward changes, to go back to if the step is given up.
+
+        None where steps are so short that they are always waited for, and where a step begins with a new round, which
+        changes more than buffers.
+        """
+        short = self._step_seconds and self._step_seconds[-1] < _SHORT_STEP
+        if short or self.stepper.begins_round(self.step):
+            return None
+        return {name: buffer.clone() for name, buffer in self.stepper.model.named_buffers()}
+
+    def _leave(self) -> None:
+        """Leave in the middle of a step or an evaluation, with a checkpoint of the last whole step if that can be."""
+        lost = self.step - self._saved_step
+        what = (
+            f"stopped by {self._interruption.word} at step {self.step} of {self.total}, in the middle of the next one"
+        )
+        remedy = f"continue with --resume from the checkpoint of step {self._saved_step}"
+        if lost:
+            remedy += f"; {lost} steps are lost"
+        try:
+            if lost and self.processes.alone and self._buffers is not None:
+                self._save(self._buffers)
+                remedy = "the checkpoint is written: continue with --resume"
+        except (RunError, TrainingError) as error:
+            what = f"{what}, and {error}"
+        finally:
+            words = StoppedError(what, where=str(self.folder.path), remedy=remedy)
+            leave(str(words) if self.processes.first else None)
+
+    def _measure_start(self) -> None:
+        """Evaluate the model before its first step, so that what cannot work is seen before it costs time."""
+        with self._interruption.may_be_left():
+            split, result = evaluate_start(
+                self.stepper.result, self.setup, self.recipe, self.processes, seen=self.samples
+            )
+        self.course = course_from(split, result, self.setup.task.primary)
+        if not result.finite:
+            raise self.processes.agreed(self._not_finite("the loss", 0))
+        self._metrics.write("start", step=0, epoch=0, **result.measures())
+        self._display.say(said(split, result))
+        if (warning := at_chance(result, self.setup, self.recipe)) is not None:
+            self._display.say(warning)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """Return the rest of an epoch's batches, from this process's share."""
+        done = self.step - epoch * self.setup.steps_per_epoch
+        return self.setup.data.train_batches(
+            seed=self.recipe.seed,
+            epoch=epoch,
+            batch_size=self.setup.part_size,
+            first_batch=done * self.setup.parts,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+        )
+
+    def _check(self) -> bool:
+        """Wait for the losses of the last steps; return whether a process was asked to stop.
+
+        Raises:
+            TrainingError: if one is not finite, in any process.
+        """
+        first = self.step - len(self._pending) + 1
+        losses = [loss.item() for loss in self._pending] if len(self._pending) == 1 else _numbers(self._pending)
+        self._pending = []
+        self._losses.extend(losses)
+        bad = next((first + i for i, loss in enumerate(losses) if not math.isfinite(loss)), 0)
+        asked = self._interruption.signal is not None
+        # The earliest bad step of all processes is the largest distance from the end, which cannot be zero.
+        stop, distance = self.processes.maxima([float(asked), float(self.total + 1 - bad) if bad else 0.0])
+        if distance:
+            raise self.processes.agreed(self._not_finite("the loss", self.total + 1 - int(distance)))
+        return bool(stop)
+
+    def _not_finite(self, what: str, step: int, *, updates: int | None = None) -> TrainingError:
+        """Say what is not finite, with a remedy that fits how often the weights have been updated by then."""
+        updates = max(0, step - 1) if updates is None else updates
+        advice = "lower the learning rate, lengthen the warm-up or clip gradients"
+        if not updates or not self.recipe.lr:
+            advice = "training has not changed the weights: look at the weights, the data and their normalisation"
+        kept = f"the checkpoint of step {self._saved_step} is kept; "
+        return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
+
+    def check_finite(self, result: Evaluation, split: str) -> None:
+        """Check the loss of an evaluation.
+
+        Args:
+            result: the evaluation.
+            split: of what.
+
+        Raises:
+            TrainingError: if it is not finite: weights that are finite may still give outputs that are not.
+        """
+        if not result.finite:
+            what = f"the loss on the {'validation' if split == 'val' else split} split"
+            raise self.processes.agreed(self._not_finite(what, self.step, updates=self.step))
+
+    def _log(self) -> None:
+        """Write and show the mean loss since the last time."""
+        self.train_loss = self.processes.sums([statistics.fmean(self._losses)])[0] / self.processes.world_size
+        rate = self.setup.samples_per_step * len(self._window) / sum(self._window)
+        epoch, lr = self.step / self.setup.steps_per_epoch, self.stepper.lr
+        self._losses, self._window = [], []
+        self._metrics.write("train", step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, samples_per_second=rate)
+        self._display.train(step=self.step, epoch=epoch, loss=self.train_loss, lr=lr, rate=rate)
+
+    def _validate(self, epoch: int) -> None:
+        """Evaluate on the validation split, if there is one and it is time."""
+        due = epoch % self.recipe.eval_interval == 0 or epoch == self.stepper.epochs
+        done = any(point.step == self.step for point in self.validation)
+        if done or not (due and self.setup.data.info.val_size):
+            return
+        self._share_buffers()
+        with self._interruption.may_be_left():
+            result = self._evaluate()
+        self.check_finite(result, "val")
+        measures = result.measures()
+        self.validation.append(ValidationPoint(self.step, epoch, **by_field(ValidationPoint, measures)))
+        self._metrics.write("val", step=self.step, epoch=epoch, **measures)
+        self._display.say(f"epoch {epoch}: validation {result}")
+
+    def _evaluate(self) -> Evaluation:
+        return self.setup.task.evaluate(
+            self.stepper.result,
+            self.setup.data,
+            "val",
+            batch_size=self.recipe.validation_batch_size or self.setup.part_size,
+            device=self.processes.device,
+            amp=self.recipe.amp,
+            channels_last=self.recipe.channels_last,
+            processes=self.processes,
+        )
+
+    def _share_buffers(self) -> None:
+        self.processes.share_buffers(self.stepper.model)
+        if self.stepper.average is not None:
+            self.processes.share_buffers(self.stepper.average.module)
+
+    def _save(self, buffers: Mapping[str, Tensor] | None = None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            buffers: what buffers were before a step that is given up, by name.
+
+        Raises:
+            TrainingError: if a weight is not finite.
+            RunError: if it cannot be written.
+        """
+        self._share_buffers()
+        losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
+        state = model_state(self.stepper.model)
+        state.update({name: buffer for name, buffer in (buffers or {}).items() if name in state})
+        if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
+            raise self.processes.agreed(self._not_finite("a weight", self.step, updates=self.step))
+        with self.processes.together():
+            if self.processes.first:
+                average = self.stepper.average
+                Checkpoint(
+                    step=self.step,
+                    recipe=self.recipe.to_dict(),
+                    info=self.setup.info.to_dict(),
+                    preprocessing=self.setup.data.preprocessing.to_dict(),
+                    model=state,
+                    model_ema=None if average is None else model_state(average.module),
+                    optimizer=self.stepper.optimizer.state_dict(),
+                    seconds=self.seconds,
+                    metrics_length=self._metrics.saved_length(),
+                    train_loss=self.train_loss,
+                    losses=losses,
+                    validation=[dataclasses.asdict(point) for point in self.validation],
+                    course=None if self.course is None else self.course.to_dict(),
+                ).save(self.folder.checkpoint_file)
+        self._saved_step = self.step
+
+    def _stop(self) -> None:
+        """Write a checkpoint, if the last one is older, and leave.
+
+        Raises:
+            StoppedError: always; it says how to go on.
+        """
+        if self._saved_step != self.step:
+            self._save()
+        raise self.processes.agreed(
+            StoppedError(
+                f"stopped by {self._interruption.word} at step {self.step} of {self.total}",
+                where=str(self.folder.path),
+                remedy="the checkpoint is written: continue with --resume",
+            )
+        )
+
+
+def _numbers(losses: list[Tensor]) -> list[float]:
+    """Fetch several losses at once."""
+    return [float(loss) for loss in torch.stack(losses).tolist()]

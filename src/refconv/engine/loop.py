@@ -1,0 +1,255 @@
+"""A whole run: open, train, and write the plain result, its certificate and the record."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from refconv.data.loading import leave_if_imported
+from refconv.engine.epochs import Loop
+from refconv.engine.metrics import Metrics, NoMetrics
+from refconv.engine.run_record import RunRecord, by_field, command, hardware, versions
+from refconv.engine.setup import Setup, open_setup
+from refconv.engine.start import evaluate_start, random_bases
+from refconv.engine.stepping import Stepper
+from refconv.engine.trained import thaw
+from refconv.errors import RunError
+from refconv.methods.methods import method_of
+from refconv.methods.sizes import parameters_allowed
+from refconv.models.checkpoint import Checkpoint
+from refconv.models.model_folder import save_model_folder
+from refconv.models.model_input import as_run
+from refconv.models.run_folder import RunFolder, write_whole
+from refconv.process.distributed import Processes, joined
+from refconv.process.progress import Display, display
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.spaces import space_of
+from refconv.surgery import Certificate, plain_state_dict
+from refconv.tasks.evaluation import Evaluation
+
+__all__ = ["RunRecord", "train"]
+
+
+def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool = True) -> RunRecord:
+    """Train a model as a recipe says, and leave everything in a run folder.
+
+    Under torchrun all processes call this and share the work; the first one writes and shows. A script that is run
+    calls this below ``if __name__ == "__main__":``, since the workers that read images import it.
+
+    Args:
+        recipe: the settings.
+        out: the run folder; it must be new, unless the run is resumed.
+        resume: go on from the folder's checkpoint. A run that has finished gives its record again.
+        show: show progress on standard output.
+
+    Returns:
+        What was measured; also written as ``record.json``.
+
+    Raises:
+        RunError: if the folder is in use, exists already, cannot be written, or cannot be resumed with this recipe;
+            after Ctrl-C its subclass StoppedError.
+        RecipeError: if a setting does not fit the data, the model or the processes.
+        DataError: if the data cannot be had.
+        ModelError: if the model cannot be built, or does not fit the data.
+        CheckpointError: if weights or checkpoint are damaged, refused, or do not fit.
+        TrainingError: if a loss or a weight is not finite.
+    """
+    leave_if_imported()
+    method_of(recipe)
+    folder = RunFolder(out)
+    with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
+        if processes.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(processes.device)
+        with processes.together():
+            if processes.first:
+                stack.enter_context(folder.opened(resume=resume))
+        with processes.together():
+            checkpoint = _checkpoint(folder, recipe) if resume else None
+            if resume and folder.record_file.is_file():
+                record = _record(folder)
+                if show and processes.first:
+                    print(f"finished before: {_last_line(record, recipe, folder)}", flush=True)
+                return record
+            setup = open_setup(recipe, processes, checkpoint)
+            stepper = Stepper(
+                setup.model,
+                recipe,
+                setup.info,
+                processes,
+                steps_per_epoch=setup.steps_per_epoch,
+                part_size=setup.part_size,
+                even=setup.samples_per_step == recipe.batch_size,
+            )
+            loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
+            if processes.first and not (resume and folder.recipe_file.is_file() and folder.recipe() == recipe):
+                write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
+        metrics: Metrics | NoMetrics = NoMetrics()
+        if processes.first:
+            length = 0 if checkpoint is None else checkpoint.metrics_length
+            metrics = stack.enter_context(
+                Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
+            )
+        title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
+        shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
+        for line in setup.data.said:
+            shown.say(line)
+        for warning in (random_bases(recipe), setup.task.warning(setup.model, recipe)):
+            if warning is not None and loop.step == 0:
+                shown.say(warning)
+        loop.run(metrics, shown)
+        return _finish(loop, recipe, folder, processes, metrics, shown)
+
+
+def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
+    checkpoint = Checkpoint.load(folder.checkpoint_file)
+    checkpoint.check_recipe(recipe, where=str(folder.path))
+    return checkpoint
+
+
+def _record(folder: RunFolder) -> RunRecord:
+    """Read the record of a run that has finished.
+
+    Raises:
+        RunError: if it is damaged or of another version.
+    """
+    try:
+        return RunRecord.read(folder.record_file)
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            "cannot read the record",
+            where=str(folder.record_file),
+            found=str(error),
+            remedy="remove it and resume: it is made again from the last checkpoint",
+        ) from error
+
+
+@contextmanager
+def _reproducible(recipe: Recipe) -> Iterator[None]:
+    """Use only deterministic algorithms, if the recipe asks for it; put torch's setting back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _finish(
+    loop: Loop, recipe: Recipe, folder: RunFolder, processes: Processes, metrics: Metrics | NoMetrics, shown: Display
+) -> RunRecord:
+    """Build the plain result anew, certify it, test it once, and write model and record."""
+    setup, seconds = loop.setup, loop.seconds
+    trained = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    thaw(loop.stepper.result, setup.frozen)
+    state = plain_state_dict(loop.stepper.result)
+    shipped = setup.spec.build()
+    shipped.load_state_dict(state, strict=True)
+    if recipe.channels_last:
+        shipped.to(memory_format=torch.channels_last)  # as it was trained: another order of the sums rounds otherwise
+    certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup, recipe, processes)
+    result = _test(shipped, setup, recipe, processes)
+    if result is not None:
+        loop.check_finite(result, "test")
+        epoch = loop.step / setup.steps_per_epoch
+        metrics.write("test", step=loop.step, epoch=epoch, **result.measures())
+        shown.say(f"test {result}")
+    course = loop.course
+    if course is not None:
+        split, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        loop.check_finite(end, split)
+        course = dataclasses.replace(course, end=end.measures().get(course.measure))
+    allowed = parameters_allowed(shipped, recipe)
+    record = RunRecord(
+        model=recipe.model,
+        data=recipe.data,
+        method=recipe.method,
+        seed=recipe.seed,
+        test_samples=result.samples if result else 0,
+        train_loss=loop.train_loss,
+        validation=tuple(loop.validation),
+        epochs=loop.stepper.epochs,
+        steps=loop.total,
+        batch_size=recipe.batch_size,
+        samples_seen=loop.samples,
+        parameters_trained=trained,
+        parameters_shipped=sum(p.numel() for p in shipped.parameters()),
+        extra_parameters=setup.plan.extra_parameters if setup.plan and space_of(recipe) != "gradient" else 0,
+        sites=len(setup.plan.refocused) if setup.plan else 0,
+        seconds=seconds,
+        step_ms=loop.step_ms,
+        processes=processes.world_size,
+        hardware=hardware(processes.device, processes.world_size),
+        versions=versions(),
+        command=command(),
+        certificate=certificate,
+        peak_memory_mb=_peak_memory_mb(processes.device),
+        space=space_of(recipe),
+        budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
+        task=recipe.task,
+        preprocessing=setup.data.preprocessing,
+        course=course,
+        definitions=setup.task.definitions(setup.data),
+        **by_field(RunRecord, result.measures() if result else {}),
+    )
+    with processes.together():
+        if processes.first:
+            _write(folder, recipe, setup, state, record)
+    shown.say(_last_line(record, recipe, folder))
+    return record
+
+
+def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
+    """Say from where training led to where, and where the result lies."""
+    course, place = record.course, f"written to {folder.model_folder}"
+    if course is None or course.end is None:
+        return place
+    advice = f", below its start: a lower --lr than {recipe.lr:g} may help" if course.fell else ""
+    return f"{course}{advice}, {place}"
+
+
+def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Certificate:
+    """Compare the model in training with the plain result on training samples: the test split is not for this."""
+    samples, _ = next(setup.data.eval_batches("train", batch_size=setup.task.samples_certified))
+    return setup.task.certify(trained, shipped, setup.task.place(processes.device, recipe.channels_last)(samples))
+
+
+def _peak_memory_mb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+
+
+def _test(shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Evaluation | None:
+    """Evaluate what is shipped on the test split, if there is one and the recipe lets it be read."""
+    if not (recipe.test and setup.data.info.test_size):
+        return None
+    return setup.task.evaluate(
+        shipped,
+        setup.data,
+        "test",
+        batch_size=recipe.validation_batch_size or setup.part_size,
+        device=processes.device,
+        amp=recipe.amp,
+        channels_last=recipe.channels_last,
+        processes=processes,
+    )
+
+
+def _write(folder: RunFolder, recipe: Recipe, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:
+    """Write the model, then the record, whose presence says that the run has finished."""
+    save_model_folder(
+        folder.model_folder,
+        state,
+        name=recipe.model,
+        info=setup.info,
+        model_kwargs=setup.spec.model_kwargs,
+        preprocessing=as_run(setup.data.preprocessing, recipe),
+        task=recipe.task,
+    )
+    write_whole(folder.record_file, record.to_json().encode())

@@ -1,0 +1,118 @@
+"""What a run says about its progress, on disk: metrics.jsonl and, if asked for, TensorBoard events.
+
+metrics.jsonl holds one JSON object a line: ``kind`` (``train``, ``val`` or ``test``), ``step``, ``epoch``, and numbers.
+A checkpoint notes the file's length; a resumed run cuts the file there, so no step appears twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from refconv.models.run_folder import RunFolder, writing
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Metrics:
+    """The open metrics of a run.
+
+    Args:
+        folder: the run's folder.
+        length: bytes of metrics.jsonl that count, from the checkpoint; what follows is cut off.
+        step: the step that training starts from.
+        tensorboard: also write TensorBoard events.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+
+    def __init__(self, folder: RunFolder, *, length: int = 0, step: int = 0, tensorboard: bool = False) -> None:
+        self._path = folder.metrics_file
+        with writing(self._path):
+            self._file = self._path.open("a", encoding="utf-8")
+            if self._file.tell() > length:
+                self._file.truncate(length)
+        self._events = _summary_writer(folder.tensorboard_folder, step) if tensorboard else None
+
+    def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
+        """Write one line.
+
+        Args:
+            kind: ``train``, ``val`` or ``test``.
+            step: steps taken.
+            epoch: epochs done, with fractions.
+            **numbers: what was measured; what is not finite is written as null.
+
+        Raises:
+            RunError: if the line cannot be written.
+        """
+        values = {name: _finite(value) for name, value in numbers.items()}
+        with writing(self._path):
+            self._file.write(json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
+            self._file.flush()
+            if self._events is not None:
+                for name, value in values.items():
+                    if value is not None:
+                        self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def saved_length(self) -> int:
+        """Bring what was written to the disk and return the file's length, for a checkpoint.
+
+        Raises:
+            RunError: if that fails.
+        """
+        with writing(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            if self._events is not None:
+                self._events.flush()
+        return self._file.tell()
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with writing(self._path):
+            self._file.close()
+            if self._events is not None:
+                self._events.close()
+
+
+class NoMetrics:
+    """Metrics of the processes that do not write."""
+
+    def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
+        """Do nothing."""
+
+    def saved_length(self) -> int:
+        """Return zero."""
+        return 0
+
+
+def read_metrics(path: Path | str, kind: str | None = None) -> list[dict[str, float | str | None]]:
+    """Read the lines of a metrics.jsonl, leaving out a last one that was cut short.
+
+    Args:
+        path: the file.
+        kind: only lines of this kind.
+    """
+    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+    rows = [json.loads(line) for line in lines]
+    return [row for row in rows if kind is None or row["kind"] == kind]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and float("-inf") < value < float("inf") else None
+
+
+def _summary_writer(folder: Path, step: int) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step + 1)

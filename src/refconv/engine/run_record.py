@@ -1,0 +1,265 @@
+"""What a finished run leaves behind in numbers, and the circumstances under which they were measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refconv.data.preprocessing import Preprocessing
+from refconv.records import Record
+from refconv.surgery import Certificate
+
+_LEAST_DECIBELS = 0.05
+_FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
+
+
+@dataclass(frozen=True)
+class ValidationPoint(Record):
+    """One evaluation on the validation split.
+
+    Attributes:
+        step: steps taken.
+        epoch: epochs done.
+        top1: share of samples whose class came first; None in tasks other than classification.
+        top5: share of samples whose class was among the first five; the same.
+        loss: mean loss; None where evaluation has none.
+        measures: whatever else was measured, by name.
+    """
+
+    step: int
+    epoch: int
+    top1: float | None = None
+    top5: float | None = None
+    loss: float | None = None
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, name: str) -> float | None:
+        """Return a measure by name; None if it was not taken."""
+        return measure_of(self, name)
+
+
+@dataclass(frozen=True)
+class Course(Record):
+    """The task's first measure before the first step and of the result, on the same samples.
+
+    Attributes:
+        measure: its name.
+        split: ``val``, or ``train``, not augmented, where there is no validation split: the test split is read once.
+        samples: how many samples of it that is.
+        start: of the prepared model before its first step.
+        end: of the plain result; None before it is measured.
+    """
+
+    measure: str
+    split: str
+    samples: int
+    start: float
+    end: float | None = None
+
+    def __str__(self) -> str:
+        name, scale, unit = _SAID.get(self.measure, (self.measure, 1, ""))
+        start, end = (
+            f"{scale * value:.2f}{unit}" for value in (self.start, self.start if self.end is None else self.end)
+        )
+        verb = "fell from" if self.fell else "from"
+        split = {"val": "validation", "train": "training"}.get(self.split, self.split)
+        unsure = ", lower within noise" if self.end is not None and self.end < self.start and not self.fell else ""
+        return f"{name} {verb} {start} to {end} ({self.samples:,} {split} samples{unsure})"
+
+    @property
+    def fell(self) -> bool:
+        """Whether the result is below the start by more than chance and one sample can explain."""
+        return self.end is not None and self.end < self.start - self._noise
+
+    @property
+    def _noise(self) -> float:
+        """Two standard errors of the difference, and no less than what one sample decides.
+
+        The mean of n values from 0 to 1 that is p has at most the variance p (1 - p) / n. Start and end are taken for
+        independent, which makes the bound wider, as they are of the same samples. Decibels have no such bound; below
+        0.05 dB nobody speaks of a difference.
+        """
+        if self.measure == "psnr" or self.end is None:
+            return _LEAST_DECIBELS
+        variances = (max(0.0, value * (1 - value)) / self.samples for value in (self.start, self.end))
+        return max(1 / self.samples, 2 * math.sqrt(sum(variances)))
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    """The record of a finished run.
+
+    Attributes:
+        model: the model's name.
+        data: the data's name.
+        method: the method's name, such as ``plain`` or ``refocus``.
+        seed: the recipe's seed.
+        top1: on the test split, of the model that is shipped; None where there is none or it was not to be read, and
+            in tasks other than classification.
+        top5: the same, among the first five.
+        loss: mean loss on the test split; None where evaluation has none.
+        test_samples: how many samples that is.
+        train_loss: mean training loss over the last log interval.
+        validation: evaluations on the validation split, in order; nothing was chosen by them.
+        epochs: epochs trained.
+        steps: optimizer steps taken.
+        batch_size: samples per step, over all processes.
+        samples_seen: training samples seen, over all processes.
+        parameters_trained: parameters with a gradient while training.
+        parameters_shipped: parameters of the plain result.
+        extra_parameters: refocus weights, trained and never shipped; gradient space has none.
+        sites: number of kernels refocused.
+        seconds: time from the first step to the last, evaluations and all sittings included.
+        step_ms: median time of a step in milliseconds, in the last sitting.
+        processes: number of processes.
+        hardware: what it ran on.
+        versions: name and version of each program.
+        command: the command.
+        certificate: what the model in training and the plain result, built anew and loaded strictly, have in common.
+        ece: expected calibration error on the test split, in 15 bins of equal width.
+        peak_memory_mb: the most memory of the accelerator that tensors held at once in the last sitting, in 2**20
+            bytes; None on a CPU, where a process cannot tell a run's memory from its own.
+        budget_miss: numbers of the method that were trained beyond what the recipe's budget allows, or below it if
+            negative; None without a budget.
+        space: ``kernel`` or ``gradient``, where the kernels were refocused.
+        task: what was learned.
+        measures: what else was measured on the test split, by name.
+        preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
+        course: from where training led to where; None in runs of versions that did not measure it, and where the
+            measure has no value.
+        definitions: how measures were computed, by name, where the field has several definitions of one name. Records
+            of restoration without it are of luma.
+    """
+
+    model: str
+    data: str
+    method: str
+    seed: int
+    top1: float | None
+    top5: float | None
+    loss: float | None
+    test_samples: int
+    train_loss: float | None
+    validation: tuple[ValidationPoint, ...]
+    epochs: int
+    steps: int
+    batch_size: int
+    samples_seen: int
+    parameters_trained: int
+    parameters_shipped: int
+    extra_parameters: int
+    sites: int
+    seconds: float
+    step_ms: float | None
+    processes: int
+    hardware: str
+    versions: dict[str, str]
+    command: str
+    certificate: Certificate
+    ece: float | None = None
+    peak_memory_mb: float | None = None
+    space: str | None = None
+    budget_miss: int | None = None
+    task: str = "classification"
+    measures: dict[str, float] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    course: Course | None = None
+    definitions: dict[str, str] = field(default_factory=dict)
+
+    def measure(self, name: str) -> float | None:
+        """Return what was measured on the test split, by name; None if it was not."""
+        return measure_of(self, name)
+
+    @property
+    def val_last(self) -> ValidationPoint | None:
+        """The last evaluation on the validation split."""
+        return self.validation[-1] if self.validation else None
+
+    @property
+    def val_best(self) -> ValidationPoint | None:
+        """The best one by the task's first measure; for looking at, not for choosing what is tested."""
+        return max(self.validation, key=lambda point: point.measure(PRIMARY[self.task]) or 0.0, default=None)
+
+    def __str__(self) -> str:
+        first = self.measure(PRIMARY[self.task])
+        if self.top1 is not None:
+            result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}"
+        else:
+            result = "not tested" if first is None else f"{PRIMARY[self.task]} {first:.4g}"
+        return (
+            f"{self.method} {self.model} on {self.data}: {result}; {self.epochs} epochs, {self.seconds:.0f} s, "
+            f"{self.parameters_trained:,} parameters trained, {self.parameters_shipped:,} shipped"
+        )
+
+
+PRIMARY = {"classification": "top1", "detection": "map", "segmentation": "miou", "restoration": "psnr"}
+"""The measure of each task to look at first; of all of them more is better."""
+
+_SAID = {
+    "top1": ("top-1", 100, "%"),
+    "map": ("mAP", 100, "%"),
+    "miou": ("mean IoU", 100, "%"),
+    "psnr": ("PSNR", 1, " dB"),
+}
+"""How these are said: name, factor and unit."""
+
+
+def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any]:
+    """Return measures as arguments of a record: those with a field of their own, and the rest as ``measures``."""
+    own = {entry.name for entry in dataclasses.fields(kind)}
+    return {
+        **{name: measures.get(name) for name in _FIELDS if name in own},
+        "measures": {name: value for name, value in measures.items() if name not in own},
+    }
+
+
+def measure_of(record: RunRecord | ValidationPoint, name: str) -> float | None:
+    """Return a measure of a record, whether it has a field of its own or not."""
+    value: float | None = getattr(record, name, None) if name in _FIELDS else record.measures.get(name)
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Return name and version of each program that a result depends on."""
+    names = ("refconv", "torch", "timm", "torchvision", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def hardware(device: torch.device, processes: int = 1) -> str:
+    """Say in words what computes.
+
+    Args:
+        device: where this process computes.
+        processes: number of processes.
+    """
+    if device.type == "cuda":
+        return f"{processes} x {torch.cuda.get_device_name(device)}"
+    name = _processor() if device.type == "cpu" else f"{platform.machine()} {device.type}"
+    threads = torch.get_num_threads()
+    share = f"{processes} x {threads}" if processes > 1 else f"{threads}"
+    return f"{name}, {share} thread{'' if processes * threads == 1 else 's'}"
+
+
+def command() -> str:
+    """Return the command that started this process, without the folder of the program."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    if described.is_file():
+        for line in described.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,258 @@
+"""From a recipe to the task, its data and a prepared model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from refconv.data import Data, DataInfo
+from refconv.data.class_names import UNNAMED, Classes, is_of_imagenet, read_class_map
+from refconv.data.preprocessing import Statement
+from refconv.engine.trained import freeze_others
+from refconv.errors import DataError, ModelError, RecipeError, RunError
+from refconv.methods.methods import method_of
+from refconv.models.backbones import load_backbone
+from refconv.models.checkpoint import Checkpoint, load_model_state
+from refconv.models.creation import class_names_in, create_model
+from refconv.models.model_input import of_checkpoint, of_model, of_recipe
+from refconv.models.spec import ModelSpec
+from refconv.process.distributed import Processes
+from refconv.process.randomness import derive_seed, seed_everything
+from refconv.recipe.recipe import Recipe
+from refconv.surgery import Plan, evaluating
+from refconv.tasks.evaluation import autocasting
+from refconv.tasks.registry import task_of
+from refconv.tasks.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What is trained on what.
+
+    Attributes:
+        task: what is learned and how it is measured.
+        data: the data.
+        info: the facts about it; with the model's number of classes, where the recipe gives one.
+        spec: what the model is built from.
+        model: on its device, with its first weights, prepared by the method.
+        plan: which kernels are refocused, if any.
+        frozen: names of parameters that the recipe keeps from training and that would train otherwise.
+        parts: parts into which each process cuts its share of a batch.
+        part_size: samples of a part.
+        steps_per_epoch: optimizer steps in an epoch.
+        samples_per_step: samples of an optimizer step, over all processes.
+    """
+
+    task: Task
+    data: Data
+    info: DataInfo
+    spec: ModelSpec
+    model: nn.Module
+    plan: Plan | None
+    frozen: tuple[str, ...]
+    parts: int
+    part_size: int
+    steps_per_epoch: int
+    samples_per_step: int
+
+
+def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | None = None) -> Setup:
+    """Open the data, build the model and prepare it.
+
+    Args:
+        recipe: the settings.
+        processes: the processes of the run.
+        checkpoint: where the run goes on, if it does; the weights it started from are not needed then.
+
+    Raises:
+        DataError: if the data cannot be had, or has more classes than the model is to have.
+        ModelError: if the model cannot be built or does not take the data.
+        CheckpointError: if the weights cannot be read or do not fit.
+        RecipeError: if the batch cannot be cut, or a setting does not go with the task.
+        RunError: if the data is not that of the checkpoint.
+    """
+    task = task_of(recipe)
+    goes_on = None
+    if checkpoint is not None:
+        goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
+    data = _with_classes(_open_data(task, recipe, goes_on), recipe, checkpoint)
+    info = data.info
+    if recipe.num_classes is not None:
+        if recipe.num_classes < info.num_classes:
+            raise DataError(
+                "the data has more classes than the model is to have",
+                where=recipe.data,
+                expected=f"at most num_classes = {recipe.num_classes}",
+                found=str(info.num_classes),
+            )
+        info = dataclasses.replace(info, num_classes=recipe.num_classes)
+    if checkpoint is not None:
+        _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
+    part_size, steps_per_epoch = _cut(recipe, data, processes)
+    seed_everything(derive_seed("model", recipe.seed))
+    method = method_of(recipe)
+    if checkpoint is None and method.inherits:
+        model = create_model(
+            ModelSpec.of_run(recipe, info),
+            pretrained=recipe.pretrained,
+            checkpoint=recipe.checkpoint,
+            reset_classifier=recipe.reset_classifier,
+        )
+        if recipe.backbone_checkpoint is not None:
+            load_backbone(model, recipe.backbone_checkpoint)
+        data = _with_classes(_as_the_model_says(task, data, model, recipe), recipe, checkpoint)
+        info = dataclasses.replace(data.info, num_classes=info.num_classes)
+    else:
+        model = ModelSpec.of_run(recipe, info).build()
+    spec = ModelSpec.of_run(recipe, info)
+    model.to(processes.device)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken
+    plan = method.prepare(model, recipe)
+    frozen = freeze_others(model, recipe, plan, task)
+    if checkpoint is not None:
+        load_model_state(model, checkpoint.model, where="checkpoint")
+    _try(task, model, data, recipe, processes, part_size)
+    samples = min(recipe.batch_size, info.train_size)
+    parts = recipe.grad_accum_steps
+    return Setup(task, data, info, spec, model, plan, frozen, parts, part_size, steps_per_epoch, samples)
+
+
+def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe) -> Data:
+    """Open data again, if only the built model could say what its weights take, by an attribute ``pretrained_cfg``."""
+    trained = recipe.pretrained or recipe.checkpoint is not None
+    if task.name != "classification" or not trained or of_recipe(recipe):
+        return data
+    stated = of_model(model, by=recipe.model)
+    return task.open_data(recipe, stated) if stated else data
+
+
+def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
+    """Give the data the labels of the classifier that training goes on with, or of the recipe's class map.
+
+    Raises:
+        DataError: if a class of the data is not among the classifier's.
+        RecipeError: if there is a class map for another task than classification.
+    """
+    if recipe.task != "classification":
+        if recipe.class_map is not None:
+            raise RecipeError("only classifiers have classes to match", where="class_map", found=f"task={recipe.task}")
+        return data
+    names: tuple[str, ...] = ()
+    remedy = Classes.remedy
+    if recipe.checkpoint is not None and not recipe.reset_classifier:
+        # The weights may be gone when a run goes on; its own record has their classes.
+        names = class_names_in(recipe.checkpoint) if checkpoint is None else checkpoint.data_info().class_names
+        remedy += ", or --reset-classifier"
+    class_map = read_class_map(recipe.class_map) if recipe.class_map is not None else {}
+    # Without names there may be outputs that the data has no classes for; they are known by number for ImageNet, or
+    # where a class map gives numbers.
+    kept = recipe.num_classes if recipe.pretrained or recipe.checkpoint is not None else None
+    numbered = bool(class_map) and all(name.isdecimal() for name in class_map.values())
+    outputs = kept if numbered or is_of_imagenet(data.info.class_names, kept) else None
+    if recipe.checkpoint is not None and not recipe.reset_classifier and not (names or outputs or class_map):
+        data.remark = UNNAMED
+    return data.with_classes(Classes(names, outputs, class_map, remedy))
+
+
+def _open_data(task: Task, recipe: Recipe, goes_on: Statement | None) -> Data:
+    """Open the data of a recipe; of a run that goes on, with the preprocessing that it was started with.
+
+    Raises:
+        DataError: if it cannot be had; of a resumed run, the remedy says how to name its new place.
+    """
+    try:
+        return task.open_data(recipe, goes_on)
+    except DataError as error:
+        if goes_on is None:
+            raise
+        raise DataError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            remedy="if the data has moved since the run was started, resume with --data-dir FOLDER or --data "
+            f"{recipe.data.partition(':')[0]}:PATH",
+        ) from error
+
+
+def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
+    """Return the samples of a part of a batch, and the steps of an epoch.
+
+    Raises:
+        RecipeError: if the batch cannot be cut into equal parts, or an epoch has no whole batch of them.
+    """
+    parts = recipe.grad_accum_steps
+    if recipe.batch_size % (processes.world_size * parts):
+        raise RecipeError(
+            "the batch cannot be cut into equal parts",
+            where="batch_size",
+            expected=f"a multiple of {processes.world_size} processes x {parts} parts",
+            found=str(recipe.batch_size),
+        )
+    part_size = recipe.batch_size // (processes.world_size * parts)
+    steps = data.batches_per_epoch(batch_size=part_size, world_size=processes.world_size) // parts
+    if not steps:
+        raise RecipeError(
+            "an epoch has fewer samples than a batch",
+            where="batch_size",
+            expected=f"at most {data.info.train_size} with grad_accum_steps = {parts}",
+            found=str(recipe.batch_size),
+        )
+    return part_size, steps
+
+
+def _check_same_data(now: DataInfo, before: DataInfo) -> None:
+    """Check that a run goes on with the data it was started with.
+
+    Raises:
+        RunError: if the facts about the data differ.
+    """
+    names = [field.name for field in dataclasses.fields(now) if getattr(now, field.name) != getattr(before, field.name)]
+    if names:
+        raise RunError(
+            "the data is not what the run was started with",
+            where=now.name,
+            expected=", ".join(f"{name}={getattr(before, name)!r}" for name in names),
+            found=", ".join(f"{name}={getattr(now, name)!r}" for name in names),
+        )
+
+
+@torch.no_grad()
+def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes, part_size: int) -> None:
+    """Let the model see two samples in either mode, so that a misfit is said before anything is written.
+
+    What the forward in training mode does to buffers, such as the statistics of batch norms, is undone.
+
+    Raises:
+        ModelError: if it does not take them, or gives what the task cannot use.
+        RecipeError: if batch norms have one value per channel to train on.
+    """
+    samples, targets = next(data.eval_batches("train", batch_size=2))
+    samples = task.place(processes.device, recipe.channels_last)(samples[:2])
+    with evaluating(model), autocasting(processes.device, recipe.amp)():
+        task.check_fit(model, samples, targets, data.info)
+    targets = task.place_targets(processes.device)(targets[:part_size])
+    samples, before = samples[:part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    try:
+        with autocasting(processes.device, recipe.amp)():
+            task.check_training(model, samples, targets)
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise ModelError(
+                "the model does not train on this data", where=type(model).__name__, found=str(error)
+            ) from error
+        raise RecipeError(
+            "batch norm cannot train on one value per channel",
+            where="batch_size",
+            expected="at least 2 samples in each process and part",
+            found=str(len(samples)),
+            remedy="a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics",
+        ) from error
+    finally:
+        for name, buffer in model.named_buffers():
+            buffer.copy_(before[name])

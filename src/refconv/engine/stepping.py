@@ -1,0 +1,157 @@
+"""One optimizer step: forward, loss, backward, clip, update, average.
+
+The loss of a step is the mean over all that counts in it, such as the pixels that are not ignored, into however many
+parts and processes the batch is cut.
+
+Everything random in a step is seeded from (seed, step, rank), so a step depends on the state before it and its number,
+and not on how the run came there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from timm.optim import Lookahead
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from refconv.data import Batch, DataInfo, Samples, Targets
+from refconv.methods.optimization import (
+    make_average,
+    make_clipping,
+    make_optimizer,
+    make_schedule,
+    new_round,
+)
+from refconv.process.distributed import Processes
+from refconv.process.randomness import derive_seed, seed_everything
+from refconv.recipe.recipe import Recipe
+from refconv.tasks.registry import task_named
+
+
+class Stepper:
+    """A model with all that trains it.
+
+    Args:
+        model: on its device, prepared by the method, neither compiled nor wrapped.
+        recipe: the settings.
+        info: the facts about the data.
+        processes: the processes of the run.
+        steps_per_epoch: optimizer steps in an epoch.
+        part_size: samples of a part of a batch, in one process.
+        even: whether every part has as many; not where the data is smaller than a batch of several processes.
+
+    Raises:
+        RecipeError: if a setting does not fit.
+        ModelError: if the teacher cannot be built.
+        CheckpointError: if the teacher's weights do not fit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        info: DataInfo,
+        processes: Processes,
+        *,
+        steps_per_epoch: int,
+        part_size: int,
+        even: bool = True,
+    ) -> None:
+        self.model = model
+        seed_everything(derive_seed("method", recipe.seed))  # gradient space draws a random start here
+        self.optimizer = make_optimizer(model, recipe)
+        self.average = make_average(model, recipe)
+        self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=steps_per_epoch)
+        steps = self.epochs * steps_per_epoch
+        self._round_starts = {steps * number // recipe.rounds for number in range(1, recipe.rounds)}
+        self._clip = make_clipping(model, recipe, self.optimizer)
+        task = task_named(recipe.task)
+        self._objective = task.objective(recipe, info, processes, part_size=part_size)
+        self._counting = task.counting(recipe) or (None if even else _samples)
+        self._place = task.place(processes.device, recipe.channels_last)
+        self._place_targets = task.place_targets(processes.device)
+        self._device, self._seed, self._processes = processes.device, recipe.seed, processes
+        if recipe.compile:
+            model.compile()
+        self._network: Callable[..., Any] = model
+        self._without_exchange: Callable[[], AbstractContextManager[None]] = nullcontext
+        if not processes.alone:
+            # No broadcast of buffers in each step: see Processes.share_buffers.
+            wrapped = DistributedDataParallel(
+                model,
+                device_ids=[self._device] if self._device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+            self._network, self._without_exchange = wrapped, wrapped.no_sync
+        model.train()
+
+    @property
+    def result(self) -> nn.Module:
+        """The model whose weights count: the average, if there is one."""
+        return self.model if self.average is None else self.average.module
+
+    @property
+    def lr(self) -> float:
+        """The largest learning rate of the last step."""
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
+
+    def begins_round(self, number: int) -> bool:
+        """Say whether a step begins with a new round."""
+        return number in self._round_starts
+
+    def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
+        """Take one step and return its loss, a number on the device that nobody has waited for yet.
+
+        Args:
+            number: steps taken before this one.
+            parts: the parts of the batch whose gradients are accumulated.
+        """
+        seed_everything(derive_seed("step", self._seed, number, self._processes.rank))
+        self._set_rates(number)
+        if number in self._round_starts:
+            new_round(self.model, self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for position, ((samples, targets), weight) in enumerate(zip(parts, self._weights(parts), strict=True), start=1):
+            with self._without_exchange() if position < len(parts) else nullcontext():
+                placed = self._place(samples), self._place_targets(targets)
+                loss = self._objective(self._network, *placed)
+                loss = loss / len(parts) if weight is None else loss * weight
+                torch.autograd.backward(loss)
+            losses.append(loss.detach())
+        if self._clip is not None:
+            self._clip()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, step=number + 1)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def end_epoch(self) -> None:
+        """Let an optimizer that keeps slow weights, timm's Lookahead, put them in place, as timm's training does.
+
+        They are what it averages towards, and so what is to be evaluated and shipped.
+        """
+        if isinstance(self.optimizer, Lookahead):
+            self.optimizer.sync_lookahead()
+
+    def _weights(self, parts: Sequence[Batch]) -> list[float | None]:
+        """Return what the mean loss of each part is multiplied by, so that processes average to the mean of the step.
+
+        A part weighs its share of all that counts in the step; times the number of processes, whose gradients are
+        averaged. None for all where they have equal shares.
+        """
+        if self._counting is None:
+            return [None] * len(parts)
+        counts = [self._counting(*part) for part in parts]
+        (total,) = self._processes.sums([sum(counts)])
+        return [count * self._processes.world_size / max(total, 1.0) for count in counts]
+
+
+def _samples(samples: Samples, targets: Targets) -> float:
+    """Return how many samples a part has."""
+    return float(len(samples))

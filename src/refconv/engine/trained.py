@@ -1,0 +1,79 @@
+"""Which parameters train: everything, or only the kernels that are refocused, with norms or head if wanted.
+
+The choice is the same for every method: where a plain network trains beside a refocused one, the kernels at the same
+sites train. Statistics of batch norms are no parameters and go on in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torchvision.ops import FrozenBatchNorm2d
+
+from refconv.errors import RecipeError
+from refconv.recipe.recipe import Recipe
+from refconv.surgery import Plan, plan
+from refconv.tasks.task import Task
+
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, FrozenBatchNorm2d)
+
+
+def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Task) -> tuple[str, ...]:
+    """Keep those parameters of a prepared model from training that the recipe leaves out.
+
+    Args:
+        model: the model, prepared by the method.
+        recipe: the settings; ``train`` says which parameters train.
+        done: what the method did to kernels, if anything.
+        task: the task, which knows the head.
+
+    Returns:
+        The names of the parameters that were trainable and are not any more.
+
+    Raises:
+        RecipeError: if no kernel would train.
+        ModelError: if the head is asked for, and there is none.
+    """
+    if recipe.train == "all":
+        return ()
+    if done is None:
+        done = plan(model, include=list(recipe.include) or None, exclude=list(recipe.exclude) or None)
+    sites = [row.site for row in done.refocused]
+    kept = {name for name, _ in model.named_parameters() for site in sites if _is_kernel(name, site)}
+    if not any(parameter.requires_grad for name, parameter in model.named_parameters() if name in kept):
+        raise RecipeError("no kernel of this model is chosen to train", where="train", remedy="include and exclude")
+    _, _, more = recipe.train.partition("+")
+    if more == "norm":
+        kept |= norm_names(model)
+    elif more == "head":
+        kept |= task.head_names(model)
+    frozen = tuple(name for name, p in model.named_parameters() if p.requires_grad and name not in kept)
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    return frozen
+
+
+def thaw(model: nn.Module, names: Iterable[str]) -> None:
+    """Let parameters require gradients again, in a model or in its average."""
+    parameters = dict(model.named_parameters())
+    for name in names:
+        parameters[name].requires_grad_(True)
+
+
+def norm_names(model: nn.Module) -> set[str]:
+    """Return the names of the scales and shifts of a model's normalisations."""
+    return {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, _NORMS)
+        for own, _ in module.named_parameters(recurse=False)
+    }
+
+
+def _is_kernel(name: str, site: str) -> bool:
+    """Say whether a parameter makes the kernel of a site, itself or through a transformation."""
+    prefix = f"{site}." if site else ""
+    return name == f"{prefix}weight" or name.startswith(f"{prefix}parametrizations.weight.")

@@ -1,0 +1,1 @@
+"""Models: builders, weights, model folders, checkpoints of runs, detectors, segmenters and restorers."""

@@ -1,0 +1,335 @@
+"""From a model's name to a model: timm, torchvision, a task's own, or the user's ``module:function``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import site
+import sys
+import sysconfig
+import traceback
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+import timm
+from torch import nn
+
+from refconv.errors import ModelError, RefconvError
+from refconv.models.heads import start_anew, unloaded_by_timm
+from refconv.recipe.settings import did_you_mean
+
+TIMM_SOURCES = ("local-dir", "hf-hub")
+"""Prefixes that timm resolves itself."""
+
+TASK_SOURCES = {
+    "detector": ("detectors", "build_detector"),
+    "smp": ("segmenters", "build_smp"),
+    "spandrel": ("restorers", "build_spandrel"),
+}
+"""Prefixes of models that are put together here, with the file beside this one and its function."""
+
+_MOVED = {
+    "refconv.training.networks": "refconv.models.networks",
+    "refconv.training.tasks.restorers": "refconv.models.restorers",
+}
+"""Modules of builders that had another name in earlier versions; records and checkpoints have the old ones."""
+
+_WITH_WEIGHTS = {
+    "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},
+    "inception_v3": {"transform_input": True, "init_weights": False},
+}
+"""Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
+
+# A builder is foreign code: whatever it raises is a mistake in the model's name or arguments, or in that code.
+_BUILDER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arguments: Any) -> nn.Module:
+    """Build a model by name.
+
+    Args:
+        name: a timm name, a name with one of timm's prefixes, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
+            ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included.
+        pretrained: ask the builder for its pretrained weights.
+        from_file: the name was read from a file, not typed by the user. Then a function is only called if it says
+            that it returns a model, or is the user's own code: a file must not choose what to run.
+        **arguments: arguments of the builder; None means the builder's default.
+
+    Raises:
+        ModelError: if the name is unknown, or the builder fails or returns no model.
+    """
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    source, separator, rest = name.partition(":")
+    if source == "torchvision":
+        return _build_torchvision(rest, pretrained, arguments)
+    if source in TASK_SOURCES and separator:
+        return _build_for_task(source, rest, pretrained, arguments)
+    if separator and source not in TIMM_SOURCES:
+        return _build_own(source, rest, pretrained, arguments, from_file)
+    return _build_timm(name, pretrained, arguments)
+
+
+def address(name: str) -> str:
+    """Return a model's name with the module where its builder is today.
+
+    Example:
+        >>> address("refconv.training.networks:resnet_small")
+        'refconv.models.networks:resnet_small'
+    """
+    module, separator, function = name.partition(":")
+    return f"{_MOVED.get(module, module)}{separator}{function}"
+
+
+def arguments_with_weights(name: str) -> dict[str, Any]:
+    """Return the arguments that come with a model's pretrained weights, so that it can be built again without them."""
+    source, _, rest = name.partition(":")
+    return dict(_WITH_WEIGHTS.get(rest, {})) if source == "torchvision" else {}
+
+
+def is_timm(name: str) -> bool:
+    """Say whether timm knows the architecture ``name``, with or without a tag of weights."""
+    return ":" not in name and bool(timm.is_model(name))
+
+
+def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    if ":" not in name and not is_timm(name):
+        raise ModelError(
+            "unknown model",
+            where=name,
+            expected="a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
+            "spandrel:FILE",
+            remedy=did_you_mean(name.split(".")[0], timm.list_models()),
+        )
+    with _explained(name, "timm"):
+        model = typing.cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
+    if pretrained:
+        start_anew(model, unloaded_by_timm(model))
+    return model
+
+
+def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    where = f"torchvision:{name}"
+    for kind, builder in (("detection", "build_torchvision_detector"), ("segmentation", "build_torchvision_segmenter")):
+        if name in models.list_models(module=getattr(models, kind)):
+            home = importlib.import_module(f"refconv.models.{'detectors' if kind == 'detection' else 'segmenters'}")
+            return _built(getattr(home, builder), name, where, pretrained, arguments)
+    if name not in models.list_models():
+        raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
+    if arguments.pop("in_chans", 3) != 3:
+        raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
+    if "drop_rate" in arguments:
+        arguments["dropout"] = arguments.pop("drop_rate")
+    if "drop_path_rate" in arguments:
+        arguments["stochastic_depth_prob"] = arguments.pop("drop_path_rate")
+    with _explained(where, "torchvision"):
+        if not pretrained:
+            return typing.cast(nn.Module, models.get_model(name, weights=None, **arguments))
+        model: nn.Module = models.get_model(name, weights=None, **{**_WITH_WEIGHTS.get(name, {}), **arguments})
+        # torchvision's own builder knows how its files are to be read: some have names of earlier versions.
+        auxiliary = {"aux_logits": True} if name in _WITH_WEIGHTS and arguments.get("aux_logits") else {}
+        state = models.get_model(name, weights="DEFAULT", progress=False, **auxiliary).state_dict()
+        weights = models.get_model_weights(name).DEFAULT
+    from refconv.models.weights import load_state
+
+    own_classes = len(weights.meta["categories"])
+    other_classes = arguments.get("num_classes", own_classes) != own_classes
+    load_state(model, state, where=f"{where}'s own weights", reset_classifier=other_classes)
+    return model
+
+
+def _build_for_task(source: str, name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    home, function = TASK_SOURCES[source]
+    builder = getattr(importlib.import_module(f"refconv.models.{home}"), function)
+    return _built(builder, name, f"{source}:{name}", pretrained, arguments)
+
+
+def _built(
+    builder: Callable[..., nn.Module], name: str, where: str, pretrained: bool, arguments: dict[str, Any]
+) -> nn.Module:
+    """Call one of the project's builders with the arguments it has names for."""
+    given = _accepted(builder, {"pretrained": pretrained, **arguments}, where, pretrained)
+    with _explained(where, "the builder"):
+        return builder(name, **given)
+
+
+def check_named_in_file(name: str) -> None:
+    """Refuse a name that a file gives, if building it would call a function that builds no models.
+
+    Raises:
+        ModelError: if it is refused, or there is no such function.
+    """
+    source, separator, function = name.partition(":")
+    if separator and source not in {*TIMM_SOURCES, *TASK_SOURCES, "torchvision"}:
+        with _current_folder_importable(), _explained(name, "the builder"):
+            _find(source, function, from_file=True)
+
+
+def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str, Any], from_file: bool) -> nn.Module:
+    where = f"{module}:{function}"
+    with _current_folder_importable(), _explained(where, "the builder"):
+        builder = _find(module, function, from_file=from_file)
+        model = builder(**_accepted(builder, arguments, where, pretrained))
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            "the builder returned no model", where=where, expected="a torch.nn.Module", found=type(model).__name__
+        )
+    _check_ends(model, arguments, where)
+    return model
+
+
+def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
+    """Import a builder.
+
+    Raises:
+        ModelError: if there is none of this name, or a file must not have it called.
+        ModuleNotFoundError: if the module itself imports something that is missing.
+    """
+    where = f"{module}:{function}"
+    try:
+        home = importlib.import_module(_MOVED.get(module, module))
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ModelError("no such module", where=where, remedy="run where it can be imported, or install it") from error
+    builder: Callable[..., Any] | None = getattr(home, function, None)
+    if builder is None or not callable(builder):
+        names = [entry for entry in vars(home) if callable(getattr(home, entry))]
+        raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))
+    if from_file and not _harmless(builder, home):
+        raise ModelError(
+            "refused, because a file must not choose which function to call",
+            where=where,
+            expected="a builder of the current project, or one that is annotated to return a torch.nn.Module",
+        )
+    return builder
+
+
+def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str, pretrained: bool) -> dict[str, Any]:
+    """Return the arguments that the builder has names for; only the ends of the network may go without one.
+
+    Raises:
+        ModelError: if there is no name for another argument.
+    """
+    given = {**arguments, "pretrained": True} if pretrained else arguments
+    parameters = inspect.signature(builder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return given
+    if pretrained and "pretrained" not in parameters:
+        raise ModelError(
+            "has no pretrained weights: its builder takes no argument pretrained",
+            where=where,
+            remedy="give a file of weights with --model or --checkpoint, or leave pretrained out",
+        )
+    unknown = [key for key in given if key not in parameters and key not in {"num_classes", "in_chans"}]
+    if unknown:
+        raise ModelError(
+            f"the builder takes no {' and no '.join(unknown)}",
+            where=where,
+            expected=f"some of {', '.join(parameters)}" if parameters else "no arguments",
+            remedy=did_you_mean(unknown[0], parameters),
+        )
+    return {key: value for key, value in given.items() if key in parameters}
+
+
+def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse a model whose first or last layer is not what was asked for, as far as that can be seen.
+
+    Raises:
+        ModelError: if it is not.
+    """
+    layers = list(model.modules())
+    first = next((layer.in_channels for layer in layers if isinstance(getattr(layer, "in_channels", None), int)), None)
+    last = next((layer.out_features for layer in reversed(layers) if isinstance(layer, nn.Linear)), None)
+    ends = (
+        ("in_chans", "channels in its first convolution", first),
+        ("num_classes", "classes in its last layer", getattr(model, "num_classes", last)),
+    )
+    for key, words, found in ends:
+        expected = arguments.get(key)
+        if expected is not None and found is not None and found != expected:
+            raise ModelError(
+                f"the builder made another number of {words}",
+                where=where,
+                expected=str(expected),
+                found=str(found),
+                remedy=f"let the builder take the argument {key}",
+            )
+
+
+def _harmless(builder: Callable[..., Any], home: ModuleType) -> bool:
+    """Say whether a file may have this called: a module class, a declared builder, or the user's own code."""
+    if isinstance(builder, type):
+        return issubclass(builder, nn.Module)
+    if getattr(builder, "__module__", None) != home.__name__:
+        return False
+    try:
+        result = typing.get_type_hints(builder).get("return")
+    except (NameError, TypeError):
+        result = None
+    if isinstance(result, type) and issubclass(result, nn.Module):
+        return True
+    file = getattr(home, "__file__", None)
+    return file is not None and not any(Path(file).resolve().is_relative_to(folder) for folder in _installed())
+
+
+def _installed() -> set[Path]:
+    """Return the folders of installed code, as against the user's own."""
+    paths = sysconfig.get_paths()
+    folders = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return {Path(folder).resolve() for folder in (*folders, *site.getsitepackages(), site.getusersitepackages())}
+
+
+@contextlib.contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    """Let modules of the current folder be imported, as ``python -m`` does."""
+    folder = str(Path.cwd())
+    if folder in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def _explained(where: str, what: str) -> Iterator[None]:
+    """Turn what a builder raises into a ModelError that says where in the builder's code it happened.
+
+    Raises:
+        ModelError: in place of what was raised.
+        RefconvError: as it was raised, where one of the project's builders says what is wrong.
+    """
+    try:
+        yield
+    except RefconvError:
+        raise
+    except _BUILDER_ERRORS as error:
+        frame: FrameType
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        place = f"{Path(frame.f_code.co_filename).name}, line {line}"
+        raise ModelError(
+            f"{what} failed to build it",
+            where=where,
+            found=f"{type(error).__name__}: {error} ({place})",
+            remedy="without a network, give the weights by --checkpoint" if isinstance(error, OSError) else None,
+        ) from error

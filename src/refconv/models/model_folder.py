@@ -1,0 +1,218 @@
+"""A model folder: config.json and model.safetensors, as timm's ``local-dir:`` reads them.
+
+``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the folder of every timm architecture, strictly. For
+torchvision's models and for ``module:function`` the same file names the builder and its arguments, and
+:func:`load_model_folder` builds them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from refconv.errors import CheckpointError, ModelError, RunError
+from refconv.models.builders import build, is_timm
+from refconv.models.weights import VERSIONS, WEIGHT_FILES, load_state, read_weights
+from refconv.surgery import file_bytes, metadata_of, with_metadata
+
+if TYPE_CHECKING:
+    from refconv.data import DataInfo
+
+CONFIG_FILE = "config.json"
+
+# What of timm's description of the architecture still holds for other weights: no addresses, no licence, and nothing
+# about images, for these weights were trained on others.
+_LASTING_KEYS = ("fixed_input_size", "pool_size", "first_conv", "classifier")
+
+
+def save_model_folder(
+    folder: Path | str,
+    state: Mapping[str, Tensor],
+    *,
+    name: str,
+    info: DataInfo,
+    model_kwargs: Mapping[str, Any],
+    preprocessing: Mapping[str, Any] | None = None,
+    task: str = "classification",
+) -> None:
+    """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
+
+    Before anything is written, a fresh model from the builder must take the weights strictly.
+
+    Args:
+        folder: where to write.
+        state: plain names and tensors, as :func:`refconv.surgery.plain_state_dict` gives them.
+        name: the model's name as :func:`refconv.models.creation.create_model` takes it.
+        info: what the model takes and gives: input size, mean, std, classes.
+        model_kwargs: further arguments of the builder.
+        preprocessing: how images become tensors, under timm's names; further than what ``info`` says.
+        task: what the model was trained for; said in config.json if it is not classification.
+
+    Raises:
+        CheckpointError: if the weights do not fit the model.
+        ModelError: if the model cannot be built, or its arguments cannot be written as JSON.
+        RunError: if the folder cannot be written, or holds something else than a model.
+    """
+    if _holds_something_else(Path(folder)):
+        raise RunError("holds something else than a model", where=str(folder), remedy="give another folder")
+    architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
+    model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
+    load_state(model, state, where=str(folder))
+    known = getattr(model, "pretrained_cfg", {})
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        **({} if task == "classification" else {"task": task}),
+        "num_classes": info.num_classes,
+        "num_features": getattr(model, "num_features", None),
+        "model_args": arguments,
+        "pretrained_cfg": {
+            **{key: known[key] for key in _LASTING_KEYS if key in known},
+            "input_size": list(info.input_size),
+            "mean": list(info.mean),
+            "std": list(info.std),
+            "num_classes": info.num_classes,
+            **(preprocessing or {}),
+        },
+    }
+    if len(info.class_names) == info.num_classes:
+        config["label_names"] = list(info.class_names)
+    _write(Path(folder), config, state, architecture)
+
+
+def load_model_folder(folder: Path | str) -> nn.Module:
+    """Load a model folder strictly: written here, or by timm.
+
+    Args:
+        folder: the folder; of a run folder give ``RUN/model``.
+
+    Raises:
+        CheckpointError: if the folder is missing or damaged, or its weights do not fit.
+        ModelError: if its model cannot be built.
+    """
+    model = build_from_folder(folder, pretrained=False)
+    load_state(model, read_weights(folder), where=str(folder))
+    return model
+
+
+def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any) -> nn.Module:
+    """Build the architecture of a model folder.
+
+    Args:
+        folder: the folder.
+        pretrained: also load its weights; with another number of classes than the folder's, all but the classifier.
+        **arguments: arguments of the builder that win over those of the folder; None leaves the folder's.
+
+    Raises:
+        CheckpointError: if the folder is missing or damaged, or its weights do not fit.
+        ModelError: if its model cannot be built.
+    """
+    config = read_config(folder)
+    if is_timm(config["architecture"]):
+        return build(f"local-dir:{folder}", pretrained=pretrained, **arguments)
+    stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
+    given = {key: value for key, value in arguments.items() if value is not None}
+    model = build(config["architecture"], from_file=True, **{**stored, **given})
+    if pretrained:
+        other_classes = given.get("num_classes", stored["num_classes"]) != stored["num_classes"]
+        load_state(model, read_weights(folder), where=str(folder), reset_classifier=other_classes)
+    return model
+
+
+def is_model_folder(path: Path | str) -> bool:
+    """Say whether ``path`` is a folder with a config.json and weights."""
+    path = Path(path)
+    return (path / CONFIG_FILE).is_file() and any((path / name).is_file() for name in WEIGHT_FILES)
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """Return what a model folder's config.json says.
+
+    Raises:
+        CheckpointError: if it is missing, damaged or names no architecture.
+    """
+    path = Path(folder) / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError("not a model folder", where=str(folder), expected=f"a file {CONFIG_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError("damaged or not JSON", where=str(path), found=str(error)) from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise CheckpointError("names no architecture", where=str(path), expected="a key 'architecture'")
+    return config
+
+
+def architecture_of(name: str) -> str:
+    """Follow a model's name to its architecture; a folder that cannot be read is for others to refuse."""
+    source, _, folder = name.partition(":")
+    if source == "local-dir" and is_model_folder(folder):
+        return str(read_config(folder)["architecture"])
+    return name
+
+
+def _holds_something_else(folder: Path) -> bool:
+    return folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir())))
+
+
+def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Follow a name to the architecture itself, with all arguments that make it."""
+    source, _, rest = name.partition(":")
+    if source == "local-dir":
+        config = read_config(rest)
+        return config["architecture"], {**config.get("model_args", {}), **arguments}
+    if source == "hf-hub":
+        _, architecture, stored = timm.models.load_model_config_from_hf(rest)
+        return architecture, {**stored, **arguments}
+    if source == "spandrel" and "hyperparameters" not in arguments:
+        from refconv.models.restorers import spandrel_arguments
+
+        network, hyperparameters = spandrel_arguments(build(name))
+        return f"spandrel:{network}", {**arguments, "hyperparameters": hyperparameters}
+    # A tag names weights, and these are others now.
+    return (timm.models.get_arch_name(name) if is_timm(name) else name), arguments
+
+
+def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], architecture: str) -> None:
+    try:
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise ModelError(
+            "an argument of the model cannot be written as JSON", where=architecture, found=str(error)
+        ) from error
+    partial = folder.with_name(f".{folder.name}.partial")
+    former = folder.with_name(f".{folder.name}.former")
+    held = {
+        key: value.detach().cpu().clone().contiguous() if isinstance(value, Tensor) else value
+        for key, value in state.items()
+    }
+    try:
+        for leftover in (partial, former):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
+        if all(isinstance(value, Tensor) for value in held.values()):
+            versions = {name: entry["version"] for name, entry in metadata_of(state).items() if "version" in entry}
+            metadata = {"format": "pt", **({VERSIONS: json.dumps(versions)} if versions else {})}
+            # save_file would give rights to the owner alone, whatever the umask.
+            (partial / WEIGHT_FILES[0]).write_bytes(file_bytes(held, metadata))
+        else:  # safetensors holds tensors only
+            torch.save(with_metadata(held, metadata_of(state)), partial / WEIGHT_FILES[1])
+        for file in partial.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if folder.exists():
+            folder.rename(former)
+        partial.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
+    except (OSError, safetensors.SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError("cannot write the model", where=str(folder), found=str(error)) from error

@@ -1,0 +1,298 @@
+"""What a model says about its input: timm's pretrained_cfg, a folder's config.json, torchvision's or transformers' own.
+
+Each source becomes a :class:`~refconv.data.preprocessing.Statement` under timm's names. Fresh weights say
+nothing, but that an architecture may take one size only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.data import resolve_data_config
+from timm.data.transforms import interp_mode_to_str
+from torch import nn
+
+from refconv.data.info import DataInfo
+from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
+from refconv.data.sources import SOURCES
+from refconv.data.timm_names import PREFIXES
+from refconv.errors import CheckpointError, DataError
+from refconv.models.builders import TIMM_SOURCES, is_timm
+from refconv.models.checkpoint import Checkpoint
+from refconv.models.model_folder import is_model_folder, read_config
+from refconv.models.run_folder import RunFolder
+from refconv.models.weights import is_run_checkpoint
+from refconv.recipe.recipe import Recipe
+
+NOTHING = Statement("", {})
+_PREPROCESSOR_FILE = "preprocessor_config.json"
+_BESIDE = ("noise", "upscale", "color_mode")  # what model folders hold besides timm's names
+_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers, as transformers has them
+
+
+def of_recipe(recipe: Recipe) -> Statement:
+    """Return what the weights that a run starts from say about their input.
+
+    Raises:
+        CheckpointError: if what the recipe names is missing or damaged.
+    """
+    if recipe.checkpoint is not None:
+        return of_weights(recipe.checkpoint) or of_name(recipe.model)
+    if recipe.pretrained:
+        return of_name(recipe.model)
+    known = _timm_cfg(recipe.model)
+    if known.get("fixed_input_size") and "img_size" not in recipe.model_kwargs:
+        return Statement(f"timm's {recipe.model}", {"input_size": known["input_size"]})
+    return NOTHING
+
+
+def stated_by(recipe: Recipe) -> Statement:
+    """Return what a recipe says about preprocessing itself."""
+    names = ("img_size", "mean", "std", "interpolation", "crop_pct")
+    values = {name: getattr(recipe, name) for name in names}
+    if recipe.interpolation == "random":  # of training alone
+        del values["interpolation"]
+    return Statement(RECIPE, values)
+
+
+def channels_of(statements: Sequence[Statement], in_chans: int | None) -> int:
+    """Return the channels of a model's input: as it was built, as the first source says which knows, else three."""
+    shapes = (said.values.get("input_size") for said in statements)
+    return in_chans or next((shape[0] for shape in shapes if shape), 3)
+
+
+def of_backbone(recipe: Recipe) -> Statement:
+    """Return what the weights that the backbone of a detector or segmenter starts from say about their input.
+
+    Raises:
+        CheckpointError: if the classifier that the recipe names is missing or damaged.
+    """
+    if recipe.backbone_checkpoint is not None:
+        return of_weights(recipe.backbone_checkpoint) or of_name(recipe.backbone or "")
+    return of_name(recipe.backbone or "") if recipe.pretrained else NOTHING
+
+
+def of_name(name: str) -> Statement:
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
+    source, _, rest = name.partition(":")
+    if source == "local-dir":
+        return of_weights(rest)
+    if source == "torchvision":
+        return _of_torchvision(rest)
+    if source == "hf-hub":
+        return of_timm(timm.models.load_model_config_from_hf(rest)[0], by=name)
+    return of_timm(_timm_cfg(name), by=f"timm's {name}")
+
+
+def of_timm(cfg: Mapping[str, Any], *, by: str, of_run: bool = False) -> Statement:
+    """Return what a ``pretrained_cfg`` says, completed as timm completes it.
+
+    Args:
+        cfg: the configuration; empty if there is none.
+        by: its name, as it is printed.
+        of_run: whether it says how a run or a model folder was trained.
+    """
+    if not cfg:
+        return NOTHING
+    values = resolve_data_config(pretrained_cfg=dict(cfg))
+    if not cfg.get("input_size"):
+        del values["input_size"]
+    return Statement(by, {**values, **{key: cfg[key] for key in _BESIDE if key in cfg}}, of_run)
+
+
+def of_model(model: nn.Module, *, by: str) -> Statement:
+    """Return what a built model says about its input by an attribute ``pretrained_cfg``, as timm's models do."""
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    return of_timm(cfg.to_dict() if hasattr(cfg, "to_dict") else cfg, by=by)
+
+
+def of_builder(name: str, model: nn.Module) -> Statement:
+    """Return what is known about the input of a model that says it by its name, or else by itself once it is built."""
+    return of_name(name) or of_model(model, by=name)
+
+
+def of_weights(reference: str | Path) -> Statement:
+    """Return what a run, a model folder, a run's checkpoint, or a file beside weights says about their input.
+
+    Raises:
+        CheckpointError: if there is nothing of this name, or it is damaged.
+    """
+    path = Path(str(reference).removeprefix("local-dir:"))
+    run = RunFolder(path)
+    for folder in (run.model_folder, path):
+        if is_model_folder(folder):
+            recipe = run.recipe() if run.recipe_file.is_file() else None
+            return of_folder(folder, read_config(folder), recipe)
+    file = run.checkpoint_file if run.checkpoint_file.is_file() else path
+    if not file.exists():
+        raise CheckpointError("no such file, run or model folder", where=str(reference))
+    if file.is_file() and is_run_checkpoint(file):
+        checkpoint = Checkpoint.load(file)
+        return of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
+    return _of_transformers(file if file.is_dir() else file.parent)
+
+
+def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
+    """Return what a model folder's config.json says, or transformers' file beside it.
+
+    Args:
+        folder: the folder.
+        config: its config.json.
+        recipe: of the run it lies in; earlier versions did not write every value into config.json.
+    """
+    cfg = dict(config.get("pretrained_cfg") or {})
+    if cfg and recipe is not None:
+        cfg = {"crop_pct": crop_pct_of(recipe), **cfg}
+    stated = of_timm(cfg, by=f"{folder.name}/config.json", of_run=True)
+    return stated or _of_transformers(folder) or of_name(config["architecture"])
+
+
+def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Statement:
+    """Return how a run prepares its data, by its checkpoint.
+
+    Args:
+        recipe: the run's.
+        info: the facts about its data.
+        stored: the run's preprocessing as plain values; None in checkpoints of earlier versions, which decided the
+            same values by the recipe.
+    """
+    found = as_stored(recipe, info, stored)
+    return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
+
+
+def as_stored(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Preprocessing:
+    """Return the preprocessing of a run; for the arguments see :func:`of_checkpoint`."""
+    if stored is not None:
+        return Preprocessing.from_dict(dict(stored))
+    values = {
+        "input_size": info.input_size,
+        "mean": info.mean,
+        "std": info.std,
+        "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
+        "crop_pct": crop_pct_of(recipe),
+    }
+    return resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
+
+
+def crop_pct_of(recipe: Recipe) -> float | None:
+    """Return what evaluation keeps of an image where neither flags nor the model say so: as much as training sees.
+
+    Without a random crop, training takes the whole image. None leaves it to ImageNet's default.
+    """
+    if recipe.crop_pct is not None:
+        return recipe.crop_pct
+    whole = recipe.data in SOURCES or recipe.data.partition("/")[0].lower() in PREFIXES or recipe.scale is None
+    return 1.0 if whole or recipe.task != "classification" else None
+
+
+def degradation_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a restoration recipe does to images, for config.json."""
+    return {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
+
+
+def as_run(preprocessing: Preprocessing, recipe: Recipe) -> dict[str, Any]:
+    """Return what a run writes into config.json about its input, under timm's names."""
+    return {**preprocessing.as_pretrained_cfg(), **degradation_of(recipe)}
+
+
+def _timm_cfg(name: str) -> Mapping[str, Any]:
+    """Return timm's configuration of an architecture or of one of its tags of weights; empty for other builders."""
+    if not name or name.partition(":")[0] in TIMM_SOURCES or not is_timm(name):
+        return {}
+    known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    return known.to_dict() if known is not None else {}
+
+
+def _of_torchvision(name: str) -> Statement:
+    """Return what torchvision's weights say by ``weights.transforms()``; nothing where that is not of images."""
+    from torchvision import models
+    from torchvision.transforms import _presets as presets
+
+    if name not in models.list_models():
+        return NOTHING
+    weights = models.get_model_weights(name).DEFAULT
+    made = weights.transforms()
+    values: dict[str, Any] = {}
+    if isinstance(made, (presets.ImageClassification, presets.SemanticSegmentation)):
+        values = {"mean": made.mean, "std": made.std, "interpolation": interp_mode_to_str(made.interpolation)}
+    if isinstance(made, presets.ImageClassification):
+        (crop,), (side,) = made.crop_size, made.resize_size
+        values |= {"img_size": crop, "crop_pct": crop_share(crop, side), "crop_mode": "center"}
+    return Statement(f"torchvision's {weights}", values)
+
+
+def crop_share(crop: int, side: int) -> float:
+    """Return the ``crop_pct`` by which timm resizes to ``side`` before it cuts ``crop`` out.
+
+    timm takes ``floor(crop / crop_pct)``, and the quotient of floats may fall just below the whole number.
+
+    Example:
+        >>> crop_share(224, 256)
+        0.875
+    """
+    share = crop / side
+    return share if math.floor(crop / share) == side else math.nextafter(share, 0)
+
+
+def _of_transformers(folder: Path) -> Statement:
+    """Return what transformers' preprocessor_config.json in a folder says; nothing where there is none.
+
+    Raises:
+        DataError: if it is damaged, or scales values to something else than [0, 1].
+    """
+    path = folder / _PREPROCESSOR_FILE
+    if not path.is_file():
+        return NOTHING
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        values = _transformers_values(config)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError("damaged or not understood", where=str(path), found=str(error)) from error
+    scaled = config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)
+    if not scaled:
+        raise DataError(
+            "scales images to another range than 0 to 1",
+            where=str(path),
+            expected="rescale_factor 1/255",
+            found=str(config.get("rescale_factor")),
+            remedy="give --mean and --std, and remove the file",
+        )
+    return Statement(path.name, values)
+
+
+def _transformers_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if config.get("do_resize", True) and config.get("size") is not None:
+        values |= _transformers_size(config)
+        values["interpolation"] = _RESAMPLE[config.get("resample", 2)]
+    if config.get("do_normalize", True):
+        values |= {"mean": config.get("image_mean"), "std": config.get("image_std")}
+    else:
+        values |= {"mean": (0.0,), "std": (1.0,)}
+    if config.get("do_flip_channel_order"):
+        values["color_mode"] = "BGR"
+    return values
+
+
+def _transformers_size(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return size and crop: ``shortest_edge`` keeps the aspect ratio, ``height`` and ``width`` do not.
+
+    ConvNeXt's processor crops below 384 pixels by ``crop_pct`` and stretches larger images.
+    """
+    size, crop = config["size"], config.get("crop_size") if config.get("do_center_crop") else None
+    if isinstance(crop, Mapping):
+        crop = crop["height"]
+    if isinstance(size, Mapping) and "height" in size:
+        resized, mode = int(size["height"]), "squash"
+    else:
+        resized, mode = int(size["shortest_edge"] if isinstance(size, Mapping) else size), "center"
+    if config.get("crop_pct") is not None and crop is None:
+        kept, mode = (config["crop_pct"], "center") if resized < 384 else (1.0, "squash")
+        return {"img_size": resized, "crop_pct": kept, "crop_mode": mode}
+    side = int(crop or resized)
+    return {"img_size": side, "crop_pct": crop_share(side, resized), "crop_mode": mode}

@@ -1,0 +1,278 @@
+"""From what a user names to a model with weights: a run, a model folder, a file of weights, or a model's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from refconv.data.class_names import library_names
+from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve, stated_size
+from refconv.errors import CheckpointError, DataError, ModelError, SettingError
+from refconv.models.creation import create_model
+from refconv.models.model_folder import is_model_folder, load_model_folder, read_config
+from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
+from refconv.models.restore import restore
+from refconv.models.run_folder import RunFolder
+from refconv.models.spec import LOCAL, ModelSpec
+from refconv.models.weights import is_run_checkpoint
+from refconv.process.randomness import derive_seed, seeded
+from refconv.recipe.recipe import TASKS, Recipe
+
+_SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
+"""What names of files of weights end in; no model is called so."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that was named, and what is known about it.
+
+    Attributes:
+        model: the model in evaluation mode; refocused, where an unfinished run or its checkpoint was named.
+        name: its name as :func:`refconv.models.creation.create_model` takes it.
+        arguments: what it was built with, ``num_classes`` and ``in_chans`` among it where known.
+        recipe: the recipe of the run it comes from.
+        preprocessing: what it says about its input, under timm's names; empty if nothing is known.
+        task: what it was trained for.
+        class_names: one name per class, where they are known.
+        stated_by: what says so.
+        of_run: whether that is how a run or a model folder was trained.
+        flags: what the user says about its input instead.
+        images: what single images say about it, where nothing else does.
+    """
+
+    model: nn.Module
+    name: str
+    arguments: Mapping[str, Any]
+    recipe: Recipe | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    class_names: tuple[str, ...] = ()
+    stated_by: str = "the model"
+    of_run: bool = True
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[Statement, ...] = ()
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What is said about its input: by flags, the recipe of its run, the model, then by images."""
+        recipe = Statement("recipe.toml", {} if self.recipe is None else stated_by(self.recipe).values, of_run=True)
+        return Statement(FLAGS, self.flags), recipe, self.stated, *self.images
+
+    @property
+    def stated(self) -> Statement:
+        """What the model itself says about its input."""
+        return Statement(self.stated_by, self.preprocessing, self.of_run)
+
+    def says(self, stated: Statement) -> Opened:
+        """Return the same model with what it says about its input."""
+        return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class: as trained, else as timm or torchvision has it, else its number."""
+        names = self.class_names
+        if not names and self.recipe is None and self.task == TASKS[0]:
+            outputs = self.arguments.get("num_classes") or getattr(self.model, "num_classes", None)
+            names = library_names(self.name, outputs)
+        return names[index] if index < len(names) else str(index)
+
+
+def open_model(
+    reference: str,
+    *,
+    pretrained: bool = False,
+    model: str | None = None,
+    like: Opened | None = None,
+    task: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Opened:
+    """Open what a user named.
+
+    Args:
+        reference: a run folder (its result, or its last checkpoint if it has not finished), a run's
+            ``checkpoint.pt``, a model folder with or without ``local-dir:``, a file of weights, or a model's name.
+        pretrained: a model's bare name means its pretrained weights; False builds it with fresh ones.
+        model: for a file of weights: the name of the model they belong to.
+        like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
+        task: what a model that does not say so itself is for; classification by default.
+        flags: what the user says about its input, instead of what the model says.
+
+    Raises:
+        CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
+            without a model.
+        ModelError: if there is no model of this name, or its pretrained weights cannot be had.
+        SettingError: if there is no such task, or the model says that it is for another one.
+    """
+    if task is not None and task not in TASKS:
+        raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
+    opened = replace(_open(reference, pretrained=pretrained, model=model, like=like), flags=flags or {})
+    if task is None or task == opened.task:
+        return opened
+    if opened.recipe is not None or opened.task != TASKS[0]:
+        raise SettingError("the model was trained for another task", where=reference, expected=opened.task, found=task)
+    return replace(opened, task=task)
+
+
+def input_of(opened: Opened) -> Preprocessing:
+    """Return how single images are prepared for a model.
+
+    Raises:
+        DataError: if the size of its input is not known, or it takes no images.
+    """
+    size = stated_size(opened.statements)
+    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
+    if size is None or len(size) != 2 or in_chans not in IMAGE_MODES:
+        raise DataError(
+            "the size of the model's input is not known" if size is None else "the model takes no images",
+            where=opened.name,
+            expected="input of 1 or 3 channels, height and width",
+            found=f"input_size={[in_chans, *size]}"
+            if size
+            else "no size in what the model says, nor square images of one",
+            remedy="give --img-size" if size is None else None,
+        )
+    return resolve(opened.statements, in_chans=in_chans, where=opened.name)
+
+
+def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened | None) -> Opened:
+    path = Path(reference.removeprefix(LOCAL))
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file():
+        return _open_checkpoint(path) if is_run_checkpoint(path) else _open_weights(path, model, like)
+    if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
+        raise CheckpointError("no such run, model folder or file", where=reference)
+    if path.suffix in _SUFFIXES:
+        raise CheckpointError("no such file", where=reference)
+    try:
+        return _build(reference, like, pretrained=pretrained)
+    except ModelError as error:
+        if not pretrained or _buildable(reference, like) is None:
+            raise
+        raise ModelError(
+            "its pretrained weights cannot be had",
+            where=reference,
+            found=error.found or error.what,
+            remedy="give its weights as a file and the name by --model; for structure alone, verify --no-pretrained",
+        ) from error
+
+
+def _buildable(reference: str, like: Opened | None) -> Opened | None:
+    """Return the model of a name with fresh weights; None if that fails too."""
+    try:
+        return _build(reference, like, pretrained=False)
+    except ModelError:
+        return None
+
+
+def _open_folder(path: Path) -> Opened:
+    run = RunFolder(path)
+    folder = run.model_folder if is_model_folder(run.model_folder) else path
+    if is_model_folder(folder):
+        config = read_config(folder)
+        arguments = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
+        recipe = run.recipe() if run.recipe_file.is_file() else None
+        model = load_model_folder(folder).eval()
+        opened = Opened(
+            model,
+            config["architecture"],
+            arguments,
+            recipe,
+            task=config.get("task", "classification"),
+            class_names=tuple(config.get("label_names") or ()),
+        )
+        return opened.says(of_folder(folder, config, recipe))
+    if run.checkpoint_file.is_file():
+        return _open_checkpoint(run.checkpoint_file)
+    raise CheckpointError(
+        "neither a run nor a model folder", where=str(path), expected="a file checkpoint.pt, model/ or config.json"
+    )
+
+
+def _open_checkpoint(path: Path) -> Opened:
+    restored = restore(path)
+    recipe, info = restored.recipe, restored.info
+    arguments = {
+        **ModelSpec.of_run(recipe, info).model_kwargs,
+        "num_classes": info.num_classes or None,
+        "in_chans": info.in_chans,
+    }
+    opened = Opened(
+        restored.model.eval(), recipe.model, arguments, recipe, task=recipe.task, class_names=info.class_names
+    )
+    return opened.says(restored.stated)
+
+
+def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
+    if model is None and like is None:
+        raise CheckpointError(
+            "holds weights, but not which model they belong to", where=str(path), remedy="name it by --model"
+        )
+    anew = like is not None and like.recipe is not None and _starts_classifier_anew(like.recipe, path)
+    return _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
+
+
+def _starts_classifier_anew(recipe: Recipe, path: Path) -> bool:
+    """Say whether a run started from this file, with a classifier of its own."""
+    named = recipe.reset_classifier and recipe.checkpoint is not None
+    return named and Path(str(recipe.checkpoint)).resolve() == path.resolve()
+
+
+def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
+    """Build a model by name as another one was: with all its arguments if it is the same, else with its ends."""
+    known = like.arguments if like else {}
+    same = like is not None and like.name == name
+    arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
+    seed = like.recipe.seed if like is not None and like.recipe is not None else 0
+    with seeded(
+        derive_seed("model", seed)
+    ):  # what the weights leave open, such as other classes, is as the run drew it
+        built = create_model(name, model_kwargs=arguments, **weights)
+    opened = Opened(built.eval(), name, arguments, task=like.task if like else "classification")
+    stated = NOTHING
+    if weights.get("checkpoint") is not None:
+        stated = of_weights(weights["checkpoint"])
+        if not stated and like is not None and same:
+            stated = like.stated
+    if weights.get("checkpoint") is not None or weights.get("pretrained"):
+        stated = stated or of_builder(name, built)
+    return opened.says(stated)
+
+
+def open_pair(
+    before: str,
+    after: str,
+    *,
+    model: str | None = None,
+    pretrained: bool = True,
+    flags: Mapping[str, Any] | None = None,
+) -> tuple[Opened, Opened]:
+    """Open two models to compare; what one does not say about itself, such as a bare name, it takes from the other.
+
+    A bare name means the model with its pretrained weights, as for evaluation: comparing with random weights says
+    nothing. Where only the structure matters, ``pretrained=False`` builds it with fresh ones.
+
+    Args:
+        before: see :func:`open_model`.
+        after: the same.
+        model: the model that weights files belong to.
+        pretrained: whether a bare name means its pretrained weights.
+        flags: what the user says about their input.
+
+    Raises:
+        CheckpointError: as :func:`open_model`.
+        ModelError: as :func:`open_model`; also if a bare name's pretrained weights cannot be had.
+    """
+    if _says_what_it_is(before) or not _says_what_it_is(after):
+        first = open_model(before, pretrained=pretrained, model=model, flags=flags)
+        return first, open_model(after, pretrained=pretrained, model=model, like=first, flags=flags)
+    second = open_model(after, pretrained=pretrained, model=model, flags=flags)
+    return open_model(before, pretrained=pretrained, model=model, like=second, flags=flags), second
+
+
+def _says_what_it_is(reference: str) -> bool:
+    path = Path(reference.removeprefix(LOCAL))
+    return path.is_dir() or (path.is_file() and is_run_checkpoint(path))

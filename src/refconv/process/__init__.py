@@ -1,0 +1,1 @@
+"""Devices, processes, seeds, signals and progress."""

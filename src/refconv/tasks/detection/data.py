@@ -1,0 +1,368 @@
+"""Images and the objects in them, in batches: what detectors train and are judged on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from refconv.data.augmentation import Augmentation
+from refconv.data.dataset import Batch, Data, Split, Targets
+from refconv.data.decoding import decode
+from refconv.data.info import DataInfo
+from refconv.data.loading import load_batches
+from refconv.data.preprocessing import as_they_are
+from refconv.data.scenes import scenes_folder
+from refconv.data.splits import Parts, validation_split
+from refconv.errors import DataError, SettingError
+from refconv.process.randomness import derive_seed, seeded
+from refconv.tasks.detection.annotations import Annotations
+from refconv.tasks.detection.coco import coco_annotations
+from refconv.tasks.detection.voc import voc_annotations
+
+LARGEST_DEFAULT = 640
+"""Images are not made larger than this by default, in pixels."""
+
+_FORMS = ("scenes", "coco", "voc")
+_LEAST_SIDE = 1.0  # pixels; what a crop leaves less of is left out
+
+
+def open_detection_data(
+    name: str,
+    *,
+    root: str | None = None,
+    val_split: float = 0.0,
+    augmentation: Augmentation | None = None,
+    workers: int = 0,
+    img_size: int | None = None,
+    masks: bool = False,
+) -> DetectionData:
+    """Open images with annotated objects.
+
+    Args:
+        name: ``scenes`` or ``scenes:FOLDER`` (made by ``refconv data scenes``), ``coco:FOLDER`` or ``voc:FOLDER``.
+        root: what FOLDER is relative to; for ``scenes`` the folder itself.
+        val_split: share of the training images set aside for validation, whatever the run's seed.
+        augmentation: what is done to training images; nothing by default.
+        workers: processes that read images.
+        img_size: the size at which a detector is to look at images; by default the longest side of a training
+            image, at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
+        masks: whether the objects' masks are wanted.
+
+    Raises:
+        DataError: if the data is unknown, missing, damaged, or contradicts itself.
+        SettingError: if an augmentation cannot be done to images with boxes.
+    """
+    form, _, path = name.partition(":")
+    if form not in _FORMS or (form != "scenes" and not path):
+        raise DataError(
+            "no data for detection",
+            where=name,
+            expected="scenes, coco:FOLDER or voc:FOLDER",
+            remedy=f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None,
+        )
+    if form == "voc":
+        parts = voc_annotations(Path(root or "", path), val_split=val_split, masks=masks)
+    else:
+        folder = scenes_folder(name, root) if form == "scenes" else Path(root or "", path)
+        parts = coco_annotations(folder, val_split=val_split, masks=masks)
+    return DetectionData(
+        name,
+        parts,
+        val_split=val_split,
+        augmentation=augmentation or Augmentation(),
+        workers=workers,
+        img_size=img_size or min(LARGEST_DEFAULT, int(parts.train.sizes.max())),
+    )
+
+
+class DetectionData(Data):
+    """Images with objects, read from files, augmented together with their boxes and masks.
+
+    Samples are a list of images, float32 [3, H, W] with values in [0, 1], of their own sizes. Targets are a list of
+    dictionaries, one per image, in the words of torchvision's detectors:
+
+    * ``boxes``: float32 [objects, 4], x0, y0, x1, y1 in pixels;
+    * ``labels``: int64 [objects], from 1 on;
+    * ``masks``: uint8 [objects, H, W], if they were asked for;
+    * ``area``: float32 [objects], in pixels, as the annotations say (after a crop: what is left of it, in
+      proportion to the box);
+    * ``iscrowd``: int64 [objects], 1 for COCO's crowds. Training leaves these out;
+    * ``difficult``: int64 [objects], 1 for VOC's difficult objects. Training leaves these out;
+    * ``image_id``: int64, the number of the image in its annotations.
+
+    An image may hold no objects.
+
+    Args:
+        name: the name it was opened by.
+        parts: the annotated images of each split.
+        val_split: share of the training images set aside for validation.
+        augmentation: what is done to training images.
+        workers: processes that read images; 0 reads in this one.
+        img_size: the size at which a detector is to look at them.
+
+    Raises:
+        DataError: if the validation split is impossible, or nothing is left to learn from.
+        SettingError: if an augmentation cannot be done to images with boxes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Parts[Annotations],
+        *,
+        val_split: float,
+        augmentation: Augmentation,
+        workers: int,
+        img_size: int,
+    ) -> None:
+        train, val = validation_split(
+            torch.zeros(len(parts.train), dtype=torch.int64), val_split, name=name, class_names=("images",)
+        )
+        if parts.val is not None:
+            val = torch.arange(len(parts.val))
+        if not len(parts.train.labels):
+            raise DataError("no objects to train on", where=name, expected="at least one box")
+        classes = parts.train.class_names
+        info = DataInfo(
+            name=name,
+            num_classes=len(classes),
+            in_chans=3,
+            input_size=(3, img_size, img_size),
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+            class_names=classes,
+            train_size=len(train),
+            val_size=len(val),
+            test_size=len(parts.test),
+        )
+        super().__init__(
+            info, {"train": train, "val": val, "test": torch.arange(len(parts.test))}, as_they_are(info, "detection")
+        )
+        self._annotations: dict[Split, Annotations] = {
+            "train": parts.train,
+            "val": parts.train if parts.val is None else parts.val,
+            "test": parts.test,
+        }
+        self._augment = Augment.from_settings(augmentation)
+        self._workers = workers
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The numbers of the labels 1, 2, ... in the annotations."""
+        return self._annotations["train"].category_ids
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether targets hold masks."""
+        return self._annotations["train"].segments is not None
+
+    @property
+    def is_voc(self) -> bool:
+        """Whether the data is in Pascal VOC's layout, and so judged by VOC's own average precision too."""
+        return self.info.name.startswith("voc:")
+
+    def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
+        return [{**target, "labels": outputs[target["labels"] - 1] + 1} for target in targets]
+
+    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
+        samples = _Samples(self._annotations["train"], self._augment, (seed, epoch))
+        return load_batches(samples, batches, workers=self._workers, collate=_collated)
+
+    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+        samples = _Samples(self._annotations[split], None, None)
+        return load_batches(samples, batches, workers=self._workers, collate=_collated)
+
+
+_Sample = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What is done to an image and its objects together.
+
+    Attributes:
+        hflip: probability of a flip.
+        color_jitter: strength of the change of brightness, contrast and saturation.
+        scale: range of the area of a crop, as a fraction; None crops nothing.
+        ratio: range of a crop's width over its height.
+    """
+
+    hflip: float
+    color_jitter: float
+    scale: tuple[float, float] | None
+    ratio: tuple[float, float]
+
+    @classmethod
+    def from_settings(cls, settings: Augmentation) -> Augment:
+        """Take over what can be done to images with boxes.
+
+        Raises:
+            SettingError: if the settings ask for more.
+        """
+        default = Augmentation()
+        for name, reason in _IMPOSSIBLE.items():
+            value = getattr(settings, name)
+            if value != getattr(default, name):
+                raise SettingError(
+                    f"cannot be done to images with boxes: {reason}",
+                    where=name,
+                    expected=repr(getattr(default, name)),
+                    found=repr(value),
+                )
+        # SSD's crop may be of any shape from half to twice as wide as high.
+        ratio = settings.ratio or (0.5, 2.0)
+        return cls(settings.hflip, settings.color_jitter, settings.scale, ratio)
+
+    def __call__(self, image: Tensor, objects: dict[str, Tensor]) -> _Sample:
+        """Change an image and its objects, drawing from torch's generator.
+
+        Args:
+            image: uint8 [3, H, W].
+            objects: ``boxes``, ``labels``, ``area`` and perhaps ``masks`` as in a target.
+        """
+        height, width = image.shape[-2:]
+        before = objects["boxes"]
+        boxes = tv_tensors.BoundingBoxes(before, format="XYXY", canvas_size=(height, width))
+        changed: dict[str, Any] = {"image": tv_tensors.Image(image), "boxes": boxes}
+        if "masks" in objects:
+            changed["masks"] = tv_tensors.Mask(objects["masks"])
+        for transform in self._transforms(height, width, before):
+            changed = transform(changed)
+        boxes = changed["boxes"].as_subclass(Tensor)
+        height, width = changed["image"].shape[-2:]
+        boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        # What was narrower than that from the start is kept; flipping rounds.
+        least = 0.99 * (before[:, 2:] - before[:, :2]).clamp(max=_LEAST_SIDE)
+        kept = (boxes[:, 2:] - boxes[:, :2] >= least).all(1)
+        result = {
+            "boxes": boxes,
+            "labels": objects["labels"],
+            "area": objects["area"] * _areas(boxes) / _areas(before),
+        }
+        if "masks" in objects:
+            result["masks"] = changed["masks"].as_subclass(Tensor)
+            kept &= (result["masks"] > 0).flatten(1).any(1)
+        return changed["image"].as_subclass(Tensor), {key: value[kept] for key, value in result.items()}
+
+    def _transforms(self, height: int, width: int, boxes: Tensor) -> list[v2.Transform]:
+        chosen: list[v2.Transform] = []
+        if self.color_jitter:
+            chosen.append(v2.ColorJitter(*[self.color_jitter] * 3))
+        if self.scale:
+            low, high = map(math.sqrt, self.scale)
+            overlaps = possible_overlaps(boxes, int(width * low) * int(height * low))
+            if overlaps:
+                chosen.append(v2.RandomIoUCrop(low, high, *self.ratio, sampler_options=[*overlaps, _WHOLE]))
+        if self.hflip:
+            chosen.append(v2.RandomHorizontalFlip(self.hflip))
+        return chosen
+
+
+_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+_WHOLE = 1.0  # RandomIoUCrop's word for no crop
+
+
+def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
+    """Return which of SSD's least overlaps of a crop with a box can come about at all.
+
+    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes
+    no probability and takes a third of the time.
+
+    Args:
+        boxes: [objects, 4].
+        least_area: of a crop, in pixels.
+
+    Returns:
+        None of them for an image without objects, or for one that is too small for a crop.
+    """
+    if not len(boxes) or not least_area:
+        return []
+    largest = float(_areas(boxes).max())
+    # A crop around the whole box overlaps with it by box / crop; a crop within it can be as large as wanted.
+    return [overlap for overlap in _OVERLAPS if largest >= overlap * least_area]
+
+
+_IMPOSSIBLE = {
+    "auto_augment": "its policies turn and shift pixels, and boxes would stay behind",
+    "re_prob": "what is erased may be a whole object, whose box would stay",
+    "pad_crop": "give scale for a crop that keeps objects",
+    "interpolation": "the model resizes its images itself",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+    """What a worker process gets: it makes sample ``index``.
+
+    Attributes:
+        annotations: the images and their objects.
+        augment: None to leave images as they are and keep what is not to be judged.
+        coordinates: seed and epoch, for the augmentation.
+    """
+
+    annotations: Annotations
+    augment: Augment | None
+    coordinates: tuple[int, int] | None
+
+    def __getitem__(self, index: int) -> _Sample:
+        annotations = self.annotations
+        image = self._image(index)
+        rows = annotations.rows(index)
+        ignored = annotations.crowd[rows.start : rows.stop] | annotations.difficult[rows.start : rows.stop]
+        chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.augment)]
+        objects = {
+            "boxes": annotations.boxes[chosen],
+            "labels": annotations.labels[chosen],
+            "area": annotations.areas[chosen],
+        }
+        if annotations.segments is not None:
+            objects["masks"] = annotations.masks(index, chosen).to(torch.uint8)
+        if self.augment is not None and self.coordinates is not None:
+            with seeded(derive_seed("augmentation", *self.coordinates, index)):
+                image, objects = self.augment(image, objects)
+            objects |= dict.fromkeys(("iscrowd", "difficult"), torch.zeros(len(objects["labels"]), dtype=torch.int64))
+        else:
+            objects |= {"iscrowd": annotations.crowd[chosen].long(), "difficult": annotations.difficult[chosen].long()}
+        return image.float() / 255, {**objects, "image_id": annotations.image_ids[index]}
+
+    def _image(self, index: int) -> Tensor:
+        """Read one image, uint8 [3, H, W].
+
+        Boxes are taken for those of the upright image, as annotation tools show it, unless only the stored one has the
+        annotated height and width.
+
+        Raises:
+            DataError: if it cannot be read, or is of another size than its annotations say.
+        """
+        annotations = self.annotations
+        where, (height, width) = annotations.paths[index], annotations.sizes[index].tolist()
+        image = decode(where)
+        if image.size != (width, height):
+            found = image.size
+            image = decode(where, upright=False)
+            if image.size != (width, height):
+                raise DataError(
+                    "image of another size than its annotations say",
+                    where=where,
+                    expected=f"{width} x {height} pixels",
+                    found=f"{found[0]} x {found[1]}",
+                    remedy="annotate the image anew, or put the right one in its place",
+                )
+        pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
+        return pixels
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _collated(samples: list[_Sample]) -> Batch:
+    return [image for image, _ in samples], [target for _, target in samples]

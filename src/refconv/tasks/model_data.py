@@ -1,0 +1,100 @@
+"""Input for a model that was opened: data prepared as in its training, or random numbers of the right shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from refconv.data import Data, Samples
+from refconv.data.class_names import UNNAMED, Classes, read_class_map
+from refconv.errors import DataError, SettingError
+from refconv.models.opening import Opened
+from refconv.models.weights import classifier_names
+from refconv.tasks.registry import task_named
+
+
+def data_for(
+    opened: Opened,
+    name: str | None = None,
+    *,
+    root: str | None = None,
+    workers: int = 0,
+    class_map: str | None = None,
+    labelled: bool = True,
+) -> Data:
+    """Open data with the size, channels and normalisation that a model was trained with, and with its classes.
+
+    Args:
+        opened: the model.
+        name: the data; by default what its run was trained on.
+        root: folder of the data.
+        workers: processes that decode images.
+        class_map: a file that says which class of the model each folder belongs to, where the names differ; by default
+            that of the run, if the data is the run's own.
+        labelled: False leaves the labels as they are, for who looks at samples only.
+
+    Raises:
+        DataError: if no data is named, it cannot be opened, or its classes are not the model's.
+        SettingError: if there is a class map for a task without classes, or a model whose classes nobody knows.
+    """
+    task = task_named(opened.task)
+    data = task.data_for(opened, name, root=root, workers=workers)
+    if not data.info.class_names and class_map is not None:
+        raise SettingError("the task has no classes to match", where="--class-map", found=opened.task)
+    if not (labelled and data.info.class_names):
+        return data
+    recipe = opened.recipe
+    if class_map is None and recipe is not None and name in {None, recipe.data}:
+        class_map = recipe.class_map
+    if opened.task != "classification" and not opened.class_names and class_map is None:
+        data.remark = UNNAMED
+        return data
+    classes = classes_of(opened, class_map)
+    matched = data.with_classes(classes)
+    if matched is data and not classes.names and not classes.class_map:
+        data.remark = UNNAMED
+    return matched
+
+
+def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
+    """Return what is known about the classes of a model that was opened.
+
+    Args:
+        opened: the model.
+        class_map: a file; see :func:`refconv.data.class_names.read_class_map`.
+
+    Raises:
+        DataError: if the class map cannot be read.
+        ModelError: if the model has no classifier.
+        SettingError: if it is no classifier, and neither names nor number of its classes are known.
+    """
+    outputs = opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+    outputs = outputs or len(opened.class_names) or None
+    if outputs is None and opened.task != "classification":
+        raise SettingError("it is not known which classes the model has", where="--class-map", found=opened.name)
+    if outputs is None:
+        state = opened.model.state_dict()
+        outputs = state[min(classifier_names(opened.model))].shape[0]
+    return Classes(opened.class_names, outputs, read_class_map(class_map) if class_map else {})
+
+
+def random_input(opened: Opened, count: int) -> Samples:
+    """Return random input for a model, the same each time: [count, *input_size], or a list of images for a detector.
+
+    Raises:
+        DataError: if the shape of its input is not known.
+    """
+    known: Mapping[str, Any] = opened.preprocessing or getattr(opened.model, "pretrained_cfg", {})
+    size = known.get("input_size")
+    if size is None and opened.recipe is not None:
+        size = data_for(opened, labelled=False).info.input_size
+    if size is None:
+        raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
+    channels = opened.arguments.get("in_chans") or size[0]
+    return task_named(opened.task).random_samples((count, channels, *size[1:]))
+
+
+def first_samples(data: Data, count: int) -> Samples:
+    """Return the first samples [count or fewer, *input_size] of the test split."""
+    samples, _ = next(iter(data.eval_batches("test", batch_size=count)))
+    return samples

@@ -1,0 +1,123 @@
+"""Predictions for images that a user names, on the screen, as JSON and as pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from refconv.data.decoding import decode
+from refconv.data.folder import EXTENSIONS, images_below
+from refconv.data.images import FileImages, PathTable
+from refconv.data.opening import of_images
+from refconv.errors import DataError, RunError
+from refconv.models.opening import Opened
+from refconv.surgery import evaluating
+from refconv.tasks.prediction import Prediction
+from refconv.tasks.registry import task_named
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the images that paths name: files as they are, and those in folders as training finds them, in order.
+
+    Raises:
+        DataError: if a path does not exist, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [Path(file) for file in images_below(path)]
+            if not inside:
+                raise DataError("no images in this folder", where=str(path), expected=", ".join(EXTENSIONS))
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataError("no such image or folder", where=str(path))
+    return found
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image as every task does; see :func:`refconv.data.decoding.decode`.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    return decode(path)
+
+
+def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
+    """Return a model with what images say about its input where nothing else does, as evaluation looks at them.
+
+    Args:
+        opened: the model.
+        files: the images.
+
+    Raises:
+        DataError: if an image cannot be read.
+    """
+    images = FileImages(PathTable(files), torch.zeros(len(files), dtype=torch.int64), ())
+    return dataclasses.replace(opened, images=of_images(images, None, opened.statements))
+
+
+def predictions(
+    opened: Opened, files: Sequence[Path], *, device: torch.device, threshold: float | None = None
+) -> Iterator[tuple[Path, Prediction]]:
+    """Yield what a model says about each image.
+
+    Args:
+        opened: the model; its mode is put back afterwards.
+        files: the images.
+        device: where to compute.
+        threshold: the least score that is said; by default what suits the task.
+
+    Raises:
+        DataError: if an image cannot be read.
+        ModelError: if the model does not take it.
+    """
+    task = task_named(opened.task)
+    model = opened.model.to(device)
+    least = task.threshold if threshold is None else threshold
+    with evaluating(model), torch.no_grad():
+        for file in files:
+            (prediction,) = task.predict(model, [read_image(file)], opened, device=device, threshold=least)
+            yield file, prediction
+
+
+def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
+    """Write predictions.json, and a picture and a mask for each prediction that has one.
+
+    Raises:
+        RunError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names: set[str] = set()
+        entries = []
+        for file, prediction in found:
+            entry = {"image": str(file), **prediction.content}
+            for kind, ending in (("picture", ".png"), ("mask", ".mask.png")):
+                made = getattr(prediction, kind)
+                if made is not None:
+                    name = _unused(file.stem, ending, names)
+                    made.save(folder / name)
+                    entry[kind] = name
+            entries.append(entry)
+        text = json.dumps(entries, indent=2, ensure_ascii=False)
+        (folder / "predictions.json").write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError("cannot write the predictions", where=str(folder), found=str(error)) from error
+
+
+def _unused(stem: str, ending: str, names: set[str]) -> str:
+    """Return a file name that no other picture has, since images of two folders may share one."""
+    name, number = f"{stem}{ending}", 1
+    while name in names:
+        number += 1
+        name = f"{stem}-{number}{ending}"
+    names.add(name)
+    return name

@@ -1,0 +1,1 @@
+"""Restoration: denoising and super-resolution."""

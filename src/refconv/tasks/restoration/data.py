@@ -1,0 +1,283 @@
+"""Pairs of degraded and clean images, made of clean ones on the fly.
+
+Training takes patches: a picture gives as many samples in an epoch as patches fit into it side by side, each from a
+random place, turned and mirrored at random. Evaluation takes whole pictures, one at a time, and degrades each as its
+name says, so every model, process and run is given the same input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from refconv.data.dataset import Batch, Data, Split
+from refconv.data.info import DataInfo
+from refconv.data.loading import load_batches
+from refconv.data.pictures import Pictures, open_pictures
+from refconv.data.preprocessing import IMAGE_MODES, as_they_are
+from refconv.data.splits import Parts, validation_split
+from refconv.errors import DataError
+from refconv.process.randomness import derive_seed
+from refconv.tasks.restoration.degradation import LEVELS, Degradation, cropped_to_multiple
+
+LEAST_SIDE = 11
+"""The least side of what is compared: one window of the structural similarity."""
+
+_HELD_BYTES = 2**29
+"""Pictures that need no more than this are decoded once and held in memory."""
+
+Sample = tuple[Tensor, Tensor]
+"""Degraded [C, h, w] and clean [C, h * upscale, w * upscale]; clean values are in [0, 1]."""
+
+
+class RestorationData(Data):
+    """Degraded and clean images, in patches to train on and whole to evaluate on.
+
+    Samples are float32: batches [n, C, h, w] of the training split; single pictures [1, C, h, w] of the others,
+    whatever the batch size. Targets are [n, C, h * upscale, w * upscale].
+
+    Args:
+        name: of the data.
+        parts: the pictures of each split.
+        degradation: what is done to them.
+        in_chans: 3, or 1 for grey.
+        patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
+        val_split: share of the training pictures set aside for validation.
+        workers: processes that read pictures; those that are held in memory need none.
+
+    Raises:
+        DataError: if a picture is too small, or the validation split or the number of channels impossible.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Parts[Pictures | None],
+        *,
+        degradation: Degradation,
+        in_chans: int = 3,
+        patch_size: int = 64,
+        val_split: float = 0.0,
+        workers: int = 0,
+    ) -> None:
+        if in_chans not in IMAGE_MODES:
+            raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
+        self.degradation = degradation
+        self._in_chans, self._workers = in_chans, workers
+        upscale = degradation.upscale
+        self._side = patch_size - patch_size % upscale
+        chosen, val = _training_pictures(name, parts, val_split)
+        self._pictures: dict[Split, Pictures | None] = {
+            "train": parts.train,
+            "val": parts.train if parts.val is None else parts.val,
+            "test": parts.test,
+        }
+        self._held: dict[Split, dict[int, Tensor] | None] = {
+            split: {} if pictures is not None and _bytes(pictures, in_chans) <= _HELD_BYTES else None
+            for split, pictures in self._pictures.items()
+        }
+        if parts.train is not None:
+            _check_sides(parts.train, chosen, self._side, multiple=upscale, remedy="lower patch_size or remove it")
+        test = torch.arange(0 if parts.test is None else len(parts.test.names))
+        least = LEAST_SIDE + 2 * border(upscale)
+        for split, indices in (("val", val), ("test", test)):
+            pictures = self._pictures[split]  # type: ignore[index]  # both splits are keys
+            if pictures is not None:
+                _check_sides(pictures, indices, least, multiple=upscale, remedy="remove it")
+        self._patches = _patches(parts.train, chosen, self._side)
+        side = self._side // upscale
+        info = DataInfo(
+            name=name,
+            num_classes=0,
+            in_chans=in_chans,
+            input_size=(in_chans, side, side),
+            mean=(0.0,) * in_chans,
+            std=(1.0,) * in_chans,
+            class_names=(),
+            train_size=len(self._patches),
+            val_size=len(val),
+            test_size=len(test),
+        )
+        chosen_by_split: dict[Split, Tensor] = {"train": torch.arange(info.train_size), "val": val, "test": test}
+        super().__init__(info, chosen_by_split, as_they_are(info, "restoration"))
+
+    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
+        return self._loaded("train", batches, (seed, epoch))
+
+    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+        if split == "train":
+            return self._loaded("train", batches, None)
+        return self._loaded(split, [index[None] for batch in batches for index in batch], None)
+
+    def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[int, int] | None) -> Iterator[Batch]:
+        pictures, held = self._pictures[split], self._held[split]
+        assert pictures is not None  # its split would have no samples
+        samples = _Samples(
+            pictures,
+            held,
+            self._in_chans,
+            self.degradation,
+            self._patches if split == "train" else None,
+            self._side,
+            coordinates,
+        )
+        return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=_collated)
+
+
+def open_restoration_data(
+    name: str,
+    *,
+    degradation: Degradation,
+    root: str | None = None,
+    val_split: float = 0.0,
+    in_chans: int | None = None,
+    patch_size: int = 64,
+    workers: int = 0,
+    for_training: bool = True,
+) -> RestorationData:
+    """Open pictures to be degraded and restored.
+
+    Args:
+        name: ``photographs`` or ``images:FOLDER``; see :func:`refconv.data.pictures.open_pictures`.
+        degradation: what is done to them.
+        root: the folder that FOLDER lies in.
+        val_split: share of the training pictures set aside for validation, whatever the run's seed.
+        in_chans: 3 by default, or 1 for grey.
+        patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
+        workers: processes that read pictures which are too many to be held in memory.
+        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
+
+    Raises:
+        DataError: if the data is unknown, missing, empty, or not to be had in this form.
+    """
+    return RestorationData(
+        name,
+        open_pictures(name, root, val_split=val_split, for_training=for_training),
+        degradation=degradation,
+        in_chans=3 if in_chans is None else in_chans,
+        patch_size=patch_size,
+        val_split=val_split,
+        workers=workers,
+    )
+
+
+def border(upscale: int) -> int:
+    """Return how many pixels on every side of the restored image are not compared."""
+    return upscale if upscale > 1 else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
+
+    Attributes:
+        pictures: where they come from.
+        held: those that were decoded already; None to hold none.
+        in_chans: channels.
+        degradation: what is done to them.
+        patches: picture, top and left of each patch where no chance is wanted, int64 [n, 3]; None for whole pictures.
+        side: of a clean patch.
+        coordinates: seed and epoch; None for no chance.
+    """
+
+    pictures: Pictures
+    held: dict[int, Tensor] | None
+    in_chans: int
+    degradation: Degradation
+    patches: Tensor | None
+    side: int
+    coordinates: tuple[int, int] | None
+
+    def __getitem__(self, index: int) -> Sample:
+        if self.patches is None:
+            clean = _floats(self._clean(index))
+            return self.degradation(clean, seed=derive_seed("evaluation", self.pictures.names[index])), clean
+        picture, top, left = self.patches[index].tolist()
+        clean = self._clean(picture)
+        if self.coordinates is None:
+            return self._patch(clean, top, left, derive_seed("evaluation", self.pictures.names[picture], top, left))
+        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.coordinates, index))
+        height, width = clean.shape[-2:]
+        step = self.degradation.upscale
+        top, left = (_drawn((size - self.side) // step + 1, chance) * step for size in (height, width))
+        sample = self._patch(clean, top, left, _drawn(2**62, chance))
+        turns, mirrored = _drawn(4, chance), _drawn(2, chance)
+        degraded, patch = (torch.rot90(image, turns, (-2, -1)) for image in sample)
+        return (degraded.flip(-1), patch.flip(-1)) if mirrored else (degraded, patch)
+
+    def _clean(self, picture: int) -> Tensor:
+        """Return a picture, uint8 [C, H, W], its sides multiples of the factor."""
+        if self.held is None or picture not in self.held:
+            values = self.pictures.values(picture, self.in_chans)
+            values = cropped_to_multiple(values, self.degradation.upscale)
+            if self.held is None:
+                return values
+            self.held[picture] = values
+        return self.held[picture]
+
+    def _patch(self, clean: Tensor, top: int, left: int, seed: int) -> Sample:
+        """Return a patch as if cut from the whole degraded picture; top and left are multiples of the factor."""
+        margin, factor, small = self.degradation.margin, self.degradation.upscale, self.side // self.degradation.upscale
+        above, before = max(0, top - margin), max(0, left - margin)
+        window = _floats(clean[:, above : top + self.side + margin, before : left + self.side + margin])
+        shrunk = self.degradation.shrunk(window)
+        y, x = (top - above) // factor, (left - before) // factor
+        degraded = self.degradation.noisy(shrunk[:, y : y + small, x : x + small], seed=seed)
+        return degraded, _floats(clean[:, top : top + self.side, left : left + self.side])
+
+
+def _collated(samples: list[Sample]) -> Batch:
+    degraded, clean = zip(*samples, strict=True)
+    return torch.stack(degraded).contiguous(), torch.stack(clean).contiguous()
+
+
+def _drawn(below: int, chance: torch.Generator) -> int:
+    return int(torch.randint(below, (), generator=chance))
+
+
+def _floats(values: Tensor) -> Tensor:
+    return values.float() / LEVELS
+
+
+def _bytes(pictures: Pictures, in_chans: int) -> int:
+    return int(pictures.sizes.prod(dim=1).sum()) * in_chans
+
+
+def _training_pictures(name: str, parts: Parts[Pictures | None], val_split: float) -> tuple[Tensor, Tensor]:
+    """Return the indices of the pictures to train on, and of those to validate on, in the part that holds them."""
+    train = val = torch.empty(0, dtype=torch.int64)
+    if parts.train is not None:
+        train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
+    return train, val if parts.val is None else torch.arange(len(parts.val.names))
+
+
+def _patches(pictures: Pictures | None, chosen: Tensor, side: int) -> Tensor:
+    """Return picture, top and left of the patches that lie side by side, int64 [n, 3]."""
+    rows = []
+    for index in chosen.tolist():
+        height, width = (pictures.sizes[index] // side).tolist() if pictures is not None else (0, 0)
+        tops, lefts = torch.meshgrid(torch.arange(height) * side, torch.arange(width) * side, indexing="ij")
+        rows.append(torch.stack([torch.full_like(tops, index), tops, lefts], dim=-1).reshape(-1, 3))
+    return torch.cat(rows) if rows else torch.empty(0, 3, dtype=torch.int64)
+
+
+def _check_sides(pictures: Pictures, chosen: Tensor, least: int, *, multiple: int, remedy: str) -> None:
+    """Check that pictures are large enough, once their sides are multiples of the factor.
+
+    Raises:
+        DataError: naming the first that is not.
+    """
+    sizes = pictures.sizes[chosen]
+    small = chosen[((sizes - sizes % multiple) < least).any(dim=1)].tolist()
+    if small:
+        height, width = pictures.sizes[small[0]].tolist()
+        raise DataError(
+            "image too small",
+            where=pictures.where(small[0]),
+            expected=f"at least {least} x {least} pixels",
+            found=f"{width} x {height}" + (f", and {len(small) - 1} more such images" if len(small) > 1 else ""),
+            remedy=remedy,
+        )

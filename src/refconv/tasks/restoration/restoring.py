@@ -1,0 +1,129 @@
+"""Running an image-to-image network on images of any size: enlarged input, padded sides, tiles.
+
+What a network needs is found out by a try, before training and before each evaluation: whether it gives images of its
+input's size although larger ones are wanted, so that it is to be given the bicubically enlarged image; and what the
+sides of its input must be multiples of.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refconv.data.resizing import enlarged
+from refconv.errors import ModelError
+from refconv.surgery import evaluating
+from refconv.tasks.evaluation import uncompiled
+
+TILE = 1024
+"""Side of the tiles, in pixels of the network's input, in which larger images are restored."""
+OVERLAP = 32
+"""Pixels around a tile that the network sees as well; a network that looks no farther gives what it gives untiled."""
+
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_LEAST_TRIED = 48  # pixels
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a network needs of its input.
+
+    Attributes:
+        enlarge: it is given the bicubically enlarged image.
+        multiple: of what its input's sides are multiples.
+    """
+
+    enlarge: bool
+    multiple: int
+
+
+def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
+    """Find out what a network needs, by a few tries; its mode is put back afterwards.
+
+    Args:
+        model: an image-to-image network, plain or refocused.
+        in_chans: channels of the images.
+        upscale: how many times larger the result shall be, per side.
+
+    Raises:
+        ModelError: if there is no size of input for which its output has the right one.
+        OutOfMemoryError: as torch raises it.
+    """
+    first = next(model.parameters(), torch.empty(0))
+    found = ""
+    with evaluating(model), uncompiled(model), torch.no_grad():
+        for multiple in _MULTIPLES:
+            side = multiple * (math.ceil(_LEAST_TRIED / multiple) | 1)  # no multiple of twice as much
+            image = torch.full((1, in_chans, side, side), 0.5, device=first.device, dtype=first.dtype)
+            try:
+                output = model(image)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, ArithmeticError) as error:
+                found = found or f"{type(error).__name__} for {side} x {side}: {error}"
+                continue
+            shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            if shape == [1, in_chans, side * upscale, side * upscale]:
+                return Needs(False, multiple)
+            if shape == [1, in_chans, side, side]:
+                return Needs(True, multiple)
+            found = f"{shape} for {list(image.shape)}"
+    larger = f", or that of the input {upscale} times larger" if upscale > 1 else ""
+    raise ModelError(
+        "the network does not restore these images",
+        where=type(model).__name__,
+        expected=f"{in_chans} channels and the size of the input{larger}",
+        found=found,
+        remedy=f"give the network's builder the factor: model_kwargs upscale={upscale}" if upscale > 1 else None,
+    )
+
+
+@torch.no_grad()
+def restored(
+    model: nn.Module, image: Tensor, needs: Needs, *, upscale: int, tile: int = TILE, overlap: int = OVERLAP
+) -> Tensor:
+    """Return a restored image [1, C, H * upscale, W * upscale]; not cut off to [0, 1].
+
+    Args:
+        model: in evaluation mode.
+        image: [1, C, H, W], on the model's device.
+        needs: of the model.
+        upscale: how many times larger the result is, per side.
+        tile: side of the tiles of images that are larger.
+        overlap: pixels around a tile that the network sees as well.
+    """
+    factor = 1 if needs.enlarge else upscale
+    given = enlarged(image, upscale) if needs.enlarge else image
+    height, width = given.shape[-2:]
+    if max(height, width) <= tile:
+        return _padded(model, given, needs.multiple, factor)
+    result = given.new_empty(*given.shape[:2], height * factor, width * factor)
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            above, before = min(top, overlap), min(left, overlap)
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            part = given[..., top - above : bottom + overlap, left - before : right + overlap]
+            whole = _padded(model, part, needs.multiple, factor)
+            y, x = (
+                slice(above * factor, (above + bottom - top) * factor),
+                slice(before * factor, (before + right - left) * factor),
+            )
+            result[..., top * factor : bottom * factor, left * factor : right * factor] = whole[..., y, x]
+    return result
+
+
+def _padded(model: nn.Module, image: Tensor, multiple: int, factor: int) -> Tensor:
+    """Run a network on an image that is mirrored at its lower and right side up to multiples."""
+    height, width = image.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if below or right:
+        # An image narrower than the padding has too little to mirror.
+        mode = "reflect" if below < height and right < width else "replicate"
+        image = F.pad(image, (0, right, 0, below), mode=mode)
+    output = cast(Tensor, model(image))
+    return output[..., : height * factor, : width * factor]

@@ -1,0 +1,390 @@
+"""Restoration: noise removed, small images enlarged, by any image-to-image network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from refconv.data import Data, DataInfo, Samples, Split, Targets
+from refconv.data.decoding import decode
+from refconv.data.preprocessing import IMAGE_MODES, Statement
+from refconv.data.resizing import enlarged
+from refconv.errors import DataError, ModelError
+from refconv.process.distributed import Processes
+from refconv.recipe.recipe import Recipe
+from refconv.surgery import evaluating
+from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.prediction import Prediction
+from refconv.tasks.restoration.data import RestorationData, border, open_restoration_data
+from refconv.tasks.restoration.degradation import LEVELS, Degradation, rounded
+from refconv.tasks.restoration.image_quality import Channel, compared, field_channel, psnr, ssim, without_border
+from refconv.tasks.restoration.restoring import needs_of, restored
+from refconv.tasks.task import Network, Objective, Task, refuse
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from refconv.models.opening import Opened
+
+_NO_CLASSES = "there are no classes"
+_NOT_MIXED = "mixed or erased images have no clean image to be compared with"
+_PATCHES = "patches are cut from random places, mirrored and turned anyway"
+_AS_IT_IS = "values stay in [0, 1]"
+_WITHOUT_EFFECT = {
+    "num_classes": _NO_CLASSES,
+    "reset_classifier": _NO_CLASSES,
+    "ignore_index": _NO_CLASSES,
+    "smoothing": _NO_CLASSES,
+    "distill": "teaching is for classifiers",
+    "mixup": _NOT_MIXED,
+    "cutmix": _NOT_MIXED,
+    "re_prob": _NOT_MIXED,
+    "hflip": _PATCHES,
+    "pad_crop": _PATCHES,
+    "scale": _PATCHES,
+    "ratio": _PATCHES,
+    "img_size": "training patches have patch_size, and whole images are evaluated",
+    "crop_pct": "whole images are evaluated",
+    "aa": "it changes colours, which are to be restored",
+    "color_jitter": "it changes colours, which are to be restored",
+    "interpolation": "images are shrunk and enlarged bicubically, as the field does",
+    "mean": _AS_IT_IS,
+    "std": _AS_IT_IS,
+}
+
+
+_NAMES = {"rgb": "RGB", "luma": "luma", "grey": "grey"}
+
+
+@dataclasses.dataclass(frozen=True)
+class RestorationEvaluation(Evaluation):
+    """How near restored images come to the clean ones: means over images.
+
+    Measured on 8-bit images without a border of ``upscale`` pixels, in the channel that the field uses: RGB where
+    noise is removed, luma where images are enlarged; see :mod:`refconv.tasks.restoration.image_quality`. Colour images
+    are measured in the other one of the two as well.
+
+    Attributes:
+        samples: how many images.
+        psnr: peak signal-to-noise ratio in ``channel``, dB.
+        ssim: structural similarity in ``channel``, at most 1.
+        loss: mean absolute difference of the values in [0, 1], neither rounded nor cut off.
+        input_psnr: of the input itself, bicubically enlarged where the result is larger: what a network must beat.
+        input_ssim: the same.
+        enlarged: whether the network was given the bicubically enlarged image.
+        channel: ``rgb``, ``luma`` or ``grey``: what ``psnr``, ``ssim``, ``input_psnr`` and ``input_ssim`` compare.
+        psnr_rgb: as ``psnr``, of all three channels; None where ``psnr`` is that, or images are grey.
+        ssim_rgb: as ``ssim``, the mean over the three channels; the same.
+        psnr_luma: as ``psnr``, of the luma; None where ``psnr`` is that, or images are grey.
+        ssim_luma: as ``ssim``, of the luma; the same.
+    """
+
+    psnr: float
+    ssim: float
+    loss: float
+    input_psnr: float
+    input_ssim: float
+    enlarged: bool = False
+    channel: Channel = "luma"
+    psnr_rgb: float | None = None
+    ssim_rgb: float | None = None
+    psnr_luma: float | None = None
+    ssim_luma: float | None = None
+
+    def measures(self) -> dict[str, float]:
+        """Return what was measured, by name; an infinite ratio, of equal images, is left out."""
+        return {
+            name: value for name, value in super().measures().items() if name != "enlarged" and math.isfinite(value)
+        }
+
+    def __str__(self) -> str:
+        other = ""
+        for channel, value in (("rgb", self.psnr_rgb), ("luma", self.psnr_luma)):
+            if value is not None:
+                other = f", {_NAMES[channel]} {value:.2f} dB"
+        return (
+            f"PSNR {self.psnr:.2f} dB ({_NAMES[self.channel]}{other})  SSIM {self.ssim:.4f}  loss {self.loss:.4f}  "
+            f"on {self.samples:,} images (input: {self.input_psnr:.2f} dB, {self.input_ssim:.4f})"
+        )
+
+
+class Restoration(Task):
+    """Clean images from noisy or small ones: mean absolute difference, PSNR and SSIM."""
+
+    name = "restoration"
+    primary = "psnr"
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse settings that have no effect, and a recipe that leaves nothing to restore.
+
+        Raises:
+            RecipeError: if a setting has no effect.
+            SettingError: if the degradation is impossible, or there is none.
+        """
+        refuse(recipe, self.name, _WITHOUT_EFFECT)
+        Degradation(noise=recipe.noise, upscale=recipe.upscale)
+
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
+        """Open pictures: ``images:FOLDER`` or ``photographs``."""
+        return open_restoration_data(
+            recipe.data,
+            degradation=Degradation(noise=recipe.noise, upscale=recipe.upscale),
+            root=recipe.data_dir,
+            val_split=recipe.val_split,
+            in_chans=recipe.in_chans,
+            patch_size=recipe.patch_size,
+            workers=recipe.workers,
+        )
+
+    def data_for(
+        self,
+        opened: Opened,
+        name: str | None = None,
+        *,
+        root: str | None = None,
+        workers: int = 0,
+    ) -> Data:
+        """Open pictures degraded as in a model's training; of other data, a folder without ``train`` is the test split.
+
+        Raises:
+            DataError: if no data is named, an image side is given, or the degradation is not known.
+        """
+        recipe = opened.recipe
+        if name is None and recipe is None:
+            raise DataError("no data named", where="data", remedy="give --data")
+        if opened.flags:
+            reason = "has no effect in restoration: whole images are evaluated, and not normalised"
+            raise DataError(reason, where=", ".join(opened.flags))
+        own = recipe if recipe is not None and name in {None, recipe.data} else None
+        return open_restoration_data(
+            name or (recipe.data if recipe is not None else ""),
+            degradation=_degradation(opened),
+            root=root or (own.data_dir if own is not None else None),
+            val_split=own.val_split if own is not None else 0.0,
+            in_chans=opened.arguments.get("in_chans"),
+            patch_size=recipe.patch_size if recipe is not None else 64,
+            workers=workers,
+            for_training=own is not None,
+        )
+
+    def random_samples(self, shape: tuple[int, ...]) -> Tensor:
+        """Return random images with values in [0, 1], the same each time.
+
+        Args:
+            shape: [count, channels, height, width].
+        """
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+    def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
+        """Check for images with as many channels as the input.
+
+        Raises:
+            ModelError: if the outputs are something else.
+        """
+        shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        if not isinstance(outputs, Tensor) or outputs.shape[:2] != samples.shape[:2] or outputs.dim() != samples.dim():
+            raise ModelError(
+                "the model gives no restored images",
+                where=type(model).__name__,
+                expected=f"[{len(samples)}, {info.in_chans}, height, width]",
+                found=str(shape),
+            )
+
+    def check_fit(self, model: nn.Module, samples: Samples, targets: Targets, info: DataInfo) -> None:
+        """Check that a model restores images, of the size that is wanted.
+
+        Raises:
+            ModelError: if it does not take them, or gives another size.
+        """
+        upscale = targets.shape[-1] // samples.shape[-1]
+        needs = needs_of(model, in_chans=info.in_chans, upscale=upscale)
+        given = enlarged(samples, upscale) if needs.enlarge else samples
+        outputs = self.outputs(model, given, info)
+        if outputs.shape != targets.shape:
+            raise ModelError(
+                "the model does not give patches of this size back",
+                where=type(model).__name__,
+                expected=str(list(targets.shape[1:])),
+                found=f"{list(outputs.shape[1:])} for {list(given.shape[1:])}",
+                remedy=f"give a patch_size of which {needs.multiple} is a divisor" if needs.multiple > 1 else None,
+            )
+
+    def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
+        """Return the mean absolute difference (Lim et al. 2017 on why not squared), of values in [0, 1]."""
+        autocast = autocasting(processes.device, recipe.amp)
+        enlarge: bool | None = None
+
+        def objective(network: Network, inputs: Samples, targets: Targets) -> Tensor:
+            nonlocal enlarge
+            if enlarge is None:
+                model = network.module if isinstance(network, DistributedDataParallel) else network
+                assert isinstance(model, nn.Module)
+                enlarge = needs_of(model, in_chans=info.in_chans, upscale=recipe.upscale).enlarge
+            if enlarge:
+                inputs = enlarged(inputs, recipe.upscale)
+            with autocast():
+                outputs = network(inputs)
+            return F.l1_loss(outputs.float(), targets)
+
+        return objective
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        data: Data,
+        split: Split,
+        *,
+        batch_size: int,
+        device: torch.device | None = None,
+        amp: bool = False,
+        channels_last: bool = False,
+        processes: Processes | None = None,
+    ) -> RestorationEvaluation:
+        """Evaluate a model on whole images, one at a time, large ones in tiles; on training patches if asked for.
+
+        Raises:
+            ModelError: if the model does not restore the images.
+        """
+        assert isinstance(data, RestorationData)
+        upscale = data.degradation.upscale
+        first = next(model.parameters(), None)
+        device = device or (first.device if first is not None else torch.device("cpu"))
+        processes = processes or Processes(0, 1, device)
+        place, autocast = self.place(device, channels_last), autocasting(device, amp)
+        needs = needs_of(model, in_chans=data.info.in_chans, upscale=upscale)
+        batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
+        channel = field_channel(data.info.in_chans, upscale)
+        other: Channel = "rgb" if channel == "luma" else "luma"
+        totals = [0.0] * 8
+        with evaluating(model), torch.no_grad():
+            for samples, targets in batches:
+                for sample, target in zip(place(samples).split(1), targets, strict=True):
+                    with autocast():
+                        output = restored(model, sample, needs, upscale=upscale)
+                    scores = _scores(output, sample, target, upscale, (channel, other))
+                    totals = [total + score for total, score in zip(totals, (*scores, 1.0), strict=True)]
+        *sums, count = processes.sums(totals)
+        found, similarity, loss, given, given_similarity, *of_other = (total / count for total in sums)
+        return RestorationEvaluation(
+            int(count),
+            found,
+            similarity,
+            loss,
+            given,
+            given_similarity,
+            enlarged=needs.enlarge,
+            channel=channel,
+            **({} if channel == "grey" else dict(zip((f"psnr_{other}", f"ssim_{other}"), of_other, strict=True))),
+        )
+
+    def definitions(self, data: Data) -> dict[str, str]:
+        """Return in which channel images are compared."""
+        assert isinstance(data, RestorationData)
+        channel = field_channel(data.info.in_chans, data.degradation.upscale)
+        if channel == "grey":  # which has no other
+            return {}
+        return dict.fromkeys(("psnr", "ssim"), f"{_NAMES[channel]} of 8-bit images, mean over images")
+
+    def head_names(self, model: nn.Module) -> set[str]:
+        """Return the names of the last convolution's weights.
+
+        Raises:
+            ModelError: if there is none.
+        """
+        convolutions = [
+            (name, module)
+            for name, module in model.named_modules()
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+        ]
+        if not convolutions:
+            raise ModelError("no convolution found", where=type(model).__name__, expected="one at the end")
+        name, last = convolutions[-1]
+        return {f"{name}.{entry}" if name else entry for entry, _ in last.named_parameters()}
+
+    def predict(
+        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
+    ) -> list[Prediction]:
+        """Return the restored images; they are taken as they are, and nothing is added or shrunk first.
+
+        Raises:
+            DataError: if it is not known how many times larger the result is to be, or an image has values that
+                :func:`refconv.data.decoding.decode` refuses.
+            ModelError: if the model does not restore images.
+        """
+        from PIL import Image
+
+        upscale = _degradation(opened).upscale
+        in_chans = int(opened.arguments.get("in_chans") or 3)
+        needs = needs_of(model, in_chans=in_chans, upscale=upscale)
+        found = []
+        for image in images:
+            pixels = np.asarray(decode(image).convert(IMAGE_MODES[in_chans]))
+            values = pixels.reshape(*pixels.shape[:2], in_chans)
+            sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
+            output = rounded(restored(model, sample, needs, upscale=upscale)[0].float().cpu()) * LEVELS
+            rows = output.round().to(torch.uint8).permute(1, 2, 0).numpy()
+            picture = Image.fromarray(rows[..., 0] if in_chans == 1 else rows)
+            content = {"width": picture.width, "height": picture.height, "upscale": upscale}
+            words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
+            found.append(Prediction(content, words, picture))
+        return found
+
+    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return the clean image."""
+        from PIL import Image
+
+        pixels = (target * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _scores(
+    output: Tensor, sample: Tensor, target: Tensor, upscale: int, channels: tuple[Channel, Channel]
+) -> tuple[float, ...]:
+    """Return PSNR, SSIM and loss of a restored image, both of its input, and both of the result in a second channel.
+
+    Args:
+        output: [1, C, H, W].
+        sample: the input, [1, C, h, w].
+        target: the clean image, [C, H, W].
+        upscale: how many times larger the result is.
+        channels: the first and the second one in which images are compared.
+    """
+    output, target = output[0].float().cpu(), target.cpu()
+    baseline = enlarged(sample, upscale)[0].float().cpu()
+
+    def near(image: Tensor, channel: Channel) -> tuple[float, float]:
+        pair = [without_border(compared(values, channel), border(upscale)) for values in (image, target)]
+        return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])
+
+    first, second = channels
+    loss = float(F.l1_loss(output, target))
+    return (*near(output, first), loss, *near(baseline, first), *near(output, second))
+
+
+def _degradation(opened: Opened) -> Degradation:
+    """Return what was done to the images that a model was trained on.
+
+    Raises:
+        DataError: if that is not known.
+    """
+    names = ("noise", "upscale")
+    if opened.recipe is not None:
+        values = {name: getattr(opened.recipe, name) for name in names}
+    else:
+        values = {name: opened.preprocessing.get(name) for name in names}
+    if None in values.values():
+        raise DataError(
+            "it is not known what the model restores",
+            where=opened.name,
+            expected="noise and upscale, in the recipe of a run or in config.json",
+            remedy="give the run, or train one: refconv train --task restoration",
+        )
+    return Degradation(**values)

@@ -1,0 +1,1 @@
+"""Segmentation: one label a pixel."""

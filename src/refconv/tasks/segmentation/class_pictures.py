@@ -1,0 +1,51 @@
+"""The classes of an image's pixels: as shares, in words, and as colours laid over the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from refconv.data.scenes.layouts import voc_palette
+from refconv.tasks.prediction import Prediction
+
+if TYPE_CHECKING:
+    from refconv.models.opening import Opened
+
+_OVERLAY = 0.5
+_CLASSES_SAID = 5
+
+
+def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
+    """Return what a segmenter says about an image, the class with the largest share first.
+
+    Args:
+        image: the image.
+        classes: the class of each pixel; it gets a palette.
+        opened: what is known about the model.
+    """
+    numbers, counts = np.unique(np.asarray(classes), return_counts=True)
+    shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
+    said = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
+    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in said[:_CLASSES_SAID])
+    more = f" and {len(said) - _CLASSES_SAID} more" if len(said) > _CLASSES_SAID else ""
+    picture = overlay(image, classes, background=opened.class_name(0) == "background")
+    return Prediction({"classes": said}, words + more, picture, classes)
+
+
+def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:
+    """Lay the classes in their colours over an image.
+
+    Args:
+        image: the image.
+        classes: the class of each pixel; it gets a palette.
+        background: whether class 0 is background, which is left as it is.
+    """
+    palette = list(voc_palette())
+    # The first of the colours is black, which suits a background alone.
+    classes.putpalette(palette if background else [*palette[3:], *palette[:3]])
+    strength = np.full((image.height, image.width), round(255 * _OVERLAY), dtype=np.uint8)
+    if background:
+        strength[np.asarray(classes) == 0] = 0
+    return Image.composite(classes.convert("RGB"), image.convert("RGB"), Image.fromarray(strength))

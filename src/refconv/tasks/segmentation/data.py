@@ -1,0 +1,478 @@
+"""Images with a class for every pixel, served as batches of one size.
+
+Every sample is a box of its image, scaled to the square that the model takes; what of the square lies outside the image
+is filled with the mean colour, and its pixels are ignored. In evaluation the box is the smallest square that holds
+the whole image, which is thus scaled by its longer side, at its own aspect ratio, and lies in the middle. In training
+the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1 makes the
+image smaller than in evaluation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+
+from refconv.data.augmentation import Range
+from refconv.data.class_names import Classes
+from refconv.data.dataset import Batch, Data, Split, Targets
+from refconv.data.info import DataInfo
+from refconv.data.loading import load_batches
+from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve
+from refconv.data.splits import Parts, validation_split
+from refconv.errors import DataError, SettingError
+from refconv.process.randomness import derive_seed, seeded
+from refconv.tasks.segmentation.mask_layouts import CLASSES_FILE, MaskSet, open_masks
+from refconv.tasks.segmentation.masks import MaskedImages, check_variety, classes_in
+
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+_DEFAULT_RATIO = (3 / 4, 4 / 3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationAugmentation:
+    """What is done to training samples at random; the default does nothing.
+
+    Attributes:
+        hflip: probability of a horizontal flip.
+        scale: range of the area of the box, as a share of the smallest square that holds the image.
+        ratio: range of the box's width over height; from 3/4 to 4/3 by default.
+        color_jitter: strength of the change of brightness, contrast and saturation.
+        interpolation: ``random``, or another resampling than in evaluation; None takes that of evaluation.
+    """
+
+    hflip: float = 0.0
+    scale: Range | None = None
+    ratio: Range | None = None
+    color_jitter: float = 0.0
+    interpolation: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ratio is not None and self.scale is None:
+            raise SettingError("has no effect without scale", where="ratio")
+        if self.interpolation not in {*_RESAMPLING, "random", None}:
+            known = ", ".join([*_RESAMPLING, "random"])
+            raise SettingError("unknown", where="interpolation", expected=known, found=str(self.interpolation))
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """A part of an image in pixels, which may reach beyond it.
+
+    Attributes:
+        left: of the box's left edge, from the image's.
+        top: of the box's upper edge.
+        width: of the box.
+        height: of the box.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def whole_box(width: int, height: int) -> Box:
+    """Return the smallest square that holds a whole image, which lies in the middle of it.
+
+    Example:
+        >>> whole_box(40, 30)
+        Box(left=0.0, top=-5.0, width=40.0, height=40.0)
+    """
+    side = float(max(width, height))
+    return Box((width - side) / 2, (height - side) / 2, side, side)
+
+
+def place_in_square(width: int, height: int, *, size: int) -> tuple[int, int, int, int]:
+    """Return where a whole image lies in its square: left, top, right and bottom, in pixels of the square.
+
+    Args:
+        width: of the image.
+        height: of the image.
+        size: side of the square.
+
+    Example:
+        >>> place_in_square(40, 20, size=32)
+        (0, 8, 32, 24)
+    """
+    box = whole_box(width, height)
+    _, _, left, right = _along(box.left, box.width, width, size)
+    _, _, top, bottom = _along(box.top, box.height, height, size)
+    return left, top, right, bottom
+
+
+def random_box(width: int, height: int, *, scale: Range, ratio: Range) -> Box:
+    """Draw a box from torch's generator.
+
+    Its area is uniform in ``scale`` times that of :func:`whole_box`, the logarithm of its aspect ratio uniform in that
+    of ``ratio``. Along each dimension it lies within the image at random, or, where it is longer, around it.
+
+    Args:
+        width: of the image.
+        height: of the image.
+        scale: range of the area.
+        ratio: range of width over height.
+    """
+    area, shape, x, y = torch.rand(4, dtype=torch.float64).tolist()
+    side = max(width, height) * math.sqrt(scale[0] + area * (scale[1] - scale[0]))
+    root = math.exp((math.log(ratio[0]) + shape * (math.log(ratio[1]) - math.log(ratio[0]))) / 2)
+    # x (width - box) runs from 0 to what is left, which is negative for a box that reaches beyond the image.
+    return Box(x * (width - side * root), y * (height - side / root), side * root, side / root)
+
+
+def fitted(
+    image: Image.Image,
+    classes: NDArray[np.uint8] | None,
+    box: Box,
+    *,
+    size: int,
+    resample: Image.Resampling,
+    fill: tuple[int, ...],
+    ignored: int,
+) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """Scale a box of an image and of its mask to a square.
+
+    Args:
+        image: the image.
+        classes: its mask, [H, W]; None ignores every pixel.
+        box: the part wanted.
+        size: side of the square in pixels.
+        resample: how the image is scaled. The mask takes the class of the nearest pixel.
+        fill: the colour outside the image.
+        ignored: the number of pixels outside the image.
+
+    Returns:
+        The square and its mask, [size, size].
+    """
+    (x0, x1, left, right), (y0, y1, top, bottom) = (
+        _along(box.left, box.width, image.width, size),
+        _along(box.top, box.height, image.height, size),
+    )
+    picture = Image.new(image.mode, (size, size), fill[0] if len(fill) == 1 else fill)
+    truth = np.full((size, size), ignored, dtype=np.uint8)
+    scaled = image.resize((right - left, bottom - top), resample, box=(x0, y0, x1, y1))
+    picture.paste(scaled, (left, top))
+    if classes is not None:
+        rows, columns = _nearest(y0, y1, bottom - top), _nearest(x0, x1, right - left)
+        truth[top:bottom, left:right] = classes[rows[:, None], columns]
+    return picture, truth
+
+
+def _along(start: float, length: float, image: int, size: int) -> tuple[float, float, int, int]:
+    """Return, along one dimension, the part of the image inside the box, and where it goes in the square.
+
+    Returns:
+        Start and end in the image, in pixels; start and end in the square, at least one pixel.
+    """
+    first, last = max(0.0, start), min(float(image), start + length)
+    low, high = (round((edge - start) / length * size) for edge in (first, last))
+    low = min(low, size - 1)
+    return first, last, low, max(high, low + 1)
+
+
+def _nearest(first: float, last: float, count: int) -> NDArray[np.int64]:
+    """Return the pixels nearest to the middles of ``count`` equal parts of a stretch."""
+    middles = first + (np.arange(count) + 0.5) * (last - first) / count
+    return np.floor(middles).astype(np.int64)
+
+
+class SegmentationData(Data):
+    """Images and class maps in batches: float32 [batch, C, S, S], normalised, and int64 [batch, S, S].
+
+    Args:
+        info: the facts; the sizes of the splits are filled in here.
+        parts: the images of each split.
+        ignored: the number of pixels that count nowhere.
+        val_split: share of the training images set aside for validation.
+        augmentation: what is done to training samples.
+        workers: processes that read images; 0 reads in this one.
+        preprocessing: size, resampling and normalisation.
+
+    Attributes:
+        ignore_index: the number of pixels that count nowhere.
+
+    Raises:
+        DataError: if the validation split is impossible.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        parts: Parts[MaskedImages],
+        *,
+        ignored: int,
+        val_split: float,
+        augmentation: SegmentationAugmentation,
+        workers: int,
+        preprocessing: Preprocessing,
+    ) -> None:
+        alike = torch.zeros(len(parts.train), dtype=torch.int64)
+        train, val = validation_split(alike, val_split, name=info.name, class_names=("any",))
+        if parts.val is not None:
+            val = torch.arange(len(parts.val))
+        info = dataclasses.replace(info, train_size=len(train), val_size=len(val), test_size=len(parts.test))
+        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)}, preprocessing)
+        self.ignore_index = ignored
+        self._parts: dict[Split, MaskedImages] = {
+            "train": parts.train,
+            "val": parts.train if parts.val is None else parts.val,
+            "test": parts.test,
+        }
+        self._augmentation, self._workers = augmentation, workers
+
+    def with_classes(self, classes: Classes) -> Data:
+        """Return the data with the classes of a model; ignored pixels stay ignored.
+
+        Raises:
+            DataError: if a class is not among the model's, or one becomes the number of ignored pixels.
+        """
+        changed = super().with_classes(classes)
+        ignored = self.ignore_index
+        outputs = () if changed.matching is None else changed.matching.outputs
+        if any(output == ignored != number for number, output in enumerate(outputs)):
+            raise DataError(
+                "a class of the model has the number of ignored pixels",
+                where=self.info.name,
+                expected="another ignore_index than the number of a class",
+                found=f"ignore_index={ignored}",
+            )
+        return changed
+
+    def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
+        ignored = targets == self.ignore_index
+        return torch.where(ignored, self.ignore_index, outputs[torch.where(ignored, 0, targets)])
+
+    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
+        samples = self._samples("train", (seed, epoch))
+        return load_batches(samples, batches, workers=self._workers, collate=_collated)
+
+    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+        samples = self._samples(split, None)
+        return load_batches(samples, batches, workers=self._workers, collate=_collated)
+
+    def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
+        return _Samples(
+            self._parts[split],
+            self.info.num_classes if self.matching is None else len(self.matching.found),
+            self.preprocessing,
+            self.ignore_index,
+            self._augmentation,
+            coordinates,
+        )
+
+
+def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """Return an image as in evaluation, float32 [C, S, S]; for images without a mask.
+
+    Args:
+        image: the image.
+        preprocessing: size, channels, resampling and normalisation.
+    """
+    image = image.convert(IMAGE_MODES[preprocessing.in_chans])
+    box, resample = whole_box(*image.size), _RESAMPLING[preprocessing.interpolation]
+    size, fill = preprocessing.size[-1], _mean_colour(preprocessing)
+    picture, _ = fitted(image, None, box, size=size, resample=resample, fill=fill, ignored=0)
+    return _normalised(picture, preprocessing)
+
+
+def open_segmentation_data(
+    name: str,
+    *,
+    root: str | None = None,
+    val_split: float = 0.0,
+    augmentation: SegmentationAugmentation | None = None,
+    ignore_index: int = 255,
+    workers: int = 0,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    img_size: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    stated: Sequence[Statement] = (),
+) -> SegmentationData:
+    """Open images with masks.
+
+    Args:
+        name: ``masks:FOLDER``, ``voc:FOLDER``, ``cityscapes:FOLDER`` or ``scenes``; see
+            :mod:`refconv.tasks.segmentation.mask_layouts`.
+        root: what FOLDER is relative to; for ``scenes`` the folder itself.
+        val_split: share of the training images set aside for validation.
+        augmentation: what is done to training samples; nothing by default.
+        ignore_index: the number of pixels that count nowhere.
+        workers: processes that read images.
+        num_classes: how many classes there are, where no file declares them; else all training masks are looked
+            through for the largest number.
+        in_chans: channels wanted; 3 by default.
+        img_size: side of the square; by default that of the images if all training images are squares of one size,
+            else 224.
+        mean: per channel, subtracted instead of ImageNet's mean.
+        std: per channel, divided by instead of ImageNet's.
+        stated: what flags, recipe and model say about preprocessing, in this order; after the arguments above.
+
+    Raises:
+        DataError: if the data is unknown, missing or incomplete, a mask has another size than its image, or the
+            training masks hold fewer than two classes.
+    """
+    found = open_masks(name, root=root, val_split=val_split)
+    in_chans = 3 if in_chans is None else in_chans
+    if in_chans not in IMAGE_MODES:
+        raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
+    sizes = set(found.parts.train.sizes())
+    for part in (found.parts.val, found.parts.test):
+        if part is not None:
+            part.sizes()
+    class_names = _class_names(found, ignore_index, num_classes)
+    own = next(iter(sizes))
+    square = {"img_size": own[0]} if len(sizes) == 1 and own[0] == own[1] else {}
+    preprocessing = resolve(
+        [
+            Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"}),
+            Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}),
+            *stated,
+            Statement("size of the images", square),
+        ],
+        in_chans=in_chans,
+        where=name,
+    )
+    _check_square(preprocessing, name)
+    info = DataInfo(
+        name=name,
+        num_classes=len(class_names),
+        in_chans=in_chans,
+        input_size=preprocessing.input_size,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        class_names=class_names,
+        train_size=0,
+        val_size=0,
+        test_size=0,
+    )
+    return SegmentationData(
+        info,
+        found.parts,
+        ignored=ignore_index,
+        val_split=val_split,
+        augmentation=augmentation or SegmentationAugmentation(),
+        workers=workers,
+        preprocessing=preprocessing,
+    )
+
+
+def _check_square(preprocessing: Preprocessing, name: str) -> None:
+    """Check what segmentation can do.
+
+    Raises:
+        DataError: if the size is no square, or images cannot be scaled like this.
+    """
+    if len(set(preprocessing.size)) > 1:
+        found = " x ".join(map(str, preprocessing.size))
+        raise DataError("segmentation takes squares", where=name, found=f"{found} px", remedy="give --img-size")
+    if preprocessing.interpolation not in _RESAMPLING:
+        raise DataError(
+            "cannot scale images like this",
+            where=name,
+            expected=", ".join(_RESAMPLING),
+            found=preprocessing.interpolation,
+            remedy="give --interpolation bicubic",
+        )
+
+
+def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple[str, ...]:
+    """Return one name per class, and look whether the training masks hold more than one class.
+
+    Raises:
+        DataError: if they do not, or a mask that is looked at holds an undeclared class.
+    """
+    train, names = found.parts.train, found.class_names
+    if names is None and num_classes is None:
+        count = classes_in(train, ignored=ignored, where=found.where)
+        return tuple(map(str, range(count)))
+    names = names or tuple(map(str, range(num_classes or 0)))
+    where = f"{found.where} ({CLASSES_FILE})" if found.class_names else found.where
+    check_variety(train, count=len(names), ignored=ignored, where=where)
+    return names
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
+
+    Attributes:
+        pairs: images and masks.
+        num_classes: how many classes there are.
+        preprocessing: size, channels, resampling and normalisation.
+        ignored: the number of pixels that count nowhere.
+        augmentation: what is random.
+        coordinates: seed and epoch; None draws nothing.
+    """
+
+    pairs: MaskedImages
+    num_classes: int
+    preprocessing: Preprocessing
+    ignored: int
+    augmentation: SegmentationAugmentation
+    coordinates: tuple[int, int] | None
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
+        classes = self.pairs.classes(index, count=self.num_classes, ignored=self.ignored)
+        if self.coordinates is None:
+            box, resample = whole_box(*image.size), _RESAMPLING[self.preprocessing.interpolation]
+            return self._sample(image, classes, box, resample)
+        with seeded(derive_seed("augmentation", *self.coordinates, index)):
+            return self._augmented(image, classes)
+
+    def _augmented(self, image: Image.Image, classes: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        settings = self.augmentation
+        # Every sample draws the same numbers, whatever is done with them.
+        flipped, other_resampling = torch.rand(2).tolist()
+        resample = _RESAMPLING["bicubic" if other_resampling < 0.5 else "bilinear"]
+        if settings.interpolation != "random":
+            resample = _RESAMPLING[settings.interpolation or self.preprocessing.interpolation]
+        box = whole_box(*image.size)
+        if settings.scale is not None:
+            box = random_box(*image.size, scale=settings.scale, ratio=settings.ratio or _DEFAULT_RATIO)
+        if settings.color_jitter:
+            # As timm does it: no change of hue.
+            image = transforms.ColorJitter(*[settings.color_jitter] * 3)(image)
+        sample, truth = self._sample(image, classes, box, resample)
+        return (sample.flip(-1), truth.flip(-1)) if flipped < settings.hflip else (sample, truth)
+
+    def _sample(
+        self, image: Image.Image, classes: NDArray[np.uint8], box: Box, resample: Image.Resampling
+    ) -> tuple[Tensor, Tensor]:
+        picture, truth = fitted(
+            image,
+            classes,
+            box,
+            size=self.preprocessing.size[-1],
+            resample=resample,
+            fill=_mean_colour(self.preprocessing),
+            ignored=self.ignored,
+        )
+        return _normalised(picture, self.preprocessing), torch.from_numpy(truth).long()
+
+
+def _collated(samples: list[tuple[Tensor, Tensor]]) -> Batch:
+    return torch.stack([image for image, _ in samples]), torch.stack([truth for _, truth in samples])
+
+
+def _normalised(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    pixels = torch.from_numpy(np.array(picture)).view(*picture.size, preprocessing.in_chans).permute(2, 0, 1)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (pixels.float() / 255 - mean) / std
+
+
+def _mean_colour(preprocessing: Preprocessing) -> tuple[int, ...]:
+    return tuple(min(255, max(0, round(255 * value))) for value in preprocessing.mean)

@@ -1,0 +1,395 @@
+"""Segmentation: a class for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refconv.data import Data, DataInfo, Samples, Split, Targets
+from refconv.data.preprocessing import Preprocessing, Statement
+from refconv.errors import DataError, ModelError, RecipeError
+from refconv.models.model_input import of_backbone, of_recipe, stated_by
+from refconv.models.opening import Opened, input_of
+from refconv.process.distributed import Processes
+from refconv.recipe.recipe import Recipe
+from refconv.surgery import evaluating
+from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.prediction import Prediction
+from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
+from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
+from refconv.tasks.segmentation.data import (
+    SegmentationAugmentation,
+    SegmentationData,
+    open_segmentation_data,
+    place_in_square,
+    prepared,
+)
+from refconv.tasks.task import Network, Objective, Task, refuse
+from refconv.tasks.teaching import make_teacher
+
+AUXILIARY_WEIGHT = 0.5
+"""How much the auxiliary output counts in the loss, as in torchvision's reference training."""
+
+_OUTPUT, _AUXILIARY = "out", "aux"
+_BACKBONES = ("backbone", "encoder")  # what torchvision and segmentation-models-pytorch call it
+
+
+@dataclass(frozen=True)
+class SegmentationEvaluation(Evaluation):
+    """How well a segmenter does on a split, over all its pixels but the ignored ones.
+
+    Images are compared at the size at which the model sees them (see :mod:`refconv.tasks.segmentation.data`).
+
+    Attributes:
+        samples: how many images were evaluated.
+        miou: mean over classes of ``class_iou``; classes without one are left out.
+        pixel_accuracy: share of pixels whose class has the largest output.
+        mean_accuracy: the same share among the pixels of one class, as a mean over the classes in the truth.
+        loss: mean cross-entropy of a pixel.
+        baseline_miou: ``miou`` of giving every pixel to the most frequent class.
+        class_iou: per class, the pixels that are of it and were given to it, over those that are or were; None for a
+            class that is neither in the truth nor in the predictions.
+    """
+
+    miou: float
+    pixel_accuracy: float
+    mean_accuracy: float
+    loss: float
+    baseline_miou: float
+    class_iou: dict[str, float | None]
+
+    def classes(self) -> dict[str, float | None]:
+        """Return ``class_iou``."""
+        return dict(self.class_iou)
+
+    def __str__(self) -> str:
+        known = sum(value is not None for value in self.class_iou.values())
+        among = "" if known == len(self.class_iou) else f" ({known} of {len(self.class_iou)} classes)"
+        return (
+            f"mean IoU {self.miou:.2%}{among}  pixel accuracy {self.pixel_accuracy:.2%}  "
+            f"mean accuracy {self.mean_accuracy:.2%}  loss {self.loss:.4f}  on {self.samples:,} images"
+        )
+
+
+class Segmentation(Task):
+    """A class for every pixel: cross-entropy, mean IoU, pixel accuracy.
+
+    Models return logits [batch, classes, H, W], or torchvision's mapping with these as ``out`` and perhaps an auxiliary
+    output ``aux``.
+    """
+
+    name = "segmentation"
+    primary = "miou"
+    samples_certified = 8
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse what mixes or covers pixels without their truth, and the settings of other tasks.
+
+        Raises:
+            RecipeError: if one is given.
+        """
+        refuse(
+            recipe,
+            self.name,
+            {
+                "mixup": "two images have no one class per pixel",
+                "cutmix": "its boxes are not cut out of the masks",
+                "re_prob": "what is erased would keep its class",
+                "aa": "its policies move images and leave masks",
+                "pad_crop": "give scale for a random box",
+                "crop_pct": "whole images are evaluated",
+                "reset_classifier": "give the weights of the backbone by backbone_checkpoint",
+                "noise": "it is for restoration",
+                "upscale": "it is for restoration",
+                "patch_size": "it is for restoration",
+            },
+        )
+
+    def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
+        """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
+        return open_segmentation_data(
+            recipe.data,
+            root=recipe.data_dir,
+            val_split=recipe.val_split,
+            augmentation=SegmentationAugmentation(
+                hflip=recipe.hflip,
+                scale=recipe.scale,
+                ratio=recipe.ratio,
+                color_jitter=recipe.color_jitter,
+                interpolation=recipe.interpolation,
+            ),
+            ignore_index=recipe.ignore_index,
+            workers=recipe.workers,
+            num_classes=recipe.num_classes,
+            in_chans=recipe.in_chans,
+            stated=(stated_by(recipe), _learned_from(recipe) if model is None else model),
+        )
+
+    def data_for(
+        self,
+        opened: Opened,
+        name: str | None = None,
+        *,
+        root: str | None = None,
+        workers: int = 0,
+    ) -> Data:
+        """Open data with the size, channels and normalisation that a model was trained with.
+
+        Raises:
+            DataError: if no data is named, or it cannot be opened.
+        """
+        recipe = opened.recipe
+        if name is None and recipe is None:
+            raise DataError("no data named", where="data", remedy="give --data")
+        own = recipe if recipe is not None and name in {None, recipe.data} else None
+        return open_segmentation_data(
+            name or (recipe.data if recipe is not None else ""),
+            root=root or (own.data_dir if own is not None else None),
+            val_split=own.val_split if own is not None else 0.0,
+            ignore_index=recipe.ignore_index if recipe is not None else 255,
+            workers=workers,
+            num_classes=opened.arguments.get("num_classes"),
+            in_chans=opened.arguments.get("in_chans"),
+            stated=opened.statements,
+        )
+
+    def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
+        """Check for logits [batch, at least the number of classes, H, W], of the size of the images.
+
+        Raises:
+            ModelError: if the outputs are something else.
+        """
+        maps = outputs.get(_OUTPUT) if isinstance(outputs, Mapping) else outputs
+        batch, _, *size = samples.shape
+        shape = list(maps.shape) if isinstance(maps, Tensor) else []
+        is_map = len(shape) == 4 and [shape[0], *shape[2:]] == [batch, *size]
+        if not is_map or shape[1] < info.num_classes:
+            raise ModelError(
+                "the model's output does not fit the masks",
+                where=type(model).__name__,
+                expected=f"logits of shape {[batch, info.num_classes, *size]}",
+                found=str(shape or type(outputs).__name__),
+                remedy="give the model that many classes" if is_map else "take a segmenter, such as smp:Unet",
+            )
+
+    def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
+        """Return the mean cross-entropy of a part's pixels, with that of an auxiliary output, or a teacher's opinion.
+
+        Ignored pixels count nowhere; a step weighs the parts by the pixels that do (:meth:`counting`).
+
+        Raises:
+            ModelError: if the teacher cannot be built.
+            CheckpointError: if the teacher's weights do not fit.
+        """
+        autocast = autocasting(processes.device, recipe.amp)
+        teacher = make_teacher(recipe, processes.device, autocast, info, resizes=False)
+
+        def objective(network: Network, images: Samples, truth: Targets) -> Tensor:
+            assert isinstance(truth, Tensor), type(truth)
+            counted = (truth != recipe.ignore_index).sum().clamp(min=1)
+            with autocast():
+                outputs = _in_training(network, images, part_size)
+            maps, auxiliary = _maps(outputs)
+            loss = pixel_losses(maps, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
+            if auxiliary is not None:
+                more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
+                loss = loss + AUXILIARY_WEIGHT * more
+            if teacher is not None:
+                with torch.no_grad(), autocast():
+                    opinion, _ = _maps(teacher.outputs(images))
+                distance = _disagreement(maps, opinion, truth != recipe.ignore_index, teacher.temperature)
+                loss = (1 - teacher.weight) * loss + teacher.weight * distance
+            return loss / counted
+
+        return objective
+
+    def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float]:
+        """Return what counts the pixels of a part that are not ignored."""
+
+        def counted(images: Samples, truth: Targets) -> float:
+            assert isinstance(truth, Tensor), type(truth)
+            return float((truth != recipe.ignore_index).sum())
+
+        return counted
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        data: Data,
+        split: Split,
+        *,
+        batch_size: int,
+        device: torch.device | None = None,
+        amp: bool = False,
+        channels_last: bool = False,
+        processes: Processes | None = None,
+    ) -> SegmentationEvaluation:
+        """Evaluate a segmenter on every image of a split, once.
+
+        Raises:
+            ModelError: if the model does not take the images, or gives other maps.
+            DataError: if every pixel is ignored.
+        """
+        assert isinstance(data, SegmentationData), type(data)
+        first = next(model.parameters(), None)
+        device = device or (first.device if first is not None else torch.device("cpu"))
+        processes = processes or Processes(0, 1, device)
+        autocast, place, place_truth = (
+            autocasting(device, amp),
+            self.place(device, channels_last),
+            self.place_targets(device),
+        )
+        classes, ignored = data.info.num_classes, data.ignore_index
+        matrix = torch.zeros(classes, classes + 1, dtype=torch.int64)
+        loss, samples = 0.0, 0
+        batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
+        with evaluating(model), torch.no_grad():
+            for images, truth in batches:
+                images, truth = place(images), place_truth(truth)
+                with autocast():
+                    outputs = self.outputs(model, images, data.info)
+                maps, _ = _maps(outputs)
+                loss += float(pixel_losses(maps, truth, ignored=ignored))
+                matrix += confusion_matrix(maps.argmax(1), truth, classes=classes, ignored=ignored).cpu()
+                samples += len(images)
+        loss, count, *cells = processes.sums([loss, float(samples), *map(float, matrix.flatten().tolist())])
+        pixels = sum(cells)
+        if not pixels:
+            raise DataError(
+                "every pixel is ignored", where=f"split {split!r} of {data.info.name}", found=f"ignore_index={ignored}"
+            )
+        known = range(classes) if data.matching is None else data.matching.outputs
+        uncounted = {ignored, *range(classes)} - ({*known} - {ignored})
+        found = overlap(torch.tensor(cells, dtype=torch.float64).view(classes, classes + 1), ignored=uncounted)
+        return SegmentationEvaluation(
+            samples=int(count),
+            miou=found.mean_iou,
+            pixel_accuracy=found.pixel_accuracy,
+            mean_accuracy=found.mean_accuracy,
+            loss=loss / pixels,
+            baseline_miou=found.baseline,
+            class_iou=dict(zip(data.info.class_names, found.iou, strict=True)),
+        )
+
+    def head_names(self, model: nn.Module) -> set[str]:
+        """Return the names of everything but the backbone: a decoder starts anew where a backbone is given.
+
+        Raises:
+            ModelError: if the model does not say what its backbone is.
+        """
+        backbone = next((name for name in _BACKBONES if isinstance(getattr(model, name, None), nn.Module)), None)
+        if backbone is None:
+            raise ModelError(
+                "the model does not say what is backbone and what is head",
+                where=type(model).__name__,
+                expected=f"a module {' or '.join(_BACKBONES)}",
+                remedy="train all, or refocus+norm",
+            )
+        names = {name for name, _ in model.named_parameters()} | set(model.state_dict())
+        return {name for name in names if not name.startswith(f"{backbone}.")}
+
+    def preparation(self, opened: Opened) -> Preprocessing:
+        """Return how single images are prepared for a model; see :func:`refconv.models.opening.input_of`."""
+        return input_of(opened)
+
+    def predict(
+        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
+    ) -> list[Prediction]:
+        """Return the share of each class, the mask, and the image with the mask's colours laid over it.
+
+        Raises:
+            DataError: if the size of the model's input is not known.
+        """
+        preprocessing = input_of(opened)
+        shape, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
+        info = DataInfo("", 0, shape[0], shape, mean, std, (), 0, 0, 0)
+        found = []
+        for image in images:
+            sample = prepared(image, preprocessing)[None].to(device)
+            with torch.no_grad():
+                outputs = self.outputs(model, sample, info)
+            classes = _maps(outputs)[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
+            left, top, right, bottom = place_in_square(*image.size, size=shape[-1])
+            whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
+            found.append(class_prediction(image, whole, opened))
+        return found
+
+    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return an image with its classes in colours laid over it."""
+        classes = Image.fromarray(target.to(torch.uint8).numpy())
+        return overlay(image, classes, background=list(class_names[:1]) == ["background"])
+
+
+def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
+    """Return the sum of the cross-entropies of all pixels but the ignored ones, a number in float32.
+
+    Args:
+        maps: logits [batch, classes, H, W].
+        truth: the class of each pixel, int64 [batch, H, W].
+        ignored: the class that counts nowhere.
+        smoothing: label smoothing.
+    """
+    maps = maps.float()
+    if maps.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # Of maps torch has no deterministic loss there; of a list of pixels it has, which takes longer.
+        maps, truth = maps.movedim(1, -1).flatten(0, -2), truth.flatten()
+    return F.cross_entropy(maps, truth, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
+
+
+def _disagreement(maps: Tensor, opinion: Tensor, counted: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(teacher || student) at temperature T, summed over the pixels that count.
+
+    Raises:
+        ModelError: if the teacher has other classes than the student.
+    """
+    if opinion.shape != maps.shape:
+        raise ModelError(
+            "the teacher has other classes than the student",
+            where="distill",
+            expected=f"maps of shape {list(maps.shape)}",
+            found=str(list(opinion.shape)),
+        )
+    student, teacher = (F.log_softmax(logits.float() / temperature, dim=1) for logits in (maps, opinion))
+    distances = (teacher.exp() * (teacher - student)).sum(1)
+    return temperature**2 * (distances * counted).sum()
+
+
+def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
+    """Run a model in training mode.
+
+    Raises:
+        RecipeError: if a batch norm on pooled features sees a single value.
+        ValueError: what else the model raises.
+    """
+    try:
+        return network(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RecipeError(
+            "too few images for a batch norm that follows pooling over the whole image",
+            where="batch_size",
+            expected="at least 2 images in each process and part",
+            found=str(part_size),
+        ) from error
+
+
+def _maps(outputs: Any) -> tuple[Tensor, Tensor | None]:
+    """Return the logits of a model's output, and those of its auxiliary output, if there is one."""
+    if isinstance(outputs, Mapping):
+        return outputs[_OUTPUT], outputs.get(_AUXILIARY)
+    return outputs, None
+
+
+def _learned_from(recipe: Recipe) -> Statement:
+    """Return what the weights say that a run starts from; the size of published ones is that of other images."""
+    stated = of_recipe(recipe) or of_backbone(recipe)
+    if stated.of_run and recipe.backbone_checkpoint is None:
+        return stated
+    return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})

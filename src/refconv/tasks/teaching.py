@@ -1,0 +1,169 @@
+"""Distillation: a teacher's soft targets beside the labels (Hinton, Vinyals and Dean 2015, arXiv 1503.02531)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refconv.data import DataInfo
+from refconv.data.preprocessing import Statement, resolve
+from refconv.data.sources import SOURCES
+from refconv.errors import ModelError
+from refconv.models.opening import Opened, open_model
+from refconv.recipe.recipe import Recipe
+
+
+class Teacher:
+    """A frozen model and how much its opinion counts.
+
+    Args:
+        model: the teacher, on the device where training goes on.
+        weight: of the teacher in the loss, from 0 to 1; the labels have the rest.
+        temperature: T; both distributions are softened by it.
+        autocast: the context of a forward.
+        prepare: from the student's batch to the teacher's; by default it is the same.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        weight: float,
+        temperature: float,
+        autocast: Callable[[], AbstractContextManager[object]],
+        prepare: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.prepare = prepare or (lambda inputs: inputs)
+        self.weight, self.temperature, self._autocast = weight, temperature, autocast
+
+    def outputs(self, inputs: Tensor) -> Any:
+        """Return what the teacher gives for a batch as the student sees it."""
+        return self.model(self.prepare(inputs))
+
+    def loss(self, inputs: Tensor, outputs: Tensor, labelled: Tensor) -> Tensor:
+        """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T.
+
+        Args:
+            inputs: the batch as the student saw it.
+            outputs: the student's outputs, [batch, classes].
+            labelled: the student's loss on the labels.
+
+        Raises:
+            ModelError: if the teacher has other classes than the student.
+        """
+        with torch.no_grad(), self._autocast():
+            opinion = self.outputs(inputs)
+        if opinion.shape != outputs.shape:
+            raise ModelError(
+                "the teacher has other classes than the student",
+                where="distill",
+                expected=f"outputs of shape {list(outputs.shape)}",
+                found=str(list(opinion.shape)),
+            )
+        t = self.temperature
+        divergence = F.kl_div(
+            F.log_softmax(outputs.float() / t, dim=1),
+            F.log_softmax(opinion.float() / t, dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1 - self.weight) * labelled + self.weight * t * t * divergence
+
+
+def make_teacher(
+    recipe: Recipe,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[object]],
+    info: DataInfo,
+    *,
+    resizes: bool = True,
+) -> Teacher | None:
+    """Open the teacher that a recipe names: a run, a model folder, a model's name, or weights of the student's model.
+
+    Args:
+        recipe: the student's.
+        device: where training goes on.
+        autocast: the context of a forward.
+        info: what the student's batches are like.
+        resizes: whether images are brought to the teacher's own size.
+
+    Raises:
+        ModelError: if it cannot be built.
+        CheckpointError: if its weights are missing, damaged or do not fit.
+    """
+    if recipe.distill is None:
+        return None
+    if recipe.distill_checkpoint is not None:
+        opened = open_model(recipe.distill_checkpoint, model=recipe.distill)
+    else:
+        opened = open_model(recipe.distill, pretrained=True, model=recipe.model)
+    return Teacher(
+        opened.model.to(device),
+        weight=recipe.distill_alpha,
+        temperature=recipe.distill_temperature,
+        autocast=autocast,
+        prepare=for_teacher(info, opened, resizes=resizes),
+    )
+
+
+def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Callable[[Tensor], Tensor] | None:
+    """Return what turns the student's normalised batch into the teacher's; None if they are alike.
+
+    Values in [0, 1] are recovered and normalised as the teacher was trained. The teacher sees what the student sees:
+    the same crop, resized if the teacher takes another size. Of 8-bit images it gets the tensor that its own
+    normalisation makes of them, bit for bit: k / 255 is recovered exactly, as it is known to within rounding.
+
+    Args:
+        info: what the student's batches are like.
+        opened: the teacher.
+        resizes: whether images are brought to the teacher's own size.
+
+    Raises:
+        ModelError: if the teacher takes another number of channels.
+    """
+    if not opened.stated or (info.name in SOURCES and not opened.of_run):
+        return None
+    in_chans = opened.arguments.get("in_chans") or (opened.preprocessing.get("input_size") or info.input_size)[0]
+    if in_chans != info.in_chans:
+        raise ModelError(
+            "the teacher takes another number of channels than the student",
+            where="distill",
+            expected=str(info.in_chans),
+            found=str(in_chans),
+            remedy=f"give --in-chans {in_chans}, or another teacher",
+        )
+    own = Statement("student", {"input_size": info.input_size, "mean": info.mean, "std": info.std})
+    theirs = resolve([opened.stated, own], in_chans=info.in_chans, where=opened.name)
+    size = theirs.size if resizes and len(theirs.size) == len(info.input_size) - 1 else info.input_size[1:]
+    if (size, theirs.mean, theirs.std) == (info.input_size[1:], info.mean, info.std):
+        return None
+    mode = {1: "linear"}.get(len(size)) or ("bilinear" if theirs.interpolation == "bilinear" else "bicubic")
+
+    def prepare(inputs: Tensor) -> Tensor:
+        values = _unnormalised(inputs.float(), info)
+        if values.shape[2:] != size:
+            values = F.interpolate(values, size, mode=mode, antialias=len(size) == 2)
+        mean, std = (_along_channels(numbers, values) for numbers in (theirs.mean, theirs.std))
+        return (values - mean) / std
+
+    return prepare
+
+
+def _unnormalised(inputs: Tensor, info: DataInfo) -> Tensor:
+    """Return values in [0, 1]; those within rounding error of a multiple of 1/255 become what an 8-bit image has."""
+    mean, std = (_along_channels(numbers, inputs) for numbers in (info.mean, info.std))
+    values = inputs * std + mean
+    steps = (255 * values).round()
+    # Subtraction, division, product and sum each round by 2**-24 of at most |value| + 2 |mean|.
+    error = 2**-22 * (values.abs() + 2 * mean.abs())
+    return torch.where((values - steps / 255).abs() <= error, steps / 255, values)
+
+
+def _along_channels(numbers: Sequence[float], inputs: Tensor) -> Tensor:
+    return torch.tensor(numbers, device=inputs.device).view(-1, *[1] * (inputs.ndim - 2))

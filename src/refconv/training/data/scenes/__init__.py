@@ -1,6 +1,0 @@
-"""Composed scenes with the exact truth about every pixel: real data for tasks, without a network."""
-
-from refconv.training.data.scenes.making import ScenesRecord, make_scenes
-from refconv.training.data.scenes.place import default_folder, scenes_folder
-
-__all__ = ["ScenesRecord", "default_folder", "make_scenes", "scenes_folder"]

@@ -1,1 +1,0 @@
-"""Tasks: what is learned from which data, by which loss, and measured how; one file each."""

@@ -1,0 +1,228 @@
+"""Analyses: the records of the library, the facts of the models, what is left out and why, and what is reused."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from refconv import analysis
+from refconv.analysis import registry
+from refconv.analysis.analysing import Analysis, Questions, analyse, open_couple, reusable
+from refconv.analysis.measuring import Silent
+from refconv.analysis.pair_facts import PairFacts
+from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
+from refconv.errors import DataError, ModelError, SettingError
+from refconv.surgery import merged
+from refconv.surgery.attach import transformed
+from run_checkpoints import save_run, small_recipe
+
+QUICK = ("agreement", "calibration")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    torch.manual_seed(0)
+    before = save_run(tmp_path / "before", small_recipe(method="plain"))
+    after = save_run(tmp_path / "after", small_recipe())
+    return str(tmp_path / "before"), str(tmp_path / "after"), before, merged(after)
+
+
+@pytest.fixture
+def couple(runs):
+    return open_couple(*runs[:2])
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.begun, self.told = [], []
+
+    def begin(self, name, number, count):
+        self.begun.append((name, number, count))
+
+    def progress(self, done, total):
+        self.told.append((self.begun[-1][0], done, total))
+
+
+def with_data(**more):
+    return Questions(**{"data": "digits", "samples": 40, "device": "cpu", "only": ("movement", *QUICK), **more})
+
+
+def test_weights_alone_give_the_records_of_the_library(runs, couple):
+    found = analyse(couple, Questions(include=("blocks.0.*",)))
+    assert list(found.records) == list(found.facts.measured) == list(WEIGHT_MEASURES)
+    assert found.records["movement"] == analysis.movement(*runs[2:], include=["blocks.0.*"])
+    assert (found.facts.data, found.facts.left_out, found.facts.include) == (None, {}, ("blocks.0.*",))
+    assert all(seconds >= 0 for seconds in found.facts.measured.values())
+
+
+def test_facts_say_what_was_compared(runs, couple):
+    facts = analyse(couple, with_data(seconds=30.0)).facts
+    assert (facts.before.reference, facts.after.reference) == runs[:2]
+    assert (facts.before.method, facts.before.space) == ("plain", None)
+    assert (facts.after.method, facts.after.space, facts.after.run) == ("refocus", "kernel", None)
+    assert facts.after.parameters == sum(value.numel() for value in runs[3].parameters())
+    assert facts.before.fingerprint != facts.after.fingerprint == open_couple(*runs[:2]).after.fingerprint
+    assert not any(True for side in couple.opened for _ in transformed(side.model))
+    assert facts.model == "refconv.models.networks:mobilenet_small"
+    assert facts.class_names == tuple("0123456789")
+    assert dataclasses.asdict(facts.data) == {
+        "name": "digits", "split": "test", "max_samples": 40, "max_seconds": 30.0, "flags": {},
+    }  # fmt: skip
+    assert facts.samples == {"agreement": 40, "calibration": 40}
+    assert PairFacts.from_json(facts.to_json()) == facts
+
+
+def test_progress_names_each_measure_and_how_far_it_is(couple):
+    heard = Heard()
+    analyse(couple, with_data(), display=heard)
+    assert heard.begun == [("movement", 1, 3), ("agreement", 2, 3), ("calibration", 3, 3)]
+    assert heard.told == [("agreement", 40, 40), ("calibration", 40, 80), ("calibration", 80, 80)]
+
+
+def refuse(*arguments, **settings):
+    raise ModelError("the loss cannot be differentiated twice", where="conv")
+
+
+def out_of_memory(*arguments, **settings):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_measure_that_does_not_apply_is_left_out_with_its_reason(couple, monkeypatch):
+    monkeypatch.setitem(DATA_MEASURES, "calibration", refuse)
+    monkeypatch.setitem(DATA_MEASURES, "agreement", out_of_memory)
+    monkeypatch.setitem(WEIGHT_MEASURES, "relations", refuse)
+    found = analyse(couple, with_data(only=("movement", "relations", *QUICK)))
+    assert list(found.records) == list(found.facts.measured) == ["movement"]
+    reason = "conv: the loss cannot be differentiated twice"
+    assert found.facts.left_out == {
+        "relations": reason, "agreement": "the device has too little memory", "calibration": reason,
+    }  # fmt: skip
+    with pytest.raises(ModelError, match=reason):
+        analyse(couple, with_data(only=("calibration",)))
+
+
+def test_signals_leave_out_what_needs_images(tmp_path, couple, monkeypatch):
+    from refconv.analysis import evidence
+
+    opened, _, data = evidence.open_evidence(couple.opened, "digits", samples=40, device="cpu")
+    monkeypatch.setattr(
+        "refconv.analysis.analysing.open_evidence", lambda *a, **k: (opened, {"shifts": "no images"}, data)
+    )
+    found = analyse(couple, with_data(only=("agreement", "shifts")))
+    assert (list(found.records), found.facts.left_out) == (["agreement"], {"shifts": "no images"})
+
+
+def test_why_there_are_no_data_is_said_of_each_measure(couple):
+    found = analyse(couple, Questions(only=("movement", "attacks")), missing="no such data")
+    assert (list(found.records), found.facts.left_out) == (["movement"], {"attacks": "no such data"})
+    assert set(analyse(couple, Questions(), missing="none").facts.left_out) == set(DATA_MEASURES)
+    with pytest.raises(SettingError, match="--only: nothing is left to measure; found no such data"):
+        analyse(couple, Questions(only=("attacks",)), missing="no such data")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"only": ("colour",)}, "--only: no such measure; expected redundancy, .*, shifts, scores, found colour"),
+        ({"split": "all"}, "--split: unknown split"),
+        ({"seconds": 0.0}, "--seconds: no time; expected above 0, found 0"),
+    ],
+)
+def test_questions_without_an_answer_are_refused_at_once(settings, message):
+    with pytest.raises(SettingError, match=message):
+        Questions(**settings)
+
+
+def test_mistakes_of_the_user_are_not_left_out(couple, runs, tmp_path):
+    with pytest.raises(SettingError, match="--only: no such measure; .*, found attacks; give --data"):
+        analyse(couple, Questions(only=("movement", "attacks")))
+    with pytest.raises(SettingError, match="nothing"):
+        analyse(couple, Questions(include=("nothing",)))
+    with pytest.raises(DataError, match="no-such-data"):
+        analyse(couple, with_data(data="no-such-data"))
+    save_run(tmp_path / "other", small_recipe(model_kwargs={"width": 0.5}))
+    with pytest.raises(ModelError, match="differ"):
+        analyse(open_couple(runs[0], str(tmp_path / "other")), Questions())
+
+
+def test_data_of_other_classes_are_refused_before_anything_is_measured(couple):
+    heard = Heard()
+    for side in couple.opened:
+        side.model.classifier = nn.Linear(side.model.classifier.in_features, 2)
+    with pytest.raises(DataError, match="a target is no class of the model"):
+        analyse(couple, with_data(), display=heard)
+    assert heard.begun == []
+
+
+def test_an_analysis_is_written_whole_and_old_records_go(tmp_path, couple):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("shifts-before", "redundancy", "mine"):
+        (folder / f"{name}.json").write_text("{}")
+    analyse(couple, with_data()).write(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "agreement.json", "calibration-after.json", "calibration-before.json", "mine.json", "movement.json",
+        "pair.json",
+    ]  # fmt: skip
+
+
+def test_what_was_measured_before_is_not_measured_again(tmp_path, couple):
+    analyse(couple, with_data(only=("movement",))).write(tmp_path / "out")
+    earlier = reusable(tmp_path / "out", couple, with_data())
+    heard = Heard()
+    found = analyse(couple, with_data(), display=heard, earlier=earlier)
+    assert [name for name, _, _ in heard.begun] == ["agreement", "calibration"]
+    assert set(found.facts.measured) == {"movement", *QUICK}
+    found.write(tmp_path / "out")
+    assert (tmp_path / "out/movement.json").exists()
+    again = reusable(tmp_path / "out", couple, with_data())
+    assert analyse(couple, with_data(), earlier=again) == Analysis(
+        dataclasses.replace(found.facts, command=again.command), {}
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"samples": 39}, {"split": "train"}, {"data": None, "only": ()}, {"include": ("blocks.*",)}, {"seconds": 9.0}],
+    ids=str,
+)
+def test_other_questions_take_nothing_from_an_earlier_analysis(tmp_path, couple, change):
+    analyse(couple, with_data(only=("movement",))).write(tmp_path / "out")
+    assert reusable(tmp_path / "out", couple, with_data(only=QUICK)) is not None
+    assert reusable(tmp_path / "out", couple, with_data(**change)) is None
+
+
+def test_other_weights_and_damage_take_nothing_from_an_earlier_analysis(tmp_path, couple, runs):
+    folder = tmp_path / "out"
+    assert reusable(folder, couple, with_data()) is None
+    analyse(couple, with_data()).write(folder)
+    assert set(reusable(folder, couple, with_data()).measured) == {"movement", *QUICK}
+    assert reusable(folder, open_couple(runs[1], runs[0]), with_data()) is None
+    (folder / "movement.json").write_text("{")
+    (folder / "calibration-after.json").unlink()
+    assert set(reusable(folder, couple, with_data()).measured) == {"agreement"}
+    facts = json.loads((folder / "pair.json").read_text())
+    (folder / "pair.json").write_text(json.dumps({**facts, "versions": {"refconv": "0.0.0"}}))
+    assert reusable(folder, couple, with_data()) is None
+    (folder / "pair.json").write_text(json.dumps({**facts, "surplus": 1}))
+    assert reusable(folder, couple, with_data()) is None
+
+
+def test_pairs_side_by_side_are_measured_on_as_many_samples(tmp_path, couple):
+    first = analyse(couple, with_data(samples=24)).facts
+    found = analyse(couple, with_data(seconds=60.0), beside=first)
+    assert found.facts.samples == {"agreement": 24, "calibration": 24}
+    assert found.records["calibration-after"].samples == 24
+    found.write(tmp_path / "out")
+    questions = with_data(seconds=60.0)
+    assert set(reusable(tmp_path / "out", couple, questions, beside=first).measured) == {"movement", *QUICK}
+    other = dataclasses.replace(first, samples={"agreement": 16, "calibration": 24})
+    assert set(reusable(tmp_path / "out", couple, questions, beside=other).measured) == {"movement", "calibration"}
+
+
+def test_names_of_records_say_whether_they_are_of_one_model_or_of_both(couple):
+    found = analyse(couple, with_data(only=("agreement", "shifts")))
+    assert set(found.records) == {"agreement", "shifts-before", "shifts-after"}
+    assert registry.DATA_MEASURES.keys().isdisjoint(registry.WEIGHT_MEASURES)

@@ -1,0 +1,77 @@
+"""What a report can be made of, told without torch; names that tell pairs apart."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refconv.analysis.reportable import holds_analysis, pair_names
+from refconv.errors import RunError
+
+
+def files(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    return folder
+
+
+def test_runs_and_analyses_are_told_apart(tmp_path):
+    assert not holds_analysis(files(tmp_path / "run", "recipe.toml", "record.json"))
+    assert holds_analysis(files(tmp_path / "analysis", "pair.json"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["recipe.toml", "checkpoint.pt"],
+            "the run has not finished; expected a file record.json; refconv train --res",
+        ),
+        (["a/recipe.toml", "a/record.json"], "a folder of runs; name runs in it, such as .*/a$"),
+        (["cells/a/1/record.json", "study.toml"], "a folder of runs; name runs in it, such as .*/cells/a/1$"),
+        (["notes.txt"], "neither a run nor an analysis; expected record.json or pair.json"),
+    ],
+    ids=["unfinished", "folder", "study", "other"],
+)
+def test_other_folders_are_refused_with_a_way_out(tmp_path, names, message):
+    with pytest.raises(RunError, match=message):
+        holds_analysis(files(tmp_path / "x", *names))
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(RunError, match="nowhere: no such folder"):
+        holds_analysis(tmp_path / "nowhere")
+
+
+def side(method, space=None, seed=None):
+    return {"after": {"method": method, "space": space, "run": None if seed is None else {"seed": seed}}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "names"),
+    [
+        ([side("plain"), side("refocus")], ["plain", "refocus"]),
+        ([side("plain"), side(None)], ["plain", "b"]),
+        (
+            [side("refocus", "kernel"), side("refocus", "gradient")],
+            ["refocus, kernel space", "refocus, gradient space"],
+        ),
+        ([side("plain", None, 0), side("plain", None, 1)], ["plain, seed 0", "plain, seed 1"]),
+        (
+            [side("refocus", "kernel", 0), side("refocus", "gradient", 0), side("refocus", "gradient", 1)],
+            ["refocus, kernel space", "refocus, gradient space, seed 0", "refocus, gradient space, seed 1"],
+        ),
+        ([side("plain", None, 0), side("plain", None, 0)], ["plain, a", "plain, b"]),
+    ],
+)
+def test_names_have_as_much_as_tells_them_apart(facts, names):
+    assert pair_names(facts, [Path(name) for name in "abc"[: len(facts)]]) == names
+
+
+def test_nothing_heavy_is_loaded():
+    code = "import sys, refconv.analysis.reportable; print({'torch', 'timm', 'rich'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,75 @@
+import pytest
+
+from refconv.analysis.analysing import SCORES, Couple, Questions, analyse, reusable
+from refconv.analysis.pair_facts import side_facts
+from refconv.analysis.scores import open_examination
+from refconv.errors import DataError, SettingError
+from refconv.models.opening import Opened
+from refconv.models.restorers import dncnn_small
+from refconv.recipe.recipe import Recipe
+from refconv.tasks.model_data import data_for
+from refconv.tasks.registry import task_named
+
+
+def denoiser(seed):
+    import torch
+
+    torch.manual_seed(seed)
+    recipe = Recipe(
+        task="restoration",
+        model="refconv.models.restorers:dncnn_small",
+        data="photographs",
+        noise=25,
+        img_size=16,
+        workers=0,
+    )
+    return Opened(dncnn_small(in_chans=3).eval(), recipe.model, {"in_chans": 3}, recipe, task="restoration")
+
+
+@pytest.fixture(scope="module")
+def couple():
+    opened = denoiser(0), denoiser(1)
+    return Couple(opened, side_facts("before", opened[0]), side_facts("after", opened[1]))
+
+
+def test_scores_are_those_of_an_evaluation(couple):
+    found = open_examination(couple.opened, "photographs", device="cpu").scores(*(o.model for o in couple.opened))
+    for side, one in zip(("before", "after"), couple.opened, strict=True):
+        wanted = task_named("restoration").evaluate(one.model, data_for(one, "photographs"), "test", batch_size=1)
+        assert found[side].measures == pytest.approx(wanted.measures())
+        assert (found[side].samples, found[side].cut) == (wanted.samples, False)
+    assert found["before"].measures["psnr"] != found["after"].measures["psnr"]
+    assert found["before"].measures["input_psnr"] == found["after"].measures["input_psnr"]  # the same noise
+
+
+def test_fewer_samples_are_drawn_for_both(couple):
+    examination = open_examination(couple.opened, "photographs", samples=1, device="cpu")
+    found = examination.scores(*(one.model for one in couple.opened))
+    assert [(side.samples, side.cut) for side in found.values()] == [(1, True)] * 2
+    assert found["before"].measures["input_psnr"] == found["after"].measures["input_psnr"]
+    whole = open_examination(couple.opened, "photographs", device="cpu")
+    assert whole.samples > 1  # cutting left the data as they are
+
+
+def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(couple, tmp_path):
+    questions = Questions(data="photographs", only=("movement", SCORES), device="cpu")
+    analysis = analyse(couple, questions)
+    assert list(analysis.records) == ["movement", "scores-before", "scores-after"]
+    assert analysis.facts.left_out == {}
+    assert analysis.facts.samples == {SCORES: 2}
+    analysis.write(tmp_path)
+    assert set(reusable(tmp_path, couple, questions).measured) == {"movement", SCORES}
+    assert Questions(data="photographs").measures("restoration")[-1] == SCORES
+    assert SCORES not in Questions(data="digits").measures("classification")
+
+
+def test_what_cannot_be_examined_is_said(couple):
+    other = Opened(couple.opened[0].model, "x", {}, couple.opened[0].recipe, task="segmentation")
+    with pytest.raises(SettingError, match="different tasks; expected restoration, found segmentation"):
+        open_examination((other, couple.opened[1]), "photographs")
+    with pytest.raises(DataError):
+        analyse(couple, Questions(data="images:nowhere"))
+    with pytest.raises(SettingError, match="nothing is left to measure"):
+        analyse(couple, Questions(data="photographs", only=("agreement",)))
+    with pytest.raises(SettingError, match="no such measure"):
+        analyse(couple, Questions(only=(SCORES,)))

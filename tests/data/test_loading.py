@@ -1,0 +1,135 @@
+"""Samples come in the order that is asked for, and what a worker cannot read is said as if it had been read here."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from refconv.data.loading import load_batches, prepare_worker
+from refconv.engine import Recipe, train
+from refconv.errors import DataError
+from signalled_samples import Dying, Signalled, Squares
+
+BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_batches_come_in_order(workers):
+    assert list(load_batches(Squares(), BATCHES, workers=workers, collate=tuple)) == [(16, 0), (4,)]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_unreadable_sample_is_said_whole_after_what_came_before(workers):
+    batches = load_batches(Squares(2), BATCHES, workers=workers, collate=tuple)
+    assert next(batches) == (16, 0)
+    with pytest.raises(DataError) as caught:
+        next(batches)
+    found = caught.value
+    parts = (found.what, found.where, found.expected, found.found, found.remedy)
+    assert parts == ("unreadable", "sample 2", "a square", "nothing", "mend it")
+
+
+def test_a_batch_with_an_unreadable_sample_is_not_collated():
+    def collate(samples):
+        raise AssertionError(samples)
+
+    with pytest.raises(DataError, match="sample 4"):
+        list(load_batches(Squares(4), BATCHES, workers=0, collate=collate))
+
+
+def test_nothing_is_loaded_for_no_batches_whatever_the_workers():
+    assert list(load_batches(Squares(), [], workers=4, collate=tuple)) == []
+
+
+def test_the_global_random_numbers_are_left_alone():
+    before = torch.get_rng_state()
+    list(load_batches(Squares(), BATCHES, workers=0, collate=tuple))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_signals_to_the_whole_group_do_not_end_workers():  # takes the start of a worker process
+    batches = load_batches(Signalled(), BATCHES * 3, workers=1, collate=tuple)
+    assert list(batches) == [(16, 0), (4,)] * 3
+
+
+class Held:
+    """A loader during whose start Ctrl-C is pressed."""
+
+    def __init__(self, *arguments, **settings):
+        pass
+
+    def __iter__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return iter([7])
+
+
+def test_a_signal_while_workers_start_is_not_missed(monkeypatch):
+    monkeypatch.setattr("refconv.data.loading.DataLoader", Held)
+    with pytest.raises(KeyboardInterrupt):
+        next(load_batches(Squares(), BATCHES, workers=0, collate=tuple))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+@pytest.mark.slow  # torch looks for dead workers every five seconds
+def test_a_worker_that_dies_is_said_in_one_line():
+    with pytest.raises(DataError, match="workers: a process that makes samples died; .*fewer workers; 0 uses none"):
+        list(load_batches(Dying(), BATCHES, workers=1, collate=tuple))
+
+
+def _serve(ready):
+    prepare_worker(0)
+    ready.send(os.getpid())
+    time.sleep(600)
+
+
+def _start_a_worker(ready):
+    multiprocessing.get_context("fork").Process(target=_serve, args=(ready,)).start()
+    time.sleep(600)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_worker_ends_when_the_process_that_it_works_for_is_killed():
+    context = multiprocessing.get_context("fork")
+    receive, ready = context.Pipe()
+    parent = context.Process(target=_start_a_worker, args=(ready,))
+    parent.start()
+    status = Path(f"/proc/{receive.recv()}/status")
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
+        time.sleep(0.02)
+    assert not status.exists() or "Z (zombie)" in status.read_text()
+
+
+def test_a_worker_that_imports_an_unguarded_script_leaves_with_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    words = 'a data worker imports the script that started it; call refconv below if __name__ == "__main__":'
+    with pytest.raises(SystemExit, match=words):
+        list(load_batches(Squares(), BATCHES, workers=1, collate=tuple))
+    with pytest.raises(SystemExit, match=words):
+        train(Recipe(model="m", data="digits"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\nfrom refconv.data.loading import load_batches\n"
+        "from signalled_samples import Squares\n"
+        "print(list(load_batches(Squares(), [torch.tensor([1])], workers=1, collate=tuple)))\n"
+    )
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "bootstrapping phase" not in done.stderr
+    assert done.stderr.rstrip().endswith('in a script, call refconv below if __name__ == "__main__":')

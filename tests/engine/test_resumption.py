@@ -1,0 +1,187 @@
+"""Exact resumption: killed in the middle of an epoch and resumed, a run ends as if nothing had happened.
+
+One process here; two through torchrun in test_torchrun.py.
+"""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from refconv.engine import Recipe, train
+from refconv.engine.metrics import Metrics, read_metrics
+from refconv.models.checkpoint import Checkpoint
+from refconv.process.interruption import StoppedError
+from run_results import same_result
+
+# Kills itself, as the kernel kills, when it is about to write the metrics of a step.
+KILLED = """
+import os, signal, sys
+from refconv.engine import Recipe, train
+from refconv.process.interruption import StoppedError
+from refconv.engine.metrics import Metrics
+import torch
+torch.set_num_threads(1)
+write = Metrics.write
+def killing(self, kind, *, step, **numbers):
+    write(self, kind, step=step, **numbers)
+    if step >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+Metrics.write = killing
+train(Recipe.from_toml(sys.argv[1]), sys.argv[2], show=False)
+"""
+
+BASIS = {
+    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+    "opt": "momentum", "epochs": 3, "batch_size": 128, "log_interval": 3, "checkpoint_interval": 5, "pad_crop": 1,
+    "hflip": 0.5, "warmup_epochs": 1,
+}  # fmt: skip
+
+CASES = [
+    pytest.param({}, id="plain", marks=pytest.mark.slow),
+    pytest.param(
+        {"method": "refocus", "space": "kernel", "start": "kaiming", "model_ema": True, "model_ema_warmup": True},
+        id="refocus+average",
+    ),
+    pytest.param(
+        {
+            "method": "refocus", "space": "gradient", "start": "kaiming", "model_ema": True, "gram_scale": "normalized",
+            "rounds": 2, "clip_grad": 1.0, "opt": "lookahead_sgd", "weight_decay": 1e-3,
+        },
+        id="gradient+rounds+average",
+    ),
+    pytest.param(
+        {"method": "refocus", "space": "kernel", "gram_scale": "normalized", "rounds": 3, "weight_decay": 1e-3},
+        id="kernel+rounds",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        {
+            "method": "refocus", "grad_accum_steps": 2, "mixup": 0.3, "cutmix": 0.3, "val_split": 0.1, "opt": "adamw",
+            "lr": 0.01,
+        },
+        id="accumulated+mixed+validated",
+    ),
+    pytest.param(
+        {
+            "method": "refocus", "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "drop": 0.3,
+            "drop_path": 0.3, "epochs": 2, "lr": 0.01,
+        },
+        id="dropout",
+        marks=pytest.mark.slow,
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_kill_9_in_mid_epoch_and_resume_end_in_the_same_bits(settings, tmp_path):
+    recipe = Recipe(**{**BASIS, **settings})
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "18"]
+    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == -9, killed.stderr
+    assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == 15  # 4 steps into the second of 11-step epochs
+    assert not (tmp_path / "killed/record.json").exists()
+    assert read_metrics(tmp_path / "killed/metrics.jsonl")[-1]["step"] == 18
+    train(recipe, tmp_path / "whole", show=False)
+    train(recipe, tmp_path / "killed", resume=True, show=False)
+    same_result(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_run_can_be_resumed_at_every_step(tmp_path):
+    recipe = Recipe(**{**BASIS, "epochs": 1, "checkpoint_interval": 1})
+    train(recipe, tmp_path / "whole", show=False)
+    run = tmp_path / "whole"
+    expected = load_file(run / "model/model.safetensors")
+    saved = tmp_path / "saved"
+    saved.mkdir()
+
+    original = Checkpoint.save
+
+    def keep(self, path):
+        original(self, path)
+        original(self, saved / f"{self.step}.pt")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "save", keep)
+        train(recipe, tmp_path / "kept", show=False)
+    assert sorted(int(path.stem) for path in saved.iterdir()) == list(range(12))
+    for step in range(12):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        (saved / f"{step}.pt").rename(folder / "checkpoint.pt")
+        train(recipe, folder, resume=True, show=False)
+        result = load_file(folder / "model/model.safetensors")
+        assert all(torch.equal(result[key], value) for key, value in expected.items()), step
+
+
+def test_another_seed_ends_elsewhere(tmp_path):
+    records = [train(Recipe(**{**BASIS, "seed": seed}), tmp_path / str(seed), show=False) for seed in (0, 1)]
+    assert records[0].loss != records[1].loss
+
+
+def test_settings_that_do_not_matter_may_change(tmp_path, monkeypatch):
+    recipe = Recipe(**{**BASIS, "epochs": 2})
+    write = Metrics.write
+
+    def interrupting(self, kind, *, step, **numbers):
+        write(self, kind, step=step, **numbers)
+        if step == 12:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "write", interrupting)
+        with pytest.raises(StoppedError):
+            train(recipe, tmp_path / "stopped", show=False)
+    changed = Recipe(**{**BASIS, "epochs": 2, "log_interval": 7, "checkpoint_interval": 0, "workers": 0})
+    train(changed, tmp_path / "stopped", resume=True, show=False)
+    train(recipe, tmp_path / "whole", show=False)
+    results = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("stopped", "whole")]
+    assert results[0] == results[1]
+    assert [row["step"] for row in read_metrics(tmp_path / "stopped/metrics.jsonl")] == [0, 3, 6, 9, 12, 14, 21, 22, 22]
+
+
+@pytest.mark.slow
+def test_images_from_disk_with_workers_are_resumed_exactly(tmp_path):
+    pixels = torch.Generator().manual_seed(0)
+    for split, count in (("train", 24), ("val", 4)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                values = torch.randint(0, 256, (40, 40, 3), generator=pixels, dtype=torch.uint8)
+                Image.fromarray(values.numpy()).save(folder / f"{number}.png")
+    recipe = Recipe(
+        model="test_efficientnet", data=f"folder:{tmp_path / 'images'}", method="refocus", img_size=32, workers=2,
+        batch_size=4, epochs=2, scale=(0.3, 1.0), hflip=0.5, aa="rand-m6-mstd0.5", re_prob=0.3, mixup=0.2, lr=0.01,
+        log_interval=3, checkpoint_interval=5, opt="momentum", drop_path=0.2,
+    )  # fmt: skip
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "18"]
+    assert subprocess.run(command, check=False).returncode == -9
+    train(recipe, tmp_path / "killed", resume=True, show=False)
+    train(recipe, tmp_path / "whole", show=False)
+    same_result(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_resumed_exactly(tmp_path):
+    recipe = Recipe(**{**BASIS, "method": "refocus", "compile": True, "epochs": 2})
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "12"]
+    assert subprocess.run(command, check=False).returncode == -9
+    train(recipe, tmp_path / "killed", resume=True, show=False)
+    train(recipe, tmp_path / "whole", show=False)
+    same_result(tmp_path / "whole", tmp_path / "killed")

@@ -1,0 +1,192 @@
+"""Several processes through torchrun: the same result as one, exact resumption, and one line for an error."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from refconv.engine import Recipe, train
+from refconv.engine.metrics import read_metrics
+from refconv.models.checkpoint import Checkpoint
+from run_results import same_result
+
+SCRIPT = """
+import os, signal, sys
+import torch
+from refconv.errors import RefconvError
+from refconv.engine import Recipe, train
+from refconv.engine.epochs import Loop
+torch.set_num_threads(1)
+recipe, out, resume, kill_at = sys.argv[1:]
+if kill_at != "never":
+    save = Loop._log
+    def killing(self):
+        save(self)
+        if self.step >= int(kill_at) and self.processes.first:
+            os.kill(os.getppid(), signal.SIGKILL)
+            import time
+            time.sleep(600)  # longer than the test waits for the end
+    Loop._log = killing
+if __name__ == "__main__":  # processes that decode images import this file
+    try:
+        train(Recipe.from_toml(recipe), out, resume=resume == "resume")
+    except RefconvError as error:
+        sys.stderr.write(f"refconv: {error}\\n")
+        sys.exit(2)
+"""
+
+BASIS = {
+    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+    "method": "refocus", "opt": "momentum", "epochs": 3, "batch_size": 128, "log_interval": 3,
+    "checkpoint_interval": 5, "val_split": 0.1, "pad_crop": 1,
+}  # fmt: skip
+
+
+MARK = "REFCONV_TEST_FOLDER"
+"""In the environment of every process that a launch starts, in whatever session or by whatever way it was started."""
+
+
+def launch(tmp_path, out, *, resume=False, kill_at="never", count=2, **settings):
+    """Start a run in a group of its own, by torchrun with so many processes, or without it for 0."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(Recipe(**{**BASIS, **settings}).to_toml())
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    arguments = [recipe, tmp_path / out, "resume" if resume else "start", kill_at]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", MARK: str(tmp_path)}
+    return subprocess.Popen(
+        [*(torchrun if count else [sys.executable]), str(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def finished(process):
+    out, errors = process.communicate(timeout=300)
+    return process.returncode, out, errors
+
+
+def left_after(tmp_path, seconds=120):
+    """Return the processes of a launch that are still there when they have had time to end."""
+    deadline = time.monotonic() + seconds
+    while (found := processes_of(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def processes_of(tmp_path):
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            words = environment.read_bytes()
+        except OSError:
+            continue
+        if f"{MARK}={tmp_path}".encode() in words.split(b"\0"):
+            found.append(int(environment.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["kernel", "gradient"])
+def test_two_processes_are_resumed_exactly_after_kill_9(space, tmp_path):
+    settings = {"space": space, "start": "kaiming", "rounds": 2}
+    status, out, errors = finished(launch(tmp_path, "whole", **settings))
+    assert status == 0, errors
+    assert out.count("test top-1") == 1
+    process = launch(tmp_path, "killed", kill_at=18, **settings)
+    finished(process)
+    assert process.returncode == -9
+    assert left_after(tmp_path) == []  # the kernel took the workers along
+    assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == 15
+    status, _, errors = finished(launch(tmp_path, "killed", resume=True, **settings))
+    assert status == 0, errors
+    same_result(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["kernel", "gradient"])
+def test_two_processes_train_as_one_does(space, tmp_path):
+    # Without batch norm: its statistics are those of each process's share.
+    settings = {
+        "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "epochs": 1, "lr": 0.01, "space": space,
+    }  # fmt: skip
+    status, _, errors = finished(launch(tmp_path, "two", **settings))
+    assert status == 0, errors
+    train(Recipe(**{**BASIS, **settings}), tmp_path / "one", show=False)
+    one, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "two"))
+    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-4
+    losses = [[row["loss"] for row in read_metrics(tmp_path / n / "metrics.jsonl", "train")] for n in ("one", "two")]
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data": "digit"}, "digit: unknown data"),
+        ({"batch_size": 127}, "batch_size: the batch cannot be cut into equal parts; expected a multiple of 2"),
+        ({"lr": 1e30, "clip_grad": None}, "is not finite"),
+    ],
+    ids=["data", "batch", "loss"],
+)
+def test_an_error_of_all_processes_is_said_once(settings, words, tmp_path):
+    status, _, errors = finished(launch(tmp_path, "run", **settings))
+    assert status != 0
+    assert errors.count("refconv: ") == 1
+    assert words in errors
+
+
+@pytest.mark.slow
+def test_ctrl_c_writes_one_checkpoint_for_all(tmp_path):
+    process = launch(tmp_path, "run", epochs=500)
+    for line in process.stdout:
+        if "step 30/" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, _, errors = finished(process)
+    assert errors.count("refconv: ") == 1
+    assert "continue with --resume" in errors
+    checkpoint = Checkpoint.load(tmp_path / "run/checkpoint.pt")
+    assert f"at step {checkpoint.step} of 5000" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 2], ids=["alone", "torchrun"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_leaves_a_checkpoint_and_no_process(number, count, tmp_path):
+    """Ctrl-C in a terminal reaches every process, those that decode images among them."""
+    for folder in ("train/ant", "train/bee", "val/ant", "val/bee"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        for index in range(16):
+            pixels = np.random.default_rng(index).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"images/{folder}/{index}.png")
+    settings = {
+        "data": f"folder:{tmp_path / 'images'}", "img_size": 8, "batch_size": 8, "workers": 2, "epochs": 5000,
+        "log_interval": 2, "pad_crop": 0, "checkpoint_interval": 0,
+    }  # fmt: skip
+    process = launch(tmp_path, "run", count=count, **settings)
+    seen = 0
+    for line in process.stdout:
+        if "step 4/" in line:
+            seen = len(processes_of(tmp_path))
+            os.killpg(process.pid, number)
+            break
+    status, _, errors = finished(process)
+    assert seen > max(1, 2 * count)  # with those that decode images
+    assert left_after(tmp_path) == []
+    assert status != 0
+    assert errors.count("refconv: ") == 1
+    assert "the checkpoint is written: continue with --resume" in errors
+    assert f"at step {Checkpoint.load(tmp_path / 'run/checkpoint.pt').step} of " in errors

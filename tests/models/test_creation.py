@@ -1,0 +1,143 @@
+"""Models by name, their weights, and what is said when either is wrong."""
+
+import sys
+import textwrap
+
+import pytest
+import torch
+import torchvision
+
+from refconv.errors import CheckpointError, ModelError
+from refconv.models.builders import build
+from refconv.models.creation import create_model, load_weights
+
+OWN = """
+    import torch
+    from os import system
+    from torch import nn
+
+    class Net(nn.Sequential):
+        def __init__(self, num_classes: int = 3, in_chans: int = 1, width: int = 4):
+            super().__init__(nn.Conv2d(in_chans, width, 3), nn.Flatten(), nn.LazyLinear(num_classes))
+
+    def net(num_classes=3, in_chans=1, width=4, drop_rate=0.0):
+        return nn.Sequential(
+            nn.Conv2d(in_chans, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Dropout(drop_rate), nn.Linear(width, num_classes),
+        )
+
+    def fixed():
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    def broken(num_classes=3):
+        return torch.zeros(2) @ torch.zeros(3)
+
+    def no_model(num_classes=3):
+        return 5
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_models.py").write_text(textwrap.dedent(OWN))
+    (tmp_path / "own_broken.py").write_text("import no_such_package\n")
+    monkeypatch.chdir(tmp_path)
+    yield "own_models"
+    for name in ("own_models", "own_broken"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_create_model_builds_timm_models_with_other_ends(name):
+    model = create_model(name, num_classes=7, in_chans=1).eval()
+    assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 7)
+
+
+def test_create_model_builds_torchvision_models():
+    model = create_model("torchvision:squeezenet1_1", num_classes=7)
+    assert isinstance(model, torchvision.models.SqueezeNet)
+    assert model.num_classes == 7
+
+
+def test_create_model_refuses_channels_that_torchvision_cannot_give():
+    with pytest.raises(ModelError, match=r"torchvision:resnet18.*3 channels"):
+        create_model("torchvision:resnet18", in_chans=1)
+
+
+def test_create_model_builds_the_users_own_from_the_current_folder(own):
+    path = list(sys.path)
+    model = create_model(f"{own}:net", num_classes=5, in_chans=2, drop_rate=0.3, model_kwargs={"width": 6})
+    assert model(torch.zeros(1, 2, 4, 4)).shape == (1, 5)
+    assert model[3].p == 0.3
+    assert model[0].out_channels == 6
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet81", r"resnet81: unknown model.*did you mean .*resnet18"),
+        ("resnet18.nonsense_tag", "nonsense_tag"),
+        ("torchvision:resnet81", "unknown model.*resnet18"),
+        ("no_such_module:net", "no_such_module:net: no such module"),
+        ("own_models:nte", "no such function in the module; did you mean net"),
+        ("own_models:broken", r"own_models:broken: the builder failed.*RuntimeError.*own_models\.py|builder failed"),
+        ("own_models:no_model", r"expected a torch\.nn\.Module, found int"),
+        ("own_broken:net", "no_such_package"),
+    ],
+)
+def test_create_model_names_the_mistake(own, name, words):
+    with pytest.raises(ModelError, match=words) as caught:
+        create_model(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_create_model_refuses_arguments_without_effect(own):
+    with pytest.raises(ModelError, match=r"takes no widht.*did you mean width"):
+        create_model(f"{own}:net", model_kwargs={"widht": 3})
+    with pytest.raises(ModelError, match="has no pretrained weights: its builder takes no argument pretrained"):
+        create_model(f"{own}:net", pretrained=True)
+    with pytest.raises(ModelError, match="takes no drop_path_rate"):
+        create_model(f"{own}:net", drop_path_rate=0.1)
+    with pytest.raises(ModelError, match="test_resnet: timm failed"):
+        create_model("test_resnet", model_kwargs={"widht": 3})
+
+
+def test_create_model_checks_the_ends_of_a_fixed_builder(own):
+    assert create_model(f"{own}:fixed", num_classes=3, in_chans=1)[0].in_channels == 1
+    with pytest.raises(ModelError, match=r"classes in its last layer; expected 10, found 3.*num_classes"):
+        create_model(f"{own}:fixed", num_classes=10)
+    with pytest.raises(ModelError, match=r"channels in its first convolution; expected 3, found 1.*in_chans"):
+        create_model(f"{own}:fixed", in_chans=3)
+
+
+@pytest.mark.parametrize("name", ["os:mkdir", "own_models:system", "torch.utils.cpp_extension:load", "torch:zeros"])
+def test_build_refuses_to_call_what_a_file_names(own, name):
+    with pytest.raises(ModelError, match="a file must not choose which function to call"):
+        build(name, from_file=True)
+
+
+@pytest.mark.parametrize("function", ["net", "Net"])
+def test_build_calls_the_users_own_builder_for_a_file(own, function):
+    assert isinstance(build(f"{own}:{function}", from_file=True, num_classes=4), torch.nn.Module)
+
+
+def test_create_model_loads_a_checkpoint_strictly(tmp_path):
+    torch.manual_seed(1)
+    before = create_model("test_resnet", num_classes=5)
+    torch.save({"state_dict": before.state_dict()}, tmp_path / "a.pth")
+    after = create_model("test_resnet", num_classes=5, checkpoint=tmp_path / "a.pth")
+    for name, value in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], value), name
+    with pytest.raises(CheckpointError, match="expected 6 classes, found 5 classes"):
+        create_model("test_resnet", num_classes=6, checkpoint=tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        load_weights(create_model("test_efficientnet", num_classes=5), tmp_path / "a.pth")
+
+
+def test_create_model_starts_the_classifier_anew_when_asked(tmp_path):
+    before = create_model("test_resnet", num_classes=5)
+    torch.save(before.state_dict(), tmp_path / "a.pth")
+    after = create_model("test_resnet", num_classes=6, checkpoint=tmp_path / "a.pth", reset_classifier=True)
+    assert torch.equal(next(after.parameters()), next(before.parameters()))
+    assert after.num_classes == 6

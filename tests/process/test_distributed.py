@@ -1,0 +1,77 @@
+"""One process alone: nothing is sent, and devices are found or refused. Several: test_torchrun.py."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from refconv.errors import DataError, RunError
+from refconv.process.distributed import Processes, choose_device, joined
+
+CPU = torch.device("cpu")
+
+
+def test_alone_by_default():
+    with joined("cpu") as processes:
+        assert (processes.rank, processes.world_size, processes.device) == (0, 1, CPU)
+        assert processes.first
+        assert processes.alone
+        assert processes.sums([1.0, 2.0]) == processes.maxima([1.0, 2.0]) == [1.0, 2.0]
+
+
+def test_an_error_alone_is_ones_own():
+    error = DataError("no data")
+    with pytest.raises(DataError, match="no data"), Processes(0, 1, CPU).together():
+        raise error
+    assert Processes(0, 2, CPU).agreed(error) is error
+    assert isinstance(Processes(1, 2, CPU).agreed(error), SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gpu", "device: unknown device; expected cpu, cuda, cuda:N or mps, found 'gpu'"),
+        ("cuda:99", "device: no such device here; expected cpu.*, found cuda:99"),
+    ],
+)
+def test_a_device_that_does_not_exist_is_refused(name, words):
+    with pytest.raises(RunError, match=words):
+        choose_device(name)
+
+
+def test_the_best_device_is_the_default():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose_device(None).type == expected
+
+
+CHILD = """
+import time
+from refconv.process.distributed import die_with_parent
+die_with_parent()
+print("up", flush=True)
+time.sleep(600)  # longer than the test waits for the end
+"""
+
+PARENT = f"""
+import subprocess, sys
+process = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE, text=True)
+process.stdout.readline()
+print(process.pid, flush=True)
+sys.stdin.read()  # until the test ends
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's service is Linux's")
+def test_a_worker_dies_with_its_parent():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PARENT], **pipes) as parent:
+        status = Path(f"/proc/{int(parent.stdout.readline())}/status")
+        assert status.exists()
+        parent.kill()
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
+            time.sleep(0.02)
+        assert not status.exists() or "Z (zombie)" in status.read_text()

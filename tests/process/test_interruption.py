@@ -1,0 +1,85 @@
+"""Signals: remembered once, put back afterwards."""
+
+import signal
+import threading
+
+import pytest
+
+from refconv.cli.status import INTERRUPTED
+from refconv.process.interruption import Interruption, leave
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_is_remembered_and_the_handler_put_back(number, word):
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+        assert interruption.signal is None
+        signal.raise_signal(number)
+        assert interruption.signal is number
+        assert interruption.word == word
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    with Interruption():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_patient_one_waits_for_the_checkpoint():
+    with Interruption(patient=True) as interruption:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+    assert interruption.signal is signal.SIGINT
+
+
+def test_another_thread_changes_nothing():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def enter():
+        with Interruption():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_sigterm_does_not_wait_for_a_step_without_end():
+    left = threading.Event()
+    with Interruption(patience=0.0, overdue=left.set) as interruption, interruption.may_be_left():
+        signal.raise_signal(signal.SIGTERM)
+        assert left.wait(60)
+
+
+def test_ctrl_c_waits_and_sigterm_waits_where_weights_change():
+    left = threading.Event()
+    with Interruption(patience=0.0, overdue=left.set) as interruption:
+        with interruption.may_be_left() as keep:
+            signal.raise_signal(signal.SIGINT)
+            assert interruption._timer is None
+            keep()  # from here on the step changes weights
+            signal.raise_signal(signal.SIGTERM)
+            interruption._timer.join(0.05)
+            assert not left.is_set()
+        with interruption.may_be_left():
+            assert left.wait(60)
+
+
+def test_leaving_says_why_ends_workers_and_gives_the_status(monkeypatch, capsys):
+    ended = []
+
+    class Child:
+        def kill(self):
+            ended.append("killed")
+
+    def exit_with(status):
+        ended.append(status)
+
+    monkeypatch.setattr("multiprocessing.active_children", lambda: [Child()])
+    monkeypatch.setattr("os._exit", exit_with)
+    leave("run: stopped")
+    assert ended == ["killed", INTERRUPTED]
+    assert capsys.readouterr().err == "refconv: run: stopped\n"

@@ -1,0 +1,68 @@
+"""Boxes are brought inside their images, and what that meant is said once."""
+
+import warnings
+
+import pytest
+import torch
+
+from refconv.errors import DataError
+from refconv.tasks.detection.annotations import Picture, Thing, gathered
+
+
+def things(*boxes):
+    return [
+        Thing(box, label, area=7.0, crowd=label == 2, where=f"annotation {label}") for label, box in enumerate(boxes, 1)
+    ]
+
+
+def table(*pictures):
+    listed = [Picture(f"{number}.png", 10 * number, 20, 30, objects) for number, objects in enumerate(pictures)]
+    return gathered(listed, where="x.json", class_names=("a", "b", "c"), category_ids=(1, 5, 7), masks=False)
+
+
+def test_objects_are_found_by_their_image():
+    annotations = table(things((0, 0, 5, 5), (1, 2, 3, 4)), [], things((10, 10, 30, 20)))
+    assert [[*annotations.rows(index)] for index in range(3)] == [[0, 1], [], [2]]
+    assert annotations.boxes.tolist() == [[0, 0, 5, 5], [1, 2, 3, 4], [10, 10, 30, 20]]
+    assert annotations.labels.tolist() == [1, 2, 1]
+    assert annotations.crowd.tolist() == [False, True, False]
+    assert annotations.image_ids.tolist() == [0, 10, 20]
+    assert annotations.sizes.tolist() == [[20, 30]] * 3
+    assert annotations.boxes.dtype == annotations.areas.dtype == torch.float32
+
+
+def test_a_file_without_objects_is_a_table_without_rows():
+    annotations = table([], [])
+    assert annotations.boxes.shape == (0, 4)
+    assert [*annotations.rows(1)] == []
+
+
+def test_boxes_a_fraction_beyond_are_clipped_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        annotations = table(things((-0.5, 0, 30.9, 20.01)))
+    assert annotations.boxes.tolist() == [[0, 0, 30, 20]]
+
+
+def test_boxes_beyond_flat_and_outside_are_said_in_one_warning():
+    objects = things((25, 15, 40, 18), (3, 3, 3, 9), (31, 3, 35, 9), (-9, 2, 4, 5), (1, 1, 2, 2))
+    with pytest.warns(UserWarning) as said:  # noqa: PT030  (the words are compared whole, below)
+        annotations = table(objects, things((1, 1, 3, 3)))
+    assert [str(warning.message) for warning in said] == [
+        "x.json: of 6 boxes 1 without area left out (the first: annotation 2), "
+        "1 wholly outside the image left out (the first: annotation 3), "
+        "2 that reach beyond the image clipped (the first: annotation 1)"
+    ]
+    assert annotations.boxes.tolist() == [[25, 15, 30, 18], [0, 2, 4, 5], [1, 1, 2, 2], [1, 1, 3, 3]]
+    assert [[*annotations.rows(index)] for index in range(2)] == [[0, 1, 2], [3]]
+    assert annotations.labels.tolist() == [1, 4, 5, 1]
+
+
+def test_boxes_in_other_units_are_refused():
+    with pytest.raises(DataError, match="most boxes lie outside .* 2 of 3 boxes outside, the first: annotation 1"):
+        table(things((100, 100, 120, 120), (90, 1, 95, 2), (1, 1, 2, 2)))
+
+
+def test_no_images_are_refused():
+    with pytest.raises(DataError, match=r"x\.json: no images"):
+        table()
