@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from refconv.layers import find_layers, select
 from refconv.ops import effective_map_size
-from refconv.sites import find_sites, select
 
 CONVOLUTION = {1: (nn.Conv1d, F.conv1d), 2: (nn.Conv2d, F.conv2d), 3: (nn.Conv3d, F.conv3d)}
 
@@ -49,9 +49,9 @@ class AsReleased(nn.Module):
 
 def refocus_as_released(model: nn.Module, map_size: int = 3) -> None:
     """Freeze the kernels of a model that have more than one tap, and let them be refocused as released; in place."""
-    for choice in select(find_sites(model)):
+    for choice in select(find_layers(model)):
         if choice.skipped is None:
-            module = choice.site.module
-            transform = AsReleased(module.weight, choice.site.groups, map_size)
+            module = choice.layer.module
+            transform = AsReleased(module.weight, choice.layer.groups, map_size)
             parametrize.register_parametrization(module, "weight", transform, unsafe=True)
             module.parametrizations.weight.original.requires_grad_(False)

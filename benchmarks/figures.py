@@ -42,7 +42,7 @@ def plot_steps(rows: Sequence[Row], path: Path) -> None:
 
 
 def plot_growth(rows: Sequence[Row], path: Path) -> None:
-    """Draw the cost of a depthwise site over its channels, by method and kernel size."""
+    """Draw the cost of a depthwise layer over its channels, by method and kernel size."""
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     for method, colour in COLOURS.items():

@@ -1,7 +1,7 @@
 """The four methods that the benchmarks compare: what each does to a model, and one training step of it.
 
 All get the same optimizer (SGD, momentum 0.9), the same weight decay on the same kinds of parameters, and the same
-sites; they differ in what trains the refocused kernels.
+layers; they differ in what trains the refocused kernels.
 """
 
 from __future__ import annotations

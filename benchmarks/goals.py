@@ -49,12 +49,12 @@ def default_steps(rows: Sequence[Row]) -> list[Row]:
     return [row for row in found if row["setting"]["batch_size"] == largest]
 
 
-def goals(times: Sequence[Row], sites: Sequence[Row], held: Sequence[Row], sent: Sequence[Row]) -> str:
+def goals(times: Sequence[Row], layers: Sequence[Row], held: Sequence[Row], sent: Sequence[Row]) -> str:
     """Return the table of goals.
 
     Args:
         times: lines of ``step_time.jsonl``.
-        sites: lines of ``transform.jsonl``.
+        layers: lines of ``transform.jsonl``.
         held: lines of ``memory.jsonl``.
         sent: lines of ``communication.jsonl``.
     """
@@ -62,8 +62,8 @@ def goals(times: Sequence[Row], sites: Sequence[Row], held: Sequence[Row], sent:
     tuned = [row for row in times if row["setting"]["device"] == "cpu" and row["setting"]["fused"]]
     on_gpu = [row for row in times if row["setting"]["device"] != "cpu" and row["setting"]["batch_size"] == 128]
     depthwise = [row for row in on_cpu if row["model"] in DEPTHWISE]
-    growths = {f"{side} x {side}": transform.exponents(sites, side, GRADIENT) for side in transform.KERNELS}
-    late = {f"{side} x {side}": transform.exponents(sites, side, GRADIENT, 256) for side in transform.KERNELS}
+    growths = {f"{side} x {side}": transform.exponents(layers, side, GRADIENT) for side in transform.KERNELS}
+    late = {f"{side} x {side}": transform.exponents(layers, side, GRADIENT, 256) for side in transform.KERNELS}
     rows = [
         judged(
             f"gradient space, time of a step on a CPU: at most {TIME_ON_CPU} of plain",

@@ -54,7 +54,21 @@ def results() -> dict[str, str]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         scenes = Path(folder) / "scenes"
-        make = [*program, "data", "scenes", "--out", str(scenes), "--train", "24", "--val", "8", "--test", "8", "--source", "digits"]
+        make = [
+            *program,
+            "data",
+            "scenes",
+            "--out",
+            str(scenes),
+            "--train",
+            "24",
+            "--val",
+            "8",
+            "--test",
+            "8",
+            "--source",
+            "digits",
+        ]
         subprocess.run(make, cwd=ROOT, check=True, env=environment)
         for number, (name, words) in enumerate(RUNS.items()):
             out = Path(folder) / str(number)

@@ -32,8 +32,8 @@ from torchvision.transforms.v2 import functional as F
 
 import refconv
 from pages import ROOT, replace_part, table
+from refconv.layers import Layer, find_layers, select
 from refconv.ops import Scale, metric_gram
-from refconv.sites import Site, find_sites, select
 from refconv.surgery import plain_state_dict
 
 RECORD = Path(__file__).with_suffix(".json")
@@ -98,9 +98,9 @@ def smooth_network() -> tuple[str, nn.Module, tuple[Tensor, Tensor]]:
     return "two depthwise layers of almost constant 7 x 7 kernels", model, (images, torch.arange(8))
 
 
-def sites_of(network: nn.Module) -> list[Site]:
-    """Return the sites that are refocused."""
-    return [choice.site for choice in select(find_sites(network)) if choice.skipped is None]
+def sites_of(network: nn.Module) -> list[Layer]:
+    """Return the layers that are refocused."""
+    return [choice.layer for choice in select(find_layers(network)) if choice.skipped is None]
 
 
 def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
@@ -108,11 +108,11 @@ def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[st
     model = copy.deepcopy(network).train()
     nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
     ratios: dict[str, list[float]] = {cap: [] for cap in CAPS}
-    for site in sites_of(model):
-        layout, weight = site.layout("contiguous"), site.weight
+    for layer in sites_of(model):
+        layout, weight = layer.layout("contiguous"), layer.weight
         assert weight is not None
         assert weight.grad is not None
-        grams = metric_gram(layout.to_blocks(weight.detach().double()), layout.kernel_size, site.map_size(3))
+        grams = metric_gram(layout.to_blocks(weight.detach().double()), layout.kernel_size, layer.map_size(3))
         gradient, values = layout.to_blocks(weight.grad.double()), torch.linalg.eigvalsh(grams)
         for cap, found in CAPS.items():
             moved = gradient @ grams / found(values).clamp(min=1)[:, None, None]
@@ -125,9 +125,9 @@ def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[st
 
 
 def measure(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: str, scale: Scale | None) -> dict[int, Any]:
-    """Return the relative movement of every kernel after the steps of :data:`STEPS`, by site."""
+    """Return the relative movement of every kernel after the steps of :data:`STEPS`, by layer."""
     bases = {
-        f"{site.name}.weight": site.weight.detach().clone() for site in sites_of(network) if site.weight is not None
+        f"{layer.name}.weight": layer.weight.detach().clone() for layer in sites_of(network) if layer.weight is not None
     }
     model = copy.deepcopy(network).train()
     if scale is not None:

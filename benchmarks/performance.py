@@ -72,7 +72,7 @@ def ratios_of(row: Row) -> list[tuple[float, float, float]]:
 
 
 def transforms(rows: Sequence[Row]) -> str:
-    """Return the table of single sites."""
+    """Return the table of single layers."""
     lines = []
     for row in rows:
         channels, groups, side = row["site"]
@@ -145,21 +145,21 @@ def communications(rows: Sequence[Row]) -> str:
     )
 
 
-def parts(times: Lines, sites: Lines, bytes_held: Lines, bytes_sent: Lines) -> dict[str, str]:
+def parts(times: Lines, layers: Lines, bytes_held: Lines, bytes_sent: Lines) -> dict[str, str]:
     """Return all generated parts of the page by name."""
     return {
-        "goals": goals(times.rows, sites.rows, bytes_held.rows, bytes_sent.rows),
+        "goals": goals(times.rows, layers.rows, bytes_held.rows, bytes_sent.rows),
         "steps": steps(times.rows),
         "freed": freed(times.rows),
-        "transform": transforms(sites.rows),
-        "growth": growths(sites.rows),
+        "transform": transforms(layers.rows),
+        "growth": growths(layers.rows),
         "memory": memories(bytes_held.rows),
         "communication": communications(bytes_sent.rows),
     }
 
 
 def records() -> tuple[Lines, Lines, Lines, Lines]:
-    """Read the records of step times, sites, memory and communication."""
+    """Read the records of step times, layers, memory and communication."""
     times = Lines(step_time.RECORD, "model", "setting")
     order = {model: place for place, model in enumerate(step_time.MODELS)}
     times.rows.sort(key=lambda row: (described(row["setting"]), order.get(row["model"], len(order))))

@@ -12,7 +12,7 @@ from pages import table
 Row = dict[str, Any]
 
 DEPTHWISE = ("mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "convnext_tiny")
-"""The benchmarked models most of whose refocus weights are at depthwise sites. Those of inception_next_tiny, whose
+"""The benchmarked models most of whose refocus weights are at depthwise layers. Those of inception_next_tiny, whose
 depthwise branches are narrow, are mostly at its dense 2 x 2 kernels."""
 
 

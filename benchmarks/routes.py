@@ -33,7 +33,7 @@ from refconv.ops import (
 
 WARM_UP = 3
 
-# (blocks, slices per block, kernel side): dense sites of 64 to 512 channels, grouped and depthwise ones
+# (blocks, slices per block, kernel side): dense layers of 64 to 512 channels, grouped and depthwise ones
 CASES = (
     (64 * 64, 1, 3),
     (256 * 256, 1, 3),

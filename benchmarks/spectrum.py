@@ -8,7 +8,7 @@ stages of MTCNN (face detection) and the pitch tracker CREPE (its tiny version).
 depthwise-separable network that benchmarks/fashion_mnist.py trained. Writes ``benchmarks/spectrum.json``, the
 table in docs/math.md and its plot; without arguments, the table and plot of the record that is there.
 
-Per network and kernel size, over the blocks of all its sites (at most 2,048, drawn at random): eigenvalues over their
+Per network and kernel size, over the blocks of all its layers (at most 2,048, drawn at random): eigenvalues over their
 mean; the rank, at most the rows of P; the condition number among eigenvalues that are not zero; the effective rank
 exp(H), H the entropy of the eigenvalues as shares; the share of the largest; and how rough the first and the last
 eigenvector are. That is the sum of squared differences between neighbouring taps, per pair of neighbours and over twice
@@ -35,9 +35,9 @@ from torch import Tensor, nn
 
 from figures import DRAWN_ALIKE, save
 from pages import ROOT, replace_part, table
+from refconv.layers import find_layers, select
 from refconv.models.networks import mobilenet_small
 from refconv.ops import metric_gram
-from refconv.sites import find_sites, select
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = ROOT / "docs" / "math.md"
@@ -99,7 +99,7 @@ def described(blocks: Sequence[tuple[Tensor, Sequence[int]]], kernel_size: Seque
     """Return the statistics of the Grams of some blocks of one kernel size.
 
     Args:
-        blocks: bases [b, m, k] with their map sizes, one a site.
+        blocks: bases [b, m, k] with their map sizes, one a layer.
         kernel_size: of all of them.
     """
     grams = torch.cat([metric_gram(base, kernel_size, map_size) for base, map_size in blocks])
@@ -128,25 +128,25 @@ def described(blocks: Sequence[tuple[Tensor, Sequence[int]]], kernel_size: Seque
 
 
 def measure(name: str, network: nn.Module) -> list[dict[str, Any]]:
-    """Return a row per kind and kernel size of a network's refocused sites."""
+    """Return a row per kind and kernel size of a network's refocused layers."""
     found: dict[tuple[str, tuple[int, ...]], list[tuple[Tensor, Tensor, Sequence[int]]]] = defaultdict(list)
     generator = torch.Generator().manual_seed(0)
-    for choice in select(find_sites(network)):
-        site = choice.site
-        if choice.skipped is None and site.weight is not None:
-            base = site.layout().to_blocks(site.weight.detach().double())
+    for choice in select(find_layers(network)):
+        layer = choice.layer
+        if choice.skipped is None and layer.weight is not None:
+            base = layer.layout().to_blocks(layer.weight.detach().double())
             noise = torch.randn(base.shape, generator=generator, dtype=base.dtype)
-            found[site.kind, site.kernel_size].append((base, noise, site.map_size(3)))
+            found[layer.kind, layer.kernel_size].append((base, noise, layer.map_size(3)))
     return [
         {
             "network": name,
             "kind": kind,
             "kernel": list(kernel_size),
-            "slices": sorted({base.shape[1] for base, _, _ in sites}),
-            "trained": described([(base, size) for base, _, size in sites], kernel_size),
-            "random": described([(noise, size) for _, noise, size in sites], kernel_size),
+            "slices": sorted({base.shape[1] for base, _, _ in layers}),
+            "trained": described([(base, size) for base, _, size in layers], kernel_size),
+            "random": described([(noise, size) for _, noise, size in layers], kernel_size),
         }
-        for (kind, kernel_size), sites in found.items()
+        for (kind, kernel_size), layers in found.items()
     ]
 
 

@@ -1,14 +1,14 @@
-"""Cost of refocusing one site, apart from everything else: as released, in kernel space and in gradient space.
+"""Cost of refocusing one layer, apart from everything else: as released, in kernel space and in gradient space.
 
     OMP_NUM_THREADS=1 python benchmarks/transform.py [--repetitions 20] [--quick] [--fresh]
 
 As released and in kernel space it is the kernel's forward and backward; in gradient space, g -> g G. The optimizer,
 which has more numbers to update where refocus weights exist, is not part of it; ``step_time.py`` has it. Routes take
-turns in one process. The growth of each with the channels of a depthwise site is fitted as a power: the slope of
+turns in one process. The growth of each with the channels of a depthwise layer is fitted as a power: the slope of
 log(time) over log(channels), by least squares. Calls of a few microseconds are mostly overhead, so the slope over
 all channels is lower than that over the larger half; both are recorded.
 
-Every finished site adds a line to ``benchmarks/transform.jsonl``; ``python benchmarks/performance.py`` makes the page.
+Every finished layer adds a line to ``benchmarks/transform.jsonl``; ``python benchmarks/performance.py`` makes the page.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import refconv
 from as_released import refocus_as_released
 from four_methods import GRADIENT, KERNEL, RELEASED
 from lines import Lines, conditions
-from refconv.gradspace.geometry import Geometry
+from refconv.gradspace.kernel_spec import KernelSpec
 from refconv.gradspace.metric import metric_of
-from refconv.sites import find_sites
+from refconv.layers import find_layers
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 CHANNELS = (32, 64, 128, 256, 512, 1024, 2048)
 KERNELS = (3, 5, 7)
-# Dense and grouped sites [channels, groups]: what ResNets and RegNets have
+# Dense and grouped layers [channels, groups]: what ResNets and RegNets have
 OTHERS = ((64, 1), (256, 1), (512, 1), (320, 20), (768, 48))
 WARM_UP = 2
 SHORTEST = 1e-3  # seconds that a measurement must last; shorter calls are repeated within it
@@ -42,13 +42,13 @@ SHORTEST = 1e-3  # seconds that a measurement must last; shorter calls are repea
 Call = Callable[[], object]
 
 
-def depthwise_sites(quick: bool) -> list[tuple[int, int, int]]:
-    """Return the depthwise sites [channels, groups, kernel side] to measure."""
+def depthwise_layers(quick: bool) -> list[tuple[int, int, int]]:
+    """Return the depthwise layers [channels, groups, kernel side] to measure."""
     return [(c, c, k) for k in KERNELS[: 1 if quick else None] for c in CHANNELS[: 3 if quick else None]]
 
 
 def routes(channels: int, groups: int, side: int, device: torch.device) -> dict[str, Call]:
-    """Return what each method computes at a site, ready to be called.
+    """Return what each method computes at a layer, ready to be called.
 
     Args:
         channels: in and out.
@@ -58,8 +58,8 @@ def routes(channels: int, groups: int, side: int, device: torch.device) -> dict[
     """
     plain = nn.Conv2d(channels, channels, side, groups=groups, bias=False, device=device)
     gradient = torch.randn_like(plain.weight)
-    site = find_sites(plain)[0]
-    metric = metric_of(Geometry.of(site, refconv.RefocusConfig(scale="paper")), plain.weight.detach())
+    layer = find_layers(plain)[0]
+    metric = metric_of(KernelSpec.of(layer, refconv.RefocusConfig(scale="paper")), plain.weight.detach())
     found: dict[str, Call] = {GRADIENT: lambda: metric.apply(gradient)}
     for name, surgery in ((RELEASED, refocus_as_released), (KERNEL, refconv.refocus)):
         convolution = nn.Conv2d(channels, channels, side, groups=groups, bias=False, device=device)
@@ -94,7 +94,7 @@ def seconds(call: Call, times: int, device: torch.device) -> float:
 
 
 def measure(channels: int, groups: int, side: int, repetitions: int, device: torch.device) -> dict[str, Any]:
-    """Time all routes at a site, in turn."""
+    """Time all routes at a layer, in turn."""
     torch.manual_seed(0)
     calls = routes(channels, groups, side, device)
     first = {name: min(seconds(call, 1, device) for _ in range(1 + WARM_UP)) for name, call in calls.items()}
@@ -126,7 +126,7 @@ def growth(points: Sequence[tuple[float, float]]) -> float:
 
 
 def exponents(rows: Sequence[dict[str, Any]], side: int, method: str, least: int = 0) -> float:
-    """Return the growth of a method's time with the channels of depthwise sites of one kernel size."""
+    """Return the growth of a method's time with the channels of depthwise layers of one kernel size."""
     points = [
         (row["site"][0], row["seconds"][method])
         for row in rows
@@ -141,18 +141,18 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--quick", action="store_true", help="a few small sites only")
+    parser.add_argument("--quick", action="store_true", help="a few small layers only")
     parser.add_argument("--fresh", action="store_true", help="measure again what the record has")
     chosen = parser.parse_args(given)
     device = torch.device(chosen.device)
     record = Lines(chosen.record, "site", "device")
     others = [(channels, groups, 3) for channels, groups in OTHERS[: 1 if chosen.quick else None]]
-    for site in [*depthwise_sites(chosen.quick), *others]:
-        if chosen.fresh or not record.has(site=list(site), device=device.type):
-            row = measure(*site, chosen.repetitions, device)
+    for layer in [*depthwise_layers(chosen.quick), *others]:
+        if chosen.fresh or not record.has(layer=list(layer), device=device.type):
+            row = measure(*layer, chosen.repetitions, device)
             record.put(row)
             shown = (f"{name} {1e3 * value:.3f} ms" for name, value in row["seconds"].items())
-            print("channels {}, groups {}, kernel {}".format(*site), *shown, sep="  ", flush=True)
+            print("channels {}, groups {}, kernel {}".format(*layer), *shown, sep="  ", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: `make docs` builds it into build/site, strictly. The site asks nothing of other hosts."""
+"""How Sphinx makes the layer: `make docs` builds it into build/site, strictly. The layer asks nothing of other hosts."""
 
 from __future__ import annotations
 

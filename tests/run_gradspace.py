@@ -102,9 +102,9 @@ def check_refocus_weight(part):
     train(alone, reference, 3, slice(None))
     model, optimizer = sharded()
     train(model, optimizer, 3, part)
-    for site in ("depthwise", "grouped", "stem", "up"):
-        expected = reference.refocus_weight(site)
-        torch.testing.assert_close(optimizer.refocus_weight(site), expected, rtol=1e-6, atol=1e-8)
+    for layer in ("depthwise", "grouped", "stem", "up"):
+        expected = reference.refocus_weight(layer)
+        torch.testing.assert_close(optimizer.refocus_weight(layer), expected, rtol=1e-6, atol=1e-8)
 
 
 def check_random_start(rank):

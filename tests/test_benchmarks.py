@@ -72,7 +72,7 @@ def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path, script
     assert [one["setting"]["fused"] for one in lines(record)] == [False, True]
 
 
-def test_transform_measures_each_route_of_each_site(tmp_path, script):
+def test_transform_measures_each_route_of_each_layer(tmp_path, script):
     record = tmp_path / "sites.jsonl"
     transform = script("transform")
     transform.main(["--quick", "--repetitions", "1", "--record", str(record)])
@@ -99,7 +99,7 @@ def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path, script
     model = timm.create_model("test_efficientnet")
     plan = refconv.plan(model)
     trained = 4 * sum(parameter.numel() for parameter in model.parameters())
-    bases = 4 * sum(site.module.weight.numel() for site in refconv.find_sites(model) if max(site.kernel_size) > 1)
+    bases = 4 * sum(layer.module.weight.numel() for layer in refconv.find_layers(model) if max(layer.kernel_size) > 1)
     assert found["plain"]["trained"] == found["gradient space"]["trained"] == trained
     assert found["plain"]["state: momentum_buffer"] == found["gradient space"]["state: momentum_buffer"] == trained
     assert found["gradient space"]["state: base"] == bases

@@ -194,8 +194,8 @@ def gradient_space_example(code, pretrained):
     names = run_python(code, {"loader": Loader()})
     model, optimizer = names["model"], names["optimizer"]
     assert list(model.state_dict()) == list(pretrained)  # "there is nothing to merge: `model` is the result"
-    assert optimizer.sites
-    assert all(bool(optimizer.refocus_weight(site).any()) for site in optimizer.sites)
+    assert optimizer.layers
+    assert all(bool(optimizer.refocus_weight(layer).any()) for layer in optimizer.layers)
 
 
 def kernel_space_example(code, pretrained):
@@ -210,7 +210,7 @@ def kernel_space_example(code, pretrained):
     run_python(code, names)
     assert seen == [True]  # "the outputs are the same bit for bit at this moment"
     assert list(names["model"].state_dict()) == list(pretrained)
-    assert names["report"].sites
+    assert names["report"].layers
     # At this learning rate kernels move no faster than in plain training, under the paper's scale many times as fast.
     released = run_python(code.replace("refocus(model)", 'refocus(model, scale="paper")'), {"loader": Loader()})
     lines = [line for line in code.splitlines() if not line.startswith(("plan", "print(plan)", "report"))]
@@ -232,7 +232,7 @@ def loop_in_gradient_space_example(code, pretrained):
     model, optimizer = names["model"], names["optimizer"]
     assert list(model.state_dict()) == list(pretrained)
     assert any(not torch.equal(value, pretrained[key]) for key, value in model.state_dict().items())
-    assert not any(bool(optimizer.refocus_weight(site).any()) for site in optimizer.sites)  # "a new round"
+    assert not any(bool(optimizer.refocus_weight(layer).any()) for layer in optimizer.layers)  # "a new round"
 
 
 def loop_in_kernel_space_example(code, pretrained):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import refconv
 from architectures.inputs import Batch, batches, outputs, training_loss
 from architectures.names import Name, build, family
+from refconv.layers import find_layers
 from refconv.records import Record
-from refconv.sites import find_sites
 
 _OPT_IN = ("condconv", "deformable")
 _SPREAD = 0.2  # random refocus weights change each kernel by some ten per cent
@@ -119,7 +119,7 @@ def trial(name: Name, seed: int = 0) -> Trial:
     zero_kernels = wake(model)
     batch = _first_batch(name, model)
     plain = outputs(model, batch)
-    families = tuple(word for word in _OPT_IN if any(site.family == word for site in find_sites(model)))
+    families = tuple(word for word in _OPT_IN if any(layer.family == word for layer in find_layers(model)))
     done = refconv.refocus(model, include=_everything(model) if families else None)
     same_start = identical(plain, outputs(model, batch))
     randomise(model)
@@ -158,7 +158,7 @@ def wake(model: nn.Module) -> int:
     Returns:
         The number of convolution kernels among them.
     """
-    kernels = {id(site.weight) for site in find_sites(model) if site.kind != "pointwise"}
+    kernels = {id(layer.weight) for layer in find_layers(model) if layer.kind != "pointwise"}
     count = 0
     with torch.no_grad():
         for parameter in model.parameters():
@@ -250,8 +250,8 @@ def _first_batch(name: Name, model: nn.Module) -> Batch:
 
 def _everything(model: nn.Module) -> list[str]:
     """The words that select every kernel with more than one tap, those of the opt-in families included."""
-    sites = [site for site in find_sites(model) if site.kind != "pointwise"]
-    return sorted({site.family if site.family in _OPT_IN else site.kind for site in sites})
+    layers = [layer for layer in find_layers(model) if layer.kind != "pointwise"]
+    return sorted({layer.family if layer.family in _OPT_IN else layer.kind for layer in layers})
 
 
 def _refocus_weights(model: nn.Module) -> list[nn.Parameter]:

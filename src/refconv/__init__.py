@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from refconv.errors import RefconvError as RefconvError
     from refconv.gradspace import RefocusSGD as RefocusSGD
     from refconv.gradspace import param_groups as param_groups
+    from refconv.layers import find_layers as find_layers
     from refconv.parametrizations.combination import CombinationConfig as CombinationConfig
     from refconv.parametrizations.continuous import ContinuousConfig as ContinuousConfig
     from refconv.parametrizations.density import DensityConfig as DensityConfig
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from refconv.parametrizations.spacings import SpacingsConfig as SpacingsConfig
     from refconv.parametrizations.standardize import StandardizeConfig as StandardizeConfig
     from refconv.parametrizations.weight_norm import WeightNormConfig as WeightNormConfig
-    from refconv.sites import find_sites as find_sites
     from refconv.surgery import Certificate as Certificate
     from refconv.surgery import Plan as Plan
     from refconv.surgery import load_adapter as load_adapter
@@ -59,7 +59,7 @@ _HOME = {
     "SpacingsConfig": "refconv.parametrizations.spacings",
     "StandardizeConfig": "refconv.parametrizations.standardize",
     "WeightNormConfig": "refconv.parametrizations.weight_norm",
-    "find_sites": "refconv.sites",
+    "find_layers": "refconv.layers",
     "Certificate": "refconv.surgery",
     "Plan": "refconv.surgery",
     "load_adapter": "refconv.surgery",

@@ -103,7 +103,7 @@ class TransformConfig:
 
     Args:
         include: kinds, globs or regular expressions of the layers to transform; by default every convolution whose
-            kernel has more than one tap. See :func:`refconv.sites.select`.
+            kernel has more than one tap. See :func:`refconv.layers.select`.
         exclude: the same for layers to leave out.
 
     Raises:
@@ -199,7 +199,7 @@ class RefocusConfig(GramConfig):
             block's Gram is one; ``paper``: as released, which moves depthwise kernels hundreds of times as fast.
         power: of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base.
         include: kinds, globs or regular expressions of the layers to refocus; by default every convolution whose
-            kernel has more than one tap. See :func:`refconv.sites.select`.
+            kernel has more than one tap. See :func:`refconv.layers.select`.
         exclude: the same for layers to leave out.
 
     Raises:

@@ -11,7 +11,7 @@ class RefconvError(ValueError):
 
     Args:
         what: what is wrong, in plain words.
-        where: the site, file, key or flag concerned.
+        where: the layer, file, key or flag concerned.
         expected: what would have been accepted.
         found: what was there instead.
         remedy: what the user can do about it.
@@ -43,7 +43,7 @@ class SettingError(RefconvError):
     """A setting (map size, order, start, a selection pattern, ...) that has no meaning here."""
 
 
-class SiteError(RefconvError):
+class LayerError(RefconvError):
     """A convolution kernel that cannot be refocused, merged or loaded; the message names it."""
 
 

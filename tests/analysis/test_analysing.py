@@ -9,7 +9,7 @@ from torch import nn
 
 from refconv import analysis
 from refconv.analysis import registry
-from refconv.analysis.analysing import Analysis, Questions, analyse, open_couple, reusable
+from refconv.analysis.analysing import Analysis, AnalysisConfig, analyse, open_couple, reusable
 from refconv.analysis.measuring import Silent
 from refconv.analysis.pair_facts import PairFacts
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
@@ -46,11 +46,11 @@ class Heard(Silent):
 
 
 def with_data(**more):
-    return Questions(**{"data": "digits", "samples": 40, "device": "cpu", "only": ("movement", *QUICK), **more})
+    return AnalysisConfig(**{"data": "digits", "samples": 40, "device": "cpu", "only": ("movement", *QUICK), **more})
 
 
 def test_weights_alone_give_the_records_of_the_library(runs, couple):
-    found = analyse(couple, Questions(include=("blocks.0.*",)))
+    found = analyse(couple, AnalysisConfig(include=("blocks.0.*",)))
     assert list(found.records) == list(found.facts.measured) == list(WEIGHT_MEASURES)
     assert found.records["movement"] == analysis.movement(*runs[2:], include=["blocks.0.*"])
     assert (found.facts.data, found.facts.left_out, found.facts.include) == (None, {}, ("blocks.0.*",))
@@ -115,11 +115,11 @@ def test_signals_leave_out_what_needs_images(tmp_path, couple, monkeypatch):
 
 
 def test_why_there_are_no_data_is_said_of_each_measure(couple):
-    found = analyse(couple, Questions(only=("movement", "attacks")), missing="no such data")
+    found = analyse(couple, AnalysisConfig(only=("movement", "attacks")), missing="no such data")
     assert (list(found.records), found.facts.left_out) == (["movement"], {"attacks": "no such data"})
-    assert set(analyse(couple, Questions(), missing="none").facts.left_out) == set(DATA_MEASURES)
+    assert set(analyse(couple, AnalysisConfig(), missing="none").facts.left_out) == set(DATA_MEASURES)
     with pytest.raises(SettingError, match="--only: nothing is left to measure; found no such data"):
-        analyse(couple, Questions(only=("attacks",)), missing="no such data")
+        analyse(couple, AnalysisConfig(only=("attacks",)), missing="no such data")
 
 
 @pytest.mark.parametrize(
@@ -132,19 +132,19 @@ def test_why_there_are_no_data_is_said_of_each_measure(couple):
 )
 def test_questions_without_an_answer_are_refused_at_once(settings, message):
     with pytest.raises(SettingError, match=message):
-        Questions(**settings)
+        AnalysisConfig(**settings)
 
 
 def test_mistakes_of_the_user_are_not_left_out(couple, runs, tmp_path):
     with pytest.raises(SettingError, match="--only: no such measure; .*, found attacks; give --data"):
-        analyse(couple, Questions(only=("movement", "attacks")))
+        analyse(couple, AnalysisConfig(only=("movement", "attacks")))
     with pytest.raises(SettingError, match="nothing"):
-        analyse(couple, Questions(include=("nothing",)))
+        analyse(couple, AnalysisConfig(include=("nothing",)))
     with pytest.raises(DataError, match="no-such-data"):
         analyse(couple, with_data(data="no-such-data"))
     save_run(tmp_path / "other", small_recipe(model_kwargs={"width": 0.5}))
     with pytest.raises(ModelError, match="differ"):
-        analyse(open_couple(runs[0], str(tmp_path / "other")), Questions())
+        analyse(open_couple(runs[0], str(tmp_path / "other")), AnalysisConfig())
 
 
 def test_data_of_other_classes_are_refused_before_anything_is_measured(couple):

@@ -1,6 +1,6 @@
 import pytest
 
-from refconv.analysis.analysing import SCORES, Couple, Questions, analyse, reusable
+from refconv.analysis.analysing import SCORES, AnalysisConfig, ModelPair, analyse, reusable
 from refconv.analysis.pair_facts import side_facts
 from refconv.analysis.scores import open_examination
 from refconv.errors import DataError, SettingError
@@ -29,7 +29,7 @@ def denoiser(seed):
 @pytest.fixture(scope="module")
 def couple():
     opened = denoiser(0), denoiser(1)
-    return Couple(opened, side_facts("before", opened[0]), side_facts("after", opened[1]))
+    return ModelPair(opened, side_facts("before", opened[0]), side_facts("after", opened[1]))
 
 
 def test_scores_are_those_of_an_evaluation(couple):
@@ -52,15 +52,15 @@ def test_fewer_samples_are_drawn_for_both(couple):
 
 
 def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(couple, tmp_path):
-    questions = Questions(data="photographs", only=("movement", SCORES), device="cpu")
+    questions = AnalysisConfig(data="photographs", only=("movement", SCORES), device="cpu")
     analysis = analyse(couple, questions)
     assert list(analysis.records) == ["movement", "scores-before", "scores-after"]
     assert analysis.facts.left_out == {}
     assert analysis.facts.samples == {SCORES: 2}
     analysis.write(tmp_path)
     assert set(reusable(tmp_path, couple, questions).measured) == {"movement", SCORES}
-    assert Questions(data="photographs").measures("restoration")[-1] == SCORES
-    assert SCORES not in Questions(data="digits").measures("classification")
+    assert AnalysisConfig(data="photographs").measures("restoration")[-1] == SCORES
+    assert SCORES not in AnalysisConfig(data="digits").measures("classification")
 
 
 def test_what_cannot_be_examined_is_said(couple):
@@ -68,8 +68,8 @@ def test_what_cannot_be_examined_is_said(couple):
     with pytest.raises(SettingError, match="different tasks; expected restoration, found segmentation"):
         open_examination((other, couple.opened[1]), "photographs")
     with pytest.raises(DataError):
-        analyse(couple, Questions(data="images:nowhere"))
+        analyse(couple, AnalysisConfig(data="images:nowhere"))
     with pytest.raises(SettingError, match="nothing is left to measure"):
-        analyse(couple, Questions(data="photographs", only=("agreement",)))
+        analyse(couple, AnalysisConfig(data="photographs", only=("agreement",)))
     with pytest.raises(SettingError, match="no such measure"):
-        analyse(couple, Questions(only=(SCORES,)))
+        analyse(couple, AnalysisConfig(only=(SCORES,)))

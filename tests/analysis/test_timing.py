@@ -7,7 +7,7 @@ from torch import nn
 from networks import EveryKind
 from refconv import analysis
 from refconv.analysis import timing
-from refconv.analysis.registry import DATA_MEASURES, Evidence
+from refconv.analysis.registry import DATA_MEASURES, EvalData
 from refconv.errors import SettingError
 
 
@@ -95,7 +95,7 @@ def evidence():
     batches = [((pixels - 0.5) / 0.25, torch.randint(0, 5, (40,), generator=generator))]
 
     def of(**bounds):
-        return Evidence(batches, batches, (0.5,) * 3, (0.25,) * 3, **bounds)
+        return EvalData(batches, batches, (0.5,) * 3, (0.25,) * 3, **bounds)
 
     return of
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind
-from refconv.errors import ModelError, SettingError, SiteError
+from refconv.errors import LayerError, ModelError, SettingError
 from refconv.gradspace.groups import KernelGroup
 
 
@@ -48,9 +48,9 @@ def test_names_the_model_exempts_from_decay_are_not_decayed():
 
 def test_refocused_kernels_are_those_of_the_plan():
     network = EveryKind()
-    planned = [row.site for row in refconv.plan(network, exclude="dense").refocused]
+    planned = [row.layer for row in refconv.plan(network, exclude="dense").refocused]
     groups = refconv.param_groups(network, exclude="dense")
-    assert [site["site"] for group in groups for site in group.get("sites", ())] == planned
+    assert [layer["site"] for group in groups for layer in group.get("sites", ())] == planned
     assert planned
 
 
@@ -108,7 +108,7 @@ def test_optimizer_without_refocused_kernels_is_refused():
 def test_a_model_refocused_in_kernel_space_is_refused():
     network = model()
     refconv.refocus(network)
-    with pytest.raises(SiteError, match=r"refocused already.*merge\(model\)"):
+    with pytest.raises(LayerError, match=r"refocused already.*merge\(model\)"):
         refconv.param_groups(network)
 
 
@@ -128,22 +128,22 @@ def test_what_is_no_model_is_refused():
 def test_kernels_that_cannot_be_a_base_are_refused():
     network = model()
     nn.init.zeros_(network[2].weight)
-    with pytest.raises(SiteError, match="2: the kernel is all zero"):
+    with pytest.raises(LayerError, match="2: the kernel is all zero"):
         refconv.param_groups(network)
 
 
 def test_a_kernel_shared_with_one_that_is_not_chosen_is_refused():
     network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
     network[1].weight = network[0].weight
-    with pytest.raises(SiteError, match="shared with 1.weight"):
+    with pytest.raises(LayerError, match="shared with 1.weight"):
         refconv.param_groups(network, exclude="1")
 
 
-def test_a_shared_kernel_is_one_site():
+def test_a_shared_kernel_is_one_layer():
     network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
     network[1].weight = network[0].weight
     optimizer = optimizer_of(refconv.param_groups(network))
-    assert optimizer.sites == ("0",)
+    assert optimizer.layers == ("0",)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_wrapped_and_compiled_models_are_looked_through():
     network = model()
     for wrapped in (nn.DataParallel(network), torch.compile(network)):
         optimizer = optimizer_of(refconv.param_groups(wrapped))
-        assert optimizer.sites == ("0", "2")
+        assert optimizer.layers == ("0", "2")
 
 
 def test_groups_edited_afterwards_are_refused():
@@ -187,7 +187,7 @@ def test_parameters_come_with_or_without_names_and_groups():
     for group in optimizer.param_groups:
         for name, parameter in zip(group["param_names"], group["params"], strict=True):
             assert parameter is parameters[name]
-    assert {f"{site}.weight" for site in optimizer.sites} == set(optimizer.param_groups[1]["param_names"])
+    assert {f"{layer}.weight" for layer in optimizer.layers} == set(optimizer.param_groups[1]["param_names"])
     again = refconv.param_groups(model, groups=torch.optim.SGD(model.named_parameters(), lr=0.1).param_groups)
     assert [name for group in again for name, _ in group["params"]] == names
     bare = refconv.param_groups(model, groups=model.parameters())

@@ -80,7 +80,7 @@ def test_whole_network_trains_alike_in_both_spaces_and_resumes(name, settings):
     unchanged = network(name).state_dict()
     moved = [
         key
-        for key in optimizer.sites
+        for key in optimizer.layers
         if not torch.equal(unchanged[f"{key}.weight"], model.state_dict()[f"{key}.weight"])
     ]
-    assert moved == list(optimizer.sites)
+    assert moved == list(optimizer.layers)

@@ -440,9 +440,9 @@ def test_clipping_entry_by_entry_is_refused():
 
 def test_unknown_sites_are_refused_with_the_closest_names():
     model, optimizer = made()
-    with pytest.raises(SettingError, match=r"'depthwize' is not a refocused site.*closest: depthwise"):
+    with pytest.raises(SettingError, match=r"'depthwize' is not a refocused layer.*closest: depthwise"):
         optimizer.refocus_weight("depthwize")
-    with pytest.raises(SettingError, match=r"a tensor of shape \[8\].*optimizer.sites lists them"):
+    with pytest.raises(SettingError, match=r"a tensor of shape \[8\].*optimizer.layers lists them"):
         optimizer.base(model.norm.weight)
 
 
@@ -462,7 +462,7 @@ def test_further_groups_can_be_added():
     head(torch.randn(1, 3, 5, 5, dtype=torch.float64)).square().mean().backward()
     before = head.weight.detach().clone()
     optimizer.step()
-    assert optimizer.sites[-1] == ""
+    assert optimizer.layers[-1] == ""
     assert not torch.equal(head.weight, before)
 
 

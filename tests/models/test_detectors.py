@@ -88,7 +88,7 @@ def test_a_head_is_refocused_alike_in_both_spaces(head):
     kernel = copy.deepcopy(before)
     chosen = {"exclude": ["backbone.body.layer*"]}  # to be quick
     plan = refconv.refocus(kernel, **chosen)
-    assert {row.site.split(".")[0] for row in plan.refocused} > {"backbone"}
+    assert {row.layer.split(".")[0] for row in plan.refocused} > {"backbone"}
     first = losses(kernel, torch.optim.SGD([p for p in kernel.parameters() if p.requires_grad], **sgd), 2, torch.double)
     certificate = Detection().certify(kernel, refconv.merged(kernel), scenes(torch.double)[0])
     assert certificate.same_structure
@@ -105,10 +105,10 @@ def test_a_head_is_refocused_alike_in_both_spaces(head):
             assert not torch.equal(before.state_dict()[name], value)
 
 
-def test_a_shared_head_is_one_site():
-    sites = [row.site for row in refconv.plan(built("fcos")).refocused]
-    assert len(sites) == len(set(sites))
-    assert "head.classification_head.conv.0" in sites
+def test_a_shared_head_is_one_layer():
+    layers = [row.layer for row in refconv.plan(built("fcos")).refocused]
+    assert len(layers) == len(set(layers))
+    assert "head.classification_head.conv.0" in layers
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import torch
 from torchvision import models
 
 from refconv.errors import ModelError
+from refconv.layers import find_layers
 from refconv.models.segmenters import (
     build_smp,
     build_torchvision_segmenter,
     smp_models,
     torchvision_segmenters,
 )
-from refconv.sites import find_sites
 from refconv.surgery import merge, plain_state_dict, refocus, verify
 
 LRASPP = "lraspp_mobilenet_v3_large"
@@ -97,7 +97,7 @@ def test_pan_needs_larger_images():
 def test_backbones_keep_timms_weights_and_take_other_channels(backbone):
     model = build_smp("linknet", num_classes=4, in_chans=1, backbone=backbone).eval()
     assert model(IMAGES[:, :1]).shape == (2, 4, 64, 64)
-    assert any(site.name.startswith("encoder.model.") for site in find_sites(model))
+    assert any(layer.name.startswith("encoder.model.") for layer in find_layers(model))
 
 
 ARGUMENTS = {

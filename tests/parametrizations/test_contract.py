@@ -100,18 +100,18 @@ def test_training_moves_the_kernel_and_leaves_the_base(name, settings):
     model = EveryKind()
     bases = {key: value.clone() for key, value in model.state_dict().items() if key.endswith("weight")}
     reparametrize(model, name, **settings)
-    started = {site: module.weight.detach().clone() for site, module, _ in transformed(model)}
+    started = {layer: module.weight.detach().clone() for layer, module, _ in transformed(model)}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     for _ in range(2):
         optimizer.zero_grad()
         model(BATCH).square().mean().backward()
         optimizer.step()
     assert list(started) == ["stem", "depthwise", "grouped", "up"]
-    for site, module, _ in transformed(model):
+    for layer, module, _ in transformed(model):
         base = module.parametrizations.weight.original
         assert base.grad is None
-        assert torch.equal(base, bases[f"{site}.weight"])
-        assert not torch.equal(module.weight, started[site])
+        assert torch.equal(base, bases[f"{layer}.weight"])
+        assert not torch.equal(module.weight, started[layer])
 
 
 @every_variant

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from refconv.layers import find_layers
 from refconv.parametrizations.filters import filter_shape, from_filters, to_filters
-from refconv.sites import find_sites
 from transforms import CONVOLUTIONS
 
 
@@ -15,7 +15,7 @@ def test_filters_and_blocks_are_inverse_and_scaling_a_row_scales_its_output_chan
     torch.manual_seed(0)
     module = CONVOLUTIONS[kind]().double()
     nn.init.zeros_(module.bias)
-    layout = find_sites(module)[0].layout(order)
+    layout = find_layers(module)[0].layout(order)
     blocks = layout.to_blocks(module.weight.detach())
     filters = to_filters(blocks, layout)
     assert filters.shape == filter_shape(layout) == (1, module.out_channels, filters.shape[-1])

@@ -15,11 +15,11 @@ from refconv.surgery.attach import transform_of, transformed
 
 def mean_eigenvalue(module, order="contiguous", map_size=(3, 3)):
     """Mean over all eigenvalues of all Grams of a layer, from the Grams themselves."""
-    from refconv.sites import find_sites
+    from refconv.layers import find_layers
 
-    site = find_sites(module)[0]
-    blocks = site.layout(order).to_blocks(module.weight.detach().double())
-    return torch.linalg.eigvalsh(gram(patches(blocks, site.kernel_size, map_size))).mean()
+    layer = find_layers(module)[0]
+    blocks = layer.layout(order).to_blocks(module.weight.detach().double())
+    return torch.linalg.eigvalsh(gram(patches(blocks, layer.kernel_size, map_size))).mean()
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])

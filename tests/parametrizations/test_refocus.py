@@ -8,7 +8,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, Repeated, randomise
-from refconv.errors import SettingError, SiteError
+from refconv.errors import LayerError, SettingError
 from refconv.ops import patches
 from refconv.ops.reference import reference_scaling
 from refconv.parametrizations import Refocus
@@ -42,7 +42,7 @@ def test_start_at_zeros_is_the_pretrained_function_bit_for_bit(settings, dtype):
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_kernel_is_base_plus_refocus_weight_times_patches(settings):
-    """Against the formula assembled from the public operations, for a site of every kind."""
+    """Against the formula assembled from the public operations, for a layer of every kind."""
     model = EveryKind().double()
     refconv.refocus(model, **settings)
     randomise(model)
@@ -185,7 +185,7 @@ def test_kernel_kept_without_gradient_does_not_serve_training():
 def test_assigning_the_kernel_is_refused_with_the_remedy():
     model = nn.Conv2d(3, 3, 3)
     refconv.refocus(model)
-    with pytest.raises(SiteError, match="cannot be assigned; merge"):
+    with pytest.raises(LayerError, match="cannot be assigned; merge"):
         model.weight = torch.zeros(3, 3, 3, 3)
 
 

@@ -9,9 +9,9 @@ from torch import nn
 import refconv
 from networks import EveryKind
 from refconv.config import GramConfig
-from refconv.errors import SettingError, SiteError
+from refconv.errors import LayerError, SettingError
+from refconv.layers import find_layers
 from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of
-from refconv.sites import find_sites
 from refconv.surgery import plan_of, reparametrize
 from refconv.surgery.attach import transform_of, transformed
 
@@ -34,7 +34,7 @@ def test_a_configuration_does_what_its_fields_do_alone(name):
     config = TRANSFORMS[name].config_class(**settings)
     assert refconv.plan(model, config) == plan_of(model, config) == plan_of(model, name, **settings)
     assert reparametrize(model, config) == reparametrize(other, name, **settings)
-    assert [site for site, _, _ in transformed(model)] == [site for site, _, _ in transformed(other)]
+    assert [layer for layer, _, _ in transformed(model)] == [layer for layer, _, _ in transformed(other)]
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -56,7 +56,7 @@ def test_order_of_slices_matters_where_it_is_a_setting_and_nowhere_else(name):
     kernels = []
     for order in ("contiguous", "across"):
         torch.manual_seed(1)
-        layout = find_sites(module)[0].layout(order)
+        layout = find_layers(module)[0].layout(order)
         transform = TRANSFORMS[name]("site", module.weight.detach(), layout, ForwardScope(), config_of(name, {}))
         (transform(module.weight.detach()) * direction).sum().backward()
         with torch.no_grad():
@@ -106,7 +106,7 @@ def test_settings_out_of_range_are_refused_with_the_remedy(name, settings, messa
 def test_one_transformation_on_top_of_another_is_refused():
     model = EveryKind()
     reparametrize(model, "low_rank", include="depthwise")
-    reparametrize(model, "density", include="dense")  # other sites: fine
-    with pytest.raises(SiteError, match=r"depthwise: the kernel is refocused already \(LowRank\); merge"):
+    reparametrize(model, "density", include="dense")  # other layers: fine
+    with pytest.raises(LayerError, match=r"depthwise: the kernel is refocused already \(LowRank\); merge"):
         refconv.refocus(model, include="depthwise")
     assert [type(transform).__name__ for _, _, transform in transformed(model)] == ["Density", "LowRank"]

@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, randomise
-from refconv.errors import SiteError
+from refconv.errors import LayerError
 from refconv.parametrizations import Base
 from refconv.surgery import plain_state_dict
 
@@ -112,9 +112,9 @@ def test_writing_to_a_computed_kernel_is_refused_where_it_happens(write):
     model = network()
     refconv.refocus(model)
     before = model(images())
-    with torch.no_grad(), pytest.raises((SiteError, KeyError)) as error:
+    with torch.no_grad(), pytest.raises((LayerError, KeyError)) as error:
         write(model.stem)
-    if error.type is SiteError:
+    if error.type is LayerError:
         assert "stem: the kernel is computed from its base" in str(error.value)
     else:  # torch says so itself
         assert "weight" in str(error.value)
@@ -142,7 +142,7 @@ def test_networks_that_write_their_own_kernel_are_refused_at_their_first_forward
     masked.mask = torch.ones(8, 3, 3, 3)  # writes what is there already
     for model, name in ((nn.Sequential(masked), "'0'"), (Generated(), "'conv'")):
         refconv.refocus(model)
-        with pytest.raises(SiteError, match=f"writes its kernel .*exclude={name}"):
+        with pytest.raises(LayerError, match=f"writes its kernel .*exclude={name}"):
             model(torch.randn(1, 3, 8, 8))
 
 

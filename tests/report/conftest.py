@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import refconv
-from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Evidence
+from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData
 from refconv.report.pairs import Pair
 
 CLASSES = 4
@@ -109,7 +109,7 @@ def pairs():
         refocused = copy.deepcopy(before)
         refconv.refocus(refocused)
         refocused = refconv.merged(trained(refocused, steps=6))
-        evidence = Evidence(samples(100), samples(101), mean=(MEAN,) * 3, std=(STD,) * 3)
+        evidence = EvalData(samples(100), samples(101), mean=(MEAN,) * 3, std=(STD,) * 3)
         return [
             Pair(
                 method,

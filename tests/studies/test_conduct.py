@@ -272,7 +272,7 @@ def test_devices_are_shared_out(monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert workers.visible_devices() == ["3", "5"]
-    assert workers.Several(3, 1, "all", ["3", "5"])._devices == ["3", "5", "3"]
+    assert workers.ProcessExecutor(3, 1, "all", ["3", "5"])._devices == ["3", "5", "3"]
 
 
 def test_threads_are_shared_out(monkeypatch):

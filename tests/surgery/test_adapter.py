@@ -68,12 +68,12 @@ def test_adapter_of_shared_kernels_round_trips(tmp_path):
     assert torch.equal(pretrained(batch), model(batch))
 
 
-def test_adapter_refuses_another_base_and_names_the_sites(tmp_path, pretrained):
+def test_adapter_refuses_another_base_and_names_the_layers(tmp_path, pretrained):
     refconv.save_adapter(trained(pretrained), tmp_path / "a.safetensors")
     with torch.no_grad():
         pretrained.depthwise.weight[0, 0, 0, 0] += 1e-6
     before = list(pretrained.state_dict())
-    with pytest.raises(CheckpointError, match="the base differs at 1 of 4 sites: depthwise; expected the pretrained"):
+    with pytest.raises(CheckpointError, match="the base differs at 1 of 4 layers: depthwise; expected the pretrained"):
         refconv.load_adapter(pretrained, tmp_path / "a.safetensors")
     assert list(pretrained.state_dict()) == before
 
@@ -108,12 +108,12 @@ def rewritten(path, tensors=None, **metadata):
         (lambda path, t: save_file(t, path), "not an adapter file"),
         (
             lambda path, t: save_file(t, path, metadata={"format": "refconv-adapter", "version": "1"}),
-            "lacks sites and rest in its metadata",
+            "lacks layers and rest in its metadata",
         ),
         (lambda path, t: path.write_bytes(path.read_bytes()[:200]), "not readable as safetensors"),
         (lambda path, t: path.unlink(), "no such file"),
         (
-            lambda path, t: rewritten(path, sites=json.dumps({"body.conv": {}})),
+            lambda path, t: rewritten(path, layers=json.dumps({"body.conv": {}})),
             "the model has no convolution body.conv",
         ),
     ],

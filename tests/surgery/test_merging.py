@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 import refconv
 from networks import EveryKind, Shared, randomise
-from refconv.errors import ModelError, SiteError
+from refconv.errors import LayerError, ModelError
 from refconv.surgery import reparametrize
 
 
@@ -44,7 +44,7 @@ def test_merge_keeps_the_function_bit_for_bit(dtype, settings):
     model, batch = trained(dtype, **settings)
     refocused = model(batch)
     untouched = EveryKind().to(dtype)
-    assert refconv.merge(model).sites
+    assert refconv.merge(model).layers
     # one computation gives the kernel in both, so equality is exact in every dtype
     assert torch.equal(model(batch), refocused)
     assert structure(model) == structure(untouched)
@@ -111,7 +111,7 @@ def test_merge_with_a_kernel_that_is_not_finite_touches_nothing():
         model.up.parametrizations.weight[0].refocus_weight[0, 0, 0] = float("nan")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(
-        SiteError, match="up: the refocused kernel has entries that are not finite.*last good checkpoint"
+        LayerError, match="up: the refocused kernel has entries that are not finite.*last good checkpoint"
     ):
         refconv.merge(model)
     assert list(model.state_dict()) == list(before)
@@ -189,8 +189,8 @@ def test_merge_report_says_how_far_kernels_moved():
     with torch.no_grad():  # a 1 x 1 map of 0.5 on the diagonal scales every slice by 1.5
         model[0].parametrizations.weight[0].refocus_weight.copy_(0.5 * torch.eye(4)[None])
     report = refconv.merge(model)
-    assert report.sites[0].relative_change == pytest.approx(0.5)
-    assert report.sites[0].largest_change == pytest.approx(0.5)
+    assert report.layers[0].relative_change == pytest.approx(0.5)
+    assert report.layers[0].largest_change == pytest.approx(0.5)
     assert "by 50.0% of its norm" in str(report)
     assert torch.equal(model[0].weight, torch.full((4, 1, 3, 3), 1.5))
 
@@ -278,7 +278,9 @@ def test_a_parametrization_on_top_is_never_dropped_and_the_remedy_can_be_followe
     kernel = model.grouped.weight.detach().clone()
     mask = Mask((torch.rand(kernel.shape) > 0.5).float())
     parametrize.register_parametrization(model.grouped, "weight", mask)
-    with pytest.raises(SiteError, match=r"grouped: .*\(Mask\).*take it off first, del (.*), and register it") as caught:
+    with pytest.raises(
+        LayerError, match=r"grouped: .*\(Mask\).*take it off first, del (.*), and register it"
+    ) as caught:
         touch(model)
     assert torch.equal(model.grouped.weight, kernel * mask.mask)
     remedy = str(caught.value).partition("take it off first, ")[2].partition(", and")[0]
@@ -295,11 +297,11 @@ def test_the_report_counts_the_zeros_of_a_pruned_network_that_were_filled():
         model[0].weight[:, :, 0] = 0  # 12 of 36 entries
     assert refconv.refocus(model)
     untouched = refconv.merge(copy.deepcopy(model))
-    assert untouched.sites[0].filled == 0
+    assert untouched.layers[0].filled == 0
     assert "zero" not in str(untouched)
     randomise(model)
     report = refconv.merge(model)
-    assert report.sites[0].filled == 12
+    assert report.layers[0].filled == 12
     assert str(report).endswith("12 entries that were zero are not any more")
 
 
@@ -318,7 +320,7 @@ def test_the_report_says_that_an_optimizer_made_before_the_surgery_trained_nothi
 
     remark = "never moved although gradients reached their weights"
     assert f"; 2 {remark}" in str(report(early=True))
-    assert [site.untrained for site in report(early=False).sites] == [False, False]
+    assert [layer.untrained for layer in report(early=False).layers] == [False, False]
     tiny = report(early=False, lr=1e-6)  # lost where a kernel is rounded to bfloat16, but trained
     assert remark not in str(tiny)
 
@@ -355,7 +357,7 @@ def test_a_part_that_shares_layers_with_a_refocused_model_is_merged_alone():
     expected = model(batch)
     refconv.merge(part)
     assert torch.equal(model(batch), expected)
-    assert len(refconv.merge(model).sites) > 0
+    assert len(refconv.merge(model).layers) > 0
     assert torch.equal(model(batch), expected)
     assert not model._forward_hooks
     assert not model._forward_pre_hooks

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations
 
 import refconv
 from networks import EveryKind, Repeated, Shared, randomise
-from refconv.errors import CheckpointError, ModelError, SettingError, SiteError
+from refconv.errors import CheckpointError, LayerError, ModelError, SettingError
 from refconv.surgery import Plan, load_refocused_state_dict, refocused_state_dict
 
 
@@ -20,8 +20,8 @@ def test_plan_tells_what_refocus_does_and_touches_nothing():
     plan = refconv.plan(model, exclude="up")
     assert list(model.state_dict()) == before
     assert plan == refconv.refocus(model, exclude="up")
-    assert [row.site for row in plan.refocused] == ["stem", "depthwise", "grouped"]
-    assert {row.site: row.skipped for row in plan.skipped} == {"pointwise": "one tap", "up": "excluded by 'up'"}
+    assert [row.layer for row in plan.refocused] == ["stem", "depthwise", "grouped"]
+    assert {row.layer: row.skipped for row in plan.skipped} == {"pointwise": "one tap", "up": "excluded by 'up'"}
     weights = [p for n, p in model.named_parameters() if n.endswith("refocus_weight")]
     assert plan.extra_parameters == sum(weight.numel() for weight in weights)
     assert plan.parameters == sum(p.numel() for p in EveryKind().parameters())
@@ -29,7 +29,7 @@ def test_plan_tells_what_refocus_does_and_touches_nothing():
 
 
 def test_plan_counts_parameters_as_the_paper_does():
-    """n slices times m slices per block times t taps, per site: depthwise C^2 * 9, dense in * out * 9."""
+    """n slices times m slices per block times t taps, per layer: depthwise C^2 * 9, dense in * out * 9."""
     model = nn.Sequential(nn.Conv2d(6, 8, 3), nn.Conv2d(8, 8, 5, groups=8), nn.Conv2d(8, 8, 3, groups=2))
     extra = [row.extra_parameters for row in refconv.plan(model).rows]
     assert extra == [6 * 8 * 9, 8 * 8 * 9, (8 * 4) * 2 * 9]
@@ -39,7 +39,7 @@ def test_plan_works_on_meta_tensors_where_refocus_refuses():
     with torch.device("meta"):
         model = EveryKind()
     assert len(refconv.plan(model).refocused) == 4
-    with pytest.raises(SiteError, match="stem: the kernel has no values \\(meta device\\)"):
+    with pytest.raises(LayerError, match="stem: the kernel has no values \\(meta device\\)"):
         refconv.refocus(model)
 
 
@@ -130,18 +130,18 @@ def test_refocused_state_with_other_keys_or_shapes_is_refused_and_nothing_is_loa
 def test_refocusing_twice_is_refused():
     model = EveryKind()
     refconv.refocus(model, include="depthwise")
-    refconv.refocus(model, include="dense")  # other sites: fine
-    with pytest.raises(SiteError, match="depthwise: the kernel is refocused already.*merge.*unrefocus"):
+    refconv.refocus(model, include="dense")  # other layers: fine
+    with pytest.raises(LayerError, match="depthwise: the kernel is refocused already.*merge.*unrefocus"):
         refconv.refocus(model, include="depthwise")
 
 
 def test_kernel_shared_with_one_that_is_not_chosen_is_refused():
-    with pytest.raises(SiteError, match="a: the kernel is shared with b.weight, which is not chosen"):
+    with pytest.raises(LayerError, match="a: the kernel is shared with b.weight, which is not chosen"):
         refconv.refocus(Shared(), include="a")
     model = Shared()
     model.c = nn.Conv2d(8, 4, 3, groups=2)
     model.c.weight = model.a.weight
-    with pytest.raises(SiteError, match="a: the kernel is shared with c.weight, which reads it with other groups"):
+    with pytest.raises(LayerError, match="a: the kernel is shared with c.weight, which reads it with other groups"):
         refconv.refocus(model)
 
 
@@ -157,7 +157,7 @@ def test_kernels_that_cannot_be_a_base_are_refused_and_nothing_is_touched(value,
     model = EveryKind()
     nn.init.constant_(model.depthwise.weight, value)
     before = list(model.state_dict())
-    with pytest.raises(SiteError, match=message):
+    with pytest.raises(LayerError, match=message):
         refconv.refocus(model)
     assert list(model.state_dict()) == before
     assert len(refconv.refocus(model, exclude="depthwise").refocused) == 3
@@ -165,7 +165,7 @@ def test_kernels_that_cannot_be_a_base_are_refused_and_nothing_is_touched(value,
 
 def test_lazy_kernel_is_refused_until_it_is_initialised():
     model = nn.Sequential(nn.LazyConv2d(4, 3))
-    with pytest.raises(SiteError, match="0: the kernel is not initialised yet; run one batch"):
+    with pytest.raises(LayerError, match="0: the kernel is not initialised yet; run one batch"):
         refconv.refocus(model)
     model(torch.randn(1, 3, 5, 5))
     assert refconv.refocus(model).refocused
@@ -199,10 +199,10 @@ def test_kernel_parametrized_by_something_else_is_skipped_with_the_reason():
     model = EveryKind()
     parametrizations.weight_norm(model.stem)
     plan = refconv.refocus(model)
-    assert {row.site: row.skipped for row in plan.skipped}["stem"] == "already parametrized by _WeightNorm"
+    assert {row.layer: row.skipped for row in plan.skipped}["stem"] == "already parametrized by _WeightNorm"
 
 
-def test_map_size_of_other_dimensions_is_refused_at_its_site():
+def test_map_size_of_other_dimensions_is_refused_at_its_layer():
     with pytest.raises(SettingError, match="map_size at stem: map size and kernel differ in dimensions"):
         refconv.refocus(EveryKind(), map_size=(3,))
 
@@ -230,7 +230,7 @@ def test_frozen_kernels_stay_frozen_in_both_spaces():
     images = torch.randn(2, 3, 20, 20, dtype=torch.float64)
     models = network(), network()
     plan = refconv.refocus(models[0])
-    assert {row.site: row.skipped for row in plan.rows}["depthwise"] == "its weight is frozen"
+    assert {row.layer: row.skipped for row in plan.rows}["depthwise"] == "its weight is frozen"
     assert refconv.plan(network()) == plan
     models[0].requires_grad_(True)  # bases stay bases; this kernel, which is none, would train
     models[0].depthwise.requires_grad_(False)

@@ -13,7 +13,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, Shared, randomise
-from refconv.errors import CheckpointError, ModelError, SettingError, SiteError
+from refconv.errors import CheckpointError, LayerError, ModelError, SettingError
 from refconv.surgery import Plan, plan_of, refocused_state_dict, reparametrize
 
 
@@ -39,7 +39,7 @@ def test_kaiming_start_draws_the_same_numbers_from_the_same_seed():
 def test_selection_decides_as_for_refocusing():
     model = EveryKind()
     plan = reparametrize(model, "density", include=["depthwise", "re:^up$", "pointwise"], exclude="stem")
-    assert [row.site for row in plan.refocused] == ["depthwise", "pointwise", "up"]
+    assert [row.layer for row in plan.refocused] == ["depthwise", "pointwise", "up"]
     assert [row.extra_parameters for row in plan.refocused] == [25, 1, 9]
     assert all(row.map_size == () for row in plan.rows)
     with pytest.raises(SettingError, match="include: 'deptwise' matches no convolution; closest: depthwise"):
@@ -60,10 +60,10 @@ def test_plan_is_printed_without_a_column_for_maps_and_round_trips():
 def test_everything_refused_for_refocusing_is_refused_and_nothing_is_touched():
     model = EveryKind()
     nn.init.zeros_(model.up.weight)
-    with pytest.raises(SiteError, match="up: the kernel is all zero"):
+    with pytest.raises(LayerError, match="up: the kernel is all zero"):
         reparametrize(model, "low_rank")
     assert type(model.stem) is nn.Conv2d
-    with pytest.raises(SiteError, match="a: the kernel is shared with b.weight, which is not chosen"):
+    with pytest.raises(LayerError, match="a: the kernel is shared with b.weight, which is not chosen"):
         reparametrize(Shared(), "low_rank", include="a")
     with pytest.raises(ModelError, match="reparametrize before torch.compile"):
         reparametrize(torch.compile(Shared(), backend="eager"), "low_rank")
@@ -91,7 +91,7 @@ def test_random_starts_follow_the_global_seed():
         ({"rank": 3}, r"stem.up has another shape; expected \[1, 8, 3\], found \[1, 8, 4\]"),
     ],
 )
-def test_adapter_with_other_settings_is_refused_and_nothing_is_touched(tmp_path, site, message):
+def test_adapter_with_other_settings_is_refused_and_nothing_is_touched(tmp_path, layer, message):
     import json
 
     torch.manual_seed(0)
@@ -102,9 +102,9 @@ def test_adapter_with_other_settings_is_refused_and_nothing_is_touched(tmp_path,
     refconv.save_adapter(model, path)
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata()
-    sites = json.loads(metadata["sites"])
-    sites["stem"].update(site)
-    save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(sites)})
+    layers = json.loads(metadata["sites"])
+    layers["stem"].update(layer)
+    save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(layers)})
     with pytest.raises(CheckpointError, match=message):
         refconv.load_adapter(pretrained, path)
     assert type(pretrained.stem) is nn.Conv2d
@@ -123,13 +123,13 @@ def test_adapter_of_before_there_were_others_still_loads(tmp_path, scale):
     refconv.save_adapter(model, path)
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata()
-    sites = json.loads(metadata["sites"])
-    assert all(site.pop("transform") == "refocus" for site in sites.values())
-    assert set(sites["stem"]) == {"map_size", "order", "scale", "power", "base"}
-    assert {site.pop("scale") for site in sites.values()} == {scale}
-    for site in sites.values():
-        site["normalize"] = scale == "normalized"
-    save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(sites)})
+    layers = json.loads(metadata["sites"])
+    assert all(layer.pop("transform") == "refocus" for layer in layers.values())
+    assert set(layers["stem"]) == {"map_size", "order", "scale", "power", "base"}
+    assert {layer.pop("scale") for layer in layers.values()} == {scale}
+    for layer in layers.values():
+        layer["normalize"] = scale == "normalized"
+    save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(layers)})
     refconv.load_adapter(pretrained, path)
     batch = torch.randn(2, 3, 20, 20)
     assert torch.equal(pretrained(batch), model(batch))

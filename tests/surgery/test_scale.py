@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import refconv
-from refconv.sites import find_sites, select
+from refconv.layers import find_layers, select
 
 STEPS = 5
 SIDE = 64  # of the images; less leaves deep layers a single pixel
@@ -30,21 +30,21 @@ def network(name):
     return model.train()
 
 
-def kernels(model, sites):
-    return {site: model.get_submodule(site).weight.detach().clone() for site in sites}
+def kernels(model, layers):
+    return {layer: model.get_submodule(layer).weight.detach().clone() for layer in layers}
 
 
-def trained(model, sites, kind, batch, labels):
+def trained(model, layers, kind, batch, labels):
     """Return the kernels at the start, after the first step and after the last."""
     make, lr = OPTIMIZERS[kind]
     optimizer = make([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0)
-    found = [kernels(model, sites)]
+    found = [kernels(model, layers)]
     for number in range(1, STEPS + 1):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(batch), labels).backward()
         optimizer.step()
         if number in (1, STEPS):
-            found.append(kernels(model, sites))
+            found.append(kernels(model, layers))
     return found
 
 
@@ -67,15 +67,15 @@ def test_the_papers_scale_moves_depthwise_kernels_far_faster():
 def test_kernels_move_no_faster_than_in_plain_training(name):
     """In the median over layers, over five steps; under SGD the first step moves no layer at all farther."""
     plain = network(name)
-    sites = [choice.site.name for choice in select(find_sites(plain)) if choice.skipped is None]
+    layers = [choice.layer.name for choice in select(find_layers(plain)) if choice.skipped is None]
     batch, labels = torch.randn(2, 3, SIDE, SIDE), torch.arange(2)
     refocused = copy.deepcopy(plain)
     refconv.refocus(refocused)
     for kind in OPTIMIZERS:
-        start, *expected = trained(copy.deepcopy(plain), sites, kind, batch, labels)
-        _, *found = trained(copy.deepcopy(refocused), sites, kind, batch, labels)
+        start, *expected = trained(copy.deepcopy(plain), layers, kind, batch, labels)
+        _, *found = trained(copy.deepcopy(refocused), layers, kind, batch, labels)
         ratios = [
-            [float((after[site] - start[site]).norm() / (before[site] - start[site]).norm()) for site in sites]
+            [float((after[layer] - start[layer]).norm() / (before[layer] - start[layer]).norm()) for layer in layers]
             for before, after in zip(expected, found, strict=True)
         ]
         assert all(statistics.median(step) < 1.5 for step in ratios)

@@ -42,7 +42,7 @@ def test_ema_of_a_refocused_model_averages_the_kernels(foreach):
     fresh = small().double()
     fresh.load_state_dict(refconv.plain_state_dict(ema.module))
     assert refconv.verify(ema.module, fresh, BATCH.double()).same_outputs
-    assert refconv.merge(model).sites  # the model in training is whole
+    assert refconv.merge(model).layers  # the model in training is whole
 
 
 @pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0"])

@@ -40,7 +40,7 @@ def test_verify_measures_what_training_changed():
     assert certificate.same_structure
     assert certificate.same_outputs is False
     assert certificate.largest_kernel_difference == pytest.approx(0.5)
-    assert certificate.largest_kernel_site == "grouped"
+    assert certificate.largest_kernel_layer == "grouped"
     with torch.no_grad():
         a, b = before.eval()(BATCH), after.eval()(BATCH)
     assert certificate.largest_output_difference == pytest.approx(float((a - b).abs().max()))

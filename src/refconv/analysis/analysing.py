@@ -16,7 +16,7 @@ from refconv.analysis.evidence import open_evidence
 from refconv.analysis.measuring import Display, Silent, announced
 from refconv.analysis.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
 from refconv.analysis.pairs import pair_kernels
-from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Evidence, Found
+from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData, Found
 from refconv.analysis.reportable import FACTS_FILE
 from refconv.analysis.scores import Examination, open_examination
 from refconv.data import Data
@@ -35,7 +35,7 @@ SIDES = ("", "-before", "-after")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Questions:
+class AnalysisConfig:
     """What is asked about two models.
 
     Attributes:
@@ -97,7 +97,7 @@ class Questions:
         known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
         return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
 
-    def data_facts(self, couple: Couple) -> DataFacts | None:
+    def data_facts(self, couple: ModelPair) -> DataFacts | None:
         """Return the data as pair.json has it, with what the user says about the input of these models."""
         if self.data is None:
             return None
@@ -106,7 +106,7 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Couple:
+class ModelPair:
     """Two models that were opened and are plain.
 
     Attributes:
@@ -165,7 +165,7 @@ def open_couple(
     model: str | None = None,
     pretrained: bool = True,
     flags: Mapping[str, Any] | None = None,
-) -> Couple:
+) -> ModelPair:
     """Open two models to analyse; refocused ones become the plain ones they merge to.
 
     Args:
@@ -184,12 +184,12 @@ def open_couple(
     for side in opened:
         if any(True for _ in transformed(side.model)):
             merge(side.model)
-    return Couple(opened, side_facts(before, opened[0]), side_facts(after, opened[1]))
+    return ModelPair(opened, side_facts(before, opened[0]), side_facts(after, opened[1]))
 
 
 def analyse(
-    couple: Couple,
-    questions: Questions,
+    couple: ModelPair,
+    questions: AnalysisConfig,
     *,
     display: Display | None = None,
     earlier: PairFacts | None = None,
@@ -261,7 +261,9 @@ def analyse(
     return Analysis(replace(facts, images=images), taken.records)
 
 
-def reusable(folder: Path, couple: Couple, questions: Questions, beside: PairFacts | None = None) -> PairFacts | None:
+def reusable(
+    folder: Path, couple: ModelPair, questions: AnalysisConfig, beside: PairFacts | None = None
+) -> PairFacts | None:
     """Return the facts of an earlier analysis whose records still hold; None if nothing of it does.
 
     Args:
@@ -324,7 +326,7 @@ class _Taken:
             self.samples[name] = getattr(first, "conditions", first).samples
 
 
-def _open_examination(couple: Couple, questions: Questions, beside: PairFacts | None) -> Examination:
+def _open_examination(couple: ModelPair, questions: AnalysisConfig, beside: PairFacts | None) -> Examination:
     """Open the data to evaluate models of another task than classification on.
 
     Raises:
@@ -343,7 +345,7 @@ def _open_examination(couple: Couple, questions: Questions, beside: PairFacts | 
     )
 
 
-def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, str], Data]:
+def _open(couple: ModelPair, questions: AnalysisConfig) -> tuple[EvalData, Mapping[str, str], Data]:
     """Open the data, and make sure that both models take it.
 
     Raises:
@@ -371,7 +373,7 @@ def _open(couple: Couple, questions: Questions) -> tuple[Evidence, Mapping[str, 
 
 
 def _facts(
-    couple: Couple, questions: Questions, taken: _Taken, left_out: Mapping[str, str], earlier: PairFacts | None
+    couple: ModelPair, questions: AnalysisConfig, taken: _Taken, left_out: Mapping[str, str], earlier: PairFacts | None
 ) -> PairFacts:
     after = couple.opened[1]
     place = next(after.model.parameters()).device

@@ -8,7 +8,7 @@ from typing import cast
 
 from refconv.analysis.batches import Batch
 from refconv.analysis.kept_batches import KeptBatches
-from refconv.analysis.registry import OF_IMAGES, RECALIBRATED, Evidence
+from refconv.analysis.registry import OF_IMAGES, RECALIBRATED, EvalData
 from refconv.data import Data, Split
 from refconv.data.dataset import in_drawn_order
 from refconv.errors import SettingError
@@ -32,7 +32,7 @@ def open_evidence(
     samples: int | None = None,
     seconds: float | None = None,
     device: str | None = None,
-) -> tuple[Evidence, Mapping[str, str], Data]:
+) -> tuple[EvalData, Mapping[str, str], Data]:
     """Open data for two classifiers, which are moved to the device.
 
     Samples come in an order drawn once: data sets on a disk are sorted by class, and the first samples would be those
@@ -81,7 +81,7 @@ def open_evidence(
 
     part = cast(Split, split)
     drawn, order, _ = in_drawn_order(data, part)
-    evidence = Evidence(
+    evidence = EvalData(
         batches=batches(drawn, part),
         training=batches(in_drawn_order(data, "train")[0], "train", _CALIBRATION),
         mean=data.info.mean,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from refconv.errors import ModelError
+from refconv.layers import Layer, Selection, find_layers, select
 from refconv.ops import Layout
-from refconv.sites import Selection, Site, find_sites, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +82,16 @@ def find_kernels(model: nn.Module, include: Selection = None, exclude: Selection
 
     Args:
         model: a plain model; it is left as found.
-        include: names, globs or kinds, as in :func:`refconv.sites.select`.
+        include: names, globs or kinds, as in :func:`refconv.layers.select`.
         exclude: the same, to leave out.
 
     Raises:
         ModelError: if a kernel is parametrized, without values or not finite, or if none is left to measure.
     """
-    by_tensor: dict[int, Site] = {}
-    for site in _chosen(model, include, exclude):
-        by_tensor.setdefault(id(site.weight), site)
-    return tuple(_kernel(site) for site in by_tensor.values())
+    by_tensor: dict[int, Layer] = {}
+    for layer in _chosen(model, include, exclude):
+        by_tensor.setdefault(id(layer.weight), layer)
+    return tuple(_kernel(layer) for layer in by_tensor.values())
 
 
 def pair_kernels(
@@ -104,30 +104,30 @@ def pair_kernels(
     Args:
         before: the first model, plain; it is left as found.
         after: the second.
-        include: names, globs or kinds, as in :func:`refconv.sites.select`.
+        include: names, globs or kinds, as in :func:`refconv.layers.select`.
         exclude: the same, to leave out.
 
     Raises:
         ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
     """
     first = _chosen(before, include, exclude)
-    second = {site.name: site for site in _chosen(after, include, exclude)}
+    second = {layer.name: layer for layer in _chosen(after, include, exclude)}
     _check_same_layers(first, second)
     pairs, seen = [], set[tuple[int, int]]()
-    for site in first:
-        other = second[site.name]
-        if site.layout() != other.layout():
+    for layer in first:
+        other = second[layer.name]
+        if layer.layout() != other.layout():
             raise ModelError(
                 "the two models differ in this convolution",
-                where=site.label,
-                expected=_described(site),
+                where=layer.label,
+                expected=_described(layer),
                 found=_described(other),
                 remedy="compare two models of one architecture",
             )
-        tensors = id(site.weight), id(other.weight)
+        tensors = id(layer.weight), id(other.weight)
         if tensors not in seen:
             seen.add(tensors)
-            pairs.append(KernelPair(_kernel(site), _kernel(other)))
+            pairs.append(KernelPair(_kernel(layer), _kernel(other)))
     return tuple(pairs)
 
 
@@ -145,17 +145,17 @@ def sampled(population: int, most: int, seed: int) -> Tensor:
     return chosen.sort().values
 
 
-def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Site]:
+def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
     if not isinstance(model, nn.Module):
         raise ModelError("no model to analyse", expected="a torch.nn.Module", found=type(model).__name__)
-    sites = find_sites(model)
-    choices = select(sites, include, exclude)
-    chosen = [choice.site for choice in choices if choice.skipped is None]
+    layers = find_layers(model)
+    choices = select(layers, include, exclude)
+    chosen = [choice.layer for choice in choices if choice.skipped is None]
     for choice in choices:
-        if choice.skipped is not None and choice.skipped == choice.site.obstacle and choice.site.parametrized_by:
+        if choice.skipped is not None and choice.skipped == choice.layer.obstacle and choice.layer.parametrized_by:
             raise ModelError(
                 f"the kernel is {choice.skipped}; analysis reads plain models",
-                where=choice.site.label,
+                where=choice.layer.label,
                 remedy="refconv.merged(model) is the plain copy of a refocused model",
             )
     if not chosen:
@@ -169,10 +169,10 @@ def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Site]:
     return chosen
 
 
-def _check_same_layers(first: Sequence[Site], second: dict[str, Site]) -> None:
-    names = {site.name for site in first}
-    missing = [site.label for site in first if site.name not in second]
-    surplus = [site.label for name, site in second.items() if name not in names]
+def _check_same_layers(first: Sequence[Layer], second: dict[str, Layer]) -> None:
+    names = {layer.name for layer in first}
+    missing = [layer.label for layer in first if layer.name not in second]
+    surplus = [layer.label for name, layer in second.items() if name not in names]
     if missing or surplus:
         found = [f"{len(missing)} only in the first ({_some(missing)})"] if missing else []
         found += [f"{len(surplus)} only in the second ({_some(surplus)})"] if surplus else []
@@ -188,17 +188,17 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def _described(site: Site) -> str:
-    family = "transposed " if site.family == "transposed" else ""
-    return f"{family}{site.kind} {list(site.shape)}"
+def _described(layer: Layer) -> str:
+    family = "transposed " if layer.family == "transposed" else ""
+    return f"{family}{layer.kind} {list(layer.shape)}"
 
 
-def _kernel(site: Site) -> Kernel:
-    weight = site.weight
+def _kernel(layer: Layer) -> Kernel:
+    weight = layer.weight
     if weight is None or is_lazy(weight) or weight.is_meta:
-        raise ModelError("the kernel has no values yet", where=site.label, remedy="load the model's weights first")
+        raise ModelError("the kernel has no values yet", where=layer.label, remedy="load the model's weights first")
     whole = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
     values = whole.detach().to(device="cpu", dtype=torch.float64, copy=True).contiguous()
     if not bool(torch.isfinite(values).all()):
-        raise ModelError("the kernel has entries that are not finite", where=site.label, remedy="load sound weights")
-    return Kernel(site.label, site.kind, site.layout(), values)
+        raise ModelError("the kernel has entries that are not finite", where=layer.label, remedy="load sound weights")
+    return Kernel(layer.label, layer.kind, layer.layout(), values)

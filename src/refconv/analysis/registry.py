@@ -53,7 +53,7 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvalData:
     """Data to measure two classifiers on.
 
     Attributes:
@@ -100,7 +100,7 @@ class Evidence:
 Found = Mapping[str, Record]
 """Records by the model they are about: "before" and "after", or "pair" for both."""
 
-DataMeasure = Callable[[nn.Module, nn.Module, Evidence], Found]
+DataMeasure = Callable[[nn.Module, nn.Module, EvalData], Found]
 """Takes two plain classifiers, the earlier first, and data."""
 
 
@@ -112,7 +112,7 @@ def _half(progress: Progress | None, *, second: bool) -> Progress | None:
 
 
 def _of_the_pair(measure: Callable[..., Record], *, normalised: bool = False) -> DataMeasure:
-    def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
+    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
         more = {"mean": data.mean, "std": data.std} if normalised else {}
         return {"pair": measure(before, after, data.batches, **more, **data.settings)}
 
@@ -122,7 +122,7 @@ def _of_the_pair(measure: Callable[..., Record], *, normalised: bool = False) ->
 def _of_places(measure: DataMeasure, rows: str) -> DataMeasure:
     """Return a measure whose rows name samples by their places in the data, whatever order they came in."""
 
-    def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
+    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
         found: Any = measure(before, after, data)["pair"]
         if data.order is None:
             return {"pair": found}
@@ -133,14 +133,14 @@ def _of_places(measure: DataMeasure, rows: str) -> DataMeasure:
 
 
 def _recalibrated(measure: Callable[..., Record]) -> DataMeasure:
-    def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
+    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
         return {"pair": measure(before, after, data.batches, calibration=data.training, **data.settings)}
 
     return measured
 
 
 def _of_each(measure: Callable[..., Record], *, normalised: bool = False) -> DataMeasure:
-    def measured(before: nn.Module, after: nn.Module, data: Evidence) -> Found:
+    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
         more = {"mean": data.mean, "std": data.std} if normalised else {}
         first = measure(before, data.batches, **more, **data.settings_of_one())
         second = measure(after, data.batches, **more, **data.settings_of_one(first))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refconv.analysis.analysing import Analysis, Couple, Questions, analyse, open_couple, reusable
+from refconv.analysis.analysing import Analysis, AnalysisConfig, ModelPair, analyse, open_couple, reusable
 from refconv.analysis.measuring import Display, Silent
 from refconv.analysis.pair_facts import PairFacts, fingerprint
 from refconv.analysis.reportable import ANALYSIS_FOLDER
@@ -49,7 +49,7 @@ class _Start:
 
 def analyses_of(
     runs: Sequence[Path],
-    questions: Questions,
+    questions: AnalysisConfig,
     *,
     before: str | None = None,
     weights: bool = False,
@@ -97,13 +97,13 @@ def analyses_of(
 class _Step:
     """The analysis of one run."""
 
-    couple: Couple
+    couple: ModelPair
     start: _Start
     earlier: Path | None
     beside: PairFacts | None
     display: Callable[[str], Display]
 
-    def asked(self, questions: Questions, *, weights: bool) -> tuple[Analysis, str | None]:
+    def asked(self, questions: AnalysisConfig, *, weights: bool) -> tuple[Analysis, str | None]:
         """Analyse with data if there are any; return why there are none where they were wanted.
 
         Raises:
@@ -124,7 +124,7 @@ class _Step:
                 missing = str(error)
         return self._analysed(plain, missing), missing
 
-    def _analysed(self, questions: Questions, missing: str | None) -> Analysis:
+    def _analysed(self, questions: AnalysisConfig, missing: str | None) -> Analysis:
         earlier = self.earlier and reusable(self.earlier, self.couple, questions, self.beside)
         return analyse(
             self.couple,
@@ -189,7 +189,7 @@ def _place(reference: str) -> str:
     return str(path.resolve()) if path.exists() else reference
 
 
-def _no_data(couple: Couple, recipe: Recipe) -> str | None:
+def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
     """Return why this pair has no measures with data; None if it can have."""
     first, second = couple.opened
     classes = [_classes(side) for side in (first, second)]

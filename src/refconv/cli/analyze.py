@@ -83,12 +83,12 @@ def analyze(
     data minutes, or as long as --seconds says. What each number means is said in docs/analysis.md; refconv report makes
     a page of what --out wrote.
     """
-    from refconv.analysis.analysing import Questions, analyse, open_couple
+    from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
     from refconv.analysis.measuring import display
 
     if out is not None:
         check_folder(out)
-    questions = Questions(
+    questions = AnalysisConfig(
         only=tuple(only or ()),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),

@@ -140,11 +140,11 @@ def _analyses(
     **asked: Any,
 ) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
-    from refconv.analysis.analysing import Questions
+    from refconv.analysis.analysing import AnalysisConfig
     from refconv.analysis.measuring import display
     from refconv.analysis.reporting import analyses_of
 
-    questions = Questions(only=tuple(only or ()), **asked)
+    questions = AnalysisConfig(only=tuple(only or ()), **asked)
     found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=display)
     for run, one in zip(runs, found, strict=True):
         if one.missing:

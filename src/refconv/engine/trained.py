@@ -1,7 +1,7 @@
 """Which parameters train: everything, or only the kernels that are refocused, with norms or head if wanted.
 
 The choice is the same for every method: where a plain network trains beside a refocused one, the kernels at the same
-sites train. Statistics of batch norms are no parameters and go on in any case.
+layers train. Statistics of batch norms are no parameters and go on in any case.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Tas
         return ()
     if done is None:
         done = plan(model, include=list(recipe.include) or None, exclude=list(recipe.exclude) or None)
-    sites = [row.site for row in done.refocused]
-    kept = {name for name, _ in model.named_parameters() for site in sites if _is_kernel(name, site)}
+    layers = [row.layer for row in done.refocused]
+    kept = {name for name, _ in model.named_parameters() for layer in layers if _is_kernel(name, layer)}
     if not any(parameter.requires_grad for name, parameter in model.named_parameters() if name in kept):
         raise RecipeError("no kernel of this model is chosen to train", where="train", remedy="include and exclude")
     _, _, more = recipe.train.partition("+")
@@ -73,7 +73,7 @@ def norm_names(model: nn.Module) -> set[str]:
     }
 
 
-def _is_kernel(name: str, site: str) -> bool:
-    """Say whether a parameter makes the kernel of a site, itself or through a transformation."""
-    prefix = f"{site}." if site else ""
+def _is_kernel(name: str, layer: str) -> bool:
+    """Say whether a parameter makes the kernel of a layer, itself or through a transformation."""
+    prefix = f"{layer}." if layer else ""
     return name == f"{prefix}weight" or name.startswith(f"{prefix}parametrizations.weight.")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from refconv.config import RefocusConfig, RefocusSettings, Start
 from refconv.errors import ModelError, SettingError
-from refconv.gradspace.geometry import Decay, Geometry, check_decay
+from refconv.gradspace.kernel_spec import Decay, KernelSpec, check_decay
+from refconv.layers import admitted, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS
-from refconv.sites import admitted, find_sites, select_trained
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -88,7 +88,7 @@ def param_groups(
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
-        SiteError: if a kernel cannot be a base, is refocused in kernel space, or shared with one that is not chosen.
+        LayerError: if a kernel cannot be a base, is refocused in kernel space, or shared with one that is not chosen.
         ModelError: if nothing can be refocused, or the model is wrapped by FSDP1.
 
     Example:
@@ -102,11 +102,11 @@ def param_groups(
     config = RefocusConfig.of(config, settings)
     check_decay(decay)
     plain = _unwrapped(model)
-    choices = select_trained(find_sites(plain), config.include, config.exclude)
+    choices = select_trained(find_layers(plain), config.include, config.exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
-    geometries: dict[int, Geometry] = {}
-    for site in chosen:
-        geometries.setdefault(id(site.weight), Geometry.of(site, config))
+    geometries: dict[int, KernelSpec] = {}
+    for layer in chosen:
+        geometries.setdefault(id(layer.weight), KernelSpec.of(layer, config))
     if groups is None:
         groups = _decayed_or_not(plain, weight_decay)
     elif weight_decay:
@@ -135,7 +135,7 @@ def _decayed_or_not(model: nn.Module, weight_decay: float) -> list[dict[str, Any
 
 
 def _split(
-    group: Mapping[str, Any], geometries: Mapping[int, Geometry], *, start: Start, decay: Decay
+    group: Mapping[str, Any], geometries: Mapping[int, KernelSpec], *, start: Start, decay: Decay
 ) -> list[dict[str, Any]]:
     """Return what remains of a group, and its refocused kernels with the same options; neither if it is empty."""
     entries = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
@@ -151,8 +151,8 @@ def _split(
     if refocused:
         options = {**group, "weight_decay": 0.0} if decay == "none" else dict(group)
         kernels = tuple(_parameter(entry) for entry in refocused)
-        sites = [geometries[id(kernel)].to_dict() for kernel in kernels]
-        own = KernelGroup({**options, "params": refocused, SITES: sites, "start": start, "decay": decay})
+        layers = [geometries[id(kernel)].to_dict() for kernel in kernels]
+        own = KernelGroup({**options, "params": refocused, SITES: layers, "start": start, "decay": decay})
         own.kernels = kernels
         parts.append(own)
     return parts

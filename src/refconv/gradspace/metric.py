@@ -1,8 +1,8 @@
-"""The metric of a site: the Gram of its base, ready to multiply gradients, g -> g G.
+"""The metric of a layer: the Gram of its base, ready to multiply gradients, g -> g G.
 
 One class for each way in which that is best done. All work on the part of a kernel that this process holds, take and
 return it in the stored shape, and compute in at least float32. What they keep is never much larger than the kernels,
-except where a power of the Gram is asked of dense sites, which cannot be applied without being formed.
+except where a power of the Gram is asked of dense layers, which cannot be applied without being formed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from refconv.gradspace.geometry import Geometry
+from refconv.gradspace.kernel_spec import KernelSpec
 from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like
 from refconv.ops import (
     apply_gram,
@@ -28,14 +28,14 @@ _SMALL = 2**20
 
 
 class Metric(ABC):
-    """What multiplies the gradients of one site.
+    """What multiplies the gradients of one layer.
 
     Args:
-        geometry: the site.
+        geometry: the layer.
         base: its base, in the stored shape, sharded as the kernel is.
     """
 
-    def __init__(self, geometry: Geometry, base: Tensor) -> None:
+    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         self.layout, self.map_size = geometry.layout, geometry.map_size
         self.scale, self.power = geometry.scale, geometry.power
         self.dtype = computing_dtype(base)
@@ -72,9 +72,9 @@ class Metric(ABC):
 
 
 class ByGrams(Metric):
-    """One product with the Grams [b, k, k] of all blocks: depthwise and grouped sites."""
+    """One product with the Grams [b, k, k] of all blocks: depthwise and grouped layers."""
 
-    def __init__(self, geometry: Geometry, base: Tensor) -> None:
+    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         super().__init__(geometry, base)
         blocks = self.layout.to_blocks(base)
         self.grams = self._grams(blocks)
@@ -86,9 +86,9 @@ class ByGrams(Metric):
 
 
 class ByPatches(Metric):
-    """P^T, then P, in chunks of blocks: large sites of few slices per block, whose Grams would outgrow them."""
+    """P^T, then P, in chunks of blocks: large layers of few slices per block, whose Grams would outgrow them."""
 
-    def __init__(self, geometry: Geometry, base: Tensor) -> None:
+    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         super().__init__(geometry, base)
         self.base = base
         self.root = self._scaled(self.layout.to_blocks(base))
@@ -103,9 +103,9 @@ class ByPatches(Metric):
 
 
 class BySlices(Metric):
-    """P^T, then P, by convolution: dense sites, where every slice is a block, in whatever order they are stored."""
+    """P^T, then P, by convolution: dense layers, where every slice is a block, in whatever order they are stored."""
 
-    def __init__(self, geometry: Geometry, base: Tensor) -> None:
+    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         super().__init__(geometry, base)
         self.base = local(base)
         slices = self._slices(self.base)
@@ -134,7 +134,7 @@ class ByRows(Metric):
     The Grams of all blocks are in every process; they are made of the gathered base, once.
     """
 
-    def __init__(self, geometry: Geometry, base: Tensor) -> None:
+    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         super().__init__(geometry, base)
         blocks = self.layout.to_blocks(gathered(base))
         self.grams = self._grams(blocks)
@@ -161,11 +161,11 @@ class ByRows(Metric):
         return out.reshape(gradient.shape)
 
 
-def metric_of(geometry: Geometry, base: Tensor) -> Metric:
-    """Return what multiplies the gradients of a site.
+def metric_of(geometry: KernelSpec, base: Tensor) -> Metric:
+    """Return what multiplies the gradients of a layer.
 
     Args:
-        geometry: the site.
+        geometry: the layer.
         base: its base, in the stored shape, sharded as the kernel is.
     """
     b, m, k = geometry.layout.block_shape

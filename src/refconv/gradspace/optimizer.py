@@ -17,11 +17,11 @@ from torch.optim import SGD
 
 from refconv.errors import SettingError
 from refconv.gradspace.clipping import clip_by_norm
-from refconv.gradspace.geometry import Geometry
 from refconv.gradspace.groups import SITES, KernelGroup
+from refconv.gradspace.kernel_spec import KernelSpec
 from refconv.gradspace.metric import Metric, metric_of
 from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
-from refconv.gradspace.state import check_same_sites, described, plain_name, replaced
+from refconv.gradspace.state import check_same_layers, described, plain_name, replaced
 from refconv.parametrizations import memory_format
 
 BASE = "base"
@@ -57,7 +57,7 @@ class RefocusSGD(SGD):
         fused: as in torch's SGD.
 
     Raises:
-        SettingError: if no group holds refocused kernels, sites and parameters do not fit together, ``max_norm`` is
+        SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
             not positive, or a random start or ``max_norm`` meets a part of the kernels only
             (ZeroRedundancyOptimizer).
 
@@ -88,7 +88,7 @@ class RefocusSGD(SGD):
         foreach: bool | None = None,
         fused: bool | None = None,
     ) -> None:
-        self._geometries: dict[Tensor, Geometry] = {}
+        self._geometries: dict[Tensor, KernelSpec] = {}
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
@@ -121,7 +121,7 @@ class RefocusSGD(SGD):
         """Add a group; refocused kernels that are to start at random are changed now.
 
         Raises:
-            SettingError: if sites and parameters do not fit together.
+            SettingError: if layers and parameters do not fit together.
         """
         group = dict(param_group)
         super().add_param_group(group)
@@ -155,7 +155,7 @@ class RefocusSGD(SGD):
                 base, started = self._started.pop(old)
                 self._started[new] = _cut_as(new, base), _cut_as(new, started)
         successors = dict(pairs)
-        self._geometries = {successors.get(kernel, kernel): site for kernel, site in self._geometries.items()}
+        self._geometries = {successors.get(kernel, kernel): layer for kernel, layer in self._geometries.items()}
 
     @torch.no_grad()
     def _start(self, parameter: Tensor) -> None:
@@ -266,48 +266,48 @@ class RefocusSGD(SGD):
             self.state[parameter] = {BASE: parameter.detach().clone()}
 
     @property
-    def sites(self) -> tuple[str, ...]:
-        """Names of the refocused sites, in order."""
-        return tuple(geometry.site for geometry in self._geometries.values())
+    def layers(self) -> tuple[str, ...]:
+        """Names of the refocused layers, in order."""
+        return tuple(geometry.layer for geometry in self._geometries.values())
 
-    def base(self, site: str | Tensor) -> Tensor:
+    def base(self, layer: str | Tensor) -> Tensor:
         """Return a copy of a site's base, whole and in its stored shape.
 
         Args:
-            site: its name or its parameter.
+            layer: its name or its parameter.
 
         Raises:
             SettingError: if it is not refocused by this optimizer.
         """
-        parameter, _ = self._found(site)
+        parameter, _ = self._found(layer)
         return gathered(self._base_so_far(parameter)).clone()
 
     @torch.no_grad()
-    def refocus_weight(self, site: str | Tensor) -> Tensor:
+    def refocus_weight(self, layer: str | Tensor) -> Tensor:
         """Return the smallest refocus weight R [b, m, m * t] that makes a site's kernel out of its base.
 
         After training from the zero start it is the refocus weight that kernel space would hold.
 
         Args:
-            site: its name or its parameter.
+            layer: its name or its parameter.
 
         Raises:
             SettingError: if it is not refocused by this optimizer.
         """
-        parameter, geometry = self._found(site)
+        parameter, geometry = self._found(layer)
         return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base_so_far(parameter)))
 
-    def _found(self, site: str | Tensor) -> tuple[Tensor, Geometry]:
+    def _found(self, layer: str | Tensor) -> tuple[Tensor, KernelSpec]:
         self._associate()
         for parameter, geometry in self._geometries.items():
-            if parameter is site or (isinstance(site, str) and plain_name(geometry.site) == plain_name(site)):
+            if parameter is layer or (isinstance(layer, str) and plain_name(geometry.layer) == plain_name(layer)):
                 return parameter, geometry
-        text = site if isinstance(site, str) else f"a tensor of shape {list(site.shape)}"
-        close = difflib.get_close_matches(text, self.sites, n=3)
+        text = layer if isinstance(layer, str) else f"a tensor of shape {list(layer.shape)}"
+        close = difflib.get_close_matches(text, self.layers, n=3)
         raise SettingError(
-            f"{text!r} is not a refocused site of this optimizer",
+            f"{text!r} is not a refocused layer of this optimizer",
             where="site",
-            remedy=f"closest: {', '.join(close)}" if close else "optimizer.sites lists them",
+            remedy=f"closest: {', '.join(close)}" if close else "optimizer.layers lists them",
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -321,10 +321,10 @@ class RefocusSGD(SGD):
         """Load a state, bases included; the model's weights may be loaded before or after.
 
         Raises:
-            CheckpointError: if the state is of an optimizer of other sites or settings.
+            CheckpointError: if the state is of an optimizer of other layers or settings.
         """
         self._associate()
-        check_same_sites(self.param_groups, state_dict["param_groups"])
+        check_same_layers(self.param_groups, state_dict["param_groups"])
         # A random start that was applied on weights which had been loaded before is taken back.
         for parameter, (base, started) in self._started.items():
             if torch.equal(local(parameter), local(started)):

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from refconv.errors import CheckpointError, SettingError
-from refconv.gradspace.geometry import Geometry
 from refconv.gradspace.groups import SITES
+from refconv.gradspace.kernel_spec import KernelSpec
 from refconv.records import with_scale
 
 # Names of the modules that wrappers put around others: torch.compile, activation checkpointing, DDP, FSDP1.
@@ -26,22 +26,22 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, Geometry]:
+def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, KernelSpec]:
     """Return the geometry of each parameter of a group of refocused kernels.
 
     Args:
         group: the group, whose parameters have been made a list.
-        kernels: the parameters that its sites describe, of which the group may hold a part.
+        kernels: the parameters that its layers describe, of which the group may hold a part.
 
     Raises:
-        SettingError: if the sites do not describe the parameters.
+        SettingError: if the layers do not describe the parameters.
     """
-    geometries = [Geometry.from_dict(site) for site in group[SITES]]
+    geometries = [KernelSpec.from_dict(layer) for layer in group[SITES]]
     shapes = [tuple(kernel.shape) for kernel in kernels]
     expected = [geometry.layout.weight_shape for geometry in geometries]
     if shapes != expected:
         raise SettingError(
-            "the sites of a group do not describe its parameters",
+            "the layers of a group do not describe its parameters",
             where="RefocusSGD",
             expected=str(expected),
             found=str(shapes),
@@ -86,8 +86,8 @@ def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]
     return pairs
 
 
-def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
-    """Check that a saved state is of the same sites and settings.
+def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+    """Check that a saved state is of the same layers and settings.
 
     Raises:
         CheckpointError: if it is not, saying where they differ first.
@@ -106,23 +106,23 @@ def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) ->
                 where=f"parameter group {number}",
                 remedy="load it into an optimizer made as the saved one was",
             )
-        sites, others = group.get(SITES, ()), other.get(SITES, ())
-        if len(sites) != len(others):
-            names, found = ({plain_name(site["site"]) for site in listed} for listed in (sites, others))
+        layers, others = group.get(SITES, ()), other.get(SITES, ())
+        if len(layers) != len(others):
+            names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
             raise CheckpointError(
                 "the state is of other sites",
                 where=f"parameter group {number}",
-                expected=f"{len(sites)} kernels",
+                expected=f"{len(layers)} kernels",
                 found=f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}",
             )
-        for site, saved_site in zip(map(_unwrapped, sites), map(_unwrapped, others), strict=True):
-            before = with_scale(saved_site)
-            if site != before:
-                keys = [key for key in site if site[key] != before.get(key)]
+        for layer, saved_layer in zip(map(_unwrapped, layers), map(_unwrapped, others), strict=True):
+            before = with_scale(saved_layer)
+            if layer != before:
+                keys = [key for key in layer if layer[key] != before.get(key)]
                 raise CheckpointError(
                     f"the state differs in {', '.join(keys)}",
-                    where=Geometry.from_dict(site).label,
-                    expected=", ".join(str(site[key]) for key in keys),
+                    where=KernelSpec.from_dict(layer).label,
+                    expected=", ".join(str(layer[key]) for key in keys),
                     found=", ".join(str(before.get(key)) for key in keys),
                 )
         if group.get("decay") != other.get("decay"):
@@ -134,5 +134,5 @@ def check_same_sites(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) ->
             )
 
 
-def _unwrapped(site: dict[str, Any]) -> dict[str, Any]:
-    return {**site, "site": plain_name(site["site"])}
+def _unwrapped(layer: dict[str, Any]) -> dict[str, Any]:
+    return {**layer, "site": plain_name(layer["site"])}

@@ -59,7 +59,7 @@ def within_budget(model: nn.Module, recipe: Recipe, config: TransformConfig) -> 
 def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
     """Return how many numbers a recipe's budget lets its method train; None without one.
 
-    A method named as the budget stands for what it trains on the same sites with its defaults.
+    A method named as the budget stands for what it trains on the same layers with its defaults.
 
     Args:
         model: the plain model.

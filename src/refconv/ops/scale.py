@@ -27,7 +27,7 @@ _DEAD = 2.0**-100
 
 @dataclass(frozen=True)
 class Scaling:
-    """The scale of every block of a site, in float64.
+    """The scale of every block of a layer, in float64.
 
     Attributes:
         sign: c_A [b, 1, 1], by which the displacement R P' is divided.

@@ -1,4 +1,4 @@
-"""What every kernel transformation shares: one site, full precision inside, one computation per forward.
+"""What every kernel transformation shares: one layer, full precision inside, one computation per forward.
 
 A transformation is a torch parametrization: the frozen base stays in the module as
 ``parametrizations.weight.original``, and reading ``module.weight`` gives the kernel. Subclasses say how the kernel
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 from refconv.config import GramConfig, TransformConfig
-from refconv.errors import SiteError
+from refconv.errors import LayerError
 from refconv.ops import Layout, effective_map_size
 from refconv.parametrizations.tensors import Base, Kernel
 
@@ -102,14 +102,14 @@ class KernelTransform(nn.Module):
     :meth:`shapes` says, so that counting them and making them cannot disagree, and get their start by :meth:`reset`.
 
     Args:
-        site: the site's name, for messages.
+        layer: the site's name, for messages.
         base: the pretrained kernel, in its stored shape.
         layout: how its slices form blocks.
         scope: the forward scope of the model.
         config: the settings.
 
     Raises:
-        SettingError: if a setting does not fit the site.
+        SettingError: if a setting does not fit the layer.
 
     Shapes: ``forward`` maps the stored weight to one of the same shape, dtype and memory format. Inside it computes
     in at least float32, whatever autocast or the base's dtype say, and casts once at the end.
@@ -123,13 +123,13 @@ class KernelTransform(nn.Module):
     """The setting that says how many numbers are trained, if there is one."""
     config: TransformConfig
 
-    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, config: TransformConfig) -> None:
+    def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: TransformConfig) -> None:
         super().__init__()
         if isinstance(config, GramConfig):
             sizes = effective_map_size(layout.kernel_size, config.map_size)
             config = dataclasses.replace(config, map_size=sizes, order=layout.order)
         self.config = config
-        self.site = site
+        self.layer = layer
         self.layout = layout
         self.scope = scope
         self.base_requires_grad = base.requires_grad
@@ -143,19 +143,19 @@ class KernelTransform(nn.Module):
     @classmethod
     @abstractmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name the trained parameters at a site and give their shapes; nothing is allocated.
+        """Name the trained parameters at a layer and give their shapes; nothing is allocated.
 
         Args:
-            layout: how the slices of the site form blocks.
+            layout: how the slices of the layer form blocks.
             config: the settings, an instance of :attr:`config_class`.
 
         Raises:
-            SettingError: if a setting does not fit the site.
+            SettingError: if a setting does not fit the layer.
         """
 
     @classmethod
     def count(cls, layout: Layout, config: TransformConfig) -> int:
-        """Return how many numbers are trained at a site."""
+        """Return how many numbers are trained at a layer."""
         return sum(prod(shape) for shape in cls.shapes(layout, config).values())
 
     @classmethod
@@ -191,7 +191,7 @@ class KernelTransform(nn.Module):
         kernel = self.scope.find(key)
         if kernel is None:
             self.catch_up(base)
-            kernel = Kernel.of(self.kernel(base), self.site)
+            kernel = Kernel.of(self.kernel(base), self.layer)
             self.scope.keep(key, kernel)
         return kernel
 
@@ -225,12 +225,12 @@ class KernelTransform(nn.Module):
         """Refuse assignments to the kernel, which could not reach the trained weights.
 
         Raises:
-            SiteError: if the kernel is assigned to after the transformation was put in place.
+            LayerError: if the kernel is assigned to after the transformation was put in place.
         """
         if self.sealed:
-            raise SiteError(
+            raise LayerError(
                 "the kernel is computed from its base and cannot be assigned",
-                where=self.site,
+                where=self.layer,
                 remedy="merge(model) or unrefocus(model) first, then assign, then refocus again",
             )
         return value

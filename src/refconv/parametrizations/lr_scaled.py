@@ -39,8 +39,8 @@ class LrScaled(KernelTransform):
     difference: nn.Parameter
     factor: Tensor
 
-    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, config: LrScaledConfig) -> None:
-        super().__init__(site, base, layout, scope, config)
+    def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: LrScaledConfig) -> None:
+        super().__init__(layer, base, layout, scope, config)
         self.map_size = effective_map_size(layout.kernel_size, config.map_size)
         self.register_buffer("factor", torch.ones((), device=base.device), persistent=False)
         self.prepare(base)

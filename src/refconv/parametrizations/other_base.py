@@ -41,7 +41,7 @@ class OtherBase(Refocus):
     @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
         """Draw the other slices for a base, and compute what refocusing needs of them."""
-        drawn = self.drawn(self.layout.to_blocks(base.detach().double()), generator_for(self.config.seed, self.site))
+        drawn = self.drawn(self.layout.to_blocks(base.detach().double()), generator_for(self.config.seed, self.layer))
         self.register_buffer("other", drawn, persistent=False)
         super().prepare(base)
         self.other = drawn.to(self.refocus_weight.dtype) if self.by_convolution else None

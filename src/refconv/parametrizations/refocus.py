@@ -28,7 +28,7 @@ from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 
 class Refocus(KernelTransform):
-    """The refocusing transformation of one site.
+    """The refocusing transformation of one layer.
 
     Its one parameter is the refocus weight R [blocks, m, m * t], for blocks of m slices and a map of t taps. The
     paper's weights, [slices, m, *map], are the same numbers in the same order.
@@ -48,8 +48,8 @@ class Refocus(KernelTransform):
     divisor: Tensor | None
     gain: Tensor | None
 
-    def __init__(self, site: str, base: Tensor, layout: Layout, scope: ForwardScope, config: RefocusConfig) -> None:
-        super().__init__(site, base, layout, scope, config)
+    def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: RefocusConfig) -> None:
+        super().__init__(layer, base, layout, scope, config)
         self.map_size = effective_map_size(layout.kernel_size, config.map_size)
         weight = self.refocus_weight
         weight.data = first_weight(layout, self.map_size, config.start, dtype=weight.dtype, device=weight.device)

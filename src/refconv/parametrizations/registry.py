@@ -7,6 +7,7 @@ from typing import Any
 
 from refconv.config import GramConfig, TransformConfig, closest
 from refconv.errors import SettingError
+from refconv.layers import Layer
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.combination import Combination
@@ -23,7 +24,6 @@ from refconv.parametrizations.shuffled import Shuffled
 from refconv.parametrizations.spacings import Spacings
 from refconv.parametrizations.standardize import Standardize
 from refconv.parametrizations.weight_norm import WeightNorm
-from refconv.sites import Site
 
 TRANSFORMS: dict[str, type[KernelTransform]] = {
     kind.config_class.method: kind
@@ -87,6 +87,6 @@ def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> Tra
     return type(method).of(method, settings)
 
 
-def layout_at(site: Site, config: TransformConfig) -> Layout:
-    """Return how a transformation of this configuration gathers the slices of a site into blocks."""
-    return site.layout(config.order) if isinstance(config, GramConfig) else site.layout()
+def layout_at(layer: Layer, config: TransformConfig) -> Layout:
+    """Return how a transformation of this configuration gathers the slices of a layer into blocks."""
+    return layer.layout(config.order) if isinstance(config, GramConfig) else layer.layout()

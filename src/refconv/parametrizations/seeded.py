@@ -1,4 +1,4 @@
-"""Random numbers that follow from a seed and the name of a site, so that every loading gives the same ones."""
+"""Random numbers that follow from a seed and the name of a layer, so that every loading gives the same ones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import hashlib
 import torch
 
 
-def generator_for(seed: int, site: str) -> torch.Generator:
-    """Return a generator on the CPU for one site.
+def generator_for(seed: int, layer: str) -> torch.Generator:
+    """Return a generator on the CPU for one layer.
 
     Args:
         seed: the setting.
-        site: the site's name; sites of the same shape get different numbers.
+        layer: the site's name; layers of the same shape get different numbers.
 
     Example:
         >>> torch.rand(1, generator=generator_for(0, "stem")) == torch.rand(1, generator=generator_for(0, "stem"))
         tensor([True])
     """
-    digest = hashlib.sha256(f"{seed} {site}".encode()).digest()
+    digest = hashlib.sha256(f"{seed} {layer}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)

@@ -1,7 +1,7 @@
-"""The two tensors of a refocused site that training programs meet: the base and the computed kernel.
+"""The two tensors of a refocused layer that training programs meet: the base and the computed kernel.
 
 Programs that know nothing of parametrizations unfreeze every parameter, clip, mask or initialise weights in place, or
-write a kernel in a forward of their own. On a refocused site none of that can mean what it means on a plain one, so
+write a kernel in a forward of their own. On a refocused layer none of that can mean what it means on a plain one, so
 it is either without effect by construction (the base cannot be trained) or refused where it happens (the kernel).
 """
 
@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from refconv.errors import SiteError
+from refconv.errors import LayerError
 
 
 class Base(nn.Parameter):
@@ -74,27 +74,27 @@ class Kernel(Tensor):
 
     A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors,
     without a cost of their own; methods that work in place, and assignments to its ``data``, raise
-    :class:`refconv.SiteError`. Not noticed are writes through a view or through ``detach()`` of it, and what compiled
+    :class:`refconv.LayerError`. Not noticed are writes through a view or through ``detach()`` of it, and what compiled
     code does, where kernels are ordinary tensors.
 
     Attributes:
-        site: the site's name, for messages.
+        layer: the site's name, for messages.
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl
-    site: str
+    layer: str
 
     @classmethod
-    def of(cls, tensor: Tensor, site: str) -> Kernel:
-        """Return a tensor as the kernel of a site; gradients flow through."""
+    def of(cls, tensor: Tensor, layer: str) -> Kernel:
+        """Return a tensor as the kernel of a layer; gradients flow through."""
         kernel: Kernel = tensor.as_subclass(cls)
-        kernel.site = site
+        kernel.layer = layer
         return kernel
 
     @property
     def data(self) -> Tensor:
         """The values without gradients, as unwritable as the kernel."""
-        return Kernel.of(self.detach(), self.site)
+        return Kernel.of(self.detach(), self.layer)
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -108,11 +108,11 @@ class Kernel(Tensor):
 
 
 def _refuse(kernel: Kernel) -> None:
-    raise SiteError(
+    raise LayerError(
         "the kernel is computed from its base and cannot be written to",
-        where=kernel.site,
+        where=kernel.layer,
         remedy="merge(model) or unrefocus(model) before writing; if the network itself writes its kernel (masks, "
-        f"constraints, generated kernels), exclude={kernel.site!r}",
+        f"constraints, generated kernels), exclude={kernel.layer!r}",
     )
 
 

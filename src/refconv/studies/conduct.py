@@ -27,7 +27,7 @@ from refconv.studies.schedule import Schedule
 from refconv.studies.step_times import StepTimes, measured_once
 from refconv.studies.study import Study
 from refconv.studies.summary import summarise
-from refconv.studies.workers import Alone, Several, Workers, visible_devices
+from refconv.studies.workers import ProcessExecutor, SerialExecutor, Workers, visible_devices
 from refconv.tasks.registry import task_of
 
 RECORD_FILE = "comparison.json"
@@ -152,7 +152,7 @@ def sharing(jobs: int | None, threads: int | None) -> tuple[int, int]:
 
 
 def _workers(jobs: int, threads: int, keep: str) -> Workers:
-    return Alone(threads, keep) if jobs == 1 else Several(jobs, threads, keep, visible_devices())
+    return SerialExecutor(threads, keep) if jobs == 1 else ProcessExecutor(jobs, threads, keep, visible_devices())
 
 
 def _carry_out(

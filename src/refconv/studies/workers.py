@@ -44,7 +44,7 @@ class Workers(Protocol):
         """Wait until a run has ended, for so many seconds at most, and return those that have."""
 
 
-class Alone:
+class SerialExecutor:
     """One run at a time, in this process.
 
     Args:
@@ -92,7 +92,7 @@ class _Place:
     run: Run | None = None
 
 
-class Several:
+class ProcessExecutor:
     """Several processes, each of which executes one run after the other.
 
     They are started anew, not forked, because neither threads nor an accelerator survive a fork. A process that dies

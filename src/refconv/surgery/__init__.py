@@ -3,7 +3,7 @@
 from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
 from refconv.surgery.budget import Budget, fit_budget
 from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state, says_settings
-from refconv.surgery.merging import MergedSite, MergeReport, merge, merged, plain_state_dict, unrefocus
+from refconv.surgery.merging import MergedLayer, MergeReport, merge, merged, plain_state_dict, unrefocus
 from refconv.surgery.planning import Plan, PlanRow, plan, plan_of
 from refconv.surgery.rebasing import rebase
 from refconv.surgery.refocusing import refocus
@@ -22,7 +22,7 @@ __all__ = [
     "Budget",
     "Certificate",
     "MergeReport",
-    "MergedSite",
+    "MergedLayer",
     "Plan",
     "PlanRow",
     "evaluating",

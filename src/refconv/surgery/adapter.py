@@ -1,8 +1,8 @@
 """Adapter files: what refocusing learned, apart from the pretrained model it belongs to.
 
-A safetensors file with a refocus weight per site, or what another transformation trains there, and, unless asked
+A safetensors file with a refocus weight per layer, or what another transformation trains there, and, unless asked
 otherwise, every other tensor of the model, so that loading it onto the pretrained model gives the trained one. Its
-metadata hold the format version, the settings of every site and a fingerprint of every base: an adapter never loads
+metadata hold the format version, the settings of every layer and a fingerprint of every base: an adapter never loads
 onto kernels it was not trained for.
 """
 
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from refconv.config import GramConfig
 from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.layers import Layer, check_base, check_shared, find_layers
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.records import with_scale
-from refconv.sites import Site, check_base, check_shared, find_sites
 from refconv.surgery.attach import STEM, attach, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
 from refconv.surgery.reparametrization import transform_at
@@ -58,18 +58,22 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
     found = list(transformed(model))
     if not found:
         raise ModelError("no adapter to save", where=type(model).__name__, expected="a refocused model")
-    tensors, sites = {}, {}
+    tensors, layers = {}, {}
     for name, module, transform in found:
         for key, value in _trained(transform).items():
             tensors[_key(name, key)] = value.detach().cpu().contiguous().clone()
-        sites[name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: fingerprint(base_of(module))}
+        layers[name] = {
+            _TRANSFORM: transform.config.method,
+            **transform.settings(),
+            _BASE: fingerprint(base_of(module)),
+        }
     if rest:
         tensors.update((key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items())
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
         "rest": json.dumps(rest),
-        "sites": json.dumps(sites),
+        "sites": json.dumps(layers),
     }
     Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
 
@@ -82,29 +86,29 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
         path: a file that :func:`save_adapter` wrote.
 
     Raises:
-        CheckpointError: if the file cannot be read, is of another format or version, names sites that the model does
+        CheckpointError: if the file cannot be read, is of another format or version, names layers that the model does
             not have, was trained from other kernels, or misses or adds keys. The model is untouched then.
     """
     check_unwrapped(model, "load an adapter into")
     check_names(model, "load an adapter into")
     metadata, tensors = _read(Path(path))
     settings: dict[str, dict[str, Any]] = json.loads(metadata["sites"])
-    sites = {site.name: site for site in find_sites(model)}
-    absent = [name for name in settings if name not in sites]
+    layers = {layer.name: layer for layer in find_layers(model)}
+    absent = [name for name in settings if name not in layers]
     if absent:
         raise CheckpointError(
             f"the model has no convolution {', '.join(absent[:8])}",
             where=str(path),
             remedy="load the architecture it was trained on",
         )
-    chosen = [sites[name] for name in settings]
+    chosen = [layers[name] for name in settings]
     _check_bases(chosen, settings, str(path))
     check_shared(chosen)
     transforms = _transforms(chosen, settings, str(path))
     learned = {
-        _key(site.name, key) for sharers, transform in transforms for site in sharers for key in _trained(transform)
+        _key(layer.name, key) for sharers, transform in transforms for layer in sharers for key in _trained(transform)
     }
-    rest = [key for key in model.state_dict() if key not in {_key(site.name, "weight") for site in chosen}]
+    rest = [key for key in model.state_dict() if key not in {_key(layer.name, "weight") for layer in chosen}]
     if not json.loads(metadata["rest"]):
         rest = []
     check_keys(
@@ -121,7 +125,7 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
             for key, parameter in _trained(transform).items():
                 parameter.copy_(tensors[_key(sharers[0].name, key)])
     for sharers, transform in transforms:
-        attach([site.module for site in sharers], transform)
+        attach([layer.module for layer in sharers], transform)
     transforms[0][1].scope.attach(model)
     with torch.no_grad():
         current = model.state_dict()
@@ -130,27 +134,27 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
 
 
 def _transforms(
-    chosen: list[Site], settings: dict[str, dict[str, Any]], where: str
-) -> list[tuple[list[Site], KernelTransform]]:
-    """Return a new transformation for every kernel, with the sites that share it.
+    chosen: list[Layer], settings: dict[str, dict[str, Any]], where: str
+) -> list[tuple[list[Layer], KernelTransform]]:
+    """Return a new transformation for every kernel, with the layers that share it.
 
     Raises:
-        CheckpointError: if the settings of a site are not those of a transformation.
+        CheckpointError: if the settings of a layer are not those of a transformation.
     """
     scope = ForwardScope()
-    by_weight: dict[int, tuple[list[Site], KernelTransform]] = {}
-    for site in chosen:
-        own = {key: value for key, value in settings[site.name].items() if key not in {_TRANSFORM, _BASE}}
-        name = settings[site.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
+    by_weight: dict[int, tuple[list[Layer], KernelTransform]] = {}
+    for layer in chosen:
+        own = {key: value for key, value in settings[layer.name].items() if key not in {_TRANSFORM, _BASE}}
+        name = settings[layer.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
         try:
             own = with_scale(own) if issubclass(transform_named(name).config_class, GramConfig) else own
-            if id(site.weight) not in by_weight:
-                by_weight[id(site.weight)] = [], transform_at(site, config_of(name, own), scope)
+            if id(layer.weight) not in by_weight:
+                by_weight[id(layer.weight)] = [], transform_at(layer, config_of(name, own), scope)
         except SettingError as error:
             raise CheckpointError(
-                "holds settings of another version", where=f"{site.label} in {where}", found=str(error)
+                "holds settings of another version", where=f"{layer.label} in {where}", found=str(error)
             ) from error
-        by_weight[id(site.weight)][0].append(site)
+        by_weight[id(layer.weight)][0].append(layer)
     return list(by_weight.values())
 
 
@@ -158,22 +162,22 @@ def _trained(transform: KernelTransform) -> dict[str, nn.Parameter]:
     return dict(transform.named_parameters())
 
 
-def _check_bases(chosen: list[Site], settings: dict[str, dict[str, Any]], where: str) -> None:
+def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where: str) -> None:
     foreign = []
-    for site in chosen:
-        if site.obstacle:
+    for layer in chosen:
+        if layer.obstacle:
             raise CheckpointError(
-                f"{site.label} is {site.obstacle}", where=where, remedy="load onto the plain pretrained model"
+                f"{layer.label} is {layer.obstacle}", where=where, remedy="load onto the plain pretrained model"
             )
-        check_base(site)
-        check_unsharded(site)
-        assert site.weight is not None
-        if fingerprint(site.weight) != settings[site.name][_BASE]:
-            foreign.append(site.label)
+        check_base(layer)
+        check_unsharded(layer)
+        assert layer.weight is not None
+        if fingerprint(layer.weight) != settings[layer.name][_BASE]:
+            foreign.append(layer.label)
     if foreign:
         shown = ", ".join(foreign[:8]) + (", ..." if len(foreign) > 8 else "")
         raise CheckpointError(
-            f"the base differs at {len(foreign)} of {len(chosen)} sites: {shown}",
+            f"the base differs at {len(foreign)} of {len(chosen)} layers: {shown}",
             where=where,
             expected="the pretrained kernels that the adapter was trained from",
             remedy="load those weights first",
@@ -230,5 +234,5 @@ def _is_ours(model: nn.Module, key: str) -> bool:
     return bool(stem) and prefix in {f"{name}." if name else "" for name, _, _ in transformed(model, aliases=True)}
 
 
-def _key(site: str, name: str) -> str:
-    return f"{site}.{name}" if site else name
+def _key(layer: str, name: str) -> str:
+    return f"{layer}.{name}" if layer else name

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from refconv.errors import ModelError, SiteError
+from refconv.errors import LayerError, ModelError
 from refconv.parametrizations import Base, KernelTransform
 
 _TENSOR = "weight"
@@ -54,7 +54,7 @@ def _explain_pickling(parametrized: type[nn.Module]) -> None:
             return of_torch(self)
         raise ModelError(
             "a refocused module cannot be pickled",
-            where=transform.site,
+            where=transform.layer,
             remedy="save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter",
         )
 
@@ -107,7 +107,7 @@ def transform_of(module: nn.Module) -> KernelTransform | None:
 
 
 def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, nn.Module, KernelTransform]]:
-    """Yield (name, module, transformation) for every transformed site of a model.
+    """Yield (name, module, transformation) for every transformed layer of a model.
 
     Args:
         model: the model.
@@ -123,7 +123,7 @@ def kernel_of(module: nn.Module) -> Tensor:
     """Return the kernel that a transformed module uses now, detached and in a tensor of its own.
 
     Raises:
-        SiteError: if something else was stacked on top of the transformation.
+        LayerError: if something else was stacked on top of the transformation.
     """
     check_alone(module)
     parametrizations = _list(module)
@@ -138,14 +138,14 @@ def check_alone(module: nn.Module) -> None:
     """Refuse a transformed module on whose kernel something else acts too.
 
     Raises:
-        SiteError: if another parametrization was stacked on top of the transformation.
+        LayerError: if another parametrization was stacked on top of the transformation.
     """
     transform, *others = _list(module)
     if others:
-        path = f"model.get_submodule({transform.site!r}).parametrizations.{_TENSOR}"
-        raise SiteError(
+        path = f"model.get_submodule({transform.layer!r}).parametrizations.{_TENSOR}"
+        raise LayerError(
             f"another parametrization ({type(others[0]).__name__}) was put on top of the refocused kernel",
-            where=transform.site,
+            where=transform.layer,
             remedy=f"take it off first, del {path}[1:], and register it again afterwards",
         )
 
@@ -224,6 +224,6 @@ def _check_settings(
     if found is not None and found != own:
         names = sorted(key for key in {*found, *own} if found.get(key) != own.get(key))
         error_msgs.append(
-            f"{transform.site}: trained with other settings: "
+            f"{transform.layer}: trained with other settings: "
             + ", ".join(f"{name} {found.get(name)!r} instead of {own.get(name)!r}" for name in names)
         )

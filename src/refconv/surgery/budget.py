@@ -22,7 +22,7 @@ class Budget(Record):
     Attributes:
         transform: name of the transformation.
         settings: to hand over to :func:`refconv.surgery.reparametrize`: those given and the one that was fitted.
-        count: numbers of the transformation that are trained with them, over all sites.
+        count: numbers of the transformation that are trained with them, over all layers.
         miss: the count minus what was asked for.
     """
 
@@ -46,7 +46,7 @@ def fit_budget(model: nn.Module, config: TransformConfig | str, parameters: int,
         model: any module with convolutions.
         config: the name of a transformation with a size, such as ``low_rank`` with its rank; or its configuration, in
             which the size does not count.
-        parameters: the number to come close to, over all sites of the transformation; what else of the model is
+        parameters: the number to come close to, over all layers of the transformation; what else of the model is
             trained does not count.
         **settings: with a name, other settings of the transformation.
 

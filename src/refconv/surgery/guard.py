@@ -6,8 +6,8 @@ import re
 
 from torch import nn
 
-from refconv.errors import ModelError, SiteError
-from refconv.sites import Site
+from refconv.errors import LayerError, ModelError
+from refconv.layers import Layer
 
 # Wrappers by class name, so that none of their packages is loaded to look for them, with the way back.
 _WRAPPERS = {
@@ -72,11 +72,11 @@ def plain_name(name: str) -> str:
     return "".join(re.split(rf"(?:^|(?<=\.)){_COMPILED_NAME.replace('.', '[.]')}", name))
 
 
-def check_unsharded(site: Site) -> None:
+def check_unsharded(layer: Layer) -> None:
     """Refuse a kernel of which every process holds a part only.
 
     Raises:
-        SiteError: if it is sharded.
+        LayerError: if it is sharded.
     """
-    if hasattr(site.weight, "device_mesh"):
-        raise SiteError("the kernel is sharded (DTensor)", where=site.label, remedy="refocus first, then shard")
+    if hasattr(layer.weight, "device_mesh"):
+        raise LayerError("the kernel is sharded (DTensor)", where=layer.label, remedy="refocus first, then shard")

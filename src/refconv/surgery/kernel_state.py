@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from refconv.config import FIELDS
 from refconv.errors import CheckpointError, SettingError
+from refconv.layers import Layer, find_layers
 from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
-from refconv.sites import Site, find_sites
 from refconv.surgery.attach import SETTINGS, STEM
 from refconv.surgery.reparametrization import transform_at
 from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
@@ -61,8 +61,8 @@ def merged_state(
         CheckpointError: if a kernel's base is missing or of another shape, a setting is neither in the state nor given,
             shapes fit several sizes of a map, or state and settings differ; the message names it.
     """
-    sites = {f"{site.name}." if site.name else "": site for site in find_sites(model)}
-    found = {prefix: parts for prefix, site in sites.items() if (parts := _parts(prefix, site, state))}
+    layers = {f"{layer.name}." if layer.name else "": layer for layer in find_layers(model)}
+    found = {prefix: parts for prefix, layer in layers.items() if (parts := _parts(prefix, layer, state))}
     for name in state:
         if name.rpartition(".")[2] == "refocus_weight" and not any(name in names for names, _ in found.values()):
             raise CheckpointError(
@@ -73,10 +73,10 @@ def merged_state(
     tensors = {prefix: {short: state[name] for name, short in names.items()} for prefix, (names, _) in found.items()}
     bases = {prefix: own.pop(_BASE) for prefix, own in tensors.items()}
     for prefix, base in bases.items():
-        _check_base(sites[prefix], base, where)
+        _check_base(layers[prefix], base, where)
     said = {prefix: _said(state, prefix) for prefix in found}
     silent = {prefix: tensors[prefix] for prefix in found if said[prefix] is None}
-    asked = _asked_settings(settings or {}, {prefix: sites[prefix] for prefix in silent}, silent, where)
+    asked = _asked_settings(settings or {}, {prefix: layers[prefix] for prefix in silent}, silent, where)
     plain: dict[str, Any] = {}
     taken: dict[str, str] = {}
     for prefix, (names, own) in found.items():
@@ -87,18 +87,18 @@ def merged_state(
     return with_metadata(rest, plain_metadata(metadata_of(state), found))
 
 
-def _parts(prefix: str, site: Site, state: Mapping[str, Any]) -> tuple[dict[str, str], Site] | None:
+def _parts(prefix: str, layer: Layer, state: Mapping[str, Any]) -> tuple[dict[str, str], Layer] | None:
     """Return a site's own names in a state with their short ones, if the state holds it in kernel space."""
     if f"{prefix}weight" in state:
         return None
     if prefix + _ORIGINAL in state:
         names = {name: name.removeprefix(prefix + _TRAINED) for name in state if name.startswith(prefix + _TRAINED)}
-        return ({prefix + _ORIGINAL: _BASE, **names}, site) if names else None
+        return ({prefix + _ORIGINAL: _BASE, **names}, layer) if names else None
     if prefix + _BASE not in state:
         return None
-    own = site.module.state_dict()
+    own = layer.module.state_dict()
     names = {name: name.removeprefix(prefix) for name in state if name.startswith(prefix)}
-    return {name: short for name, short in names.items() if short not in own}, site
+    return {name: short for name, short in names.items() if short not in own}, layer
 
 
 def _said(state: Mapping[str, Any], prefix: str) -> Mapping[str, Any] | None:
@@ -126,33 +126,33 @@ def _said_settings(said: Mapping[str, Any] | None, given: Mapping[str, Any], whe
 
 
 def _asked_settings(
-    given: Mapping[str, Any], sites: Mapping[str, Site], learned: Mapping[str, Mapping[str, Tensor]], where: str
+    given: Mapping[str, Any], layers: Mapping[str, Layer], learned: Mapping[str, Mapping[str, Tensor]], where: str
 ) -> dict[str, dict[str, Any]]:
-    """Return the settings of sites whose state does not say them, if those that were given say what tensors do not.
+    """Return the settings of layers whose state does not say them, if those that were given say what tensors do not.
 
     Args:
         given: the settings that were given.
-        sites: the sites by their prefixes.
+        layers: the layers by their prefixes.
         learned: what was trained at each.
         where: the file.
 
     Raises:
         CheckpointError: if one is missing, or the shapes fit several sizes of a map.
     """
-    if not sites:
+    if not layers:
         return {}
     kind = TRANSFORMS[name := given.get("transform", "refocus")]
     needed = set(kind.config_class().settings()) - {kind.size}
-    if not any(site.kind == "grouped" for site in sites.values()):
+    if not any(layer.kind == "grouped" for layer in layers.values()):
         needed.discard("order")  # one way of gathering slices only
     missing = sorted(needed - set(given))
     if missing:
         raise CheckpointError(**_unsaid(missing, where), where=where)
     complete = {"transform": name, **given}
     if kind.size is None or kind.size in given:
-        return dict.fromkeys(sites, complete)
-    values = _values(kind, [site.kernel_size for site in sites.values()])
-    sizes = {prefix: _sizes(site, kind, values, complete, learned[prefix], where) for prefix, site in sites.items()}
+        return dict.fromkeys(layers, complete)
+    values = _values(kind, [layer.kernel_size for layer in layers.values()])
+    sizes = {prefix: _sizes(layer, kind, values, complete, learned[prefix], where) for prefix, layer in layers.items()}
     # A model is refocused with one setting as a rule, so that a layer may tell what the shapes of another do not.
     common = set.intersection(*map(set, sizes.values()))
     found = {}
@@ -162,7 +162,7 @@ def _asked_settings(
             fitting = " or ".join(sorted("x".join(map(str, size)) for size in acting))
             unsaid = _unsaid([kind.size], where)
             raise CheckpointError(
-                **unsaid, where=f"{sites[prefix].label} in {where}", found=f"shapes that fit {fitting}"
+                **unsaid, where=f"{layers[prefix].label} in {where}", found=f"shapes that fit {fitting}"
             )
         found[prefix] = {**complete, kind.size: next(iter(acting))}
     return found
@@ -193,14 +193,14 @@ def _values(kind: type[KernelTransform], kernels: Sequence[tuple[int, ...]]) -> 
 
 
 def _sizes(
-    site: Site,
+    layer: Layer,
     kind: type[KernelTransform],
     values: Sequence[Any],
     settings: Mapping[str, Any],
     learned: Mapping[str, Tensor],
     where: str,
 ) -> dict[Any, tuple[int, ...]]:
-    """Return the values of a transformation's setting of size that give the shapes of what was trained at a site.
+    """Return the values of a transformation's setting of size that give the shapes of what was trained at a layer.
 
     Each comes with the size that acts there: maps are cut to what a kernel allows, so that several values may be one.
 
@@ -209,44 +209,44 @@ def _sizes(
     """
     assert kind.size is not None
     shapes = {short: tuple(value.shape) for short, value in learned.items()}
-    fitting = [value for value in values if isinstance(value, int) or len(value) == len(site.kernel_size)]
+    fitting = [value for value in values if isinstance(value, int) or len(value) == len(layer.kernel_size)]
     config = config_of(settings["transform"], {k: v for k, v in settings.items() if k != "transform"})
-    layout = layout_at(site, config)
+    layout = layout_at(layer, config)
     found = {
-        value: effective_map_size(site.kernel_size, value) if kind.size == "map_size" else (value,)
+        value: effective_map_size(layer.kernel_size, value) if kind.size == "map_size" else (value,)
         for value in fitting
         if kind.shapes(layout, dataclasses.replace(config, **{kind.size: value})) == shapes
     }
     if not found:
         raise CheckpointError(
             "does not fit the settings it was trained with",
-            where=f"{site.label} in {where}",
+            where=f"{layer.label} in {where}",
             expected=f"a {kind.size} that gives the shapes of what was trained",
             found=str(shapes),
         )
     return found
 
 
-def _check_base(site: Site, base: Tensor, where: str) -> None:
+def _check_base(layer: Layer, base: Tensor, where: str) -> None:
     """Refuse a base of another shape than its site's.
 
     Raises:
         CheckpointError: if it is.
     """
-    if site.weight is None or tuple(base.shape) != tuple(site.weight.shape):
-        shape = None if site.weight is None else list(site.weight.shape)
+    if layer.weight is None or tuple(base.shape) != tuple(layer.weight.shape):
+        shape = None if layer.weight is None else list(layer.weight.shape)
         raise CheckpointError(
-            f"{site.label} has another shape", where=where, expected=str(shape), found=str(list(base.shape))
+            f"{layer.label} has another shape", where=where, expected=str(shape), found=str(list(base.shape))
         )
 
 
-def _kernel(site: Site, base: Tensor, learned: dict[str, Tensor], said: dict[str, Any], where: str) -> Tensor:
+def _kernel(layer: Layer, base: Tensor, learned: dict[str, Tensor], said: dict[str, Any], where: str) -> Tensor:
     """Compute a kernel from its base and what was trained.
 
     Raises:
-        CheckpointError: if they do not fit the site or the settings, or the kernel is not finite.
+        CheckpointError: if they do not fit the layer or the settings, or the kernel is not finite.
     """
-    stored = dataclasses.replace(site, weight=nn.Parameter(base.clone(), requires_grad=False))
+    stored = dataclasses.replace(layer, weight=nn.Parameter(base.clone(), requires_grad=False))
     own = dict(said)
     name = own.pop("transform")
     try:
@@ -254,10 +254,10 @@ def _kernel(site: Site, base: Tensor, learned: dict[str, Tensor], said: dict[str
         transform.load_state_dict(learned, strict=True)
     except (SettingError, RuntimeError) as error:
         raise CheckpointError(
-            "does not fit the settings it was trained with", where=f"{site.label} in {where}", found=str(error)
+            "does not fit the settings it was trained with", where=f"{layer.label} in {where}", found=str(error)
         ) from error
     with torch.no_grad():
         kernel: Tensor = transform(base).detach().clone()
     if not bool(torch.isfinite(kernel).all()):
-        raise CheckpointError("the kernel has entries that are not finite", where=f"{site.label} in {where}")
+        raise CheckpointError("the kernel has entries that are not finite", where=f"{layer.label} in {where}")
     return kernel

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from refconv.errors import ModelError, SiteError
+from refconv.errors import LayerError, ModelError
 from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
 from refconv.records import Record
 from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
@@ -20,11 +20,11 @@ from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 
 @dataclass(frozen=True)
-class MergedSite(Record):
+class MergedLayer(Record):
     """How far one kernel moved.
 
     Attributes:
-        site: the module's name.
+        layer: the module's name.
         relative_change: norm of (kernel - base) over the norm of the base.
         largest_change: largest absolute difference between kernel and base.
         filled: entries that were zero in the base and are not in the kernel, as of a pruned network.
@@ -32,7 +32,7 @@ class MergedSite(Record):
             as with an optimizer that was made before the model was refocused.
     """
 
-    site: str
+    layer: str
     relative_change: float
     largest_change: float
     filled: int = 0
@@ -44,18 +44,18 @@ class MergeReport(Record):
     """What a merge wrote.
 
     Attributes:
-        sites: one entry a site, in the order of the model's modules.
+        layers: one entry a layer, in the order of the model's modules.
     """
 
-    sites: tuple[MergedSite, ...]
+    layers: tuple[MergedLayer, ...]
 
     def __str__(self) -> str:
-        moved = max(self.sites, key=lambda site: site.relative_change)
-        filled = sum(site.filled for site in self.sites)
-        untrained = sum(site.untrained for site in self.sites)
+        moved = max(self.layers, key=lambda layer: layer.relative_change)
+        filled = sum(layer.filled for layer in self.layers)
+        untrained = sum(layer.untrained for layer in self.layers)
         words = [
-            f"merged {len(self.sites)} kernels",
-            f"the one that moved most is {moved.site or '(the model)'}, by {moved.relative_change:.1%} of its norm",
+            f"merged {len(self.layers)} kernels",
+            f"the one that moved most is {moved.layer or '(the model)'}, by {moved.relative_change:.1%} of its norm",
         ]
         if filled:
             words.append(f"{filled:,} entries that were zero are not any more")
@@ -75,7 +75,7 @@ def merge(model: nn.Module) -> MergeReport:
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
-        SiteError: if a kernel is not finite; the model is untouched then.
+        LayerError: if a kernel is not finite; the model is untouched then.
     """
     found = _found(model, "merge")
     kernels: dict[int, Tensor] = {}
@@ -86,14 +86,14 @@ def merge(model: nn.Module) -> MergeReport:
         if kernel is None:
             kernel = kernels[id(transform)] = kernel_of(module)
         if not bool(torch.isfinite(kernel).all()):
-            raise SiteError(
+            raise LayerError(
                 "the refocused kernel has entries that are not finite, so nothing was merged",
                 where=name,
                 remedy="go back to the last good checkpoint",
             )
         change = (kernel - base).double()
         report.append(
-            MergedSite(
+            MergedLayer(
                 name,
                 relative_change=float(change.norm() / base.double().norm()),
                 largest_change=float(change.abs().max()),
@@ -124,7 +124,7 @@ def merged(model: nn.Module) -> nn.Module:
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
-        SiteError: if a kernel is not finite.
+        LayerError: if a kernel is not finite.
     """
     _found(model, "merge")
     with _Detaching():
@@ -148,11 +148,11 @@ def unrefocus(model: nn.Module) -> tuple[str, ...]:
     Everything else that was trained meanwhile stays trained.
 
     Returns:
-        The names of the sites.
+        The names of the layers.
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
-        SiteError: if another parametrization was stacked on top; the model is untouched then.
+        LayerError: if another parametrization was stacked on top; the model is untouched then.
     """
     found = _found(model, "unrefocus")
     for _, module, _ in found:
@@ -173,23 +173,23 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
         model: a refocused or plain model.
     """
     state = model.state_dict()
-    sites = {f"{name}." if name else "": module for name, module, _ in transformed(model, aliases=True)}
-    kernels = {prefix: kernel_of(module) for prefix, module in sites.items()}
+    layers = {f"{name}." if name else "": module for name, module, _ in transformed(model, aliases=True)}
+    kernels = {prefix: kernel_of(module) for prefix, module in layers.items()}
     plain: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state.items():
         prefix, stem, _ = key.partition(STEM)
-        if stem and prefix not in sites:  # somebody else's parametrization
+        if stem and prefix not in layers:  # somebody else's parametrization
             stem = ""
         if not stem:
             prefix = key[: key.rfind(".") + 1]
-        if prefix in sites and (stem or key.removeprefix(prefix) in parameter_order(sites[prefix])):
-            for name in parameter_order(sites[prefix]):  # the first of the site's keys brings all, in their order
+        if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
+            for name in parameter_order(layers[prefix]):  # the first of the site's keys brings all, in their order
                 own = prefix + name
                 if own not in plain and (name == "weight" or own in state):
                     plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
         else:
             plain[key] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-    return with_metadata(plain, plain_metadata(metadata_of(state), sites))
+    return with_metadata(plain, plain_metadata(metadata_of(state), layers))
 
 
 def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTransform]]:

@@ -1,4 +1,4 @@
-"""The plan: which sites are refocused or otherwise transformed, which are not and why, and what it costs to train."""
+"""The plan: which layers are refocused or otherwise transformed, which are not and why, and what it costs to train."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
+from refconv.layers import Choice, Layer, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
-from refconv.sites import Choice, Site, find_sites, select_trained
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanRow(Record):
-    """One site in a plan.
+    """One layer in a plan.
 
     Attributes:
-        site: the module's name.
+        layer: the module's name.
         kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
         family: ``conv``, ``transposed``, ``condconv`` or ``deformable``.
         shape: the stored kernel's shape.
         map_size: taps of the refocusing map per dimension; empty for transformations without a map.
         blocks: number of blocks.
         slices: slices per block.
-        extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a site that shares
+        extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a layer that shares
             its kernel with one above it.
-        skipped: why the site is not transformed; None if it is.
+        skipped: why the layer is not transformed; None if it is.
         patches: whether it reads patches that do not overlap (stride = kernel size), as vision transformers do.
     """
 
-    site: str
+    layer: str
     kind: str
     family: str
     shape: tuple[int, ...]
@@ -77,14 +77,14 @@ class Plan(Record):
 
     @property
     def extra_parameters(self) -> int:
-        """Numbers of the transformation over all sites, such as refocus weights: trained, never shipped."""
+        """Numbers of the transformation over all layers, such as refocus weights: trained, never shipped."""
         return sum(row.extra_parameters for row in self.refocused)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What should be known about the kernels that are chosen, if anything."""
         chosen = self.refocused
-        single = [row.site for row in chosen if row.blocks * row.slices == 1]
+        single = [row.layer for row in chosen if row.blocks * row.slices == 1]
         remarks = []
         if chosen and all(row.patches for row in chosen):
             remarks.append(
@@ -142,7 +142,7 @@ def plan(model: nn.Module, config: TransformConfig | None = None, **settings: Un
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
         >>> print(plan(model, exclude="0"))
-        site  kind       kernel         map    blocks  extra parameters
+        layer  kind       kernel         map    blocks  extra parameters
         0     dense      8 x 3 x 3 x 3         24      excluded by '0'
         1     depthwise  8 x 1 x 3 x 3  3 x 3  1 of 8               576
         1 of 3 kernels of Sequential are refocused: 340 parameters and 576 refocus weights while training,
@@ -163,66 +163,66 @@ def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) ->
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
         >>> print(plan_of(model, "low_rank", rank=2))
-        site  kind       kernel         blocks  extra parameters
+        layer  kind       kernel         blocks  extra parameters
         0     dense      8 x 3 x 3 x 3  24                    70
         1     depthwise  8 x 1 x 3 x 3  1 of 8                34
         2 of 2 kernels of Sequential are transformed by low_rank: 304 parameters and 104 of the transformation
         while training, 304 when merged
     """
     complete = config_of(config, settings)
-    return describe(model, select_trained(find_sites(model), complete.include, complete.exclude), complete)
+    return describe(model, select_trained(find_layers(model), complete.include, complete.exclude), complete)
 
 
 def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
-    """Return the plan that follows from a selection of sites.
+    """Return the plan that follows from a selection of layers.
 
     Args:
         model: the model.
-        choices: what :func:`refconv.sites.select_trained` returned.
+        choices: what :func:`refconv.layers.select_trained` returned.
         config: the transformation and its settings.
 
     Raises:
-        SettingError: if a setting does not fit a site; the message names it.
+        SettingError: if a setting does not fit a layer; the message names it.
     """
     kind = TRANSFORMS[config.method]
     seen: set[int] = set()
     rows = []
     for choice in choices:
-        site, layout = choice.site, layout_at(choice.site, config)
+        layer, layout = choice.layer, layout_at(choice.layer, config)
         sizes: tuple[int, ...] = ()
         if isinstance(config, GramConfig):
-            sizes = site.map_size(config.map_size if choice.skipped is None else 1)
-        repeated = id(site.weight) in seen
+            sizes = layer.map_size(config.map_size if choice.skipped is None else 1)
+        repeated = id(layer.weight) in seen
         if choice.skipped is None:
-            seen.add(id(site.weight))
+            seen.add(id(layer.weight))
         rows.append(
             PlanRow(
-                site=site.name,
-                kind=site.kind,
-                family=site.family,
-                shape=site.shape,
+                layer=layer.name,
+                kind=layer.kind,
+                family=layer.family,
+                shape=layer.shape,
                 map_size=sizes,
                 blocks=layout.blocks,
                 slices=layout.groups,
                 extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, config),
                 skipped=choice.skipped,
-                patches=site.kind != "pointwise" and _stride(site) == site.kernel_size,
+                patches=layer.kind != "pointwise" and _stride(layer) == layer.kernel_size,
             )
         )
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
     return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=config.method)
 
 
-def _stride(site: Site) -> tuple[int, ...]:
+def _stride(layer: Layer) -> tuple[int, ...]:
     """Return the stride per dimension; the foreign classes may hold a single number for both."""
-    stride = getattr(site.module, "stride", ())
-    return (stride,) * len(site.kernel_size) if isinstance(stride, int) else tuple(stride)
+    stride = getattr(layer.module, "stride", ())
+    return (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:
     kind = row.kind if row.family == "conv" else f"{row.kind} {row.family}"
     return (
-        row.site or "(the model)",
+        row.layer or "(the model)",
         kind,
         " x ".join(map(str, row.shape)),
         " x ".join(map(str, row.map_size)) if row.skipped is None else "",

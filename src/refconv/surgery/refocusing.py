@@ -33,7 +33,7 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
-        SiteError: if a kernel is refocused already, lazy, without values, not finite, all zero, or shared with one
+        LayerError: if a kernel is refocused already, lazy, without values, not finite, all zero, or shared with one
             that is not chosen. The model is untouched then.
         ModelError: if the model is wrapped, or nothing in it can be refocused.
 

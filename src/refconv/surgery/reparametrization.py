@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from refconv.config import TransformConfig
+from refconv.layers import Layer, admitted, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
-from refconv.sites import Site, admitted, find_sites, select_trained
 from refconv.surgery.attach import attach
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
 from refconv.surgery.planning import Plan, describe
@@ -32,7 +32,7 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
     Raises:
         SettingError: if there is no such transformation or setting, a value is out of its range, or a pattern
             matches nothing.
-        SiteError: if a kernel is transformed already, lazy, without values, not finite, all zero, or shared with one
+        LayerError: if a kernel is transformed already, lazy, without values, not finite, all zero, or shared with one
             that is not chosen. The model is untouched then.
         ModelError: if the model is wrapped, or nothing in it can be transformed.
 
@@ -48,34 +48,34 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
     verb = "refocus" if complete.method == "refocus" else "reparametrize"
     check_unwrapped(model, verb)
     check_names(model, verb)
-    choices = select_trained(find_sites(model), complete.include, complete.exclude)
+    choices = select_trained(find_layers(model), complete.include, complete.exclude)
     chosen = admitted(model, choices, [kind.__name__ for kind in TRANSFORMS.values()])
-    for site in chosen:
-        check_unsharded(site)
+    for layer in chosen:
+        check_unsharded(layer)
     done = describe(model, choices, complete)
     scope = ForwardScope()
-    transforms: dict[int, tuple[list[Site], KernelTransform]] = {}
-    for site in chosen:
-        assert site.weight is not None
-        if id(site.weight) not in transforms:
-            transforms[id(site.weight)] = [], transform_at(site, complete, scope)
-        transforms[id(site.weight)][0].append(site)
+    transforms: dict[int, tuple[list[Layer], KernelTransform]] = {}
+    for layer in chosen:
+        assert layer.weight is not None
+        if id(layer.weight) not in transforms:
+            transforms[id(layer.weight)] = [], transform_at(layer, complete, scope)
+        transforms[id(layer.weight)][0].append(layer)
     for sharers, transform in transforms.values():
-        attach([site.module for site in sharers], transform)
+        attach([layer.module for layer in sharers], transform)
     scope.attach(model)
     return done
 
 
-def transform_at(site: Site, config: TransformConfig, scope: ForwardScope) -> KernelTransform:
-    """Return a new transformation for a site, not yet attached.
+def transform_at(layer: Layer, config: TransformConfig, scope: ForwardScope) -> KernelTransform:
+    """Return a new transformation for a layer, not yet attached.
 
     Args:
-        site: the site.
+        layer: the layer.
         config: the transformation and its settings.
         scope: the forward scope of the model.
 
     Raises:
-        SettingError: if a setting does not fit the site.
+        SettingError: if a setting does not fit the layer.
     """
-    assert site.weight is not None
-    return TRANSFORMS[config.method](site.label, site.weight, layout_at(site, config), scope, config)
+    assert layer.weight is not None
+    return TRANSFORMS[config.method](layer.label, layer.weight, layout_at(layer, config), scope, config)

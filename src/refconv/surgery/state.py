@@ -1,6 +1,6 @@
 """Refocused state in files: our own names, so that no file depends on how torch names parametrizations.
 
-A refocused site ``X`` appears as ``X.base`` and ``X.refocus_weight``; everything else keeps its plain name.
+A refocused layer ``X`` appears as ``X.base`` and ``X.refocus_weight``; everything else keeps its plain name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def refocused_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load what :func:`refocused_state_dict` returned into a model that is refocused at the same sites, strictly.
+    """Load what :func:`refocused_state_dict` returned into a model that is refocused at the same layers, strictly.
 
     Raises:
         CheckpointError: if keys are missing or surplus, or shapes differ; the message lists them and nothing is loaded.
@@ -66,17 +66,17 @@ def with_metadata(state: Mapping[str, Any], metadata: Mapping[str, Any]) -> Orde
     return carrying
 
 
-def plain_metadata(metadata: Mapping[str, Any], sites: Iterable[str]) -> dict[str, Any]:
+def plain_metadata(metadata: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:
     """Return the metadata of a refocused state dict without what its transformations brought.
 
     Args:
         metadata: by names of modules.
-        sites: the transformed modules, each with a dot after its name; empty for the model itself.
+        layers: the transformed modules, each with a dot after its name; empty for the model itself.
     """
-    sites = list(sites)
-    hidden = tuple(prefix + STEM for prefix in sites)
+    layers = list(layers)
+    hidden = tuple(prefix + STEM for prefix in layers)
     kept = {name: entry for name, entry in metadata.items() if not f"{name}.".startswith(hidden)}
-    for prefix in sites:  # the container of parametrizations goes with the last of them
+    for prefix in layers:  # the container of parametrizations goes with the last of them
         if not any(name.startswith(f"{prefix}parametrizations.") for name in kept):
             kept.pop(f"{prefix}parametrizations", None)
     return kept

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from refconv.layers import find_layers
 from refconv.records import Record
-from refconv.sites import find_sites
 from refconv.surgery.attach import transform_of, transformed
 from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
 from refconv.surgery.merging import plain_state_dict
@@ -37,7 +37,7 @@ class Certificate(Record):
         classes: the same for classes of modules.
         kernels: number of convolution kernels compared.
         largest_kernel_difference: largest absolute difference over all kernels of equal shape.
-        largest_kernel_site: where it is.
+        largest_kernel_layer: where it is.
         largest_output_difference: largest absolute difference of outputs on the batch; None without a batch, and where
             the outputs hold nothing that can be compared.
         relative_output_difference: the same over the largest absolute entry of that output of the first model; the
@@ -59,7 +59,7 @@ class Certificate(Record):
     classes: tuple[str, ...]
     kernels: int
     largest_kernel_difference: float
-    largest_kernel_site: str
+    largest_kernel_layer: str
     largest_output_difference: float | None
     relative_output_difference: float | None
     tolerance: float
@@ -101,7 +101,7 @@ class Certificate(Record):
             ),
             *(f"  {'values':<8} {entry}" for entry in _list("differ", self.values)),
             f"kernels    largest difference {self.largest_kernel_difference:.3g}"
-            + (f" at {self.largest_kernel_site}" if self.largest_kernel_difference else "")
+            + (f" at {self.largest_kernel_layer}" if self.largest_kernel_difference else "")
             + f", over {self.kernels} kernels",
         ]
         lines.append(f"outputs    {self._outputs_in_words()}")
@@ -152,7 +152,7 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     common = [key for key in first if key in second]
     tensors = {key for key in common if isinstance(first[key], Tensor) and isinstance(second[key], Tensor)}
     one, other = ({key: state[key] for key in state if key in tensors} for state in (first, second))
-    site, difference, kernels = _kernel_difference(before, one, other)
+    layer, difference, kernels = _kernel_difference(before, one, other)
     outputs = _compare_outputs(before, after, batch) if batch is not None else None
     if tolerance is None:
         tolerance = torch.finfo(outputs.dtype if outputs else torch.float32).eps ** _SHARE_OF_DIGITS
@@ -167,7 +167,7 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
         classes=_differences(_classes(before), _classes(after), str),
         kernels=kernels,
         largest_kernel_difference=difference,
-        largest_kernel_site=site,
+        largest_kernel_layer=layer,
         largest_output_difference=found.difference if found else None,
         relative_output_difference=found.relative if found else None,
         tolerance=tolerance,
@@ -246,14 +246,14 @@ def _kernel_difference(
     model: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor]
 ) -> tuple[str, float, int]:
     largest, where, count = 0.0, "", 0
-    for site in find_sites(model):
-        key = plain_name(f"{site.name}.weight" if site.name else "weight")
+    for layer in find_layers(model):
+        key = plain_name(f"{layer.name}.weight" if layer.name else "weight")
         if key not in first or key not in second or first[key].shape != second[key].shape:
             continue
         count += 1
         difference = largest_difference(first[key].cpu(), second[key].cpu())
         if difference > largest:
-            largest, where = difference, site.label
+            largest, where = difference, layer.label
     return where, largest, count
 
 

@@ -143,9 +143,9 @@ def test_gradient_space_leaves_the_refocus_weight_to_be_recovered(trained_pair):
         model(torch.randn(4, 3, 20, 20, generator=generator, dtype=torch.float64)).square().sum().backward()
         optimizer.step()
     rows = {row.layer: row for row in relations(before, model).layers}
-    for site, row in rows.items():
+    for layer, row in rows.items():
         assert row.residual < 1e-6
-        assert row.norm == pytest.approx(float(optimizer.refocus_weight(site).norm()), rel=1e-6)
+        assert row.norm == pytest.approx(float(optimizer.refocus_weight(layer).norm()), rel=1e-6)
 
 
 def test_what_did_not_move_relates_to_nothing():

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.analysis.tables import number, text_table, times
+from refconv.layers import Selection
 from refconv.records import Record
-from refconv.sites import Selection
 
 _BINS = 70
 _EMPTY = torch.finfo(torch.float32).eps
@@ -112,7 +112,7 @@ def filter_components(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         shown: the most components to keep as patterns.
         seed: of the sample of slices where there are very many, and of the exchanges that chance is taken from.

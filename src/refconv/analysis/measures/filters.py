@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from refconv.analysis.measures.redundancy import mean_absolute_cosine
 from refconv.analysis.pairs import Kernel, pair_kernels, sampled
 from refconv.analysis.tables import change, mean, number, text_table
+from refconv.layers import Selection
 from refconv.records import Record
-from refconv.sites import Selection
 
 # An entry counts as zero up to this share of the layer's largest (the paper's eps_0).
 _ZERO = 0.01
@@ -148,7 +148,7 @@ def filter_statistics(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         channels: the most filters of a layer whose cosines are taken; a sample of a larger layer.
         seed: of the sample.

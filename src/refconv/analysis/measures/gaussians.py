@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.analysis.tables import change, text_table, times
+from refconv.layers import Selection
 from refconv.records import Record
-from refconv.sites import Selection
 
 FAMILIES = ("dog", "first", "second")
 
@@ -143,7 +143,7 @@ def gaussian_fits(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         tolerance: relative square residual up to which a kernel fits; 0.2 is a cosine of 0.89 with the fitted function.
         seed: of the sample of very large layers, and of the noise.

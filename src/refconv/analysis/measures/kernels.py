@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from refconv.analysis.pairs import pair_kernels, sampled
 from refconv.analysis.tables import text_table, times
 from refconv.errors import SettingError
+from refconv.layers import Selection
 from refconv.records import Record
-from refconv.sites import Selection
 
 DIGITS = 4
 """Significant digits of a tap."""
@@ -79,7 +79,7 @@ def kernels(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         shown: slices of a layer at most.
         seed: of the sample where a layer has more.

@@ -23,9 +23,9 @@ from refconv.analysis.blocks import view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels
 from refconv.analysis.tables import mean, number, text_table
 from refconv.config import RefocusConfig
+from refconv.layers import Selection
 from refconv.ops import Order, metric_gram
 from refconv.records import Record
-from refconv.sites import Selection
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def movement(
     Args:
         before: the first model, plain: the base of refocusing.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         map_size: taps of the refocusing map whose Gram is meant, as in :func:`refconv.refocus`.
         order: how slices are gathered into blocks.

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import Kernel, pair_kernels, sampled
 from refconv.analysis.tables import change, mean, text_table
+from refconv.layers import Selection
 from refconv.records import Record
-from refconv.sites import Selection
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def redundancy(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         channels: the most output channels of a layer to compare with one another; a sample of a larger layer.
         shown: the most channels in a matrix.

@@ -30,9 +30,9 @@ from refconv.analysis.blocks import BlockView, view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.analysis.tables import mean, number, text_table
 from refconv.config import RefocusConfig
+from refconv.layers import Selection
 from refconv.ops import Order, Scale, refocused_blocks, smallest_refocus_weight
 from refconv.records import Record
-from refconv.sites import Selection
 
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -157,7 +157,7 @@ def relations(
     Args:
         before: the base, a plain model.
         after: what training made of it, plain and of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         map_size: as in :func:`refconv.refocus`, and as in training if R is to be the one trained.
         order: the same.

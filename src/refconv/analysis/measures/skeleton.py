@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import Kernel, pair_kernels
 from refconv.analysis.tables import change, text_table, times
+from refconv.layers import Selection
 from refconv.records import Record
-from refconv.sites import Selection
 
 _SHOWN = ("cross", "corners", "ratio", "cross_share")
 
@@ -125,7 +125,7 @@ def skeletons(
     Args:
         before: the first model, plain.
         after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
 
     Raises:

@@ -16,9 +16,9 @@ from refconv.analysis.blocks import median, view_blocks
 from refconv.analysis.pairs import Kernel, find_kernels
 from refconv.analysis.tables import mean, number, text_table, times
 from refconv.config import RefocusConfig
+from refconv.layers import Selection
 from refconv.ops import Order, metric_gram
 from refconv.records import Record
-from refconv.sites import Selection
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def gram_spectra(
 
     Args:
         model: a plain model: the base, so usually the pretrained one.
-        include: layers to look at, as in :func:`refconv.sites.select`; by default all kernels of more than one tap.
+        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
         exclude: layers to leave out.
         map_size: taps of the refocusing map, as in :func:`refconv.refocus`.
         order: how slices are gathered into blocks.

@@ -30,7 +30,7 @@ FAMILIES: tuple[str, ...] = get_args(Family)
 
 
 @dataclass(frozen=True, eq=False)
-class Site:
+class Layer:
     """One convolution's kernel inside a model.
 
     Attributes:
@@ -106,7 +106,7 @@ class Site:
             map_size: one odd number for all dimensions, or one for each.
 
         Raises:
-            SettingError: if the size does not fit; the message names this site.
+            SettingError: if the size does not fit; the message names this layer.
         """
         try:
             return effective_map_size(self.kernel_size, map_size)
@@ -116,10 +116,10 @@ class Site:
             ) from None
 
 
-def find_sites(model: nn.Module) -> list[Site]:
+def find_layers(model: nn.Module) -> list[Layer]:
     """Return every convolution kernel of a model, in the order of its modules.
 
-    Pointwise kernels and those of the opt-in families are included; see :func:`refconv.sites.select` for
+    Pointwise kernels and those of the opt-in families are included; see :func:`refconv.layers.select` for
     choosing among them. A module that is reachable under several names appears once, under the first.
 
     Args:
@@ -127,11 +127,11 @@ def find_sites(model: nn.Module) -> list[Site]:
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1))
-        >>> [(site.name, site.kind) for site in find_sites(model)]
+        >>> [(layer.name, layer.kind) for layer in find_layers(model)]
         [('0', 'depthwise'), ('2', 'pointwise')]
     """
     holders = _holders(model)
-    sites = []
+    layers = []
     for name, module in model.named_modules():
         family = _family(module)
         if family is None:
@@ -141,8 +141,8 @@ def find_sites(model: nn.Module) -> list[Site]:
         others = tuple(holder for holder in holders.get(id(weight), ()) if holder != here)
         kernel_size = tuple(int(taps) for taps in _per_dimension(module.kernel_size))
         groups, inputs, outputs = (int(getattr(module, key)) for key in ("groups", "in_channels", "out_channels"))
-        sites.append(
-            Site(
+        layers.append(
+            Layer(
                 name=name,
                 module=module,
                 kind=_kind(groups, inputs, outputs, kernel_size),
@@ -156,7 +156,7 @@ def find_sites(model: nn.Module) -> list[Site]:
                 shared_with=others,
             )
         )
-    return sites
+    return layers
 
 
 def _family(module: nn.Module) -> Family | None:

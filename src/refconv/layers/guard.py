@@ -1,4 +1,4 @@
-"""What no method accepts as a site: kernels that cannot be a base, and shared ones of which only a part was chosen."""
+"""What no method accepts as a layer: kernels that cannot be a base, and shared ones of which only a part was chosen."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from refconv.errors import ModelError, SiteError
-from refconv.sites.find import NO_PARAMETER, PARAMETRIZED, Site
-from refconv.sites.selection import FROZEN, Choice
+from refconv.errors import LayerError, ModelError
+from refconv.layers.find import NO_PARAMETER, PARAMETRIZED, Layer
+from refconv.layers.selection import FROZEN, Choice
 
 
-def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Site]:
-    """Return the chosen sites of a model, after checking that each can serve as a base.
+def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Layer]:
+    """Return the chosen layers of a model, after checking that each can serve as a base.
 
     Args:
         model: the model, for messages.
-        choices: what :func:`refconv.sites.select_trained` returned.
+        choices: what :func:`refconv.layers.select_trained` returned.
         ours: class names of this package's transformations.
 
     Raises:
-        ModelError: if no site is chosen.
-        SiteError: if a chosen kernel is transformed already, uninitialised, without values, not finite, all zero, or
+        ModelError: if no layer is chosen.
+        LayerError: if a chosen kernel is transformed already, uninitialised, without values, not finite, all zero, or
             shared with one that is not chosen.
     """
-    check_not_transformed([c.site for c in choices if c.skipped is not None and c.skipped == c.site.obstacle], ours)
-    chosen = [choice.site for choice in choices if choice.skipped is None]
+    check_not_transformed([c.layer for c in choices if c.skipped is not None and c.skipped == c.layer.obstacle], ours)
+    chosen = [choice.layer for choice in choices if choice.skipped is None]
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
         raise ModelError(
@@ -38,8 +38,8 @@ def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -
             remedy=_remedy(reasons),
         )
     check_shared(chosen)
-    for site in chosen:
-        check_base(site)
+    for layer in chosen:
+        check_base(layer)
     return chosen
 
 
@@ -54,74 +54,74 @@ def _remedy(reasons: Sequence[str]) -> str | None:
     return None
 
 
-def check_base(site: Site) -> None:
+def check_base(layer: Layer) -> None:
     """Refuse a kernel that cannot serve as a base.
 
     Raises:
-        SiteError: if the kernel is lazy, on the meta device, not finite or all zero.
+        LayerError: if the kernel is lazy, on the meta device, not finite or all zero.
     """
-    weight = site.weight
+    weight = layer.weight
     if weight is None or is_lazy(weight):
-        raise SiteError(
+        raise LayerError(
             "the kernel is not initialised yet",
-            where=site.label,
+            where=layer.label,
             remedy="run one batch through the model first",
         )
     if weight.is_meta:
-        raise SiteError(
+        raise LayerError(
             "the kernel has no values (meta device)",
-            where=site.label,
+            where=layer.label,
             remedy="materialise and load the model first",
         )
     values = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
     if not bool(torch.isfinite(values).all()):
-        raise SiteError("the kernel has entries that are not finite", where=site.label, remedy="load sound weights")
+        raise LayerError("the kernel has entries that are not finite", where=layer.label, remedy="load sound weights")
     if not bool(values.any()):
-        raise SiteError(
+        raise LayerError(
             "the kernel is all zero: a refocused kernel would stay zero for ever",
-            where=site.label,
-            remedy=f"load pretrained weights, or exclude={site.name!r}",
+            where=layer.label,
+            remedy=f"load pretrained weights, or exclude={layer.name!r}",
         )
 
 
-def check_shared(chosen: Sequence[Site]) -> None:
+def check_shared(chosen: Sequence[Layer]) -> None:
     """Refuse to transform a shared kernel under one name but not under the other.
 
     Raises:
-        SiteError: if a chosen kernel is also stored where it was not chosen, or read there in another layout.
+        LayerError: if a chosen kernel is also stored where it was not chosen, or read there in another layout.
     """
-    by_holder = {f"{site.name}.weight" if site.name else "weight": site for site in chosen}
-    for site in chosen:
-        for holder in site.shared_with:
+    by_holder = {f"{layer.name}.weight" if layer.name else "weight": layer for layer in chosen}
+    for layer in chosen:
+        for holder in layer.shared_with:
             other = by_holder.get(holder)
             if other is None:
-                raise SiteError(
+                raise LayerError(
                     f"the kernel is shared with {holder}, which is not chosen",
-                    where=site.label,
-                    remedy=f"choose both, exclude={site.name!r}, or give each a copy of its own",
+                    where=layer.label,
+                    remedy=f"choose both, exclude={layer.name!r}, or give each a copy of its own",
                 )
-            if other.layout() != site.layout():
-                raise SiteError(
+            if other.layout() != layer.layout():
+                raise LayerError(
                     f"the kernel is shared with {holder}, which reads it with other groups or strides of slices",
-                    where=site.label,
+                    where=layer.label,
                     remedy="exclude both, or give each a copy of its own",
                 )
 
 
-def check_not_transformed(chosen: Sequence[Site], ours: Sequence[str]) -> None:
-    """Refuse a site whose kernel is transformed by this package already.
+def check_not_transformed(chosen: Sequence[Layer], ours: Sequence[str]) -> None:
+    """Refuse a layer whose kernel is transformed by this package already.
 
     Args:
-        chosen: the sites that were asked for, whatever the selection said of them.
+        chosen: the layers that were asked for, whatever the selection said of them.
         ours: class names of this package's transformations.
 
     Raises:
-        SiteError: if one is transformed.
+        LayerError: if one is transformed.
     """
-    for site in chosen:
-        if set(site.parametrized_by) & set(ours):
-            raise SiteError(
-                f"the kernel is refocused already ({', '.join(site.parametrized_by)})",
-                where=site.label,
+    for layer in chosen:
+        if set(layer.parametrized_by) & set(ours):
+            raise LayerError(
+                f"the kernel is refocused already ({', '.join(layer.parametrized_by)})",
+                where=layer.label,
                 remedy="merge(model) to keep what it learned or unrefocus(model) to drop it, then refocus again",
             )

@@ -5,11 +5,11 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from networks import EveryKind, Repeated, Shared
-from refconv.sites import find_sites
+from refconv.layers import find_layers
 
 
 def test_find_sites_names_kinds_and_families():
-    found = {site.name: (site.kind, site.family, site.kernel_size) for site in find_sites(EveryKind())}
+    found = {layer.name: (layer.kind, layer.family, layer.kernel_size) for layer in find_layers(EveryKind())}
     assert found == {
         "stem": ("dense", "conv", (3, 3)),
         "depthwise": ("depthwise", "conv", (5, 5)),
@@ -20,13 +20,13 @@ def test_find_sites_names_kinds_and_families():
 
 
 def test_find_sites_knows_one_and_three_dimensions_and_the_model_itself():
-    assert find_sites(nn.Conv1d(4, 4, 5, groups=4))[0].kernel_size == (5,)
-    site = find_sites(nn.ConvTranspose3d(4, 2, 3))[0]
-    assert (site.name, site.label, site.shape) == ("", "(the model itself)", (4, 2, 3, 3, 3))
+    assert find_layers(nn.Conv1d(4, 4, 5, groups=4))[0].kernel_size == (5,)
+    layer = find_layers(nn.ConvTranspose3d(4, 2, 3))[0]
+    assert (layer.name, layer.label, layer.shape) == ("", "(the model itself)", (4, 2, 3, 3, 3))
 
 
 def test_find_sites_reports_who_shares_a_kernel():
-    shared = {site.name: site.shared_with for site in find_sites(Shared())}
+    shared = {layer.name: layer.shared_with for layer in find_layers(Shared())}
     assert shared == {"a": ("b.weight",), "b": ("a.weight",)}
 
 
@@ -34,29 +34,29 @@ def test_find_sites_reports_sharing_with_something_that_is_no_convolution():
     model = Repeated()
     model.copy = nn.Module()
     model.copy.kernel = model.conv.weight
-    assert find_sites(model)[0].shared_with == ("copy.kernel",)
+    assert find_layers(model)[0].shared_with == ("copy.kernel",)
 
 
 def test_find_sites_counts_an_aliased_module_once():
     conv = nn.Conv2d(3, 3, 3)
     model = nn.ModuleDict({"a": conv, "b": conv})
-    assert [(site.name, site.shared_with) for site in find_sites(model)] == [("a", ())]
+    assert [(layer.name, layer.shared_with) for layer in find_layers(model)] == [("a", ())]
 
 
 def test_find_sites_says_why_a_kernel_cannot_be_transformed():
     normed = parametrizations.weight_norm(nn.Conv2d(3, 3, 3))
-    assert find_sites(normed)[0].obstacle == "already parametrized by _WeightNorm"
+    assert find_layers(normed)[0].obstacle == "already parametrized by _WeightNorm"
     half = nn.Conv2d(3, 3, 3)
     half.weight = nn.Parameter(torch.zeros(3, 3, 3, 3, dtype=torch.complex64))
-    assert find_sites(half)[0].obstacle == "its weight is of type complex64"
+    assert find_layers(half)[0].obstacle == "its weight is of type complex64"
     bare = nn.Conv2d(3, 3, 3)
     value = bare.weight.detach()
     del bare.weight
     bare.weight = value
-    assert find_sites(bare)[0].obstacle == "its weight is not a parameter"
+    assert find_layers(bare)[0].obstacle == "its weight is not a parameter"
 
 
 def test_find_sites_works_on_meta_and_lazy_modules():
     with torch.device("meta"):
-        assert find_sites(nn.Conv2d(3, 8, 3))[0].obstacle is None
-    assert find_sites(nn.LazyConv2d(8, 3))[0].kind == "dense"
+        assert find_layers(nn.Conv2d(3, 8, 3))[0].obstacle is None
+    assert find_layers(nn.LazyConv2d(8, 3))[0].kind == "dense"

@@ -1,4 +1,4 @@
-"""Choosing among the sites of a model: by kind, by family, by globs or regular expressions on names."""
+"""Choosing among the layers of a model: by kind, by family, by globs or regular expressions on names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from refconv.config import Pattern, Selection, checked_patterns
 from refconv.errors import SettingError
-from refconv.sites.find import FAMILIES, KINDS, Site
+from refconv.layers.find import FAMILIES, KINDS, Layer
 
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
 _OPT_IN = ("pointwise", "condconv", "deformable")
@@ -21,14 +21,14 @@ FROZEN = "its weight is frozen"
 
 @dataclass(frozen=True)
 class Choice:
-    """A site and, if it was not chosen, the reason."""
+    """A layer and, if it was not chosen, the reason."""
 
-    site: Site
+    layer: Layer
     skipped: str | None
 
 
-def select(sites: Sequence[Site], include: Selection = None, exclude: Selection = None) -> list[Choice]:
-    """Decide for every site whether it is chosen, and say why where it is not.
+def select(layers: Sequence[Layer], include: Selection = None, exclude: Selection = None) -> list[Choice]:
+    """Decide for every layer whether it is chosen, and say why where it is not.
 
     A pattern is a kind (``depthwise``, ``grouped``, ``dense``, ``pointwise``), a family (``transposed``,
     ``condconv``, ``deformable``), a glob on the module's name (``stages.*.conv_dw``) or a regular expression,
@@ -37,66 +37,66 @@ def select(sites: Sequence[Site], include: Selection = None, exclude: Selection 
     when ``include`` says their kind or family, or their exact name.
 
     Args:
-        sites: what :func:`refconv.sites.find_sites` returned.
-        include: patterns of which a site must match at least one; None for the default.
+        layers: what :func:`refconv.layers.find_layers` returned.
+        include: patterns of which a layer must match at least one; None for the default.
         exclude: patterns of which it must match none; these win.
 
     Raises:
-        SettingError: if a pattern matches no site at all, so that it would have no effect.
+        SettingError: if a pattern matches no layer at all, so that it would have no effect.
     """
     included, excluded = _patterns(include, "include"), _patterns(exclude, "exclude")
-    _check_effect(sites, included, "include")
-    _check_effect(sites, excluded, "exclude")
-    return [Choice(site, _reason(site, included if include is not None else None, excluded)) for site in sites]
+    _check_effect(layers, included, "include")
+    _check_effect(layers, excluded, "exclude")
+    return [Choice(layer, _reason(layer, included if include is not None else None, excluded)) for layer in layers]
 
 
-def select_trained(sites: Sequence[Site], include: Selection = None, exclude: Selection = None) -> list[Choice]:
-    """Decide for every site whether it is trained: those that :func:`select` chooses and that are not frozen.
+def select_trained(layers: Sequence[Layer], include: Selection = None, exclude: Selection = None) -> list[Choice]:
+    """Decide for every layer whether it is trained: those that :func:`select` chooses and that are not frozen.
 
     A kernel whose ``requires_grad`` is False stays as it is, in kernel space as in gradient space, also where
     ``include`` names it; to train it, call ``requires_grad_(True)`` on its weight first.
 
     Args:
-        sites: what :func:`refconv.sites.find_sites` returned.
+        layers: what :func:`refconv.layers.find_layers` returned.
         include: as for :func:`select`.
         exclude: as for :func:`select`.
 
     Raises:
-        SettingError: if a pattern matches no site at all, so that it would have no effect.
+        SettingError: if a pattern matches no layer at all, so that it would have no effect.
     """
     return [
-        Choice(choice.site, FROZEN) if choice.skipped is None and choice.site.frozen else choice
-        for choice in select(sites, include, exclude)
+        Choice(choice.layer, FROZEN) if choice.skipped is None and choice.layer.frozen else choice
+        for choice in select(layers, include, exclude)
     ]
 
 
-def _reason(site: Site, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:
+def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:
     for word in _OPT_IN:
-        if word in _words(site) and not _asks(included, word, site):
+        if word in _words(layer) and not _asks(included, word, layer):
             return "one tap" if word == "pointwise" else f"only on request: include={word!r}"
-    if included is not None and not any(_matches(pattern, site) for pattern in included):
+    if included is not None and not any(_matches(pattern, layer) for pattern in included):
         return "not included"
     for pattern in excluded:
-        if _matches(pattern, site):
+        if _matches(pattern, layer):
             return f"excluded by {_text(pattern)!r}"
-    return site.obstacle
+    return layer.obstacle
 
 
-def _asks(included: list[Pattern] | None, word: str, site: Site) -> bool:
+def _asks(included: list[Pattern] | None, word: str, layer: Layer) -> bool:
     """Whether the opt-in ``word`` itself or the site's exact name is among the patterns."""
-    return included is not None and any(pattern in (word, site.name) for pattern in included)
+    return included is not None and any(pattern in (word, layer.name) for pattern in included)
 
 
-def _words(site: Site) -> tuple[str, str]:
-    return site.kind, site.family
+def _words(layer: Layer) -> tuple[str, str]:
+    return layer.kind, layer.family
 
 
-def _matches(pattern: Pattern, site: Site) -> bool:
+def _matches(pattern: Pattern, layer: Layer) -> bool:
     if isinstance(pattern, re.Pattern):
-        return pattern.search(site.name) is not None
+        return pattern.search(layer.name) is not None
     if pattern in KINDS or pattern in FAMILIES:
-        return pattern in _words(site)
-    return fnmatch.fnmatchcase(site.name, pattern)
+        return pattern in _words(layer)
+    return fnmatch.fnmatchcase(layer.name, pattern)
 
 
 def _patterns(selection: Selection, where: str) -> list[Pattern]:
@@ -106,12 +106,12 @@ def _patterns(selection: Selection, where: str) -> list[Pattern]:
     ]
 
 
-def _check_effect(sites: Sequence[Site], patterns: list[Pattern], where: str) -> None:
+def _check_effect(layers: Sequence[Layer], patterns: list[Pattern], where: str) -> None:
     for pattern in patterns:
-        if any(_matches(pattern, site) for site in sites) or (where == "exclude" and pattern in (*KINDS, *FAMILIES)):
+        if any(_matches(pattern, layer) for layer in layers) or (where == "exclude" and pattern in (*KINDS, *FAMILIES)):
             continue
         text = _text(pattern)
-        close = difflib.get_close_matches(text, [*KINDS, *FAMILIES, *(site.name for site in sites)], n=3, cutoff=0.5)
+        close = difflib.get_close_matches(text, [*KINDS, *FAMILIES, *(layer.name for layer in layers)], n=3, cutoff=0.5)
         raise SettingError(
             f"{text!r} matches no convolution",
             where=where,

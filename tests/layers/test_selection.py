@@ -1,4 +1,4 @@
-"""Choosing among sites by kinds, families, globs and regular expressions."""
+"""Choosing among layers by kinds, families, globs and regular expressions."""
 
 import re
 
@@ -7,11 +7,13 @@ from torch import nn
 
 from networks import EveryKind
 from refconv.errors import SettingError
-from refconv.sites import find_sites, select, select_trained
+from refconv.layers import find_layers, select, select_trained
 
 
 def chosen(include=None, exclude=None):
-    return [choice.site.name for choice in select(find_sites(EveryKind()), include, exclude) if choice.skipped is None]
+    return [
+        choice.layer.name for choice in select(find_layers(EveryKind()), include, exclude) if choice.skipped is None
+    ]
 
 
 @pytest.mark.parametrize(
@@ -35,13 +37,13 @@ def test_select_chooses_what_patterns_say(include, exclude, expected):
 
 
 def test_select_takes_a_pointwise_kernel_only_when_asked():
-    reasons = {choice.site.name: choice.skipped for choice in select(find_sites(EveryKind()))}
+    reasons = {choice.layer.name: choice.skipped for choice in select(find_layers(EveryKind()))}
     assert reasons["pointwise"] == "one tap"
     assert "pointwise" in chosen("pointwise")
 
 
 def test_select_gives_the_reason_for_every_skip():
-    reasons = {c.site.name: c.skipped for c in select(find_sites(EveryKind()), ["dense", "grouped"], "up")}
+    reasons = {c.layer.name: c.skipped for c in select(find_layers(EveryKind()), ["dense", "grouped"], "up")}
     assert reasons == {
         "stem": None,
         "depthwise": "not included",
@@ -71,8 +73,8 @@ def test_select_refuses_what_is_no_pattern():
 def test_frozen_kernels_are_chosen_for_measuring_and_not_for_training():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     model[0].weight.requires_grad_(False)
-    sites = find_sites(model)
-    assert [choice.skipped for choice in select(sites)] == [None, None]
+    layers = find_layers(model)
+    assert [choice.skipped for choice in select(layers)] == [None, None]
     for include in (None, ["0", "1"]):
-        assert [choice.skipped for choice in select_trained(sites, include)] == ["its weight is frozen", None]
-    assert [choice.skipped for choice in select_trained(sites, exclude="0")] == ["excluded by '0'", None]
+        assert [choice.skipped for choice in select_trained(layers, include)] == ["its weight is frozen", None]
+    assert [choice.skipped for choice in select_trained(layers, exclude="0")] == ["excluded by '0'", None]

@@ -1,4 +1,4 @@
-"""The geometry of a site: what, beside its base, determines how its gradients are rewritten."""
+"""The geometry of a layer: what, beside its base, determines how its gradients are rewritten."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from torch import Tensor
 
 from refconv.config import RefocusConfig, Scale, Start
 from refconv.errors import SettingError
+from refconv.layers import Layer
 from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
 from refconv.parametrizations import computing_dtype, first_weight
 from refconv.records import with_scale
-from refconv.sites import Site
 
 Decay = Literal["refocus", "kernel", "none"]
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """One refocused site, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
+class KernelSpec:
+    """One refocused layer, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
 
     Attributes:
-        site: the module's name.
+        layer: the module's name.
         layout: how the kernel's slices form blocks.
         map_size: taps of the refocusing map per dimension.
         scale: of the Gram, see :func:`refconv.ops.scaling`.
         power: power of the Gram.
     """
 
-    site: str
+    layer: str
     layout: Layout
     map_size: tuple[int, ...]
     scale: Scale
     power: float
 
     @classmethod
-    def of(cls, site: Site, config: RefocusConfig) -> Geometry:
-        """Return the geometry of a site under the given settings.
+    def of(cls, layer: Layer, config: RefocusConfig) -> KernelSpec:
+        """Return the geometry of a layer under the given settings.
 
         Raises:
             SettingError: if the map size does not fit.
         """
-        return cls(site.name, site.layout(config.order), site.map_size(config.map_size), config.scale, config.power)
+        return cls(layer.name, layer.layout(config.order), layer.map_size(config.map_size), config.scale, config.power)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and lists, as a state dict may hold them."""
@@ -53,7 +53,7 @@ class Geometry:
         return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Geometry:
+    def from_dict(cls, values: dict[str, Any]) -> KernelSpec:
         """Read back what :meth:`to_dict` returned, today or before there was a choice of scales."""
         values = with_scale(values)
         layout = {**values["layout"], "kernel_size": tuple(values["layout"]["kernel_size"])}
@@ -62,7 +62,7 @@ class Geometry:
     @property
     def label(self) -> str:
         """The site's name as it is shown to people."""
-        return self.site or "(the model itself)"
+        return self.layer or "(the model itself)"
 
     def started(self, base: Tensor, start: Start) -> Tensor:
         """Return the kernel that training starts from, in the base's shape and dtype.

@@ -1,18 +1,18 @@
 """The convolution kernels of a model: where they are, what they are, which of them are meant, which are refused."""
 
 from refconv.config import Selection
-from refconv.sites.find import Site, find_sites
-from refconv.sites.guard import admitted, check_base, check_shared
-from refconv.sites.selection import Choice, select, select_trained
+from refconv.layers.find import Layer, find_layers
+from refconv.layers.guard import admitted, check_base, check_shared
+from refconv.layers.selection import Choice, select, select_trained
 
 __all__ = [
     "Choice",
+    "Layer",
     "Selection",
-    "Site",
     "admitted",
     "check_base",
     "check_shared",
-    "find_sites",
+    "find_layers",
     "select",
     "select_trained",
 ]
