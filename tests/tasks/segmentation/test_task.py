@@ -28,8 +28,10 @@ from refconv.process.distributed import Processes
 from refconv.tasks.predicting import predictions, save_predictions
 from refconv.tasks.registry import task_of
 from refconv.tasks.segmentation.data import open_segmentation_data
+from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
+from refconv.tasks.segmentation.losses import pixel_losses
 from refconv.tasks.segmentation.masks import read_mask
-from refconv.tasks.segmentation.task import Segmentation, SegmentationEvaluation, pixel_losses
+from refconv.tasks.segmentation.task import Segmentation
 from refconv.tasks.teaching import Teacher
 from run_results import same_result
 
