@@ -315,7 +315,7 @@ def test_lraspp_trains_and_ships_the_plain_network(lraspp_run):
     assert record.certificate.same_structure
     assert record.certificate.same_outputs
     assert len(record.validation) == 2
-    assert record.layers > 10
+    assert record.sites > 10
     opened = open_model(str(out))
     assert opened.task == "segmentation"
     assert opened.class_names == NAMES
