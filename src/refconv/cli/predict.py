@@ -29,7 +29,7 @@ def predict(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", metavar="X", min=0, max=1, show_default=False, help="least score that is said; boxes: 0.5"
+            "--threshold", metavar="X", min=0, max=1, show_default=False, help="minimum score; default for boxes: 0.5"
         ),
     ] = None,
     device: Annotated[

@@ -13,7 +13,8 @@ from refconv.engine.setup import Setup
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe, from_weights
 from refconv.recipe.spaces import space_of
-from refconv.tasks.evaluation import ClassificationEvaluation, Evaluation, uncompiled
+from refconv.tasks.classification.evaluation import ClassificationEvaluation
+from refconv.tasks.evaluation import Evaluation, uncompiled
 
 MOST, LEAST, SHARE = 1000, 32, 10
 """Samples that are evaluated: a tenth of those that training sees, which costs about a thirtieth of it, within limits.

@@ -18,6 +18,7 @@ from refconv.config import RefocusConfig
 from refconv.errors import RecipeError
 from refconv.recipe.settings import about, check_range, coerced, did_you_mean, required, setting
 from refconv.recipe.spaces import LOOKAHEAD, NESTEROV, check_space
+from refconv.task_measures import TASKS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,10 +61,6 @@ def refocusing(name: str, default: Any = None) -> Any:
     )
 
 
-TASKS = ("classification", "detection", "segmentation", "restoration")
-"""The names of all tasks."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All settings of one training run.
@@ -84,7 +81,7 @@ class Recipe:
     task: str = setting(
         "model",
         "what is learned",
-        "classification",
+        TASKS[0],
         choices=TASKS,
     )
     model: str = setting(
@@ -124,10 +121,14 @@ class Recipe:
         None,
         choices=("bilinear", "bicubic", "nearest", "random"),
     )
-    ignore_index: int = setting("data", "segmentation: the class that counts nowhere", 255, least=0, most=255)
-    noise: float = setting("data", "restoration: standard deviation of the noise, of 255", 0.0, least=0)
-    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4)
-    patch_size: int = setting("data", "restoration: side of the training patches in pixels", 64, least=8)
+    ignore_index: int = setting(
+        "data", "segmentation: class index to ignore", 255, least=0, most=255, task="segmentation"
+    )
+    noise: float = setting("data", "restoration: noise level (0-255)", 0.0, least=0, task="restoration")
+    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4, task="restoration")
+    patch_size: int = setting(
+        "data", "restoration: side of the training patches in pixels", 64, least=8, task="restoration"
+    )
     crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
     mean: tuple[float, ...] | None = setting(
         "data", "mean of each channel, or one of all; default: that of the model, else of the data", None
