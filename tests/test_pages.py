@@ -1,4 +1,4 @@
-"""What pages show: generated parts say what their records say, links lead somewhere, and the layer holds everything."""
+"""What pages show: generated parts say what their records say, links lead somewhere, and the site holds everything."""
 
 import importlib
 import json
@@ -85,7 +85,7 @@ def test_links_between_pages_lead_somewhere(page):
     if page.startswith("docs/"):
         assert all(
             ((ROOT / page).parent / link).resolve().is_relative_to(DOCS) for link in links
-        )  # the layer has no more
+        )  # the site has no more
 
 
 def contents(page):
