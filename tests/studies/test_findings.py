@@ -1,22 +1,19 @@
 """The findings on the page follow from the differences in the records, and from nothing else."""
 
 import functools
-import importlib
-from pathlib import Path
 
 import pytest
 
 import small_studies
+from benchmark_scripts import script
 
-ROOT = Path(__file__).resolve().parents[2]
 comparison = functools.partial(small_studies.comparison, test_samples=10_000)
 PLAIN = (0.900, 0.910, 0.920, 0.900, 0.910, 0.920)
 
 
-@pytest.fixture
-def findings(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("findings")
+@pytest.fixture(scope="module")
+def findings():
+    return script("findings")
 
 
 def moved(by, spread=0.0005):
