@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from refconv.recipe.recipe import Recipe
-from refconv.studies.board import board
+from refconv.studies.board import Bar, Lines, board
 from refconv.studies.estimate import Estimate
 from refconv.studies.runs import Run
 
@@ -39,6 +39,7 @@ def test_finished_runs_tell_more_than_timed_steps():
 
 def test_a_pipe_gets_plain_lines_with_the_time_left(capsys):
     with board("study", show=True) as shown:
+        assert isinstance(shown, Lines)
         shown.move(done=1, total=3, now=["a run"], left=100.0)
         shown.say("the first run: 3 s")
         shown.move(done=3, total=3, now=[], left=0.0)
@@ -55,7 +56,7 @@ def test_nothing_is_shown_where_nothing_is_to_be_shown(capsys):
 
 def test_a_terminal_gets_a_bar_with_what_runs_now():
     screen = io.StringIO()
-    with board("study", console=Console(file=screen, force_terminal=True, width=110)) as shown:
+    with Bar("study", Console(file=screen, force_terminal=True, width=110)) as shown:
         shown.move(done=2, total=9, now=["final net/plain seed 0", "final net/plain seed 1"], left=3700.0)
         shown.say("a run has ended")
     text = screen.getvalue()

@@ -121,10 +121,10 @@ class Journal:
 
 
 @contextmanager
-def foreseen(journal: Path, out: Path) -> Iterator[Path]:
-    """Give a passing folder with the records that a study's folder would have once its journal is restored there.
+def restored_copy(journal: Path, out: Path) -> Iterator[Path]:
+    """Give a temporary folder with the records that a study's folder would have after restoring its journal.
 
-    The study's folder is only read. Errors that name the passing folder name the study's instead.
+    The study's folder is only read, and errors name it in place of the temporary one.
 
     Args:
         journal: the file; it need not exist.
