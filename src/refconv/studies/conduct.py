@@ -12,7 +12,7 @@ import torch
 
 from refconv.data import DataInfo
 from refconv.errors import RecipeError, RunError, StudyError
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.studies import forest, pages
