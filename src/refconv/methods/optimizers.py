@@ -15,9 +15,8 @@ from timm.optim import (
 from torch import nn
 from torch.optim import Optimizer
 
-from refconv.errors import RecipeError, RefconvError
+from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.recipe.recipe import Recipe
-from refconv.recipe.settings import did_you_mean
 from refconv.recipe.spaces import LOOKAHEAD
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from refconv.errors import RecipeError
+from refconv.errors import RecipeError, did_you_mean
 from refconv.methods.method import Method, NormFold, Plain, Scratch
 from refconv.methods.transformed import Transformed, refocusing
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import Recipe
-from refconv.recipe.settings import did_you_mean
 
 METHODS: dict[str, Callable[[Recipe], Method]] = {
     "plain": Plain,

@@ -7,10 +7,9 @@ import dataclasses
 from torch import nn
 
 from refconv.config import TransformConfig
-from refconv.errors import RecipeError
+from refconv.errors import RecipeError, did_you_mean
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import Recipe
-from refconv.recipe.settings import did_you_mean
 from refconv.surgery import fit_budget, plan_of
 
 
