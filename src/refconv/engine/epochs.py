@@ -27,7 +27,7 @@ from refconv.methods.optimizers import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
 from refconv.models.run_folder import RunFolder
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
-from refconv.process.progress import Display
+from refconv.process.progress import StepDisplay
 from refconv.tasks.evaluation import Evaluation
 
 _STEPS_BETWEEN_CHECKS = 10
@@ -93,7 +93,7 @@ class Loop:
         """Median time of a step in this sitting, in milliseconds."""
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
-    def run(self, metrics: Metrics | NoMetrics, display: Display) -> None:
+    def run(self, metrics: Metrics | NoMetrics, display: StepDisplay) -> None:
         """Train to the end.
 
         Args:
@@ -129,7 +129,7 @@ class Loop:
         while self.step < last:
             self._pending.append(self._step(batches))
             self.step += 1
-            self._display.step(self.step)
+            self._display.move(self.step)
             logs = self.step % recipe.log_interval == 0
             saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
             ends = self.step == last

@@ -27,7 +27,7 @@ from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
-from refconv.process.progress import Display, display
+from refconv.process.progress import StepDisplay
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
 
@@ -85,7 +85,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
             )
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
-        shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
+        shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
+        stack.enter_context(shown)
         for line in setup.data.said:
             shown.say(line)
         for warning in (random_bases(method), setup.task.warning(setup.model, recipe)):
@@ -131,7 +132,7 @@ def _reproducible(recipe: Recipe) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _finish(loop: Loop, metrics: Metrics | NoMetrics, shown: Display) -> RunRecord:
+def _finish(loop: Loop, metrics: Metrics | NoMetrics, shown: StepDisplay) -> RunRecord:
     """Build the plain result anew, certify it, test it once, and write model and record."""
     setup, seconds, folder = loop.setup, loop.seconds, loop.folder
     recipe, processes, space = setup.recipe, setup.processes, setup.method.space

@@ -16,7 +16,7 @@ from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.studies import forest, pages
-from refconv.studies.board import Board, board
+from refconv.studies.board import Board
 from refconv.studies.comparison import Comparison
 from refconv.studies.estimate import Estimate
 from refconv.studies.execution import Outcome, record_of
@@ -79,7 +79,7 @@ def compare(
         schedule = Schedule(runs)
         write_whole(out / "study.toml", study.text.encode())
         jobs, threads = sharing(jobs, threads)
-        with board(study.name, show=show) as shown:
+        with Board(study.name, show=show) as shown:
             workers = _workers(jobs, threads, study.keep)
             _carry_out(schedule, workers, shown, noted, jobs=jobs, out=out, select_by=study.select_by)
         with on_threads(threads):
@@ -213,7 +213,7 @@ def _stop(schedule: Schedule, out: Path) -> NoReturn:
 
 def _move(schedule: Schedule, shown: Board, estimate: Estimate, jobs: int) -> None:
     left = estimate.seconds(schedule.to_do(), jobs)
-    shown.move(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
+    shown.place(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
 
 
 def _learn(estimate: Estimate, run: Run) -> None:
