@@ -126,9 +126,8 @@ def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[st
 
 def measure(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: str, scale: Scale | None) -> dict[int, Any]:
     """Return the relative movement of every kernel after the steps of :data:`STEPS`, by layer."""
-    bases = {
-        f"{layer.name}.weight": layer.weight.detach().clone() for layer in layers_of(network) if layer.weight is not None
-    }
+    weights = {f"{layer.name}.weight": layer.weight for layer in layers_of(network)}
+    bases = {name: weight.detach().clone() for name, weight in weights.items() if weight is not None}
     model = copy.deepcopy(network).train()
     if scale is not None:
         refconv.refocus(model, scale=scale)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from refconv.config import RefocusConfig
-from refconv.errors import RecipeError
-from refconv.recipe.settings import about, check_range, coerced, did_you_mean, required, setting
+from refconv.errors import RecipeError, did_you_mean
+from refconv.recipe.settings import about, check_range, coerced, required, setting
 from refconv.recipe.spaces import LOOKAHEAD, NESTEROV, check_space
 
 if sys.version_info >= (3, 11):

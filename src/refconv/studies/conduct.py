@@ -13,11 +13,11 @@ import torch
 
 from refconv.data import DataInfo
 from refconv.errors import RecipeError, RunError, StudyError
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.studies import forest, pages
-from refconv.studies.board import Board, board
+from refconv.studies.board import Board
 from refconv.studies.comparison import Comparison
 from refconv.studies.estimate import Estimate
 from refconv.studies.execution import Outcome, record_of
@@ -90,7 +90,7 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         schedule = schedule_of(study, out, data, config.only)
         write_whole(out / "study.toml", study.text.encode())
         jobs, threads = config.sharing()
-        with board(study.name, show=config.show) as shown:
+        with Board(study.name, show=config.show) as shown:
             workers = _workers(jobs, threads, study.keep)
             _carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
         with on_threads(threads):
@@ -222,7 +222,7 @@ def _stop(schedule: Schedule, out: Path) -> NoReturn:
 
 def _move(schedule: Schedule, shown: Board, estimate: Estimate, jobs: int) -> None:
     left = estimate.seconds(schedule.to_do(), jobs)
-    shown.move(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
+    shown.place(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
 
 
 def _learn(estimate: Estimate, run: Run) -> None:

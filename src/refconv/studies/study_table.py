@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from refconv.errors import StudyError
-from refconv.recipe.settings import did_you_mean
+from refconv.errors import StudyError, did_you_mean
 
 _REQUIRED: Any = object()
 

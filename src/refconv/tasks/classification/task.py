@@ -12,11 +12,11 @@ from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets, 
 from refconv.data.pipeline import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement
 from refconv.errors import DataError, ModelError
-from refconv.methods.optimization import make_loss, make_mixing
 from refconv.models.model_input import of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
+from refconv.tasks.classification.loss import make_loss, make_mixing
 from refconv.tasks.evaluation import ClassificationEvaluation, autocasting, check_classes, evaluate
 from refconv.tasks.prediction import Prediction
 from refconv.tasks.task import Network, Objective, Task, refuse
