@@ -55,7 +55,9 @@ def test_overview_counts_architectures_on_each_side_of_zero(results):
 
 def test_committed_records_hold_the_statistics_of_their_values(committed):
     for record in committed:
-        written = Comparison.read(ROOT / "studies" / "records" / f"{record.name}.json")
+        path = ROOT / "studies" / "records" / f"{record.name}.json"
+        written = Comparison.read(path)
+        assert written.to_json() == path.read_text(encoding="utf-8")
         assert all(cell.test_samples for cell in record.cells)
         # The last digit of a bound depends on the version of scipy.
         found, known = ([contrast.bootstrap for contrast in one.contrasts] for one in (record, written))
