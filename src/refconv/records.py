@@ -62,7 +62,7 @@ class Record:
         )
         if surplus or missing:
             raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")
-        hints = _types(cls)
+        hints = type_hints(cls)
         return cls(**{name: _restored(hints[name], value) for name, value in data.items()})
 
     @classmethod
@@ -87,7 +87,8 @@ def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"scale": "normalized" if normalize else "paper", **own}
 
 
-_types: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+"""The type hints of a class, which are looked up once."""
 
 
 def _plain(value: Any) -> Any:
