@@ -561,9 +561,10 @@ def test_auxiliary_classifiers_train_and_a_batch_of_one_does_with_fixed_statisti
 
 def test_trying_a_model_in_training_mode_leaves_its_statistics_alone():
     from refconv.engine.setup import open_setup
+    from refconv.methods.registry import method_of
     from refconv.process.distributed import Processes
 
-    model = open_setup(recipe(), Processes(0, 1, torch.device("cpu"))).model
+    model = open_setup(method_of(recipe()), Processes(0, 1, torch.device("cpu"))).model
     counts = [value for name, value in model.named_buffers() if name.endswith("num_batches_tracked")]
     assert counts
     assert not any(counts)

@@ -42,7 +42,7 @@ def test_selection_decides_as_for_refocusing():
     assert [row.layer for row in plan.refocused] == ["depthwise", "pointwise", "up"]
     assert [row.extra_parameters for row in plan.refocused] == [25, 1, 9]
     assert all(row.map_size == () for row in plan.rows)
-    with pytest.raises(SettingError, match="include: 'deptwise' matches no convolution; closest: depthwise"):
+    with pytest.raises(SettingError, match="include: 'deptwise' matches no convolution; did you mean depthwise"):
         reparametrize(EveryKind(), "density", include="deptwise")
 
 

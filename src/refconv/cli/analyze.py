@@ -84,7 +84,7 @@ def analyze(
     a page of what --out wrote.
     """
     from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
-    from refconv.analysis.measuring import display
+    from refconv.analysis.measuring import Display
 
     if out is not None:
         check_folder(out)
@@ -101,7 +101,7 @@ def analyze(
         device=device,
     )
     couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
-    analysis = analyse(couple, questions, display=display())
+    analysis = analyse(couple, questions, display=Display())
     if as_json:
         records = {name: record.to_dict() for name, record in analysis.records.items()}
         typer.echo(json.dumps(records, ensure_ascii=False))

@@ -141,11 +141,11 @@ def _analyses(
 ) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
     from refconv.analysis.analysing import AnalysisConfig
-    from refconv.analysis.measuring import display
+    from refconv.analysis.measuring import Display
     from refconv.analysis.reporting import analyses_of
 
     questions = AnalysisConfig(only=tuple(only or ()), **asked)
-    found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=display)
+    found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=Display)
     for run, one in zip(runs, found, strict=True):
         if one.missing:
             typer.echo(f"{run}: weights only; {one.missing}", err=True)

@@ -29,9 +29,8 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
-from refconv.errors import ModelError
+from refconv.errors import ModelError, did_you_mean
 from refconv.models.pyramid import LITE_NORM, FeatureLadder, FeaturePyramid, timm_features
-from refconv.recipe.settings import did_you_mean
 
 COCO_CLASSES = 90
 """Classes where none are asked for, as in torchvision: the category ids of COCO go up to 90."""

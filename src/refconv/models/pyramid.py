@@ -22,8 +22,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
-from refconv.errors import ModelError
-from refconv.recipe.settings import did_you_mean
+from refconv.errors import ModelError, did_you_mean
 
 
 def timm_features(

@@ -12,8 +12,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from refconv.errors import ModelError
-from refconv.recipe.settings import did_you_mean
+from refconv.errors import ModelError, did_you_mean
 
 DEFAULT_BACKBONE = "resnet34"
 """What segmentation-models-pytorch takes where none is named."""

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from refconv.config import RefocusConfig
-from refconv.errors import RecipeError
-from refconv.recipe.settings import about, check_range, coerced, did_you_mean, required, setting
+from refconv.errors import RecipeError, did_you_mean
+from refconv.recipe.settings import about, check_range, coerced, required, setting
 from refconv.recipe.spaces import LOOKAHEAD, NESTEROV, check_space
+from refconv.records import type_hints
 from refconv.task_measures import TASKS
 
 if sys.version_info >= (3, 11):
@@ -50,7 +51,7 @@ def refocusing(name: str, default: Any = None) -> Any:
         default: its default, if a recipe writes it in another form.
     """
     field = RefocusConfig.__dataclass_fields__[name]
-    choices = typing.get_args(typing.get_type_hints(RefocusConfig)[name])
+    choices = typing.get_args(type_hints(RefocusConfig)[name])
     selects = name in {"include", "exclude"}
     return setting(
         "method",
@@ -254,7 +255,7 @@ class Recipe:
     test: bool = setting("run", "read the test split once, at the end; a run that only helps to choose must not", True)
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = type_hints(type(self))
         fields = {field.name: field for field in dataclasses.fields(self)}
         rate = fields.pop("lr")  # last, since its default depends on others
         for field in (*fields.values(), rate):
