@@ -83,7 +83,7 @@ def test_random_starts_follow_the_global_seed():
 
 
 @pytest.mark.parametrize(
-    ("site", "message"),
+    ("layer", "message"),
     [
         ({"transform": "unheard_of"}, "stem in .*: holds settings of another version.*unknown transformation"),
         ({"rank": 0}, "stem in .*: holds settings of another version.*rank: value out of range"),
