@@ -49,7 +49,7 @@ def test_selection_decides_as_for_refocusing():
 def test_plan_is_printed_without_a_column_for_maps_and_round_trips():
     plan = plan_of(EveryKind(), "low_rank", rank=2, exclude="up")
     text = str(plan)
-    assert text.splitlines()[0].split() == ["site", "kind", "kernel", "blocks", "extra", "parameters"]
+    assert text.splitlines()[0].split() == ["layer", "kind", "kernel", "blocks", "extra", "parameters"]
     assert "3 of 5 kernels of EveryKind are transformed by low_rank" in text
     assert "of the transformation while training" in text
     assert Plan.from_json(plan.to_json()) == plan

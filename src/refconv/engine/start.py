@@ -12,7 +12,8 @@ from refconv.engine.run_record import Course
 from refconv.engine.setup import Setup
 from refconv.methods.method import Method
 from refconv.recipe.recipe import from_weights
-from refconv.tasks.evaluation import ClassificationEvaluation, Evaluation, uncompiled
+from refconv.tasks.classification.evaluation import ClassificationEvaluation
+from refconv.tasks.evaluation import Evaluation, uncompiled
 
 MOST, LEAST, SHARE = 1000, 32, 10
 """Samples that are evaluated: a tenth of those that training sees, which costs about a thirtieth of it, within limits.

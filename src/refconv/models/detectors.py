@@ -38,7 +38,7 @@ COCO_CLASSES = 90
 LEAST_SIZE = 32
 """The smallest image side that the heads are built for, in pixels."""
 
-_THRESHOLD = "score_thresh"  # where torchvision keeps the least score of a detection
+_THRESHOLD = "score_thresh"  # where torchvision keeps the minimum score of a detection
 
 _FIXED = {"ssd300_vgg16": 300}  # its last maps have no padding, and its boxes are laid out for this size
 

@@ -20,7 +20,8 @@ from refconv.models.run_folder import RunFolder
 from refconv.models.spec import LOCAL, ModelSpec
 from refconv.models.weights import is_run_checkpoint
 from refconv.process.randomness import derive_seed, seeded
-from refconv.recipe.recipe import TASKS, Recipe
+from refconv.recipe.recipe import Recipe
+from refconv.task_measures import TASKS
 
 _SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
 """What names of files of weights end in; no model is called so."""

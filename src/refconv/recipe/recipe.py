@@ -17,6 +17,7 @@ from typing import Any, Literal
 from refconv.config import RefocusConfig
 from refconv.errors import RecipeError, did_you_mean
 from refconv.recipe.settings import about, check_range, coerced, required, setting
+from refconv.task_measures import TASKS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,10 +68,6 @@ def refocusing(name: str, default: Any = None) -> Any:
     )
 
 
-TASKS = ("classification", "detection", "segmentation", "restoration")
-"""The names of all tasks."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All settings of one training run.
@@ -91,7 +88,7 @@ class Recipe:
     task: str = setting(
         "model",
         "what is learned",
-        "classification",
+        TASKS[0],
         choices=TASKS,
     )
     model: str = setting(
@@ -131,10 +128,14 @@ class Recipe:
         None,
         choices=("bilinear", "bicubic", "nearest", "random"),
     )
-    ignore_index: int = setting("data", "segmentation: the class that counts nowhere", 255, least=0, most=255)
-    noise: float = setting("data", "restoration: standard deviation of the noise, of 255", 0.0, least=0)
-    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4)
-    patch_size: int = setting("data", "restoration: side of the training patches in pixels", 64, least=8)
+    ignore_index: int = setting(
+        "data", "segmentation: class index to ignore", 255, least=0, most=255, task="segmentation"
+    )
+    noise: float = setting("data", "restoration: noise level (0-255)", 0.0, least=0, task="restoration")
+    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4, task="restoration")
+    patch_size: int = setting(
+        "data", "restoration: side of the training patches in pixels", 64, least=8, task="restoration"
+    )
     crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
     mean: tuple[float, ...] | None = setting(
         "data", "mean of each channel, or one of all; default: that of the model, else of the data", None

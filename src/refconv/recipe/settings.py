@@ -24,6 +24,7 @@ def about(
     above: float | None = None,
     most: float | None = None,
     may_change: bool = False,
+    task: str | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of one field: what the command line and the checks need to know.
 
@@ -35,6 +36,7 @@ def about(
         above: value that must be exceeded.
         most: largest value accepted.
         may_change: whether a resumed run may have another value, because the result does not depend on it.
+        task: the only task that has this setting; None for settings of several tasks.
     """
     return {
         "group": group,
@@ -44,6 +46,7 @@ def about(
         "above": above,
         "most": most,
         "may_change": may_change,
+        "task": task,
     }
 
 
