@@ -15,6 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+_FORMER_KEYS = {"site": "layer", "sites": "layers", "largest_kernel_site": "largest_kernel_layer"}
+"""What fields were called in files of earlier versions."""
+
 Self = TypeVar("Self", bound="Record")
 
 
@@ -45,7 +48,7 @@ class Record:
         """Read a record back.
 
         Args:
-            data: what :meth:`to_dict` returned.
+            data: what :meth:`to_dict` returned, today or in an earlier version.
 
         Raises:
             ValueError: if a key is missing or surplus, or the data is no mapping.
@@ -54,6 +57,7 @@ class Record:
             raise ValueError(f"{cls.__name__}: expected names and values, found {type(data).__name__}")
         data = {cls._former.get(name, name): value for name, value in data.items()}
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        data = {key if key in fields else _FORMER_KEYS.get(key, key): value for key, value in data.items()}
         surplus = sorted(data.keys() - fields.keys())
         missing = sorted(
             name

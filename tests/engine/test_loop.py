@@ -57,7 +57,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_measured(settings, tmp_path):
     assert record.certificate.same_outputs
     expected = {"plain": None, "refocus": settings.get("space", "gradient")}[settings["method"]]
     assert record.space == expected
-    assert (record.layers > 0) == (settings["method"] == "refocus")
+    assert (record.sites > 0) == (settings["method"] == "refocus")
     assert (record.extra_parameters > 0) == (expected == "kernel")
     assert (record.parameters_trained > record.parameters_shipped) == (expected == "kernel")
     model = create_model(recipe().model, num_classes=10, in_chans=1, model_kwargs={"width": 0.25})

@@ -12,8 +12,7 @@ from refconv.errors import RecipeError
 from refconv.methods.norm_fold import keep_statistics
 from refconv.methods.optimizers import inner_optimizer, make_optimizer
 from refconv.methods.sizes import check_budget
-from refconv.recipe.recipe import Recipe
-from refconv.recipe.spaces import Space
+from refconv.recipe.recipe import Recipe, Space
 from refconv.surgery import Plan, rebase
 
 

@@ -16,8 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from refconv.errors import RecipeError, RefconvError, did_you_mean
-from refconv.recipe.recipe import Recipe
-from refconv.recipe.spaces import LOOKAHEAD
+from refconv.recipe.recipe import LOOKAHEAD, Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] = ()) -> Optimizer:

@@ -16,8 +16,7 @@ from refconv.methods.method import Method
 from refconv.methods.optimizers import checked, inner_optimizer, make_optimizer, parameter_groups
 from refconv.methods.sizes import check_budget, within_budget
 from refconv.parametrizations import TRANSFORMS, config_of
-from refconv.recipe.recipe import Recipe
-from refconv.recipe.spaces import LOOKAHEAD, NESTEROV, space_of
+from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
 from refconv.surgery import Plan, plan, reparametrize
 
 

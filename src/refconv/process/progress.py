@@ -61,7 +61,7 @@ class Display:
         error: bool = False,
         transient: bool = False,
         console: Console | None = None,
-        **fields: str,
+        **fields: Any,
     ) -> None:
         stream = sys.stderr if error else sys.stdout
         self._show, self._error = show, error
@@ -91,7 +91,7 @@ class Display:
     ) -> None:
         self.bar.stop()
 
-    def move(self, done: int, total: int | None = None, **fields: str) -> None:
+    def move(self, done: int, total: int | None = None, **fields: Any) -> None:
         """Move the bar, ten times a second at most where only the bar moves.
 
         Args:
