@@ -208,7 +208,11 @@ def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        raise ModelError("no such module", where=where, remedy="run where it can be imported, or install it") from error
+        dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
+        remedy = "run where it can be imported, or install it"
+        if module.endswith(".py"):
+            remedy = f"give the module's name instead of its file: {dotted}:{function}"
+        raise ModelError("no such module", where=where, remedy=remedy) from error
     builder: Callable[..., Any] | None = getattr(home, function, None)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
