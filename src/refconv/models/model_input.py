@@ -22,7 +22,7 @@ from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.data.timm_names import PREFIXES
 from refconv.errors import CheckpointError, DataError
-from refconv.models.builders import TIMM_SOURCES, is_timm
+from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import is_model_folder, read_config
 from refconv.models.run_folder import RunFolder
@@ -41,10 +41,11 @@ def of_recipe(recipe: Recipe) -> Statement:
     Raises:
         CheckpointError: if what the recipe names is missing or damaged.
     """
+    arguments = {**(arguments_with_weights(recipe.model) if recipe.pretrained else {}), **recipe.model_kwargs}
     if recipe.checkpoint is not None:
-        return of_weights(recipe.checkpoint) or of_name(recipe.model)
+        return of_weights(recipe.checkpoint) or of_name(recipe.model, arguments)
     if recipe.pretrained:
-        return of_name(recipe.model)
+        return of_name(recipe.model, arguments)
     known = _timm_cfg(recipe.model)
     if known.get("fixed_input_size") and "img_size" not in recipe.model_kwargs:
         return Statement(f"timm's {recipe.model}", {"input_size": known["input_size"]})
@@ -77,13 +78,18 @@ def of_backbone(recipe: Recipe) -> Statement:
     return of_name(recipe.backbone or "") if recipe.pretrained else NOTHING
 
 
-def of_name(name: str) -> Statement:
-    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
+def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders.
+
+    Args:
+        name: the model's name.
+        arguments: what it is built with; by default what its builder sets where it loads the weights.
+    """
     source, _, rest = name.partition(":")
     if source == "local-dir":
         return of_weights(rest)
     if source == "torchvision":
-        return _of_torchvision(rest)
+        return _of_torchvision(rest, arguments_with_weights(name) if arguments is None else arguments)
     if source == "hf-hub":
         return of_timm(timm.models.load_model_config_from_hf(rest)[0], by=name)
     return of_timm(_timm_cfg(name), by=f"timm's {name}")
@@ -113,7 +119,7 @@ def of_model(model: nn.Module, *, by: str) -> Statement:
 
 def of_builder(name: str, model: nn.Module) -> Statement:
     """Return what is known about the input of a model that says it by its name, or else by itself once it is built."""
-    return of_name(name) or of_model(model, by=name)
+    return of_name(name, vars(model)) or of_model(model, by=name)
 
 
 def of_weights(reference: str | Path) -> Statement:
@@ -208,8 +214,12 @@ def _timm_cfg(name: str) -> Mapping[str, Any]:
     return known.to_dict() if known is not None else {}
 
 
-def _of_torchvision(name: str) -> Statement:
-    """Return what torchvision's weights say by ``weights.transforms()``; nothing where that is not of images."""
+def _of_torchvision(name: str, arguments: Mapping[str, Any]) -> Statement:
+    """Return what torchvision's weights say by ``weights.transforms()``; nothing where that is not of images.
+
+    GoogLeNet and Inception v3 were trained on values from -1 to 1, and their builders set ``transform_input`` with the
+    weights: the model itself goes from ImageNet's normalisation to these. Without it images are normalised so here.
+    """
     from torchvision import models
     from torchvision.transforms import _presets as presets
 
@@ -222,6 +232,8 @@ def _of_torchvision(name: str) -> Statement:
         values = {"mean": made.mean, "std": made.std, "interpolation": interp_mode_to_str(made.interpolation)}
     if isinstance(made, presets.ImageClassification):
         (crop,), (side,) = made.crop_size, made.resize_size
+        if arguments_with_weights(f"torchvision:{name}") and not arguments.get("transform_input"):
+            values |= {"mean": (0.5,), "std": (0.5,)}
         values |= {"img_size": crop, "crop_pct": crop_share(crop, side), "crop_mode": "center"}
     return Statement(f"torchvision's {weights}", values)
 
