@@ -64,7 +64,9 @@ def test_the_first_convolution_gets_what_it_gets_from_torchvision(name, source, 
     """
     torch.save({}, tmp_path / "w.pth")
     given = {"pretrained": True} if source == "pretrained" else {"checkpoint": str(tmp_path / "w.pth")}
-    recipe = Recipe(model=f"torchvision:{name}", data="digits", in_chans=3, model_kwargs={"init_weights": False}, **given)
+    recipe = Recipe(
+        model=f"torchvision:{name}", data="digits", in_chans=3, model_kwargs={"init_weights": False}, **given
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (400, 350, 3), dtype=np.uint8)
     images = [Image.fromarray(pixels), Image.fromarray(pixels[..., 0]), Image.new("L", (400, 350))]
     theirs, ours = first_inputs(name, recipe, images)

@@ -32,6 +32,12 @@ TASK_SOURCES = {
 }
 """Prefixes of models that are put together here, with the file beside this one and its function."""
 
+_OF_TORCHVISION = {
+    "detection": ("torchvision_detectors", "build_torchvision_detector"),
+    "segmentation": ("segmenters", "build_torchvision_segmenter"),
+}
+"""Modules of torchvision whose models need more than its builder, with the file beside this one and its function."""
+
 _MOVED = {
     "refconv.training.networks": "refconv.models.networks",
     "refconv.training.tasks.restorers": "refconv.models.restorers",
@@ -127,14 +133,14 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     from torchvision import models
 
     where = f"torchvision:{name}"
-    for kind, builder in (("detection", "build_torchvision_detector"), ("segmentation", "build_torchvision_segmenter")):
-        if name in models.list_models(module=getattr(models, kind)):
-            home = importlib.import_module(f"refconv.models.{'detectors' if kind == 'detection' else 'segmenters'}")
-            return _built(getattr(home, builder), name, where, pretrained, arguments)
     if name not in models.list_models():
         raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
+    for kind, (home, builder) in _OF_TORCHVISION.items():
+        if name in models.list_models(module=getattr(models, kind)):
+            build_for_kind = getattr(importlib.import_module(f"refconv.models.{home}"), builder)
+            return _built(build_for_kind, name, where, pretrained, arguments)
     if "drop_rate" in arguments:
         arguments["dropout"] = arguments.pop("drop_rate")
     if "drop_path_rate" in arguments:

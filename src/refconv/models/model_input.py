@@ -21,12 +21,11 @@ from refconv.data.info import DataInfo
 from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.data.timm_names import PREFIXES
-from refconv.errors import CheckpointError, DataError
+from refconv.errors import DataError
 from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, is_timm
 from refconv.models.checkpoint import Checkpoint
-from refconv.models.model_folder import is_model_folder, read_config
-from refconv.models.run_folder import RunFolder
-from refconv.models.weights import is_run_checkpoint
+from refconv.models.located import located
+from refconv.models.model_folder import read_config
 from refconv.recipe.recipe import Recipe
 
 NOTHING = Statement("", {})
@@ -128,19 +127,13 @@ def of_weights(reference: str | Path) -> Statement:
     Raises:
         CheckpointError: if there is nothing of this name, or it is damaged.
     """
-    path = Path(str(reference).removeprefix("local-dir:"))
-    run = RunFolder(path)
-    for folder in (run.model_folder, path):
-        if is_model_folder(folder):
-            recipe = run.recipe() if run.recipe_file.is_file() else None
-            return of_folder(folder, read_config(folder), recipe)
-    file = run.checkpoint_file if run.checkpoint_file.is_file() else path
-    if not file.exists():
-        raise CheckpointError("no such file, run or model folder", where=str(reference))
-    if file.is_file() and is_run_checkpoint(file):
-        checkpoint = Checkpoint.load(file)
+    found = located(reference)
+    if found.kind == "folder":
+        return of_folder(found.path, read_config(found.path), found.recipe())
+    if found.kind == "checkpoint":
+        checkpoint = Checkpoint.load(found.path)
         return of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
-    return _of_transformers(file if file.is_dir() else file.parent)
+    return _of_transformers(found.path if found.path.is_dir() else found.path.parent)
 
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
