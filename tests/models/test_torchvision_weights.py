@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import models
 from torchvision.models._api import WeightsEnum
 
-from refconv.data.pipeline import eval_transform
+from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import resolve
 from refconv.models.builders import build
 from refconv.models.model_input import of_recipe

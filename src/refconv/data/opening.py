@@ -8,16 +8,13 @@ from pathlib import Path
 
 from refconv.data.augmentation import Augmentation
 from refconv.data.dataset import Data
-from refconv.data.decoding import reading
 from refconv.data.disk import DiskData
 from refconv.data.folder import folder_images
-from refconv.data.images import Images
-from refconv.data.info import DataInfo
+from refconv.data.images import Images, reading
 from refconv.data.memory import MemoryData
 from refconv.data.preprocessing import (
     DEFAULT_SIZE,
     FLAGS,
-    Preprocessing,
     Statement,
     common_size,
     resolve,
@@ -90,55 +87,20 @@ def open_data(
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None
-    in_chans = 3 if in_chans is None else in_chans
-    preprocessing = image_preprocessing(
-        name, shown, native, in_chans=in_chans, stated=stated, whole=for_training and augmentation.scale is None
-    )
-    info = DataInfo(
-        name=name,
-        num_classes=len(shown.class_names),
-        in_chans=in_chans,
-        input_size=preprocessing.input_size,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        class_names=shown.class_names,
-        train_size=0,
-        val_size=0,
-        test_size=0,
+    whole = for_training and augmentation.scale is None
+    preprocessing = resolve(
+        [*stated, *of_images(shown, native, stated, whole=whole)],
+        in_chans=3 if in_chans is None else in_chans,
+        where=name,
     )
     return DiskData(
-        info,
+        name,
         images,
         val_split=val_split,
         augmentation=augmentation,
         workers=workers,
         preprocessing=preprocessing,
     )
-
-
-def image_preprocessing(
-    name: str,
-    images: Images,
-    native: int | None,
-    *,
-    in_chans: int,
-    stated: Sequence[Statement],
-    whole: bool,
-) -> Preprocessing:
-    """Resolve the preprocessing of images on a disk; what is not stated, :func:`of_images` says.
-
-    Args:
-        name: the data.
-        images: the images.
-        native: their height and width, where these are known and equal.
-        in_chans: channels of the tensors.
-        stated: what flags, recipe and model say.
-        whole: whether training takes whole images, without a random crop.
-
-    Raises:
-        DataError: if an image cannot be read, or mean or std do not fit the channels.
-    """
-    return resolve([*stated, *of_images(images, native, stated, whole=whole)], in_chans=in_chans, where=name)
 
 
 def of_images(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
-from refconv.data.pipeline import eval_transform
+from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement
 from refconv.errors import DataError, ModelError
 from refconv.methods.optimization import make_loss, make_mixing

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refconv.data import rle
-from refconv.data.decoding import open_image
+from refconv.data.images import open_image
 from refconv.errors import DataError
 
 _REACH = 10  # sides of the image
