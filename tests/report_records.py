@@ -3,19 +3,21 @@
 import base64
 import json
 
-from refconv.analysis.agreement import Agreement, ChangedSample, ClassAgreement, mcnemar
-from refconv.analysis.attention import AttendedImage, Attention
-from refconv.analysis.calibration import Calibration, ReliabilityBin
-from refconv.analysis.curvature import Curvature
-from refconv.analysis.interpolation import Interpolation
-from refconv.analysis.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-from refconv.analysis.probe import Conditions
-from refconv.analysis.receptive_field import ReceptiveField
-from refconv.analysis.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-from refconv.analysis.sharpness import ModelSharpness, Sharpness, spread
-from refconv.analysis.similarity import LayerSimilarity, Similarity
+from refconv.analysis.agreement import mcnemar
+from refconv.analysis.sharpness import spread
+from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
+from refconv.measures.attention import AttendedImage, Attention
+from refconv.measures.calibration import Calibration, ReliabilityBin
+from refconv.measures.conditions import Conditions
+from refconv.measures.curvature import Curvature
+from refconv.measures.interpolation import Interpolation
+from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
+from refconv.measures.scores import Scores
+from refconv.measures.sharpness import ModelSharpness, Sharpness
+from refconv.measures.similarity import LayerSimilarity, Similarity
 from refconv.report.pairs import Pair
-from refconv.training.analyses.scores import Scores
 
 CONDITIONS = Conditions(samples=1024, cut=True, calibration_samples=512, calibration_cut=False, norms=3)
 CLASSES = ("ant", "bee")

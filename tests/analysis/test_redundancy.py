@@ -7,15 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.redundancy import (
-    Redundancy,
-    divergences,
-    effective_rank,
-    mean_absolute_cosine,
-    mean_off_diagonal,
-    redundancy,
-)
+from refconv.analysis.redundancy import divergences, effective_rank, mean_absolute_cosine, mean_off_diagonal, redundancy
 from refconv.errors import ModelError
+from refconv.measures.redundancy import Redundancy
 
 
 def depthwise(slices):

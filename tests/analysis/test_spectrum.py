@@ -8,8 +8,9 @@ from torch import nn
 
 from refconv.analysis.blocks import view_blocks
 from refconv.analysis.pairs import find_kernels
-from refconv.analysis.spectrum import GramSpectra, gram_spectra
+from refconv.analysis.spectrum import gram_spectra
 from refconv.errors import ModelError, SettingError
+from refconv.measures.spectrum import GramSpectra
 from refconv.ops.reference import reference_gram
 
 
