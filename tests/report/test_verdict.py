@@ -148,7 +148,10 @@ def test_the_measured_start_stands_beside_the_test_and_never_in_its_place():
 
 def scored(cut, *values):
     sides = zip(("before", "after"), values, strict=True)
-    return {f"scores-{side}": {"measures": {"psnr": value}, "cut": cut} for side, value in sides}
+    return {
+        f"scores-{side}": {"task": "restoration", "samples": 60, "measures": {"psnr": value}, "cut": cut, "classes": {}}
+        for side, value in sides
+    }
 
 
 def test_what_runs_recorded_comes_before_the_scores_of_the_analysis():

@@ -6,9 +6,10 @@ The records; what they are computed from is in ``analysis/relations.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from refconv.measures.tables import number, text_table
-from refconv.records import Record
+from refconv.records import Record, with_scale
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Relations(Record):
     scale: str
     power: float
     seed: int
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Relations:
+        """Read a record back; those of earlier versions said ``normalize`` for a scale."""
+        return super().from_dict(with_scale(data))
 
     def __str__(self) -> str:
         names = ("norm", "residual", "own", "own_if_even", "partners")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from refconv.measures.pairs import Pair
 from refconv.report.elements import Finding, Section
 from refconv.report.numbers import count
-from refconv.report.pairs import Pair
 
 CHANGED = 6
 """The fewest samples whose changes can all go one way by no accident: 2 / 2 ** 6 is below 0.05, 2 / 2 ** 5 is not."""
@@ -62,5 +62,5 @@ def _judged(section: Section, pairs: Sequence[Pair]) -> Section:
 def _samples(pair: Pair, name: str) -> list[int]:
     """Return how many samples a pair's records of a measure are of; nothing for records of weights."""
     records = [pair.record(name), *(pair.sides(name) or ())]
-    found = [record.get("conditions", record).get("samples") for record in records if record]
+    found = [getattr(getattr(record, "conditions", record), "samples", None) for record in records if record]
     return [number for number in found if number is not None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from refconv.measures.pairs import Pair
 from refconv.report import certificate, cost, results
 from refconv.report.elements import Change, Figure, Finding, Section, Support, Table
 from refconv.report.intervals import intervals_figure
-from refconv.report.pairs import Pair
 
 ORDER: tuple[Change, ...] = ("better", "worse", "different", "same", "unclear")
 """Of the groups of findings."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refconv.errors import RunError
+from refconv.measures.pairs import Pair
 from refconv.report import page, verdict
 from refconv.report.elements import Section
 from refconv.report.enough import told
 from refconv.report.fitting import thinned
-from refconv.report.pairs import Pair
 from refconv.report.provenance import provenance
 
 LIMIT = 5_000_000

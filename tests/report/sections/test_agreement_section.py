@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 import report_records as made
+from refconv.measures.pairs import measured
 from refconv.report.sections.agreement import section
 from refconv.report.sections.confusions import confusions, same_samples_difference
-from refconv.report.sections.measured import measured
 
 
 def one(*records):

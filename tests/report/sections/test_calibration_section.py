@@ -30,9 +30,9 @@ def test_few_samples_leave_the_same_difference_open():
 
 
 def test_errors_by_hand():
-    record = made.calibration(0.1, samples=100, accuracy=0.8).to_dict()
+    record = made.calibration(0.1, samples=100, accuracy=0.8)
     assert ece_error(record) == pytest.approx(math.sqrt(82 / 104 * 22 / 104 / 104))  # Agresti and Coull
-    assert ece_error(made.calibration(0.1, samples=100, accuracy=1.0).to_dict()) > 0.01  # all right: still an error
+    assert ece_error(made.calibration(0.1, samples=100, accuracy=1.0)) > 0.01  # all right: still an error
     assert chance_ece(record) == pytest.approx(math.sqrt(2 / math.pi * 0.9 * 0.1 / 100))
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from refconv.report.sections.measured import Measured
+from refconv.measures.pairs import Measured
 from refconv.report.sections.support import claim, verdict
 from report_records import pair, plain
 

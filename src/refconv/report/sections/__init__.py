@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from refconv.measures.pairs import Pair
 from refconv.report.elements import Section
-from refconv.report.pairs import Pair
 from refconv.report.sections import (
     agreement,
     attacks,

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals, role_names
 from refconv.report.charts import Bars, bar_chart
 from refconv.report.elements import Change, Claim, Figure, Finding, Section, Support, Table
 from refconv.report.numbers import count, percent, points
 from refconv.report.paired_difference import PairedDifference, mcnemar, paired_difference
-from refconv.report.pairs import Pair
 from refconv.report.sections.confusions import confusions_figure, same_samples_difference
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals, role_names
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import course
 
@@ -57,7 +56,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 def _claim(items: Sequence[Measured]) -> Claim | None:
     """Return the claim on accuracy, which a part of the samples does not decide."""
     found = claim("Refocusing a pretrained model raises its accuracy.", REFCONV, items, _change, _WORDS, _against)
-    parts = {item.name: count(item.record["samples"], "sample") for item in items if item.record["cut"]}
+    parts = {item.name: count(item.record.samples, "sample") for item in items if item.record.cut}
     if found is None:
         return None
     undecided: dict[str, tuple[Support, str]] = {
@@ -68,9 +67,9 @@ def _claim(items: Sequence[Measured]) -> Claim | None:
     return replace(found, verdicts={**found.verdicts, **undecided})
 
 
-def counts(record: dict[str, Any]) -> PairedDifference:
+def counts(record: Any) -> PairedDifference:
     """Return the accuracies before and after with the interval of their difference."""
-    return paired_difference(record["both_right"], record["gained"], record["lost"], record["both_wrong"])
+    return paired_difference(record.both_right, record.gained, record.lost, record.both_wrong)
 
 
 def judged(gained: int, lost: int) -> Change:
@@ -88,7 +87,7 @@ def judged(gained: int, lost: int) -> Change:
 
 
 def _change(item: Measured) -> Change:
-    return judged(item.record["gained"], item.record["lost"])
+    return judged(item.record.gained, item.record.lost)
 
 
 def _accuracy(item: Measured) -> Finding:
@@ -103,7 +102,7 @@ def _accuracy(item: Measured) -> Finding:
 
 
 def _common(item: Measured) -> Finding:
-    same = item.record["same"]
+    same = item.record.same
     text = f"Before and after put {percent(same)} of the samples into the same class, right or wrong."
     return Finding(item.name, text, "same" if same == 1 else "different")
 
@@ -129,7 +128,7 @@ def _against(subject: Measured, reference: Measured) -> Change:
 
 
 def _classes(items: Sequence[Measured]) -> Figure:
-    nets = {item.role: {row["target"]: _net(row) for row in item.record["classes"]} for item in items}
+    nets = {item.role: {row.target: _net(row) for row in item.record.classes} for item in items}
     targets = sorted({target for net in nets.values() for target in net})
     most = sorted(targets, key=lambda target: (-max(abs(net.get(target, 0)) for net in nets.values()), target))
     drawn = sorted(most[:DRAWN])
@@ -145,8 +144,8 @@ def _classes(items: Sequence[Measured]) -> Figure:
     )
 
 
-def _net(row: dict[str, Any]) -> float:
-    return 100 * float(row["gained"] - row["lost"]) / float(row["samples"])
+def _net(row: Any) -> float:
+    return 100 * float(row.gained - row.lost) / float(row.samples)
 
 
 def _extremes(item: Measured, net: dict[int, float]) -> str:
@@ -161,9 +160,9 @@ def _table(items: Sequence[Measured], most: Sequence[int]) -> Table:
     rows = []
     for target in most[:LISTED]:
         for item in items:
-            for row in (row for row in item.record["classes"] if row["target"] == target):
-                shares = (percent(row[side] / row["samples"]) for side in ("before", "after"))
-                numbers = (f"{row['samples']:,}", *shares, f"{row['gained']:,}", f"{row['lost']:,}")
+            for row in (row for row in item.record.classes if row.target == target):
+                shares = (percent(getattr(row, side) / row.samples) for side in ("before", "after"))
+                numbers = (f"{row.samples:,}", *shares, f"{row.gained:,}", f"{row.lost:,}")
                 rows.append((item.class_name(target), item.name, *numbers))
     caption = "Accuracy per class and samples that changed sides, classes that changed most first"
     return Table(caption, ("class", "pair", "samples", "right before", "right after", "gained", "lost"), tuple(rows))

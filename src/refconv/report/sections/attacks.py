@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
 from refconv.report.elements import Change, Figure, Finding, Section
 from refconv.report.numbers import number, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.curves import (
     CONSERVATIVE,
     Level,
@@ -19,7 +19,6 @@ from refconv.report.sections.curves import (
 )
 from refconv.report.sections.judging import SURE, share_error
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals
 from refconv.report.sections.support import JOURNAL, claim
 
 LEVELS = 255
@@ -63,20 +62,20 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     )
 
 
-def curve_of(record: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def curve_of(record: Any, kind: str) -> Any:
     """Return one curve of a model's record."""
-    found: Mapping[str, Any] = next(curve for curve in record["curves"] if curve["kind"] == kind)
+    found: Any = next(curve for curve in record.curves if curve.kind == kind)
     return found
 
 
-def telling_radius(record: Mapping[str, Any]) -> float:
+def telling_radius(record: Any) -> float:
     """Return the radius at which PGD leaves a model nearest to half of its accuracy.
 
     There it is neither at its accuracy without an attack nor at zero, so that models can be told apart.
     """
     curve = curve_of(record, "pgd")
-    half = curve["accuracy"][0] / 2
-    rows = list(zip(curve["strengths"], curve["accuracy"], strict=True))[1:]
+    half = curve.accuracy[0] / 2
+    rows = list(zip(curve.strengths, curve.accuracy, strict=True))[1:]
     radius, _ = min(rows, key=lambda row: (abs(row[1] - half), row[0] if row[1] < half else -row[0]))
     return float(radius)
 
@@ -86,11 +85,11 @@ def _radius(items: Sequence[Measured]) -> float:
     return telling_radius(items[0].before)
 
 
-def _at(record: Mapping[str, Any], kind: str, radius: float) -> Level:
+def _at(record: Any, kind: str, radius: float) -> Level:
     curve = curve_of(record, kind)
-    values = dict(zip(curve["strengths"], curve["accuracy"], strict=True))
+    values = dict(zip(curve.strengths, curve.accuracy, strict=True))
     nearest = min((strength for strength in values if strength), key=lambda strength: abs(strength - radius))
-    return level(curve["accuracy"][0], [values[nearest]], record["samples"])
+    return level(curve.accuracy[0], [values[nearest]], record.samples)
 
 
 def _levels(first: Any, second: Any, kind: str, radius: float) -> tuple[Level, Level]:
@@ -139,7 +138,7 @@ def _figure(items: Sequence[Measured], kind: str) -> Figure:
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
     hiding = [name for _, name, record in models(items) if _hides(record)]
     return (
-        f"{samples_note(items[0].after)} PGD takes {items[0].after['steps']} steps from a random point of the ball.",
+        f"{samples_note(items[0].after)} PGD takes {items[0].after.steps} steps from a random point of the ball.",
         "Sentences speak of the radius at which PGD leaves the start nearest to half of its accuracy. A fall counts "
         "only together with the level: a model that is worse throughout falls less deep as well.",
         "PGD bounds accuracy under attack from above; a better attack may find more.",
@@ -149,8 +148,6 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
     )
 
 
-def _hides(record: Mapping[str, Any]) -> bool:
-    curves = [curve_of(record, kind)["accuracy"] for kind in ("fgsm", "pgd")]
-    return any(
-        two - one > SURE * 2**0.5 * share_error(two, record["samples"]) for one, two in zip(*curves, strict=True)
-    )
+def _hides(record: Any) -> bool:
+    curves = [curve_of(record, kind).accuracy for kind in ("fgsm", "pgd")]
+    return any(two - one > SURE * 2**0.5 * share_error(two, record.samples) for one, two in zip(*curves, strict=True))

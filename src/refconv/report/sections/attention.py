@@ -7,11 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
 from refconv.report.charts import Photo, photo_row
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on, rivals
 from refconv.report.sections.wording import compared
 
 ALIKE = 0.95
@@ -61,12 +60,12 @@ def _centred(values: Sequence[float]) -> list[float]:
 
 
 def _correlations(item: Measured) -> list[float]:
-    found = (correlation(shown["map_before"], shown["map_after"]) for shown in item.record["shown"])
+    found = (correlation(shown.map_before, shown.map_after) for shown in item.record.shown)
     return [value for value in found if value is not None]
 
 
 def _alike(item: Measured) -> Finding:
-    values, images = _correlations(item), count(len(item.record["shown"]), "chosen image")
+    values, images = _correlations(item), count(len(item.record.shown), "chosen image")
     if not values:
         return Finding(item.name, f"On {images} there are no two maps that can be compared.", "unclear")
     change: Change = "same" if min(values) >= ALIKE else "different"
@@ -87,7 +86,7 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
         text = f"The maps of {subject.name} and {reference.name} cannot be compared: one of them has none."
         return Finding(subject.name, text, "unclear")
     means = [math.fsum(values) / len(values) for values in (mine, theirs)]
-    images = [{shown["place"] for shown in item.record["shown"]} for item in (subject, reference)]
+    images = [{shown.place for shown in item.record.shown} for item in (subject, reference)]
     where = "the same images" if images[0] == images[1] else "images chosen for each pair"
     words = compared(number, reference.name, *means)
     text = f"With the start the maps of {subject.name} correlate with {words}, on {where}."
@@ -95,16 +94,16 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
 
 
 def _places(items: Sequence[Measured]) -> list[int]:
-    return list(dict.fromkeys(shown["place"] for item in items for shown in item.record["shown"]))
+    return list(dict.fromkeys(shown.place for item in items for shown in item.record.shown))
 
 
 def _figure(items: Sequence[Measured], place: int) -> Figure:
-    held = [(item, shown) for item in items for shown in item.record["shown"] if shown["place"] == place]
+    held = [(item, shown) for item in items for shown in item.record.shown if shown.place == place]
     first, shown = held[0]
-    target = first.class_name(shown["target"])
+    target = first.class_name(shown.target)
     photos = [_photo(f"image: {target}", shown)]
-    photos.append(_photo(_said(BEFORE, first, shown, "before"), shown, shown["map_before"]))
-    photos += [_photo(_said(item.name, item, one, "after"), one, one["map_after"]) for item, one in held]
+    photos.append(_photo(_said(BEFORE, first, shown, "before"), shown, shown.map_before))
+    photos += [_photo(_said(item.name, item, one, "after"), one, one.map_after) for item, one in held]
     said = [_said(BEFORE, first, shown, "before"), *(_said(item.name, item, one, "after") for item, one in held)]
     rows = [_row(BEFORE, first, shown, "before"), *(_row(item.name, item, one, "after") for item, one in held)]
     title = f"Image {place}: {target}"
@@ -120,23 +119,29 @@ def _figure(items: Sequence[Measured], place: int) -> Figure:
     )
 
 
-def _photo(title: str, shown: dict[str, Any], overlay: Map | None = None) -> Photo:
-    height, width, channels = shown["shape"]
-    return Photo(title, base64.b64decode(shown["pixels"]), (height, width, channels), overlay)
+def _photo(title: str, shown: Any, overlay: Map | None = None) -> Photo:
+    height, width, channels = shown.shape
+    return Photo(title, base64.b64decode(shown.pixels), (height, width, channels), overlay)
 
 
-def _said(name: str, item: Measured, shown: dict[str, Any], side: str) -> str:
-    return f"{name}: {item.class_name(shown[side])}, {percent(shown[f'confidence_{side}'], 0)}"
+def _said(name: str, item: Measured, shown: Any, side: str) -> str:
+    return f"{name}: {item.class_name(getattr(shown, side))}, {percent(getattr(shown, f'confidence_{side}'), 0)}"
 
 
-def _row(name: str, item: Measured, shown: dict[str, Any], side: str) -> tuple[str, ...]:
-    like = None if side == "before" else correlation(shown["map_before"], shown["map_after"])
-    right = "yes" if shown[side] == shown["target"] else "no"
-    return name, item.class_name(shown[side]), right, percent(shown[f"confidence_{side}"]), number(like)
+def _row(name: str, item: Measured, shown: Any, side: str) -> tuple[str, ...]:
+    like = None if side == "before" else correlation(shown.map_before, shown.map_after)
+    right = "yes" if getattr(shown, side) == shown.target else "no"
+    return (
+        name,
+        item.class_name(getattr(shown, side)),
+        right,
+        percent(getattr(shown, f"confidence_{side}")),
+        number(like),
+    )
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
-    layers = dict.fromkeys(item.record[key] for item in items for key in ("layer_before", "layer_after"))
+    layers = dict.fromkeys(getattr(item.record, key) for item in items for key in ("layer_before", "layer_after"))
     return (
         f"Maps are of the layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}, each divided by its "
         "largest value; where nothing speaks for the class, nothing is marked.",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from refconv.measures.pairs import Measured, role_names
 from refconv.report.charts import Bars, Role, bar_chart
 from refconv.report.elements import Figure, Table
 from refconv.report.numbers import signed
-from refconv.report.sections.measured import Measured, role_names
 
 DRAWN = 10
 
@@ -25,17 +25,16 @@ def same_samples_difference(subject: Measured, reference: Measured) -> tuple[int
         None if the pairs do not have one start and the same samples, or do not name all samples that changed.
     """
     first, second = subject.record, reference.record
-    starts = [(record["both_right"] + record["lost"], record["samples"]) for record in (first, second)]
+    starts = [(record.both_right + record.lost, record.samples) for record in (first, second)]
     prints = {(item.pair.facts.get("before") or {}).get("fingerprint") for item in (subject, reference)}
-    if starts[0] != starts[1] or len(prints) > 1 or first["listed"] < 1 or second["listed"] < 1:
+    if starts[0] != starts[1] or len(prints) > 1 or first.listed < 1 or second.listed < 1:
         return None
-    mine, theirs = ({row["place"]: row for row in record["changed"]} for record in (first, second))
+    mine, theirs = ({row.place: row for row in record.changed} for record in (first, second))
     wins = losses = 0
     for place in mine.keys() | theirs.keys():
         row = mine.get(place) or theirs[place]
         rights = [
-            (changed[place]["after"] if place in changed else row["before"]) == row["target"]
-            for changed in (mine, theirs)
+            (changed[place].after if place in changed else row.before) == row.target for changed in (mine, theirs)
         ]
         wins += rights[0] and not rights[1]
         losses += rights[1] and not rights[0]
@@ -45,11 +44,11 @@ def same_samples_difference(subject: Measured, reference: Measured) -> tuple[int
 def confusions(item: Measured) -> Counter[Confusion]:
     """Return by how many samples each confusion grew, those that came to it less those that left it."""
     found: Counter[Confusion] = Counter()
-    for row in item.record["changed"]:
-        if row["before"] != row["target"]:
-            found[row["target"], row["before"]] -= 1
-        if row["after"] != row["target"]:
-            found[row["target"], row["after"]] += 1
+    for row in item.record.changed:
+        if row.before != row.target:
+            found[row.target, row.before] -= 1
+        if row.after != row.target:
+            found[row.target, row.after] += 1
     return found
 
 
@@ -66,7 +65,7 @@ def confusions_figure(items: Sequence[Measured]) -> Figure | None:
     rows = tuple((labels[key], *(signed(found[key]) for found in grown.values())) for key in most)
     first = ", ".join(f"{names[role]} {signed(found[most[0]])}" for role, found in grown.items())
     title = "Confusions that changed most"
-    part = min(item.record["listed"] for item in items)
+    part = min(item.record.listed for item in items)
     return Figure(
         bar_chart(bars, names, title=title, y_label="samples"),
         alt=f"Bars of how many samples more or fewer are confused after than before; {labels[most[0]]}: {first}.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
 from refconv.report.charts import Bars, bar_chart
 from refconv.report.elements import Figure, Finding, Section, Table
 from refconv.report.numbers import number, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.curves import (
     CONSERVATIVE,
     Level,
@@ -20,7 +20,6 @@ from refconv.report.sections.curves import (
     level,
 )
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
 
 
 def section(pairs: Sequence[Pair]) -> Section | None:
@@ -48,14 +47,14 @@ def shared_kinds(items: Sequence[Measured]) -> list[str]:
     return [kind for kind in found[0] if all(kind in curves for curves in found)]
 
 
-def _curves(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {curve["kind"]: curve for curve in record["curves"]}
+def _curves(record: Any) -> dict[str, Any]:
+    return {curve.kind: curve for curve in record.curves}
 
 
-def _level(record: Mapping[str, Any], kinds: Sequence[str]) -> Level:
+def _level(record: Any, kinds: Sequence[str]) -> Level:
     curves = _curves(record)
-    hits = [share for kind in kinds for share in curves[kind]["accuracy"][1:]]
-    return level(curves[kinds[0]]["accuracy"][0], hits, record["samples"])
+    hits = [share for kind in kinds for share in curves[kind].accuracy[1:]]
+    return level(curves[kinds[0]].accuracy[0], hits, record.samples)
 
 
 def _of_pair(item: Measured, kinds: Sequence[str]) -> list[Finding]:
@@ -103,7 +102,7 @@ def _means(items: Sequence[Measured], kinds: Sequence[str]) -> Figure:
 def _figure(items: Sequence[Measured], kind: str) -> Figure:
     name = _name(kind)
     ends = ", ".join(
-        f"{model} {percent(curve['accuracy'][0])} to {percent(curve['accuracy'][-1])}"
+        f"{model} {percent(curve.accuracy[0])} to {percent(curve.accuracy[-1])}"
         for model, curve in ((model, _curves(record)[kind]) for _, model, record in models(items))
     )
     title = f"Accuracy under {name}"
@@ -138,9 +137,9 @@ def _name(kind: str) -> str:
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
-    reasons = {_name(kind): why for _, _, found in models(items) for kind, why in found["left_out"].items()}
+    reasons = {_name(kind): why for _, _, found in models(items) for kind, why in found.left_out.items()}
     return (
-        f"{samples_note(record)} Strengths are those of {record['table']}; five of its kinds, not its score.",
+        f"{samples_note(record)} Strengths are those of {record.table}; five of its kinds, not its score.",
         "A fall counts only together with the level: a model that is worse throughout falls less deep as well. The "
         "corruption that changed most is picked out of several, which makes it look surer than it is.",
         CONSERVATIVE,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.pairs import Measured, models
 from refconv.report.charts import Line, line_chart
 from refconv.report.elements import Change, Table
 from refconv.report.numbers import percent
 from refconv.report.sections.judging import Difference, share_error, share_interval
-from refconv.report.sections.measured import Measured, models
 from refconv.report.sections.wording import SURENESS
 
 CONSERVATIVE = (
@@ -96,7 +96,7 @@ def _points(value: float | None) -> str:
 
 def accuracy_chart(
     items: Sequence[Measured],
-    curve: Callable[[Any], Mapping[str, Any]],
+    curve: Callable[[Any], Any],
     *,
     title: str,
     x_label: str,
@@ -114,13 +114,13 @@ def accuracy_chart(
     lines = []
     for role, name, record in models(items):
         found = curve(record)
-        bounds = [share_interval(share, record["samples"]) for share in found["accuracy"]]
+        bounds = [share_interval(share, record.samples) for share in found.accuracy]
         lines.append(
             Line(
                 name,
                 role,
-                [scale * strength for strength in found["strengths"]],
-                [100 * share for share in found["accuracy"]],
+                [scale * strength for strength in found.strengths],
+                [100 * share for share in found.accuracy],
                 low=[100 * low for low, _ in bounds],
                 high=[100 * high for _, high in bounds],
             )
@@ -130,7 +130,7 @@ def accuracy_chart(
 
 def accuracy_table(
     items: Sequence[Measured],
-    curve: Callable[[Any], Mapping[str, Any]],
+    curve: Callable[[Any], Any],
     *,
     caption: str,
     strength: str,
@@ -146,7 +146,7 @@ def accuracy_table(
         show: a strength as text.
     """
     columns = [(name, curve(record)) for _, name, record in models(items)]
-    values = [dict(zip(found["strengths"], found["accuracy"], strict=True)) for _, found in columns]
+    values = [dict(zip(found.strengths, found.accuracy, strict=True)) for _, found in columns]
     strengths = sorted({place for column in values for place in column})
     rows = tuple((show(place), *(percent(column.get(place)) for column in values)) for place in strengths)
     return Table(caption, (strength, *(name for name, _ in columns)), rows)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log10
-from typing import Any
 
+from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
 from refconv.report.elements import Change, Finding, Section
 from refconv.report.numbers import count, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.direction import RULE
 from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals
 from refconv.report.sections.per_layer import Quantity, field, layer_figure, row_of
 
-ENTROPY = Quantity("variance entropy", field("relative_entropy"))
+ENTROPY = Quantity("variance entropy", field("variance_entropy"), over=lambda row: log10(row.taps))
 ORTHOGONALITY = Quantity("orthogonality", field("orthogonality"))
 SPARSITY = Quantity("sparsity", field("sparsity"), show=percent)
 _NAMED = 5
@@ -33,7 +31,6 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     items = measured(pairs, "filters")
     if not items:
         return None
-    items = [Measured(item.role, item.pair, _with_relative_entropy(item.record)) for item in items]
     findings = [
         finding
         for item in items
@@ -67,32 +64,19 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     )
 
 
-def _with_relative_entropy(record: Any) -> Any:
-    """Return the record with the entropy over the largest possible one beside the other numbers of a layer."""
-
-    def of(side: Any, taps: int) -> Any:
-        entropy = side["variance_entropy"]
-        return {**side, "relative_entropy": None if entropy is None or taps < 2 else entropy / log10(taps)}
-
-    rows = [{**row, **{side: of(row[side], row["taps"]) for side in ("before", "after")}} for row in record["layers"]]
-    return {**record, "layers": rows}
-
-
 def _status(item: Measured, layer: str, side: str) -> str:
     row = row_of(item, layer)
-    return "" if row is None else row[side]["degenerate"] or "no"
+    return "" if row is None else getattr(row, side).degenerate or "no"
 
 
 def _degenerate(item: Measured) -> Finding:
-    rows = item.record["layers"]
-    bad = [{row["layer"] for row in rows if row[side]["degenerate"]} for side in ("before", "after")]
+    rows = item.record.layers
+    bad = [{row.layer for row in rows if getattr(row, side).degenerate} for side in ("before", "after")]
     before, after = map(len, bad)
     if bad[0] == bad[1]:
         return Finding(item.name, _still(before, len(rows)), "same")
     moves = [("became degenerate", bad[1] - bad[0]), ("recovered", bad[0] - bad[1])]
-    said = "; ".join(
-        f"{_named([row['layer'] for row in rows if row['layer'] in of])} {what}" for what, of in moves if of
-    )
+    said = "; ".join(f"{_named([row.layer for row in rows if row.layer in of])} {what}" for what, of in moves if of)
     change: Change = "better" if after < before else "worse" if after > before else "different"
     text = f"{before} of {count(len(rows), 'layer')} {_are(before)} degenerate before, {after} after: {said}."
     return Finding(item.name, text, change)
@@ -120,7 +104,7 @@ def _named(layers: Sequence[str]) -> str:
 
 
 def _sparse(item: Measured) -> Finding:
-    first, last = item.record["sparsity"]
+    first, last = item.record.sparsity
     shown = [percent(share, 2) for share in (first, last)]
     if shown[0] == shown[1]:
         return Finding(item.name, f"{shown[0]} of all slices are sparse, before and after.", "same")
@@ -129,7 +113,7 @@ def _sparse(item: Measured) -> Finding:
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
-    unjudged = {row["layer"] for item in items for row in item.record["layers"] if row["random_threshold"] is None}
+    unjudged = {row.layer for item in items for row in item.record.layers if row.random_threshold is None}
     few = f"{count(len(unjudged), 'layer')} with no more slices than taps, judged by sparsity alone: "
     return (
         "The lines at one half that make a layer sparse or narrow are this project's; random is what drawn normal "

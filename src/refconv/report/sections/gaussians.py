@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals, role_names
 from refconv.report.charts import Bars, Guide, Role, bar_chart
 from refconv.report.elements import Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.direction import RULE, as_change, tally
 from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals, role_names
 from refconv.report.sections.per_layer import Quantity, course_of, field, layer_figure
 
 FITTING = Quantity("share of kernels that fit", field("fitting"), show=percent)
@@ -25,12 +24,12 @@ _FAMILIES = {
 
 def section(pairs: Sequence[Pair]) -> Section | None:
     """Return the section on fits of Gaussians; None if no pair has depthwise kernels of 5 x 5 or more."""
-    items = [item for item in measured(pairs, "gaussians") if item.record["layers"]]
+    items = [item for item in measured(pairs, "gaussians") if item.record.layers]
     if not items:
         return None
     findings = [finding for item in items for finding in (_pooled(item), course_finding(item, RESIDUAL))]
     findings += [contrast_finding(subject, reference, FITTING) for subject, reference in rivals(items)]
-    chance = items[0].record["chance"]
+    chance = items[0].record.chance
     guides = [Guide("x", share, f"noise {_times(size)}") for size, share in chance.items()]
     return Section(
         name="gaussians",
@@ -60,9 +59,9 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 
 def _pooled(item: Measured) -> Finding:
-    first, last = item.record["fitting"]
-    kernels = sum(row["slices"] for row in item.record["layers"])
-    chance = ", ".join(f"{percent(share)} of {_times(size)}" for size, share in item.record["chance"].items())
+    first, last = item.record.fitting
+    kernels = sum(row.slices for row in item.record.layers)
+    chance = ", ".join(f"{percent(share)} of {_times(size)}" for size, share in item.record.chance.items())
     found = course_of(item, FITTING)
     text = (
         f"Of {count(kernels, 'depthwise kernel')} of 5 × 5 taps or more {percent(first)} fit before and "
@@ -73,7 +72,7 @@ def _pooled(item: Measured) -> Finding:
 
 def _families(items: Sequence[Measured]) -> Figure:
     def shares(key: str) -> dict[Role, float]:
-        of = [record["fitting"] if key == "any" else record["families"][key] for record in (i.record for i in items)]
+        of = [record.fitting if key == "any" else record.families[key] for record in (i.record for i in items)]
         return {"before": of[0][0], **{item.role: last for item, (_, last) in zip(items, of, strict=True)}}
 
     found = {name: shares(key) for key, name in (("any", "any"), *_FAMILIES.items())}
@@ -97,15 +96,15 @@ def _families(items: Sequence[Measured]) -> Figure:
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].record
-    reasons = list(record["left_out"].values())
+    reasons = list(record.left_out.values())
     left_out = [
         f"{count(reasons.count(reason), 'layer')} left out: {_times(reason)}." for reason in dict.fromkeys(reasons)
     ]
-    cut = [row for row in record["layers"] if row["sampled"] < row["slices"]]
+    cut = [row for row in record.layers if row.sampled < row.slices]
     names = {item.name for item in items}
     nothing = [item.name for item in measured(pairs, "gaussians") if item.name not in names]
     return (
-        f"A kernel fits if the function leaves at most {number(record['tolerance'])} of its square sum. Kernels under "
+        f"A kernel fits if the function leaves at most {number(record.tolerance)} of its square sum. Kernels under "
         "5 × 5 are left out, as nearly any would fit; the guide is the share of white noise that fits.",
         RULE,
         *left_out,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
 from refconv.report.charts import Line, line_chart
 from refconv.report.elements import Figure, Finding, Section, Table
 from refconv.report.numbers import number
-from refconv.report.pairs import Pair
 from refconv.report.sections.losses import conditions_note, loss_label
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals
 from refconv.report.sections.wording import course
 
 NONE = 0.02
@@ -36,7 +35,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 def has_barrier(item: Measured) -> bool | None:
     """Return whether the loss rises between the two models by more than `NONE` of it; None if that is not known."""
-    barrier, (first, *_, last) = item.record["barrier"], item.record["losses"]
+    barrier, (first, *_, last) = item.record.barrier, item.record.losses
     if barrier is None:
         return None
     return bool(barrier > NONE * max(first, last))
@@ -44,13 +43,13 @@ def has_barrier(item: Measured) -> bool | None:
 
 def _barrier(item: Measured) -> Finding:
     record = item.record
-    ends = course(number, record["before"], record["after"])
+    ends = course(number, record.before, record.after)
     barrier = has_barrier(item)
     if barrier is None:
         text = f"The loss {ends}, but is not finite somewhere on the line between: whether there is a barrier is not "
         "known."
         return Finding(item.name, text, "unclear")
-    size = f"the barrier is {number(record['barrier'])}"
+    size = f"the barrier is {number(record.barrier)}"
     if barrier:
         where = "it left the basin of the start"
         return Finding(item.name, f"The loss {ends}, and between the two it rises: {size}, {where}.", "different")
@@ -60,7 +59,7 @@ def _barrier(item: Measured) -> Finding:
 
 def _contrast(subject: Measured, reference: Measured) -> Finding:
     barriers = [has_barrier(item) for item in (subject, reference)]
-    sizes = [number(item.record["barrier"]) for item in (subject, reference)]
+    sizes = [number(item.record.barrier) for item in (subject, reference)]
     if None in barriers:
         text = f"The barriers of {subject.name} and {reference.name} cannot be compared: one of them is not known."
         return Finding(subject.name, text, "unclear")
@@ -77,10 +76,10 @@ def _pair_words(barriers: Sequence[bool | None]) -> str:
 
 
 def _line(items: Sequence[Measured]) -> Figure:
-    lines = [Line(item.name, item.role, item.record["shares"], item.record["losses"]) for item in items]
+    lines = [Line(item.name, item.role, item.record.shares, item.record.losses) for item in items]
     label = loss_label(items)
     title = "Loss between before and after"
-    barriers = ", ".join(f"{item.name} {number(item.record['barrier'])}" for item in items)
+    barriers = ", ".join(f"{item.name} {number(item.record.barrier)}" for item in items)
     return Figure(
         line_chart(lines, title=title, x_label="share of after", y_label=label),
         alt=f"Loss against the share of after, from 0 (before) to 1 (after). Barrier: {barriers}.",
@@ -90,11 +89,11 @@ def _line(items: Sequence[Measured]) -> Figure:
 
 
 def _table(items: Sequence[Measured]) -> Table:
-    rows = [("before, as it is", *(number(item.record["before"], 4) for item in items))]
-    shares = list(dict.fromkeys(share for item in items for share in item.record["shares"]))
-    values = [dict(zip(item.record["shares"], item.record["losses"], strict=True)) for item in items]
+    rows = [("before, as it is", *(number(item.record.before, 4) for item in items))]
+    shares = list(dict.fromkeys(share for item in items for share in item.record.shares))
+    values = [dict(zip(item.record.shares, item.record.losses, strict=True)) for item in items]
     rows += [(number(share), *(number(one.get(share), 4) for one in values)) for share in sorted(shares)]
-    rows.append(("after, as it is", *(number(item.record["after"], 4) for item in items)))
+    rows.append(("after, as it is", *(number(item.record.after, 4) for item in items)))
     return Table(loss_label(items), ("share of after", *(item.name for item in items)), tuple(rows))
 
 

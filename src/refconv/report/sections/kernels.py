@@ -9,12 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on
 from refconv.report.charts import Sheet, kernel_sheets
 from refconv.report.elements import Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.direction import NEGLIGIBLE
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on
 from refconv.report.sections.per_layer import kinds, pictured_note, row_of, spread
 from refconv.report.sections.planes import drawable, plane, times
 
@@ -30,7 +29,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     items = measured(pairs, "kernels")
     if not items:
         return None
-    drawable_layers = [layer for layer in kinds(items) if drawable(_row(items, layer)["kernel_size"])]
+    drawable_layers = [layer for layer in kinds(items) if drawable(_row(items, layer).kernel_size)]
     drawn = spread(drawable_layers)
     return Section(
         name="kernels",
@@ -49,7 +48,7 @@ def _row(items: Sequence[Measured], layer: str) -> Any:
 
 def _change(item: Measured) -> Finding:
     """Say by how much the shown kernels of a layer changed, as a share of their length."""
-    shares = [(share, row["layer"]) for row in item.record["layers"] if (share := _relative(row)) is not None]
+    shares = [(share, row.layer) for row in item.record.layers if (share := _relative(row)) is not None]
     if not shares:
         return Finding(item.name, "The kernels of the start that are shown are all zero.", "unclear")
     most, layer = max(shares)
@@ -66,7 +65,7 @@ def _change(item: Measured) -> Finding:
 
 
 def _relative(row: Any) -> float | None:
-    length = _length(row["before"])
+    length = _length(row.before)
     return _length(_difference(row)) / length if length else None
 
 
@@ -75,24 +74,22 @@ def _length(kernels: Sequence[Taps]) -> float:
 
 
 def _difference(row: Any) -> list[list[float]]:
-    both = zip(row["before"], row["after"], strict=True)
+    both = zip(row.before, row.after, strict=True)
     return [[last - first for first, last in zip(before, after, strict=True)] for before, after in both]
 
 
 def _figure(items: Sequence[Measured], layer: str) -> Figure:
     found = [(item, row) for item in items if (row := row_of(item, layer)) is not None]
     first = found[0][1]
-    size = first["kernel_size"]
-    shown = min(len(first["chosen"]), max(_FEWEST, min(_MOST, _TAPS // (prod(size) * (1 + 2 * len(found))))))
-    kept = spread(range(len(first["chosen"])), shown)
-    levels = [(BEFORE, first, first["before"]), *((item.name, row, row["after"]) for item, row in found)]
+    size = first.kernel_size
+    shown = min(len(first.chosen), max(_FEWEST, min(_MOST, _TAPS // (prod(size) * (1 + 2 * len(found))))))
+    kept = spread(range(len(first.chosen)), shown)
+    levels = [(BEFORE, first, first.before), *((item.name, row, row.after) for item, row in found)]
     changes = [(f"{item.name} − {BEFORE}", row, _difference(row)) for item, row in found]
     drawings = [
         kernel_sheets(
             [
-                Sheet(
-                    name, [plane(kernels[at], size) or [] for at in kept], [f"slice {row['chosen'][at]}" for at in kept]
-                )
+                Sheet(name, [plane(kernels[at], size) or [] for at in kept], [f"slice {row.chosen[at]}" for at in kept])
                 for name, row, kernels in states
             ]
         )
@@ -103,7 +100,7 @@ def _figure(items: Sequence[Measured], layer: str) -> Figure:
         Markup("").join(drawings),
         alt=f"{count(shown, 'kernel')} of {layer}, {times(size)} taps, {BEFORE} and after, and the differences. Length "
         f"of the difference over that of the start: {said}.",
-        caption=f"{shown} of {count(first['slices'], 'kernel')} of {layer} ({first['kind']}, {times(size)}), each in "
+        caption=f"{shown} of {count(first.slices, 'kernel')} of {layer} ({first.kind}, {times(size)}), each in "
         "the same place on every sheet; the differences have a scale of their own.",
         table=_table(layer, [*levels, *changes]),
         choice="layer",
@@ -123,11 +120,11 @@ def _table(layer: str, states: Sequence[tuple[str, Any, Sequence[Taps]]]) -> Tab
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int, possible: int) -> tuple[str, ...]:
     record = items[0].record
-    solid = len(record["layers"]) - possible
-    cut = any(len(row["chosen"]) < row["slices"] for row in record["layers"])
+    solid = len(record.layers) - possible
+    cut = any(len(row.chosen) < row.slices for row in record.layers)
     return (
         "A picture supports nothing by itself: the measures above look at all kernels, or say at how many.",
-        *((f"Of a layer at most {record['shown']} kernels are chosen, drawn with a seed.",) if cut else ()),
+        *((f"Of a layer at most {record.shown} kernels are chosen, drawn with a seed.",) if cut else ()),
         *((f"{count(solid, 'layer')} with kernels of three dimensions cannot be drawn.",) if solid > 0 else ()),
         *pictured_note(drawn, possible, "sheet"),
         *notes_on(pairs, items, "kernels"),

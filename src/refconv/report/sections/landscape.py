@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
 from refconv.report.charts import Line, Surface, contour_maps, line_chart
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number
-from refconv.report.pairs import Pair
 from refconv.report.sections.judging import agreed
 from refconv.report.sections.losses import conditions_note, loss_label
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals
 from refconv.report.sections.rises import Rises, line_rises, surface_rises
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import compared
@@ -85,7 +84,7 @@ def _rise(item: Measured, rising: Rising, where: str) -> Finding:
         text = f"The losses {where} cannot be compared: the loss of a model itself is not finite."
         return Finding(item.name, text, "unclear")
     text = (
-        f"{capital(where)}, as far as {number(max(item.record['distances']))} times the filters' norms, "
+        f"{capital(where)}, as far as {number(max(item.record.distances))} times the filters' norms, "
         f"the loss rises on average by {number(found.first)} before and by {number(found.second)} after; it rises "
         f"less after at {found.lower} of {count(found.points, 'point')}."
     )
@@ -107,18 +106,16 @@ def _contrast(subject: Measured, reference: Measured, rising: Rising, where: str
 
 def _line(items: Sequence[Measured]) -> Figure:
     found = models(items)
-    distances = items[0].record["distances"]
-    lines = [Line("before", "before", distances, items[0].before["losses"])]
-    lines += [Line(item.name, item.role, item.record["distances"], item.after["losses"]) for item in items]
+    distances = items[0].record.distances
+    lines = [Line("before", "before", distances, items[0].before.losses)]
+    lines += [Line(item.name, item.role, item.record.distances, item.after.losses) for item in items]
     losses = [loss for line in lines for loss in line.y if loss is not None]
     log = bool(losses) and min(losses) > 0 and max(losses) > WIDE * min(losses)
     title = "Loss along one random direction"
     drawing = line_chart(
         lines, title=title, x_label="distance, in norms of the filters", y_label=loss_label(items), y_log=log
     )
-    ends = ", ".join(
-        f"{name} {number(_middle(side['losses']))}, at most {_most(side['losses'])}" for _, name, side in found
-    )
+    ends = ", ".join(f"{name} {number(_middle(side.losses))}, at most {_most(side.losses)}" for _, name, side in found)
     return Figure(
         drawing,
         alt=f"Curves of the loss against the distance from each model. Loss in the middle: {ends}.",
@@ -137,16 +134,16 @@ def _most(losses: Sequence[float | None]) -> str:
 
 
 def _line_table(items: Sequence[Measured]) -> Table:
-    columns = [dict(zip(items[0].record["distances"], items[0].before["losses"], strict=True))]
-    columns += [dict(zip(item.record["distances"], item.after["losses"], strict=True)) for item in items]
+    columns = [dict(zip(items[0].record.distances, items[0].before.losses, strict=True))]
+    columns += [dict(zip(item.record.distances, item.after.losses, strict=True)) for item in items]
     distances = sorted({distance for column in columns for distance in column})
     rows = [(number(distance), *(number(column.get(distance), 4) for column in columns)) for distance in distances]
-    rows.append(("as it is, at 0", *(number(side["as_is"], 4) for _, _, side in models(items))))
+    rows.append(("as it is, at 0", *(number(side.as_is, 4) for _, _, side in models(items))))
     return Table(f"{loss_label(items)} by distance", ("distance", *(n for _, n, _ in models(items))), tuple(rows))
 
 
 def _surfaces(items: Sequence[Measured]) -> Figure:
-    grids = [(name, _distances(items, role), side["losses"]) for role, name, side in models(items)]
+    grids = [(name, _distances(items, role), side.losses) for role, name, side in models(items)]
     surfaces = [Surface(name, distances, distances, losses) for name, distances, losses in grids]
     drawing = contour_maps(
         surfaces, unit=loss_label(items), x_label="along the second direction", y_label="along the first direction"
@@ -164,7 +161,7 @@ def _surfaces(items: Sequence[Measured]) -> Figure:
         "rings are a smoother landscape.",
         table=Table(
             f"{loss_label(items)} over the plane; columns are distances along the second direction",
-            ("model", "along the first", *(number(distance) for distance in items[0].record["distances"])),
+            ("model", "along the first", *(number(distance) for distance in items[0].record.distances)),
             rows,
         )
         if len({len(distances) for _, distances, _ in grids}) == 1
@@ -174,7 +171,7 @@ def _surfaces(items: Sequence[Measured]) -> Figure:
 
 def _distances(items: Sequence[Measured], role: object) -> list[float]:
     found = next((item for item in items if item.role == role), items[0])
-    return list(found.record["distances"])
+    return list(found.record.distances)
 
 
 def _notes(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from refconv.measures.pairs import Measured
 from refconv.report.elements import Finding
 from refconv.report.sections.direction import Direction, as_change, tally
-from refconv.report.sections.measured import Measured
 from refconv.report.sections.per_layer import Quantity, contrast_of, course_of
 from refconv.report.sections.wording import compared, course
 from refconv.sentences import capital

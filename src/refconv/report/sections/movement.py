@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
 from refconv.report.charts import Guide
 from refconv.report.elements import Change, Finding, Section
 from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.direction import NEGLIGIBLE, RULE, as_change, direction, tally
 from refconv.report.sections.layer_findings import contrast_finding
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals
 from refconv.report.sections.per_layer import Quantity, field, layer_figure, row_of
 from refconv.report.sections.planes import times
 
@@ -64,30 +63,28 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 def _isotropic(item: Measured, layer: str) -> str:
     row = row_of(item, layer)
-    return percent(row["leading_isotropic"] if row else None)
+    return percent(row.leading_isotropic if row else None)
 
 
 def _distance(item: Measured) -> Finding:
     record = item.record
-    relative = record["relative"]
+    relative = record.relative
     if relative is None:
         return Finding(item.name, "The kernels of the start are all zero: no distance can be told.", "unclear")
-    rows = [row for row in record["layers"] if row["relative"] is not None]
-    farthest = max(rows, key=lambda row: row["relative"])
+    rows = [row for row in record.layers if row.relative is not None]
+    farthest = max(rows, key=lambda row: row.relative)
     change: Change = "different" if relative >= NEGLIGIBLE else "same"
     if relative == 0:
         return Finding(item.name, "No kernel moved.", change)
     text = f"The kernels moved by {percent(relative)} of their length, all together"
     if len(rows) > 1:
-        text += f"; farthest moved {farthest['layer']}, by {percent(farthest['relative'])}"
-    return Finding(item.name, f"{text}; the cosine with the start is {number(record['cosine'], 4)}.", change)
+        text += f"; farthest moved {farthest.layer}, by {percent(farthest.relative)}"
+    return Finding(item.name, f"{text}; the cosine with the start is {number(record.cosine, 4)}.", change)
 
 
 def _alignment(item: Measured) -> Finding:
     """Compare the alignment of every layer with 1, that of an isotropic movement."""
-    found = direction(
-        [(1.0 if (value := row["alignment"]) is not None else None, value) for row in item.record["layers"]]
-    )
+    found = direction([(1.0 if (value := row.alignment) is not None else None, value) for row in item.record.layers])
     if found.after is None:
         return Finding(item.name, "Nothing moved, so there is no alignment.", "unclear")
     what = "The alignment" if found.layers == 1 else "The mean alignment"
@@ -96,11 +93,9 @@ def _alignment(item: Measured) -> Finding:
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
-    still = [
-        f"In {item.name} {count(item.record['still'], 'layer')} did not move." for item in items if item.record["still"]
-    ]
-    cut = {row["layer"] for item in items for row in item.record["layers"] if row["sampled"] < row["blocks"]}
-    orders = {(tuple(item.record["map_size"]), item.record["order"]) for item in items}
+    still = [f"In {item.name} {count(item.record.still, 'layer')} did not move." for item in items if item.record.still]
+    cut = {row.layer for item in items for row in item.record.layers if row.sampled < row.blocks}
+    orders = {(tuple(item.record.map_size), item.record.order) for item in items}
     grams = " and ".join(f"map size {times(size)}, order {order}" for size, order in sorted(orders))
     return (
         "Training further moves kernels in any case; what refocusing did shows beside plain training from the same "

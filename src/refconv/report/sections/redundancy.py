@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
 from refconv.report.charts import Heat, heat_maps
 from refconv.report.elements import Change, Claim, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number
-from refconv.report.pairs import Pair
 from refconv.report.sections.direction import RULE, Direction, Way
 from refconv.report.sections.layer_findings import contrast_clause, course_clause
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on, rivals
 from refconv.report.sections.per_layer import (
     Quantity,
     contrast_of,
@@ -183,24 +182,24 @@ def _matrices(items: Sequence[Measured]) -> list[Figure]:
 def _matrix(items: Sequence[Measured], layer: str) -> Figure:
     found = [(item, row) for item in items if (row := row_of(item, layer)) is not None]
     row = found[0][1]
-    sides = [(BEFORE, row["before"]), *((item.name, row["after"]) for item, row in found)]
+    sides = [(BEFORE, row.before), *((item.name, row.after) for item, row in found)]
     drawing = heat_maps(
-        [Heat(name, side["matrix"]) for name, side in sides],
+        [Heat(name, side.matrix) for name, side in sides],
         unit="nats",
         x_label="channel j",
         y_label="channel i",
         low=0,
     )
-    shown, sampled = len(row["shown"]), row["sampled"]
+    shown, sampled = len(row.shown), row.sampled
     names = [quantity.label for quantity in (DIVERGENCE, SCALED, COSINE, RANK)]
     rows = tuple((name, *(number(q.of(side)) for q in (DIVERGENCE, SCALED, COSINE, RANK))) for name, side in sides)
-    means = ", ".join(f"{name} {number(side['divergence'])}" for name, side in sides)
+    means = ", ".join(f"{name} {number(side.divergence)}" for name, side in sides)
     return Figure(
         drawing,
         alt=f"Divergence between {count(shown, 'channel')} of {layer}, a matrix per model. Mean over "
         f"{count(sampled, 'channel')}: {means} nats.",
         caption=f"Kullback-Leibler divergence from channel i to channel j of {layer}, {shown} of "
-        f"{count(row['channels'], 'channel')}, one scale for all; 0 is between equal kernels.",
+        f"{count(row.channels, 'channel')}, one scale for all; 0 is between equal kernels.",
         table=Table(f"Redundancy of {layer}", ("model", *names), rows),
         choice="layer",
         option=layer,
@@ -208,10 +207,10 @@ def _matrix(items: Sequence[Measured], layer: str) -> Figure:
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
-    rows = [row for item in items for row in item.record["layers"]]
-    cut = {row["layer"] for row in rows if row["sampled"] < row["channels"]}
-    lonely = {row["layer"] for row in rows if row["channels"] < 2}
-    most = max(row["sampled"] for row in rows)
+    rows = [row for item in items for row in item.record.layers]
+    cut = {row.layer for row in rows if row.sampled < row.channels}
+    lonely = {row.layer for row in rows if row.channels < 2}
+    most = max(row.sampled for row in rows)
     cut_note = f"Of {count(len(cut), 'large layer')} {most} channels were compared, the same ones in all models."
     return (
         "Softmax is not indifferent to scale: for small weights the divergence grows with their square. If it grew and "

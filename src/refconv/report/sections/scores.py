@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
+from refconv.measures.scores import Scores
 from refconv.report.charts import Dots, dot_chart
 from refconv.report.elements import Figure, Finding, Section, Table
 from refconv.report.numbers import MINUS, count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
 from refconv.report.sections.wording import compared, course
 from refconv.sentences import capital
 
@@ -95,9 +95,9 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     items = measured(pairs, "scores")
     if not items:
         return None
-    words = _of_channel(WORDS[items[0].after["task"]], items[0].after["measures"])
+    words = _of_channel(WORDS[items[0].after.task], items[0].after.measures)
     findings = [_finding(words, item) for item in items]
-    findings += [_classes(words, item) for item in items if item.after["classes"]]
+    findings += [_classes(words, item) for item in items if item.after.classes]
     findings += [_contrast(words, subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="scores",
@@ -105,7 +105,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
         about="The measures that the task is judged by, of all models on the same samples. The trivial result beside "
         "them is what a model must beat.",
         findings=tuple(findings),
-        figures=(*([_figure(words, items)] if items[0].after["classes"] else []), *_all_measures(words, items)),
+        figures=(*([_figure(words, items)] if items[0].after.classes else []), *_all_measures(words, items)),
         notes=_notes(pairs, items),
     )
 
@@ -120,8 +120,8 @@ def _of_channel(words: _Words, measures: Mapping[str, float]) -> _Words:
     return replace(words, titles={**words.titles, **named})
 
 
-def _value(words: _Words, record: Mapping[str, Mapping[str, float]]) -> float | None:
-    return record["measures"].get(words.first)
+def _value(words: _Words, record: Scores) -> float | None:
+    return record.measures.get(words.first)
 
 
 def _finding(words: _Words, item: Measured) -> Finding:
@@ -129,7 +129,7 @@ def _finding(words: _Words, item: Measured) -> Finding:
         return words.shown(words.first, value)
 
     first, second = (_value(words, side) for side in (item.before, item.after))
-    title, samples = capital(words.titles[words.first]), count(item.after["samples"], "sample")
+    title, samples = capital(words.titles[words.first]), count(item.after.samples, "sample")
     text = f"{title} {course(show, first, second)} on {samples}"
     if first is not None and first == second:
         return Finding(item.name, f"{text}.", "same")
@@ -138,9 +138,9 @@ def _finding(words: _Words, item: Measured) -> Finding:
 
 def _classes(words: _Words, item: Measured) -> Finding:
     changes = {
-        name: item.after["classes"][name] - value
-        for name, value in item.before["classes"].items()
-        if value is not None and item.after["classes"].get(name) is not None
+        name: item.after.classes[name] - value
+        for name, value in item.before.classes.items()
+        if value is not None and item.after.classes.get(name) is not None
     }
     if not changes:
         return Finding(item.name, f"No class has an {words.of_classes} in both models.", "unclear")
@@ -162,23 +162,23 @@ def _contrast(words: _Words, subject: Measured, reference: Measured) -> Finding:
     if first is None or second is None:
         return Finding(subject.name, f"{capital(words.titles[words.first])} is not known for both.", "unclear")
     found = compared(lambda value: words.shown(words.first, value), reference.name, first, second)
-    same = subject.after["samples"] == reference.after["samples"]
+    same = subject.after.samples == reference.after.samples
     text = f"With {subject.name} {words.titles[words.first]} is {found}{'' if same else ', on other samples'}."
     return Finding(subject.name, text, "same" if first == second else "unclear")
 
 
 def _figure(words: _Words, items: Sequence[Measured]) -> Figure:
     found = models(items)
-    names = list(items[0].after["classes"])
+    names = list(items[0].after.classes)
 
-    def shown(record: Mapping[str, Mapping[str, float | None]], name: str) -> float | None:
-        value = record["classes"].get(name)
+    def shown(record: Scores, name: str) -> float | None:
+        value = record.classes.get(name)
         return None if value is None else 100 * value
 
     rows = [Dots(name, {role: shown(record, name) for role, _, record in found}) for name in names]
     title = f"{capital(words.of_classes)} of each class"
     means = ", ".join(f"{name} {words.shown(words.first, _value(words, record))}" for _, name, record in found)
-    cells = tuple((name, *(percent(record["classes"].get(name), 2) for _, _, record in found)) for name in names)
+    cells = tuple((name, *(percent(record.classes.get(name), 2) for _, _, record in found)) for name in names)
     return Figure(
         dot_chart(rows, role_names(items), title=title, x_label=f"{words.of_classes}, %"),
         alt=f"The {words.of_classes} of {count(len(names), 'class', 'classes')}; mean over classes: {means}.",
@@ -190,19 +190,19 @@ def _figure(words: _Words, items: Sequence[Measured]) -> Figure:
 def _all_measures(words: _Words, items: Sequence[Measured]) -> tuple[Figure, ...]:
     """Return all measures that every model has, as dots where they are shares of one scale; the table has them all."""
     found = models(items)
-    names = [name for name in words.titles if any(name in record["measures"] for _, _, record in found)]
+    names = [name for name in words.titles if any(name in record.measures for _, _, record in found)]
     shares = [name for name in names if name not in words.plain]
     drawn = shares or [words.first]
     factor, unit = (100, "%") if shares else (1, "dB")
     rows = [
         Dots(
             words.titles[name],
-            {role: factor * record["measures"][name] for role, _, record in found if name in record["measures"]},
+            {role: factor * record.measures[name] for role, _, record in found if name in record.measures},
         )
         for name in drawn
     ]
     cells = tuple(
-        (words.titles[name], *(words.shown(name, record["measures"].get(name)) for _, _, record in found))
+        (words.titles[name], *(words.shown(name, record.measures.get(name)) for _, _, record in found))
         for name in names
     )
     ends = ", ".join(f"{name} {words.shown(words.first, _value(words, record))}" for _, name, record in found)
@@ -218,9 +218,9 @@ def _all_measures(words: _Words, items: Sequence[Measured]) -> tuple[Figure, ...
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
-    taken = f"Measured on {count(record['samples'], 'sample')}"
+    taken = f"Measured on {count(record.samples, 'sample')}"
     return (
-        f"{taken} drawn from more." if record["cut"] else f"{taken}, the whole split.",
+        f"{taken} drawn from more." if record.cut else f"{taken}, the whole split.",
         "There is no interval: the records hold one number for each model, and one model is one seed. Several seeds "
         "side by side, by refconv compare, tell a difference from chance.",
         *notes_on(pairs, items, "scores"),

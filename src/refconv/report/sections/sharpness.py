@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
 from refconv.report.charts import Bars, Dots, bar_chart, dot_chart
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent, signed
-from refconv.report.pairs import Pair
 from refconv.report.sections.judging import Difference, paired, student
 from refconv.report.sections.losses import conditions_note, loss_label
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import SURENESS, compared, course
 
@@ -51,39 +50,39 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 
 def _difference(item: Measured) -> Difference:
-    found = item.record["difference"]
-    return Difference(found["mean"], found["error"], student(len(found["values"])))
+    found = item.record.difference
+    return Difference(found.mean, found.error, student(len(found.values)))
 
 
 def _between(subject: Measured, reference: Measured) -> Difference:
     """Return how one pair's result differs from another's, by direction where both walked along the same ones."""
-    mine, theirs = subject.after["rise"], reference.after["rise"]
+    mine, theirs = subject.after.rise, reference.after.rise
     if _walks(subject) == _walks(reference):
-        return paired(theirs["values"], mine["values"])
-    fewest = min(len(mine["values"]), len(theirs["values"]))
-    same_radius = subject.record["radius"] == reference.record["radius"]
-    value = mine["mean"] - theirs["mean"] if same_radius else None
-    return Difference(value, math.hypot(mine["error"], theirs["error"]), student(fewest))
+        return paired(theirs.values, mine.values)
+    fewest = min(len(mine.values), len(theirs.values))
+    same_radius = subject.record.radius == reference.record.radius
+    value = mine.mean - theirs.mean if same_radius else None
+    return Difference(value, math.hypot(mine.error, theirs.error), student(fewest))
 
 
 def _walks(item: Measured) -> tuple[Any, ...]:
-    return item.record["seed"], item.record["radius"], len(item.after["rise"]["values"])
+    return item.record.seed, item.record.radius, len(item.after.rise.values)
 
 
 def _rise(item: Measured) -> Finding:
     found = _difference(item)
     change = found.judged(lower=True)
     text = (
-        f"With every filter moved by {percent(item.record['radius'], 0)} of its norm the loss rises by "
-        f"{number(item.before['rise']['mean'])} before and by {number(item.after['rise']['mean'])} after (difference "
+        f"With every filter moved by {percent(item.record.radius, 0)} of its norm the loss rises by "
+        f"{number(item.before.rise.mean)} before and by {number(item.after.rise.mean)} after (difference "
         f"{signed(found.value)} ± {number(found.error, 2)} over "
-        f"{count(len(item.record['difference']['values']), 'direction')}: {SURENESS[change]})."
+        f"{count(len(item.record.difference.values), 'direction')}: {SURENESS[change]})."
     )
     return Finding(item.name, text, change)
 
 
 def _loss(item: Measured) -> Finding:
-    losses = item.before["as_is"], item.after["as_is"]
+    losses = item.before.as_is, item.after.as_is
     shown = [number(loss, 4) for loss in losses]
     text = f"The loss itself {course(lambda loss: number(loss, 4), *losses)} on these samples."
     return Finding(item.name, text, "same" if shown[0] == shown[1] else "different")
@@ -95,7 +94,7 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
         text = f"{subject.name} and {reference.name} were moved by different distances and cannot be compared."
         return Finding(subject.name, text, "unclear")
     change = found.judged(lower=True)
-    means = [item.after["rise"]["mean"] for item in (subject, reference)]
+    means = [item.after.rise.mean for item in (subject, reference)]
     text = (
         f"Around {subject.name} the mean rise is {compared(number, reference.name, *means)} (difference "
         f"{signed(found.value)} ± {number(found.error, 2)}: {SURENESS[change]})."
@@ -105,24 +104,22 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
 
 def _means(items: Sequence[Measured]) -> Figure:
     found = models(items)
-    rises = {role: side["rise"] for role, _, side in found}
-    errors = {role: student(len(rise["values"])) * rise["error"] for role, rise in rises.items()}
-    bars = [Bars("mean rise", {role: rise["mean"] for role, rise in rises.items()}, errors)]
+    rises = {role: side.rise for role, _, side in found}
+    errors = {role: student(len(rise.values)) * rise.error for role, rise in rises.items()}
+    bars = [Bars("mean rise", {role: rise.mean for role, rise in rises.items()}, errors)]
     rows = tuple(
         (
             name,
-            number(side["rise"]["mean"]),
-            number(side["rise"]["error"], 2),
-            number(side["rise"]["deviation"], 2),
-            number(side["as_is"], 4),
-            number(side["centre"], 4),
+            number(side.rise.mean),
+            number(side.rise.error, 2),
+            number(side.rise.deviation, 2),
+            number(side.as_is, 4),
+            number(side.centre, 4),
         )
         for _, name, side in found
     )
     header = ("model", "mean rise", "standard error", "standard deviation", "loss as it is", "loss recalibrated")
-    words = ", ".join(
-        f"{name} {number(side['rise']['mean'])} ± {number(side['rise']['error'], 2)}" for _, name, side in found
-    )
+    words = ", ".join(f"{name} {number(side.rise.mean)} ± {number(side.rise.error, 2)}" for _, name, side in found)
     return Figure(
         bar_chart(bars, role_names(items), title="Mean rise of the loss", y_label=f"rise of the {loss_label(items)}"),
         alt=f"Bars of the mean rise of the loss: {words}.",
@@ -133,7 +130,7 @@ def _means(items: Sequence[Measured]) -> Figure:
 
 
 def _directions(items: Sequence[Measured]) -> Figure:
-    values = {role: side["rise"]["values"] for role, _, side in models(items)}
+    values = {role: side.rise.values for role, _, side in models(items)}
     places = range(max(map(len, values.values())))
     rows = [
         (str(place + 1), {role: rises[place] if place < len(rises) else None for role, rises in values.items()})
@@ -141,8 +138,8 @@ def _directions(items: Sequence[Measured]) -> Figure:
     ]
     title = "Rise of the loss by direction"
     flatter = ", ".join(
-        f"{item.name} in {sum(value < 0 for value in item.record['difference']['values'])} of "
-        f"{len(item.record['difference']['values'])}"
+        f"{item.name} in {sum(value < 0 for value in item.record.difference.values)} of "
+        f"{len(item.record.difference.values)}"
         for item in items
     )
     return Figure(

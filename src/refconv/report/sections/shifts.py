@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
 from refconv.report.charts import Line, line_chart
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import count, percent, points
-from refconv.report.pairs import Pair
 from refconv.report.sections.judging import Difference, agreed, share_error, share_interval
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals
 from refconv.report.sections.wording import SURENESS, compared, course
 
 Key = Literal["same", "stable"]
@@ -41,28 +40,28 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     )
 
 
-def consistency(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[int, Difference]:
+def consistency(first: Any, second: Any) -> tuple[int, Difference]:
     """Return the largest distance that both records have, and how consistency differs there.
 
     The four shifts of an image count as one sample, which is on the safe side.
     """
-    pixels = max(set(first["pixels"]) & set(second["pixels"]))
+    pixels = max(set(first.pixels) & set(second.pixels))
     return pixels, _difference((first, second), [_at(record, "same", pixels) for record in (first, second)])
 
 
-def _at(record: Mapping[str, Any], key: str, pixels: int) -> float:
-    return float(record[key][record["pixels"].index(pixels)])
+def _at(record: Any, key: str, pixels: int) -> float:
+    return float(getattr(record, key)[record.pixels.index(pixels)])
 
 
-def _difference(records: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> Difference:
-    errors = (share_error(share, record["samples"]) for share, record in zip(shares, records, strict=True))
+def _difference(records: Sequence[Any], shares: Sequence[float]) -> Difference:
+    errors = (share_error(share, record.samples) for share, record in zip(shares, records, strict=True))
     return Difference(shares[1] - shares[0], math.hypot(*errors))
 
 
-def judged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Change:
+def judged(first: Any, second: Any) -> Change:
     """Return whether the second model is more consistent; if it is less accurate, that is only different."""
     change = consistency(first, second)[1].judged()
-    accuracy = _difference((first, second), [record["clean_accuracy"] for record in (first, second)])
+    accuracy = _difference((first, second), [record.clean_accuracy for record in (first, second)])
     return "different" if change == "better" and accuracy.judged() == "worse" else change
 
 
@@ -79,7 +78,7 @@ def _keeps(item: Measured) -> Finding:
 def _accuracy(item: Measured) -> Finding:
     sides = (item.before, item.after)
     pixels, _ = consistency(*sides)
-    still, moved = [side["clean_accuracy"] for side in sides], [_at(side, "accuracy", pixels) for side in sides]
+    still, moved = [side.clean_accuracy for side in sides], [_at(side, "accuracy", pixels) for side in sides]
     text = (
         f"Accuracy on images in place {course(percent, *still)}, on images shifted by {count(pixels, 'pixel')} it "
         f"{course(percent, *moved)}."
@@ -100,22 +99,23 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
 def _figure(items: Sequence[Measured], key: Key) -> Figure:
     lines = []
     for role, name, record in models(items):
-        bounds = [share_interval(share, record["samples"]) for share in record[key]]
+        bounds = [share_interval(share, record.samples) for share in getattr(record, key)]
         lines.append(
             Line(
                 name,
                 role,
-                record["pixels"],
-                [100 * share for share in record[key]],
+                record.pixels,
+                [100 * share for share in getattr(record, key)],
                 low=[100 * low for low, _ in bounds],
                 high=[100 * high for _, high in bounds],
             )
         )
     ends = ", ".join(
-        f"{name} {percent(record[key][0])} to {percent(record[key][-1])}" for _, name, record in models(items)
+        f"{name} {percent(getattr(record, key)[0])} to {percent(getattr(record, key)[-1])}"
+        for _, name, record in models(items)
     )
     title = "Class kept under a shift" if key == "same" else "Class kept under all shifts"
-    last = items[0].before["pixels"][-1]
+    last = items[0].before.pixels[-1]
     return Figure(
         line_chart(lines, title=title, x_label="shift, in pixels", y_label="%"),
         alt=f"Curves of the share that keeps its class, from 1 pixel to {last}: {ends}.",
@@ -126,8 +126,8 @@ def _figure(items: Sequence[Measured], key: Key) -> Figure:
 
 def _table(items: Sequence[Measured], key: Key) -> Table:
     found = models(items)
-    pixels = sorted({place for _, _, record in found for place in record["pixels"]})
-    columns = [dict(zip(record["pixels"], record[key], strict=True)) for _, _, record in found]
+    pixels = sorted({place for _, _, record in found for place in record.pixels})
+    columns = [dict(zip(record.pixels, getattr(record, key), strict=True)) for _, _, record in found]
     rows = tuple((str(place), *(percent(column.get(place)) for column in columns)) for place in pixels)
     return Table(_CAPTIONS[key], ("pixels", *(name for _, name, _ in found)), rows)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals, role_names
 from refconv.report.charts import Dots, Heat, Line, dot_chart, heat_maps, line_chart
 from refconv.report.elements import Change, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number
-from refconv.report.pairs import Pair
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals, role_names
 from refconv.report.sections.wording import compared
 
 ALIKE = 0.98
@@ -41,24 +40,24 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 
 def _mean(item: Measured) -> Finding:
-    known = [row for row in item.record["layers"] if row["cka"] is not None]
+    known = [row for row in item.record.layers if row.cka is not None]
     if not known:
         text = "CKA is defined in no layer: the features do not vary between the samples."
         return Finding(item.name, text, "unclear")
-    least = min(known, key=lambda row: row["cka"])
-    change: Change = "same" if least["cka"] >= ALIKE else "different"
+    least = min(known, key=lambda row: row.cka)
+    change: Change = "same" if least.cka >= ALIKE else "different"
     if len(known) == 1:
-        text = f"The features of {least['layer']}, the only layer compared, agree with a CKA of {number(least['cka'])}."
+        text = f"The features of {least.layer}, the only layer compared, agree with a CKA of {number(least.cka)}."
     else:
         text = (
-            f"The features of {count(len(known), 'layer')} agree with a mean CKA of {number(item.record['mean'])}; "
-            f"least alike are those of {least['layer']}, {number(least['cka'])}."
+            f"The features of {count(len(known), 'layer')} agree with a mean CKA of {number(item.record.mean)}; "
+            f"least alike are those of {least.layer}, {number(least.cka)}."
         )
     return Finding(item.name, text, change)
 
 
 def _contrast(subject: Measured, reference: Measured) -> Finding:
-    mine, theirs = subject.record["mean"], reference.record["mean"]
+    mine, theirs = subject.record.mean, reference.record.mean
     if mine is None or theirs is None:
         text = f"{subject.name} and {reference.name} cannot be compared: one of them has no mean CKA."
         return Finding(subject.name, text, "unclear")
@@ -74,11 +73,11 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
 
 
 def _by_layer(item: Measured) -> dict[str, float]:
-    return {row["layer"]: row["cka"] for row in item.record["layers"] if row["cka"] is not None}
+    return {row.layer: row.cka for row in item.record.layers if row.cka is not None}
 
 
 def _layers(items: Sequence[Measured]) -> Figure:
-    found = {item.role: {row["layer"]: row["cka"] for row in item.record["layers"]} for item in items}
+    found = {item.role: {row.layer: row.cka for row in item.record.layers} for item in items}
     layers = list(dict.fromkeys(layer for values in found.values() for layer in values))
     title = "CKA per layer"
     names = role_names(items, before=False)
@@ -92,7 +91,7 @@ def _layers(items: Sequence[Measured]) -> Figure:
         ]
         drawing = line_chart(lines, title=title, x_label="layer, from the input to the output", y_label="CKA")
     rows = tuple((layer, *(number(values.get(layer)) for values in found.values())) for layer in layers)
-    means = ", ".join(f"{item.name} {number(item.record['mean'])}" for item in items)
+    means = ", ".join(f"{item.name} {number(item.record.mean)}" for item in items)
     return Figure(
         drawing,
         alt=f"CKA of {count(len(layers), 'layer')} before with the same layer after. Mean: {means}.",
@@ -102,9 +101,9 @@ def _layers(items: Sequence[Measured]) -> Figure:
 
 
 def _matrices(items: Sequence[Measured]) -> Figure:
-    values = [value for item in items for row in item.record["matrix"] for value in row if value is not None]
+    values = [value for item in items for row in item.record.matrix for value in row if value is not None]
     drawing = heat_maps(
-        [Heat(item.name, item.record["matrix"]) for item in items],
+        [Heat(item.name, item.record.matrix) for item in items],
         unit="CKA",
         x_label="layer after",
         y_label="layer before",
@@ -128,9 +127,9 @@ def _matrices(items: Sequence[Measured]) -> Figure:
     )
 
 
-def _best(record: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    layers, rows = record["matrix_layers"], []
-    for place, (layer, row) in enumerate(zip(layers, record["matrix"], strict=True)):
+def _best(record: Any) -> list[tuple[str, str, str, str]]:
+    layers, rows = record.matrix_layers, []
+    for place, (layer, row) in enumerate(zip(layers, record.matrix, strict=True)):
         known = [(value, column) for column, value in enumerate(row) if value is not None]
         if known:
             best, column = max(known)
@@ -140,8 +139,8 @@ def _best(record: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
     first = items[0].record
-    left_out = tuple(f"{layer} was not compared: {reason}." for layer, reason in first["left_out"].items())
-    some = len(first["matrix_layers"]) < len(first["layers"])
+    left_out = tuple(f"{layer} was not compared: {reason}." for layer, reason in first.left_out.items())
+    some = len(first.matrix_layers) < len(first.layers)
     return (
         samples_note(first),
         "Values fall with depth in most pairs; two trainings of one recipe from one start are the yardstick.",

@@ -7,13 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
 from refconv.report.charts import Guide, Heat, heat_maps
 from refconv.report.elements import Change, Claim, Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
 from refconv.report.sections.direction import RULE, as_change, negligible
 from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on, rivals
 from refconv.report.sections.per_layer import Quantity, contrast_of, course_of, field, layer_figure
 from refconv.report.sections.planes import drawable, plane, times
 from refconv.report.sections.support import JOURNAL, verdict
@@ -78,24 +77,24 @@ def _claim(items: Sequence[Measured]) -> Claim | None:
 
 
 def _sizes(items: Sequence[Measured]) -> list[tuple[int, ...]]:
-    return list(dict.fromkeys(tuple(row["kernel_size"]) for item in items for row in item.record["sizes"]))
+    return list(dict.fromkeys(tuple(row.kernel_size) for item in items for row in item.record.sizes))
 
 
 def _of_size(item: Measured, size: tuple[int, ...]) -> Any:
-    return next((row for row in item.record["sizes"] if tuple(row["kernel_size"]) == size), None)
+    return next((row for row in item.record.sizes if tuple(row.kernel_size) == size), None)
 
 
 def _by_size(item: Measured) -> list[Finding]:
     """Say where the mean magnitudes of the most frequent kernel size lie; nothing if it is all cross."""
-    rows = [row for row in item.record["sizes"] if row["before"]["corners"] is not None]
+    rows = [row for row in item.record.sizes if row.before.corners is not None]
     if not rows:
         return []
     row = rows[0]
     flat = _flat_share(row)
-    first, last = row["before"]["cross_share"], row["after"]["cross_share"]
+    first, last = row.before.cross_share, row.after.cross_share
     change: Change = "same" if negligible(first, last) else "different"
     text = (
-        f"In {count(row['layers'], 'layer')} of {times(row['kernel_size'])} taps the share of magnitude on the cross "
+        f"In {count(row.layers, 'layer')} of {times(row.kernel_size)} taps the share of magnitude on the cross "
         f"{course(percent, first, last)}; a flat kernel has {percent(flat)}."
     )
     return [Finding(item.name, text, change)]
@@ -103,31 +102,31 @@ def _by_size(item: Measured) -> list[Finding]:
 
 def _flat_share(row: Any) -> float:
     """Return the share of taps on the cross, from the means over cross and corners and the cross' share."""
-    cross, corners, share = (row["before"][name] for name in ("cross", "corners", "cross_share"))
-    taps = len(row["before"]["magnitudes"])
-    total = sum(row["before"]["magnitudes"])
+    cross, corners, share = (row.before.cross, row.before.corners, row.before.cross_share)
+    taps = len(row.before.magnitudes)
+    total = sum(row.before.magnitudes)
     return round(share * total / cross) / taps if corners is not None and cross else 1.0
 
 
 def _maps(items: Sequence[Measured], size: tuple[int, ...]) -> Figure:
     """Return where the magnitude lies, per model, and below what changed."""
     found = [(item, row) for item in items if (row := _of_size(item, size)) is not None]
-    first = found[0][1]["before"]
-    sides = [(BEFORE, first), *((item.name, row["after"]) for item, row in found)]
+    first = found[0][1].before
+    sides = [(BEFORE, first), *((item.name, row.after) for item, row in found)]
     levels = heat_maps(
-        [Heat(name, plane(side["magnitudes"], size) or []) for name, side in sides], unit="relative magnitude", low=0
+        [Heat(name, plane(side.magnitudes, size) or []) for name, side in sides], unit="relative magnitude", low=0
     )
     changes = heat_maps(
         [Heat(f"{item.name} − {BEFORE}", plane(_difference(row), size) or []) for item, row in found],
         unit="change of relative magnitude",
         diverging=True,
     )
-    said = ", ".join(f"{name} {number(side['ratio'])}" for name, side in sides)
+    said = ", ".join(f"{name} {number(side.ratio)}" for name, side in sides)
     rows = tuple(
-        (name, number(side["cross"]), number(side["corners"]), number(side["ratio"]), percent(side["cross_share"]))
+        (name, number(side.cross), number(side.corners), number(side.ratio), percent(side.cross_share))
         for name, side in sides
     )
-    layers = count(found[0][1]["layers"], "layer")
+    layers = count(found[0][1].layers, "layer")
     return Figure(
         Markup("").join([levels, changes]),
         alt=f"Mean magnitude of every tap in {layers} of {times(size)} taps, a map per model, and what changed. "
@@ -143,18 +142,18 @@ def _maps(items: Sequence[Measured], size: tuple[int, ...]) -> Figure:
 
 
 def _difference(row: Any) -> list[float]:
-    return [last - first for first, last in zip(row["before"]["magnitudes"], row["after"]["magnitudes"], strict=True)]
+    return [last - first for first, last in zip(row.before.magnitudes, row.after.magnitudes, strict=True)]
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured], sizes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
-    rows = [row for item in items for row in item.record["layers"]]
-    zeros = sorted({row["layer"] for row in rows if row["before"] is None or row["after"] is None})
-    sided = [row[side] for row in rows for side in ("before", "after") if row[side] is not None]
+    rows = [row for item in items for row in item.record.layers]
+    zeros = sorted({row.layer for row in rows if row.before is None or row.after is None})
+    sided = [getattr(row, side) for row in rows for side in ("before", "after") if getattr(row, side) is not None]
     solid = any(not drawable(size) for size in sizes)
     return (
         RULE,
         "The ratio is not defined where a kernel has no corners, such as 2 × 2, or where they are zero."
-        if any(side["ratio"] is None for side in sided)
+        if any(side.ratio is None for side in sided)
         else "Magnitudes are means over the slices of a layer; each layer counts once.",
         *((f"All zero in one of the models: {', '.join(zeros)}.",) if zeros else ()),
         *(("Kernels of three dimensions are counted but not drawn.",) if solid else ()),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on
 from refconv.report.charts import Dots, Guide, Line, dot_chart, line_chart
 from refconv.report.elements import Figure, Finding, Section, Table
 from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on
 from refconv.report.sections.per_layer import pictured_note, spread
 from refconv.report.sections.planes import times
 
@@ -22,8 +21,8 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     items = measured(pairs, "spectrum")
     if not items:
         return None
-    rows = items[0].record["layers"]
-    drawn = spread([row for row in rows if row["condition"] is not None])
+    rows = items[0].record.layers
+    drawn = spread([row for row in rows if row.condition is not None])
     return Section(
         name="spectrum",
         title="The geometry of refocusing",
@@ -38,29 +37,29 @@ def section(pairs: Sequence[Pair]) -> Section | None:
 
 def _headline(item: Measured) -> Finding:
     record = item.record
-    if record["condition"] is None or record["effective_share"] is None:
+    if record.condition is None or record.effective_share is None:
         return Finding(item.name, "The kernels of the start are all zero: refocusing cannot move them.", "same")
-    rows = record["layers"]
+    rows = record.layers
     layer = "in its only layer" if len(rows) == 1 else "in the median layer"
     text = (
         f"A property of the start, the same before and after: {layer} the fastest pattern learns "
-        f"{number(record['condition'])} times as fast as the slowest when refocused, and the effective rank is "
-        f"{percent(record['effective_share'])} of the taps{'' if len(rows) == 1 else ' in the mean'}."
+        f"{number(record.condition)} times as fast as the slowest when refocused, and the effective rank is "
+        f"{percent(record.effective_share)} of the taps{'' if len(rows) == 1 else ' in the mean'}."
     )
     return Finding(item.name, text, "same")
 
 
 def _summary(rows: Sequence[Any]) -> Figure:
-    shares = {row["layer"]: _share(row) for row in rows}
+    shares = {row.layer: _share(row) for row in rows}
     cells = tuple(
         (
-            row["layer"],
-            row["kind"],
-            times(row["kernel_size"]),
-            number(row["mean_eigenvalue"]),
-            number(row["rank"]),
-            number(row["condition"]),
-            number(row["effective_rank"]),
+            row.layer,
+            row.kind,
+            times(row.kernel_size),
+            number(row.mean_eigenvalue),
+            number(row.rank),
+            number(row.condition),
+            number(row.effective_rank),
         )
         for row in rows
     )
@@ -87,16 +86,16 @@ def _summary(rows: Sequence[Any]) -> Figure:
 
 
 def _share(row: Any) -> float | None:
-    rank = row["effective_rank"]
-    return None if rank is None else float(rank / len(row["eigenvalues"]))
+    rank = row.effective_rank
+    return None if rank is None else float(rank / len(row.eigenvalues))
 
 
 def _spectrum(row: Any) -> Figure:
-    values = row["eigenvalues"]
+    values = row.eigenvalues
     places = [float(place) for place in range(1, len(values) + 1)]
     drawing = line_chart(
         [Line("start", "before", places, [value if value > 0 else None for value in values])],
-        title=f"Eigenvalues of the Gram of {row['layer']}",
+        title=f"Eigenvalues of the Gram of {row.layer}",
         x_label="eigenvalue",
         y_label="over their mean",
         y_log=True,
@@ -104,30 +103,30 @@ def _spectrum(row: Any) -> Figure:
     )
     return Figure(
         drawing,
-        alt=f"Eigenvalues of the Gram of {row['layer']} over their mean, falling from {number(values[0])} to "
-        f"{number(values[-1])}; condition {number(row['condition'])}.",
-        caption=f"Eigenvalues of the Gram of {row['layer']} over their mean, means over "
-        f"{count(row['sampled'], 'block')}, on a logarithmic axis.",
+        alt=f"Eigenvalues of the Gram of {row.layer} over their mean, falling from {number(values[0])} to "
+        f"{number(values[-1])}; condition {number(row.condition)}.",
+        caption=f"Eigenvalues of the Gram of {row.layer} over their mean, means over "
+        f"{count(row.sampled, 'block')}, on a logarithmic axis.",
         table=Table(
-            f"Eigenvalues of {row['layer']}",
+            f"Eigenvalues of {row.layer}",
             ("number", "over their mean"),
             tuple((str(place + 1), number(value)) for place, value in enumerate(values)),
         ),
         choice="layer",
-        option=row["layer"],
+        option=row.layer,
     )
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
     record = items[0].record
-    rows = record["layers"]
-    short = [row["layer"] for row in rows if row["rank"] is not None and row["rank"] < len(row["eigenvalues"])]
-    dead = [row["layer"] for row in rows if row["condition"] is None]
-    cut = sum(row["sampled"] < row["blocks"] for row in rows)
+    rows = record.layers
+    short = [row.layer for row in rows if row.rank is not None and row.rank < len(row.eigenvalues)]
+    dead = [row.layer for row in rows if row.condition is None]
+    cut = sum(row.sampled < row.blocks for row in rows)
     several = any(item.record != record for item in items)
     return (
         "The mean eigenvalue is by how much refocusing changes a layer's learning rate unless it is normalised.",
-        f"Of refocusing with map size {times(record['map_size'])}, order {record['order']}.",
+        f"Of refocusing with map size {times(record.map_size)}, order {record.order}.",
         *(
             (
                 f"In {count(len(short), 'layer')} the rank is below the number of taps: some patterns refocusing "

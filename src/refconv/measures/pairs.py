@@ -1,16 +1,70 @@
-"""The pairs that hold a record, each with its role in charts, and which of them is plain training."""
+"""What is judged and reported: pairs of models with one start, each with the records of its analysis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from refconv.report.charts import Role
-from refconv.report.pairs import Pair
+from refconv.errors import RunError
+from refconv.measures.registry import RECORDS, measure_of
+
+Role = Literal["before"] | int
+"""A model among those of a page: the shared start, or the result of pair number 0, 1, ...."""
 
 BEFORE = "before"
 """What the shared start is called."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, before and after, and what was measured of them.
+
+    Attributes:
+        name: what the reader calls it, such as ``refocus``.
+        facts: what ``pair.json`` says: the two models, their task, the data, versions.
+        records: the records of measures, by the names of their files: ``redundancy`` for both models together,
+            ``calibration-before`` and ``calibration-after`` where each has its own. Plain dictionaries, as JSON gives
+            them, are read into records; what is no record of a measure is left out.
+
+    Raises:
+        RunError: if a record is damaged, or of another version.
+    """
+
+    name: str
+    facts: Mapping[str, Any]
+    records: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {file: found for file, found in self.records.items() if measure_of(file) in RECORDS}
+        object.__setattr__(self, "records", {file: _read(file, found) for file, found in known.items()})
+
+    def record(self, name: str) -> Any:
+        """Return a record of both models by name; None if it was not taken."""
+        return self.records.get(name)
+
+    def sides(self, name: str) -> tuple[Any, Any] | None:
+        """Return the records of the two models, the earlier first; None if they were not taken."""
+        before, after = self.records.get(f"{name}-before"), self.records.get(f"{name}-after")
+        return None if before is None or after is None else (before, after)
+
+
+def _read(file: str, found: Any) -> Any:
+    if not isinstance(found, dict):
+        return found
+    try:
+        return RECORDS[measure_of(file)].from_dict(found)
+    except (ValueError, TypeError) as error:
+        remedy = "analyse again by this version"
+        raise RunError("cannot read a record", where=f"{file}.json", found=str(error), remedy=remedy) from error
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The records of the two models of a pair, where each has its own."""
+
+    before: Any
+    after: Any
 
 
 @dataclass(frozen=True)
@@ -20,7 +74,7 @@ class Measured:
     Attributes:
         role: its place among all pairs, and so its role in charts.
         pair: the pair.
-        record: the record of both models, or ``before`` and ``after`` with the record of each.
+        record: the record of both models, or :class:`Sides` with the record of each.
     """
 
     role: int
@@ -35,12 +89,12 @@ class Measured:
     @property
     def before(self) -> Any:
         """What the record says of the earlier model."""
-        return self.record["before"]
+        return self.record.before
 
     @property
     def after(self) -> Any:
         """What the record says of the later model."""
-        return self.record["after"]
+        return self.record.after
 
     @property
     def plain(self) -> bool:
@@ -60,7 +114,7 @@ def measured(pairs: Sequence[Pair], name: str) -> list[Measured]:
     found = []
     for role, pair in enumerate(pairs):
         sides = pair.sides(name)
-        record = pair.record(name) or (sides and {"before": sides[0], "after": sides[1]})
+        record = pair.record(name) or (sides and Sides(*sides))
         if record:
             found.append(Measured(role, pair, record))
     return found
@@ -89,7 +143,7 @@ def notes_on(pairs: Sequence[Pair], items: Sequence[Measured], name: str) -> tup
     """Return what is to be said of pairs without the record, and of a start that was not measured alike in all."""
     without = [pair for role, pair in enumerate(pairs) if role not in {item.role for item in items}]
     notes = [_missing(pair, name) for pair in without]
-    if any(item.record.get("before") != items[0].record.get("before") for item in items):
+    if any(getattr(item.record, "before", None) != getattr(items[0].record, "before", None) for item in items):
         notes.append(f"The start was measured anew for each pair and came out differently; drawn is {items[0].name}'s.")
     return tuple(notes)
 
@@ -97,3 +151,8 @@ def notes_on(pairs: Sequence[Pair], items: Sequence[Measured], name: str) -> tup
 def _missing(pair: Pair, name: str) -> str:
     reason = (pair.facts.get("left_out") or {}).get(name)
     return f"{pair.name} was not measured{f': {reason}' if reason else ''}."
+
+
+def holding(pairs: Sequence[Pair], name: str) -> list[Pair]:
+    """Return the pairs that have a record of this name, of both models or of each."""
+    return [pair for pair in pairs if pair.record(name) is not None or pair.sides(name) is not None]
