@@ -68,11 +68,13 @@ class Finding:
         pair: the name of the pair.
         text: a sentence that makes sense by itself, with numbers and units.
         change: what kind of change that is.
+        p: how often chance alone gives a difference as large, 0 to 1; None where nothing was tested.
     """
 
     pair: str
     text: str
     change: Change
+    p: float | None = None
 
 
 @dataclass(frozen=True)

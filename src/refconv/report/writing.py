@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refconv.errors import RunError
 from refconv.measures.pairs import Pair
-from refconv.report import page, verdict
+from refconv.report import overview, page, verdict
 from refconv.report.elements import Section
 from refconv.report.enough import told
 from refconv.report.fitting import thinned
@@ -74,6 +74,7 @@ def write_report(
         title=title or f"What changed in {model}",
         model=model,
         start=facts["before"]["reference"],
+        overview=overview.overview(pairs, found),
         verdict=verdict.verdict(pairs, found),
         sections=found,
         provenance=provenance(pairs),

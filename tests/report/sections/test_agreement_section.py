@@ -59,7 +59,7 @@ def test_pairs_are_compared_sample_by_sample():
     assert "20 are right only with refocus and 10 only with plain (McNemar's p = 0.099)" in found.findings[-1].text
     assert found.claim.verdicts["refocus"] == (
         "undecided",
-        "More samples are right after than before, more than chance makes of it, but as far as can be told plain "
+        "More samples are right after than before, beyond chance, but as far as can be told plain "
         "training from the same start gave as much.",
     )
 

@@ -38,9 +38,9 @@ def test_errors_by_hand():
 
 def test_confidence_above_and_below_accuracy():
     text = section(pairs_of(0.05, -0.02)).findings[2].text
-    assert "5.00 points surer than it is right" in text
-    assert "2.00 points less sure than it is right" in text
-    assert "as sure as it is right" in section(pairs_of(0.0, 0.1)).findings[2].text
+    assert "5.00 points overconfident" in text
+    assert "2.00 points underconfident" in text
+    assert "neither over- nor underconfident" in section(pairs_of(0.0, 0.1)).findings[2].text
 
 
 def test_scores_without_an_error_stay_open():

@@ -23,8 +23,8 @@ LIMIT = 0.05
 """Of McNemar's p."""
 
 _WORDS: dict[Change, str] = {
-    "better": "More samples are right after than before, more than chance makes of it",
-    "worse": "Fewer samples are right after than before, more than chance makes of it",
+    "better": "More samples are right after than before, beyond chance",
+    "worse": "Fewer samples are right after than before, beyond chance",
     "same": "As many samples are right after as before",
     "unclear": "The difference in right samples may be chance",
 }
@@ -43,7 +43,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
         figures.append(confused)
     return Section(
         name="agreement",
-        title="Which samples changed sides",
+        title="Samples gained and lost",
         about="Both models classify the same samples: some are right only after (gained), some only before (lost). "
         "If these split more unevenly than coins would, the change in accuracy is no accident of these samples.",
         findings=tuple(findings),
@@ -98,7 +98,7 @@ def _accuracy(item: Measured) -> Finding:
         f"only before ({points(found.difference)} points, 95 % interval {points(found.low)} to {points(found.high)}, "
         f"McNemar's p = {found.p:.2g})."
     )
-    return Finding(item.name, text, _change(item))
+    return Finding(item.name, text, _change(item), found.p)
 
 
 def _common(item: Measured) -> Finding:
@@ -119,7 +119,7 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
         f"{subject.name} gets {accuracies}: {wins:,} {_is(wins)} right only with {subject.name} and {losses:,} only "
         f"with {reference.name} (McNemar's p = {mcnemar(wins, losses):.2g})."
     )
-    return Finding(subject.name, text, judged(wins, losses))
+    return Finding(subject.name, text, judged(wins, losses), mcnemar(wins, losses))
 
 
 def _against(subject: Measured, reference: Measured) -> Change:

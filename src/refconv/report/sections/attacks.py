@@ -14,6 +14,7 @@ from refconv.report.sections.curves import (
     accuracy_chart,
     accuracy_table,
     cost_words,
+    fall_difference,
     judged,
     level,
 )
@@ -44,7 +45,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="attacks",
-        title="Under attack",
+        title="Adversarial attacks",
         about="Images are changed by at most a radius per pixel so that the model's loss grows: FGSM takes one step, "
         "PGD several and is the stronger attack. The less accuracy falls from that on unchanged images, the more "
         "robust the model.",
@@ -100,7 +101,7 @@ def _under(item: Measured, kind: str) -> Finding:
     radius = telling_radius(item.before)
     pair = _levels(item.before, item.after, kind, radius)
     text = f"{NAMES[kind]} at {number(LEVELS * radius)} / 255 {cost_words(*pair)}."
-    return Finding(item.name, text, judged(*pair))
+    return Finding(item.name, text, judged(*pair), fall_difference(*pair).p)
 
 
 def _contrast(subject: Measured, reference: Measured) -> Finding:
@@ -108,7 +109,7 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
     theirs, mine = _levels(reference.after, subject.after, "pgd", radius)
     words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
     text = f"PGD at {number(LEVELS * radius)} / 255 {words}."
-    return Finding(subject.name, text, judged(theirs, mine))
+    return Finding(subject.name, text, judged(theirs, mine), fall_difference(theirs, mine).p)
 
 
 def _figure(items: Sequence[Measured], kind: str) -> Figure:

@@ -31,7 +31,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="attention",
-        title="Where it looks",
+        title="Attention maps (Grad-CAM)",
         about="Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. "
         "Side by side it shows whether both models look at the same parts.",
         findings=tuple(findings),

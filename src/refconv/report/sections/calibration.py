@@ -24,9 +24,9 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="calibration",
-        title="Whether its confidence can be trusted",
+        title="Calibration",
         about="A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
-        "(ECE) is the mean gap between how sure the model is and how often it is right.",
+        "(ECE) is the mean gap between confidence and accuracy.",
         findings=tuple(findings),
         figures=(_reliability(items), _spread(items), _errors(items)),
         notes=_notes(pairs, items),
@@ -62,7 +62,7 @@ def _error(item: Measured) -> Finding:
         f"({points(found.value)} points, standard error {percent(found.error, 2).removesuffix(' %')}: "
         f"{SURENESS[change]})."
     )
-    return Finding(item.name, text, change)
+    return Finding(item.name, text, change, found.p)
 
 
 def _scores(item: Measured) -> Finding:
@@ -85,15 +85,15 @@ def _confidence(item: Measured) -> Finding:
 def _sure(gap: float) -> str:
     size = points(abs(gap)).lstrip("+")
     if size == points(0).lstrip("+"):
-        return "is as sure as it is right"
-    return f"is {size} points {'surer' if gap > 0 else 'less sure'} than it is right"
+        return "is neither over- nor underconfident"
+    return f"is {size} points {'over' if gap > 0 else 'under'}confident"
 
 
 def _contrast(subject: Measured, reference: Measured) -> Finding:
     found = _difference(reference.after, subject.after)
     change = found.judged(lower=True)
     words = compared(_share, reference.name, subject.after.ece, reference.after.ece)
-    return Finding(subject.name, f"{subject.name} ends at an ECE of {words} ({SURENESS[change]}).", change)
+    return Finding(subject.name, f"{subject.name} ends at an ECE of {words} ({SURENESS[change]}).", change, found.p)
 
 
 def _share(share: float | None) -> str:
@@ -131,7 +131,7 @@ def _reliability(items: Sequence[Measured]) -> Figure:
     return Figure(
         drawing,
         alt=f"Accuracy against mean confidence per bin beside the diagonal of a calibrated model. ECE: {errors}.",
-        caption="Reliability diagram: below the diagonal a model is surer than it is right. Bands: 95 % intervals, "
+        caption="Reliability diagram: below the diagonal a model is overconfident. Bands: 95 % intervals, "
         "wide where few samples lie.",
         table=_bins_table(items),
     )
@@ -169,7 +169,7 @@ def _spread(items: Sequence[Measured]) -> Figure:
     return Figure(
         bar_chart(bars, role_names(items), title=title, y_label="samples, %"),
         alt=f"Bars of the share of samples per bin of confidence. In the highest bin: {top}.",
-        caption="How sure the models are: the share of samples in each bin of confidence.",
+        caption="The share of samples in each bin of confidence.",
         table=Table(title, ("bin of confidence", *(name for _, name, _ in models(items))), rows),
     )
 

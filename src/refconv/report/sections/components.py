@@ -34,7 +34,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="components",
-        title="Shared patterns of kernels",
+        title="Principal components of kernels",
         about="The principal components of all slices of one kernel size are the patterns that they are made of, and "
         "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
         "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",

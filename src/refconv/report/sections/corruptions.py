@@ -32,7 +32,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference, kinds) for subject, reference in rivals(items)]
     return Section(
         name="corruptions",
-        title="Under common corruptions",
+        title="Common corruptions",
         about="Images are made worse as cameras and files do it, at five strengths: noise, blur, less contrast, more "
         "brightness, compression. The less accuracy falls from that on clean images, the more robust the model.",
         findings=tuple(findings),
@@ -62,7 +62,7 @@ def _of_pair(item: Measured, kinds: Sequence[str]) -> list[Finding]:
         return [Finding(item.name, "The models met no corruption in common.", "unclear")]
     pair = _level(item.before, kinds), _level(item.after, kinds)
     text = f"Corruption, on average over kinds and strengths, {cost_words(*pair)}."
-    found = [Finding(item.name, text, judged(*pair))]
+    found = [Finding(item.name, text, judged(*pair), fall_difference(*pair).p)]
     if len(kinds) > 1:
         by_kind = {kind: (_level(item.before, [kind]), _level(item.after, [kind])) for kind in kinds}
         most = max(kinds, key=lambda kind: abs(fall_difference(*by_kind[kind]).value or 0.0))
@@ -77,7 +77,7 @@ def _contrast(subject: Measured, reference: Measured, kinds: Sequence[str]) -> F
     mine, theirs = _level(subject.after, kinds), _level(reference.after, kinds)
     words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
     text = f"Corruption {words}."
-    return Finding(subject.name, text, judged(theirs, mine))
+    return Finding(subject.name, text, judged(theirs, mine), fall_difference(theirs, mine).p)
 
 
 def _means(items: Sequence[Measured], kinds: Sequence[str]) -> Figure:

@@ -97,7 +97,7 @@ def _of_pair(item: Measured) -> list[Finding]:
             f"Its trace {course(number, *means)} (difference {signed(trace.value)} ± {number(trace.error, 2)}: "
             f"{SURENESS[change]})."
         )
-        found.append(Finding(item.name, text, change))
+        found.append(Finding(item.name, text, change, trace.p))
     return found
 
 

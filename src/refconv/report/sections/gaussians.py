@@ -67,7 +67,7 @@ def _pooled(item: Measured) -> Finding:
         f"Of {count(kernels, 'depthwise kernel')} of 5 × 5 taps or more {percent(first)} fit before and "
         f"{percent(last)} after ({tally(found)}); of white noise {chance} would."
     )
-    return Finding(item.name, text, as_change(found.way))
+    return Finding(item.name, text, as_change(found.way), found.p)
 
 
 def _families(items: Sequence[Measured]) -> Figure:

@@ -24,7 +24,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="interpolation",
-        title="The way from before to after",
+        title="Loss between before and after",
         about="The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, "
         "a barrier, training left the basin that the start lies in; without one, it stayed in it.",
         findings=tuple(findings),

@@ -33,7 +33,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     drawn = spread(drawable_layers)
     return Section(
         name="kernels",
-        title="Kernels to look at",
+        title="Pictures of kernels",
         about="The same kernels of a layer at the start, after training, and what changed between the two. "
         "Look for patterns that many kernels share, and for what a difference adds or takes away.",
         findings=tuple(_change(item) for item in items),

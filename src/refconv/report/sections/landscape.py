@@ -43,7 +43,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     figures = [*([_line(lines)] if lines else []), *([_surfaces(surfaces)] if surfaces else [])]
     return Section(
         name="landscape",
-        title="The loss landscape",
+        title="Loss landscape",
         about="Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the "
         "loss is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
         findings=tuple(findings),

@@ -51,11 +51,11 @@ def contrast_clause(found: Direction, quantity: Quantity, than: str) -> str:
 def course_finding(item: Measured, quantity: Quantity, good: Good = None) -> Finding:
     """Return where a number went between before and after."""
     found = course_of(item, quantity)
-    return Finding(item.name, f"{capital(course_clause(found, quantity))}.", as_change(found.way, good))
+    return Finding(item.name, f"{capital(course_clause(found, quantity))}.", as_change(found.way, good), found.p)
 
 
 def contrast_finding(subject: Measured, reference: Measured, quantity: Quantity, good: Good = None) -> Finding:
     """Return how a pair's result stands to that of another."""
     found = contrast_of(subject, reference, quantity)
     text = f"Where {subject.name} ends, {contrast_clause(found, quantity, reference.name)}."
-    return Finding(subject.name, text, as_change(found.way, good))
+    return Finding(subject.name, text, as_change(found.way, good), found.p)

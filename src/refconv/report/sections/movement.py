@@ -33,7 +33,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     isotropic = {f"isotropic {item.name}": lambda layer, item=item: _isotropic(item, layer) for item in items}
     return Section(
         name="movement",
-        title="How far the layers moved",
+        title="Distance from the start",
         about="The relative distance is the length of a layer's change over the length of its kernels at the start. "
         "Refocusing multiplies gradients by the Gram of the base kernels, so its movement should be aligned with the "
         "patterns that these share: an alignment of 1 is a movement that knows no direction, larger is along them.",
@@ -89,7 +89,7 @@ def _alignment(item: Measured) -> Finding:
         return Finding(item.name, "Nothing moved, so there is no alignment.", "unclear")
     what = "The alignment" if found.layers == 1 else "The mean alignment"
     text = f"{what} is {number(found.after)}, where an isotropic movement has 1 ({tally(found, 'above', 'below')})."
-    return Finding(item.name, text, as_change(found.way))
+    return Finding(item.name, text, as_change(found.way), found.p)
 
 
 def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="receptive_field",
-        title="How far a unit sees",
+        title="Effective receptive field",
         about="The effective receptive field is how strongly each pixel of the input moves the central unit of a late "
         "layer. Larger radii say that the unit draws on a wider surrounding, which is neither good nor bad by itself.",
         findings=tuple(findings),

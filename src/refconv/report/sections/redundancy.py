@@ -136,7 +136,7 @@ def _headline(item: Measured) -> Finding:
     if not found.layers:
         return Finding(item.name, "No layer has two channels to compare.", change)
     reason = "" if change in {"same", "unclear"} else f": {why}"
-    return Finding(item.name, f"{capital(course_clause(found, DIVERGENCE))}{reason}.", change)
+    return Finding(item.name, f"{capital(course_clause(found, DIVERGENCE))}{reason}.", change, found.p)
 
 
 def _apart_from_scale(item: Measured) -> Finding:
@@ -152,8 +152,10 @@ def _apart_from_scale(item: Measured) -> Finding:
 
 
 def _contrast(subject: Measured, reference: Measured) -> Finding:
-    parts = [contrast_clause(contrast_of(subject, reference, one), one, reference.name) for one in (DIVERGENCE, SCALED)]
-    return Finding(subject.name, f"Where {subject.name} ends, {'; '.join(parts)}.", _beside(subject, reference))
+    found = {one: contrast_of(subject, reference, one) for one in (DIVERGENCE, SCALED)}
+    text = "; ".join(contrast_clause(way, one, reference.name) for one, way in found.items())
+    change = _beside(subject, reference)
+    return Finding(subject.name, f"Where {subject.name} ends, {text}.", change, found[DIVERGENCE].p)
 
 
 def _beside(subject: Measured, reference: Measured) -> Change:

@@ -56,7 +56,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     matrices = [_matrix(items, layer) for layer in spread(_with_matrix(items))]
     return Section(
         name="relations",
-        title="Who draws on whom",
+        title="Relations between kernels",
         about="Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
         "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
         "never met: how much slices draw on others is what this measures.",

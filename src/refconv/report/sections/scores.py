@@ -101,7 +101,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(words, subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="scores",
-        title="How well it does its task",
+        title="Task measures",
         about="The measures that the task is judged by, of all models on the same samples. The trivial result beside "
         "them is what a model must beat.",
         findings=tuple(findings),

@@ -78,7 +78,7 @@ def _rise(item: Measured) -> Finding:
         f"{signed(found.value)} ± {number(found.error, 2)} over "
         f"{count(len(item.record.difference.values), 'direction')}: {SURENESS[change]})."
     )
-    return Finding(item.name, text, change)
+    return Finding(item.name, text, change, found.p)
 
 
 def _loss(item: Measured) -> Finding:
@@ -99,7 +99,7 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
         f"Around {subject.name} the mean rise is {compared(number, reference.name, *means)} (difference "
         f"{signed(found.value)} ± {number(found.error, 2)}: {SURENESS[change]})."
     )
-    return Finding(subject.name, text, change)
+    return Finding(subject.name, text, change, found.p)
 
 
 def _means(items: Sequence[Measured]) -> Figure:

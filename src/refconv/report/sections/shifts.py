@@ -31,7 +31,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="shifts",
-        title="When the image moves",
+        title="Shifted images",
         about="Images are moved by a few pixels, which changes nothing of what they show. The more often the class "
         "stays, right or wrong, the more consistent the model.",
         findings=tuple(findings),
@@ -72,7 +72,7 @@ def _keeps(item: Measured) -> Finding:
         f"The share of shifts by {count(pixels, 'pixel')} that keep the class {course(percent, *shares)} "
         f"({points(found.value)} points, standard error {points(found.error).lstrip('+')}: {SURENESS[found.judged()]})."
     )
-    return Finding(item.name, text, judged(item.before, item.after))
+    return Finding(item.name, text, judged(item.before, item.after), found.p)
 
 
 def _accuracy(item: Measured) -> Finding:
@@ -93,7 +93,7 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
         f"With {subject.name} the share of shifts by {count(pixels, 'pixel')} that keep the class is "
         f"{compared(percent, reference.name, *shares)} ({SURENESS[found.judged()]})."
     )
-    return Finding(subject.name, text, judged(reference.after, subject.after))
+    return Finding(subject.name, text, judged(reference.after, subject.after), found.p)
 
 
 def _figure(items: Sequence[Measured], key: Key) -> Figure:

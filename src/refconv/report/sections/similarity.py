@@ -29,7 +29,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
     return Section(
         name="similarity",
-        title="How alike the features are",
+        title="Feature similarity (CKA)",
         about="Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up "
         "to a rotation and one scale, around 0 is unrelated. It shows in which layers training made something else of "
         "them.",

@@ -25,7 +25,7 @@ def section(pairs: Sequence[Pair]) -> Section | None:
     drawn = spread([row for row in rows if row.condition is not None])
     return Section(
         name="spectrum",
-        title="The geometry of refocusing",
+        title="Spectrum of the Gram",
         about="Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
         "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
         "effective rank of all taps.",

@@ -48,11 +48,11 @@ def compared(show: Callable[[float | None], str], than: str, value: float, other
 
 
 SURENESS: dict[Change, str] = {
-    "better": "more than chance makes of it",
-    "worse": "more than chance makes of it",
-    "different": "more than chance makes of it",
+    "better": "beyond chance",
+    "worse": "beyond chance",
+    "different": "beyond chance",
     "same": "no difference",
-    "unclear": "no more than chance may make of it",
+    "unclear": "within chance",
 }
 """What a judgement of a difference means, in words."""
 
