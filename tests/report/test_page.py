@@ -147,7 +147,7 @@ def test_sections_stand_in_their_groups(whole):
 def test_the_measures_of_weights_are_those_that_come_first():
     from refconv.report.sections import SECTIONS
 
-    names = [make.__module__.rpartition(".")[2] for make in SECTIONS]
+    names = [make.name for make in SECTIONS]
     assert set(names[: len(page.WEIGHTS)]) == page.WEIGHTS
     assert len(names) > len(page.WEIGHTS)
 

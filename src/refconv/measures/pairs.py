@@ -149,6 +149,8 @@ def notes_on(pairs: Sequence[Pair], items: Sequence[Measured], name: str) -> tup
 
 
 def _missing(pair: Pair, name: str) -> str:
+    if pair.record(name) is not None:
+        return f"{pair.name} has no layers that this measure is about."
     reason = (pair.facts.get("left_out") or {}).get(name)
     return f"{pair.name} was not measured{f': {reason}' if reason else ''}."
 

@@ -93,6 +93,19 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a measure says of pairs of models.
+
+    Attributes:
+        findings: at least one per pair; the first of each pair is its headline.
+        claim: what is claimed about the measure, where something is.
+    """
+
+    findings: tuple[Finding, ...]
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True)
 class Section:
     """One measure on the page.
 

@@ -8,7 +8,7 @@ from refconv.analysis.registry import WEIGHT_MEASURES
 from refconv.measures.pairs import Pair
 from refconv.report.sections import SECTIONS
 
-OF_WEIGHTS = {section.__module__.rpartition(".")[2]: section for section in SECTIONS[: len(WEIGHT_MEASURES)]}
+OF_WEIGHTS = {section.name: section for section in SECTIONS[: len(WEIGHT_MEASURES)]}
 NAMES = [pytest.param(name, id=name) for name in WEIGHT_MEASURES]
 
 

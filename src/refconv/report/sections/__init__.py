@@ -1,14 +1,10 @@
 """The sections of the page, a file each: records of pairs in, words, numbers and pictures out.
 
-Each is called with all pairs and returns None if no pair has its record.
+Each is a :class:`~refconv.report.sections.spec.Spec`: called with all pairs, it returns None if no pair has its record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from refconv.measures.pairs import Pair
-from refconv.report.elements import Section
 from refconv.report.sections import (
     agreement,
     attacks,
@@ -33,8 +29,9 @@ from refconv.report.sections import (
     skeleton,
     spectrum,
 )
+from refconv.report.sections.spec import Spec
 
-SECTIONS: tuple[Callable[[Sequence[Pair]], Section | None], ...] = (
+SECTIONS: tuple[Spec, ...] = (
     redundancy.section,
     skeleton.section,
     filters.section,

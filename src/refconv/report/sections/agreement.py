@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, role_names
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Change, Claim, Figure, Finding, Section, Support, Table
+from refconv.report.elements import Change, Claim, Figure, Finding, Support, Table
 from refconv.report.numbers import count, percent, points
 from refconv.report.paired_difference import PairedDifference, mcnemar, paired_difference
 from refconv.report.sections.confusions import confusions_figure, same_samples_difference
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import course
 
@@ -28,29 +29,6 @@ _WORDS: dict[Change, str] = {
     "same": "As many samples are right after as before",
     "unclear": "The difference in right samples may be chance",
 }
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on agreement; None if no pair has the record."""
-    items = measured(pairs, "agreement")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_accuracy(item), _common(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    figures = [_classes(items)]
-    confused = confusions_figure(items)
-    if confused:
-        figures.append(confused)
-    return Section(
-        name="agreement",
-        title="Samples gained and lost",
-        about="Both models classify the same samples: some are right only after (gained), some only before (lost). "
-        "If these split more unevenly than coins would, the change in accuracy is no accident of these samples.",
-        findings=tuple(findings),
-        figures=tuple(figures),
-        claim=_claim(items),
-        notes=_notes(pairs, items),
-    )
 
 
 def _claim(items: Sequence[Measured]) -> Claim | None:
@@ -127,6 +105,11 @@ def _against(subject: Measured, reference: Measured) -> Change:
     return "unclear" if split is None else judged(*split)
 
 
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    confused = confusions_figure(items)
+    return [_classes(items), *([confused] if confused else [])]
+
+
 def _classes(items: Sequence[Measured]) -> Figure:
     nets = {item.role: {row.target: _net(row) for row in item.record.classes} for item in items}
     targets = sorted({target for net in nets.values() for target in net})
@@ -168,12 +151,11 @@ def _table(items: Sequence[Measured], most: Sequence[int]) -> Table:
     return Table(caption, ("class", "pair", "samples", "right before", "right after", "gained", "lost"), tuple(rows))
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     return (
         samples_note(items[0].record),
         "A small p says that the difference is no accident of these samples. It says nothing about other seeds: two "
         "trainings of one recipe change sides on many samples, too.",
-        *notes_on(pairs, items, "agreement"),
     )
 
 
@@ -183,3 +165,16 @@ def _share(share: float | None) -> str:
 
 def _is(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+section = Spec(
+    name="agreement",
+    title="Samples gained and lost",
+    about="Both models classify the same samples: some are right only after (gained), some only before (lost). "
+    "If these split more unevenly than coins would, the change in accuracy is no accident of these samples.",
+    findings=lambda item: (_accuracy(item), _common(item)),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    claim=_claim,
+    figures=_figures,
+    notes=_notes,
+)

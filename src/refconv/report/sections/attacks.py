@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
-from refconv.report.elements import Change, Figure, Finding, Section
+from refconv.measures.pairs import Measured, models
+from refconv.report.elements import Change, Figure, Finding
 from refconv.report.numbers import number, percent
 from refconv.report.sections.curves import (
     CONSERVATIVE,
@@ -20,6 +20,7 @@ from refconv.report.sections.curves import (
 )
 from refconv.report.sections.judging import SURE, share_error
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import JOURNAL, claim
 
 LEVELS = 255
@@ -34,33 +35,6 @@ _WORDS: dict[Change, str] = {
     "same": "Under PGD accuracy falls as much after as before",
     "unclear": "Under PGD the later model is neither clearly more robust nor clearly less",
 }
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on attacks; None if no pair has the records."""
-    items = measured(pairs, "attacks")
-    if not items:
-        return None
-    findings = [_under(item, kind) for item in items for kind in NAMES]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="attacks",
-        title="Adversarial attacks",
-        about="Images are changed by at most a radius per pixel so that the model's loss grows: FGSM takes one step, "
-        "PGD several and is the stronger attack. The less accuracy falls from that on unchanged images, the more "
-        "robust the model.",
-        findings=tuple(findings),
-        figures=tuple(_figure(items, kind) for kind in NAMES),
-        claim=claim(
-            "Refocusing makes a model more robust to adversarial attacks.",
-            JOURNAL,
-            items,
-            lambda item: judged(*_levels(item.before, item.after, "pgd", _radius(items))),
-            _WORDS,
-            lambda item, plain: judged(*_levels(plain.after, item.after, "pgd", _radius(items))),
-        ),
-        notes=_notes(pairs, items),
-    )
 
 
 def curve_of(record: Any, kind: str) -> Any:
@@ -136,7 +110,7 @@ def _figure(items: Sequence[Measured], kind: str) -> Figure:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     hiding = [name for _, name, record in models(items) if _hides(record)]
     return (
         f"{samples_note(items[0].after)} PGD takes {items[0].after.steps} steps from a random point of the ball.",
@@ -145,10 +119,30 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         "PGD bounds accuracy under attack from above; a better attack may find more.",
         CONSERVATIVE,
         *((f"FGSM finds more than PGD, which is a sign of hidden gradients: {', '.join(hiding)}.",) if hiding else ()),
-        *notes_on(pairs, items, "attacks"),
     )
 
 
 def _hides(record: Any) -> bool:
     curves = [curve_of(record, kind).accuracy for kind in ("fgsm", "pgd")]
     return any(two - one > SURE * 2**0.5 * share_error(two, record.samples) for one, two in zip(*curves, strict=True))
+
+
+section = Spec(
+    name="attacks",
+    title="Adversarial attacks",
+    about="Images are changed by at most a radius per pixel so that the model's loss grows: FGSM takes one step, "
+    "PGD several and is the stronger attack. The less accuracy falls from that on unchanged images, the more "
+    "robust the model.",
+    findings=lambda item: (_under(item, kind) for kind in NAMES),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    claim=lambda items: claim(
+        "Refocusing makes a model more robust to adversarial attacks.",
+        JOURNAL,
+        items,
+        lambda item: judged(*_levels(item.before, item.after, "pgd", _radius(items))),
+        _WORDS,
+        lambda item, plain: judged(*_levels(plain.after, item.after, "pgd", _radius(items))),
+    ),
+    figures=lambda items: (_figure(items, kind) for kind in NAMES),
+    notes=_notes,
+)

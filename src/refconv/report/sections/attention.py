@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Photo, photo_row
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import compared
 
 ALIKE = 0.95
@@ -20,24 +21,6 @@ CLOSE = 0.01
 """Difference of mean correlations up to which two pairs count as the same."""
 
 Map = Sequence[Sequence[float]]
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on Grad-CAM; None if no pair has the record."""
-    items = measured(pairs, "attention")
-    if not items:
-        return None
-    findings = [_alike(item) for item in items]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="attention",
-        title="Attention maps (Grad-CAM)",
-        about="Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. "
-        "Side by side it shows whether both models look at the same parts.",
-        findings=tuple(findings),
-        figures=tuple(_figure(items, place) for place in _places(items)),
-        notes=_notes(pairs, items),
-    )
 
 
 def correlation(one: Map, other: Map) -> float | None:
@@ -140,11 +123,22 @@ def _row(name: str, item: Measured, shown: Any, side: str) -> tuple[str, ...]:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     layers = dict.fromkeys(getattr(item.record, key) for item in items for key in ("layer_before", "layer_after"))
     return (
         f"Maps are of the layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}, each divided by its "
         "largest value; where nothing speaks for the class, nothing is marked.",
         "The images were chosen, not drawn at random: they illustrate, they do not measure.",
-        *notes_on(pairs, items, "attention"),
     )
+
+
+section = Spec(
+    name="attention",
+    title="Attention maps (Grad-CAM)",
+    about="Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. "
+    "Side by side it shows whether both models look at the same parts.",
+    findings=lambda item: (_alike(item),),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_figure(items, place) for place in _places(items)),
+    notes=_notes,
+)

@@ -6,31 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, models, role_names
 from refconv.report.charts import Bars, Guide, Line, bar_chart, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import number, percent, points
 from refconv.report.sections.judging import SURE, Difference, share_error, share_interval
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import SURENESS, compared, course
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on calibration; None if no pair has the records."""
-    items = measured(pairs, "calibration")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_error(item), _scores(item), _confidence(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="calibration",
-        title="Calibration",
-        about="A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
-        "(ECE) is the mean gap between confidence and accuracy.",
-        findings=tuple(findings),
-        figures=(_reliability(items), _spread(items), _errors(items)),
-        notes=_notes(pairs, items),
-    )
 
 
 def ece_error(record: Any) -> float:
@@ -203,7 +186,7 @@ def _alt_errors(found: Sequence[tuple[Any, str, Any]]) -> str:
     return "; ".join(f"{name}: ECE {percent(r.ece, 2)}, largest gap {percent(r.mce, 2)}" for _, name, r in found) + "."
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     after = items[-1].after
     bins = len(after.bins)
     return (
@@ -212,5 +195,16 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         f"confidences would show about {percent(chance_ece(after), 2)} on {after.samples:,} samples.",
         "Standard errors take the two models' samples as independent, which is on the safe side.",
         "Training that smooths labels or mixes images moves calibration without moving accuracy.",
-        *notes_on(pairs, items, "calibration"),
     )
+
+
+section = Spec(
+    name="calibration",
+    title="Calibration",
+    about="A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
+    "(ECE) is the mean gap between confidence and accuracy.",
+    findings=lambda item: (_error(item), _scores(item), _confidence(item)),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_reliability(items), _spread(items), _errors(items)),
+    notes=_notes,
+)

@@ -7,12 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Line, Sheet, kernel_sheets, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
 from refconv.report.sections.direction import negligible
 from refconv.report.sections.planes import drawable, plane, times
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import compared, course
 
 BEYOND = 2.0
@@ -21,27 +22,6 @@ LEADING = 3
 """Components whose explained variance sentences add up."""
 
 Size = tuple[int, ...]
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on shared components; None if no pair has the record."""
-    items = measured(pairs, "components")
-    if not items:
-        return None
-    findings = [
-        finding for item in items for row in item.record.sizes for finding in (_shift(item, row), _explained(item, row))
-    ]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="components",
-        title="Principal components of kernels",
-        about="The principal components of all slices of one kernel size are the patterns that they are made of, and "
-        "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
-        "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",
-        findings=tuple(findings),
-        figures=tuple(_figure(items, size) for size in _sizes(items)),
-        notes=_notes(pairs, items),
-    )
 
 
 def _sizes(items: Sequence[Measured]) -> list[Size]:
@@ -157,7 +137,7 @@ def _table(found: Sequence[tuple[Measured, Any]], size: Size) -> Table:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     rows = [row for item in items for row in item.record.sizes]
     cut = {times(row.kernel_size): row for row in rows if row.sampled < row.slices}
     return (
@@ -170,5 +150,17 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
             if any(not drawable(size) for size in _sizes(items))
             else ()
         ),
-        *notes_on(pairs, items, "components"),
     )
+
+
+section = Spec(
+    name="components",
+    title="Principal components of kernels",
+    about="The principal components of all slices of one kernel size are the patterns that they are made of, and "
+    "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
+    "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",
+    findings=lambda item: (find(item, row) for row in item.record.sizes for find in (_shift, _explained)),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_figure(items, size) for size in _sizes(items)),
+    notes=_notes,
+)

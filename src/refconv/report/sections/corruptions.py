@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, models, role_names
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Finding, Table
 from refconv.report.numbers import number, percent
 from refconv.report.sections.curves import (
     CONSERVATIVE,
@@ -20,25 +20,7 @@ from refconv.report.sections.curves import (
     level,
 )
 from refconv.report.sections.losses import samples_note
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on corruptions; None if no pair has the records."""
-    items = measured(pairs, "corruptions")
-    if not items:
-        return None
-    kinds = shared_kinds(items)
-    findings = [finding for item in items for finding in _of_pair(item, kinds)]
-    findings += [_contrast(subject, reference, kinds) for subject, reference in rivals(items)]
-    return Section(
-        name="corruptions",
-        title="Common corruptions",
-        about="Images are made worse as cameras and files do it, at five strengths: noise, blur, less contrast, more "
-        "brightness, compression. The less accuracy falls from that on clean images, the more robust the model.",
-        findings=tuple(findings),
-        figures=(_means(items, kinds), *(_figure(items, kind) for kind in kinds)) if kinds else (),
-        notes=_notes(pairs, items),
-    )
+from refconv.report.sections.spec import Spec
 
 
 def shared_kinds(items: Sequence[Measured]) -> list[str]:
@@ -78,6 +60,11 @@ def _contrast(subject: Measured, reference: Measured, kinds: Sequence[str]) -> F
     words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
     text = f"Corruption {words}."
     return Finding(subject.name, text, judged(theirs, mine), fall_difference(theirs, mine).p)
+
+
+def _figures(items: Sequence[Measured]) -> Sequence[Figure]:
+    kinds = shared_kinds(items)
+    return (_means(items, kinds), *(_figure(items, kind) for kind in kinds)) if kinds else ()
 
 
 def _means(items: Sequence[Measured], kinds: Sequence[str]) -> Figure:
@@ -135,7 +122,7 @@ def _name(kind: str) -> str:
     return _NAMES.get(kind, kind.replace("_", " "))
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
     reasons = {_name(kind): why for _, _, found in models(items) for kind, why in found.left_out.items()}
     return (
@@ -144,5 +131,16 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         "corruption that changed most is picked out of several, which makes it look surer than it is.",
         CONSERVATIVE,
         *(f"Without {kind}: {why}." for kind, why in reasons.items()),
-        *notes_on(pairs, items, "corruptions"),
     )
+
+
+section = Spec(
+    name="corruptions",
+    title="Common corruptions",
+    about="Images are made worse as cameras and files do it, at five strengths: noise, blur, less contrast, more "
+    "brightness, compression. The less accuracy falls from that on clean images, the more robust the model.",
+    findings=lambda item: _of_pair(item, shared_kinds([item])),
+    contrasts=lambda subject, reference: (_contrast(subject, reference, shared_kinds([subject, reference])),),
+    figures=_figures,
+    notes=_notes,
+)

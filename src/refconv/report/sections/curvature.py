@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, models, role_names
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number, signed
 from refconv.report.sections.judging import Difference, agreed, paired, student
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import SURENESS, compared, course
 
@@ -29,33 +30,6 @@ _WORDS: dict[Change, str] = {
 }
 
 Sides = tuple[Any, Any]
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on curvature; None if no pair has the records."""
-    items = measured(pairs, "curvature")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in _of_pair(item)]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    traces = _traces(items)
-    return Section(
-        name="curvature",
-        title="Curvature",
-        about="Eigenvalues of the Hessian say how strongly the loss curves in the directions in which it curves most; "
-        "their sum, the trace, says how much it curves on the whole. Smaller ones mean a smoother landscape.",
-        findings=tuple(findings),
-        figures=(_eigenvalues(items), *([traces] if traces else [])),
-        claim=claim(
-            "After refocusing the loss landscape is smoother: smaller eigenvalues of the Hessian.",
-            REFCONV,
-            items,
-            lambda item: _together((item.before, item.after)),
-            _WORDS,
-            lambda item, plain: _together((plain.after, item.after)),
-        ),
-        notes=_notes(pairs, items),
-    )
 
 
 def _largest(sides: Sides) -> Change:
@@ -112,6 +86,11 @@ def _contrast(subject: Measured, reference: Measured) -> Finding:
         means = [side.trace.mean for side in reversed(sides)]
         text += f", the trace {compared(number, reference.name, *means)}"
     return Finding(subject.name, f"{text}.", _together(sides))
+
+
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    traces = _traces(items)
+    return [_eigenvalues(items), *([traces] if traces else [])]
 
 
 def _eigenvalues(items: Sequence[Measured]) -> Figure:
@@ -180,7 +159,7 @@ def _label(side: Any) -> str:
     return f"curvature, in units of {side.units}"
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     found = models(items)
     first = found[0][2]
     units = {side.units for _, _, side in found}
@@ -209,9 +188,28 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
             if steep
             else ()
         ),
-        *notes_on(pairs, items, "curvature"),
     )
 
 
 def _negative(side: Any) -> bool:
     return bool(side.smallest + side.smallest_error < -NEGATIVE * abs(side.eigenvalues[0]))
+
+
+section = Spec(
+    name="curvature",
+    title="Curvature",
+    about="Eigenvalues of the Hessian say how strongly the loss curves in the directions in which it curves most; "
+    "their sum, the trace, says how much it curves on the whole. Smaller ones mean a smoother landscape.",
+    findings=_of_pair,
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    claim=lambda items: claim(
+        "After refocusing the loss landscape is smoother: smaller eigenvalues of the Hessian.",
+        REFCONV,
+        items,
+        lambda item: _together((item.before, item.after)),
+        _WORDS,
+        lambda item, plain: _together((plain.after, item.after)),
+    ),
+    figures=_figures,
+    notes=_notes,
+)

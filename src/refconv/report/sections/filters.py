@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
-from refconv.report.elements import Change, Finding, Section
+from refconv.measures.pairs import Measured
+from refconv.report.elements import Change, Figure, Finding
 from refconv.report.numbers import count, percent
 from refconv.report.sections.direction import RULE
 from refconv.report.sections.layer_findings import contrast_finding, course_finding
 from refconv.report.sections.per_layer import Quantity, field, layer_figure, row_of
+from refconv.report.sections.spec import Spec
 
 ENTROPY = Quantity("variance entropy", field("variance_entropy"), over=lambda row: log10(row.taps))
 ORTHOGONALITY = Quantity("orthogonality", field("orthogonality"))
 SPARSITY = Quantity("sparsity", field("sparsity"), show=percent)
+_JUDGED = (ENTROPY, ORTHOGONALITY)
 _NAMED = 5
 """Layers that a sentence names at most."""
 
@@ -26,42 +28,15 @@ _CAPTIONS = {
 }
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on filter statistics; None if no pair has the record."""
-    items = measured(pairs, "filters")
-    if not items:
-        return None
-    findings = [
-        finding
-        for item in items
-        for finding in (
-            _degenerate(item),
-            _sparse(item),
-            *(course_finding(item, one) for one in (ENTROPY, ORTHOGONALITY)),
-        )
-    ]
-    findings += [
-        contrast_finding(subject, reference, one)
-        for subject, reference in rivals(items)
-        for one in (ENTROPY, ORTHOGONALITY)
-    ]
+def _figures(items: Sequence[Measured]) -> list[Figure]:
     status = {
         f"degenerate {name}": lambda layer, item=item, side=side: _status(item, layer, side)
         for name, item, side in [("before", items[0], "before"), *((item.name, item, "after") for item in items)]
     }
-    return Section(
-        name="filters",
-        title="Filter quality",
-        about="Good filters are varied, nearly orthogonal and not zero; after CNN Filter DB a layer is degenerate if "
-        "most of its slices are zero (sparse), if they repeat a few patterns (narrow) or if they look like noise "
-        "(random). Untrained layers are random, so fewer degenerate layers are better.",
-        findings=tuple(findings),
-        figures=tuple(
-            layer_figure(items, one, caption=text, choice="measure", more=status if one is ENTROPY else None)
-            for one, text in _CAPTIONS.items()
-        ),
-        notes=_notes(pairs, items),
-    )
+    return [
+        layer_figure(items, one, caption=text, choice="measure", more=status if one is ENTROPY else None)
+        for one, text in _CAPTIONS.items()
+    ]
 
 
 def _status(item: Measured, layer: str, side: str) -> str:
@@ -112,7 +87,7 @@ def _sparse(item: Measured) -> Finding:
     return Finding(item.name, text, "better" if last < first else "worse")
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     unjudged = {row.layer for item in items for row in item.record.layers if row.random_threshold is None}
     few = f"{count(len(unjudged), 'layer')} with no more slices than taps, judged by sparsity alone: "
     return (
@@ -121,5 +96,23 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         "Not among RefConv's claims, but less redundancy would show as higher entropy and orthogonality.",
         RULE,
         *((f"{few}{_named(sorted(unjudged))}.",) if unjudged else ()),
-        *notes_on(pairs, items, "filters"),
     )
+
+
+section = Spec(
+    name="filters",
+    title="Filter quality",
+    about="Good filters are varied, nearly orthogonal and not zero; after CNN Filter DB a layer is degenerate if "
+    "most of its slices are zero (sparse), if they repeat a few patterns (narrow) or if they look like noise "
+    "(random). Untrained layers are random, so fewer degenerate layers are better.",
+    findings=lambda item: (
+        _degenerate(item),
+        _sparse(item),
+        *(course_finding(item, one) for one in (ENTROPY, ORTHOGONALITY)),
+    ),
+    contrasts=lambda subject, reference: (
+        contrast_finding(subject, reference, one) for one in (ENTROPY, ORTHOGONALITY)
+    ),
+    figures=_figures,
+    notes=_notes,
+)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, role_names
 from refconv.report.charts import Bars, Guide, Role, bar_chart
-from refconv.report.elements import Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
 from refconv.report.sections.direction import RULE, as_change, tally
 from refconv.report.sections.layer_findings import contrast_finding, course_finding
 from refconv.report.sections.per_layer import Quantity, course_of, field, layer_figure
+from refconv.report.sections.spec import Spec
 
 FITTING = Quantity("share of kernels that fit", field("fitting"), show=percent)
 RESIDUAL = Quantity("median residual", field("residual"))
@@ -20,42 +21,6 @@ _FAMILIES = {
     "first": "its first derivative",
     "second": "its second derivative",
 }
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on fits of Gaussians; None if no pair has depthwise kernels of 5 x 5 or more."""
-    items = [item for item in measured(pairs, "gaussians") if item.record.layers]
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_pooled(item), course_finding(item, RESIDUAL))]
-    findings += [contrast_finding(subject, reference, FITTING) for subject, reference in rivals(items)]
-    chance = items[0].record.chance
-    guides = [Guide("x", share, f"noise {_times(size)}") for size, share in chance.items()]
-    return Section(
-        name="gaussians",
-        title="Differences of Gaussians",
-        about="Trained depthwise kernels often are of a known, smooth kind: a difference of two Gaussians or one of "
-        "its first two derivatives. The share of kernels that such a function fits says how many are, beside the share "
-        "of kernels of white noise that would pass as well.",
-        findings=tuple(findings),
-        figures=(
-            _families(items),
-            layer_figure(
-                items,
-                FITTING,
-                caption="Share of a layer's kernels that one of the functions fits.",
-                guides=guides,
-                choice="measure",
-            ),
-            layer_figure(
-                items,
-                RESIDUAL,
-                caption="Median over a layer's kernels of the share of their square sum that the best function leaves.",
-                choice="measure",
-            ),
-        ),
-        notes=_notes(pairs, items),
-    )
 
 
 def _pooled(item: Measured) -> Finding:
@@ -68,6 +33,17 @@ def _pooled(item: Measured) -> Finding:
         f"{percent(last)} after ({tally(found)}); of white noise {chance} would."
     )
     return Finding(item.name, text, as_change(found.way), found.p)
+
+
+def _figures(items: Sequence[Measured]) -> tuple[Figure, ...]:
+    guides = [Guide("x", share, f"noise {_times(size)}") for size, share in items[0].record.chance.items()]
+    fitting = "Share of a layer's kernels that one of the functions fits."
+    residual = "Median over a layer's kernels of the share of their square sum that the best function leaves."
+    return (
+        _families(items),
+        layer_figure(items, FITTING, caption=fitting, guides=guides, choice="measure"),
+        layer_figure(items, RESIDUAL, caption=residual, choice="measure"),
+    )
 
 
 def _families(items: Sequence[Measured]) -> Figure:
@@ -94,15 +70,13 @@ def _families(items: Sequence[Measured]) -> Figure:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].record
     reasons = list(record.left_out.values())
     left_out = [
         f"{count(reasons.count(reason), 'layer')} left out: {_times(reason)}." for reason in dict.fromkeys(reasons)
     ]
     cut = [row for row in record.layers if row.sampled < row.slices]
-    names = {item.name for item in items}
-    nothing = [item.name for item in measured(pairs, "gaussians") if item.name not in names]
     return (
         f"A kernel fits if the function leaves at most {number(record.tolerance)} of its square sum. Kernels under "
         "5 × 5 are left out, as nearly any would fit; the guide is the share of white noise that fits.",
@@ -113,10 +87,22 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
             if cut
             else ()
         ),
-        *(f"{name} has no depthwise kernels that are large enough." for name in nothing),
-        *notes_on([pair for pair in pairs if pair.name not in nothing], items, "gaussians"),
     )
 
 
 def _times(text: str) -> str:
     return text.replace(" x ", " × ")
+
+
+section = Spec(
+    name="gaussians",
+    title="Differences of Gaussians",
+    about="Trained depthwise kernels often are of a known, smooth kind: a difference of two Gaussians or one of "
+    "its first two derivatives. The share of kernels that such a function fits says how many are, beside the share "
+    "of kernels of white noise that would pass as well.",
+    findings=lambda item: (_pooled(item), course_finding(item, RESIDUAL)),
+    contrasts=lambda subject, reference: (contrast_finding(subject, reference, FITTING),),
+    figures=_figures,
+    notes=_notes,
+    has=lambda item: bool(item.record.layers),
+)

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import Measured
 from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Finding, Table
 from refconv.report.numbers import number
 from refconv.report.sections.losses import conditions_note, loss_label
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import course
 
 NONE = 0.02
 """Barrier, relative to the larger loss of the two ends, up to which there is none to speak of."""
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on interpolation; None if no pair has the record."""
-    items = measured(pairs, "interpolation")
-    if not items:
-        return None
-    findings = [_barrier(item) for item in items]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="interpolation",
-        title="Loss between before and after",
-        about="The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, "
-        "a barrier, training left the basin that the start lies in; without one, it stayed in it.",
-        findings=tuple(findings),
-        figures=(_line(items),),
-        notes=_notes(pairs, items),
-    )
 
 
 def has_barrier(item: Measured) -> bool | None:
@@ -97,11 +80,22 @@ def _table(items: Sequence[Measured]) -> Table:
     return Table(loss_label(items), ("share of after", *(item.name for item in items)), tuple(rows))
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     return (
         *conditions_note(items),
         "Barrier: how far the loss rises above the straight line between the losses of the two ends, at most. Up to 2 "
         "% of the larger one counts as none.",
         "The losses of the sentences are those of the models as they are; the ends of the line are recalibrated.",
-        *notes_on(pairs, items, "interpolation"),
     )
+
+
+section = Spec(
+    name="interpolation",
+    title="Loss between before and after",
+    about="The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, "
+    "a barrier, training left the basin that the start lies in; without one, it stayed in it.",
+    findings=lambda item: (_barrier(item),),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_line(items),),
+    notes=_notes,
+)

@@ -9,13 +9,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on
+from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Sheet, kernel_sheets
-from refconv.report.elements import Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
 from refconv.report.sections.direction import NEGLIGIBLE
-from refconv.report.sections.per_layer import kinds, pictured_note, row_of, spread
+from refconv.report.sections.per_layer import PICTURED, kinds, pictured_note, row_of, spread
 from refconv.report.sections.planes import drawable, plane, times
+from refconv.report.sections.spec import Spec
 
 _MOST, _FEWEST, _TAPS = 64, 16, 3000
 """Kernels of a sheet, at most and at least, and taps on all sheets of a layer: large kernels or many pairs should not
@@ -24,22 +25,8 @@ make a large page."""
 Taps = Sequence[float]
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section with kernels to look at; None if no pair has the record."""
-    items = measured(pairs, "kernels")
-    if not items:
-        return None
-    drawable_layers = [layer for layer in kinds(items) if drawable(_row(items, layer).kernel_size)]
-    drawn = spread(drawable_layers)
-    return Section(
-        name="kernels",
-        title="Pictures of kernels",
-        about="The same kernels of a layer at the start, after training, and what changed between the two. "
-        "Look for patterns that many kernels share, and for what a difference adds or takes away.",
-        findings=tuple(_change(item) for item in items),
-        figures=tuple(_figure(items, layer) for layer in drawn),
-        notes=_notes(pairs, items, len(drawn), len(drawable_layers)),
-    )
+def _drawable(items: Sequence[Measured]) -> list[str]:
+    return [layer for layer in kinds(items) if drawable(_row(items, layer).kernel_size)]
 
 
 def _row(items: Sequence[Measured], layer: str) -> Any:
@@ -118,14 +105,24 @@ def _table(layer: str, states: Sequence[tuple[str, Any, Sequence[Taps]]]) -> Tab
     return Table(f"Taps of the chosen kernels of {layer}", header, tuple(rows))
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int, possible: int) -> tuple[str, ...]:
-    record = items[0].record
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
+    record, possible = items[0].record, len(_drawable(items))
     solid = len(record.layers) - possible
     cut = any(len(row.chosen) < row.slices for row in record.layers)
     return (
         "A picture supports nothing by itself: the measures above look at all kernels, or say at how many.",
         *((f"Of a layer at most {record.shown} kernels are chosen, drawn with a seed.",) if cut else ()),
         *((f"{count(solid, 'layer')} with kernels of three dimensions cannot be drawn.",) if solid > 0 else ()),
-        *pictured_note(drawn, possible, "sheet"),
-        *notes_on(pairs, items, "kernels"),
+        *pictured_note(min(possible, PICTURED), possible, "sheet"),
     )
+
+
+section = Spec(
+    name="kernels",
+    title="Pictures of kernels",
+    about="The same kernels of a layer at the start, after training, and what changed between the two. "
+    "Look for patterns that many kernels share, and for what a difference adds or takes away.",
+    findings=lambda item: (_change(item),),
+    figures=lambda items: (_figure(items, layer) for layer in spread(_drawable(items))),
+    notes=_notes,
+)

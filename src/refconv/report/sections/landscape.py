@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
+from refconv.measures.pairs import Measured, models
 from refconv.report.charts import Line, Surface, contour_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number
 from refconv.report.sections.judging import agreed
 from refconv.report.sections.losses import conditions_note, loss_label
 from refconv.report.sections.rises import Rises, line_rises, surface_rises
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import compared
 from refconv.sentences import capital
@@ -28,54 +29,28 @@ _WORDS: dict[Change, str] = {
 Rising = Callable[[Measured, Measured, str, str], Rises]
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on the loss landscape, line and plane; None if no pair has either record."""
-    lines, surfaces = measured(pairs, "landscape"), measured(pairs, "surface")
-    items = lines or surfaces
-    if not items:
-        return None
-    kinds = [
-        (lines, line_rises, "along one random direction"),
-        (surfaces, surface_rises, "over a plane of two directions"),
+def _of(items: Sequence[Measured], name: str) -> list[Measured]:
+    """Return the pairs that have a record of this name, with it."""
+    return [Measured(item.role, item.pair, record) for item in items if (record := item.pair.record(name))]
+
+
+def _kinds(items: Sequence[Measured]) -> list[tuple[tuple[Rising, str], list[Measured]]]:
+    """Return how rises are read and where they are, with the pairs that have them: along a line, over a plane."""
+    return [
+        ((line_rises, "along one random direction"), _of(items, "landscape")),
+        ((surface_rises, "over a plane of two directions"), _of(items, "surface")),
     ]
-    findings = [_rise(item, rising, where) for held, rising, where in kinds for item in held]
-    findings += [_contrast(*pair, rising, where) for held, rising, where in kinds for pair in rivals(held)]
-    figures = [*([_line(lines)] if lines else []), *([_surfaces(surfaces)] if surfaces else [])]
-    return Section(
-        name="landscape",
-        title="Loss landscape",
-        about="Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the "
-        "loss is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
-        findings=tuple(findings),
-        figures=tuple(figures),
-        claim=claim(
-            "After refocusing the loss landscape is smoother: a wider bowl around the model.",
-            REFCONV,
-            _every(lines, surfaces),
-            lambda item: _agreed(item, item, "before", lines, surfaces),
-            _WORDS,
-            lambda item, plain: _agreed(plain, item, "after", lines, surfaces),
-        ),
-        notes=_notes(pairs, items, lines, surfaces),
-        more_records=("surface",),
-    )
 
 
-def _every(lines: Sequence[Measured], surfaces: Sequence[Measured]) -> list[Measured]:
-    found = {item.role: item for item in (*surfaces, *lines)}
-    return [found[role] for role in sorted(found)]
-
-
-def _agreed(
-    first: Measured, second: Measured, side: str, lines: Sequence[Measured], surfaces: Sequence[Measured]
-) -> Change:
+def _agreed(first: Measured, second: Measured, side: str) -> Change:
     """Return what line and plane together say of the second pair's result beside one side of the first."""
-    changes: list[Change] = []
-    for held, rising in ((lines, line_rises), (surfaces, surface_rises)):
-        found = {item.role: item for item in held}
-        if first.role in found and second.role in found:
-            changes.append(rising(found[first.role], found[second.role], side, "after").judged)
-    return agreed(changes) if changes else "unclear"
+    both = [(rising, held) for (rising, _), held in _kinds([first, second]) if len(held) == 2]
+    return agreed([rising(held[0], held[1], side, "after").judged for rising, held in both]) if both else "unclear"
+
+
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    lines, surfaces = _of(items, "landscape"), _of(items, "surface")
+    return [*([_line(lines)] if lines else []), *([_surfaces(surfaces)] if surfaces else [])]
 
 
 def _rise(item: Measured, rising: Rising, where: str) -> Finding:
@@ -174,11 +149,9 @@ def _distances(items: Sequence[Measured], role: object) -> list[float]:
     return list(found.record.distances)
 
 
-def _notes(
-    pairs: Sequence[Pair], items: Sequence[Measured], lines: Sequence[Measured], surfaces: Sequence[Measured]
-) -> tuple[str, ...]:
-    without = [*(notes_on(pairs, lines, "landscape") if lines else ())]
-    without += [note for note in (notes_on(pairs, surfaces, "surface") if surfaces else ()) if note not in without]
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
+    kinds = ("landscape", "surface")
+    without = [f"{item.name} has no record {name}." for item in items for name in kinds if not item.pair.record(name)]
     return (
         *conditions_note(items),
         "Rises are counted from the recalibrated loss in the middle. Less at 95 % of the points or more counts as "
@@ -188,3 +161,26 @@ def _notes(
         "A middle far from the loss as it is says that the model's statistics are not those of the calibration data.",
         *without,
     )
+
+
+section = Spec(
+    name="landscape",
+    title="Loss landscape",
+    about="Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the "
+    "loss is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
+    findings=lambda item: (_rise(one, *kind) for kind, held in _kinds([item]) for one in held),
+    contrasts=lambda subject, reference: (
+        _contrast(held[0], held[1], *kind) for kind, held in _kinds([subject, reference]) if len(held) == 2
+    ),
+    claim=lambda items: claim(
+        "After refocusing the loss landscape is smoother: a wider bowl around the model.",
+        REFCONV,
+        items,
+        lambda item: _agreed(item, item, "before"),
+        _WORDS,
+        lambda item, plain: _agreed(plain, item, "after"),
+    ),
+    figures=_figures,
+    more=("surface",),
+    notes=_notes,
+)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import Measured
 from refconv.report.charts import Guide
-from refconv.report.elements import Change, Finding, Section
+from refconv.report.elements import Change, Figure, Finding
 from refconv.report.numbers import count, number, percent
 from refconv.report.sections.direction import NEGLIGIBLE, RULE, as_change, direction, tally
 from refconv.report.sections.layer_findings import contrast_finding
 from refconv.report.sections.per_layer import Quantity, field, layer_figure, row_of
 from refconv.report.sections.planes import times
+from refconv.report.sections.spec import Spec
 
 RELATIVE = Quantity("relative distance", field("relative"), sides=False)
 ALIGNMENT = Quantity("alignment with the Gram", field("alignment"), sides=False)
@@ -19,46 +20,28 @@ COSINE = Quantity("cosine with the start", field("cosine"), sides=False)
 LEADING = Quantity("share along the leading patterns", field("leading"), sides=False, show=percent)
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on movement; None if no pair has the record."""
-    items = measured(pairs, "movement")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_distance(item), _alignment(item))]
-    findings += [
-        contrast_finding(subject, reference, one)
-        for subject, reference in rivals(items)
-        for one in (RELATIVE, ALIGNMENT)
-    ]
+def _figures(items: Sequence[Measured]) -> list[Figure]:
     isotropic = {f"isotropic {item.name}": lambda layer, item=item: _isotropic(item, layer) for item in items}
-    return Section(
-        name="movement",
-        title="Distance from the start",
-        about="The relative distance is the length of a layer's change over the length of its kernels at the start. "
-        "Refocusing multiplies gradients by the Gram of the base kernels, so its movement should be aligned with the "
-        "patterns that these share: an alignment of 1 is a movement that knows no direction, larger is along them.",
-        findings=tuple(findings),
-        figures=(
-            layer_figure(items, RELATIVE, caption="Length of the change over that of the start.", choice="measure"),
-            layer_figure(
-                items,
-                ALIGNMENT,
-                caption="Alignment of the change with the Gram of the start, 0 to the number of taps; 1 is isotropic.",
-                guides=(Guide("x", 1, "isotropic"),),
-                choice="measure",
-            ),
-            layer_figure(items, COSINE, caption="Cosine between the kernels before and after.", choice="measure"),
-            layer_figure(
-                items,
-                LEADING,
-                caption="Share of the squared change in the fewest patterns that hold half of the Gram's trace; the "
-                "table has what an isotropic movement would have there.",
-                choice="measure",
-                more=isotropic,
-            ),
-        ),
-        notes=_notes(pairs, items),
-    )
+    return [
+        layer_figure(
+            items,
+            one,
+            caption=text,
+            guides=(Guide("x", 1, "isotropic"),) if one is ALIGNMENT else (),
+            choice="measure",
+            more=isotropic if one is LEADING else None,
+        )
+        for one, text in _CAPTIONS.items()
+    ]
+
+
+_CAPTIONS = {
+    RELATIVE: "Length of the change over that of the start.",
+    ALIGNMENT: "Alignment of the change with the Gram of the start, 0 to the number of taps; 1 is isotropic.",
+    COSINE: "Cosine between the kernels before and after.",
+    LEADING: "Share of the squared change in the fewest patterns that hold half of the Gram's trace; the table has "
+    "what an isotropic movement would have there.",
+}
 
 
 def _isotropic(item: Measured, layer: str) -> str:
@@ -92,7 +75,7 @@ def _alignment(item: Measured) -> Finding:
     return Finding(item.name, text, as_change(found.way), found.p)
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     still = [f"In {item.name} {count(item.record.still, 'layer')} did not move." for item in items if item.record.still]
     cut = {row.layer for item in items for row in item.record.layers if row.sampled < row.blocks}
     orders = {(tuple(item.record.map_size), item.record.order) for item in items}
@@ -104,5 +87,17 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         RULE,
         *still,
         *((f"Alignment was measured on a sample of the blocks of {count(len(cut), 'layer')}.",) if cut else ()),
-        *notes_on(pairs, items, "movement"),
     )
+
+
+section = Spec(
+    name="movement",
+    title="Distance from the start",
+    about="The relative distance is the length of a layer's change over the length of its kernels at the start. "
+    "Refocusing multiplies gradients by the Gram of the base kernels, so its movement should be aligned with the "
+    "patterns that these share: an alignment of 1 is a movement that knows no direction, larger is along them.",
+    findings=lambda item: (_distance(item), _alignment(item)),
+    contrasts=lambda subject, reference: (contrast_finding(subject, reference, one) for one in (RELATIVE, ALIGNMENT)),
+    figures=_figures,
+    notes=_notes,
+)

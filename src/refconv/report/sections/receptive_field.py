@@ -8,33 +8,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
+from refconv.measures.pairs import Measured, models
 from refconv.report.charts import Heat, Line, heat_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import number, percent
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import compared, course
 
 SAME = 0.01
 """Relative change of all radii up to which the field counts as the same; the record has no error."""
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on receptive fields; None if no pair has the records."""
-    items = measured(pairs, "receptive_field")
-    if not items:
-        return None
-    findings = [_radii(item) for item in items]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="receptive_field",
-        title="Effective receptive field",
-        about="The effective receptive field is how strongly each pixel of the input moves the central unit of a late "
-        "layer. Larger radii say that the unit draws on a wider surrounding, which is neither good nor bad by itself.",
-        findings=tuple(findings),
-        figures=(_field(items),),
-        notes=_notes(pairs, items),
-    )
 
 
 def _radii(item: Measured) -> Finding:
@@ -112,7 +95,7 @@ def _table(found: Sequence[tuple[Any, str, Any]]) -> Table:
     return Table("Size of the receptive field, in pixels", header, rows)
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
     reached = any(
         extent >= size
@@ -131,9 +114,20 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         *(("The field reaches the border of the input, where radii are cut off.",) if reached else ()),
         *((f"The models' last maps are of different layers: {', '.join(sorted(layers))}.",) if len(layers) > 1 else ()),
         *((f"A point of the picture is the mean of {number(pixels)} pixels.",) if pixels > 1 else ()),
-        *notes_on(pairs, items, "receptive_field"),
     )
 
 
 def _times(sizes: Sequence[int], between: str = " × ") -> str:
     return between.join(map(str, sizes))
+
+
+section = Spec(
+    name="receptive_field",
+    title="Effective receptive field",
+    about="The effective receptive field is how strongly each pixel of the input moves the central unit of a late "
+    "layer. Larger radii say that the unit draws on a wider surrounding, which is neither good nor bad by itself.",
+    findings=lambda item: (_radii(item),),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_field(items),),
+    notes=_notes,
+)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Heat, heat_maps
-from refconv.report.elements import Change, Claim, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Claim, Figure, Finding, Table
 from refconv.report.numbers import count, number
 from refconv.report.sections.direction import RULE, Direction, Way
 from refconv.report.sections.layer_findings import contrast_clause, course_clause
 from refconv.report.sections.per_layer import (
+    PICTURED,
     Quantity,
     contrast_of,
     course_of,
@@ -22,6 +23,7 @@ from refconv.report.sections.per_layer import (
     spread,
     values,
 )
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import REFCONV, verdict
 from refconv.sentences import capital
 
@@ -44,31 +46,6 @@ _CAPTIONS = {
 
 Reading = tuple[Change, str]
 """A change, and a clause why."""
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on channel redundancy; None if no pair has the record."""
-    items = measured(pairs, "redundancy")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_headline(item), _apart_from_scale(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    matrices = _matrices(items)
-    return Section(
-        name="redundancy",
-        title="Channel redundancy",
-        about="Redundancy asks whether the channels of a layer repeat one another: the kernels of two channels become "
-        "distributions by a softmax, and their Kullback-Leibler divergence says how different they are. Larger "
-        "divergence means less redundancy, but it also sees the scale of the weights, so three measures that do not "
-        "stand beside it.",
-        findings=tuple(findings),
-        figures=(
-            *(layer_figure(items, one, caption=text, choice="measure") for one, text in _CAPTIONS.items()),
-            *matrices,
-        ),
-        claim=_claim(items),
-        notes=_notes(pairs, items, len(matrices)),
-    )
 
 
 def reading(between: Callable[[Quantity], Direction]) -> Reading:
@@ -208,11 +185,11 @@ def _matrix(items: Sequence[Measured], layer: str) -> Figure:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     rows = [row for item in items for row in item.record.layers]
     cut = {row.layer for row in rows if row.sampled < row.channels}
     lonely = {row.layer for row in rows if row.channels < 2}
-    most = max(row.sampled for row in rows)
+    most, held = max(row.sampled for row in rows), len(kinds(items)) - len(lonely)
     cut_note = f"Of {count(len(cut), 'large layer')} {most} channels were compared, the same ones in all models."
     return (
         "Softmax is not indifferent to scale: for small weights the divergence grows with their square. If it grew and "
@@ -220,6 +197,23 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tupl
         RULE,
         *((cut_note,) if cut else ()),
         *((f"Without a second channel to compare with: {', '.join(sorted(lonely))}.",) if lonely else ()),
-        *pictured_note(drawn, len(kinds(items)) - len(lonely), "matrix"),
-        *notes_on(pairs, items, "redundancy"),
+        *pictured_note(min(PICTURED, held), held, "matrix"),
     )
+
+
+section = Spec(
+    name="redundancy",
+    title="Channel redundancy",
+    about="Redundancy asks whether the channels of a layer repeat one another: the kernels of two channels become "
+    "distributions by a softmax, and their Kullback-Leibler divergence says how different they are. Larger "
+    "divergence means less redundancy, but it also sees the scale of the weights, so three measures that do not "
+    "stand beside it.",
+    findings=lambda item: (_headline(item), _apart_from_scale(item)),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    claim=_claim,
+    figures=lambda items: (
+        *(layer_figure(items, one, caption=text, choice="measure") for one, text in _CAPTIONS.items()),
+        *_matrices(items),
+    ),
+    notes=_notes,
+)

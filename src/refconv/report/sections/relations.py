@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import Measured
 from refconv.report.charts import Heat, heat_maps
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
 from refconv.report.sections.direction import RULE
 from refconv.report.sections.layer_findings import contrast_finding
 from refconv.report.sections.per_layer import (
+    PICTURED,
     Quantity,
     field,
     kinds,
@@ -22,6 +23,7 @@ from refconv.report.sections.per_layer import (
     spread,
 )
 from refconv.report.sections.planes import times
+from refconv.report.sections.spec import Spec
 
 _ROUNDING = 1e-9
 STRONGEST = 5
@@ -44,26 +46,14 @@ OTHERS = Quantity("share drawn from other slices", _among_others, sides=False, s
 PARTNERS = Quantity("number of partners of a slice", field("partners"), sides=False)
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on relations; None if no pair has the record."""
-    items = measured(pairs, "relations")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_headline(item), *_reach(item))]
+def _shown(items: Sequence[Measured]) -> tuple[Quantity, ...]:
     meet = any(row.slices > 1 for item in items for row in item.record.layers)
-    shown = (OTHERS, PARTNERS, RESIDUAL) if meet else (RESIDUAL,)
-    findings += [contrast_finding(subject, reference, one) for subject, reference in rivals(items) for one in shown[:1]]
+    return (OTHERS, PARTNERS, RESIDUAL) if meet else (RESIDUAL,)
+
+
+def _figures(items: Sequence[Measured]) -> list[Figure]:
     matrices = [_matrix(items, layer) for layer in spread(_with_matrix(items))]
-    return Section(
-        name="relations",
-        title="Relations between kernels",
-        about="Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
-        "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
-        "never met: how much slices draw on others is what this measures.",
-        findings=tuple(findings),
-        figures=(*(_figure(items, one) for one in shown), *matrices),
-        notes=_notes(pairs, items, len(matrices)),
-    )
+    return [*(_figure(items, one) for one in _shown(items)), *matrices]
 
 
 def _figure(items: Sequence[Measured], quantity: Quantity) -> Figure:
@@ -161,7 +151,7 @@ def _said(row: Any) -> str:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     rows = [row for item in items for row in item.record.layers]
     dense = {row.layer for row in rows if row.slices == 1}
     cut = {row.layer for row in rows if row.sampled < row.blocks}
@@ -182,6 +172,18 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tupl
         RULE,
         *((f"In {count(len(dense), 'layer')} slices meet no others (dense layers).",) if dense else ()),
         *((f"Measured on a sample of the blocks of {count(len(cut), 'layer')}.",) if cut else ()),
-        *pictured_note(drawn, len(_with_matrix(items)), "matrix"),
-        *notes_on(pairs, items, "relations"),
+        *pictured_note(min(PICTURED, len(_with_matrix(items))), len(_with_matrix(items)), "matrix"),
     )
+
+
+section = Spec(
+    name="relations",
+    title="Relations between kernels",
+    about="Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
+    "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
+    "never met: how much slices draw on others is what this measures.",
+    findings=lambda item: (_headline(item), *_reach(item)),
+    contrasts=lambda subject, reference: (contrast_finding(subject, reference, _shown([subject, reference])[0]),),
+    figures=_figures,
+    notes=_notes,
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, models, role_names
 from refconv.measures.scores import Scores
 from refconv.report.charts import Dots, dot_chart
-from refconv.report.elements import Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Finding, Table
 from refconv.report.numbers import MINUS, count, number, percent
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import compared, course
 from refconv.sentences import capital
 
@@ -90,24 +91,13 @@ WORDS = {
 """Per task."""
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on the task's own measures; None if no pair has the records."""
-    items = measured(pairs, "scores")
-    if not items:
-        return None
-    words = _of_channel(WORDS[items[0].after.task], items[0].after.measures)
-    findings = [_finding(words, item) for item in items]
-    findings += [_classes(words, item) for item in items if item.after.classes]
-    findings += [_contrast(words, subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="scores",
-        title="Task measures",
-        about="The measures that the task is judged by, of all models on the same samples. The trivial result beside "
-        "them is what a model must beat.",
-        findings=tuple(findings),
-        figures=(*([_figure(words, items)] if items[0].after.classes else []), *_all_measures(words, items)),
-        notes=_notes(pairs, items),
-    )
+def _words(item: Measured) -> _Words:
+    return _of_channel(WORDS[item.after.task], item.after.measures)
+
+
+def _figures(items: Sequence[Measured]) -> Sequence[Figure]:
+    words = _words(items[0])
+    return (*([_figure(words, items)] if items[0].after.classes else []), *_all_measures(words, items))
 
 
 def _of_channel(words: _Words, measures: Mapping[str, float]) -> _Words:
@@ -216,12 +206,26 @@ def _all_measures(words: _Words, items: Sequence[Measured]) -> tuple[Figure, ...
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
     taken = f"Measured on {count(record.samples, 'sample')}"
     return (
         f"{taken} drawn from more." if record.cut else f"{taken}, the whole split.",
         "There is no interval: the records hold one number for each model, and one model is one seed. Several seeds "
         "side by side, by refconv compare, tell a difference from chance.",
-        *notes_on(pairs, items, "scores"),
     )
+
+
+section = Spec(
+    name="scores",
+    title="Task measures",
+    about="The measures that the task is judged by, of all models on the same samples. The trivial result beside "
+    "them is what a model must beat.",
+    findings=lambda item: (
+        _finding(_words(item), item),
+        *([_classes(_words(item), item)] if item.after.classes else []),
+    ),
+    contrasts=lambda subject, reference: (_contrast(_words(subject), subject, reference),),
+    figures=_figures,
+    notes=_notes,
+)

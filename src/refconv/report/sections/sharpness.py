@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, models, role_names
 from refconv.report.charts import Bars, Dots, bar_chart, dot_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number, percent, signed
 from refconv.report.sections.judging import Difference, paired, student
 from refconv.report.sections.losses import conditions_note, loss_label
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import REFCONV, claim
 from refconv.report.sections.wording import SURENESS, compared, course
 
@@ -21,32 +22,6 @@ _WORDS: dict[Change, str] = {
     "same": "The loss rises alike around both models",
     "unclear": "How much the loss rises does not differ by more than chance",
 }
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on sharpness; None if no pair has the record."""
-    items = measured(pairs, "sharpness")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_rise(item), _loss(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="sharpness",
-        title="Sharpness",
-        about="Sharpness is how much the loss rises, on average over random directions, when every filter is moved by "
-        "a given share of its norm. Smaller is flatter: the model minds small changes of its weights less.",
-        findings=tuple(findings),
-        figures=(_means(items), _directions(items)),
-        claim=claim(
-            "After refocusing the loss landscape is smoother: the loss rises less around the model.",
-            REFCONV,
-            items,
-            lambda item: _difference(item).judged(lower=True),
-            _WORDS,
-            lambda item, plain: _between(item, plain).judged(lower=True),
-        ),
-        notes=_notes(pairs, items),
-    )
 
 
 def _difference(item: Measured) -> Difference:
@@ -156,10 +131,29 @@ def _directions(items: Sequence[Measured]) -> Figure:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     return (
         *conditions_note(items),
         "± is one standard error over directions; it does not tell of other samples or other trainings.",
         "A sharper loss may just be a larger one: read the rise beside the loss itself.",
-        *notes_on(pairs, items, "sharpness"),
     )
+
+
+section = Spec(
+    name="sharpness",
+    title="Sharpness",
+    about="Sharpness is how much the loss rises, on average over random directions, when every filter is moved by "
+    "a given share of its norm. Smaller is flatter: the model minds small changes of its weights less.",
+    findings=lambda item: (_rise(item), _loss(item)),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    claim=lambda items: claim(
+        "After refocusing the loss landscape is smoother: the loss rises less around the model.",
+        REFCONV,
+        items,
+        lambda item: _difference(item).judged(lower=True),
+        _WORDS,
+        lambda item, plain: _between(item, plain).judged(lower=True),
+    ),
+    figures=lambda items: (_means(items), _directions(items)),
+    notes=_notes,
+)

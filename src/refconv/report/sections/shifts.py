@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from refconv.measures.pairs import Measured, Pair, measured, models, notes_on, rivals
+from refconv.measures.pairs import Measured, models
 from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, percent, points
 from refconv.report.sections.judging import Difference, agreed, share_error, share_interval
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import SURENESS, compared, course
 
 Key = Literal["same", "stable"]
@@ -20,24 +21,6 @@ _CAPTIONS: dict[Key, str] = {
     "same": "Share of shifts that keep the class, over images and the four directions",
     "stable": "Share of images that keep their class under all shifts up to that distance",
 }
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on shifts; None if no pair has the records."""
-    items = measured(pairs, "shifts")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_keeps(item), _accuracy(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="shifts",
-        title="Shifted images",
-        about="Images are moved by a few pixels, which changes nothing of what they show. The more often the class "
-        "stays, right or wrong, the more consistent the model.",
-        findings=tuple(findings),
-        figures=(_figure(items, "same"), _figure(items, "stable")),
-        notes=_notes(pairs, items),
-    )
 
 
 def consistency(first: Any, second: Any) -> tuple[int, Difference]:
@@ -132,12 +115,23 @@ def _table(items: Sequence[Measured], key: Key) -> Table:
     return Table(_CAPTIONS[key], ("pixels", *(name for _, name, _ in found)), rows)
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     return (
         f"{samples_note(items[0].after)} Images move up, down, left and right; the border is repeated.",
         "A model that always names one class is fully consistent: read consistency beside accuracy. Where accuracy "
         "fell by more than chance, more consistency counts as different, not as better.",
         "Standard errors count the four shifts of an image as one sample and the two models as independent, which is "
         "on the safe side.",
-        *notes_on(pairs, items, "shifts"),
     )
+
+
+section = Spec(
+    name="shifts",
+    title="Shifted images",
+    about="Images are moved by a few pixels, which changes nothing of what they show. The more often the class "
+    "stays, right or wrong, the more consistent the model.",
+    findings=lambda item: (_keeps(item), _accuracy(item)),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_figure(items, "same"), _figure(items, "stable")),
+    notes=_notes,
+)

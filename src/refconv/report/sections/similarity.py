@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals, role_names
+from refconv.measures.pairs import Measured, role_names
 from refconv.report.charts import Dots, Heat, Line, dot_chart, heat_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Figure, Finding, Table
 from refconv.report.numbers import count, number
 from refconv.report.sections.losses import samples_note
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.wording import compared
 
 ALIKE = 0.98
@@ -18,25 +19,6 @@ CLOSE = 0.005
 """Difference of mean CKA up to which two pairs count as the same; the record has no error."""
 ROWS = 24
 """Layers up to which each is a row of its own; more become a line."""
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on similarity; None if no pair has the record."""
-    items = measured(pairs, "similarity")
-    if not items:
-        return None
-    findings = [_mean(item) for item in items]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="similarity",
-        title="Feature similarity (CKA)",
-        about="Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up "
-        "to a rotation and one scale, around 0 is unrelated. It shows in which layers training made something else of "
-        "them.",
-        findings=tuple(findings),
-        figures=(_layers(items), _matrices(items)),
-        notes=_notes(pairs, items),
-    )
 
 
 def _mean(item: Measured) -> Finding:
@@ -137,7 +119,7 @@ def _best(record: Any) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     first = items[0].record
     left_out = tuple(f"{layer} was not compared: {reason}." for layer, reason in first.left_out.items())
     some = len(first.matrix_layers) < len(first.layers)
@@ -147,5 +129,17 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
         "A channel of large scale counts for more, so outputs of a convolution and of the norm behind it differ.",
         *(("The matrix shows layers at even distances.",) if some else ()),
         *left_out,
-        *notes_on(pairs, items, "similarity"),
     )
+
+
+section = Spec(
+    name="similarity",
+    title="Feature similarity (CKA)",
+    about="Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up "
+    "to a rotation and one scale, around 0 is unrelated. It shows in which layers training made something else of "
+    "them.",
+    findings=lambda item: (_mean(item),),
+    contrasts=lambda subject, reference: (_contrast(subject, reference),),
+    figures=lambda items: (_layers(items), _matrices(items)),
+    notes=_notes,
+)

@@ -7,14 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on, rivals
+from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Guide, Heat, heat_maps
-from refconv.report.elements import Change, Claim, Figure, Finding, Section, Table
+from refconv.report.elements import Change, Claim, Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
 from refconv.report.sections.direction import RULE, as_change, negligible
 from refconv.report.sections.layer_findings import contrast_finding, course_finding
 from refconv.report.sections.per_layer import Quantity, contrast_of, course_of, field, layer_figure
 from refconv.report.sections.planes import drawable, plane, times
+from refconv.report.sections.spec import Spec
 from refconv.report.sections.support import JOURNAL, verdict
 from refconv.report.sections.wording import course
 
@@ -29,42 +30,6 @@ _WORDS: dict[Change, str] = {
 }
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on kernel skeletons; None if no pair has the record."""
-    items = measured(pairs, "skeleton")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (course_finding(item, RATIO, "up"), *_by_size(item))]
-    findings += [contrast_finding(subject, reference, RATIO, "up") for subject, reference in rivals(items)]
-    sizes = _sizes(items)
-    return Section(
-        name="skeleton",
-        title="Kernel skeletons",
-        about="The skeleton of a kernel is its central cross, the middle row and the middle column; the corners are "
-        "the rest. The ratio of the mean magnitude on the cross to that in the corners is 1 for a flat kernel and "
-        "larger the stronger the skeleton is.",
-        findings=tuple(findings),
-        figures=(
-            *(_maps(items, size) for size in sizes if drawable(size)),
-            layer_figure(
-                items,
-                RATIO,
-                caption="Mean magnitude on the cross over that in the corners; 1 is a flat kernel.",
-                guides=(Guide("x", 1, "flat"),),
-                choice="measure",
-            ),
-            layer_figure(
-                items,
-                SHARE,
-                caption="Share of a layer's whole magnitude that lies on the cross; a flat kernel of 3 × 3 has 55.6 %.",
-                choice="measure",
-            ),
-        ),
-        claim=_claim(items),
-        notes=_notes(pairs, items, sizes),
-    )
-
-
 def _claim(items: Sequence[Measured]) -> Claim | None:
     plain = next((item for item in items if item.plain), None)
     verdicts = {}
@@ -74,6 +39,17 @@ def _claim(items: Sequence[Measured]) -> Claim | None:
             verdicts[item.name] = verdict(as_change(course_of(item, RATIO).way, "up"), _WORDS, beside)
     says = "Refocusing strengthens skeletons: the ratio of cross to corners grows."
     return Claim(says, JOURNAL, verdicts) if verdicts else None
+
+
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    flat = (Guide("x", 1, "flat"),)
+    ratio = "Mean magnitude on the cross over that in the corners; 1 is a flat kernel."
+    share = "Share of a layer's whole magnitude that lies on the cross; a flat kernel of 3 × 3 has 55.6 %."
+    return [
+        *(_maps(items, size) for size in _sizes(items) if drawable(size)),
+        layer_figure(items, RATIO, caption=ratio, guides=flat, choice="measure"),
+        layer_figure(items, SHARE, caption=share, choice="measure"),
+    ]
 
 
 def _sizes(items: Sequence[Measured]) -> list[tuple[int, ...]]:
@@ -145,11 +121,11 @@ def _difference(row: Any) -> list[float]:
     return [last - first for first, last in zip(row.before.magnitudes, row.after.magnitudes, strict=True)]
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], sizes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     rows = [row for item in items for row in item.record.layers]
     zeros = sorted({row.layer for row in rows if row.before is None or row.after is None})
     sided = [getattr(row, side) for row in rows for side in ("before", "after") if getattr(row, side) is not None]
-    solid = any(not drawable(size) for size in sizes)
+    solid = any(not drawable(size) for size in _sizes(items))
     return (
         RULE,
         "The ratio is not defined where a kernel has no corners, such as 2 × 2, or where they are zero."
@@ -157,5 +133,18 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], sizes: Sequence[tup
         else "Magnitudes are means over the slices of a layer; each layer counts once.",
         *((f"All zero in one of the models: {', '.join(zeros)}.",) if zeros else ()),
         *(("Kernels of three dimensions are counted but not drawn.",) if solid else ()),
-        *notes_on(pairs, items, "skeleton"),
     )
+
+
+section = Spec(
+    name="skeleton",
+    title="Kernel skeletons",
+    about="The skeleton of a kernel is its central cross, the middle row and the middle column; the corners are "
+    "the rest. The ratio of the mean magnitude on the cross to that in the corners is 1 for a flat kernel and "
+    "larger the stronger the skeleton is.",
+    findings=lambda item: (course_finding(item, RATIO, "up"), *_by_size(item)),
+    contrasts=lambda subject, reference: (contrast_finding(subject, reference, RATIO, "up"),),
+    claim=_claim,
+    figures=_figures,
+    notes=_notes,
+)

@@ -5,34 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.pairs import BEFORE, Measured, Pair, measured, notes_on
+from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Dots, Guide, Line, dot_chart, line_chart
-from refconv.report.elements import Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Finding, Table
 from refconv.report.numbers import count, number, percent
-from refconv.report.sections.per_layer import pictured_note, spread
+from refconv.report.sections.per_layer import PICTURED, pictured_note, spread
 from refconv.report.sections.planes import times
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on the Gram's spectrum; None if no pair has the record.
-
-    All pairs have one start, so that the spectrum of the first one's is drawn.
-    """
-    items = measured(pairs, "spectrum")
-    if not items:
-        return None
-    rows = items[0].record.layers
-    drawn = spread([row for row in rows if row.condition is not None])
-    return Section(
-        name="spectrum",
-        title="Spectrum of the Gram",
-        about="Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
-        "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
-        "effective rank of all taps.",
-        findings=tuple(_headline(item) for item in items),
-        figures=(_summary(rows), *(_spectrum(row) for row in drawn)),
-        notes=_notes(pairs, items, len(drawn)),
-    )
+from refconv.report.sections.spec import Spec
 
 
 def _headline(item: Measured) -> Finding:
@@ -47,6 +26,15 @@ def _headline(item: Measured) -> Finding:
         f"{percent(record.effective_share)} of the taps{'' if len(rows) == 1 else ' in the mean'}."
     )
     return Finding(item.name, text, "same")
+
+
+def _defined(rows: Sequence[Any]) -> list[Any]:
+    return [row for row in rows if row.condition is not None]
+
+
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    rows = items[0].record.layers
+    return [_summary(rows), *map(_spectrum, spread(_defined(rows)))]
 
 
 def _summary(rows: Sequence[Any]) -> Figure:
@@ -117,7 +105,7 @@ def _spectrum(row: Any) -> Figure:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].record
     rows = record.layers
     short = [row.layer for row in rows if row.rank is not None and row.rank < len(row.eigenvalues)]
@@ -138,6 +126,17 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tupl
         *((f"All zero: {', '.join(dead)}.",) if dead else ()),
         *((f"Measured on a sample of the blocks of {count(cut, 'layer')}.",) if cut else ()),
         *((f"The pairs' records of the {BEFORE} model differ; drawn is that of {items[0].name}.",) if several else ()),
-        *pictured_note(drawn, len(rows) - len(dead), "spectrum"),
-        *notes_on(pairs, items, "spectrum"),
+        *pictured_note(min(PICTURED, len(_defined(rows))), len(_defined(rows)), "spectrum"),
     )
+
+
+section = Spec(
+    name="spectrum",
+    title="Spectrum of the Gram",
+    about="Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
+    "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
+    "effective rank of all taps.",
+    findings=lambda item: (_headline(item),),
+    figures=_figures,
+    notes=_notes,
+)
