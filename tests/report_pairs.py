@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from refconv.analysis.agreement import agreement
+from refconv.measures.findings import Claim, Finding
 from refconv.report import Pair
-from refconv.report.elements import Claim, Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Section, Table
 from refconv.surgery import verify
 from refconv.training.run_record import RunRecord
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace as Namespace
 import pytest
 
 import report_records as made
+from refconv.measures.paired_difference import mcnemar, paired_difference
 from refconv.report.enough import FEWEST, told
-from refconv.report.paired_difference import mcnemar, paired_difference
 from refconv.report.sections import SECTIONS
 from report_pairs import pair, section
 

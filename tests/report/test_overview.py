@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.report.elements import Finding
+from refconv.measures.findings import Finding
 from refconv.report.overview import keys, overview
 from report_pairs import agreed, pair, run, section
 

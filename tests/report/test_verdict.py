@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from refconv.measures.paired_difference import paired_difference
 from refconv.report import certificate, cost, results
-from refconv.report.paired_difference import paired_difference
 from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict
 from refconv.training.run_record import Course

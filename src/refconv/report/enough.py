@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from refconv.measures.findings import Finding
+from refconv.measures.numbers import count
 from refconv.measures.pairs import Pair
-from refconv.report.elements import Finding, Section
-from refconv.report.numbers import count
+from refconv.report.elements import Section
 
 CHANGED = 6
 """The fewest samples whose changes can all go one way by no accident: 2 / 2 ** 6 is below 0.05, 2 / 2 ** 5 is not."""

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refconv.measures.findings import Finding
+from refconv.measures.numbers import MISSING
+from refconv.measures.paired_difference import wilson
 from refconv.measures.pairs import BEFORE, Pair, Role
 from refconv.report import results
 from refconv.report.certificate import checks, summary
 from refconv.report.cost import duration
-from refconv.report.elements import Finding, Section
-from refconv.report.numbers import MISSING
-from refconv.report.paired_difference import wilson
+from refconv.report.elements import Section
 
 MOST = 5
 """Findings on the first screen."""

@@ -11,10 +11,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from refconv.measures.findings import Change, Support
 from refconv.measures.pairs import Role
 from refconv.report.charts.roles import marker
 from refconv.report.charts.svg import element
-from refconv.report.elements import Change, Figure, Section, Support
+from refconv.report.elements import Figure, Section
 from refconv.report.overview import Overview
 from refconv.report.provenance import Provenance
 from refconv.report.verdict import Verdict

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from refconv.measures.findings import Support
 from refconv.measures.pairs import Pair
 from refconv.report import certificate, cost, results
-from refconv.report.elements import Figure, Section, Support, Table
+from refconv.report.elements import Figure, Section, Table
 from refconv.report.intervals import intervals_figure
 
 WORDS: tuple[Support, ...] = ("supported", "contradicted", "undecided")

@@ -4,19 +4,10 @@ from types import SimpleNamespace as Namespace
 
 import pytest
 
+from refconv.measures.layer_findings import contrast_finding, course_finding
+from refconv.measures.layers import Quantity, contrast_of, course_of, field, means, values
 from refconv.measures.pairs import Measured, Pair
-from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.per_layer import (
-    Quantity,
-    contrast_of,
-    course_of,
-    field,
-    layer_figure,
-    means,
-    pictured_note,
-    spread,
-    values,
-)
+from refconv.report.sections.per_layer import layer_figure, pictured_note, spread
 
 SIZE = Quantity("size", field("size"), "m")
 

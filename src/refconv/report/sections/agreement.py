@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from refconv.measures.findings import Change, Claim, Finding, Support
+from refconv.measures.numbers import count, percent, points
+from refconv.measures.paired_difference import PairedDifference, mcnemar, paired_difference
 from refconv.measures.pairs import Measured, role_names
+from refconv.measures.support import REFCONV, claim
+from refconv.measures.wording import course
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Change, Claim, Figure, Finding, Support, Table
-from refconv.report.numbers import count, percent, points
-from refconv.report.paired_difference import PairedDifference, mcnemar, paired_difference
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.confusions import confusions_figure, same_samples_difference
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import REFCONV, claim
-from refconv.report.sections.wording import course
 
 DRAWN = 20
 """Classes in the picture; the table has up to `LISTED`."""

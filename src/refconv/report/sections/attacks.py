@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.judging import SURE, share_error
+from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import Measured, models
-from refconv.report.elements import Change, Figure, Finding
-from refconv.report.numbers import number, percent
+from refconv.measures.support import JOURNAL, claim
+from refconv.report.elements import Figure
 from refconv.report.sections.curves import (
     CONSERVATIVE,
     Level,
@@ -18,10 +21,8 @@ from refconv.report.sections.curves import (
     judged,
     level,
 )
-from refconv.report.sections.judging import SURE, share_error
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import JOURNAL, claim
 
 LEVELS = 255
 """Steps of a pixel, in which radii are given."""

@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.wording import compared
 from refconv.report.charts import Photo, photo_row
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import compared
 
 ALIKE = 0.95
 """Correlation from which on two maps count as the same."""

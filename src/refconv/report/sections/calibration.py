@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.judging import SURE, Difference, share_error, share_interval
+from refconv.measures.numbers import number, percent, points
 from refconv.measures.pairs import Measured, models, role_names
+from refconv.measures.wording import SURENESS, compared, course
 from refconv.report.charts import Bars, Guide, Line, bar_chart, line_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import number, percent, points
-from refconv.report.sections.judging import SURE, Difference, share_error, share_interval
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import SURENESS, compared, course
 
 
 def ece_error(record: Any) -> float:

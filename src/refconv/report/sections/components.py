@@ -7,14 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.direction import negligible
+from refconv.measures.findings import Change, Finding
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.wording import compared, course
 from refconv.report.charts import Line, Sheet, kernel_sheets, line_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.sections.direction import negligible
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.planes import drawable, plane, times
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import compared, course
 
 BEYOND = 2.0
 """Times the shift by chance from which on a shift counts as one."""

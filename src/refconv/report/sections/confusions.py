@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from refconv.measures.numbers import signed
 from refconv.measures.pairs import Measured, role_names
 from refconv.report.charts import Bars, Role, bar_chart
 from refconv.report.elements import Figure, Table
-from refconv.report.numbers import signed
 
 DRAWN = 10
 

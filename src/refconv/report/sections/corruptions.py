@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Finding
+from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import Measured, models, role_names
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Figure, Finding, Table
-from refconv.report.numbers import number, percent
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.curves import (
     CONSERVATIVE,
     Level,

@@ -6,15 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.judging import Difference, agreed, paired, student
+from refconv.measures.numbers import count, number, signed
 from refconv.measures.pairs import Measured, models, role_names
+from refconv.measures.support import REFCONV, claim
+from refconv.measures.wording import SURENESS, compared, course
 from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number, signed
-from refconv.report.sections.judging import Difference, agreed, paired, student
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import REFCONV, claim
-from refconv.report.sections.wording import SURENESS, compared, course
 
 NEGATIVE = 0.05
 """Share of the largest eigenvalue below minus which the smallest one counts as clearly negative."""

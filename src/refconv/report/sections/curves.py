@@ -9,12 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.findings import Change
+from refconv.measures.judging import Difference, share_error, share_interval
+from refconv.measures.numbers import percent
 from refconv.measures.pairs import Measured, models
+from refconv.measures.wording import SURENESS
 from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Change, Table
-from refconv.report.numbers import percent
-from refconv.report.sections.judging import Difference, share_error, share_interval
-from refconv.report.sections.wording import SURENESS
+from refconv.report.elements import Table
 
 CONSERVATIVE = (
     "Standard errors are binomial and take all accuracies as independent, though they are of the same samples: real "

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 
+from refconv.measures.direction import RULE
+from refconv.measures.findings import Change, Finding
+from refconv.measures.layer_findings import contrast_finding, course_finding
+from refconv.measures.layers import Quantity, field, row_of
+from refconv.measures.numbers import count, percent
 from refconv.measures.pairs import Measured
-from refconv.report.elements import Change, Figure, Finding
-from refconv.report.numbers import count, percent
-from refconv.report.sections.direction import RULE
-from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.per_layer import Quantity, field, layer_figure, row_of
+from refconv.report.elements import Figure
+from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.spec import Spec
 
 ENTROPY = Quantity("variance entropy", field("variance_entropy"), over=lambda row: log10(row.taps))

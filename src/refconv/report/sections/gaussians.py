@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.measures.direction import RULE, as_change, tally
+from refconv.measures.findings import Finding
+from refconv.measures.layer_findings import contrast_finding, course_finding
+from refconv.measures.layers import Quantity, course_of, field
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured, role_names
 from refconv.report.charts import Bars, Guide, Role, bar_chart
-from refconv.report.elements import Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.sections.direction import RULE, as_change, tally
-from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.per_layer import Quantity, course_of, field, layer_figure
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.spec import Spec
 
 FITTING = Quantity("share of kernels that fit", field("fitting"), show=percent)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.measures.findings import Finding
+from refconv.measures.numbers import number
 from refconv.measures.pairs import Measured
+from refconv.measures.wording import course
 from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Figure, Finding, Table
-from refconv.report.numbers import number
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import conditions_note, loss_label
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import course
 
 NONE = 0.02
 """Barrier, relative to the larger loss of the two ends, up to which there is none to speak of."""

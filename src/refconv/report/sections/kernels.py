@@ -9,12 +9,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.direction import NEGLIGIBLE
+from refconv.measures.findings import Finding
+from refconv.measures.layers import kinds, row_of
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Sheet, kernel_sheets
-from refconv.report.elements import Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.sections.direction import NEGLIGIBLE
-from refconv.report.sections.per_layer import PICTURED, kinds, pictured_note, row_of, spread
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import PICTURED, pictured_note, spread
 from refconv.report.sections.planes import drawable, plane, times
 from refconv.report.sections.spec import Spec
 

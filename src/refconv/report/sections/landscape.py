@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.judging import agreed
+from refconv.measures.numbers import count, number
 from refconv.measures.pairs import Measured, models
+from refconv.measures.rises import Rises, line_rises, surface_rises
+from refconv.measures.support import REFCONV, claim
+from refconv.measures.wording import compared
 from refconv.report.charts import Line, Surface, contour_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number
-from refconv.report.sections.judging import agreed
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import conditions_note, loss_label
-from refconv.report.sections.rises import Rises, line_rises, surface_rises
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import REFCONV, claim
-from refconv.report.sections.wording import compared
 from refconv.sentences import capital
 
 WIDE = 20.0

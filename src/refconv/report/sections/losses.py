@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.numbers import count
 from refconv.measures.pairs import Measured
-from refconv.report.numbers import count
 
 
 def loss_label(items: Sequence[Measured]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refconv.measures.direction import NEGLIGIBLE, RULE, as_change, direction, tally
+from refconv.measures.findings import Change, Finding
+from refconv.measures.layer_findings import contrast_finding
+from refconv.measures.layers import Quantity, field, row_of
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured
 from refconv.report.charts import Guide
-from refconv.report.elements import Change, Figure, Finding
-from refconv.report.numbers import count, number, percent
-from refconv.report.sections.direction import NEGLIGIBLE, RULE, as_change, direction, tally
-from refconv.report.sections.layer_findings import contrast_finding
-from refconv.report.sections.per_layer import Quantity, field, layer_figure, row_of
+from refconv.report.elements import Figure
+from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.planes import times
 from refconv.report.sections.spec import Spec
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import Measured, models
+from refconv.measures.wording import compared, course
 from refconv.report.charts import Heat, Line, heat_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import number, percent
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import compared, course
 
 SAME = 0.01
 """Relative change of all radii up to which the field counts as the same; the record has no error."""

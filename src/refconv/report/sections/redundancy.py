@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from refconv.measures.direction import RULE, Direction, Way
+from refconv.measures.findings import Change, Claim, Finding
+from refconv.measures.layer_findings import contrast_clause, course_clause
+from refconv.measures.layers import Quantity, contrast_of, course_of, field, kinds, row_of, values
+from refconv.measures.numbers import count, number
 from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.support import REFCONV, verdict
 from refconv.report.charts import Heat, heat_maps
-from refconv.report.elements import Change, Claim, Figure, Finding, Table
-from refconv.report.numbers import count, number
-from refconv.report.sections.direction import RULE, Direction, Way
-from refconv.report.sections.layer_findings import contrast_clause, course_clause
-from refconv.report.sections.per_layer import (
-    PICTURED,
-    Quantity,
-    contrast_of,
-    course_of,
-    field,
-    kinds,
-    layer_figure,
-    pictured_note,
-    row_of,
-    spread,
-    values,
-)
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import PICTURED, layer_figure, pictured_note, spread
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import REFCONV, verdict
 from refconv.sentences import capital
 
 DIVERGENCE = Quantity("divergence", field("divergence"), "nats")

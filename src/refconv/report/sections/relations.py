@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.direction import RULE
+from refconv.measures.findings import Change, Finding
+from refconv.measures.layer_findings import contrast_finding
+from refconv.measures.layers import Quantity, field, kinds, means, row_of
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured
 from refconv.report.charts import Heat, heat_maps
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.sections.direction import RULE
-from refconv.report.sections.layer_findings import contrast_finding
-from refconv.report.sections.per_layer import (
-    PICTURED,
-    Quantity,
-    field,
-    kinds,
-    layer_figure,
-    means,
-    pictured_note,
-    row_of,
-    spread,
-)
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import PICTURED, layer_figure, pictured_note, spread
 from refconv.report.sections.planes import times
 from refconv.report.sections.spec import Spec
 

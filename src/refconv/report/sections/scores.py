@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from refconv.measures.findings import Finding
+from refconv.measures.numbers import MINUS, count, number, percent
 from refconv.measures.pairs import Measured, models, role_names
 from refconv.measures.scores import Scores
+from refconv.measures.wording import compared, course
 from refconv.report.charts import Dots, dot_chart
-from refconv.report.elements import Figure, Finding, Table
-from refconv.report.numbers import MINUS, count, number, percent
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import compared, course
 from refconv.sentences import capital
 
 

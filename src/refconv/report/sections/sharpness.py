@@ -6,15 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.judging import Difference, paired, student
+from refconv.measures.numbers import count, number, percent, signed
 from refconv.measures.pairs import Measured, models, role_names
+from refconv.measures.support import REFCONV, claim
+from refconv.measures.wording import SURENESS, compared, course
 from refconv.report.charts import Bars, Dots, bar_chart, dot_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number, percent, signed
-from refconv.report.sections.judging import Difference, paired, student
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import conditions_note, loss_label
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import REFCONV, claim
-from refconv.report.sections.wording import SURENESS, compared, course
 
 _WORDS: dict[Change, str] = {
     "better": "The loss rises less around the later model",

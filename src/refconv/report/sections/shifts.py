@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.judging import Difference, agreed, share_error, share_interval
+from refconv.measures.numbers import count, percent, points
 from refconv.measures.pairs import Measured, models
+from refconv.measures.wording import SURENESS, compared, course
 from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, percent, points
-from refconv.report.sections.judging import Difference, agreed, share_error, share_interval
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import SURENESS, compared, course
 
 Key = Literal["same", "stable"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Change, Finding
+from refconv.measures.numbers import count, number
 from refconv.measures.pairs import Measured, role_names
+from refconv.measures.wording import compared
 from refconv.report.charts import Dots, Heat, Line, dot_chart, heat_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Table
-from refconv.report.numbers import count, number
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.wording import compared
 
 ALIKE = 0.98
 """CKA from which on features count as the same."""

@@ -7,17 +7,19 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.direction import RULE, as_change, negligible
+from refconv.measures.findings import Change, Claim, Finding
+from refconv.measures.layer_findings import contrast_finding, course_finding
+from refconv.measures.layers import Quantity, contrast_of, course_of, field
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.support import JOURNAL, verdict
+from refconv.measures.wording import course
 from refconv.report.charts import Guide, Heat, heat_maps
-from refconv.report.elements import Change, Claim, Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.sections.direction import RULE, as_change, negligible
-from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.per_layer import Quantity, contrast_of, course_of, field, layer_figure
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.planes import drawable, plane, times
 from refconv.report.sections.spec import Spec
-from refconv.report.sections.support import JOURNAL, verdict
-from refconv.report.sections.wording import course
 
 RATIO = Quantity("ratio of cross to corners", field("ratio"))
 SHARE = Quantity("share of magnitude on the cross", field("cross_share"), show=percent)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from refconv.measures.findings import Claim, Finding, Judgement
 from refconv.measures.pairs import Measured, Pair, measured, notes_on, rivals
-from refconv.report.elements import Claim, Figure, Finding, Judgement, Section
+from refconv.report.elements import Figure, Section
 
 Items = Sequence[Measured]
 

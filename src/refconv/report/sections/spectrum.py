@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.findings import Finding
+from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Dots, Guide, Line, dot_chart, line_chart
-from refconv.report.elements import Figure, Finding, Table
-from refconv.report.numbers import count, number, percent
+from refconv.report.elements import Figure, Table
 from refconv.report.sections.per_layer import PICTURED, pictured_note, spread
 from refconv.report.sections.planes import times
 from refconv.report.sections.spec import Spec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from refconv.report.elements import Change
-from refconv.report.numbers import MISSING
+from refconv.measures.findings import Change
+from refconv.measures.numbers import MISSING
 
 
 def course(show: Callable[[float | None], str], before: float | None, after: float | None) -> str:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from refconv.measures.findings import Change
 from refconv.measures.pairs import Measured
-from refconv.report.elements import Change
 
 NEARLY_ALL = 0.95
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtrit
 
-from refconv.report.elements import Change
+from refconv.measures.findings import Change
 
 SURE = float(ndtri(0.975))
 """Standard errors to either side that hold 95 % of a normal distribution."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from refconv.measures.direction import Direction, as_change, tally
+from refconv.measures.findings import Finding
+from refconv.measures.layers import Quantity, contrast_of, course_of
 from refconv.measures.pairs import Measured
-from refconv.report.elements import Finding
-from refconv.report.sections.direction import Direction, as_change, tally
-from refconv.report.sections.per_layer import Quantity, contrast_of, course_of
-from refconv.report.sections.wording import compared, course
+from refconv.measures.wording import compared, course
 from refconv.sentences import capital
 
 Good = Literal["up", "down"] | None
@@ -24,7 +24,7 @@ def course_clause(found: Direction, quantity: Quantity) -> str:
     """Return where a number went, without a full stop.
 
     Example:
-        >>> from refconv.report.sections.direction import direction
+        >>> from refconv.measures.direction import direction
         >>> course_clause(direction([(1.0, 2.0), (2.0, 3.0)]), Quantity("cosine", float))
         'the mean cosine rises from 1.5 to 2.5 (up in 2 of 2 layers, too few layers to tell a direction)'
     """
