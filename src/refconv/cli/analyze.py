@@ -73,7 +73,7 @@ def analyze(
     device: Annotated[
         str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the records instead of the tables")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print records and verdicts as JSON")] = False,
 ) -> None:
     """Measure what changed between two models: redundancy, skeletons, filters, movement, relations of kernels.
 
@@ -83,6 +83,8 @@ def analyze(
     data minutes, or as long as --seconds says. What each number means is said in docs/analysis.md; refconv report makes
     a page of what --out wrote.
     """
+    from refconv.measures.pairs import Pair
+    from refconv.measures.verdicts import judgements
     from refconv.training.analyses.analysing import Questions, analyse, open_couple
     from refconv.training.analyses.measuring import display
 
@@ -104,7 +106,9 @@ def analyze(
     analysis = analyse(couple, questions, display=display())
     if as_json:
         records = {name: record.to_dict() for name, record in analysis.records.items()}
-        typer.echo(json.dumps(records, ensure_ascii=False))
+        pair = Pair(analysis.facts.after.method or "after", analysis.facts.to_dict(), analysis.records)
+        verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
+        typer.echo(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
     else:
         typer.echo("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
     for name, reason in analysis.facts.left_out.items():

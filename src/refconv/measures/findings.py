@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +32,7 @@ class Finding(Record):
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Record):
     """What a source claims of refocusing, and what each pair says to it.
 
     Attributes:
@@ -44,11 +43,11 @@ class Claim:
 
     says: str
     source: str
-    verdicts: Mapping[str, tuple[Support, str]]
+    verdicts: dict[str, tuple[Support, str]]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgement(Record):
     """What a measure says of pairs of models.
 
     Attributes:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refconv.errors import RunError
+from refconv.measures.enough import NOTE, weighed
+from refconv.measures.findings import Judgement
 from refconv.measures.pairs import Pair
 from refconv.report import overview, page, verdict
 from refconv.report.elements import Section
-from refconv.report.enough import told
 from refconv.report.fitting import thinned
 from refconv.report.provenance import provenance
 
@@ -83,6 +84,23 @@ def write_report(
     _write(Path(path), text)
     headlines = tuple((one.name, one.headline) for one in whole.verdict.pairs)
     return Report(Path(path), len(text), tuple(section.name for section in found), headlines)
+
+
+def told(makes: Sequence[Draws], pairs: Sequence[Pair]) -> tuple[Section, ...]:
+    """Return the sections that pairs have records for; those measured on too few samples judge nothing.
+
+    Args:
+        makes: the sections, functions of all pairs.
+        pairs: the pairs.
+    """
+    return tuple(_weighed(section, pairs) for make in makes if (section := make(pairs)) is not None)
+
+
+def _weighed(section: Section, pairs: Sequence[Pair]) -> Section:
+    found = weighed(Judgement(section.findings, section.claim), pairs, section.records)
+    if found is None:
+        return section
+    return replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
 
 
 def _chosen(sections: Sequence[Draws] | None) -> Sequence[Draws]:

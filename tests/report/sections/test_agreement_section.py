@@ -4,8 +4,8 @@ import pytest
 
 import report_records as made
 from refconv.measures.pairs import measured
+from refconv.measures.verdicts.confusions import confusions, same_samples_difference
 from refconv.report.sections.agreement import section
-from refconv.report.sections.confusions import confusions, same_samples_difference
 
 
 def one(*records):

@@ -1,8 +1,9 @@
 import pytest
 
 import report_records as made
-from refconv.report.sections.attacks import section, telling_radius
-from refconv.report.sections.curves import judged, level
+from refconv.measures.verdicts.attacks import telling_radius
+from refconv.measures.verdicts.curves import judged, level
+from refconv.report.sections.attacks import section
 
 BEFORE = (0.9, 0.6, 0.2)
 

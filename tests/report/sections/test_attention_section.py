@@ -1,5 +1,6 @@
 import report_records as made
-from refconv.report.sections.attention import correlation, section
+from refconv.measures.verdicts.attention import correlation
+from refconv.report.sections.attention import section
 
 LEFT, RIGHT, NOTHING = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0), (0.0, 0.0, 0.0)
 

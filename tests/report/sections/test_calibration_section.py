@@ -3,7 +3,8 @@ import math
 import pytest
 
 import report_records as made
-from refconv.report.sections.calibration import chance_ece, ece_error, section
+from refconv.measures.verdicts.calibration import ece_error
+from refconv.report.sections.calibration import chance_ece, section
 
 
 def pairs_of(before, after, **settings):

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 import report_records as made
-from refconv.report.sections.scores import WORDS, section
+from refconv.measures.verdicts.scores import WORDS
+from refconv.report.sections.scores import section
 from refconv.training.run_record import PRIMARY
 from refconv.training.tasks.registry import TASKS
 

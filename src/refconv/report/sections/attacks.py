@@ -5,94 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.findings import Change, Finding
 from refconv.measures.judging import SURE, share_error
 from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import Measured, models
-from refconv.measures.support import JOURNAL, claim
+from refconv.measures.verdicts.attacks import LEVELS, NAMES, VERDICT, at, curve_of, radius_of
+from refconv.measures.verdicts.curves import CONSERVATIVE
 from refconv.report.elements import Figure
-from refconv.report.sections.curves import (
-    CONSERVATIVE,
-    Level,
-    accuracy_chart,
-    accuracy_table,
-    cost_words,
-    fall_difference,
-    judged,
-    level,
-)
+from refconv.report.sections.curves import accuracy_chart, accuracy_table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-
-LEVELS = 255
-"""Steps of a pixel, in which radii are given."""
-
-NAMES = {"pgd": "PGD", "fgsm": "FGSM"}
-"""Attacks, the stronger first."""
-
-_WORDS: dict[Change, str] = {
-    "better": "Under PGD accuracy falls less after than before",
-    "worse": "Under PGD accuracy falls more after than before",
-    "same": "Under PGD accuracy falls as much after as before",
-    "unclear": "Under PGD the later model is neither clearly more robust nor clearly less",
-}
-
-
-def curve_of(record: Any, kind: str) -> Any:
-    """Return one curve of a model's record."""
-    found: Any = next(curve for curve in record.curves if curve.kind == kind)
-    return found
-
-
-def telling_radius(record: Any) -> float:
-    """Return the radius at which PGD leaves a model nearest to half of its accuracy.
-
-    There it is neither at its accuracy without an attack nor at zero, so that models can be told apart.
-    """
-    curve = curve_of(record, "pgd")
-    half = curve.accuracy[0] / 2
-    rows = list(zip(curve.strengths, curve.accuracy, strict=True))[1:]
-    radius, _ = min(rows, key=lambda row: (abs(row[1] - half), row[0] if row[1] < half else -row[0]))
-    return float(radius)
-
-
-def _radius(items: Sequence[Measured]) -> float:
-    """Return the radius that all sentences are about: telling for the start."""
-    return telling_radius(items[0].before)
-
-
-def _at(record: Any, kind: str, radius: float) -> Level:
-    curve = curve_of(record, kind)
-    values = dict(zip(curve.strengths, curve.accuracy, strict=True))
-    nearest = min((strength for strength in values if strength), key=lambda strength: abs(strength - radius))
-    return level(curve.accuracy[0], [values[nearest]], record.samples)
-
-
-def _levels(first: Any, second: Any, kind: str, radius: float) -> tuple[Level, Level]:
-    return _at(first, kind, radius), _at(second, kind, radius)
-
-
-def _under(item: Measured, kind: str) -> Finding:
-    radius = telling_radius(item.before)
-    pair = _levels(item.before, item.after, kind, radius)
-    text = f"{NAMES[kind]} at {number(LEVELS * radius)} / 255 {cost_words(*pair)}."
-    return Finding(item.name, text, judged(*pair), fall_difference(*pair).p)
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    radius = telling_radius(reference.before)
-    theirs, mine = _levels(reference.after, subject.after, "pgd", radius)
-    words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
-    text = f"PGD at {number(LEVELS * radius)} / 255 {words}."
-    return Finding(subject.name, text, judged(theirs, mine), fall_difference(theirs, mine).p)
 
 
 def _figure(items: Sequence[Measured], kind: str) -> Figure:
     title = f"Accuracy under {NAMES[kind]}"
-    radius = _radius(items)
+    radius = radius_of(items)
     words = ", ".join(
         f"{name} {percent(found.clean)} to {percent(found.hit)}"
-        for name, found in ((name, _at(record, kind, radius)) for _, name, record in models(items))
+        for name, found in ((name, at(record, kind, radius)) for _, name, record in models(items))
     )
     return Figure(
         accuracy_chart(
@@ -129,21 +58,11 @@ def _hides(record: Any) -> bool:
 
 
 section = Spec(
-    name="attacks",
+    VERDICT,
     title="Adversarial attacks",
     about="Images are changed by at most a radius per pixel so that the model's loss grows: FGSM takes one step, "
     "PGD several and is the stronger attack. The less accuracy falls from that on unchanged images, the more "
     "robust the model.",
-    findings=lambda item: (_under(item, kind) for kind in NAMES),
-    contrasts=lambda subject, reference: (_contrast(subject, reference),),
-    claim=lambda items: claim(
-        "Refocusing makes a model more robust to adversarial attacks.",
-        JOURNAL,
-        items,
-        lambda item: judged(*_levels(item.before, item.after, "pgd", _radius(items))),
-        _WORDS,
-        lambda item, plain: judged(*_levels(plain.after, item.after, "pgd", _radius(items))),
-    ),
     figures=lambda items: (_figure(items, kind) for kind in NAMES),
     notes=_notes,
 )

@@ -6,25 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.findings import Change, Finding
-from refconv.measures.judging import SURE, Difference, share_error, share_interval
-from refconv.measures.numbers import number, percent, points
+from refconv.measures.judging import SURE, share_interval
+from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import Measured, models, role_names
-from refconv.measures.wording import SURENESS, compared, course
+from refconv.measures.verdicts.calibration import VERDICT, ece_error
 from refconv.report.charts import Bars, Guide, Line, bar_chart, line_chart
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-
-
-def ece_error(record: Any) -> float:
-    """Return the standard error of the ECE: bins count as independent, confidences as given.
-
-    A bin of which all samples are right has an error, too.
-    """
-    rows = [row for row in record.bins if row.samples]
-    errors = (row.samples * share_error(row.accuracy, row.samples) for row in rows)
-    return math.hypot(*errors) / float(record.samples)
 
 
 def chance_ece(record: Any) -> float:
@@ -32,60 +21,6 @@ def chance_ece(record: Any) -> float:
     rows = [row for row in record.bins if row.samples]
     gaps = (math.sqrt(2 / math.pi * row.samples * row.confidence * (1 - row.confidence)) for row in rows)
     return sum(gaps) / float(record.samples)
-
-
-def _difference(first: Any, second: Any) -> Difference:
-    return Difference(second.ece - first.ece, math.hypot(ece_error(first), ece_error(second)))
-
-
-def _error(item: Measured) -> Finding:
-    found = _difference(item.before, item.after)
-    change = found.judged(lower=True)
-    text = (
-        f"The expected calibration error {course(_share, item.before.ece, item.after.ece)} "
-        f"({points(found.value)} points, standard error {percent(found.error, 2).removesuffix(' %')}: "
-        f"{SURENESS[change]})."
-    )
-    return Finding(item.name, text, change, found.p)
-
-
-def _scores(item: Measured) -> Finding:
-    nll = course(_score, item.before.nll, item.after.nll)
-    brier = course(_score, item.before.brier, item.after.brier)
-    change: Change = (
-        "same" if all(getattr(item.before, key) == getattr(item.after, key) for key in ("nll", "brier")) else "unclear"
-    )
-    doubt = "" if change == "same" else "; how much of that is chance the record does not tell"
-    text = f"The negative log-likelihood {nll} nats, the Brier score {brier}, both better the lower{doubt}."
-    return Finding(item.name, text, change)
-
-
-def _confidence(item: Measured) -> Finding:
-    gaps = [side.confidence - side.accuracy for side in (item.before, item.after)]
-    text = f"On average the model before {_sure(gaps[0])}, the one after {_sure(gaps[1])}."
-    return Finding(item.name, text, "same" if gaps[0] == gaps[1] else "different")
-
-
-def _sure(gap: float) -> str:
-    size = points(abs(gap)).lstrip("+")
-    if size == points(0).lstrip("+"):
-        return "is neither over- nor underconfident"
-    return f"is {size} points {'over' if gap > 0 else 'under'}confident"
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    found = _difference(reference.after, subject.after)
-    change = found.judged(lower=True)
-    words = compared(_share, reference.name, subject.after.ece, reference.after.ece)
-    return Finding(subject.name, f"{subject.name} ends at an ECE of {words} ({SURENESS[change]}).", change, found.p)
-
-
-def _share(share: float | None) -> str:
-    return percent(share, 2)
-
-
-def _score(value: float | None) -> str:
-    return number(value, 4)
 
 
 def _reliability(items: Sequence[Measured]) -> Figure:
@@ -200,12 +135,10 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
 
 
 section = Spec(
-    name="calibration",
+    VERDICT,
     title="Calibration",
     about="A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
     "(ECE) is the mean gap between confidence and accuracy.",
-    findings=lambda item: (_error(item), _scores(item), _confidence(item)),
-    contrasts=lambda subject, reference: (_contrast(subject, reference),),
     figures=lambda items: (_reliability(items), _spread(items), _errors(items)),
     notes=_notes,
 )

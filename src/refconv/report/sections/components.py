@@ -7,80 +7,22 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.direction import negligible
-from refconv.measures.findings import Change, Finding
-from refconv.measures.numbers import count, number, percent
+from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import BEFORE, Measured
-from refconv.measures.wording import compared, course
+from refconv.measures.verdicts.components import BEYOND, LEADING, VERDICT, Size, of_size
+from refconv.measures.verdicts.planes import drawable, plane, times
 from refconv.report.charts import Line, Sheet, kernel_sheets, line_chart
 from refconv.report.elements import Figure, Table
-from refconv.report.sections.planes import drawable, plane, times
 from refconv.report.sections.spec import Spec
-
-BEYOND = 2.0
-"""Times the shift by chance from which on a shift counts as one."""
-LEADING = 3
-"""Components whose explained variance sentences add up."""
-
-Size = tuple[int, ...]
 
 
 def _sizes(items: Sequence[Measured]) -> list[Size]:
     return list(dict.fromkeys(tuple(row.kernel_size) for item in items for row in item.record.sizes))
 
 
-def _of_size(item: Measured, size: Size) -> Any:
-    return next((row for row in item.record.sizes if tuple(row.kernel_size) == size), None)
-
-
-def _shift(item: Measured, row: Any) -> Finding:
-    shift, chance = row.shift, row.chance
-    what = f"the {times(row.kernel_size)} kernels ({count(row.slices, 'slice')})"
-    if shift == 0:
-        return Finding(item.name, f"The patterns of {what} did not shift at all.", "same")
-    text = f"The patterns of {what} shift by {number(shift)} nats; exchanged at random they shift by {number(chance)}"
-    if shift > BEYOND * chance:
-        return Finding(item.name, f"{text}, so the distribution changed.", "different")
-    return Finding(item.name, f"{text}, so no change of the distribution can be told.", "unclear")
-
-
-def _explained(item: Measured, row: Any) -> Finding:
-    first, last = (sum(getattr(row, name)[:LEADING]) for name in ("explained_before", "explained_after"))
-    taps = len(row.explained_before)
-    leading = f"{LEADING} of {taps} components" if taps > LEADING else count(taps, "component")
-    change: Change = "same" if negligible(first, last) else "different"
-    text = (
-        f"The variance of the {times(row.kernel_size)} kernels that the first {leading} explain "
-        f"{course(percent, first, last)}."
-    )
-    return Finding(item.name, text, change)
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    """Compare the shifts of the kernel size of the most slices."""
-    row = subject.record.sizes[0]
-    size = tuple(row.kernel_size)
-    other = _of_size(reference, size)
-    if other is None:
-        text = f"{reference.name} has no {times(size)} kernels to compare with those of {subject.name}."
-        return Finding(subject.name, text, "unclear")
-    chance = max(row.chance, other.chance)
-    told = abs(row.shift - other.shift) > chance
-    ends = compared(lambda value: f"{number(value)} nats", reference.name, row.shift, other.shift)
-    text = (
-        f"From the start to {subject.name} the {times(size)} kernels shift by {ends}; "
-        f"{'that is more than the' if told else 'the difference is no more than the'} {number(chance)} nats of chance."
-    )
-    if row.shift == other.shift:
-        return Finding(
-            subject.name, f"From the start to {subject.name} the {times(size)} kernels shift by {ends}.", "same"
-        )
-    return Finding(subject.name, text, "different" if told else "unclear")
-
-
 def _figure(items: Sequence[Measured], size: Size) -> Figure:
     """Return the explained variances as lines, and the patterns as kernels."""
-    found = [(item, row) for item in items if (row := _of_size(item, size)) is not None]
+    found = [(item, row) for item in items if (row := of_size(item, size)) is not None]
     first = found[0][1]
     places = [float(place) for place in range(1, len(first.explained_before) + 1)]
     lines = [
@@ -155,13 +97,11 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
 
 
 section = Spec(
-    name="components",
+    VERDICT,
     title="Principal components of kernels",
     about="The principal components of all slices of one kernel size are the patterns that they are made of, and "
     "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
     "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",
-    findings=lambda item: (find(item, row) for row in item.record.sizes for find in (_shift, _explained)),
-    contrasts=lambda subject, reference: (_contrast(subject, reference),),
     figures=lambda items: (_figure(items, size) for size in _sizes(items)),
     notes=_notes,
 )

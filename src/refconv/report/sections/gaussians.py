@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refconv.measures.direction import RULE, as_change, tally
-from refconv.measures.findings import Finding
-from refconv.measures.layer_findings import contrast_finding, course_finding
-from refconv.measures.layers import Quantity, course_of, field
+from refconv.measures.direction import RULE
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured, role_names
+from refconv.measures.verdicts.gaussians import FITTING, RESIDUAL, VERDICT, times
 from refconv.report.charts import Bars, Guide, Role, bar_chart
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.spec import Spec
-
-FITTING = Quantity("share of kernels that fit", field("fitting"), show=percent)
-RESIDUAL = Quantity("median residual", field("residual"))
 
 _FAMILIES = {
     "dog": "difference of Gaussians",
@@ -25,20 +20,8 @@ _FAMILIES = {
 }
 
 
-def _pooled(item: Measured) -> Finding:
-    first, last = item.record.fitting
-    kernels = sum(row.slices for row in item.record.layers)
-    chance = ", ".join(f"{percent(share)} of {_times(size)}" for size, share in item.record.chance.items())
-    found = course_of(item, FITTING)
-    text = (
-        f"Of {count(kernels, 'depthwise kernel')} of 5 × 5 taps or more {percent(first)} fit before and "
-        f"{percent(last)} after ({tally(found)}); of white noise {chance} would."
-    )
-    return Finding(item.name, text, as_change(found.way), found.p)
-
-
 def _figures(items: Sequence[Measured]) -> tuple[Figure, ...]:
-    guides = [Guide("x", share, f"noise {_times(size)}") for size, share in items[0].record.chance.items()]
+    guides = [Guide("x", share, f"noise {times(size)}") for size, share in items[0].record.chance.items()]
     fitting = "Share of a layer's kernels that one of the functions fits."
     residual = "Median over a layer's kernels of the share of their square sum that the best function leaves."
     return (
@@ -76,7 +59,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].record
     reasons = list(record.left_out.values())
     left_out = [
-        f"{count(reasons.count(reason), 'layer')} left out: {_times(reason)}." for reason in dict.fromkeys(reasons)
+        f"{count(reasons.count(reason), 'layer')} left out: {times(reason)}." for reason in dict.fromkeys(reasons)
     ]
     cut = [row for row in record.layers if row.sampled < row.slices]
     return (
@@ -92,19 +75,12 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     )
 
 
-def _times(text: str) -> str:
-    return text.replace(" x ", " × ")
-
-
 section = Spec(
-    name="gaussians",
+    VERDICT,
     title="Differences of Gaussians",
     about="Trained depthwise kernels often are of a known, smooth kind: a difference of two Gaussians or one of "
     "its first two derivatives. The share of kernels that such a function fits says how many are, beside the share "
     "of kernels of white noise that would pass as well.",
-    findings=lambda item: (_pooled(item), course_finding(item, RESIDUAL)),
-    contrasts=lambda subject, reference: (contrast_finding(subject, reference, FITTING),),
     figures=_figures,
     notes=_notes,
-    has=lambda item: bool(item.record.layers),
 )

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refconv.measures.direction import NEGLIGIBLE, RULE, as_change, direction, tally
-from refconv.measures.findings import Change, Finding
-from refconv.measures.layer_findings import contrast_finding
+from refconv.measures.direction import RULE
 from refconv.measures.layers import Quantity, field, row_of
-from refconv.measures.numbers import count, number, percent
+from refconv.measures.numbers import count, percent
 from refconv.measures.pairs import Measured
+from refconv.measures.verdicts.movement import ALIGNMENT, RELATIVE, VERDICT
+from refconv.measures.verdicts.planes import times
 from refconv.report.charts import Guide
 from refconv.report.elements import Figure
 from refconv.report.sections.per_layer import layer_figure
-from refconv.report.sections.planes import times
 from refconv.report.sections.spec import Spec
 
-RELATIVE = Quantity("relative distance", field("relative"), sides=False)
-ALIGNMENT = Quantity("alignment with the Gram", field("alignment"), sides=False)
 COSINE = Quantity("cosine with the start", field("cosine"), sides=False)
 LEADING = Quantity("share along the leading patterns", field("leading"), sides=False, show=percent)
 
@@ -51,32 +48,6 @@ def _isotropic(item: Measured, layer: str) -> str:
     return percent(row.leading_isotropic if row else None)
 
 
-def _distance(item: Measured) -> Finding:
-    record = item.record
-    relative = record.relative
-    if relative is None:
-        return Finding(item.name, "The kernels of the start are all zero: no distance can be told.", "unclear")
-    rows = [row for row in record.layers if row.relative is not None]
-    farthest = max(rows, key=lambda row: row.relative)
-    change: Change = "different" if relative >= NEGLIGIBLE else "same"
-    if relative == 0:
-        return Finding(item.name, "No kernel moved.", change)
-    text = f"The kernels moved by {percent(relative)} of their length, all together"
-    if len(rows) > 1:
-        text += f"; farthest moved {farthest.layer}, by {percent(farthest.relative)}"
-    return Finding(item.name, f"{text}; the cosine with the start is {number(record.cosine, 4)}.", change)
-
-
-def _alignment(item: Measured) -> Finding:
-    """Compare the alignment of every layer with 1, that of an isotropic movement."""
-    found = direction([(1.0 if (value := row.alignment) is not None else None, value) for row in item.record.layers])
-    if found.after is None:
-        return Finding(item.name, "Nothing moved, so there is no alignment.", "unclear")
-    what = "The alignment" if found.layers == 1 else "The mean alignment"
-    text = f"{what} is {number(found.after)}, where an isotropic movement has 1 ({tally(found, 'above', 'below')})."
-    return Finding(item.name, text, as_change(found.way), found.p)
-
-
 def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     still = [f"In {item.name} {count(item.record.still, 'layer')} did not move." for item in items if item.record.still]
     cut = {row.layer for item in items for row in item.record.layers if row.sampled < row.blocks}
@@ -93,13 +64,11 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
 
 
 section = Spec(
-    name="movement",
+    VERDICT,
     title="Distance from the start",
     about="The relative distance is the length of a layer's change over the length of its kernels at the start. "
     "Refocusing multiplies gradients by the Gram of the base kernels, so its movement should be aligned with the "
     "patterns that these share: an alignment of 1 is a movement that knows no direction, larger is along them.",
-    findings=lambda item: (_distance(item), _alignment(item)),
-    contrasts=lambda subject, reference: (contrast_finding(subject, reference, one) for one in (RELATIVE, ALIGNMENT)),
     figures=_figures,
     notes=_notes,
 )

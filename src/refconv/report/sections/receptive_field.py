@@ -8,39 +8,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.findings import Change, Finding
 from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import Measured, models
-from refconv.measures.wording import compared, course
+from refconv.measures.verdicts.receptive_field import VERDICT
 from refconv.report.charts import Heat, Line, heat_maps, line_chart
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
-
-SAME = 0.01
-"""Relative change of all radii up to which the field counts as the same; the record has no error."""
-
-
-def _radii(item: Measured) -> Finding:
-    rows = list(zip(item.after.shares, item.before.radii, item.after.radii, strict=True))
-    words = [f"{percent(share, 0)} of the energy {course(number, first, second)}" for share, first, second in rows]
-    change = _change(item.before.radii, item.after.radii)
-    text = f"The radius in pixels that holds {', that of '.join(words)} (layer {item.after.layer})."
-    return Finding(item.name, text, change)
-
-
-def _change(before: Sequence[float], after: Sequence[float]) -> Change:
-    close = all(abs(second - first) <= SAME * first for first, second in zip(before, after, strict=True))
-    return "same" if close else "different"
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    mine, theirs = subject.after.radii, reference.after.radii
-    middle = len(mine) // 2
-    words = compared(number, reference.name, mine[middle], theirs[middle])
-    share = percent(subject.after.shares[middle], 0)
-    text = f"After {subject.name} the radius of {share} of the energy is, in pixels, {words}."
-    return Finding(subject.name, text, _change(theirs, mine))
 
 
 def _field(items: Sequence[Measured]) -> Figure:
@@ -123,12 +97,10 @@ def _times(sizes: Sequence[int], between: str = " × ") -> str:
 
 
 section = Spec(
-    name="receptive_field",
+    VERDICT,
     title="Effective receptive field",
     about="The effective receptive field is how strongly each pixel of the input moves the central unit of a late "
     "layer. Larger radii say that the unit draws on a wider surrounding, which is neither good nor bad by itself.",
-    findings=lambda item: (_radii(item),),
-    contrasts=lambda subject, reference: (_contrast(subject, reference),),
     figures=lambda items: (_field(items),),
     notes=_notes,
 )

@@ -6,46 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from refconv.measures.direction import RULE
-from refconv.measures.findings import Change, Finding
-from refconv.measures.layer_findings import contrast_finding
-from refconv.measures.layers import Quantity, field, kinds, means, row_of
+from refconv.measures.layers import Quantity, kinds, row_of
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured
+from refconv.measures.verdicts.planes import times
+from refconv.measures.verdicts.relations import OTHERS, PARTNERS, RESIDUAL, VERDICT, among_others, shown
 from refconv.report.charts import Heat, heat_maps
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.per_layer import PICTURED, layer_figure, pictured_note, spread
-from refconv.report.sections.planes import times
 from refconv.report.sections.spec import Spec
 
-_ROUNDING = 1e-9
 STRONGEST = 5
 """Relations that the table of a layer names, per pair."""
 
 
-def _among_others(row: Any) -> float | None:
-    """Return the share that slices draw from others; None where they meet none."""
-    return 1 - row.own if row.own is not None and row.slices > 1 else None
-
-
-def _residual(row: Any) -> float | None:
-    """Return the part out of reach, without what is rounding."""
-    value: float | None = row.residual
-    return 0.0 if value is not None and value < _ROUNDING else value
-
-
-RESIDUAL = Quantity("part out of reach", _residual, sides=False, show=percent)
-OTHERS = Quantity("share drawn from other slices", _among_others, sides=False, show=percent)
-PARTNERS = Quantity("number of partners of a slice", field("partners"), sides=False)
-
-
-def _shown(items: Sequence[Measured]) -> tuple[Quantity, ...]:
-    meet = any(row.slices > 1 for item in items for row in item.record.layers)
-    return (OTHERS, PARTNERS, RESIDUAL) if meet else (RESIDUAL,)
-
-
 def _figures(items: Sequence[Measured]) -> list[Figure]:
     matrices = [_matrix(items, layer) for layer in spread(_with_matrix(items))]
-    return [*(_figure(items, one) for one in _shown(items)), *matrices]
+    return [*(_figure(items, one) for one in shown(items)), *matrices]
 
 
 def _figure(items: Sequence[Measured], quantity: Quantity) -> Figure:
@@ -62,38 +39,6 @@ def _figure(items: Sequence[Measured], quantity: Quantity) -> Figure:
 def _even(items: Sequence[Measured], layer: str) -> str:
     row = next(row for item in items if (row := row_of(item, layer)) is not None)
     return percent(1 - row.own_if_even if row.slices > 1 else None)
-
-
-def _headline(item: Measured) -> Finding:
-    record = item.record
-    rows = record.layers
-    if not any(row.norm for row in rows):
-        return Finding(item.name, "Nothing moved that refocusing could reach: no slice draws on any.", "same")
-    own, even = record.own, record.own_if_even
-    if own is None or even is None:
-        text = "In none of the layers that moved do slices meet others, so that each draws on itself alone."
-        return Finding(item.name, text, "different")
-    partners = means([item], PARTNERS)[item.name]
-    meeting = sum(_among_others(row) is not None for row in rows)
-    text = (
-        f"In {count(meeting, 'layer')} where slices meet others they draw {percent(1 - own)} of the refocus weight "
-        f"from them ({percent(1 - even)} if they drew on all alike)"
-    )
-    text += f", on {number(partners)} of them in effect" if partners is not None else ""
-    return Finding(item.name, f"{text}.", "different")
-
-
-def _reach(item: Measured) -> list[Finding]:
-    residual = item.record.residual
-    if residual is None:
-        return []
-    moved = sum(row.residual is not None for row in item.record.layers)
-    change: Change = "different"
-    mean = f", the mean of {moved} layers" if moved > 1 else ""
-    if residual < _ROUNDING:
-        return [Finding(item.name, "Refocusing from this start can reach all of the change.", change)]
-    text = f"Refocusing from this start cannot reach {percent(residual)} of the length of the change{mean}."
-    return [Finding(item.name, text, change)]
 
 
 def _with_matrix(items: Sequence[Measured]) -> list[str]:
@@ -136,7 +81,7 @@ def _said(row: Any) -> str:
     if not row.strongest:
         return "no channel draws on another"
     first = row.strongest[0]
-    share = _among_others(row)
+    share = among_others(row)
     return (
         f"{percent(share)} from other slices, strongest channel {first.channel} on {first.source} "
         f"({number(first.strength)})"
@@ -169,13 +114,11 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
 
 
 section = Spec(
-    name="relations",
+    VERDICT,
     title="Relations between kernels",
     about="Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
     "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
     "never met: how much slices draw on others is what this measures.",
-    findings=lambda item: (_headline(item), *_reach(item)),
-    contrasts=lambda subject, reference: (contrast_finding(subject, reference, _shown([subject, reference])[0]),),
     figures=_figures,
     notes=_notes,
 )

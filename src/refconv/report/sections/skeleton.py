@@ -7,40 +7,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.direction import RULE, as_change, negligible
-from refconv.measures.findings import Change, Claim, Finding
-from refconv.measures.layer_findings import contrast_finding, course_finding
-from refconv.measures.layers import Quantity, contrast_of, course_of, field
+from refconv.measures.direction import RULE
+from refconv.measures.layers import Quantity, field
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
-from refconv.measures.support import JOURNAL, verdict
-from refconv.measures.wording import course
+from refconv.measures.verdicts.planes import drawable, plane, times
+from refconv.measures.verdicts.skeleton import RATIO, VERDICT
 from refconv.report.charts import Guide, Heat, heat_maps
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.per_layer import layer_figure
-from refconv.report.sections.planes import drawable, plane, times
 from refconv.report.sections.spec import Spec
 
-RATIO = Quantity("ratio of cross to corners", field("ratio"))
 SHARE = Quantity("share of magnitude on the cross", field("cross_share"), show=percent)
-
-_WORDS: dict[Change, str] = {
-    "better": "The ratio of cross to corners grew",
-    "worse": "The ratio of cross to corners shrank",
-    "same": "The ratio of cross to corners stayed the same",
-    "unclear": "The ratio of cross to corners shows no clear direction over the layers",
-}
-
-
-def _claim(items: Sequence[Measured]) -> Claim | None:
-    plain = next((item for item in items if item.plain), None)
-    verdicts = {}
-    for item in items:
-        if not item.plain:
-            beside = as_change(contrast_of(item, plain, RATIO).way, "up") if plain else None
-            verdicts[item.name] = verdict(as_change(course_of(item, RATIO).way, "up"), _WORDS, beside)
-    says = "Refocusing strengthens skeletons: the ratio of cross to corners grows."
-    return Claim(says, JOURNAL, verdicts) if verdicts else None
 
 
 def _figures(items: Sequence[Measured]) -> list[Figure]:
@@ -60,30 +38,6 @@ def _sizes(items: Sequence[Measured]) -> list[tuple[int, ...]]:
 
 def _of_size(item: Measured, size: tuple[int, ...]) -> Any:
     return next((row for row in item.record.sizes if tuple(row.kernel_size) == size), None)
-
-
-def _by_size(item: Measured) -> list[Finding]:
-    """Say where the mean magnitudes of the most frequent kernel size lie; nothing if it is all cross."""
-    rows = [row for row in item.record.sizes if row.before.corners is not None]
-    if not rows:
-        return []
-    row = rows[0]
-    flat = _flat_share(row)
-    first, last = row.before.cross_share, row.after.cross_share
-    change: Change = "same" if negligible(first, last) else "different"
-    text = (
-        f"In {count(row.layers, 'layer')} of {times(row.kernel_size)} taps the share of magnitude on the cross "
-        f"{course(percent, first, last)}; a flat kernel has {percent(flat)}."
-    )
-    return [Finding(item.name, text, change)]
-
-
-def _flat_share(row: Any) -> float:
-    """Return the share of taps on the cross, from the means over cross and corners and the cross' share."""
-    cross, corners, share = (row.before.cross, row.before.corners, row.before.cross_share)
-    taps = len(row.before.magnitudes)
-    total = sum(row.before.magnitudes)
-    return round(share * total / cross) / taps if corners is not None and cross else 1.0
 
 
 def _maps(items: Sequence[Measured], size: tuple[int, ...]) -> Figure:
@@ -139,14 +93,11 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
 
 
 section = Spec(
-    name="skeleton",
+    VERDICT,
     title="Kernel skeletons",
     about="The skeleton of a kernel is its central cross, the middle row and the middle column; the corners are "
     "the rest. The ratio of the mean magnitude on the cross to that in the corners is 1 for a flat kernel and "
     "larger the stronger the skeleton is.",
-    findings=lambda item: (course_finding(item, RATIO, "up"), *_by_size(item)),
-    contrasts=lambda subject, reference: (contrast_finding(subject, reference, RATIO, "up"),),
-    claim=_claim,
     figures=_figures,
     notes=_notes,
 )

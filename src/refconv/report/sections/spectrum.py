@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.measures.findings import Finding
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.verdicts.planes import times
+from refconv.measures.verdicts.spectrum import VERDICT
 from refconv.report.charts import Dots, Guide, Line, dot_chart, line_chart
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.per_layer import PICTURED, pictured_note, spread
-from refconv.report.sections.planes import times
 from refconv.report.sections.spec import Spec
-
-
-def _headline(item: Measured) -> Finding:
-    record = item.record
-    if record.condition is None or record.effective_share is None:
-        return Finding(item.name, "The kernels of the start are all zero: refocusing cannot move them.", "same")
-    rows = record.layers
-    layer = "in its only layer" if len(rows) == 1 else "in the median layer"
-    text = (
-        f"A property of the start, the same before and after: {layer} the fastest pattern learns "
-        f"{number(record.condition)} times as fast as the slowest when refocused, and the effective rank is "
-        f"{percent(record.effective_share)} of the taps{'' if len(rows) == 1 else ' in the mean'}."
-    )
-    return Finding(item.name, text, "same")
 
 
 def _defined(rows: Sequence[Any]) -> list[Any]:
@@ -132,12 +118,11 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
 
 
 section = Spec(
-    name="spectrum",
+    VERDICT,
     title="Spectrum of the Gram",
     about="Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
     "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
     "effective rank of all taps.",
-    findings=lambda item: (_headline(item),),
     figures=_figures,
     notes=_notes,
 )
