@@ -11,32 +11,27 @@ from refconv.measures.pairs import Measured, models
 from refconv.measures.verdicts.attacks import LEVELS, NAMES, VERDICT, at, curve_of, radius_of
 from refconv.measures.verdicts.curves import CONSERVATIVE
 from refconv.report.elements import Figure
-from refconv.report.sections.curves import accuracy_chart, accuracy_table
+from refconv.report.sections.figures import accuracies, curve_figure
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
 
 
 def _figure(items: Sequence[Measured], kind: str) -> Figure:
-    title = f"Accuracy under {NAMES[kind]}"
-    radius = radius_of(items)
-    words = ", ".join(
-        f"{name} {percent(found.clean)} to {percent(found.hit)}"
-        for name, found in ((name, at(record, kind, radius)) for _, name, record in models(items))
-    )
-    return Figure(
-        accuracy_chart(
-            items, lambda record: curve_of(record, kind), title=title, x_label="radius, in 1 / 255", scale=LEVELS
-        ),
+    title, radius = f"Accuracy under {NAMES[kind]}", radius_of(items)
+    found = [(name, at(record, kind, radius)) for _, name, record in models(items)]
+    words = ", ".join(f"{name} {percent(level.clean)} to {percent(level.hit)}" for name, level in found)
+    return curve_figure(
+        accuracies(items, lambda record: curve_of(record, kind)),
+        title=title,
+        x_label="radius, in 1 / 255",
+        y_label="accuracy, %",
+        y_range=(0, 100),
+        scale=LEVELS,
+        show_x=lambda strength: f"{number(LEVELS * strength)} / 255",
+        head="radius",
         alt=f"Curves of accuracy against the radius of the attack. From no attack to {number(LEVELS * radius)} / 255: "
         f"{words}.",
         caption=f"{title}, with 95 % intervals; radii as steps of a pixel from 0 to 255.",
-        table=accuracy_table(
-            items,
-            lambda record: curve_of(record, kind),
-            caption=title,
-            strength="radius",
-            show=lambda strength: f"{number(LEVELS * strength)} / 255",
-        ),
     )
 
 
@@ -48,7 +43,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "only together with the level: a model that is worse throughout falls less deep as well.",
         "PGD bounds accuracy under attack from above; a better attack may find more.",
         CONSERVATIVE,
-        *((f"FGSM finds more than PGD, which is a sign of hidden gradients: {', '.join(hiding)}.",) if hiding else ()),
+        (f"FGSM finds more than PGD, which is a sign of hidden gradients: {', '.join(hiding)}.") if hiding else "",
     )
 
 

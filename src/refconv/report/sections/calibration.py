@@ -8,10 +8,11 @@ from typing import Any
 
 from refconv.measures.judging import SURE, share_interval
 from refconv.measures.numbers import number, percent
-from refconv.measures.pairs import Measured, models, role_names
+from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.verdicts.calibration import VERDICT, ece_error
 from refconv.report.charts import Bars, Guide, Line, bar_chart, line_chart
 from refconv.report.elements import Figure, Table
+from refconv.report.sections.figures import bar_figure
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
 
@@ -74,22 +75,23 @@ def _bin_name(row: Any) -> str:
 
 def _spread(items: Sequence[Measured]) -> Figure:
     places = range(min(len(record.bins) for _, _, record in models(items)))
-    bins = items[0].before.bins
-    shares = {role: [row.samples / record.samples for row in record.bins] for role, _, record in models(items)}
-    labels = [_bin_name(bins[place]) for place in places]
-    bars = [
-        Bars(labels[place], {role: 100 * values[place] for role, values in shares.items()})
-        for place in places
-        if any(values[place] for values in shares.values())
-    ]
-    top = ", ".join(f"{name} {percent(shares[role][-1])}" for role, name, _ in models(items))
-    rows = tuple((labels[place], *(percent(values[place]) for values in shares.values())) for place in places)
-    title = "Samples per bin of confidence"
-    return Figure(
-        bar_chart(bars, role_names(items), title=title, y_label="samples, %"),
+    bars: dict[str, dict[Role, float | None]] = {
+        _bin_name(items[0].before.bins[at]): {
+            role: record.bins[at].samples / record.samples for role, _, record in models(items)
+        }
+        for at in places
+    }
+    top = ", ".join(f"{name} {percent(bars[list(bars)[-1]][role])}" for role, name, _ in models(items))
+    return bar_figure(
+        bars,
+        role_names(items),
+        title="Samples per bin of confidence",
+        y_label="samples, %",
+        factor=100,
+        sparse=True,
+        head="bin of confidence",
         alt=f"Bars of the share of samples per bin of confidence. In the highest bin: {top}.",
         caption="The share of samples in each bin of confidence.",
-        table=Table(title, ("bin of confidence", *(name for _, name, _ in models(items))), rows),
     )
 
 

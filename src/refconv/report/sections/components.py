@@ -88,11 +88,9 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "exchanged for slices drawn at random: with few slices, histograms differ a lot for no reason.",
         "Explained variance that gathers in the first components says that slices became more alike.",
         *(f"Of the {size} kernels {row.sampled:,} of {row.slices:,} slices were used." for size, row in cut.items()),
-        *(
-            ("Components of kernels of three dimensions are not drawn.",)
-            if any(not drawable(size) for size in _sizes(items))
-            else ()
-        ),
+        ("Components of kernels of three dimensions are not drawn.")
+        if any(not drawable(size) for size in _sizes(items))
+        else "",
     )
 
 

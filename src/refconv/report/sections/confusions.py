@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from refconv.measures.numbers import signed
 from refconv.measures.pairs import Measured, role_names
-from refconv.measures.verdicts.confusions import Confusion, confusions
-from refconv.report.charts import Bars, Role, bar_chart
-from refconv.report.elements import Figure, Table
+from refconv.measures.verdicts.confusions import confusions
+from refconv.report.charts import Role
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import bar_figure
 
 DRAWN = 10
 
@@ -22,20 +22,20 @@ def confusions_figure(items: Sequence[Measured]) -> Figure | None:
         return None
     most = sorted(keys, key=lambda key: (-max(abs(found[key]) for found in grown.values()), key))[:DRAWN]
     labels = {key: f"{items[0].class_name(key[0])} taken for {items[0].class_name(key[1])}" for key in most}
-    bars = [Bars(labels[key], _values(grown, key)) for key in most]
+    bars: dict[str, dict[Role, float | None]]
+    bars = {labels[key]: {role: float(found[key]) for role, found in grown.items()} for key in most}
     names = role_names(items, before=False)
-    rows = tuple((labels[key], *(signed(found[key]) for found in grown.values())) for key in most)
     first = ", ".join(f"{names[role]} {signed(found[most[0]])}" for role, found in grown.items())
     title = "Confusions that changed most"
     part = min(item.record.listed for item in items)
-    return Figure(
-        bar_chart(bars, names, title=title, y_label="samples"),
+    return bar_figure(
+        bars,
+        names,
+        title=title,
+        y_label="samples",
+        head="confusion",
+        show=signed,
         alt=f"Bars of how many samples more or fewer are confused after than before; {labels[most[0]]}: {first}.",
         caption=f"{title}: samples of one class taken for another, after less before."
         + ("" if part == 1 else f" From the {100 * part:.0f} % of changed samples that the record lists."),
-        table=Table(f"{title}, in samples", ("confusion", *(item.name for item in items)), rows),
     )
-
-
-def _values(grown: dict[int, Counter[Confusion]], key: Confusion) -> dict[Role, float | None]:
-    return {role: float(found[key]) for role, found in grown.items()}

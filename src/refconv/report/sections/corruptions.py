@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refconv.measures.numbers import number, percent
-from refconv.measures.pairs import Measured, models, role_names
+from refconv.measures.numbers import percent
+from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.verdicts.corruptions import VERDICT, curves_of, level_of, name_of, shared_kinds
 from refconv.measures.verdicts.curves import CONSERVATIVE
-from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Figure, Table
-from refconv.report.sections.curves import accuracy_chart, accuracy_table
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import accuracies, bar_figure, curve_figure
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
 
@@ -21,42 +20,39 @@ def _figures(items: Sequence[Measured]) -> Sequence[Figure]:
 
 
 def _means(items: Sequence[Measured], kinds: Sequence[str]) -> Figure:
-    found = [(role, name, record) for role, name, record in models(items)]
     rows = [(name_of(kind), [kind]) for kind in kinds] + [("all", list(kinds))] * (len(kinds) > 1)
-    levels = {label: {role: level_of(record, chosen) for role, _, record in found} for label, chosen in rows}
-    clean = {role: level_of(record, kinds).clean for role, _, record in found}
-    bars = [Bars("none", {role: 100 * share for role, share in clean.items()})]
-    bars += [Bars(label, {role: 100 * one.hit for role, one in by_role.items()}) for label, by_role in levels.items()]
-    cells = [("none", *(percent(share) for share in clean.values()))]
-    cells += [(label, *(percent(one.hit) for one in by_role.values())) for label, by_role in levels.items()]
-    words = ", ".join(f"{name} {percent(level_of(record, kinds).hit)}" for _, name, record in found)
+    bars: dict[str, dict[Role, float | None]]
+    bars = {"none": {role: level_of(record, kinds).clean for role, _, record in models(items)}}
+    bars |= {label: {role: level_of(record, of).hit for role, _, record in models(items)} for label, of in rows}
+    words = ", ".join(f"{name} {percent(level_of(record, kinds).hit)}" for _, name, record in models(items))
     title = "Mean accuracy per corruption"
-    return Figure(
-        bar_chart(bars, role_names(items), title=title, y_label="accuracy, %", y_range=(0, 100)),
+    return bar_figure(
+        bars,
+        role_names(items),
+        title=title,
+        y_label="accuracy, %",
+        y_range=(0, 100),
+        factor=100,
+        head="corruption",
         alt=f"Bars of the mean accuracy per corruption. Over all: {words}.",
         caption=f"{title}, over strengths 1 to 5, beside that without one.",
-        table=Table(title, ("corruption", *(name for _, name, _ in found)), tuple(cells)),
     )
 
 
 def _figure(items: Sequence[Measured], kind: str) -> Figure:
     name = name_of(kind)
-    ends = ", ".join(
-        f"{model} {percent(curve.accuracy[0])} to {percent(curve.accuracy[-1])}"
-        for model, curve in ((model, curves_of(record)[kind]) for _, model, record in models(items))
-    )
+    curves = accuracies(items, lambda record: curves_of(record)[kind])
+    ends = ", ".join(f"{curve.name} {percent(curve.y[0])} to {percent(curve.y[-1])}" for curve in curves)
     title = f"Accuracy under {name}"
-    return Figure(
-        accuracy_chart(items, lambda record: curves_of(record)[kind], title=title, x_label="strength"),
+    return curve_figure(
+        curves,
+        title=title,
+        x_label="strength",
+        y_label="accuracy, %",
+        y_range=(0, 100),
+        head="strength",
         alt=f"Curves of accuracy against the strength of {name}. From none to the strongest: {ends}.",
         caption=f"{title}, with 95 % intervals.",
-        table=accuracy_table(
-            items,
-            lambda record: curves_of(record)[kind],
-            caption=title,
-            strength="strength",
-            show=lambda value: number(value),
-        ),
         choice="corruption",
         option=name,
     )

@@ -99,25 +99,19 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         f"{samples_note(first)} Hessian of the loss of each model as it is, over {count(first.dimension, 'weight')}.",
         "Errors of eigenvalues are those of the computation on these samples; how much other samples would change "
         "them is not known, so that a change of up to 10 % counts as unclear.",
-        *(
-            ("In units of filters: rescaling a filter before a normalisation changes nothing.",)
-            if "filters" in units
-            else ()
-        ),
-        *(
-            (
-                "In units of weights: weights that grew before a normalisation flatten the Hessian without changing "
-                "the model.",
-            )
-            if "weights" in units
-            else ()
-        ),
-        *((f"Not converged, eigenvalues may be larger: {', '.join(loose)}.",) if loose else ()),
-        *(
-            (f"Clearly negative curvature, so no minimum of this loss on these samples: {', '.join(steep)}.",)
-            if steep
-            else ()
-        ),
+        ("In units of filters: rescaling a filter before a normalisation changes nothing.")
+        if "filters" in units
+        else "",
+        (
+            "In units of weights: weights that grew before a normalisation flatten the Hessian without changing "
+            "the model."
+        )
+        if "weights" in units
+        else "",
+        (f"Not converged, eigenvalues may be larger: {', '.join(loose)}.") if loose else "",
+        (f"Clearly negative curvature, so no minimum of this loss on these samples: {', '.join(steep)}.")
+        if steep
+        else "",
     )
 
 

@@ -48,7 +48,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "layers of the same size look like. A layer near a line may cross it by a small change.",
         "Not among RefConv's claims, but less redundancy would show as higher entropy and orthogonality.",
         RULE,
-        *((f"{few}{named(sorted(unjudged))}.",) if unjudged else ()),
+        (f"{few}{named(sorted(unjudged))}.") if unjudged else "",
     )
 
 

@@ -8,8 +8,9 @@ from refconv.measures.direction import RULE
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured, role_names
 from refconv.measures.verdicts.gaussians import FITTING, RESIDUAL, VERDICT, times
-from refconv.report.charts import Bars, Guide, Role, bar_chart
-from refconv.report.elements import Figure, Table
+from refconv.report.charts import Guide, Role
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import bar_figure
 from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.spec import Spec
 
@@ -32,26 +33,22 @@ def _figures(items: Sequence[Measured]) -> tuple[Figure, ...]:
 
 
 def _families(items: Sequence[Measured]) -> Figure:
-    def shares(key: str) -> dict[Role, float]:
-        of = [record.fitting if key == "any" else record.families[key] for record in (i.record for i in items)]
+    def shares(key: str) -> dict[Role, float | None]:
+        of = [item.record.fitting if key == "any" else item.record.families[key] for item in items]
         return {"before": of[0][0], **{item.role: last for item, (_, last) in zip(items, of, strict=True)}}
 
     found = {name: shares(key) for key, name in (("any", "any"), *_FAMILIES.items())}
     names = role_names(items)
-    drawing = bar_chart(
-        [Bars(name, values) for name, values in found.items()],
+    said = ", ".join(f"{names[role]} {percent(value)}" for role, value in found["any"].items())
+    return bar_figure(
+        found,
         names,
         title="Kernels that fit",
         y_label="share of all kernels",
-        y_range=(0, max(0.05, *(value for values in found.values() for value in values.values()))),
-    )
-    said = ", ".join(f"{names[role]} {percent(value)}" for role, value in found["any"].items())
-    rows = tuple((name, *(percent(value) for value in values.values())) for name, values in found.items())
-    return Figure(
-        drawing,
+        y_range=(0, max(0.05, *(value or 0 for values in found.values() for value in values.values()))),
+        head="function",
         alt=f"Bars of the share of depthwise kernels that fit, by kind of function and model. Any: {said}.",
         caption="Share of all depthwise kernels whose best function is of each kind and fits.",
-        table=Table("Share of kernels that fit, by kind of function", ("function", *names.values()), rows),
     )
 
 
@@ -67,11 +64,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "5 × 5 are left out, as nearly any would fit; the guide is the share of white noise that fits.",
         RULE,
         *left_out,
-        *(
-            (f"In {count(len(cut), 'large layer')} a sample of kernels was fitted, the same in all models.",)
-            if cut
-            else ()
-        ),
+        (f"In {count(len(cut), 'large layer')} a sample of kernels was fitted, the same in all models.") if cut else "",
     )
 
 

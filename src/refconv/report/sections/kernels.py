@@ -78,8 +78,8 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     cut = any(len(row.chosen) < row.slices for row in record.layers)
     return (
         "A picture supports nothing by itself: the measures above look at all kernels, or say at how many.",
-        *((f"Of a layer at most {record.shown} kernels are chosen, drawn with a seed.",) if cut else ()),
-        *((f"{count(solid, 'layer')} with kernels of three dimensions cannot be drawn.",) if solid > 0 else ()),
+        (f"Of a layer at most {record.shown} kernels are chosen, drawn with a seed.") if cut else "",
+        (f"{count(solid, 'layer')} with kernels of three dimensions cannot be drawn.") if solid > 0 else "",
         *pictured_note(min(possible, PICTURED), possible, "sheet"),
     )
 

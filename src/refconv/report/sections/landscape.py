@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from refconv.measures.numbers import number
 from refconv.measures.pairs import Measured, models
 from refconv.measures.verdicts.landscape import VERDICT, with_record
-from refconv.report.charts import Line, Surface, contour_maps, line_chart
+from refconv.report.charts import Surface, contour_maps
 from refconv.report.elements import Figure, Table
+from refconv.report.sections.figures import Curve, curve_figure
 from refconv.report.sections.losses import conditions_note, loss_label
 from refconv.report.sections.spec import Spec
 
@@ -23,21 +25,23 @@ def _figures(items: Sequence[Measured]) -> list[Figure]:
 
 def _line(items: Sequence[Measured]) -> Figure:
     found = models(items)
-    distances = items[0].record.distances
-    lines = [Line("before", "before", distances, items[0].before.losses)]
-    lines += [Line(item.name, item.role, item.record.distances, item.after.losses) for item in items]
-    losses = [loss for line in lines for loss in line.y if loss is not None]
+    curves = [Curve(name, role, _distances(items, role), side.losses) for role, name, side in found]
+    losses = [loss for curve in curves for loss in curve.y if loss is not None]
     log = bool(losses) and min(losses) > 0 and max(losses) > WIDE * min(losses)
     title = "Loss along one random direction"
-    drawing = line_chart(
-        lines, title=title, x_label="distance, in norms of the filters", y_label=loss_label(items), y_log=log
-    )
     ends = ", ".join(f"{name} {number(_middle(side.losses))}, at most {_most(side.losses)}" for _, name, side in found)
-    return Figure(
-        drawing,
+    return curve_figure(
+        curves,
+        title=title,
+        x_label="distance, in norms of the filters",
+        y_label=loss_label(items),
+        y_log=log,
+        head="distance",
+        show=partial(number, digits=4),
+        table=f"{loss_label(items)} by distance",
+        behind=[("as it is, at 0", *(number(side.as_is, 4) for _, _, side in found))],
         alt=f"Curves of the loss against the distance from each model. Loss in the middle: {ends}.",
         caption=f"{title}, batch-norm statistics recalibrated at every point{'; logarithmic axis' if log else ''}.",
-        table=_line_table(items),
     )
 
 
@@ -48,15 +52,6 @@ def _middle(losses: Sequence[float | None]) -> float | None:
 def _most(losses: Sequence[float | None]) -> str:
     known = [loss for loss in losses if loss is not None]
     return number(max(known)) if known else "nowhere finite"
-
-
-def _line_table(items: Sequence[Measured]) -> Table:
-    columns = [dict(zip(items[0].record.distances, items[0].before.losses, strict=True))]
-    columns += [dict(zip(item.record.distances, item.after.losses, strict=True)) for item in items]
-    distances = sorted({distance for column in columns for distance in column})
-    rows = [(number(distance), *(number(column.get(distance), 4) for column in columns)) for distance in distances]
-    rows.append(("as it is, at 0", *(number(side.as_is, 4) for _, _, side in models(items))))
-    return Table(f"{loss_label(items)} by distance", ("distance", *(n for _, n, _ in models(items))), tuple(rows))
 
 
 def _surfaces(items: Sequence[Measured]) -> Figure:

@@ -59,7 +59,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         f"The Gram is that of refocusing with {grams}.",
         RULE,
         *still,
-        *((f"Alignment was measured on a sample of the blocks of {count(len(cut), 'layer')}.",) if cut else ()),
+        (f"Alignment was measured on a sample of the blocks of {count(len(cut), 'layer')}.") if cut else "",
     )
 
 

@@ -86,9 +86,9 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "Side: root of the number of pixels above 4.55 % of the largest influence; extent: pixels with any influence. "
         "The field of a deep network is near Gaussian and far smaller than its extent.",
         "The record has no error; radii that change by at most 1 % count as the same.",
-        *(("The field reaches the border of the input, where radii are cut off.",) if reached else ()),
-        *((f"The models' last maps are of different layers: {', '.join(sorted(layers))}.",) if len(layers) > 1 else ()),
-        *((f"A point of the picture is the mean of {number(pixels)} pixels.",) if pixels > 1 else ()),
+        ("The field reaches the border of the input, where radii are cut off.") if reached else "",
+        (f"The models' last maps are of different layers: {', '.join(sorted(layers))}.") if len(layers) > 1 else "",
+        (f"A point of the picture is the mean of {number(pixels)} pixels.") if pixels > 1 else "",
     )
 
 

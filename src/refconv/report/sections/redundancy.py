@@ -69,7 +69,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "the scaled divergence, cosine and effective rank did not move, the weights grew, nothing else.",
         RULE,
         *((cut_note,) if cut else ()),
-        *((f"Without a second channel to compare with: {', '.join(sorted(lonely))}.",) if lonely else ()),
+        (f"Without a second channel to compare with: {', '.join(sorted(lonely))}.") if lonely else "",
         *pictured_note(min(PICTURED, held), held, "matrix"),
     )
 

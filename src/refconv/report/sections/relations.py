@@ -107,8 +107,8 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "Strengths depend on the scale of the start; shares and partners do not.",
         "Matrices are drawn of layers whose output channels draw on one another.",
         RULE,
-        *((f"In {count(len(dense), 'layer')} slices meet no others (dense layers).",) if dense else ()),
-        *((f"Measured on a sample of the blocks of {count(len(cut), 'layer')}.",) if cut else ()),
+        (f"In {count(len(dense), 'layer')} slices meet no others (dense layers).") if dense else "",
+        (f"Measured on a sample of the blocks of {count(len(cut), 'layer')}.") if cut else "",
         *pictured_note(min(PICTURED, len(_with_matrix(items))), len(_with_matrix(items)), "matrix"),
     )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from refconv.measures.judging import share_interval
 from refconv.measures.numbers import percent
 from refconv.measures.pairs import Measured, models
 from refconv.measures.verdicts.shifts import VERDICT
-from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Figure, Table
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import Curve, curve_figure
 from refconv.report.sections.losses import samples_note
 from refconv.report.sections.spec import Spec
 
@@ -23,39 +22,18 @@ _CAPTIONS: dict[Key, str] = {
 
 
 def _figure(items: Sequence[Measured], key: Key) -> Figure:
-    lines = []
-    for role, name, record in models(items):
-        bounds = [share_interval(share, record.samples) for share in getattr(record, key)]
-        lines.append(
-            Line(
-                name,
-                role,
-                record.pixels,
-                [100 * share for share in getattr(record, key)],
-                low=[100 * low for low, _ in bounds],
-                high=[100 * high for _, high in bounds],
-            )
-        )
-    ends = ", ".join(
-        f"{name} {percent(getattr(record, key)[0])} to {percent(getattr(record, key)[-1])}"
-        for _, name, record in models(items)
-    )
-    title = "Class kept under a shift" if key == "same" else "Class kept under all shifts"
-    last = items[0].before.pixels[-1]
-    return Figure(
-        line_chart(lines, title=title, x_label="shift, in pixels", y_label="%"),
-        alt=f"Curves of the share that keeps its class, from 1 pixel to {last}: {ends}.",
+    curves = [Curve(name, role, one.pixels, getattr(one, key), one.samples) for role, name, one in models(items)]
+    ends = ", ".join(f"{curve.name} {percent(curve.y[0])} to {percent(curve.y[-1])}" for curve in curves)
+    return curve_figure(
+        curves,
+        title="Class kept under a shift" if key == "same" else "Class kept under all shifts",
+        x_label="shift, in pixels",
+        y_label="%",
+        head="pixels",
+        alt=f"Curves of the share that keeps its class, from 1 pixel to {items[0].before.pixels[-1]}: {ends}.",
         caption=f"{_CAPTIONS[key]}, with 95 % intervals.",
-        table=_table(items, key),
+        table=_CAPTIONS[key],
     )
-
-
-def _table(items: Sequence[Measured], key: Key) -> Table:
-    found = models(items)
-    pixels = sorted({place for _, _, record in found for place in record.pixels})
-    columns = [dict(zip(record.pixels, getattr(record, key), strict=True)) for _, _, record in found]
-    rows = tuple((str(place), *(percent(column.get(place)) for column in columns)) for place in pixels)
-    return Table(_CAPTIONS[key], ("pixels", *(name for _, name, _ in found)), rows)
 
 
 def _notes(items: Sequence[Measured]) -> tuple[str, ...]:

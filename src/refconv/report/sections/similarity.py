@@ -86,7 +86,7 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         samples_note(first),
         "Values fall with depth in most pairs; two trainings of one recipe from one start are the yardstick.",
         "A channel of large scale counts for more, so outputs of a convolution and of the norm behind it differ.",
-        *(("The matrix shows layers at even distances.",) if some else ()),
+        ("The matrix shows layers at even distances.") if some else "",
         *left_out,
     )
 

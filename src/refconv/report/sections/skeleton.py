@@ -87,8 +87,8 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
         "The ratio is not defined where a kernel has no corners, such as 2 × 2, or where they are zero."
         if any(side.ratio is None for side in sided)
         else "Magnitudes are means over the slices of a layer; each layer counts once.",
-        *((f"All zero in one of the models: {', '.join(zeros)}.",) if zeros else ()),
-        *(("Kernels of three dimensions are counted but not drawn.",) if solid else ()),
+        (f"All zero in one of the models: {', '.join(zeros)}.") if zeros else "",
+        ("Kernels of three dimensions are counted but not drawn.") if solid else "",
     )
 
 

@@ -21,7 +21,7 @@ class Spec:
         title: the heading.
         about: what is measured, in two sentences at most.
         figures: in the order in which they are to be read.
-        notes: small print, besides that on pairs without the record.
+        notes: small print, besides that on pairs without the record; empty ones are left out.
     """
 
     verdict: Verdict
@@ -51,6 +51,6 @@ class Spec:
             findings=found.findings,
             figures=tuple(self.figures(items)),
             claim=found.claim,
-            notes=(*self.notes(items), *notes_on(pairs, items, self.name)),
+            notes=(*filter(None, self.notes(items)), *notes_on(pairs, items, self.name)),
             more_records=self.verdict.more,
         )

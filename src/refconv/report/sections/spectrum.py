@@ -102,17 +102,12 @@ def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     return (
         "The mean eigenvalue is by how much refocusing changes a layer's learning rate unless it is normalised.",
         f"Of refocusing with map size {times(record.map_size)}, order {record.order}.",
-        *(
-            (
-                f"In {count(len(short), 'layer')} the rank is below the number of taps: some patterns refocusing "
-                "cannot move.",
-            )
-            if short
-            else ()
-        ),
-        *((f"All zero: {', '.join(dead)}.",) if dead else ()),
-        *((f"Measured on a sample of the blocks of {count(cut, 'layer')}.",) if cut else ()),
-        *((f"The pairs' records of the {BEFORE} model differ; drawn is that of {items[0].name}.",) if several else ()),
+        (f"In {count(len(short), 'layer')} the rank is below the number of taps: some patterns refocusing cannot move.")
+        if short
+        else "",
+        (f"All zero: {', '.join(dead)}.") if dead else "",
+        (f"Measured on a sample of the blocks of {count(cut, 'layer')}.") if cut else "",
+        (f"The pairs' records of the {BEFORE} model differ; drawn is that of {items[0].name}.") if several else "",
         *pictured_note(min(PICTURED, len(_defined(rows))), len(_defined(rows)), "spectrum"),
     )
 
