@@ -17,7 +17,7 @@ def test_every_model_has_a_row_with_its_interval_certificate_and_cost():
     records = {"agreement": agreed([0] * 60 + [1] * 40, [0] * 80 + [1] * 20)}
     found = overview([pair(records=records, after_run=run(top1=None))], [])
     start, refocus = found.rows
-    assert (start.role, start.name, start.cells[0]) == ("before", "before", "60.00 % (50.20 to 69.06)")  # Wilson
+    assert (start.role, start.name, start.cells[0]) == ("before", "base", "60.00 % (50.20 to 69.06)")  # Wilson
     assert refocus.cells[0] == "80.00 % (71.12 to 86.66)"
     assert refocus.cells[1].startswith("+20.00 points (+")
     assert refocus.cells[2:] == ("holds", "1 min 35 s, 122 parameters")

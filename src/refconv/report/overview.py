@@ -9,7 +9,7 @@ from typing import Any
 from refconv.measures.findings import Finding
 from refconv.measures.numbers import MISSING
 from refconv.measures.paired_difference import wilson
-from refconv.measures.pairs import BEFORE, Pair, Role
+from refconv.measures.pairs import Pair, Role
 from refconv.report import results
 from refconv.report.certificate import checks, summary
 from refconv.report.cost import duration
@@ -77,7 +77,7 @@ def overview(pairs: Sequence[Pair], sections: Sequence[Section]) -> Overview:
     start = next(((one, pair) for one, pair in zip(found, pairs, strict=True) if one.first is not None), None)
     cells = (MISSING,) * 3
     first = _level(start[0], start[0].first, start[1].facts["before"]) if start else MISSING
-    rows = [Row("before", BEFORE, (first, *cells))]
+    rows = [Row("before", "base", (first, *cells))]
     rows += [
         Row(place, pair.name, (_level(one, one.second, pair.facts["after"]), _difference(one), *_made(pair)))
         for place, (one, pair) in enumerate(zip(found, pairs, strict=True))

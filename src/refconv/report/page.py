@@ -18,6 +18,7 @@ from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Section
 from refconv.report.overview import Overview
 from refconv.report.provenance import Provenance
+from refconv.report.results import p_value
 from refconv.report.verdict import Verdict
 from refconv.sentences import capital
 
@@ -87,6 +88,7 @@ def draw(page: Page) -> str:
     names = [pair.name for pair in page.verdict.pairs]
     environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves)
     environment.filters.update(capital=capital, tied=tied)
+    environment.globals.update(p_value=p_value)
     environment.globals.update(arranged=arranged, headline=headline, names=names, several=len(names) > 1)
     charts = resources.files("refconv.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
     return environment.get_template("template.html.j2").render(

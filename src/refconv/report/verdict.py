@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from refconv.measures.findings import Support
+from refconv.measures.numbers import count
 from refconv.measures.pairs import Pair
 from refconv.report import certificate, cost, results
 from refconv.report.elements import Figure, Section, Table
@@ -29,6 +30,7 @@ class PairVerdict:
     Attributes:
         name: the pair's.
         headline: the result in one line.
+        brief: the same for a reader who has the numbers before them.
         conclusion: the same in a few words.
         result: the measure of the task.
         sentence: what came out, with interval and test where there are.
@@ -39,6 +41,7 @@ class PairVerdict:
 
     name: str
     headline: str
+    brief: str
     conclusion: str
     result: results.Result
     sentence: str
@@ -129,6 +132,7 @@ def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) ->
     return PairVerdict(
         name=pair.name,
         headline=_headline(result, conclusion),
+        brief=_brief(result, conclusion),
         conclusion=conclusion,
         result=result,
         sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
@@ -136,6 +140,13 @@ def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) ->
         certificate=certificate.sentence(checks),
         claims={word: claims.count(word) for word in WORDS},
     )
+
+
+def _brief(found: results.Result, conclusion: str) -> str:
+    if found.paired is None:
+        return _headline(found, conclusion)
+    gained, lost = count(found.paired.gained, found.measure.samples), f"{found.paired.lost:,}"
+    return f"{conclusion} ({gained} gained, {lost} lost, McNemar's p {results.p_value(found.paired.p)})"
 
 
 def _headline(found: results.Result, conclusion: str) -> str:

@@ -62,7 +62,8 @@ def _of_pair(item: Measured) -> list[Finding]:
         change = trace.judged(lower=True)
         means = [side.trace.mean for side in sides]
         text = (
-            f"Its trace {course(number, *means)} (difference {signed(trace.value)} ± {number(trace.error, 2)}: "
+            f"The trace of the Hessian {course(number, *means)} (difference "
+            f"{signed(trace.value)} ± {number(trace.error, 2)}: "
             f"{SURENESS[change]})."
         )
         found.append(Finding(item.name, text, change, trace.p))
