@@ -37,7 +37,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         known = {file: found for file, found in self.records.items() if measure_of(file) in RECORDS}
-        object.__setattr__(self, "records", {file: _read(file, found) for file, found in known.items()})
+        object.__setattr__(self, "records", {file: read_record(file, found) for file, found in known.items()})
 
     def record(self, name: str) -> Any:
         """Return a record of both models by name; None if it was not taken."""
@@ -49,14 +49,26 @@ class Pair:
         return None if before is None or after is None else (before, after)
 
 
-def _read(file: str, found: Any) -> Any:
+def read_record(file: str, found: Any, where: str = "") -> Any:
+    """Return the record of a measure that JSON gave; what is one already is returned as it is.
+
+    Args:
+        file: the name of its file, without the ending.
+        found: what JSON gave.
+        where: names the file in errors.
+
+    Raises:
+        RunError: if it is damaged, or of another version.
+    """
     if not isinstance(found, dict):
         return found
     try:
         return RECORDS[measure_of(file)].from_dict(found)
     except (ValueError, TypeError) as error:
         remedy = "analyse again by this version"
-        raise RunError("cannot read a record", where=f"{file}.json", found=str(error), remedy=remedy) from error
+        raise RunError(
+            "cannot read a record", where=where or f"{file}.json", found=str(error), remedy=remedy
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -153,8 +165,3 @@ def _missing(pair: Pair, name: str) -> str:
         return f"{pair.name} has no layers that this measure is about."
     reason = (pair.facts.get("left_out") or {}).get(name)
     return f"{pair.name} was not measured{f': {reason}' if reason else ''}."
-
-
-def holding(pairs: Sequence[Pair], name: str) -> list[Pair]:
-    """Return the pairs that have a record of this name, of both models or of each."""
-    return [pair for pair in pairs if pair.record(name) is not None or pair.sides(name) is not None]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from refconv.errors import RunError
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import Pair, read_record
+from refconv.measures.registry import RECORDS, measure_of
 
 FACTS = "pair.json"
 """The file of an analysis that says what was analysed."""
@@ -29,7 +30,8 @@ def read_pair(folder: Path | str, name: str | None = None) -> Pair:
             "no analysis", where=str(place), expected=f"a file {FACTS}", remedy="refconv analyze --out FOLDER makes one"
         )
     facts = _read(place / FACTS)
-    records = {path.stem: _read(path) for path in sorted(place.glob("*.json")) if path.name != FACTS}
+    files = [path for path in sorted(place.glob("*.json")) if measure_of(path.stem) in RECORDS]
+    records = {path.stem: read_record(path.stem, _read(path), str(path)) for path in files}
     return Pair(name or facts["after"].get("method") or place.name, facts, records)
 
 

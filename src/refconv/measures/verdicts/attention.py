@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from refconv.measures.findings import Change, Finding
 from refconv.measures.numbers import count, number
@@ -17,31 +16,9 @@ ALIKE = 0.95
 CLOSE = 0.01
 """Difference of mean correlations up to which two pairs count as the same."""
 
-Map = Sequence[Sequence[float]]
-
-
-def correlation(one: Map, other: Map) -> float | None:
-    """Return how alike two maps are, -1 to 1; None if one of them is constant or their sizes differ.
-
-    Example:
-        >>> round(correlation([[0.0, 1.0]], [[0.2, 0.4]]), 6), correlation([[1.0, 1.0]], [[0.0, 1.0]])
-        (1.0, None)
-    """
-    if [len(row) for row in one] != [len(row) for row in other]:
-        return None
-    first, second = (_centred([value for row in values for value in row]) for values in (one, other))
-    norm = math.sqrt(math.fsum(a * a for a in first) * math.fsum(b * b for b in second))
-    return math.fsum(a * b for a, b in zip(first, second, strict=True)) / norm if norm > 0 else None
-
-
-def _centred(values: Sequence[float]) -> list[float]:
-    mean = math.fsum(values) / len(values)
-    return [value - mean for value in values] if max(values) > min(values) else [0.0] * len(values)
-
 
 def _correlations(item: Measured) -> list[float]:
-    found = (correlation(shown.map_before, shown.map_after) for shown in item.record.shown)
-    return [value for value in found if value is not None]
+    return [shown.correlation for shown in item.record.shown if shown.correlation is not None]
 
 
 def _alike(item: Measured) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 
 from refconv.measures.numbers import number, percent
 from refconv.measures.pairs import BEFORE, Measured
-from refconv.measures.verdicts.attention import VERDICT, Map, correlation
+from refconv.measures.verdicts.attention import VERDICT
 from refconv.report.charts import Photo, photo_row
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.spec import Spec
@@ -40,7 +40,7 @@ def _figure(items: Sequence[Measured], place: int) -> Figure:
     )
 
 
-def _photo(title: str, shown: Any, overlay: Map | None = None) -> Photo:
+def _photo(title: str, shown: Any, overlay: Sequence[Sequence[float]] | None = None) -> Photo:
     height, width, channels = shown.shape
     return Photo(title, base64.b64decode(shown.pixels), (height, width, channels), overlay)
 
@@ -50,7 +50,7 @@ def _said(name: str, item: Measured, shown: Any, side: str) -> str:
 
 
 def _row(name: str, item: Measured, shown: Any, side: str) -> tuple[str, ...]:
-    like = None if side == "before" else correlation(shown.map_before, shown.map_after)
+    like = None if side == "before" else shown.correlation
     right = "yes" if getattr(shown, side) == shown.target else "no"
     return (
         name,

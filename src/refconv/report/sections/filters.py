@@ -14,7 +14,6 @@ from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.spec import Spec
 
 SPARSITY = Quantity("sparsity", field("sparsity"), show=percent)
-_JUDGED = (ENTROPY, ORTHOGONALITY)
 
 _CAPTIONS = {
     ENTROPY: "Entropy of the explained variance of a layer's slices as a share of the largest possible, 0 to 1: higher "
