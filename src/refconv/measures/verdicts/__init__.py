@@ -1,62 +1,19 @@
 """The verdicts of measures, a file each: what records say of pairs of models, with intervals and tests."""
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from refconv.measures.enough import weighed
 from refconv.measures.findings import Judgement
 from refconv.measures.pairs import Pair
-from refconv.measures.verdicts import (
-    agreement,
-    attacks,
-    attention,
-    calibration,
-    components,
-    corruptions,
-    curvature,
-    filters,
-    gaussians,
-    interpolation,
-    kernels,
-    landscape,
-    movement,
-    receptive_field,
-    redundancy,
-    relations,
-    scores,
-    sharpness,
-    shifts,
-    similarity,
-    skeleton,
-    spectrum,
-)
+from refconv.measures.registry import RECORDS
 from refconv.measures.verdicts.verdict import Verdict
 
+READ_WITH = {"surface": "landscape"}
+"""Records that have no verdict of their own, by the measure that reads them."""
+
 VERDICTS: dict[str, Verdict] = {
-    module.VERDICT.name: module.VERDICT
-    for module in (
-        redundancy,
-        skeleton,
-        filters,
-        components,
-        gaussians,
-        movement,
-        relations,
-        spectrum,
-        kernels,
-        scores,
-        agreement,
-        calibration,
-        similarity,
-        attention,
-        receptive_field,
-        interpolation,
-        landscape,
-        sharpness,
-        curvature,
-        attacks,
-        corruptions,
-        shifts,
-    )
+    name: import_module(f"refconv.measures.verdicts.{name}").VERDICT for name in RECORDS if name not in READ_WITH
 }
 """By the name of the measure, in the order of the page."""
 
