@@ -37,8 +37,8 @@ RECORDS: dict[str, type[Record]] = {
     "scores": Scores,
     "agreement": Agreement,
     "calibration": Calibration,
-    "attention": Attention,
     "similarity": Similarity,
+    "attention": Attention,
     "receptive_field": ReceptiveField,
     "interpolation": Interpolation,
     "landscape": LossLine,
@@ -49,7 +49,7 @@ RECORDS: dict[str, type[Record]] = {
     "corruptions": CorruptionRobustness,
     "shifts": ShiftConsistency,
 }
-"""Measures of weights first, then those with data; a record of one of two models adds ``-before`` or ``-after``."""
+"""In the order of the page, measures of weights first; a record of one of two models adds ``-before`` or ``-after``."""
 
 
 def measure_of(file: str) -> str:
