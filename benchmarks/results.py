@@ -113,7 +113,7 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
     Args:
         records: the studies.
     """
-    questions = f"# Questions and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
+    questions = f"# AnalysisConfig and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
     contents = "\n".join(
         [
             "```{toctree}",

@@ -5,8 +5,9 @@ from torch import nn
 
 from refconv.analysis.measures.agreement import agreement
 from refconv.engine.run_record import RunRecord
+from refconv.measures.findings import Claim, Finding
 from refconv.report import Pair
-from refconv.report.elements import Claim, Figure, Finding, Section, Table
+from refconv.report.elements import Figure, Section, Table
 from refconv.surgery import verify
 
 

@@ -2,20 +2,25 @@
 
 import base64
 import json
+import math
+from dataclasses import fields, replace
 
-from refconv.analysis.measures.agreement import Agreement, ChangedSample, ClassAgreement, mcnemar
-from refconv.analysis.measures.attention import AttendedImage, Attention
-from refconv.analysis.measures.calibration import Calibration, ReliabilityBin
-from refconv.analysis.measures.curvature import Curvature
-from refconv.analysis.measures.interpolation import Interpolation
-from refconv.analysis.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-from refconv.analysis.measures.receptive_field import ReceptiveField
-from refconv.analysis.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-from refconv.analysis.measures.sharpness import ModelSharpness, Sharpness, spread
-from refconv.analysis.measures.similarity import LayerSimilarity, Similarity
-from refconv.analysis.probe import Conditions
-from refconv.analysis.scores import Scores
-from refconv.report.pairs import Pair
+from refconv.analysis.measures.agreement import mcnemar
+from refconv.analysis.measures.sharpness import spread
+from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
+from refconv.measures.attention import AttendedImage, Attention
+from refconv.measures.calibration import Calibration, ReliabilityBin
+from refconv.measures.conditions import Conditions
+from refconv.measures.curvature import Curvature
+from refconv.measures.interpolation import Interpolation
+from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.measures.pairs import Pair
+from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
+from refconv.measures.scores import Scores
+from refconv.measures.sharpness import ModelSharpness, Sharpness
+from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.records import Record
 
 CONDITIONS = Conditions(samples=1024, cut=True, calibration_samples=512, calibration_cut=False, norms=3)
 CLASSES = ("ant", "bee")
@@ -46,12 +51,14 @@ def unmoved(other):
     """A pair of plain training that changed nothing of the start of another pair."""
 
     def start(record):
-        if isinstance(record, list):
-            return [start(one) for one in record]
-        if not isinstance(record, dict):
+        if isinstance(record, tuple):
+            return tuple(start(one) for one in record)
+        if not isinstance(record, Record):
             return record
-        found = {key: start(value) for key, value in record.items()}
-        return {**found, "after": found["before"]} if {"before", "after"} <= found.keys() else found
+        found = {field.name: start(getattr(record, field.name)) for field in fields(record)}
+        if {"before", "after"} <= found.keys():
+            found["after"] = found["before"]
+        return replace(record, **found)
 
     records = {name: start(record) for name, record in other.records.items()}
     for name in records:
@@ -132,7 +139,8 @@ def line(before, after):
     """A line of losses, an odd number of them per model."""
     half = len(before) // 2
     distances = tuple(place / half for place in range(-half, half + 1))
-    return LossLine(distances, ModelLine(before[half], before), ModelLine(after[half], after), CONDITIONS, seed=0)
+    sides = (ModelLine(math.nan if losses[half] is None else losses[half], losses) for losses in (before, after))
+    return LossLine(distances, *sides, CONDITIONS, seed=0)
 
 
 def surface(before, after):

@@ -68,3 +68,18 @@ class Place(Record):
 
 def test_keys_of_earlier_versions_are_read():
     assert Place.from_dict({"site": "stem"}) == Place("stem")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"count": "3"}, "Tree.count: expected int, found '3'"),
+        ({"count": True}, "Tree.count: expected int, found True"),
+        ({"leaves": 5}, "Tree.leaves: expected a list, found int"),
+        ({"pair": [1, 2]}, "Tree.pair: expected str, found 2"),
+        ({"best": {"name": "n", "values": [None]}}, "Tree.best: Leaf.values: expected float, found None"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(change, line):
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        Tree.from_dict({**TREE.to_dict(), **change})

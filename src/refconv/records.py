@@ -51,7 +51,8 @@ class Record:
             data: what :meth:`to_dict` returned, today or in an earlier version.
 
         Raises:
-            ValueError: if a key is missing or surplus, or the data is no mapping.
+            ValueError: if a key is missing or surplus, the data is no mapping, or a value is of another type; the
+                message names the field.
         """
         if not isinstance(data, dict):
             raise ValueError(f"{cls.__name__}: expected names and values, found {type(data).__name__}")
@@ -67,7 +68,10 @@ class Record:
         if surplus or missing:
             raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")
         hints = type_hints(cls)
-        return cls(**{name: _restored(hints[name], value) for name, value in data.items()})
+        try:
+            return cls(**{name: _restored(hints[name], data[(at := name)]) for name in data})
+        except ValueError as error:
+            raise ValueError(f"{cls.__name__}.{at}: {error}") from None
 
     @classmethod
     def from_json(cls: type[Self], text: str) -> Self:
@@ -109,13 +113,15 @@ def _restored(hint: Any, value: Any) -> Any:
     """Turn what JSON gave back into the type that the annotation names.
 
     Raises:
-        ValueError: if it is something else than a record or mapping where one is named.
+        ValueError: if it is of another type than is named.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         options = [option for option in args if option is not type(None)]
         return None if value is None else _restored(options[0], value) if len(options) == 1 else value
     if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"expected a list, found {type(value).__name__}")
         inner = args[0] if len(args) == 2 and args[1] is Ellipsis else None
         return tuple(
             _restored(inner if inner is not None else hint_, item)
@@ -127,4 +133,10 @@ def _restored(hint: Any, value: Any) -> Any:
         return {key: _restored(args[1], item) for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record):
         return hint.from_dict(value)
+    if hint in _JSON and (type(value) not in _JSON[hint]):
+        raise ValueError(f"expected {hint.__name__}, found {value!r:.40}")
     return value
+
+
+_JSON: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
+"""What JSON gives for a plain type; a boolean is no number here."""

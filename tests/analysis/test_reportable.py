@@ -8,6 +8,7 @@ import pytest
 
 from refconv.analysis.reportable import holds_analysis, pair_names
 from refconv.errors import RunError
+from refconv.recipe.recipe import Recipe
 
 
 def files(folder, *names):
@@ -69,6 +70,15 @@ def side(method, space=None, seed=None):
 )
 def test_names_have_as_much_as_tells_them_apart(facts, names):
     assert pair_names(facts, [Path(name) for name in "abc"[: len(facts)]]) == names
+
+
+def test_names_state_the_settings_of_refocusing_that_are_not_the_default(tmp_path):
+    for name, changes in {"usual": {}, "paper": {"gram_scale": "paper", "power": 0.5}}.items():
+        (tmp_path / name).mkdir()
+        recipe = Recipe(model="resnet18", data="digits", method="refocus", **changes)
+        (tmp_path / name / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    folders = [tmp_path / "usual", tmp_path / "paper"]
+    assert pair_names([side("refocus"), side("refocus")], folders) == ["refocus", "refocus, paper scale, power 0.5"]
 
 
 def test_nothing_heavy_is_loaded():

@@ -37,7 +37,11 @@ def test_a_checkpoint_in_training_counts_as_what_it_merges_to(tmp_path, capsys, 
     command = ["analyze", "--before", str(tmp_path / "before"), "--after", after, "--only", "movement", "--json"]
     assert main([*command, "--include", "blocks.0.*"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == {"movement": analysis.movement(*pair, include=["blocks.0.*"]).to_dict()}
+    assert found["movement"] == analysis.movement(*pair, include=["blocks.0.*"]).to_dict()
+    assert set(found) == {"movement", "verdicts"}
+    first = found["verdicts"]["movement"]["findings"][0]
+    assert first["text"].startswith("The kernels moved by ")
+    assert first["change"] == "different"
     assert found["movement"]["layers"]
 
 
@@ -47,8 +51,9 @@ def test_measures_with_data_are_those_of_the_library(tmp_path, capsys, pair):
     assert main(["analyze", *sides, "--data", "digits", "--samples", "50", "--device", "cpu", *wanted, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sorted(found) == [
-        "agreement", "calibration-after", "calibration-before", "shifts-after", "shifts-before",
+        "agreement", "calibration-after", "calibration-before", "shifts-after", "shifts-before", "verdicts",
     ]  # fmt: skip
+    assert found["verdicts"]["agreement"]["findings"][0]["text"] == "Too few samples to say: 50, and it takes 60."
     opened = tuple(Opened(model, "m", {"in_chans": 1}, preprocessing={"mean": (0.3,), "std": (0.4,)}) for model in pair)
     batches = open_evidence(opened, "digits", device="cpu")[0].batches
     agreement = analysis.agreement(*pair, batches, max_samples=50).to_dict()

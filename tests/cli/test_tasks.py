@@ -70,10 +70,10 @@ def test_every_command_knows_every_task(tmp_path, capsys, scenes, task):
     asked = ["--only", "movement", "--only", "scores", "--device", "cpu", "-o", str(tmp_path / "report.html")]
     assert main(["report", refocused, *asked]) == 0
     scores = read_pair(tmp_path / "refocused/analysis").record("scores-after")
-    assert scores["samples"] == 3
+    assert scores.samples == 3
     if record.measure(PRIMARY[task]) is not None:
-        assert scores["measures"][PRIMARY[task]] == pytest.approx(record.measure(PRIMARY[task]), rel=1e-4, abs=1e-6)
-    assert "How well it does its task" in (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert scores.measures[PRIMARY[task]] == pytest.approx(record.measure(PRIMARY[task]), rel=1e-4, abs=1e-6)
+    assert 'id="scores"' in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_model_of_one_task_is_not_taken_for_another(tmp_path, capsys, scenes):

@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData
-from refconv.report.pairs import Pair
+from refconv.measures.pairs import Pair
 
 CLASSES = 4
 MEAN, STD = 0.5, 0.25

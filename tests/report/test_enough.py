@@ -1,13 +1,15 @@
 """What is said of too few samples, by one rule for all sections that read data."""
 
 from dataclasses import replace
+from types import SimpleNamespace as Namespace
 
 import pytest
 
 import report_records as made
-from refconv.report.enough import FEWEST, told
-from refconv.report.paired_difference import mcnemar, paired_difference
+from refconv.measures.enough import FEWEST
+from refconv.measures.paired_difference import mcnemar, paired_difference
 from refconv.report.sections import SECTIONS
+from refconv.report.writing import told
 from report_pairs import pair, section
 
 
@@ -18,8 +20,8 @@ def test_the_fewest_samples_are_those_that_show_ten_points():
 
 
 @pytest.mark.parametrize("records", [
-    {"redundancy-before": {"samples": 900}, "redundancy-after": {"samples": 8}}, {"redundancy": {"samples": 59}},
-    {"redundancy": {"conditions": {"samples": 59}}},
+    {"redundancy-before": Namespace(samples=900), "redundancy-after": Namespace(samples=8)},
+    {"redundancy": Namespace(samples=59)}, {"redundancy": Namespace(conditions=Namespace(samples=59))},
 ])  # fmt: skip
 def test_a_section_on_too_few_samples_keeps_its_numbers_and_judges_nothing(records):
     pairs = [pair(records=records)]
@@ -31,7 +33,7 @@ def test_a_section_on_too_few_samples_keeps_its_numbers_and_judges_nothing(recor
     assert found.figures == whole.figures
 
 
-@pytest.mark.parametrize("records", [{"redundancy": {"samples": 60}}, {"redundancy": {"layers": []}}, {}])
+@pytest.mark.parametrize("records", [{"redundancy": Namespace(samples=60)}, {"redundancy": Namespace(layers=[])}, {}])
 def test_samples_enough_and_weights_are_judged(records):
     pairs = [pair(records=records)]
     whole = section(pairs)

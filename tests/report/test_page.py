@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 from markupsafe import Markup
 
-from refconv.report import page, provenance
+from refconv.report import overview, page, provenance
 from refconv.report.elements import Figure, Table
 from refconv.report.verdict import verdict
 from report_pairs import agreed, drawing, pair, run, section
@@ -46,9 +46,8 @@ class Reader(HTMLParser):
 
 
 def drawn(pairs, sections, title="A <b>title</b>"):
-    whole = page.Page(
-        title, "tiny", "runs/base", verdict(pairs, sections), tuple(sections), provenance.provenance(pairs)
-    )
+    first, made = overview.overview(pairs, sections), provenance.provenance(pairs)
+    whole = page.Page(title, "tiny", "runs/base", first, verdict(pairs, sections), tuple(sections), made)
     return page.draw(whole)
 
 
@@ -140,13 +139,15 @@ def test_options_of_a_choice_fold_and_the_first_is_open(whole):
 
 def test_sections_stand_in_their_groups(whole):
     sections = [a["id"] for a in whole.all("section")]
-    assert sections == ["verdict", "of-weights", "redundancy", "kernels", "of-behaviour", "attacks", "made"]
+    details = ["details", "result", "certificate", "cost", "claims"]
+    measures = ["of-weights", "redundancy", "kernels", "of-behaviour", "attacks"]
+    assert sections == ["verdict", "findings", *details, *measures, "of-making", "made"]
 
 
 def test_the_measures_of_weights_are_those_that_come_first():
     from refconv.report.sections import SECTIONS
 
-    names = [make.__module__.rpartition(".")[2] for make in SECTIONS]
+    names = [make.name for make in SECTIONS]
     assert set(names[: len(page.WEIGHTS)]) == page.WEIGHTS
     assert len(names) > len(page.WEIGHTS)
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from refconv.analysis.measures.agreement import mcnemar as mcnemar_of_analysis
-from refconv.report.paired_difference import _wilson, mcnemar, paired_difference
+from refconv.measures.paired_difference import mcnemar, paired_difference, wilson
 
 
 def test_interval_is_that_of_a_published_example():
@@ -45,15 +45,15 @@ def test_exchanging_the_models_mirrors_the_interval():
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (9000, 10000)])
-def test_wilson_bounds_solve_the_equation_that_defines_them(hits, n):
+def testwilson_bounds_solve_the_equation_that_defines_them(hits, n):
     z = 1.959963984540054
-    for bound in _wilson(hits, n, 0.95):
+    for bound in wilson(hits, n, 0.95):
         assert (hits / n - bound) ** 2 == pytest.approx(z * z * bound * (1 - bound) / n, abs=1e-15)
 
 
 def test_pairing_makes_the_interval_shorter_than_that_of_independent_samples():
     paired = paired_difference(both=880, gained=20, lost=10, neither=90)
-    (low_1, high_1), (low_2, high_2) = _wilson(890, 1000, 0.95), _wilson(900, 1000, 0.95)
+    (low_1, high_1), (low_2, high_2) = wilson(890, 1000, 0.95), wilson(900, 1000, 0.95)
     independent = math.hypot(0.9 - low_2, high_1 - 0.89) + math.hypot(high_2 - 0.9, 0.89 - low_1)
     assert paired.high - paired.low < 0.5 * independent
 

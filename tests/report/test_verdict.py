@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from refconv.engine.run_record import Course
+from refconv.measures.paired_difference import paired_difference
 from refconv.report import certificate, cost, results
-from refconv.report.paired_difference import paired_difference
 from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict
 from report_pairs import agreed, pair, run, section
@@ -148,7 +148,10 @@ def test_the_measured_start_stands_beside_the_test_and_never_in_its_place():
 
 def scored(cut, *values):
     sides = zip(("before", "after"), values, strict=True)
-    return {f"scores-{side}": {"measures": {"psnr": value}, "cut": cut} for side, value in sides}
+    return {
+        f"scores-{side}": {"task": "restoration", "samples": 60, "measures": {"psnr": value}, "cut": cut, "classes": {}}
+        for side, value in sides
+    }
 
 
 def test_what_runs_recorded_comes_before_the_scores_of_the_analysis():
@@ -218,7 +221,6 @@ def test_nothing_on_record_is_said():
     assert found.pairs[0].merged == "none on record"
     assert found.figure is None
     assert found.claims == ()
-    assert found.pairs[0].changes == ()
 
 
 def test_figure_says_every_interval_and_holds_every_result():
@@ -226,22 +228,6 @@ def test_figure_says_every_interval_and_holds_every_result():
     assert found.figure.alt.count("points, 95 % interval") == 3
     assert [row[0] for row in found.figure.table.rows] == ["plain", "refocus", "refocus against plain"]
     assert found.figure.drawing.count('class="iv-whisker"') == 3
-
-
-def test_findings_are_grouped_by_change_and_the_first_of_each_section_counts():
-    pairs = compared()
-    sections = [
-        section(pairs, "similarity", change="unclear"),
-        section(pairs, "redundancy", change="better"),
-        section(pairs[:1], "kernels", change="worse"),
-    ]
-    plain, refocus = verdict(pairs, sections).pairs
-    assert [(change, [one.section for one in told]) for change, told in plain.changes] == [
-        ("better", ["redundancy"]),
-        ("worse", ["kernels"]),
-        ("unclear", ["similarity"]),
-    ]
-    assert [change for change, _ in refocus.changes] == ["better", "unclear"]
 
 
 def test_claims_are_counted_per_pair():

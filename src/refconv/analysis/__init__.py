@@ -3,35 +3,46 @@
 All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
 """
 
-from refconv.analysis.measures.agreement import Agreement, ChangedSample, ClassAgreement, agreement, mcnemar
-from refconv.analysis.measures.attention import AttendedImage, Attention, attention
-from refconv.analysis.measures.calibration import Calibration, ReliabilityBin, calibration
-from refconv.analysis.measures.components import FilterComponents, SizeComponents, filter_components
-from refconv.analysis.measures.curvature import Curvature, curvature
-from refconv.analysis.measures.filters import FilterQuality, FilterStatistics, LayerQuality, filter_statistics
-from refconv.analysis.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians, gaussian_fits
-from refconv.analysis.measures.interpolation import Interpolation, interpolation
-from refconv.analysis.measures.kernels import KernelSamples, LayerKernels, kernels
-from refconv.analysis.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface, loss_line, loss_surface
-from refconv.analysis.measures.movement import LayerMovement, Movement, movement
-from refconv.analysis.measures.receptive_field import ReceptiveField, receptive_field
-from refconv.analysis.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy, redundancy
-from refconv.analysis.measures.relations import LayerRelations, Relation, Relations, relations
-from refconv.analysis.measures.robustness import (
-    AdversarialRobustness,
-    CorruptionRobustness,
-    Curve,
-    ShiftConsistency,
-    adversarial_robustness,
-    corruption_robustness,
-    shift_consistency,
-)
-from refconv.analysis.measures.sharpness import ModelSharpness, Sharpness, Spread, sharpness
-from refconv.analysis.measures.similarity import LayerSimilarity, Similarity, similarity
-from refconv.analysis.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes, skeletons
-from refconv.analysis.measures.spectrum import GramSpectra, LayerSpectrum, gram_spectra
+from refconv.analysis.measures.agreement import agreement, mcnemar
+from refconv.analysis.measures.attention import attention
+from refconv.analysis.measures.calibration import calibration
+from refconv.analysis.measures.components import filter_components
+from refconv.analysis.measures.curvature import curvature
+from refconv.analysis.measures.filters import filter_statistics
+from refconv.analysis.measures.gaussians import gaussian_fits
+from refconv.analysis.measures.interpolation import interpolation
+from refconv.analysis.measures.kernels import kernels
+from refconv.analysis.measures.landscape import loss_line, loss_surface
+from refconv.analysis.measures.movement import movement
+from refconv.analysis.measures.receptive_field import receptive_field
+from refconv.analysis.measures.redundancy import redundancy
+from refconv.analysis.measures.relations import relations
+from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.measures.sharpness import sharpness
+from refconv.analysis.measures.similarity import similarity
+from refconv.analysis.measures.skeleton import skeletons
+from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
-from refconv.analysis.probe import Conditions
+from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
+from refconv.measures.attention import AttendedImage, Attention
+from refconv.measures.calibration import Calibration, ReliabilityBin
+from refconv.measures.components import FilterComponents, SizeComponents
+from refconv.measures.conditions import Conditions
+from refconv.measures.curvature import Curvature
+from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
+from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
+from refconv.measures.interpolation import Interpolation
+from refconv.measures.kernels import KernelSamples, LayerKernels
+from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.measures.movement import LayerMovement, Movement
+from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
+from refconv.measures.relations import LayerRelations, Relation, Relations
+from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
+from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
+from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
+from refconv.measures.spectrum import GramSpectra, LayerSpectrum
 
 __all__ = [
     "AdversarialRobustness",

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,33 +26,7 @@ from refconv.analysis.batches import Batches, Passage, check_sound
 from refconv.analysis.directions import Values
 from refconv.analysis.losses import Loss, classification_loss
 from refconv.errors import DataError, ModelError
-from refconv.records import Record
-
-
-@dataclass(frozen=True)
-class Conditions(Record):
-    """What a loss was measured on.
-
-    Attributes:
-        samples: over how many samples.
-        cut: whether there were more that ``max_samples`` left out.
-        calibration_samples: how many samples batch-norm statistics were collected on, at weights that are no model's.
-        calibration_cut: whether there were more.
-        norms: how many batch-norm layers were recalibrated.
-    """
-
-    samples: int
-    cut: bool
-    calibration_samples: int
-    calibration_cut: bool
-    norms: int
-
-    def __str__(self) -> str:
-        text = f"loss over {self.samples:,} samples{' of more' if self.cut else ''}"
-        if not self.norms:
-            return f"{text}; no batch norm to recalibrate"
-        more = " of more" if self.calibration_cut else ""
-        return f"{text}; {self.norms} batch norms recalibrated on {self.calibration_samples:,} samples{more}"
+from refconv.measures.conditions import Conditions
 
 
 class Probe:

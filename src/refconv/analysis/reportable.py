@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def holds_analysis(folder: Path) -> bool:
 
 
 def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> list[str]:
-    """Return what readers call each pair: its method, with as much more as tells it from the others.
+    """Return what readers call each pair: its method and settings, with as much more as tells it from the others.
+
+    Settings are those of the run's recipe that are not the default, as in ``refocus, paper scale``.
 
     Args:
         facts: what pair.json says, one each.
@@ -65,7 +68,10 @@ def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> l
         ['plain', 'refocus, seed 0', 'refocus, seed 1']
     """
     sides = [pair["after"] for pair in facts]
-    names = [side.get("method") or folder.resolve().name for side, folder in zip(sides, folders, strict=True)]
+    names = [
+        ", ".join([side.get("method") or folder.resolve().name, *_settings(side, folder)])
+        for side, folder in zip(sides, folders, strict=True)
+    ]
     more: list[list[str | None]] = [
         [side.get("space") and f"{side['space']} space" for side in sides],
         [f"seed {side['run']['seed']}" if side.get("run") else None for side in sides],
@@ -74,6 +80,22 @@ def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> l
     for words in more:
         names = _told_apart(names, words)
     return names
+
+
+def _settings(side: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the settings of refocusing that differ from the defaults, where the recipe of the run is at hand."""
+    runs = [RunFolder(place) for place in (folder, Path(side.get("reference") or folder))]
+    run = next((run for run in runs if run.recipe_file.is_file()), None)
+    if run is None or side.get("method") != "refocus":
+        return []
+    recipe = run.recipe()
+    usual = {field.name: field.default for field in fields(recipe)}
+    words = {
+        "gram_scale": f"{recipe.gram_scale} scale",
+        "power": f"power {recipe.power:g}",
+        "order": f"order {recipe.order}",
+    }
+    return [said for name, said in words.items() if getattr(recipe, name) != usual[name]]
 
 
 def _told_apart(names: Sequence[str], words: Sequence[str | None]) -> list[str]:

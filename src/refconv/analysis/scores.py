@@ -14,38 +14,14 @@ from torch import nn
 from refconv.data import Data, Split
 from refconv.data.dataset import in_drawn_order
 from refconv.errors import SettingError
+from refconv.measures.scores import Scores
 from refconv.models.opening import Opened
 from refconv.process.distributed import choose_device
-from refconv.records import Record
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
 
 _BATCH = 16  # images of other tasks are large, or of many sizes
-
-
-@dataclass(frozen=True)
-class Scores(Record):
-    """How well one model does its task.
-
-    Attributes:
-        task: the task.
-        samples: how many samples that is; the same ones for both models of a pair.
-        cut: whether the split has more.
-        measures: by name, as an evaluation of the task names them.
-        classes: the task's first measure for each class, by name; None for a class without one, empty where the task
-            has no classes.
-    """
-
-    task: str
-    samples: int
-    cut: bool
-    measures: dict[str, float]
-    classes: dict[str, float | None]
-
-    def __str__(self) -> str:
-        values = [f"{name} {value:.4g}" for name, value in self.measures.items()]
-        return f"{', '.join(values)} on {self.samples:,} samples{' of more' if self.cut else ''}"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def analyze(
         float | None, optional("--seconds", metavar="S", help="approximate time limit of a measure with data")
     ] = None,
     device: Device = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the records instead of the tables")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print records and verdicts as JSON")] = False,
 ) -> None:
     """Measure what changed between two models: redundancy, skeletons, filters, movement, relations of kernels.
 
@@ -63,6 +63,8 @@ def analyze(
     """
     from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
     from refconv.analysis.measuring import Display
+    from refconv.measures.pairs import Pair
+    from refconv.measures.verdicts import judgements
 
     if out is not None:
         check_folder(out)
@@ -82,7 +84,9 @@ def analyze(
     analysis = analyse(couple, questions, display=Display())
     if as_json:
         records = {name: record.to_dict() for name, record in analysis.records.items()}
-        typer.echo(json.dumps(records, ensure_ascii=False))
+        pair = Pair(analysis.facts.after.method or "after", analysis.facts.to_dict(), analysis.records)
+        verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
+        typer.echo(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
     else:
         typer.echo("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
     for name, reason in analysis.facts.left_out.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.report.numbers import count, number, percent
+from refconv.measures.numbers import count, number, percent
 from refconv.sentences import capital
 
 SHOWN = 3

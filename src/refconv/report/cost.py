@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from refconv.measures.numbers import MISSING
+from refconv.measures.pairs import Pair
 from refconv.report.elements import Table
-from refconv.report.numbers import MISSING
-from refconv.report.pairs import Pair
 
 
 def parameters(pairs: Sequence[Pair]) -> str:

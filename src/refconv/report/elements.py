@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from markupsafe import Markup
 
-Change = Literal["better", "worse", "different", "same", "unclear"]
-"""What a finding says: a change for the better or the worse, one that is neither, none, or that it cannot be told."""
-
-Support = Literal["supported", "contradicted", "undecided"]
-"""What a pair of models says of a claim."""
+from refconv.measures.findings import Claim, Finding
 
 
 @dataclass(frozen=True)
@@ -58,36 +52,6 @@ class Figure:
     table: Table | None = None
     choice: str | None = None
     option: str | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a measure says about one pair of models.
-
-    Attributes:
-        pair: the name of the pair.
-        text: a sentence that makes sense by itself, with numbers and units.
-        change: what kind of change that is.
-    """
-
-    pair: str
-    text: str
-    change: Change
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a source claims of refocusing, and what each pair says to it.
-
-    Attributes:
-        says: the claim, in a sentence.
-        source: who claims it.
-        verdicts: per pair, whether it supports the claim, and a sentence why.
-    """
-
-    says: str
-    source: str
-    verdicts: Mapping[str, tuple[Support, str]]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from refconv.measures.numbers import MISSING
 from refconv.report.charts.roles import marker, role_class
 from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Table
-from refconv.report.numbers import MISSING
 from refconv.report.results import Result, p_value
 from refconv.sentences import capital
 

@@ -11,10 +11,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from refconv.measures.findings import Change, Support
+from refconv.measures.pairs import Role
 from refconv.report.charts.roles import marker
 from refconv.report.charts.svg import element
-from refconv.report.elements import Change, Figure, Section, Support
+from refconv.report.elements import Figure, Section
+from refconv.report.overview import Overview
 from refconv.report.provenance import Provenance
+from refconv.report.results import p_value
 from refconv.report.verdict import Verdict
 from refconv.sentences import capital
 
@@ -44,7 +48,8 @@ class Page:
         title: of the page.
         model: the name of the architecture, for people.
         start: what the shared first model was named by.
-        verdict: the first section.
+        overview: the first screen.
+        verdict: the result of the task, the certificate, the cost and the claims.
         sections: in their order.
         provenance: the last one.
     """
@@ -52,6 +57,7 @@ class Page:
     title: str
     model: str
     start: str
+    overview: Overview
     verdict: Verdict
     sections: tuple[Section, ...]
     provenance: Provenance
@@ -82,7 +88,8 @@ def draw(page: Page) -> str:
     names = [pair.name for pair in page.verdict.pairs]
     environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves)
     environment.filters.update(capital=capital, tied=tied)
-    environment.globals.update(arranged=arranged, names=names, several=len(names) > 1)
+    environment.globals.update(p_value=p_value)
+    environment.globals.update(arranged=arranged, headline=headline, names=names, several=len(names) > 1)
     charts = resources.files("refconv.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
     return environment.get_template("template.html.j2").render(
         page=page,
@@ -128,7 +135,14 @@ def arranged(section: Section, names: Sequence[str]) -> list[tuple[int, str, lis
     return [entry for entry in per_pair if entry[2]]
 
 
-def swatch(place: int) -> Markup:
+def headline(section: Section, names: Sequence[str]) -> tuple[list[tuple[int, str, Change]], str]:
+    """Return a section's result in a line: what changed for each pair, and the first finding on a refocused one."""
+    firsts = [(place, name, found[0]) for place, name, found in arranged(section, names)]
+    told = [finding for _, name, finding in firsts if not name.startswith("plain")] or [one for *_, one in firsts]
+    return [(place, name, finding.change) for place, name, finding in firsts], told[0].text if told else ""
+
+
+def swatch(place: Role) -> Markup:
     """Return the sign of a pair as charts draw it."""
     return element("svg", marker(place, 8, 8, 5.2), class_="swatch", viewBox="0 0 16 16", aria_hidden="true")
 

@@ -1,42 +1,17 @@
-"""What a report is made of: pairs of models with one start, each with the records of its analysis."""
+"""Reading what an analysis left in a folder."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from refconv.errors import RunError
+from refconv.measures.pairs import Pair, read_record
+from refconv.measures.registry import RECORDS, measure_of
 
 FACTS = "pair.json"
 """The file of an analysis that says what was analysed."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two models, before and after, and what was measured of them.
-
-    Attributes:
-        name: what the reader calls it, such as ``refocus``.
-        facts: what ``pair.json`` says: the two models, their task, the data, versions.
-        records: the records of measures as JSON gave them, by the names of their files: ``redundancy`` for both models
-            together, ``calibration-before`` and ``calibration-after`` where each has its own.
-    """
-
-    name: str
-    facts: Mapping[str, Any]
-    records: Mapping[str, Any] = field(default_factory=dict)
-
-    def record(self, name: str) -> Any:
-        """Return a record of both models by name; None if it was not taken."""
-        return self.records.get(name)
-
-    def sides(self, name: str) -> tuple[Any, Any] | None:
-        """Return the records of the two models, the earlier first; None if they were not taken."""
-        before, after = self.records.get(f"{name}-before"), self.records.get(f"{name}-after")
-        return None if before is None or after is None else (before, after)
 
 
 def read_pair(folder: Path | str, name: str | None = None) -> Pair:
@@ -55,7 +30,8 @@ def read_pair(folder: Path | str, name: str | None = None) -> Pair:
             "no analysis", where=str(place), expected=f"a file {FACTS}", remedy="refconv analyze --out FOLDER makes one"
         )
     facts = _read(place / FACTS)
-    records = {path.stem: _read(path) for path in sorted(place.glob("*.json")) if path.name != FACTS}
+    files = [path for path in sorted(place.glob("*.json")) if measure_of(path.stem) in RECORDS]
+    records = {path.stem: read_record(path.stem, _read(path), str(path)) for path in files}
     return Pair(name or facts["after"].get("method") or place.name, facts, records)
 
 
@@ -64,8 +40,3 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError("cannot read a record", where=str(path), found=str(error)) from error
-
-
-def holding(pairs: Sequence[Pair], name: str) -> list[Pair]:
-    """Return the pairs that have a record of this name, of both models or of each."""
-    return [pair for pair in pairs if pair.record(name) is not None or pair.sides(name) is not None]

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refconv.measures.numbers import MISSING, count
+from refconv.measures.pairs import Pair
 from refconv.report import results
 from refconv.report.cost import duration
-from refconv.report.numbers import MISSING, count
-from refconv.report.pairs import Pair
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refconv.report.enough import few
-from refconv.report.numbers import MINUS, count
-from refconv.report.paired_difference import PairedDifference, paired_difference
-from refconv.report.pairs import Pair
+from refconv.measures.enough import few
+from refconv.measures.numbers import MINUS, count
+from refconv.measures.paired_difference import PairedDifference, paired_difference
+from refconv.measures.pairs import Pair
 from refconv.sentences import capital
 
 _LIMIT = 0.05
@@ -169,13 +169,13 @@ def course(pair: Pair) -> str:
 def _whole(pair: Pair, measure: Measure) -> Result | None:
     """Return what an analysis of a whole split found; None if there is none, or it was of a part."""
     agreed = pair.record("agreement")
-    if agreed is not None and measure.name == "top1" and not agreed["cut"]:
-        found = paired_difference(*(agreed[key] for key in ("both_right", "gained", "lost", "both_wrong")))
+    if agreed is not None and measure.name == "top1" and not agreed.cut:
+        found = paired_difference(*(agreed.both_right, agreed.gained, agreed.lost, agreed.both_wrong))
         return Result(pair.name, measure, found.first, found.second, found)
     scored = pair.sides("scores")
-    if scored is None or any(side["cut"] or measure.name not in side["measures"] for side in scored):
+    if scored is None or any(side.cut or measure.name not in side.measures for side in scored):
         return None
-    first, second = (side["measures"][measure.name] for side in scored)
+    first, second = (side.measures[measure.name] for side in scored)
     return Result(pair.name, measure, first, second, None, _SINGLE)
 
 
@@ -249,17 +249,17 @@ def contrast(one: Pair, other: Pair) -> Result:
     more = len(then_gained - gained) + len(lost - then_lost)
     less = len(gained - then_gained) + len(then_lost - lost)
     record = one.record("agreement")
-    both = record["both_right"] + record["gained"] - less
-    found = paired_difference(both, more, less, record["samples"] - both - more - less)
+    both = record.both_right + record.gained - less
+    found = paired_difference(both, more, less, record.samples - both - more - less)
     return Result(name, first.measure, found.first, found.second, found)
 
 
 def _moved(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
     """Return the places of the samples that only the second model gets right, and of those that only the first does."""
-    rows = pair.record("agreement")["changed"]
+    rows = pair.record("agreement").changed
     return (
-        frozenset(row["place"] for row in rows if row["after"] == row["target"]),
-        frozenset(row["place"] for row in rows if row["before"] == row["target"]),
+        frozenset(row.place for row in rows if row.after == row.target),
+        frozenset(row.place for row in rows if row.before == row.target),
     )
 
 
@@ -269,15 +269,12 @@ def _incomparable(one: Pair, other: Pair) -> str:
     if any(record is None or result(pair).paired is None for record, pair in zip(records, (one, other), strict=True)):
         return "the models were not compared sample by sample"
     data = [{key: (pair.facts.get("data") or {}).get(key) for key in ("name", "split")} for pair in (one, other)]
-    if (
-        data[0] != data[1]
-        or len({(record["samples"], record["both_right"] + record["lost"]) for record in records}) > 1
-    ):
+    if data[0] != data[1] or len({(record.samples, record.both_right + record.lost) for record in records}) > 1:
         return "the two were not measured on the same samples"
     for pair, record in zip((one, other), records, strict=True):
         gained, lost = _moved(pair)
-        if (len(gained), len(lost)) != (record["gained"], record["lost"]):
-            changed = record["gained"] + record["lost"]
+        if (len(gained), len(lost)) != (record.gained, record.lost):
+            changed = record.gained + record.lost
             return (
                 f"the record of {pair.name} names {len(gained) + len(lost):,} of {changed:,} samples that changed sides"
             )

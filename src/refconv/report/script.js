@@ -1,4 +1,4 @@
-// What the page gains with scripts: a theme to choose, options to pick, figures to enlarge, values under the pointer.
+// What scripts add: a theme, options to pick, figures to enlarge, values under the pointer, links that unfold.
 "use strict";
 
 (() => {
@@ -37,6 +37,18 @@
       name();
       try { localStorage.setItem("refconv-theme", theme); } catch { /* as above */ }
     });
+  }
+
+  // A link to a section opens it.
+  function unfolding() {
+    const open = () => {
+      const fold = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)))?.querySelector(":scope > .fold");
+      if (!fold) return;
+      fold.open = true;
+      fold.scrollIntoView();
+    };
+    window.addEventListener("hashchange", open);
+    open();
   }
 
   // Of figures that are options of one choice, one is shown, picked from a list.
@@ -231,6 +243,6 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const add of [themes, pickers, enlarging, tips, reading]) add();
+    for (const add of [themes, pickers, enlarging, tips, reading, unfolding]) add();
   });
 })();

@@ -1,17 +1,19 @@
-"""The first section of the page: what came of each pair, in words and numbers, before any picture."""
+"""The result of each pair: the measure of the task, the certificate, the cost and the claims."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from refconv.measures.findings import Support
+from refconv.measures.numbers import count
+from refconv.measures.pairs import Pair
 from refconv.report import certificate, cost, results
-from refconv.report.elements import Change, Figure, Finding, Section, Support, Table
+from refconv.report.elements import Figure, Section, Table
 from refconv.report.intervals import intervals_figure
-from refconv.report.pairs import Pair
 
-ORDER: tuple[Change, ...] = ("better", "worse", "different", "same", "unclear")
-"""Of the groups of findings."""
+WORDS: tuple[Support, ...] = ("supported", "contradicted", "undecided")
+"""What pairs say of claims."""
 
 _CAUTION = (
     "An interval says what other test samples of the same kind would give for these very models (Newcombe 1998, "
@@ -22,44 +24,29 @@ _NO_INTERVAL = "A difference between two single numbers may be chance; refconv c
 
 
 @dataclass(frozen=True)
-class Told:
-    """A finding with the section that it comes from.
-
-    Attributes:
-        section: the section's name, which is its anchor.
-        title: its heading.
-        finding: the first one of a pair.
-    """
-
-    section: str
-    title: str
-    finding: Finding
-
-
-@dataclass(frozen=True)
 class PairVerdict:
     """What came of one pair.
 
     Attributes:
         name: the pair's.
         headline: the result in one line.
+        brief: the same for a reader who has the numbers before them.
         conclusion: the same in a few words.
         result: the measure of the task.
         sentence: what came out, with interval and test where there are.
         merged: whether the certificate of the merge holds, in a few words.
         certificate: what it says.
-        changes: the first finding of each section by what kind of change it is; empty kinds are left out.
         claims: how many claims it supports, contradicts and leaves undecided.
     """
 
     name: str
     headline: str
+    brief: str
     conclusion: str
     result: results.Result
     sentence: str
     merged: str
     certificate: str
-    changes: tuple[tuple[Change, tuple[Told, ...]], ...]
     claims: Mapping[Support, int]
 
 
@@ -104,6 +91,12 @@ class Verdict:
     costs: Table
     claims: tuple[ClaimRow, ...]
 
+    @property
+    def tally(self) -> str:
+        """How many claims are supported, contradicted and undecided, over all pairs that were refocused."""
+        total = {word: sum(pair.claims[word] for pair in self.pairs) for word in WORDS}
+        return ", ".join(f"{number} {word}" for word, number in total.items())
+
 
 def verdict(pairs: Sequence[Pair], sections: Sequence[Section]) -> Verdict:
     """Return what the page begins with.
@@ -136,18 +129,24 @@ def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) ->
     conclusion = results.conclusion(result)
     course = results.course(pair) if result.difference is None else ""
     claims = [_support(section, pair.name) for section in sections]
-    words: tuple[Support, ...] = ("supported", "contradicted", "undecided")
     return PairVerdict(
         name=pair.name,
         headline=_headline(result, conclusion),
+        brief=_brief(result, conclusion),
         conclusion=conclusion,
         result=result,
         sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
         merged=certificate.summary(checks),
         certificate=certificate.sentence(checks),
-        changes=_grouped(_first_findings(pair.name, sections)),
-        claims={word: claims.count(word) for word in words},
+        claims={word: claims.count(word) for word in WORDS},
     )
+
+
+def _brief(found: results.Result, conclusion: str) -> str:
+    if found.paired is None:
+        return _headline(found, conclusion)
+    gained, lost = count(found.paired.gained, found.measure.samples), f"{found.paired.lost:,}"
+    return f"{conclusion} ({gained} gained, {lost} lost, McNemar's p {results.p_value(found.paired.p)})"
 
 
 def _headline(found: results.Result, conclusion: str) -> str:
@@ -173,16 +172,6 @@ def _samples(pair: Pair, found: results.Result) -> str:
     if not data.get("name"):
         return noun
     return f"{noun} ({data['name']}, {data.get('split') or 'test'})"
-
-
-def _first_findings(name: str, sections: Sequence[Section]) -> list[Told]:
-    firsts = ((section, next((f for f in section.findings if f.pair == name), None)) for section in sections)
-    return [Told(section.name, section.title, first) for section, first in firsts if first is not None]
-
-
-def _grouped(told: Sequence[Told]) -> tuple[tuple[Change, tuple[Told, ...]], ...]:
-    groups = ((change, tuple(one for one in told if one.finding.change == change)) for change in ORDER)
-    return tuple((change, group) for change, group in groups if group)
 
 
 def _support(section: Section, name: str) -> Support | None:

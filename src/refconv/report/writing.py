@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refconv.errors import RunError
-from refconv.report import page, verdict
+from refconv.measures.enough import NOTE, weighed
+from refconv.measures.findings import Judgement
+from refconv.measures.pairs import Pair
+from refconv.report import overview, page, verdict
 from refconv.report.elements import Section
-from refconv.report.enough import told
 from refconv.report.fitting import thinned
-from refconv.report.pairs import Pair
 from refconv.report.provenance import provenance
 
 LIMIT = 5_000_000
@@ -74,6 +75,7 @@ def write_report(
         title=title or f"What changed in {model}",
         model=model,
         start=facts["before"]["reference"],
+        overview=overview.overview(pairs, found),
         verdict=verdict.verdict(pairs, found),
         sections=found,
         provenance=provenance(pairs),
@@ -82,6 +84,23 @@ def write_report(
     _write(Path(path), text)
     headlines = tuple((one.name, one.headline) for one in whole.verdict.pairs)
     return Report(Path(path), len(text), tuple(section.name for section in found), headlines)
+
+
+def told(makes: Sequence[Draws], pairs: Sequence[Pair]) -> tuple[Section, ...]:
+    """Return the sections that pairs have records for; those measured on too few samples judge nothing.
+
+    Args:
+        makes: the sections, functions of all pairs.
+        pairs: the pairs.
+    """
+    return tuple(_weighed(section, pairs) for make in makes if (section := make(pairs)) is not None)
+
+
+def _weighed(section: Section, pairs: Sequence[Pair]) -> Section:
+    found = weighed(Judgement(section.findings, section.claim), pairs, section.records)
+    if found is None:
+        return section
+    return replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
 
 
 def _chosen(sections: Sequence[Draws] | None) -> Sequence[Draws]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.calibration import Calibration, calibration
+from refconv.analysis.measures.calibration import calibration
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.calibration import Calibration
 
 
 class Given(nn.Module):

@@ -7,14 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.components import (
-    FilterComponents,
-    filter_components,
-    principal_components,
-    scaled,
-    shifts,
-)
+from refconv.analysis.measures.components import filter_components, principal_components, scaled, shifts
 from refconv.errors import ModelError
+from refconv.measures.components import FilterComponents
 
 
 def depthwise(slices):

@@ -12,10 +12,11 @@ import refconv
 from loss_cases import images, regression
 from networks import EveryKind
 from refconv.analysis.batches import Passage
-from refconv.analysis.measures.curvature import Curvature, Hessian, curvature
+from refconv.analysis.measures.curvature import Hessian, curvature
 from refconv.analysis.measures.sharpness import sharpness
 from refconv.analysis.probe import Probe
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.curvature import Curvature
 
 
 def with_bias(batches):

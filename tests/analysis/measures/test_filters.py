@@ -6,14 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.filters import (
-    FilterStatistics,
-    filter_statistics,
-    random_threshold,
-    sparse_slices,
-    variance_entropy,
-)
+from refconv.analysis.measures.filters import filter_statistics, random_threshold, sparse_slices, variance_entropy
 from refconv.errors import ModelError
+from refconv.measures.filters import FilterStatistics
 
 
 def depthwise(slices):

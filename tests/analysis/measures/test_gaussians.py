@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.gaussians import FAMILIES, GaussianFits, gaussian_fits, patterns, residuals
+from refconv.analysis.measures.gaussians import gaussian_fits, patterns, residuals
 from refconv.errors import ModelError
+from refconv.measures.gaussians import FAMILIES, GaussianFits
 
 
 def depthwise(slices, side):

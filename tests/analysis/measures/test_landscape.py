@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from loss_cases import images, regression, unit_directions
 from networks import EveryKind
-from refconv.analysis.measures.landscape import LossLine, LossSurface, loss_line, loss_surface
+from refconv.analysis.measures.landscape import loss_line, loss_surface
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.landscape import LossLine, LossSurface
 
 
 def test_line_of_a_quadratic_is_its_parabola():

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from networks import EveryKind
-from refconv.analysis.measures.receptive_field import ReceptiveField, receptive_field
+from refconv.analysis.measures.receptive_field import receptive_field
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.receptive_field import ReceptiveField
 
 
 def drawn(*shape, seed=0):

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from refconv.analysis.measures.redundancy import (
-    Redundancy,
     divergences,
     effective_rank,
     mean_absolute_cosine,
@@ -16,6 +15,7 @@ from refconv.analysis.measures.redundancy import (
     redundancy,
 )
 from refconv.errors import ModelError
+from refconv.measures.redundancy import Redundancy
 
 
 def depthwise(slices):

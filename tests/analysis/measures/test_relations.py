@@ -9,8 +9,9 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, randomise
-from refconv.analysis.measures.relations import Relations, channel_strengths, relations
+from refconv.analysis.measures.relations import channel_strengths, relations
 from refconv.errors import ModelError
+from refconv.measures.relations import Relations
 from refconv.ops import patches
 from refconv.ops.reference import reference_blocks, reference_refocus
 

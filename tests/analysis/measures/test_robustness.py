@@ -10,15 +10,9 @@ from networks import EveryKind
 from refconv.analysis.attacks import fgsm, pgd
 from refconv.analysis.batches import drawn
 from refconv.analysis.corruptions import CORRUPTIONS, blurred, brightened, corrupt, jpeg_compressed, shifted
-from refconv.analysis.measures.robustness import (
-    AdversarialRobustness,
-    CorruptionRobustness,
-    ShiftConsistency,
-    adversarial_robustness,
-    corruption_robustness,
-    shift_consistency,
-)
+from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, ShiftConsistency
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)
 

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss_cases import images, regression, unit_directions
-from refconv.analysis.measures.sharpness import Sharpness, sharpness, spread
+from refconv.analysis.measures.sharpness import sharpness, spread
 from refconv.errors import ModelError, SettingError
+from refconv.measures.sharpness import Sharpness
 
 
 def test_rise_of_a_quadratic_is_half_of_its_curvature():

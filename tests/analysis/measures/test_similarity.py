@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.similarity import Similarity, centred_gram, similarity
+from refconv.analysis.measures.similarity import centred_gram, similarity
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.similarity import Similarity
 
 
 def drawn(*shape, seed=0):

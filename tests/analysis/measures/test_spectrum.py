@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from refconv.analysis.blocks import view_blocks
-from refconv.analysis.measures.spectrum import GramSpectra, gram_spectra
+from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.analysis.pairs import find_kernels
 from refconv.errors import ModelError, SettingError
+from refconv.measures.spectrum import GramSpectra
 from refconv.ops.reference import reference_gram
 
 

@@ -9,7 +9,7 @@ from refconv.report import write_report
 pytestmark = pytest.mark.browser
 
 COMMITTED = sorted((Path(__file__).resolve().parents[3] / "docs" / "reports").glob("*.html"))
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
 NARROWEST = {"width": 320, "height": 640}
 
 
@@ -23,6 +23,11 @@ def report(pairs, tmp_path_factory):
 def page_file(request, report):
     """That report, and each one that is committed."""
     return report if request.param == "every measure" else request.param
+
+
+def unfold(page):
+    """Open every section, as a reader does one by one."""
+    page.evaluate("document.querySelectorAll('.fold').forEach((one) => { one.open = true })")
 
 
 def violations(page):
@@ -57,6 +62,8 @@ def test_without_scripts_everything_is_there(opened, report):
     with opened(report, scripts=False) as page:
         assert page.locator("#verdict").is_visible()
         assert page.locator(".theme").is_hidden()  # a button that could do nothing
+        for summary in page.locator(".fold > summary").all():
+            summary.click()
         choices = page.locator(".choice")
         assert choices.count() >= 3
         for choice in choices.all():
@@ -81,6 +88,7 @@ def test_every_chart_has_words_and_numbers(opened, report):
 
 def test_layers_are_picked_by_keyboard(opened, report):
     with opened(report) as page:
+        unfold(page)
         choice = page.locator(".choice[data-choice=layer]").first
         figures, select = choice.locator("figure"), choice.locator("select")
         assert figures.count() > 1
@@ -94,6 +102,7 @@ def test_layers_are_picked_by_keyboard(opened, report):
 
 def test_a_figure_is_enlarged_and_the_focus_comes_back(opened, report):
     with opened(report) as page:
+        unfold(page)
         button = page.locator("main figure .enlarge").first
         button.press("Enter")
         dialog = page.locator("dialog[open]")
@@ -110,6 +119,7 @@ def test_a_figure_is_enlarged_and_the_focus_comes_back(opened, report):
 
 def test_values_are_shown_under_the_pointer(opened, report):
     with opened(report) as page:
+        unfold(page)
         mark = page.locator("main [data-tip]:visible").first
         mark.scroll_into_view_if_needed()
         mark.hover()
@@ -151,3 +161,23 @@ def test_contents_lead_to_their_sections(opened, report):
         assert links.count() > 15
         for link in links.all():
             assert page.locator(link.get_attribute("href")).count() == 1
+
+
+def test_the_open_page_is_short_and_a_link_opens_its_section(opened, report):
+    with opened(report) as page:
+        open_words = len(page.locator("main").inner_text().split())
+        whole = len(page.locator("main").evaluate("(main) => main.textContent").split())
+        assert open_words < 0.1 * whole
+        first = page.locator(".overview")
+        assert first.bounding_box()["y"] + first.bounding_box()["height"] < DESKTOP["height"]
+        fold = page.locator("#calibration > .fold")
+        assert not fold.evaluate("(one) => one.open")
+        page.locator("nav.aside a[href='#calibration']").click()
+        assert fold.evaluate("(one) => one.open")
+
+
+def test_on_a_phone_every_cell_of_the_first_table_is_in_view(opened, report):
+    with opened(report, size=PHONE) as page:
+        boxes = [cell.bounding_box() for cell in page.locator(".overview tbody th, .overview tbody td").all()]
+        assert len(boxes) == 15
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)

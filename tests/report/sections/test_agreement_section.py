@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 import report_records as made
+from refconv.measures.pairs import measured
+from refconv.measures.verdicts.confusions import confusions, same_samples_difference
 from refconv.report.sections.agreement import section
-from refconv.report.sections.confusions import confusions, same_samples_difference
-from refconv.report.sections.measured import measured
 
 
 def one(*records):
@@ -59,7 +59,7 @@ def test_pairs_are_compared_sample_by_sample():
     assert "20 are right only with refocus and 10 only with plain (McNemar's p = 0.099)" in found.findings[-1].text
     assert found.claim.verdicts["refocus"] == (
         "undecided",
-        "More samples are right after than before, more than chance makes of it, but as far as can be told plain "
+        "More samples are right after than before, beyond chance, but as far as can be told plain "
         "training from the same start gave as much.",
     )
 

@@ -1,8 +1,9 @@
 import pytest
 
 import report_records as made
-from refconv.report.sections.attacks import section, telling_radius
-from refconv.report.sections.curves import judged, level
+from refconv.measures.verdicts.attacks import telling_radius
+from refconv.measures.verdicts.curves import judged, level
+from refconv.report.sections.attacks import section
 
 BEFORE = (0.9, 0.6, 0.2)
 
@@ -48,7 +49,7 @@ def test_sentences_are_about_the_telling_radius():
     [((0.9, 0.6, 0.2), 1), ((0.9, 0.85, 0.5), 2), ((0.9, 0.9, 0.9), 2), ((0.9, 0.0, 0.0), 1)],
 )
 def test_telling_radius_leaves_about_half(accuracy, step):
-    assert telling_radius(made.attacks(*accuracy).to_dict()) == step / 255
+    assert telling_radius(made.attacks(*accuracy)) == step / 255
 
 
 def test_both_attacks_are_found_by_name():

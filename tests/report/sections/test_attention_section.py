@@ -1,5 +1,5 @@
 import report_records as made
-from refconv.report.sections.attention import correlation, section
+from refconv.report.sections.attention import section
 
 LEFT, RIGHT, NOTHING = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0), (0.0, 0.0, 0.0)
 
@@ -9,9 +9,9 @@ def found(*maps):
 
 
 def test_maps_are_compared_by_correlation():
-    assert round(correlation([LEFT], [RIGHT]), 9) == -1
-    assert correlation([LEFT], [NOTHING]) is None
-    assert correlation([LEFT], [[0.0, 1.0]]) is None
+    shown = made.attention((LEFT, RIGHT), (LEFT, NOTHING), (LEFT, (0.0, 1.0))).shown
+    assert round(shown[0].correlation, 9) == -1
+    assert [image.correlation for image in shown[1:]] == [None, None]  # constant, and of another size
 
 
 def test_same_maps_other_maps_and_none():

@@ -3,7 +3,8 @@ import math
 import pytest
 
 import report_records as made
-from refconv.report.sections.calibration import chance_ece, ece_error, section
+from refconv.measures.verdicts.calibration import ece_error
+from refconv.report.sections.calibration import chance_ece, section
 
 
 def pairs_of(before, after, **settings):
@@ -30,17 +31,17 @@ def test_few_samples_leave_the_same_difference_open():
 
 
 def test_errors_by_hand():
-    record = made.calibration(0.1, samples=100, accuracy=0.8).to_dict()
+    record = made.calibration(0.1, samples=100, accuracy=0.8)
     assert ece_error(record) == pytest.approx(math.sqrt(82 / 104 * 22 / 104 / 104))  # Agresti and Coull
-    assert ece_error(made.calibration(0.1, samples=100, accuracy=1.0).to_dict()) > 0.01  # all right: still an error
+    assert ece_error(made.calibration(0.1, samples=100, accuracy=1.0)) > 0.01  # all right: still an error
     assert chance_ece(record) == pytest.approx(math.sqrt(2 / math.pi * 0.9 * 0.1 / 100))
 
 
 def test_confidence_above_and_below_accuracy():
     text = section(pairs_of(0.05, -0.02)).findings[2].text
-    assert "5.00 points surer than it is right" in text
-    assert "2.00 points less sure than it is right" in text
-    assert "as sure as it is right" in section(pairs_of(0.0, 0.1)).findings[2].text
+    assert "5.00 points overconfident" in text
+    assert "2.00 points underconfident" in text
+    assert "neither over- nor underconfident" in section(pairs_of(0.0, 0.1)).findings[2].text
 
 
 def test_scores_without_an_error_stay_open():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.report.sections.direction import as_change, direction, negligible, sign_test, tally
+from refconv.measures.direction import as_change, direction, negligible, sign_test, tally
 
 
 @pytest.mark.parametrize(

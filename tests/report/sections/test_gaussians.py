@@ -36,7 +36,7 @@ def test_a_pair_without_large_kernels_is_named(pair_of):
     plain = pair_of("plain", small, small, "gaussians")
     section = gaussians.section([plain, pair_of("refocus", [noise()], [smooth()], "gaussians")])
     assert {finding.pair for finding in section.findings} == {"refocus"}
-    assert "plain has no depthwise kernels that are large enough." in section.notes
+    assert "plain has no layers that this measure is about." in section.notes
 
 
 def test_left_out_layers_are_counted_by_reason(pair_of):

@@ -4,7 +4,7 @@ import random
 import pytest
 from scipy import stats
 
-from refconv.report.sections.judging import Difference, agreed, paired, share_error, share_interval, student
+from refconv.measures.judging import Difference, agreed, paired, share_error, share_interval, student
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,13 @@
 """Numbers per layer, gathered from pairs that need not hold the same layers."""
 
+from types import SimpleNamespace as Namespace
+
 import pytest
 
-from refconv.report.pairs import Pair
-from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.measured import measured
-from refconv.report.sections.per_layer import (
-    Quantity,
-    contrast_of,
-    course_of,
-    field,
-    layer_figure,
-    means,
-    pictured_note,
-    spread,
-    values,
-)
+from refconv.measures.layer_findings import contrast_finding, course_finding
+from refconv.measures.layers import Quantity, contrast_of, course_of, field, means, values
+from refconv.measures.pairs import Measured, Pair
+from refconv.report.sections.per_layer import layer_figure, pictured_note, spread
 
 SIZE = Quantity("size", field("size"), "m")
 
@@ -25,11 +17,13 @@ def items(**layers):
     pairs = []
     for name, of in layers.items():
         rows = [
-            {"layer": layer, "kind": "dense", "before": {"size": a}, "after": None if b is None else {"size": b}}
+            Namespace(
+                layer=layer, kind="dense", before=Namespace(size=a), after=None if b is None else Namespace(size=b)
+            )
             for layer, (a, b) in of.items()
         ]
-        pairs.append(Pair(name, {"after": {"method": name}}, {"x": {"layers": rows}}))
-    return measured(pairs, "x")
+        pairs.append(Measured(len(pairs), Pair(name, {"after": {"method": name}}), Namespace(layers=rows)))
+    return pairs
 
 
 @pytest.fixture

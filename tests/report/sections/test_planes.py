@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.report.sections.planes import plane
+from refconv.measures.verdicts.planes import plane
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_one_dimension_is_drawn_as_a_line():
 def test_of_three_dimensions_the_middle_plane_is_drawn():
     figure = section(pairs_of((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), shape=(3, 2, 2))).figures[0]
     assert "middle plane" in figure.caption
-    record = made.receptive_field(1.0, 2.0, 3.0, shape=(3, 2, 2)).to_dict()
+    record = made.receptive_field(1.0, 2.0, 3.0, shape=(3, 2, 2))
     assert plane(record) == [[4 / 12, 5 / 12], [6 / 12, 7 / 12]]
 
 

@@ -1,5 +1,7 @@
 """Relations that were made on purpose: channels that draw on one another, on themselves, or on none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,10 +41,10 @@ def test_dense_layers_draw_on_themselves_alone(pair_of):
 @pytest.mark.parametrize(("normalize", "scale"), [(True, "normalized"), (False, "paper")])
 def test_records_of_before_there_was_a_choice_of_scale_are_read(pair_of, normalize, scale):
     pair = pair_of("refocus", [kernels()], [2 * kernels()], "relations")
-    record = pair.records["relations"]
+    record = pair.records["relations"].to_dict()
     assert record.pop("scale") == "capped"
-    record["normalize"] = normalize
-    assert f"scale {scale}, power 1." in " ".join(relations.section([pair]).notes)
+    earlier = replace(pair, records={"relations": {**record, "normalize": normalize}})
+    assert f"scale {scale}, power 1." in " ".join(relations.section([earlier]).notes)
 
 
 def test_nothing_moved_is_the_same(pair_of):

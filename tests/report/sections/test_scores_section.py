@@ -4,7 +4,8 @@ import pytest
 
 import report_records as made
 from refconv.engine.run_record import PRIMARY
-from refconv.report.sections.scores import WORDS, section
+from refconv.measures.verdicts.scores import WORDS
+from refconv.report.sections.scores import section
 from refconv.task_measures import TASKS
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from refconv.report.pairs import Pair
+from refconv.measures.pairs import Pair
 from refconv.report.sections import (
     agreement,
     attacks,

@@ -1,7 +1,7 @@
 import pytest
 
-from refconv.report.sections.measured import Measured
-from refconv.report.sections.support import claim, verdict
+from refconv.measures.pairs import Measured
+from refconv.measures.support import claim, verdict
 from report_records import pair, plain
 
 ALONE = "not compared with plain training, as the report has no plain run from the same start."

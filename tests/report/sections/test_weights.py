@@ -5,10 +5,10 @@ import re
 import pytest
 
 from refconv.analysis.registry import WEIGHT_MEASURES
-from refconv.report.pairs import Pair
+from refconv.measures.pairs import Pair
 from refconv.report.sections import SECTIONS
 
-OF_WEIGHTS = {section.__module__.rpartition(".")[2]: section for section in SECTIONS[: len(WEIGHT_MEASURES)]}
+OF_WEIGHTS = {section.name: section for section in SECTIONS[: len(WEIGHT_MEASURES)]}
 NAMES = [pytest.param(name, id=name) for name in WEIGHT_MEASURES]
 
 
@@ -78,6 +78,6 @@ def test_claims_are_those_of_the_sources_and_of_refocusing_alone(pairs):
 def test_a_real_refocusing_is_aligned_and_within_reach(pairs):
     findings = [finding.text for finding in OF_WEIGHTS["relations"](pairs).findings if finding.pair == "refocus"]
     assert "Refocusing from this start can reach all of the change." in findings
-    alignment = {row["layer"]: row["alignment"] for row in pairs[1].record("movement")["layers"]}
+    alignment = {row.layer: row.alignment for row in pairs[1].record("movement").layers}
     table = next(figure for figure in OF_WEIGHTS["movement"](pairs).figures if "Alignment" in figure.alt).table
     assert {row[0]: row[2] for row in table.rows} == {layer: f"{value:.3g}" for layer, value in alignment.items()}

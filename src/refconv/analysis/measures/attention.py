@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -27,83 +26,15 @@ from torch.nn import functional as F
 from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
 from refconv.analysis.maps import last_map, module_named, recording
 from refconv.analysis.pixels import check_images, valid_range
-from refconv.analysis.tables import text_table
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.records import Record
+from refconv.measures.attention import AttendedImage, Attention
 
 LARGEST = 96
 """Pixels of the longer side of a picture in the record."""
 
 _WHOLE = "(the model itself)"
 _TURNS = (0, 1, 0, 1, 2, 3)  # gained, lost, gained, lost, wrong in both, right in both
-
-
-@dataclass(frozen=True)
-class AttendedImage(Record):
-    """One image and what of it speaks for its class.
-
-    Attributes:
-        place: its number in the data, from 0.
-        target: its class, which the maps explain.
-        before: the first model's class.
-        after: the second's.
-        confidence_before: softmax output of the class that the first model names, 0 to 1.
-        confidence_after: the same of the second.
-        pixels: base64 of its bytes in the order of ``shape``, shrunk to at most 96 pixels a side.
-        shape: height, width, channels (one or three).
-        map_before: rows of the first model's map, 0 to 1, all 0 where nothing speaks for the class.
-        map_after: the same of the second.
-    """
-
-    place: int
-    target: int
-    before: int
-    after: int
-    confidence_before: float
-    confidence_after: float
-    pixels: str
-    shape: tuple[int, int, int]
-    map_before: tuple[tuple[float, ...], ...]
-    map_after: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class Attention(Record):
-    """Grad-CAM of two classifiers on the same images.
-
-    Attributes:
-        samples: how many were classified to choose from.
-        cut: whether there were more that ``max_samples`` left out.
-        layer_before: the layer whose map is read in the first model.
-        layer_after: the same in the second.
-        shown: the chosen images: those that only the second model gets right, that only the first does, that both get
-            wrong, that both get right.
-        seed: of the choice.
-    """
-
-    samples: int
-    cut: bool
-    layer_before: str
-    layer_after: str
-    shown: tuple[AttendedImage, ...]
-    seed: int
-
-    def __str__(self) -> str:
-        rows = [
-            (
-                str(image.place),
-                str(image.target),
-                f"{image.before} ({image.confidence_before:.0%})",
-                f"{image.after} ({image.confidence_after:.0%})",
-                f"{_overlap(image):.2f}",
-            )
-            for image in self.shown
-        ]
-        table = text_table(("image", "class", "before", "after", "overlap of the maps"), rows)
-        layers = dict.fromkeys((self.layer_before, self.layer_after))
-        more = " of more" if self.cut else ""
-        return f"{table}\nmaps of {', '.join(layers)}; chosen from {self.samples:,} samples{more}"
 
 
 def attention(
@@ -278,11 +209,3 @@ def _pictures(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> li
 
 def _rows(found: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(value, 3) for value in row) for row in found.tolist())
-
-
-def _overlap(image: AttendedImage) -> float:
-    """Return the cosine between two maps of one size, 0 to 1; 0 where one of them is empty or they differ in size."""
-    first, second = (torch.tensor(rows, dtype=torch.float64) for rows in (image.map_before, image.map_after))
-    if first.shape != second.shape:
-        return 0.0
-    return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))

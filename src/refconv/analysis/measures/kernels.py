@@ -6,63 +6,15 @@ and keeps the record of a large network small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from refconv.analysis.pairs import pair_kernels, sampled
-from refconv.analysis.tables import text_table, times
 from refconv.errors import SettingError
 from refconv.layers import Selection
-from refconv.records import Record
+from refconv.measures.kernels import KernelSamples, LayerKernels
 
 DIGITS = 4
 """Significant digits of a tap."""
-
-
-@dataclass(frozen=True)
-class LayerKernels(Record):
-    """Some slices of one layer in two models.
-
-    Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
-        kernel_size: taps per dimension.
-        slices: how many the layer has.
-        chosen: which of them are given: numbers in the order of output channels, ascending.
-        before: a row per chosen slice, its taps in row-major order, of the first model.
-        after: the same of the second.
-    """
-
-    layer: str
-    kind: str
-    kernel_size: tuple[int, ...]
-    slices: int
-    chosen: tuple[int, ...]
-    before: tuple[tuple[float, ...], ...]
-    after: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class KernelSamples(Record):
-    """The same slices of two models.
-
-    Attributes:
-        layers: a row per layer.
-        shown: slices of a layer at most.
-        seed: of the sample.
-    """
-
-    layers: tuple[LayerKernels, ...]
-    shown: int
-    seed: int
-
-    def __str__(self) -> str:
-        rows = [
-            (row.layer, row.kind, times(row.kernel_size), f"{row.slices:,}", f"{len(row.chosen):,}")
-            for row in self.layers
-        ]
-        return text_table(("layer", "kind", "kernel", "slices", "given"), rows)
 
 
 def kernels(

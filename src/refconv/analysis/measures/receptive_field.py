@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,10 +22,10 @@ from torch.nn import functional as F
 
 from refconv.analysis.batches import Batches, Passage, Progress, observing, run
 from refconv.analysis.maps import last_map, module_named, recording
-from refconv.analysis.tables import number, text_table, times
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.records import Record
+from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.tables import times
 
 SHARES = (0.5, 0.9, 0.99)
 THRESHOLD = 1 - 0.9545
@@ -37,50 +36,6 @@ _POOLS: dict[int, Callable[..., Tensor]] = {
     2: F.adaptive_avg_pool2d,
     3: F.adaptive_avg_pool3d,
 }
-
-
-@dataclass(frozen=True)
-class ReceptiveField(Record):
-    """What of the input moves the central unit of a layer.
-
-    Attributes:
-        layer: the module's name.
-        map_shape: of the layer's output, per spatial dimension.
-        unit: the position of the unit in it.
-        input_shape: of the input, per spatial dimension.
-        samples: over how many samples A is the mean.
-        cut: whether there were more that ``max_samples`` left out.
-        shares: shares of the energy A^2, ascending.
-        radii: least distance in pixels from the energy's centre within which each share lies.
-        centre: the energy's centre, in pixels from the first one.
-        side: side in pixels of a square (cube, line) of as many positions as have an A above 4.55 % of the largest.
-        extent: per dimension, pixels from the first to the last position that has any influence.
-        values: A over its largest, averaged down to ``values_shape``, in row-major order.
-        values_shape: at most ``max_map`` per dimension.
-    """
-
-    layer: str
-    map_shape: tuple[int, ...]
-    unit: tuple[int, ...]
-    input_shape: tuple[int, ...]
-    samples: int
-    cut: bool
-    shares: tuple[float, ...]
-    radii: tuple[float, ...]
-    centre: tuple[float, ...]
-    side: float
-    extent: tuple[int, ...]
-    values: tuple[float, ...]
-    values_shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        rows = [(f"{share:.0%}", number(radius)) for share, radius in zip(self.shares, self.radii, strict=True)]
-        return (
-            f"{text_table(('share of the energy', 'radius in pixels'), rows)}\n"
-            f"{self.layer}, unit {self.unit} of {times(self.map_shape)}: side {number(self.side)} pixels, "
-            f"reaches {times(self.extent)} of {times(self.input_shape)}, "
-            f"over {self.samples:,} samples{' of more' if self.cut else ''}"
-        )
 
 
 def receptive_field(

@@ -24,7 +24,6 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,10 +32,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from refconv.analysis.batches import Batches, Passage, Progress, observing, run
-from refconv.analysis.tables import mean, number, text_table
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.records import Record
+from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.measures.tables import mean
 
 FEWEST = 4
 """Samples of a batch: the unbiased estimate does not exist for fewer."""
@@ -44,49 +43,6 @@ FEWEST = 4
 _MOST = 128  # samples whose Gram is taken at once: its cost grows with their square
 _COLUMNS = 2**20  # numbers of a layer's features that are in double precision at a time
 _CONSTANT = 1e-20  # share of a layer's square sum under which what varies between samples is rounding
-
-
-@dataclass(frozen=True)
-class LayerSimilarity(Record):
-    """How alike one layer's features are in two models.
-
-    Attributes:
-        layer: the module's name.
-        cka: -1 to 1, 1 for features equal up to rotation and scale; None if they are constant in one of the models.
-    """
-
-    layer: str
-    cka: float | None
-
-
-@dataclass(frozen=True)
-class Similarity(Record):
-    """Linear CKA between two models.
-
-    Attributes:
-        samples: over how many samples.
-        cut: whether there were more that ``max_samples`` left out.
-        layers: a row per layer, in the order of the first model's modules.
-        mean: mean over layers where it is defined.
-        matrix_layers: names of the layers in ``matrix``, evenly spread if there are many.
-        matrix: CKA of the first model's layers (rows) with the second's (columns).
-        left_out: layers that were not compared, and why.
-    """
-
-    samples: int
-    cut: bool
-    layers: tuple[LayerSimilarity, ...]
-    mean: float | None
-    matrix_layers: tuple[str, ...]
-    matrix: tuple[tuple[float | None, ...], ...]
-    left_out: dict[str, str]
-
-    def __str__(self) -> str:
-        lines = [text_table(("layer", "CKA"), [(row.layer, number(row.cka)) for row in self.layers])]
-        lines += [f"{layer} left out: {reason}" for layer, reason in self.left_out.items()]
-        more = " of more" if self.cut else ""
-        lines.append(f"mean {number(self.mean)} over {self.samples:,} samples{more}")
-        return "\n".join(lines)
 
 
 def similarity(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
 from refconv.report.charts.frames import across, block, empty, upwards
 from refconv.report.charts.labels import TEXT, abbreviate, wrap
@@ -24,7 +25,6 @@ from refconv.report.charts.plane import (
 )
 from refconv.report.charts.roles import Role, legend, marker, role_class
 from refconv.report.charts.svg import box, drawing, element, group, path, tip
-from refconv.report.numbers import number
 
 _HEIGHT = 210.0
 _LYING = 13.0

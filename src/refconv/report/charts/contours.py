@@ -11,6 +11,7 @@ import contourpy
 import numpy as np
 from markupsafe import Markup
 
+from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
 from refconv.report.charts.frames import across, block, empty, note, panels, upwards
 from refconv.report.charts.labels import TEXT, Places, width
@@ -18,7 +19,6 @@ from refconv.report.charts.pictures import scaled
 from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, text, upright_ticks
 from refconv.report.charts.scales import Values, numbers
 from refconv.report.charts.svg import drawing, element, group, path
-from refconv.report.numbers import number
 
 _SIDE = 240.0
 _WIDE = 25

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
 from refconv.report.charts.frames import across, block, empty
 from refconv.report.charts.labels import TEXT, abbreviate, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, text, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks
 from refconv.report.charts.svg import box, drawing, element, group, path, tip
-from refconv.report.numbers import number
 
 _ABOVE = 12
 """At most so many rows have long names above them; more have shortened ones beside."""

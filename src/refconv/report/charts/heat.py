@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from refconv.measures.numbers import number
 from refconv.report.charts.frames import across, block, downwards, empty, panels
 from refconv.report.charts.pictures import cells, colour_bar, picture
 from refconv.report.charts.scales import HATCH, Scale, Values, numbers
 from refconv.report.charts.svg import box, drawing, element, group
-from refconv.report.numbers import number
 
 _SIDE = 240.0
 _NARROWEST = 0.25

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
+from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
 from refconv.report.charts.frames import across, block, empty, upwards
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks, role_class
 from refconv.report.charts.svg import box, drawing, element, group, path, tip
-from refconv.report.numbers import number
 
 T = TypeVar("T")
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal
 
 from markupsafe import Markup
 
+from refconv.measures.pairs import Role as Role
 from refconv.report.charts.svg import coordinate, element
-
-Role = Literal["before"] | int
-"""The shared start, or a pair by its place."""
 
 Corners = list[tuple[float, float]]
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from refconv.measures.numbers import MISSING, number
 from refconv.report.charts.frames import block, empty, panels
 from refconv.report.charts.pictures import colour_bar, indexed, picture
 from refconv.report.charts.scales import CLEAR, Scale
 from refconv.report.charts.svg import box, drawing, element, group
-from refconv.report.numbers import MISSING, number
 
 _TAP, _GAP = 4, 2
 """Sides in pixels of a tap, and of what lies between two kernels."""

@@ -1,61 +1,12 @@
 """The sections of the page, a file each: records of pairs in, words, numbers and pictures out.
 
-Each is called with all pairs and returns None if no pair has its record.
+Each is a :class:`~refconv.report.sections.spec.Spec`: called with all pairs, it returns None if no pair has its record.
 """
 
-from __future__ import annotations
+from importlib import import_module
 
-from collections.abc import Callable, Sequence
+from refconv.measures.verdicts import VERDICTS
+from refconv.report.sections.spec import Spec
 
-from refconv.report.elements import Section
-from refconv.report.pairs import Pair
-from refconv.report.sections import (
-    agreement,
-    attacks,
-    attention,
-    calibration,
-    components,
-    corruptions,
-    curvature,
-    filters,
-    gaussians,
-    interpolation,
-    kernels,
-    landscape,
-    movement,
-    receptive_field,
-    redundancy,
-    relations,
-    scores,
-    sharpness,
-    shifts,
-    similarity,
-    skeleton,
-    spectrum,
-)
-
-SECTIONS: tuple[Callable[[Sequence[Pair]], Section | None], ...] = (
-    redundancy.section,
-    skeleton.section,
-    filters.section,
-    components.section,
-    gaussians.section,
-    movement.section,
-    relations.section,
-    spectrum.section,
-    kernels.section,
-    scores.section,
-    agreement.section,
-    calibration.section,
-    similarity.section,
-    attention.section,
-    receptive_field.section,
-    interpolation.section,
-    landscape.section,
-    sharpness.section,
-    curvature.section,
-    attacks.section,
-    corruptions.section,
-    shifts.section,
-)
+SECTIONS: tuple[Spec, ...] = tuple(import_module(f"refconv.report.sections.{name}").section for name in VERDICTS)
 """In the order of the page: weights first, then what needs data."""

@@ -6,114 +6,35 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.judging import SURE, share_interval
+from refconv.measures.numbers import number, percent
+from refconv.measures.pairs import Measured, Role, models, role_names
+from refconv.measures.verdicts.calibration import VERDICT, ece_error
 from refconv.report.charts import Bars, Guide, Line, bar_chart, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
-from refconv.report.numbers import number, percent, points
-from refconv.report.pairs import Pair
-from refconv.report.sections.judging import SURE, Difference, share_error, share_interval
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.figures import bar_figure
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
-from refconv.report.sections.wording import SURENESS, compared, course
+from refconv.report.sections.spec import Spec
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on calibration; None if no pair has the records."""
-    items = measured(pairs, "calibration")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_error(item), _scores(item), _confidence(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="calibration",
-        title="Whether its confidence can be trusted",
-        about="A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
-        "(ECE) is the mean gap between how sure the model is and how often it is right.",
-        findings=tuple(findings),
-        figures=(_reliability(items), _spread(items), _errors(items)),
-        notes=_notes(pairs, items),
-    )
-
-
-def ece_error(record: dict[str, Any]) -> float:
-    """Return the standard error of the ECE: bins count as independent, confidences as given.
-
-    A bin of which all samples are right has an error, too.
-    """
-    rows = [row for row in record["bins"] if row["samples"]]
-    errors = (row["samples"] * share_error(row["accuracy"], row["samples"]) for row in rows)
-    return math.hypot(*errors) / float(record["samples"])
-
-
-def chance_ece(record: dict[str, Any]) -> float:
+def chance_ece(record: Any) -> float:
     """Return the ECE that a perfectly calibrated model of these confidences shows on as many samples, on average."""
-    rows = [row for row in record["bins"] if row["samples"]]
-    gaps = (math.sqrt(2 / math.pi * row["samples"] * row["confidence"] * (1 - row["confidence"])) for row in rows)
-    return sum(gaps) / float(record["samples"])
-
-
-def _difference(first: dict[str, Any], second: dict[str, Any]) -> Difference:
-    return Difference(second["ece"] - first["ece"], math.hypot(ece_error(first), ece_error(second)))
-
-
-def _error(item: Measured) -> Finding:
-    found = _difference(item.before, item.after)
-    change = found.judged(lower=True)
-    text = (
-        f"The expected calibration error {course(_share, item.before['ece'], item.after['ece'])} "
-        f"({points(found.value)} points, standard error {percent(found.error, 2).removesuffix(' %')}: "
-        f"{SURENESS[change]})."
-    )
-    return Finding(item.name, text, change)
-
-
-def _scores(item: Measured) -> Finding:
-    nll = course(_score, item.before["nll"], item.after["nll"])
-    brier = course(_score, item.before["brier"], item.after["brier"])
-    change: Change = "same" if all(item.before[key] == item.after[key] for key in ("nll", "brier")) else "unclear"
-    doubt = "" if change == "same" else "; how much of that is chance the record does not tell"
-    text = f"The negative log-likelihood {nll} nats, the Brier score {brier}, both better the lower{doubt}."
-    return Finding(item.name, text, change)
-
-
-def _confidence(item: Measured) -> Finding:
-    gaps = [side["confidence"] - side["accuracy"] for side in (item.before, item.after)]
-    text = f"On average the model before {_sure(gaps[0])}, the one after {_sure(gaps[1])}."
-    return Finding(item.name, text, "same" if gaps[0] == gaps[1] else "different")
-
-
-def _sure(gap: float) -> str:
-    size = points(abs(gap)).lstrip("+")
-    if size == points(0).lstrip("+"):
-        return "is as sure as it is right"
-    return f"is {size} points {'surer' if gap > 0 else 'less sure'} than it is right"
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    found = _difference(reference.after, subject.after)
-    change = found.judged(lower=True)
-    words = compared(_share, reference.name, subject.after["ece"], reference.after["ece"])
-    return Finding(subject.name, f"{subject.name} ends at an ECE of {words} ({SURENESS[change]}).", change)
-
-
-def _share(share: float | None) -> str:
-    return percent(share, 2)
-
-
-def _score(value: float | None) -> str:
-    return number(value, 4)
+    rows = [row for row in record.bins if row.samples]
+    gaps = (math.sqrt(2 / math.pi * row.samples * row.confidence * (1 - row.confidence)) for row in rows)
+    return sum(gaps) / float(record.samples)
 
 
 def _reliability(items: Sequence[Measured]) -> Figure:
     lines = []
     for role, name, record in models(items):
-        rows = [row for row in record["bins"] if row["samples"]]
-        bounds = [share_interval(row["accuracy"], row["samples"]) for row in rows]
+        rows = [row for row in record.bins if row.samples]
+        bounds = [share_interval(row.accuracy, row.samples) for row in rows]
         lines.append(
             Line(
                 name,
                 role,
-                [row["confidence"] for row in rows],
-                [row["accuracy"] for row in rows],
+                [row.confidence for row in rows],
+                [row.accuracy for row in rows],
                 low=[low for low, _ in bounds],
                 high=[high for _, high in bounds],
             )
@@ -126,11 +47,11 @@ def _reliability(items: Sequence[Measured]) -> Figure:
         y_range=(0, 1),
         guides=(Guide("diagonal", label="calibrated"),),
     )
-    errors = ", ".join(f"{name} {percent(record['ece'], 2)}" for _, name, record in models(items))
+    errors = ", ".join(f"{name} {percent(record.ece, 2)}" for _, name, record in models(items))
     return Figure(
         drawing,
         alt=f"Accuracy against mean confidence per bin beside the diagonal of a calibrated model. ECE: {errors}.",
-        caption="Reliability diagram: below the diagonal a model is surer than it is right. Bands: 95 % intervals, "
+        caption="Reliability diagram: below the diagonal a model is overconfident. Bands: 95 % intervals, "
         "wide where few samples lie.",
         table=_bins_table(items),
     )
@@ -138,38 +59,39 @@ def _reliability(items: Sequence[Measured]) -> Figure:
 
 def _bins_table(items: Sequence[Measured]) -> Table:
     rows = [
-        (_bin_name(row), name, f"{row['samples']:,}", percent(row["confidence"]), percent(row["accuracy"]))
-        for place in range(max(len(record["bins"]) for _, _, record in models(items)))
+        (_bin_name(row), name, f"{row.samples:,}", percent(row.confidence), percent(row.accuracy))
+        for place in range(max(len(record.bins) for _, _, record in models(items)))
         for _, name, record in models(items)
-        for row in record["bins"][place : place + 1]
-        if row["samples"]
+        for row in record.bins[place : place + 1]
+        if row.samples
     ]
     header = ("bin of confidence", "model", "samples", "mean confidence", "accuracy")
     return Table("Confidence and accuracy per bin", header, tuple(rows))
 
 
-def _bin_name(row: dict[str, Any]) -> str:
-    return f"{percent(row['low'], 0).removesuffix(' %')} to {percent(row['high'], 0)}"
+def _bin_name(row: Any) -> str:
+    return f"{percent(row.low, 0).removesuffix(' %')} to {percent(row.high, 0)}"
 
 
 def _spread(items: Sequence[Measured]) -> Figure:
-    places = range(min(len(record["bins"]) for _, _, record in models(items)))
-    bins = items[0].before["bins"]
-    shares = {role: [row["samples"] / record["samples"] for row in record["bins"]] for role, _, record in models(items)}
-    labels = [_bin_name(bins[place]) for place in places]
-    bars = [
-        Bars(labels[place], {role: 100 * values[place] for role, values in shares.items()})
-        for place in places
-        if any(values[place] for values in shares.values())
-    ]
-    top = ", ".join(f"{name} {percent(shares[role][-1])}" for role, name, _ in models(items))
-    rows = tuple((labels[place], *(percent(values[place]) for values in shares.values())) for place in places)
-    title = "Samples per bin of confidence"
-    return Figure(
-        bar_chart(bars, role_names(items), title=title, y_label="samples, %"),
+    places = range(min(len(record.bins) for _, _, record in models(items)))
+    bars: dict[str, dict[Role, float | None]] = {
+        _bin_name(items[0].before.bins[at]): {
+            role: record.bins[at].samples / record.samples for role, _, record in models(items)
+        }
+        for at in places
+    }
+    top = ", ".join(f"{name} {percent(bars[list(bars)[-1]][role])}" for role, name, _ in models(items))
+    return bar_figure(
+        bars,
+        role_names(items),
+        title="Samples per bin of confidence",
+        y_label="samples, %",
+        factor=100,
+        sparse=True,
+        head="bin of confidence",
         alt=f"Bars of the share of samples per bin of confidence. In the highest bin: {top}.",
-        caption="How sure the models are: the share of samples in each bin of confidence.",
-        table=Table(title, ("bin of confidence", *(name for _, name, _ in models(items))), rows),
+        caption="The share of samples in each bin of confidence.",
     )
 
 
@@ -178,14 +100,14 @@ def _errors(items: Sequence[Measured]) -> Figure:
     bars = [
         Bars(
             "ECE",
-            {role: 100 * record["ece"] for role, _, record in found},
+            {role: 100 * record.ece for role, _, record in found},
             {role: 100 * SURE * ece_error(record) for role, _, record in found},
         ),
-        Bars("largest gap of a bin", {role: 100 * record["mce"] for role, _, record in found}),
+        Bars("largest gap of a bin", {role: 100 * record.mce for role, _, record in found}),
     ]
     keys = ("ece", "mce", "confidence", "accuracy")
     rows = [
-        (name, *(percent(record[key], 2) for key in keys), number(record["nll"]), number(record["brier"]))
+        (name, *(percent(getattr(record, key), 2) for key in keys), number(record.nll), number(record.brier))
         for _, name, record in found
     ]
     header = ("model", "ECE", "largest gap", "mean confidence", "accuracy", "NLL, nats", "Brier, 0 to 2")
@@ -199,20 +121,26 @@ def _errors(items: Sequence[Measured]) -> Figure:
 
 
 def _alt_errors(found: Sequence[tuple[Any, str, Any]]) -> str:
-    return (
-        "; ".join(f"{name}: ECE {percent(r['ece'], 2)}, largest gap {percent(r['mce'], 2)}" for _, name, r in found)
-        + "."
-    )
+    return "; ".join(f"{name}: ECE {percent(r.ece, 2)}, largest gap {percent(r.mce, 2)}" for _, name, r in found) + "."
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     after = items[-1].after
-    bins = len(after["bins"])
+    bins = len(after.bins)
     return (
         f"{samples_note(after)} Bins: {bins}, of equal width.",
         f"The ECE depends on the bins and is biased upwards with few samples: a perfectly calibrated model of these "
-        f"confidences would show about {percent(chance_ece(after), 2)} on {after['samples']:,} samples.",
+        f"confidences would show about {percent(chance_ece(after), 2)} on {after.samples:,} samples.",
         "Standard errors take the two models' samples as independent, which is on the safe side.",
         "Training that smooths labels or mixes images moves calibration without moving accuracy.",
-        *notes_on(pairs, items, "calibration"),
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Calibration",
+    about="A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
+    "(ECE) is the mean gap between confidence and accuracy.",
+    figures=lambda items: (_reliability(items), _spread(items), _errors(items)),
+    notes=_notes,
+)

@@ -7,108 +7,27 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.numbers import number, percent
+from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.verdicts.components import BEYOND, LEADING, VERDICT, Size, of_size
+from refconv.measures.verdicts.planes import drawable, plane, times
 from refconv.report.charts import Line, Sheet, kernel_sheets, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.direction import negligible
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on, rivals
-from refconv.report.sections.planes import drawable, plane, times
-from refconv.report.sections.wording import compared, course
-
-BEYOND = 2.0
-"""Times the shift by chance from which on a shift counts as one."""
-LEADING = 3
-"""Components whose explained variance sentences add up."""
-
-Size = tuple[int, ...]
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on shared components; None if no pair has the record."""
-    items = measured(pairs, "components")
-    if not items:
-        return None
-    findings = [
-        finding
-        for item in items
-        for row in item.record["sizes"]
-        for finding in (_shift(item, row), _explained(item, row))
-    ]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="components",
-        title="Shared patterns of kernels",
-        about="The principal components of all slices of one kernel size are the patterns that they are made of, and "
-        "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
-        "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",
-        findings=tuple(findings),
-        figures=tuple(_figure(items, size) for size in _sizes(items)),
-        notes=_notes(pairs, items),
-    )
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.spec import Spec
 
 
 def _sizes(items: Sequence[Measured]) -> list[Size]:
-    return list(dict.fromkeys(tuple(row["kernel_size"]) for item in items for row in item.record["sizes"]))
-
-
-def _of_size(item: Measured, size: Size) -> Any:
-    return next((row for row in item.record["sizes"] if tuple(row["kernel_size"]) == size), None)
-
-
-def _shift(item: Measured, row: Any) -> Finding:
-    shift, chance = row["shift"], row["chance"]
-    what = f"the {times(row['kernel_size'])} kernels ({count(row['slices'], 'slice')})"
-    if shift == 0:
-        return Finding(item.name, f"The patterns of {what} did not shift at all.", "same")
-    text = f"The patterns of {what} shift by {number(shift)} nats; exchanged at random they shift by {number(chance)}"
-    if shift > BEYOND * chance:
-        return Finding(item.name, f"{text}, so the distribution changed.", "different")
-    return Finding(item.name, f"{text}, so no change of the distribution can be told.", "unclear")
-
-
-def _explained(item: Measured, row: Any) -> Finding:
-    first, last = (sum(row[name][:LEADING]) for name in ("explained_before", "explained_after"))
-    taps = len(row["explained_before"])
-    leading = f"{LEADING} of {taps} components" if taps > LEADING else count(taps, "component")
-    change: Change = "same" if negligible(first, last) else "different"
-    text = (
-        f"The variance of the {times(row['kernel_size'])} kernels that the first {leading} explain "
-        f"{course(percent, first, last)}."
-    )
-    return Finding(item.name, text, change)
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    """Compare the shifts of the kernel size of the most slices."""
-    row = subject.record["sizes"][0]
-    size = tuple(row["kernel_size"])
-    other = _of_size(reference, size)
-    if other is None:
-        text = f"{reference.name} has no {times(size)} kernels to compare with those of {subject.name}."
-        return Finding(subject.name, text, "unclear")
-    chance = max(row["chance"], other["chance"])
-    told = abs(row["shift"] - other["shift"]) > chance
-    ends = compared(lambda value: f"{number(value)} nats", reference.name, row["shift"], other["shift"])
-    text = (
-        f"From the start to {subject.name} the {times(size)} kernels shift by {ends}; "
-        f"{'that is more than the' if told else 'the difference is no more than the'} {number(chance)} nats of chance."
-    )
-    if row["shift"] == other["shift"]:
-        return Finding(
-            subject.name, f"From the start to {subject.name} the {times(size)} kernels shift by {ends}.", "same"
-        )
-    return Finding(subject.name, text, "different" if told else "unclear")
+    return list(dict.fromkeys(tuple(row.kernel_size) for item in items for row in item.record.sizes))
 
 
 def _figure(items: Sequence[Measured], size: Size) -> Figure:
     """Return the explained variances as lines, and the patterns as kernels."""
-    found = [(item, row) for item in items if (row := _of_size(item, size)) is not None]
+    found = [(item, row) for item in items if (row := of_size(item, size)) is not None]
     first = found[0][1]
-    places = [float(place) for place in range(1, len(first["explained_before"]) + 1)]
+    places = [float(place) for place in range(1, len(first.explained_before) + 1)]
     lines = [
-        Line(BEFORE, "before", places, _visible(first["explained_before"])),
-        *(Line(item.name, item.role, places, _visible(row["explained_after"])) for item, row in found),
+        Line(BEFORE, "before", places, _visible(first.explained_before)),
+        *(Line(item.name, item.role, places, _visible(row.explained_after)) for item, row in found),
     ]
     drawing = line_chart(
         lines, title="Explained variance", x_label="principal component", y_label="share of the variance", y_log=True
@@ -117,7 +36,7 @@ def _figure(items: Sequence[Measured], size: Size) -> Figure:
     if drawable(size):
         sheets = kernel_sheets([_sheet(item, row, size) for item, row in found])
     said = ", ".join(f"{line.name} {percent(sum(value or 0 for value in line.y[:LEADING]))}" for line in lines)
-    shifts = ", ".join(f"{item.name} {number(row['shift'])} (chance {number(row['chance'])})" for item, row in found)
+    shifts = ", ".join(f"{item.name} {number(row.shift)} (chance {number(row.chance)})" for item, row in found)
     return Figure(
         Markup("").join([drawing, sheets]),
         alt=f"Explained variance of the principal components of {times(size)} kernels, a line per model. The first "
@@ -136,20 +55,20 @@ def _visible(shares: Sequence[float]) -> list[float | None]:
 
 
 def _sheet(item: Measured, row: Any, size: Size) -> Sheet:
-    kernels = [plane(component, size) or [] for component in row["components"]]
-    shares = row["explained"]
+    kernels = [plane(component, size) or [] for component in row.components]
+    shares = row.explained
     names = [f"component {place + 1}, {percent(shares[place])}" for place in range(len(kernels))]
     return Sheet(f"{BEFORE} and {item.name}", kernels, names)
 
 
 def _table(found: Sequence[tuple[Measured, Any]], size: Size) -> Table:
-    before = found[0][1]["explained_before"]
+    before = found[0][1].explained_before
     rows = tuple(
         (
             str(place + 1),
             percent(before[place]),
-            *(percent(row["explained_after"][place]) for _, row in found),
-            *(number(row["shift_of_components"][place]) for _, row in found),
+            *(percent(row.explained_after[place]) for _, row in found),
+            *(number(row.shift_of_components[place]) for _, row in found),
         )
         for place in range(len(before))
     )
@@ -161,21 +80,26 @@ def _table(found: Sequence[tuple[Measured, Any]], size: Size) -> Table:
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
-    rows = [row for item in items for row in item.record["sizes"]]
-    cut = {times(row["kernel_size"]): row for row in rows if row["sampled"] < row["slices"]}
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
+    rows = [row for item in items for row in item.record.sizes]
+    cut = {times(row.kernel_size): row for row in rows if row.sampled < row.slices}
     return (
         f"A shift counts from {number(BEYOND)} times that by chance on, which is the same with before and after "
         "exchanged for slices drawn at random: with few slices, histograms differ a lot for no reason.",
         "Explained variance that gathers in the first components says that slices became more alike.",
-        *(
-            f"Of the {size} kernels {row['sampled']:,} of {row['slices']:,} slices were used."
-            for size, row in cut.items()
-        ),
-        *(
-            ("Components of kernels of three dimensions are not drawn.",)
-            if any(not drawable(size) for size in _sizes(items))
-            else ()
-        ),
-        *notes_on(pairs, items, "components"),
+        *(f"Of the {size} kernels {row.sampled:,} of {row.slices:,} slices were used." for size, row in cut.items()),
+        ("Components of kernels of three dimensions are not drawn.")
+        if any(not drawable(size) for size in _sizes(items))
+        else "",
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Principal components of kernels",
+    about="The principal components of all slices of one kernel size are the patterns that they are made of, and "
+    "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
+    "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",
+    figures=lambda items: (_figure(items, size) for size in _sizes(items)),
+    notes=_notes,
+)

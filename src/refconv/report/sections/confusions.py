@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-from refconv.report.charts import Bars, Role, bar_chart
-from refconv.report.elements import Figure, Table
-from refconv.report.numbers import signed
-from refconv.report.sections.measured import Measured, role_names
+from refconv.measures.numbers import signed
+from refconv.measures.pairs import Measured, role_names
+from refconv.measures.verdicts.confusions import confusions
+from refconv.report.charts import Role
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import bar_figure
 
 DRAWN = 10
-
-Confusion = tuple[int, int]
-"""A class and another one that it was taken for."""
-
-
-def same_samples_difference(subject: Measured, reference: Measured) -> tuple[int, int] | None:
-    """Return how many samples only the first pair's result has right, and how many only the second's.
-
-    Both pairs start from one model, so a sample that neither pair names as changed has the same class in both results.
-
-    Returns:
-        None if the pairs do not have one start and the same samples, or do not name all samples that changed.
-    """
-    first, second = subject.record, reference.record
-    starts = [(record["both_right"] + record["lost"], record["samples"]) for record in (first, second)]
-    prints = {(item.pair.facts.get("before") or {}).get("fingerprint") for item in (subject, reference)}
-    if starts[0] != starts[1] or len(prints) > 1 or first["listed"] < 1 or second["listed"] < 1:
-        return None
-    mine, theirs = ({row["place"]: row for row in record["changed"]} for record in (first, second))
-    wins = losses = 0
-    for place in mine.keys() | theirs.keys():
-        row = mine.get(place) or theirs[place]
-        rights = [
-            (changed[place]["after"] if place in changed else row["before"]) == row["target"]
-            for changed in (mine, theirs)
-        ]
-        wins += rights[0] and not rights[1]
-        losses += rights[1] and not rights[0]
-    return wins, losses
-
-
-def confusions(item: Measured) -> Counter[Confusion]:
-    """Return by how many samples each confusion grew, those that came to it less those that left it."""
-    found: Counter[Confusion] = Counter()
-    for row in item.record["changed"]:
-        if row["before"] != row["target"]:
-            found[row["target"], row["before"]] -= 1
-        if row["after"] != row["target"]:
-            found[row["target"], row["after"]] += 1
-    return found
 
 
 def confusions_figure(items: Sequence[Measured]) -> Figure | None:
@@ -61,20 +22,20 @@ def confusions_figure(items: Sequence[Measured]) -> Figure | None:
         return None
     most = sorted(keys, key=lambda key: (-max(abs(found[key]) for found in grown.values()), key))[:DRAWN]
     labels = {key: f"{items[0].class_name(key[0])} taken for {items[0].class_name(key[1])}" for key in most}
-    bars = [Bars(labels[key], _values(grown, key)) for key in most]
+    bars: dict[str, dict[Role, float | None]]
+    bars = {labels[key]: {role: float(found[key]) for role, found in grown.items()} for key in most}
     names = role_names(items, before=False)
-    rows = tuple((labels[key], *(signed(found[key]) for found in grown.values())) for key in most)
     first = ", ".join(f"{names[role]} {signed(found[most[0]])}" for role, found in grown.items())
     title = "Confusions that changed most"
-    part = min(item.record["listed"] for item in items)
-    return Figure(
-        bar_chart(bars, names, title=title, y_label="samples"),
+    part = min(item.record.listed for item in items)
+    return bar_figure(
+        bars,
+        names,
+        title=title,
+        y_label="samples",
+        head="confusion",
+        show=signed,
         alt=f"Bars of how many samples more or fewer are confused after than before; {labels[most[0]]}: {first}.",
         caption=f"{title}: samples of one class taken for another, after less before."
         + ("" if part == 1 else f" From the {100 * part:.0f} % of changed samples that the record lists."),
-        table=Table(f"{title}, in samples", ("confusion", *(item.name for item in items)), rows),
     )
-
-
-def _values(grown: dict[int, Counter[Confusion]], key: Confusion) -> dict[Role, float | None]:
-    return {role: float(found[key]) for role, found in grown.items()}

@@ -2,148 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from refconv.report.charts import Bars, bar_chart
-from refconv.report.elements import Figure, Finding, Section, Table
-from refconv.report.numbers import number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.curves import (
-    CONSERVATIVE,
-    Level,
-    accuracy_chart,
-    accuracy_table,
-    cost_words,
-    fall_difference,
-    judged,
-    level,
-)
+from refconv.measures.numbers import percent
+from refconv.measures.pairs import Measured, Role, models, role_names
+from refconv.measures.verdicts.corruptions import VERDICT, curves_of, level_of, name_of, shared_kinds
+from refconv.measures.verdicts.curves import CONSERVATIVE
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import accuracies, bar_figure, curve_figure
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
+from refconv.report.sections.spec import Spec
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on corruptions; None if no pair has the records."""
-    items = measured(pairs, "corruptions")
-    if not items:
-        return None
+def _figures(items: Sequence[Measured]) -> Sequence[Figure]:
     kinds = shared_kinds(items)
-    findings = [finding for item in items for finding in _of_pair(item, kinds)]
-    findings += [_contrast(subject, reference, kinds) for subject, reference in rivals(items)]
-    return Section(
-        name="corruptions",
-        title="Under common corruptions",
-        about="Images are made worse as cameras and files do it, at five strengths: noise, blur, less contrast, more "
-        "brightness, compression. The less accuracy falls from that on clean images, the more robust the model.",
-        findings=tuple(findings),
-        figures=(_means(items, kinds), *(_figure(items, kind) for kind in kinds)) if kinds else (),
-        notes=_notes(pairs, items),
-    )
-
-
-def shared_kinds(items: Sequence[Measured]) -> list[str]:
-    """Return the corruptions that all models met, in the order of the records."""
-    found = [_curves(record) for _, _, record in models(items)]
-    return [kind for kind in found[0] if all(kind in curves for curves in found)]
-
-
-def _curves(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {curve["kind"]: curve for curve in record["curves"]}
-
-
-def _level(record: Mapping[str, Any], kinds: Sequence[str]) -> Level:
-    curves = _curves(record)
-    hits = [share for kind in kinds for share in curves[kind]["accuracy"][1:]]
-    return level(curves[kinds[0]]["accuracy"][0], hits, record["samples"])
-
-
-def _of_pair(item: Measured, kinds: Sequence[str]) -> list[Finding]:
-    if not kinds:
-        return [Finding(item.name, "The models met no corruption in common.", "unclear")]
-    pair = _level(item.before, kinds), _level(item.after, kinds)
-    text = f"Corruption, on average over kinds and strengths, {cost_words(*pair)}."
-    found = [Finding(item.name, text, judged(*pair))]
-    if len(kinds) > 1:
-        by_kind = {kind: (_level(item.before, [kind]), _level(item.after, [kind])) for kind in kinds}
-        most = max(kinds, key=lambda kind: abs(fall_difference(*by_kind[kind]).value or 0.0))
-        text = f"The cost changed most for {_name(most)}, which {cost_words(*by_kind[most])}."
-        found.append(Finding(item.name, text, judged(*by_kind[most])))
-    return found
-
-
-def _contrast(subject: Measured, reference: Measured, kinds: Sequence[str]) -> Finding:
-    if not kinds:
-        return Finding(subject.name, f"{subject.name} and {reference.name} met no corruption in common.", "unclear")
-    mine, theirs = _level(subject.after, kinds), _level(reference.after, kinds)
-    words = cost_words(theirs, mine, (f"with {reference.name}", f"with {subject.name}"))
-    text = f"Corruption {words}."
-    return Finding(subject.name, text, judged(theirs, mine))
+    return (_means(items, kinds), *(_figure(items, kind) for kind in kinds)) if kinds else ()
 
 
 def _means(items: Sequence[Measured], kinds: Sequence[str]) -> Figure:
-    found = [(role, name, record) for role, name, record in models(items)]
-    rows = [(_name(kind), [kind]) for kind in kinds] + [("all", list(kinds))] * (len(kinds) > 1)
-    levels = {label: {role: _level(record, chosen) for role, _, record in found} for label, chosen in rows}
-    clean = {role: _level(record, kinds).clean for role, _, record in found}
-    bars = [Bars("none", {role: 100 * share for role, share in clean.items()})]
-    bars += [Bars(label, {role: 100 * one.hit for role, one in by_role.items()}) for label, by_role in levels.items()]
-    cells = [("none", *(percent(share) for share in clean.values()))]
-    cells += [(label, *(percent(one.hit) for one in by_role.values())) for label, by_role in levels.items()]
-    words = ", ".join(f"{name} {percent(_level(record, kinds).hit)}" for _, name, record in found)
+    rows = [(name_of(kind), [kind]) for kind in kinds] + [("all", list(kinds))] * (len(kinds) > 1)
+    bars: dict[str, dict[Role, float | None]]
+    bars = {"none": {role: level_of(record, kinds).clean for role, _, record in models(items)}}
+    bars |= {label: {role: level_of(record, of).hit for role, _, record in models(items)} for label, of in rows}
+    words = ", ".join(f"{name} {percent(level_of(record, kinds).hit)}" for _, name, record in models(items))
     title = "Mean accuracy per corruption"
-    return Figure(
-        bar_chart(bars, role_names(items), title=title, y_label="accuracy, %", y_range=(0, 100)),
+    return bar_figure(
+        bars,
+        role_names(items),
+        title=title,
+        y_label="accuracy, %",
+        y_range=(0, 100),
+        factor=100,
+        head="corruption",
         alt=f"Bars of the mean accuracy per corruption. Over all: {words}.",
         caption=f"{title}, over strengths 1 to 5, beside that without one.",
-        table=Table(title, ("corruption", *(name for _, name, _ in found)), tuple(cells)),
     )
 
 
 def _figure(items: Sequence[Measured], kind: str) -> Figure:
-    name = _name(kind)
-    ends = ", ".join(
-        f"{model} {percent(curve['accuracy'][0])} to {percent(curve['accuracy'][-1])}"
-        for model, curve in ((model, _curves(record)[kind]) for _, model, record in models(items))
-    )
+    name = name_of(kind)
+    curves = accuracies(items, lambda record: curves_of(record)[kind])
+    ends = ", ".join(f"{curve.name} {percent(curve.y[0])} to {percent(curve.y[-1])}" for curve in curves)
     title = f"Accuracy under {name}"
-    return Figure(
-        accuracy_chart(items, lambda record: _curves(record)[kind], title=title, x_label="strength"),
+    return curve_figure(
+        curves,
+        title=title,
+        x_label="strength",
+        y_label="accuracy, %",
+        y_range=(0, 100),
+        head="strength",
         alt=f"Curves of accuracy against the strength of {name}. From none to the strongest: {ends}.",
         caption=f"{title}, with 95 % intervals.",
-        table=accuracy_table(
-            items,
-            lambda record: _curves(record)[kind],
-            caption=title,
-            strength="strength",
-            show=lambda value: number(value),
-        ),
         choice="corruption",
         option=name,
     )
 
 
-_NAMES = {
-    "gaussian_noise": "Gaussian noise",
-    "gaussian_blur": "Gaussian blur",
-    "contrast": "less contrast",
-    "brightness": "more brightness",
-    "jpeg_compression": "JPEG compression",
-}
-
-
-def _name(kind: str) -> str:
-    return _NAMES.get(kind, kind.replace("_", " "))
-
-
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
-    reasons = {_name(kind): why for _, _, found in models(items) for kind, why in found["left_out"].items()}
+    reasons = {name_of(kind): why for _, _, found in models(items) for kind, why in found.left_out.items()}
     return (
-        f"{samples_note(record)} Strengths are those of {record['table']}; five of its kinds, not its score.",
+        f"{samples_note(record)} Strengths are those of {record.table}; five of its kinds, not its score.",
         "A fall counts only together with the level: a model that is worse throughout falls less deep as well. The "
         "corruption that changed most is picked out of several, which makes it look surer than it is.",
         CONSERVATIVE,
         *(f"Without {kind}: {why}." for kind, why in reasons.items()),
-        *notes_on(pairs, items, "corruptions"),
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Common corruptions",
+    about="Images are made worse as cameras and files do it, at five strengths: noise, blur, less contrast, more "
+    "brightness, compression. The less accuracy falls from that on clean images, the more robust the model.",
+    figures=_figures,
+    notes=_notes,
+)

@@ -2,128 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-from refconv.report.charts import Line, Surface, contour_maps, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
-from refconv.report.numbers import count, number
-from refconv.report.pairs import Pair
-from refconv.report.sections.judging import agreed
+from refconv.measures.numbers import number
+from refconv.measures.pairs import Measured, models
+from refconv.measures.verdicts.landscape import VERDICT, with_record
+from refconv.report.charts import Surface, contour_maps
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.figures import Curve, curve_figure
 from refconv.report.sections.losses import conditions_note, loss_label
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals
-from refconv.report.sections.rises import Rises, line_rises, surface_rises
-from refconv.report.sections.support import REFCONV, claim
-from refconv.report.sections.wording import compared
-from refconv.sentences import capital
+from refconv.report.sections.spec import Spec
 
 WIDE = 20.0
 """Ratio of the largest loss to the smallest from which on the axis is logarithmic."""
 
-_WORDS: dict[Change, str] = {
-    "better": "Around the later model the loss rises less at nearly every distance",
-    "worse": "Around the later model the loss rises more at nearly every distance",
-    "same": "The loss rises alike around both models",
-    "unclear": "Whether the bowl is wider cannot be told: the loss rises neither less nor more at nearly all distances",
-}
 
-Rising = Callable[[Measured, Measured, str, str], Rises]
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on the loss landscape, line and plane; None if no pair has either record."""
-    lines, surfaces = measured(pairs, "landscape"), measured(pairs, "surface")
-    items = lines or surfaces
-    if not items:
-        return None
-    kinds = [
-        (lines, line_rises, "along one random direction"),
-        (surfaces, surface_rises, "over a plane of two directions"),
-    ]
-    findings = [_rise(item, rising, where) for held, rising, where in kinds for item in held]
-    findings += [_contrast(*pair, rising, where) for held, rising, where in kinds for pair in rivals(held)]
-    figures = [*([_line(lines)] if lines else []), *([_surfaces(surfaces)] if surfaces else [])]
-    return Section(
-        name="landscape",
-        title="The loss landscape",
-        about="Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the "
-        "loss is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
-        findings=tuple(findings),
-        figures=tuple(figures),
-        claim=claim(
-            "After refocusing the loss landscape is smoother: a wider bowl around the model.",
-            REFCONV,
-            _every(lines, surfaces),
-            lambda item: _agreed(item, item, "before", lines, surfaces),
-            _WORDS,
-            lambda item, plain: _agreed(plain, item, "after", lines, surfaces),
-        ),
-        notes=_notes(pairs, items, lines, surfaces),
-        more_records=("surface",),
-    )
-
-
-def _every(lines: Sequence[Measured], surfaces: Sequence[Measured]) -> list[Measured]:
-    found = {item.role: item for item in (*surfaces, *lines)}
-    return [found[role] for role in sorted(found)]
-
-
-def _agreed(
-    first: Measured, second: Measured, side: str, lines: Sequence[Measured], surfaces: Sequence[Measured]
-) -> Change:
-    """Return what line and plane together say of the second pair's result beside one side of the first."""
-    changes: list[Change] = []
-    for held, rising in ((lines, line_rises), (surfaces, surface_rises)):
-        found = {item.role: item for item in held}
-        if first.role in found and second.role in found:
-            changes.append(rising(found[first.role], found[second.role], side, "after").judged)
-    return agreed(changes) if changes else "unclear"
-
-
-def _rise(item: Measured, rising: Rising, where: str) -> Finding:
-    found = rising(item, item, "before", "after")
-    if found.first is None or found.second is None:
-        text = f"The losses {where} cannot be compared: the loss of a model itself is not finite."
-        return Finding(item.name, text, "unclear")
-    text = (
-        f"{capital(where)}, as far as {number(max(item.record['distances']))} times the filters' norms, "
-        f"the loss rises on average by {number(found.first)} before and by {number(found.second)} after; it rises "
-        f"less after at {found.lower} of {count(found.points, 'point')}."
-    )
-    return Finding(item.name, text, found.judged)
-
-
-def _contrast(subject: Measured, reference: Measured, rising: Rising, where: str) -> Finding:
-    found = rising(reference, subject, "after", "after")
-    if found.first is None or found.second is None:
-        text = f"{subject.name} and {reference.name} cannot be compared {where}: they share no finite losses."
-        return Finding(subject.name, text, "unclear")
-    text = (
-        f"{capital(where)} the mean rise around {subject.name} is "
-        f"{compared(number, reference.name, found.second, found.first)}, and less at {found.lower} of "
-        f"{count(found.points, 'point')}."
-    )
-    return Finding(subject.name, text, found.judged)
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    lines, surfaces = with_record(items, "landscape"), with_record(items, "surface")
+    return [*([_line(lines)] if lines else []), *([_surfaces(surfaces)] if surfaces else [])]
 
 
 def _line(items: Sequence[Measured]) -> Figure:
     found = models(items)
-    distances = items[0].record["distances"]
-    lines = [Line("before", "before", distances, items[0].before["losses"])]
-    lines += [Line(item.name, item.role, item.record["distances"], item.after["losses"]) for item in items]
-    losses = [loss for line in lines for loss in line.y if loss is not None]
+    curves = [Curve(name, role, _distances(items, role), side.losses) for role, name, side in found]
+    losses = [loss for curve in curves for loss in curve.y if loss is not None]
     log = bool(losses) and min(losses) > 0 and max(losses) > WIDE * min(losses)
     title = "Loss along one random direction"
-    drawing = line_chart(
-        lines, title=title, x_label="distance, in norms of the filters", y_label=loss_label(items), y_log=log
-    )
-    ends = ", ".join(
-        f"{name} {number(_middle(side['losses']))}, at most {_most(side['losses'])}" for _, name, side in found
-    )
-    return Figure(
-        drawing,
+    ends = ", ".join(f"{name} {number(_middle(side.losses))}, at most {_most(side.losses)}" for _, name, side in found)
+    return curve_figure(
+        curves,
+        title=title,
+        x_label="distance, in norms of the filters",
+        y_label=loss_label(items),
+        y_log=log,
+        head="distance",
+        show=partial(number, digits=4),
+        table=f"{loss_label(items)} by distance",
+        behind=[("as it is, at 0", *(number(side.as_is, 4) for _, _, side in found))],
         alt=f"Curves of the loss against the distance from each model. Loss in the middle: {ends}.",
         caption=f"{title}, batch-norm statistics recalibrated at every point{'; logarithmic axis' if log else ''}.",
-        table=_line_table(items),
     )
 
 
@@ -136,17 +54,8 @@ def _most(losses: Sequence[float | None]) -> str:
     return number(max(known)) if known else "nowhere finite"
 
 
-def _line_table(items: Sequence[Measured]) -> Table:
-    columns = [dict(zip(items[0].record["distances"], items[0].before["losses"], strict=True))]
-    columns += [dict(zip(item.record["distances"], item.after["losses"], strict=True)) for item in items]
-    distances = sorted({distance for column in columns for distance in column})
-    rows = [(number(distance), *(number(column.get(distance), 4) for column in columns)) for distance in distances]
-    rows.append(("as it is, at 0", *(number(side["as_is"], 4) for _, _, side in models(items))))
-    return Table(f"{loss_label(items)} by distance", ("distance", *(n for _, n, _ in models(items))), tuple(rows))
-
-
 def _surfaces(items: Sequence[Measured]) -> Figure:
-    grids = [(name, _distances(items, role), side["losses"]) for role, name, side in models(items)]
+    grids = [(name, _distances(items, role), side.losses) for role, name, side in models(items)]
     surfaces = [Surface(name, distances, distances, losses) for name, distances, losses in grids]
     drawing = contour_maps(
         surfaces, unit=loss_label(items), x_label="along the second direction", y_label="along the first direction"
@@ -164,7 +73,7 @@ def _surfaces(items: Sequence[Measured]) -> Figure:
         "rings are a smoother landscape.",
         table=Table(
             f"{loss_label(items)} over the plane; columns are distances along the second direction",
-            ("model", "along the first", *(number(distance) for distance in items[0].record["distances"])),
+            ("model", "along the first", *(number(distance) for distance in items[0].record.distances)),
             rows,
         )
         if len({len(distances) for _, distances, _ in grids}) == 1
@@ -174,14 +83,12 @@ def _surfaces(items: Sequence[Measured]) -> Figure:
 
 def _distances(items: Sequence[Measured], role: object) -> list[float]:
     found = next((item for item in items if item.role == role), items[0])
-    return list(found.record["distances"])
+    return list(found.record.distances)
 
 
-def _notes(
-    pairs: Sequence[Pair], items: Sequence[Measured], lines: Sequence[Measured], surfaces: Sequence[Measured]
-) -> tuple[str, ...]:
-    without = [*(notes_on(pairs, lines, "landscape") if lines else ())]
-    without += [note for note in (notes_on(pairs, surfaces, "surface") if surfaces else ()) if note not in without]
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
+    kinds = ("landscape", "surface")
+    without = [f"{item.name} has no record {name}." for item in items for name in kinds if not item.pair.record(name)]
     return (
         *conditions_note(items),
         "Rises are counted from the recalibrated loss in the middle. Less at 95 % of the points or more counts as "
@@ -191,3 +98,13 @@ def _notes(
         "A middle far from the loss as it is says that the model's statistics are not those of the calibration data.",
         *without,
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Loss landscape",
+    about="Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the "
+    "loss is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
+    figures=_figures,
+    notes=_notes,
+)

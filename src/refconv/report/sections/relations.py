@@ -5,67 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refconv.records import with_scale
+from refconv.measures.direction import RULE
+from refconv.measures.layers import Quantity, kinds, row_of
+from refconv.measures.numbers import count, number, percent
+from refconv.measures.pairs import Measured
+from refconv.measures.verdicts.planes import times
+from refconv.measures.verdicts.relations import OTHERS, PARTNERS, RESIDUAL, VERDICT, among_others, shown
 from refconv.report.charts import Heat, heat_maps
-from refconv.report.elements import Change, Figure, Finding, Section, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.direction import RULE
-from refconv.report.sections.layer_findings import contrast_finding
-from refconv.report.sections.measured import Measured, measured, notes_on, rivals
-from refconv.report.sections.per_layer import (
-    Quantity,
-    field,
-    kinds,
-    layer_figure,
-    means,
-    pictured_note,
-    row_of,
-    spread,
-)
-from refconv.report.sections.planes import times
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import PICTURED, layer_figure, pictured_note, spread
+from refconv.report.sections.spec import Spec
 
-_ROUNDING = 1e-9
 STRONGEST = 5
 """Relations that the table of a layer names, per pair."""
 
 
-def _among_others(row: Any) -> float | None:
-    """Return the share that slices draw from others; None where they meet none."""
-    return 1 - row["own"] if row["own"] is not None and row["slices"] > 1 else None
-
-
-def _residual(row: Any) -> float | None:
-    """Return the part out of reach, without what is rounding."""
-    value: float | None = row["residual"]
-    return 0.0 if value is not None and value < _ROUNDING else value
-
-
-RESIDUAL = Quantity("part out of reach", _residual, sides=False, show=percent)
-OTHERS = Quantity("share drawn from other slices", _among_others, sides=False, show=percent)
-PARTNERS = Quantity("number of partners of a slice", field("partners"), sides=False)
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on relations; None if no pair has the record."""
-    items = measured(pairs, "relations")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_headline(item), *_reach(item))]
-    meet = any(row["slices"] > 1 for item in items for row in item.record["layers"])
-    shown = (OTHERS, PARTNERS, RESIDUAL) if meet else (RESIDUAL,)
-    findings += [contrast_finding(subject, reference, one) for subject, reference in rivals(items) for one in shown[:1]]
+def _figures(items: Sequence[Measured]) -> list[Figure]:
     matrices = [_matrix(items, layer) for layer in spread(_with_matrix(items))]
-    return Section(
-        name="relations",
-        title="Who draws on whom",
-        about="Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
-        "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
-        "never met: how much slices draw on others is what this measures.",
-        findings=tuple(findings),
-        figures=(*(_figure(items, one) for one in shown), *matrices),
-        notes=_notes(pairs, items, len(matrices)),
-    )
+    return [*(_figure(items, one) for one in shown(items)), *matrices]
 
 
 def _figure(items: Sequence[Measured], quantity: Quantity) -> Figure:
@@ -81,49 +38,17 @@ def _figure(items: Sequence[Measured], quantity: Quantity) -> Figure:
 
 def _even(items: Sequence[Measured], layer: str) -> str:
     row = next(row for item in items if (row := row_of(item, layer)) is not None)
-    return percent(1 - row["own_if_even"] if row["slices"] > 1 else None)
-
-
-def _headline(item: Measured) -> Finding:
-    record = item.record
-    rows = record["layers"]
-    if not any(row["norm"] for row in rows):
-        return Finding(item.name, "Nothing moved that refocusing could reach: no slice draws on any.", "same")
-    own, even = record["own"], record["own_if_even"]
-    if own is None or even is None:
-        text = "In none of the layers that moved do slices meet others, so that each draws on itself alone."
-        return Finding(item.name, text, "different")
-    partners = means([item], PARTNERS)[item.name]
-    meeting = sum(_among_others(row) is not None for row in rows)
-    text = (
-        f"In {count(meeting, 'layer')} where slices meet others they draw {percent(1 - own)} of the refocus weight "
-        f"from them ({percent(1 - even)} if they drew on all alike)"
-    )
-    text += f", on {number(partners)} of them in effect" if partners is not None else ""
-    return Finding(item.name, f"{text}.", "different")
-
-
-def _reach(item: Measured) -> list[Finding]:
-    residual = item.record["residual"]
-    if residual is None:
-        return []
-    moved = sum(row["residual"] is not None for row in item.record["layers"])
-    change: Change = "different"
-    mean = f", the mean of {moved} layers" if moved > 1 else ""
-    if residual < _ROUNDING:
-        return [Finding(item.name, "Refocusing from this start can reach all of the change.", change)]
-    text = f"Refocusing from this start cannot reach {percent(residual)} of the length of the change{mean}."
-    return [Finding(item.name, text, change)]
+    return percent(1 - row.own_if_even if row.slices > 1 else None)
 
 
 def _with_matrix(items: Sequence[Measured]) -> list[str]:
-    return [layer for layer in kinds(items) if any((row_of(item, layer) or {}).get("strongest") for item in items)]
+    return [layer for layer in kinds(items) if any((row := row_of(item, layer)) and row.strongest for item in items)]
 
 
 def _matrix(items: Sequence[Measured], layer: str) -> Figure:
-    found = [(item, row) for item in items if (row := row_of(item, layer)) and row["matrix"]]
+    found = [(item, row) for item in items if (row := row_of(item, layer)) and row.matrix]
     drawing = heat_maps(
-        [Heat(item.name, row["matrix"]) for item, row in found],
+        [Heat(item.name, row.matrix) for item, row in found],
         unit="strength",
         x_label="channel drawn on",
         y_label="channel that draws",
@@ -132,16 +57,16 @@ def _matrix(items: Sequence[Measured], layer: str) -> Figure:
     first = found[0][1]
     said = "; ".join(f"{item.name}: {_said(row)}" for item, row in found)
     rows = tuple(
-        (item.name, str(one["channel"]), str(one["source"]), number(one["strength"]))
+        (item.name, str(one.channel), str(one.source), number(one.strength))
         for item, row in found
-        for one in row["strongest"][:STRONGEST]
+        for one in row.strongest[:STRONGEST]
     )
     return Figure(
         drawing,
-        alt=f"Strength with which {count(len(first['shown']), 'channel')} of {layer} draw on one another, a matrix per "
+        alt=f"Strength with which {count(len(first.shown), 'channel')} of {layer} draw on one another, a matrix per "
         f"pair. {said}.",
-        caption=f"How strongly output channels of {layer} draw on one another, {len(first['shown'])} of "
-        f"{count(first['channels'], 'channel')}; the diagonal is what they draw from themselves.",
+        caption=f"How strongly output channels of {layer} draw on one another, {len(first.shown)} of "
+        f"{count(first.channels, 'channel')}; the diagonal is what they draw from themselves.",
         table=Table(
             f"Strongest relations between different channels of {layer}",
             ("pair", "channel", "draws on", "strength"),
@@ -153,23 +78,22 @@ def _matrix(items: Sequence[Measured], layer: str) -> Figure:
 
 
 def _said(row: Any) -> str:
-    if not row["strongest"]:
+    if not row.strongest:
         return "no channel draws on another"
-    first = row["strongest"][0]
-    share = _among_others(row)
+    first = row.strongest[0]
+    share = among_others(row)
     return (
-        f"{percent(share)} from other slices, strongest channel {first['channel']} on {first['source']} "
-        f"({number(first['strength'])})"
+        f"{percent(share)} from other slices, strongest channel {first.channel} on {first.source} "
+        f"({number(first.strength)})"
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
-    rows = [row for item in items for row in item.record["layers"]]
-    dense = {row["layer"] for row in rows if row["slices"] == 1}
-    cut = {row["layer"] for row in rows if row["sampled"] < row["blocks"]}
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
+    rows = [row for item in items for row in item.record.layers]
+    dense = {row.layer for row in rows if row.slices == 1}
+    cut = {row.layer for row in rows if row.sampled < row.blocks}
     settings = {
-        (tuple(record["map_size"]), record["order"], record["scale"], record["power"])
-        for record in (with_scale(item.record) for item in items)
+        (tuple(record.map_size), record.order, record.scale, record.power) for record in (item.record for item in items)
     }
     said = " and ".join(
         f"map size {times(size)}, order {order}, scale {scale}, power {number(power)}"
@@ -183,8 +107,18 @@ def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tupl
         "Strengths depend on the scale of the start; shares and partners do not.",
         "Matrices are drawn of layers whose output channels draw on one another.",
         RULE,
-        *((f"In {count(len(dense), 'layer')} slices meet no others (dense layers).",) if dense else ()),
-        *((f"Measured on a sample of the blocks of {count(len(cut), 'layer')}.",) if cut else ()),
-        *pictured_note(drawn, len(_with_matrix(items)), "matrix"),
-        *notes_on(pairs, items, "relations"),
+        (f"In {count(len(dense), 'layer')} slices meet no others (dense layers).") if dense else "",
+        (f"Measured on a sample of the blocks of {count(len(cut), 'layer')}.") if cut else "",
+        *pictured_note(min(PICTURED, len(_with_matrix(items))), len(_with_matrix(items)), "matrix"),
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Relations between kernels",
+    about="Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
+    "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
+    "never met: how much slices draw on others is what this measures.",
+    figures=_figures,
+    notes=_notes,
+)

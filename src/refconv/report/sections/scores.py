@@ -2,183 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
+from refconv.measures.numbers import count, percent
+from refconv.measures.pairs import Measured, models, role_names
+from refconv.measures.scores import Scores
+from refconv.measures.verdicts.scores import VERDICT, Words, value_of, words_of
 from refconv.report.charts import Dots, dot_chart
-from refconv.report.elements import Figure, Finding, Section, Table
-from refconv.report.numbers import MINUS, count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals, role_names
-from refconv.report.sections.wording import compared, course
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.spec import Spec
 from refconv.sentences import capital
 
 
-@dataclass(frozen=True)
-class _Words:
-    """How people call the measures of a task.
-
-    Attributes:
-        first: the measure to look at first.
-        of_classes: what the same is called for one class; empty where there are no classes.
-        titles: of all measures, the first one first.
-        plain: measures that are numbers and no shares.
-    """
-
-    first: str
-    of_classes: str
-    titles: Mapping[str, str]
-    plain: frozenset[str] = frozenset()
-
-    def shown(self, name: str, value: float | None) -> str:
-        """Return a value as the page shows it, with its unit."""
-        if name not in self.plain:
-            return percent(value, 2)
-        return number(value, 4) + (" dB" if "psnr" in name and value is not None else "")
+def _figures(items: Sequence[Measured]) -> Sequence[Figure]:
+    words = words_of(items[0])
+    return (*([_figure(words, items)] if items[0].after.classes else []), *_all_measures(words, items))
 
 
-WORDS = {
-    "detection": _Words(
-        "map",
-        "average precision",
-        {
-            "map": "mAP",
-            "map50": "mAP at an overlap of 0.5",
-            "map75": "mAP at an overlap of 0.75",
-            "voc_ap50": "VOC's own average precision, at an overlap of 0.5",
-            "map_small": "mAP of small objects",
-            "map_medium": "mAP of objects of medium size",
-            "map_large": "mAP of large objects",
-            "recall": "recall among 100 boxes",
-            "mask_map": "mAP of masks",
-            "mask_map50": "mAP of masks at an overlap of 0.5",
-            "mask_map75": "mAP of masks at an overlap of 0.75",
-            "baseline_map": "mAP without looking: the mean box of each class",
-        },
-    ),
-    "segmentation": _Words(
-        "miou",
-        "IoU",
-        {
-            "miou": "mean IoU",
-            "pixel_accuracy": "pixel accuracy",
-            "mean_accuracy": "mean accuracy of classes",
-            "loss": "loss",
-            "baseline_miou": "mean IoU of the most frequent class everywhere",
-        },
-        frozenset({"loss"}),
-    ),
-    "restoration": _Words(
-        "psnr",
-        "",
-        {
-            "psnr": "PSNR",
-            "psnr_rgb": "PSNR of RGB",
-            "psnr_luma": "PSNR of luma",
-            "ssim": "SSIM",
-            "ssim_rgb": "SSIM of RGB",
-            "ssim_luma": "SSIM of luma",
-            "loss": "mean absolute difference",
-            "input_psnr": "PSNR of the input itself",
-            "input_ssim": "SSIM of the input itself",
-        },
-        frozenset(
-            {"psnr", "psnr_rgb", "psnr_luma", "ssim", "ssim_rgb", "ssim_luma", "loss", "input_psnr", "input_ssim"}
-        ),
-    ),
-}
-"""Per task."""
-
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on the task's own measures; None if no pair has the records."""
-    items = measured(pairs, "scores")
-    if not items:
-        return None
-    words = _of_channel(WORDS[items[0].after["task"]], items[0].after["measures"])
-    findings = [_finding(words, item) for item in items]
-    findings += [_classes(words, item) for item in items if item.after["classes"]]
-    findings += [_contrast(words, subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="scores",
-        title="How well it does its task",
-        about="The measures that the task is judged by, of all models on the same samples. The trivial result beside "
-        "them is what a model must beat.",
-        findings=tuple(findings),
-        figures=(*([_figure(words, items)] if items[0].after["classes"] else []), *_all_measures(words, items)),
-        notes=_notes(pairs, items),
-    )
-
-
-def _of_channel(words: _Words, measures: Mapping[str, float]) -> _Words:
-    """Name the channel of measures of images: the one that the measures beside them are not of."""
-    other = {"psnr_rgb": "luma", "psnr_luma": "RGB"}
-    channel = next((name for known, name in other.items() if known in measures), None)
-    if channel is None:
-        return words
-    named = {name: f"{words.titles[name]} of {channel}" for name in ("psnr", "ssim")}
-    return replace(words, titles={**words.titles, **named})
-
-
-def _value(words: _Words, record: Mapping[str, Mapping[str, float]]) -> float | None:
-    return record["measures"].get(words.first)
-
-
-def _finding(words: _Words, item: Measured) -> Finding:
-    def show(value: float | None) -> str:
-        return words.shown(words.first, value)
-
-    first, second = (_value(words, side) for side in (item.before, item.after))
-    title, samples = capital(words.titles[words.first]), count(item.after["samples"], "sample")
-    text = f"{title} {course(show, first, second)} on {samples}"
-    if first is not None and first == second:
-        return Finding(item.name, f"{text}.", "same")
-    return Finding(item.name, f"{text}; one number for each model does not tell how much of it is chance.", "unclear")
-
-
-def _classes(words: _Words, item: Measured) -> Finding:
-    changes = {
-        name: item.after["classes"][name] - value
-        for name, value in item.before["classes"].items()
-        if value is not None and item.after["classes"].get(name) is not None
-    }
-    if not changes:
-        return Finding(item.name, f"No class has an {words.of_classes} in both models.", "unclear")
-    up, down = sum(change > 0 for change in changes.values()), sum(change < 0 for change in changes.values())
-    name = max(changes, key=lambda one: abs(changes[one]))
-    text = (
-        f"The {words.of_classes} rises in {up} and falls in {down} of {count(len(changes), 'class', 'classes')}; it "
-        f"changes most for {name}, by {_points(changes[name])} points."
-    )
-    return Finding(item.name, text, "unclear" if up or down else "same")
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.2f}".replace("-", MINUS)
-
-
-def _contrast(words: _Words, subject: Measured, reference: Measured) -> Finding:
-    first, second = (_value(words, item.after) for item in (subject, reference))
-    if first is None or second is None:
-        return Finding(subject.name, f"{capital(words.titles[words.first])} is not known for both.", "unclear")
-    found = compared(lambda value: words.shown(words.first, value), reference.name, first, second)
-    same = subject.after["samples"] == reference.after["samples"]
-    text = f"With {subject.name} {words.titles[words.first]} is {found}{'' if same else ', on other samples'}."
-    return Finding(subject.name, text, "same" if first == second else "unclear")
-
-
-def _figure(words: _Words, items: Sequence[Measured]) -> Figure:
+def _figure(words: Words, items: Sequence[Measured]) -> Figure:
     found = models(items)
-    names = list(items[0].after["classes"])
+    names = list(items[0].after.classes)
 
-    def shown(record: Mapping[str, Mapping[str, float | None]], name: str) -> float | None:
-        value = record["classes"].get(name)
+    def shown(record: Scores, name: str) -> float | None:
+        value = record.classes.get(name)
         return None if value is None else 100 * value
 
     rows = [Dots(name, {role: shown(record, name) for role, _, record in found}) for name in names]
     title = f"{capital(words.of_classes)} of each class"
-    means = ", ".join(f"{name} {words.shown(words.first, _value(words, record))}" for _, name, record in found)
-    cells = tuple((name, *(percent(record["classes"].get(name), 2) for _, _, record in found)) for name in names)
+    means = ", ".join(f"{name} {words.shown(words.first, value_of(words, record))}" for _, name, record in found)
+    cells = tuple((name, *(percent(record.classes.get(name), 2) for _, _, record in found)) for name in names)
     return Figure(
         dot_chart(rows, role_names(items), title=title, x_label=f"{words.of_classes}, %"),
         alt=f"The {words.of_classes} of {count(len(names), 'class', 'classes')}; mean over classes: {means}.",
@@ -187,25 +39,25 @@ def _figure(words: _Words, items: Sequence[Measured]) -> Figure:
     )
 
 
-def _all_measures(words: _Words, items: Sequence[Measured]) -> tuple[Figure, ...]:
+def _all_measures(words: Words, items: Sequence[Measured]) -> tuple[Figure, ...]:
     """Return all measures that every model has, as dots where they are shares of one scale; the table has them all."""
     found = models(items)
-    names = [name for name in words.titles if any(name in record["measures"] for _, _, record in found)]
+    names = [name for name in words.titles if any(name in record.measures for _, _, record in found)]
     shares = [name for name in names if name not in words.plain]
     drawn = shares or [words.first]
     factor, unit = (100, "%") if shares else (1, "dB")
     rows = [
         Dots(
             words.titles[name],
-            {role: factor * record["measures"][name] for role, _, record in found if name in record["measures"]},
+            {role: factor * record.measures[name] for role, _, record in found if name in record.measures},
         )
         for name in drawn
     ]
     cells = tuple(
-        (words.titles[name], *(words.shown(name, record["measures"].get(name)) for _, _, record in found))
+        (words.titles[name], *(words.shown(name, record.measures.get(name)) for _, _, record in found))
         for name in names
     )
-    ends = ", ".join(f"{name} {words.shown(words.first, _value(words, record))}" for _, name, record in found)
+    ends = ", ".join(f"{name} {words.shown(words.first, value_of(words, record))}" for _, name, record in found)
     return (
         Figure(
             dot_chart(rows, role_names(items), title="The measures of the task", x_label=unit),
@@ -216,12 +68,21 @@ def _all_measures(words: _Words, items: Sequence[Measured]) -> tuple[Figure, ...
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].after
-    taken = f"Measured on {count(record['samples'], 'sample')}"
+    taken = f"Measured on {count(record.samples, 'sample')}"
     return (
-        f"{taken} drawn from more." if record["cut"] else f"{taken}, the whole split.",
+        f"{taken} drawn from more." if record.cut else f"{taken}, the whole split.",
         "There is no interval: the records hold one number for each model, and one model is one seed. Several seeds "
         "side by side, by refconv compare, tell a difference from chance.",
-        *notes_on(pairs, items, "scores"),
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Task measures",
+    about="The measures that the task is judged by, of all models on the same samples. The trivial result beside "
+    "them is what a model must beat.",
+    figures=_figures,
+    notes=_notes,
+)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from refconv.report.charts import Line, line_chart
-from refconv.report.elements import Change, Figure, Finding, Section, Table
-from refconv.report.numbers import count, percent, points
-from refconv.report.pairs import Pair
-from refconv.report.sections.judging import Difference, agreed, share_error, share_interval
+from refconv.measures.numbers import percent
+from refconv.measures.pairs import Measured, models
+from refconv.measures.verdicts.shifts import VERDICT
+from refconv.report.elements import Figure
+from refconv.report.sections.figures import Curve, curve_figure
 from refconv.report.sections.losses import samples_note
-from refconv.report.sections.measured import Measured, measured, models, notes_on, rivals
-from refconv.report.sections.wording import SURENESS, compared, course
+from refconv.report.sections.spec import Spec
 
 Key = Literal["same", "stable"]
 
@@ -23,121 +21,36 @@ _CAPTIONS: dict[Key, str] = {
 }
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on shifts; None if no pair has the records."""
-    items = measured(pairs, "shifts")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (_keeps(item), _accuracy(item))]
-    findings += [_contrast(subject, reference) for subject, reference in rivals(items)]
-    return Section(
-        name="shifts",
-        title="When the image moves",
-        about="Images are moved by a few pixels, which changes nothing of what they show. The more often the class "
-        "stays, right or wrong, the more consistent the model.",
-        findings=tuple(findings),
-        figures=(_figure(items, "same"), _figure(items, "stable")),
-        notes=_notes(pairs, items),
-    )
-
-
-def consistency(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[int, Difference]:
-    """Return the largest distance that both records have, and how consistency differs there.
-
-    The four shifts of an image count as one sample, which is on the safe side.
-    """
-    pixels = max(set(first["pixels"]) & set(second["pixels"]))
-    return pixels, _difference((first, second), [_at(record, "same", pixels) for record in (first, second)])
-
-
-def _at(record: Mapping[str, Any], key: str, pixels: int) -> float:
-    return float(record[key][record["pixels"].index(pixels)])
-
-
-def _difference(records: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> Difference:
-    errors = (share_error(share, record["samples"]) for share, record in zip(shares, records, strict=True))
-    return Difference(shares[1] - shares[0], math.hypot(*errors))
-
-
-def judged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Change:
-    """Return whether the second model is more consistent; if it is less accurate, that is only different."""
-    change = consistency(first, second)[1].judged()
-    accuracy = _difference((first, second), [record["clean_accuracy"] for record in (first, second)])
-    return "different" if change == "better" and accuracy.judged() == "worse" else change
-
-
-def _keeps(item: Measured) -> Finding:
-    pixels, found = consistency(item.before, item.after)
-    shares = [_at(side, "same", pixels) for side in (item.before, item.after)]
-    text = (
-        f"The share of shifts by {count(pixels, 'pixel')} that keep the class {course(percent, *shares)} "
-        f"({points(found.value)} points, standard error {points(found.error).lstrip('+')}: {SURENESS[found.judged()]})."
-    )
-    return Finding(item.name, text, judged(item.before, item.after))
-
-
-def _accuracy(item: Measured) -> Finding:
-    sides = (item.before, item.after)
-    pixels, _ = consistency(*sides)
-    still, moved = [side["clean_accuracy"] for side in sides], [_at(side, "accuracy", pixels) for side in sides]
-    text = (
-        f"Accuracy on images in place {course(percent, *still)}, on images shifted by {count(pixels, 'pixel')} it "
-        f"{course(percent, *moved)}."
-    )
-    return Finding(item.name, text, agreed([_difference(sides, shares).judged() for shares in (still, moved)]))
-
-
-def _contrast(subject: Measured, reference: Measured) -> Finding:
-    pixels, found = consistency(reference.after, subject.after)
-    shares = [_at(item.after, "same", pixels) for item in (subject, reference)]
-    text = (
-        f"With {subject.name} the share of shifts by {count(pixels, 'pixel')} that keep the class is "
-        f"{compared(percent, reference.name, *shares)} ({SURENESS[found.judged()]})."
-    )
-    return Finding(subject.name, text, judged(reference.after, subject.after))
-
-
 def _figure(items: Sequence[Measured], key: Key) -> Figure:
-    lines = []
-    for role, name, record in models(items):
-        bounds = [share_interval(share, record["samples"]) for share in record[key]]
-        lines.append(
-            Line(
-                name,
-                role,
-                record["pixels"],
-                [100 * share for share in record[key]],
-                low=[100 * low for low, _ in bounds],
-                high=[100 * high for _, high in bounds],
-            )
-        )
-    ends = ", ".join(
-        f"{name} {percent(record[key][0])} to {percent(record[key][-1])}" for _, name, record in models(items)
-    )
-    title = "Class kept under a shift" if key == "same" else "Class kept under all shifts"
-    last = items[0].before["pixels"][-1]
-    return Figure(
-        line_chart(lines, title=title, x_label="shift, in pixels", y_label="%"),
-        alt=f"Curves of the share that keeps its class, from 1 pixel to {last}: {ends}.",
+    curves = [Curve(name, role, one.pixels, getattr(one, key), one.samples) for role, name, one in models(items)]
+    ends = ", ".join(f"{curve.name} {percent(curve.y[0])} to {percent(curve.y[-1])}" for curve in curves)
+    return curve_figure(
+        curves,
+        title="Class kept under a shift" if key == "same" else "Class kept under all shifts",
+        x_label="shift, in pixels",
+        y_label="%",
+        head="pixels",
+        alt=f"Curves of the share that keeps its class, from 1 pixel to {items[0].before.pixels[-1]}: {ends}.",
         caption=f"{_CAPTIONS[key]}, with 95 % intervals.",
-        table=_table(items, key),
+        table=_CAPTIONS[key],
     )
 
 
-def _table(items: Sequence[Measured], key: Key) -> Table:
-    found = models(items)
-    pixels = sorted({place for _, _, record in found for place in record["pixels"]})
-    columns = [dict(zip(record["pixels"], record[key], strict=True)) for _, _, record in found]
-    rows = tuple((str(place), *(percent(column.get(place)) for column in columns)) for place in pixels)
-    return Table(_CAPTIONS[key], ("pixels", *(name for _, name, _ in found)), rows)
-
-
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured]) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     return (
         f"{samples_note(items[0].after)} Images move up, down, left and right; the border is repeated.",
         "A model that always names one class is fully consistent: read consistency beside accuracy. Where accuracy "
         "fell by more than chance, more consistency counts as different, not as better.",
         "Standard errors count the four shifts of an image as one sample and the two models as independent, which is "
         "on the safe side.",
-        *notes_on(pairs, items, "shifts"),
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Shifted images",
+    about="Images are moved by a few pixels, which changes nothing of what they show. The more often the class "
+    "stays, right or wrong, the more consistent the model.",
+    figures=lambda items: (_figure(items, "same"), _figure(items, "stable")),
+    notes=_notes,
+)

@@ -7,127 +7,58 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.direction import RULE
+from refconv.measures.layers import Quantity, field
+from refconv.measures.numbers import count, number, percent
+from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.verdicts.planes import drawable, plane, times
+from refconv.measures.verdicts.skeleton import RATIO, VERDICT
 from refconv.report.charts import Guide, Heat, heat_maps
-from refconv.report.elements import Change, Claim, Figure, Finding, Section, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.direction import RULE, as_change, negligible
-from refconv.report.sections.layer_findings import contrast_finding, course_finding
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on, rivals
-from refconv.report.sections.per_layer import Quantity, contrast_of, course_of, field, layer_figure
-from refconv.report.sections.planes import drawable, plane, times
-from refconv.report.sections.support import JOURNAL, verdict
-from refconv.report.sections.wording import course
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import layer_figure
+from refconv.report.sections.spec import Spec
 
-RATIO = Quantity("ratio of cross to corners", field("ratio"))
 SHARE = Quantity("share of magnitude on the cross", field("cross_share"), show=percent)
 
-_WORDS: dict[Change, str] = {
-    "better": "The ratio of cross to corners grew",
-    "worse": "The ratio of cross to corners shrank",
-    "same": "The ratio of cross to corners stayed the same",
-    "unclear": "The ratio of cross to corners shows no clear direction over the layers",
-}
 
-
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on kernel skeletons; None if no pair has the record."""
-    items = measured(pairs, "skeleton")
-    if not items:
-        return None
-    findings = [finding for item in items for finding in (course_finding(item, RATIO, "up"), *_by_size(item))]
-    findings += [contrast_finding(subject, reference, RATIO, "up") for subject, reference in rivals(items)]
-    sizes = _sizes(items)
-    return Section(
-        name="skeleton",
-        title="Kernel skeletons",
-        about="The skeleton of a kernel is its central cross, the middle row and the middle column; the corners are "
-        "the rest. The ratio of the mean magnitude on the cross to that in the corners is 1 for a flat kernel and "
-        "larger the stronger the skeleton is.",
-        findings=tuple(findings),
-        figures=(
-            *(_maps(items, size) for size in sizes if drawable(size)),
-            layer_figure(
-                items,
-                RATIO,
-                caption="Mean magnitude on the cross over that in the corners; 1 is a flat kernel.",
-                guides=(Guide("x", 1, "flat"),),
-                choice="measure",
-            ),
-            layer_figure(
-                items,
-                SHARE,
-                caption="Share of a layer's whole magnitude that lies on the cross; a flat kernel of 3 × 3 has 55.6 %.",
-                choice="measure",
-            ),
-        ),
-        claim=_claim(items),
-        notes=_notes(pairs, items, sizes),
-    )
-
-
-def _claim(items: Sequence[Measured]) -> Claim | None:
-    plain = next((item for item in items if item.plain), None)
-    verdicts = {}
-    for item in items:
-        if not item.plain:
-            beside = as_change(contrast_of(item, plain, RATIO).way, "up") if plain else None
-            verdicts[item.name] = verdict(as_change(course_of(item, RATIO).way, "up"), _WORDS, beside)
-    says = "Refocusing strengthens skeletons: the ratio of cross to corners grows."
-    return Claim(says, JOURNAL, verdicts) if verdicts else None
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    flat = (Guide("x", 1, "flat"),)
+    ratio = "Mean magnitude on the cross over that in the corners; 1 is a flat kernel."
+    share = "Share of a layer's whole magnitude that lies on the cross; a flat kernel of 3 × 3 has 55.6 %."
+    return [
+        *(_maps(items, size) for size in _sizes(items) if drawable(size)),
+        layer_figure(items, RATIO, caption=ratio, guides=flat, choice="measure"),
+        layer_figure(items, SHARE, caption=share, choice="measure"),
+    ]
 
 
 def _sizes(items: Sequence[Measured]) -> list[tuple[int, ...]]:
-    return list(dict.fromkeys(tuple(row["kernel_size"]) for item in items for row in item.record["sizes"]))
+    return list(dict.fromkeys(tuple(row.kernel_size) for item in items for row in item.record.sizes))
 
 
 def _of_size(item: Measured, size: tuple[int, ...]) -> Any:
-    return next((row for row in item.record["sizes"] if tuple(row["kernel_size"]) == size), None)
-
-
-def _by_size(item: Measured) -> list[Finding]:
-    """Say where the mean magnitudes of the most frequent kernel size lie; nothing if it is all cross."""
-    rows = [row for row in item.record["sizes"] if row["before"]["corners"] is not None]
-    if not rows:
-        return []
-    row = rows[0]
-    flat = _flat_share(row)
-    first, last = row["before"]["cross_share"], row["after"]["cross_share"]
-    change: Change = "same" if negligible(first, last) else "different"
-    text = (
-        f"In {count(row['layers'], 'layer')} of {times(row['kernel_size'])} taps the share of magnitude on the cross "
-        f"{course(percent, first, last)}; a flat kernel has {percent(flat)}."
-    )
-    return [Finding(item.name, text, change)]
-
-
-def _flat_share(row: Any) -> float:
-    """Return the share of taps on the cross, from the means over cross and corners and the cross' share."""
-    cross, corners, share = (row["before"][name] for name in ("cross", "corners", "cross_share"))
-    taps = len(row["before"]["magnitudes"])
-    total = sum(row["before"]["magnitudes"])
-    return round(share * total / cross) / taps if corners is not None and cross else 1.0
+    return next((row for row in item.record.sizes if tuple(row.kernel_size) == size), None)
 
 
 def _maps(items: Sequence[Measured], size: tuple[int, ...]) -> Figure:
     """Return where the magnitude lies, per model, and below what changed."""
     found = [(item, row) for item in items if (row := _of_size(item, size)) is not None]
-    first = found[0][1]["before"]
-    sides = [(BEFORE, first), *((item.name, row["after"]) for item, row in found)]
+    first = found[0][1].before
+    sides = [(BEFORE, first), *((item.name, row.after) for item, row in found)]
     levels = heat_maps(
-        [Heat(name, plane(side["magnitudes"], size) or []) for name, side in sides], unit="relative magnitude", low=0
+        [Heat(name, plane(side.magnitudes, size) or []) for name, side in sides], unit="relative magnitude", low=0
     )
     changes = heat_maps(
         [Heat(f"{item.name} − {BEFORE}", plane(_difference(row), size) or []) for item, row in found],
         unit="change of relative magnitude",
         diverging=True,
     )
-    said = ", ".join(f"{name} {number(side['ratio'])}" for name, side in sides)
+    said = ", ".join(f"{name} {number(side.ratio)}" for name, side in sides)
     rows = tuple(
-        (name, number(side["cross"]), number(side["corners"]), number(side["ratio"]), percent(side["cross_share"]))
+        (name, number(side.cross), number(side.corners), number(side.ratio), percent(side.cross_share))
         for name, side in sides
     )
-    layers = count(found[0][1]["layers"], "layer")
+    layers = count(found[0][1].layers, "layer")
     return Figure(
         Markup("").join([levels, changes]),
         alt=f"Mean magnitude of every tap in {layers} of {times(size)} taps, a map per model, and what changed. "
@@ -143,20 +74,30 @@ def _maps(items: Sequence[Measured], size: tuple[int, ...]) -> Figure:
 
 
 def _difference(row: Any) -> list[float]:
-    return [last - first for first, last in zip(row["before"]["magnitudes"], row["after"]["magnitudes"], strict=True)]
+    return [last - first for first, last in zip(row.before.magnitudes, row.after.magnitudes, strict=True)]
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], sizes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
-    rows = [row for item in items for row in item.record["layers"]]
-    zeros = sorted({row["layer"] for row in rows if row["before"] is None or row["after"] is None})
-    sided = [row[side] for row in rows for side in ("before", "after") if row[side] is not None]
-    solid = any(not drawable(size) for size in sizes)
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
+    rows = [row for item in items for row in item.record.layers]
+    zeros = sorted({row.layer for row in rows if row.before is None or row.after is None})
+    sided = [getattr(row, side) for row in rows for side in ("before", "after") if getattr(row, side) is not None]
+    solid = any(not drawable(size) for size in _sizes(items))
     return (
         RULE,
         "The ratio is not defined where a kernel has no corners, such as 2 × 2, or where they are zero."
-        if any(side["ratio"] is None for side in sided)
+        if any(side.ratio is None for side in sided)
         else "Magnitudes are means over the slices of a layer; each layer counts once.",
-        *((f"All zero in one of the models: {', '.join(zeros)}.",) if zeros else ()),
-        *(("Kernels of three dimensions are counted but not drawn.",) if solid else ()),
-        *notes_on(pairs, items, "skeleton"),
+        (f"All zero in one of the models: {', '.join(zeros)}.") if zeros else "",
+        ("Kernels of three dimensions are counted but not drawn.") if solid else "",
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Kernel skeletons",
+    about="The skeleton of a kernel is its central cross, the middle row and the middle column; the corners are "
+    "the rest. The ratio of the mean magnitude on the cross to that in the corners is 1 for a flat kernel and "
+    "larger the stronger the skeleton is.",
+    figures=_figures,
+    notes=_notes,
+)

@@ -5,62 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from refconv.measures.numbers import count, number, percent
+from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.verdicts.planes import times
+from refconv.measures.verdicts.spectrum import VERDICT
 from refconv.report.charts import Dots, Guide, Line, dot_chart, line_chart
-from refconv.report.elements import Figure, Finding, Section, Table
-from refconv.report.numbers import count, number, percent
-from refconv.report.pairs import Pair
-from refconv.report.sections.measured import BEFORE, Measured, measured, notes_on
-from refconv.report.sections.per_layer import pictured_note, spread
-from refconv.report.sections.planes import times
+from refconv.report.elements import Figure, Table
+from refconv.report.sections.per_layer import PICTURED, pictured_note, spread
+from refconv.report.sections.spec import Spec
 
 
-def section(pairs: Sequence[Pair]) -> Section | None:
-    """Return the section on the Gram's spectrum; None if no pair has the record.
-
-    All pairs have one start, so that the spectrum of the first one's is drawn.
-    """
-    items = measured(pairs, "spectrum")
-    if not items:
-        return None
-    rows = items[0].record["layers"]
-    drawn = spread([row for row in rows if row["condition"] is not None])
-    return Section(
-        name="spectrum",
-        title="The geometry of refocusing",
-        about="Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
-        "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
-        "effective rank of all taps.",
-        findings=tuple(_headline(item) for item in items),
-        figures=(_summary(rows), *(_spectrum(row) for row in drawn)),
-        notes=_notes(pairs, items, len(drawn)),
-    )
+def _defined(rows: Sequence[Any]) -> list[Any]:
+    return [row for row in rows if row.condition is not None]
 
 
-def _headline(item: Measured) -> Finding:
-    record = item.record
-    if record["condition"] is None or record["effective_share"] is None:
-        return Finding(item.name, "The kernels of the start are all zero: refocusing cannot move them.", "same")
-    rows = record["layers"]
-    layer = "in its only layer" if len(rows) == 1 else "in the median layer"
-    text = (
-        f"A property of the start, the same before and after: {layer} the fastest pattern learns "
-        f"{number(record['condition'])} times as fast as the slowest when refocused, and the effective rank is "
-        f"{percent(record['effective_share'])} of the taps{'' if len(rows) == 1 else ' in the mean'}."
-    )
-    return Finding(item.name, text, "same")
+def _figures(items: Sequence[Measured]) -> list[Figure]:
+    rows = items[0].record.layers
+    return [_summary(rows), *map(_spectrum, spread(_defined(rows)))]
 
 
 def _summary(rows: Sequence[Any]) -> Figure:
-    shares = {row["layer"]: _share(row) for row in rows}
+    shares = {row.layer: _share(row) for row in rows}
     cells = tuple(
         (
-            row["layer"],
-            row["kind"],
-            times(row["kernel_size"]),
-            number(row["mean_eigenvalue"]),
-            number(row["rank"]),
-            number(row["condition"]),
-            number(row["effective_rank"]),
+            row.layer,
+            row.kind,
+            times(row.kernel_size),
+            number(row.mean_eigenvalue),
+            number(row.rank),
+            number(row.condition),
+            number(row.effective_rank),
         )
         for row in rows
     )
@@ -87,16 +61,16 @@ def _summary(rows: Sequence[Any]) -> Figure:
 
 
 def _share(row: Any) -> float | None:
-    rank = row["effective_rank"]
-    return None if rank is None else float(rank / len(row["eigenvalues"]))
+    rank = row.effective_rank
+    return None if rank is None else float(rank / len(row.eigenvalues))
 
 
 def _spectrum(row: Any) -> Figure:
-    values = row["eigenvalues"]
+    values = row.eigenvalues
     places = [float(place) for place in range(1, len(values) + 1)]
     drawing = line_chart(
         [Line("start", "before", places, [value if value > 0 else None for value in values])],
-        title=f"Eigenvalues of the Gram of {row['layer']}",
+        title=f"Eigenvalues of the Gram of {row.layer}",
         x_label="eigenvalue",
         y_label="over their mean",
         y_log=True,
@@ -104,41 +78,46 @@ def _spectrum(row: Any) -> Figure:
     )
     return Figure(
         drawing,
-        alt=f"Eigenvalues of the Gram of {row['layer']} over their mean, falling from {number(values[0])} to "
-        f"{number(values[-1])}; condition {number(row['condition'])}.",
-        caption=f"Eigenvalues of the Gram of {row['layer']} over their mean, means over "
-        f"{count(row['sampled'], 'block')}, on a logarithmic axis.",
+        alt=f"Eigenvalues of the Gram of {row.layer} over their mean, falling from {number(values[0])} to "
+        f"{number(values[-1])}; condition {number(row.condition)}.",
+        caption=f"Eigenvalues of the Gram of {row.layer} over their mean, means over "
+        f"{count(row.sampled, 'block')}, on a logarithmic axis.",
         table=Table(
-            f"Eigenvalues of {row['layer']}",
+            f"Eigenvalues of {row.layer}",
             ("number", "over their mean"),
             tuple((str(place + 1), number(value)) for place, value in enumerate(values)),
         ),
         choice="layer",
-        option=row["layer"],
+        option=row.layer,
     )
 
 
-def _notes(pairs: Sequence[Pair], items: Sequence[Measured], drawn: int) -> tuple[str, ...]:
+def _notes(items: Sequence[Measured]) -> tuple[str, ...]:
     record = items[0].record
-    rows = record["layers"]
-    short = [row["layer"] for row in rows if row["rank"] is not None and row["rank"] < len(row["eigenvalues"])]
-    dead = [row["layer"] for row in rows if row["condition"] is None]
-    cut = sum(row["sampled"] < row["blocks"] for row in rows)
+    rows = record.layers
+    short = [row.layer for row in rows if row.rank is not None and row.rank < len(row.eigenvalues)]
+    dead = [row.layer for row in rows if row.condition is None]
+    cut = sum(row.sampled < row.blocks for row in rows)
     several = any(item.record != record for item in items)
     return (
         "The mean eigenvalue is by how much refocusing changes a layer's learning rate unless it is normalised.",
-        f"Of refocusing with map size {times(record['map_size'])}, order {record['order']}.",
-        *(
-            (
-                f"In {count(len(short), 'layer')} the rank is below the number of taps: some patterns refocusing "
-                "cannot move.",
-            )
-            if short
-            else ()
-        ),
-        *((f"All zero: {', '.join(dead)}.",) if dead else ()),
-        *((f"Measured on a sample of the blocks of {count(cut, 'layer')}.",) if cut else ()),
-        *((f"The pairs' records of the {BEFORE} model differ; drawn is that of {items[0].name}.",) if several else ()),
-        *pictured_note(drawn, len(rows) - len(dead), "spectrum"),
-        *notes_on(pairs, items, "spectrum"),
+        f"Of refocusing with map size {times(record.map_size)}, order {record.order}.",
+        (f"In {count(len(short), 'layer')} the rank is below the number of taps: some patterns refocusing cannot move.")
+        if short
+        else "",
+        (f"All zero: {', '.join(dead)}.") if dead else "",
+        (f"Measured on a sample of the blocks of {count(cut, 'layer')}.") if cut else "",
+        (f"The pairs' records of the {BEFORE} model differ; drawn is that of {items[0].name}.") if several else "",
+        *pictured_note(min(PICTURED, len(_defined(rows))), len(_defined(rows)), "spectrum"),
     )
+
+
+section = Spec(
+    VERDICT,
+    title="Spectrum of the Gram",
+    about="Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
+    "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
+    "effective rank of all taps.",
+    figures=_figures,
+    notes=_notes,
+)

@@ -22,9 +22,9 @@ from math import fsum, inf
 from statistics import median
 from typing import Literal
 
-from refconv.report.elements import Change
-from refconv.report.numbers import count, number, percent
-from refconv.report.paired_difference import mcnemar
+from refconv.measures.findings import Change
+from refconv.measures.numbers import count, number, percent
+from refconv.measures.paired_difference import mcnemar
 
 Way = Literal["up", "down", "same", "unclear"]
 Values = Sequence[tuple[float | None, float | None]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from refconv.report.elements import Change
-from refconv.report.numbers import MISSING
+from refconv.measures.findings import Change
+from refconv.measures.numbers import MISSING
 
 
 def course(show: Callable[[float | None], str], before: float | None, after: float | None) -> str:
@@ -48,11 +48,11 @@ def compared(show: Callable[[float | None], str], than: str, value: float, other
 
 
 SURENESS: dict[Change, str] = {
-    "better": "more than chance makes of it",
-    "worse": "more than chance makes of it",
-    "different": "more than chance makes of it",
+    "better": "beyond chance",
+    "worse": "beyond chance",
+    "different": "beyond chance",
     "same": "no difference",
-    "unclear": "no more than chance may make of it",
+    "unclear": "within chance",
 }
 """What a judgement of a difference means, in words."""
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refconv.report.elements import Change
-from refconv.report.sections.measured import Measured
+from refconv.measures.findings import Change
+from refconv.measures.pairs import Measured
 
 NEARLY_ALL = 0.95
 
@@ -47,7 +47,7 @@ def line_rises(first: Measured, second: Measured, first_side: str, second_side: 
     """Return the rises along a line, of one side of each of two pairs."""
     return _rises(
         *(
-            (item.record["distances"], item.record[side]["losses"])
+            (item.record.distances, getattr(item.record, side).losses)
             for item, side in ((first, first_side), (second, second_side))
         )
     )
@@ -58,7 +58,7 @@ def surface_rises(first: Measured, second: Measured, first_side: str, second_sid
     sides = ((first, first_side), (second, second_side))
     return _rises(
         *(
-            (item.record["distances"], [loss for row in item.record[side]["losses"] for loss in row])
+            (item.record.distances, [loss for row in getattr(item.record, side).losses for loss in row])
             for item, side in sides
         )
     )

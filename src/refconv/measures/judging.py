@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from refconv.report.elements import Change
+from refconv.measures.findings import Change
 
-SURE = NormalDist().inv_cdf(0.975)
+SURE = float(ndtri(0.975))
 """Standard errors to either side that hold 95 % of a normal distribution."""
 
 
@@ -28,6 +27,13 @@ class Difference:
     value: float | None
     error: float | None
     reach: float = SURE
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided, by a normal distribution scaled to the reach; None if the error is not known."""
+        if self.value is None or not self.error or not math.isfinite(self.reach):
+            return None
+        return math.erfc(abs(self.value) / self.error * SURE / self.reach / math.sqrt(2))
 
     def judged(self, *, lower: bool = False) -> Change:
         """Return whether that is better or worse.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from refconv.report.elements import Finding
-from refconv.report.sections.direction import Direction, as_change, tally
-from refconv.report.sections.measured import Measured
-from refconv.report.sections.per_layer import Quantity, contrast_of, course_of
-from refconv.report.sections.wording import compared, course
+from refconv.measures.direction import Direction, as_change, tally
+from refconv.measures.findings import Finding
+from refconv.measures.layers import Quantity, contrast_of, course_of
+from refconv.measures.pairs import Measured
+from refconv.measures.wording import compared, course
 from refconv.sentences import capital
 
 Good = Literal["up", "down"] | None
@@ -24,7 +24,7 @@ def course_clause(found: Direction, quantity: Quantity) -> str:
     """Return where a number went, without a full stop.
 
     Example:
-        >>> from refconv.report.sections.direction import direction
+        >>> from refconv.measures.direction import direction
         >>> course_clause(direction([(1.0, 2.0), (2.0, 3.0)]), Quantity("cosine", float))
         'the mean cosine rises from 1.5 to 2.5 (up in 2 of 2 layers, too few layers to tell a direction)'
     """
@@ -51,11 +51,11 @@ def contrast_clause(found: Direction, quantity: Quantity, than: str) -> str:
 def course_finding(item: Measured, quantity: Quantity, good: Good = None) -> Finding:
     """Return where a number went between before and after."""
     found = course_of(item, quantity)
-    return Finding(item.name, f"{capital(course_clause(found, quantity))}.", as_change(found.way, good))
+    return Finding(item.name, f"{capital(course_clause(found, quantity))}.", as_change(found.way, good), found.p)
 
 
 def contrast_finding(subject: Measured, reference: Measured, quantity: Quantity, good: Good = None) -> Finding:
     """Return how a pair's result stands to that of another."""
     found = contrast_of(subject, reference, quantity)
     text = f"Where {subject.name} ends, {contrast_clause(found, quantity, reference.name)}."
-    return Finding(subject.name, text, as_change(found.way, good))
+    return Finding(subject.name, text, as_change(found.way, good), found.p)

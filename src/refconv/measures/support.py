@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from refconv.report.elements import Change, Claim, Support
-from refconv.report.sections.measured import Measured
+from refconv.measures.findings import Change, Claim, Support
+from refconv.measures.pairs import Measured
 
 REFCONV = "RefConv (arXiv 2310.10563)"
 JOURNAL = "RefConv, journal version (IEEE TNNLS 36(6), 2025)"

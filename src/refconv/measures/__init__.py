@@ -1,0 +1,1 @@
+"""Records of measures, statistics and verdicts: written by analysis, read by report; no torch."""

@@ -1,0 +1,167 @@
+"""What is judged and reported: pairs of models with one start, each with the records of its analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from refconv.errors import RunError
+from refconv.measures.registry import RECORDS, measure_of
+
+Role = Literal["before"] | int
+"""A model among those of a page: the shared start, or the result of pair number 0, 1, ...."""
+
+BEFORE = "before"
+"""What the shared start is called."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, before and after, and what was measured of them.
+
+    Attributes:
+        name: what the reader calls it, such as ``refocus``.
+        facts: what ``pair.json`` says: the two models, their task, the data, versions.
+        records: the records of measures, by the names of their files: ``redundancy`` for both models together,
+            ``calibration-before`` and ``calibration-after`` where each has its own. Plain dictionaries, as JSON gives
+            them, are read into records; what is no record of a measure is left out.
+
+    Raises:
+        RunError: if a record is damaged, or of another version.
+    """
+
+    name: str
+    facts: Mapping[str, Any]
+    records: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {file: found for file, found in self.records.items() if measure_of(file) in RECORDS}
+        object.__setattr__(self, "records", {file: read_record(file, found) for file, found in known.items()})
+
+    def record(self, name: str) -> Any:
+        """Return a record of both models by name; None if it was not taken."""
+        return self.records.get(name)
+
+    def sides(self, name: str) -> tuple[Any, Any] | None:
+        """Return the records of the two models, the earlier first; None if they were not taken."""
+        before, after = self.records.get(f"{name}-before"), self.records.get(f"{name}-after")
+        return None if before is None or after is None else (before, after)
+
+
+def read_record(file: str, found: Any, where: str = "") -> Any:
+    """Return the record of a measure that JSON gave; what is one already is returned as it is.
+
+    Args:
+        file: the name of its file, without the ending.
+        found: what JSON gave.
+        where: names the file in errors.
+
+    Raises:
+        RunError: if it is damaged, or of another version.
+    """
+    if not isinstance(found, dict):
+        return found
+    try:
+        return RECORDS[measure_of(file)].from_dict(found)
+    except (ValueError, TypeError) as error:
+        remedy = "analyse again by this version"
+        raise RunError(
+            "cannot read a record", where=where or f"{file}.json", found=str(error), remedy=remedy
+        ) from error
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The records of the two models of a pair, where each has its own."""
+
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pair with one record.
+
+    Attributes:
+        role: its place among all pairs, and so its role in charts.
+        pair: the pair.
+        record: the record of both models, or :class:`Sides` with the record of each.
+    """
+
+    role: int
+    pair: Pair
+    record: Any
+
+    @property
+    def name(self) -> str:
+        """The pair's name."""
+        return self.pair.name
+
+    @property
+    def before(self) -> Any:
+        """What the record says of the earlier model."""
+        return self.record.before
+
+    @property
+    def after(self) -> Any:
+        """What the record says of the later model."""
+        return self.record.after
+
+    @property
+    def plain(self) -> bool:
+        """Whether the pair went from before to after by plain training."""
+        side = self.pair.facts.get("after") or {}
+        method = side.get("method") or (side.get("run") or {}).get("method") or self.name
+        return bool(method == "plain")
+
+    def class_name(self, place: int) -> str:
+        """Return what class number `place` is called."""
+        names = self.pair.facts.get("class_names") or ()
+        return str(names[place]) if place < len(names) else f"class {place}"
+
+
+def measured(pairs: Sequence[Pair], name: str) -> list[Measured]:
+    """Return the pairs that have a record of this name, of both models or of each, in their order."""
+    found = []
+    for role, pair in enumerate(pairs):
+        sides = pair.sides(name)
+        record = pair.record(name) or (sides and Sides(*sides))
+        if record:
+            found.append(Measured(role, pair, record))
+    return found
+
+
+def role_names(items: Sequence[Measured], *, before: bool = True) -> dict[Role, str]:
+    """Return what roles are called in charts: the start, if it is drawn, and the pairs."""
+    start: dict[Role, str] = {"before": BEFORE} if before else {}
+    return {**start, **{item.role: item.name for item in items}}
+
+
+def models(items: Sequence[Measured]) -> list[tuple[Role, str, Any]]:
+    """Return (role, name, record) of the shared start, as measured with the first pair, and of each pair's result."""
+    return [("before", BEFORE, items[0].before), *((item.role, item.name, item.after) for item in items)]
+
+
+def rivals(items: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
+    """Return who is to be compared with whom: every other pair with plain training, or with the first without such."""
+    if len(items) < 2:
+        return []
+    reference = next((item for item in items if item.plain), items[0])
+    return [(item, reference) for item in items if item is not reference]
+
+
+def notes_on(pairs: Sequence[Pair], items: Sequence[Measured], name: str) -> tuple[str, ...]:
+    """Return what is to be said of pairs without the record, and of a start that was not measured alike in all."""
+    without = [pair for role, pair in enumerate(pairs) if role not in {item.role for item in items}]
+    notes = [_missing(pair, name) for pair in without]
+    if any(getattr(item.record, "before", None) != getattr(items[0].record, "before", None) for item in items):
+        notes.append(f"The start was measured anew for each pair and came out differently; drawn is {items[0].name}'s.")
+    return tuple(notes)
+
+
+def _missing(pair: Pair, name: str) -> str:
+    if pair.record(name) is not None:
+        return f"{pair.name} has no layers that this measure is about."
+    reason = (pair.facts.get("left_out") or {}).get(name)
+    return f"{pair.name} was not measured{f': {reason}' if reason else ''}."
