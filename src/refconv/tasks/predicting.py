@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from refconv.data.decoding import decode
 from refconv.data.folder import EXTENSIONS, images_below
@@ -39,15 +38,6 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         else:
             raise DataError("no such image or folder", where=str(path))
     return found
-
-
-def read_image(path: Path) -> Image.Image:
-    """Read an image as every task does; see :func:`refconv.data.decoding.decode`.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    return decode(path)
 
 
 def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
@@ -84,7 +74,7 @@ def predictions(
     least = task.threshold if threshold is None else threshold
     with evaluating(model), torch.no_grad():
         for file in files:
-            (prediction,) = task.predict(model, [read_image(file)], opened, device=device, threshold=least)
+            (prediction,) = task.predict(model, [decode(file)], opened, device=device, threshold=least)
             yield file, prediction
 
 

@@ -179,12 +179,13 @@ class Task(ABC):
         return lambda targets: pytree.tree_map(move, targets)
 
     def random_samples(self, shape: tuple[int, ...]) -> Samples:
-        """Return random samples, the same each time.
+        """Return random samples, the same each time; values in [0, 1] where images are not normalised.
 
         Args:
             shape: [count, *input_size].
         """
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        draw = torch.randn if self.prepares_images else torch.rand
+        return draw(shape, generator=torch.Generator().manual_seed(0))
 
     def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
         """Compare two models of this task; see :func:`refconv.surgery.verify`.

@@ -23,7 +23,7 @@ from refconv.models.model_folder import save_model_folder
 from refconv.models.opening import open_model
 from refconv.models.spec import ModelSpec
 from refconv.process.distributed import Processes
-from refconv.tasks.detection.data import open_detection_data
+from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import DetectionEvaluation
 from refconv.tasks.detection.task import Detection
 from refconv.tasks.model_data import data_for
@@ -81,7 +81,7 @@ class Knowing(nn.Module):
 
 
 def test_all_that_is_known_is_found(scenes):
-    data = open_detection_data(f"scenes:{scenes}")
+    data = DetectionData(f"scenes:{scenes}")
     found = TASK.evaluate(Knowing(data), data, "test", batch_size=2)
     assert (found.samples, found.map, found.map50, found.map_small, found.recall) == (5, 1.0, 1.0, 1.0, 1.0)
     assert found.per_class.keys() == set("0123456789")
@@ -97,14 +97,14 @@ def test_all_that_is_known_is_found(scenes):
 
 
 def test_less_is_found_by_one_that_knows_half(scenes):
-    data = open_detection_data(f"scenes:{scenes}")
+    data = DetectionData(f"scenes:{scenes}")
     half = TASK.evaluate(Knowing(data, share=0.5), data, "test", batch_size=3)
     assert 0.1 < half.map < 0.9
     assert TASK.evaluate(Knowing(data, share=0.0), data, "test", batch_size=3).map == 0.0
 
 
 def test_masks_are_judged_where_model_and_data_have_them(scenes):
-    data = open_detection_data(f"scenes:{scenes}", masks=True)
+    data = DetectionData(f"scenes:{scenes}", masks=True)
     found = TASK.evaluate(Knowing(data, masks=True), data, "test", batch_size=2)
     assert (found.mask_map, found.mask_map50, found.mask_map75) == (1.0, 1.0, 1.0)
     assert found.mask_per_class.keys() == found.per_class.keys()
@@ -115,7 +115,7 @@ def test_masks_are_judged_where_model_and_data_have_them(scenes):
 @pytest.mark.parametrize("world_size", [2, 4, 7])
 def test_shares_of_several_processes_give_the_whole(scenes, world_size):
     # With seven processes for five images two of them have none.
-    data = open_detection_data(f"scenes:{scenes}", masks=True)
+    data = DetectionData(f"scenes:{scenes}", masks=True)
     model = Knowing(data, share=0.5, masks=True)
     expected = TASK.evaluate(model, data, "test", batch_size=2)
     shares = []
@@ -134,7 +134,7 @@ def test_shares_of_several_processes_give_the_whole(scenes, world_size):
 
 
 def test_the_loss_is_the_sum_of_the_detectors_losses(scenes):
-    data = open_detection_data(f"scenes:{scenes}")
+    data = DetectionData(f"scenes:{scenes}")
     model = Knowing(data).train()
     recipe = Recipe(**SMALL, data=f"scenes:{scenes}")
     objective = TASK.objective(recipe, data.info, ALONE, part_size=4)

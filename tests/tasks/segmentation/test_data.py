@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from masked_folders import NAMES, write_masks, write_voc
+from refconv.data.preprocessing import FLAGS, Statement
 from refconv.errors import DataError, SettingError
-from refconv.tasks.segmentation.data import SegmentationAugmentation, open_segmentation_data, prepared
+from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
 from refconv.tasks.segmentation.squares import Box, fitted, random_box, whole_box
 
 ALL = SegmentationAugmentation(hflip=0.5, scale=(0.3, 1.5), color_jitter=0.3, interpolation="random")
-RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+RAW = {"stated": (Statement(FLAGS, {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}),)}
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,13 @@ def own(shared, tmp_path):
     return shutil.copytree(shared, tmp_path / "data")
 
 
+def stated(**values):
+    """What flags say about the input."""
+    return (Statement(FLAGS, values),)
+
+
 def opened(folder, **settings):
-    return open_segmentation_data(f"masks:{folder}", **settings)
+    return SegmentationData(f"masks:{folder}", **settings)
 
 
 def all_of(batches):
@@ -214,7 +220,9 @@ def test_images_of_mixed_sizes_and_modes_come_as_one(own):
         Image.new("L", size).save(own / "masks/train" / f"{index:02}.png")
     data = opened(own)
     assert data.info.input_size == (3, 224, 224)
-    samples, truth = all_of(opened(own, img_size=48, augmentation=ALL).train_batches(seed=0, epoch=0, batch_size=8))
+    samples, truth = all_of(
+        opened(own, stated=stated(img_size=48), augmentation=ALL).train_batches(seed=0, epoch=0, batch_size=8)
+    )
     assert samples.shape == (8, 3, 48, 48)
     assert truth.shape == (8, 48, 48)
 
@@ -233,7 +241,7 @@ def test_the_ignored_number_is_the_recipes(tmp_path):
             for path in (tmp_path / "SegmentationClass").iterdir():
                 mask = np.array(Image.open(path))
                 Image.fromarray(np.where(mask == 255, 254, mask)).save(path)
-        data = open_segmentation_data(f"voc:{tmp_path}", img_size=40, ignore_index=ignored)
+        data = SegmentationData(f"voc:{tmp_path}", stated=stated(img_size=40), ignore_index=ignored)
         truth = next(data.eval_batches("test", batch_size=1))[1]
         assert data.ignore_index == ignored
         assert (truth == ignored).sum() == 40 * 10 + 40  # beside the image of 30 x 40, and its column of border
@@ -269,7 +277,7 @@ def test_a_mask_of_another_size_is_said_at_once(split, own):
     [
         ({"in_chans": 4}, DataError, "images have 1 or 3 channels; found in_chans=4"),
         ({"val_split": 0.01}, DataError, "two validation splits"),
-        ({"mean": (0.5, 0.5), "std": (0.5, 0.5)}, DataError, "mean of masks:"),
+        ({"stated": stated(mean=(0.5, 0.5), std=(0.5, 0.5))}, DataError, "mean of masks:"),
     ],
     ids=["channels", "validation", "mean"],
 )
@@ -292,6 +300,6 @@ def test_an_image_without_a_mask_is_prepared_as_in_evaluation(size, own):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
     image.save(own / "images/test/00.png")
     Image.new("L", size).save(own / "masks/test/00.png")
-    data = opened(own, img_size=24)
+    data = opened(own, stated=stated(img_size=24))
     expected = next(data.eval_batches("test", batch_size=1))[0][0]
     assert torch.equal(prepared(image, data.preprocessing), expected)

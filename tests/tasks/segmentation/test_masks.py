@@ -92,7 +92,7 @@ def test_classes_and_ignored_pixels_pass(tmp_path):
     ("count", "ignored", "words"),
     [
         (2, 255, r"mask0\.png: the mask holds an undeclared class; expected 0 to 1, or 255 to be ignored, found 2"),
-        (3, 254, r"found 255 in 1 pixels; mend the mask"),
+        (3, 254, r"found 255 in 1 pixels; fix the mask"),
         (1, 0, r"found 1 in 2 pixels, 2 in 2 pixels, 255 in 1 pixels"),
     ],
 )  # fmt: skip

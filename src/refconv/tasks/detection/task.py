@@ -21,7 +21,7 @@ from refconv.models.model_folder import architecture_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
-from refconv.tasks.detection.data import DetectionData, open_detection_data
+from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import DetectionEvaluation, evaluation_of
 from refconv.tasks.detection.input_normalisation import normalisation
 from refconv.tasks.detection.object_pictures import draw_objects, object_prediction
@@ -106,7 +106,7 @@ class Detection(Task):
             RecipeError: if mean and std are not of three channels.
         """
         coco_tools()
-        data = open_detection_data(
+        data = DetectionData(
             recipe.data,
             root=recipe.data_dir,
             val_split=recipe.val_split,
@@ -135,7 +135,7 @@ class Detection(Task):
                 where=", ".join(opened.flags),
                 remedy="leave it out, or train with another",
             )
-        return open_detection_data(
+        return DetectionData(
             source.name,
             root=source.root,
             val_split=source.val_split,
@@ -144,12 +144,8 @@ class Detection(Task):
         )
 
     def random_samples(self, shape: tuple[int, ...]) -> list[Tensor]:
-        """Return random images with values in [0, 1], the same each time.
-
-        Args:
-            shape: [count, channels, height, width].
-        """
-        return list(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+        """Return a list of random images; see :meth:`refconv.tasks.task.Task.random_samples`."""
+        return list(super().random_samples(shape))
 
     def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
         """Compare two detectors; where both detect nothing, all boxes are compared, whatever their scores."""

@@ -88,7 +88,7 @@ class MaskedImages:
                 if self.meanings is None
                 else f"one of {len(self.meanings)} known numbers",
                 found=_counted(numbers[~known]),
-                remedy="mend the mask, or declare the class",
+                remedy="fix the mask, or declare the class",
             )
         if self.meanings is None:
             return numbers.astype(np.uint8)
@@ -183,8 +183,7 @@ def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) 
         "all training masks together hold fewer than two classes",
         where=where,
         expected=f"numbers from 0 to {count - 1}",
-        found=_listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else ""),
-        remedy=_remedy(seen, ignored),
+        **_too_few(seen, ignored),
     )
 
 
@@ -211,16 +210,18 @@ def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
             "the masks do not hold the numbers of classes",
             where=where,
             expected=f"numbers from 0 to {MOST_CLASSES - 1}, and more than one class",
-            found=_listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else ""),
-            remedy=_remedy(seen, ignored),
+            **_too_few(seen, ignored),
         )
     return max(classes) + 1
 
 
-def _remedy(seen: set[int], ignored: int) -> str:
+def _too_few(seen: set[int], ignored: int) -> dict[str, str]:
+    """Return what was found in masks of too few classes, and the remedy, for an error."""
+    remedy = "check that the masks are those of this data"
     if seen == {0, ignored}:
-        return f"if {ignored} is what is looked for, write 1 instead"
-    return "check that the masks are those of this data"
+        remedy = f"if {ignored} is what is looked for, write 1 instead"
+    found = _listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else "")
+    return {"found": found, "remedy": remedy}
 
 
 def _counted(strange: Numbers) -> str:

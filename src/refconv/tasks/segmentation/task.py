@@ -24,7 +24,6 @@ from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
 from refconv.tasks.segmentation.data import (
     SegmentationAugmentation,
     SegmentationData,
-    open_segmentation_data,
     prepared,
 )
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
@@ -74,7 +73,7 @@ class Segmentation(Task):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
-        return open_segmentation_data(
+        return SegmentationData(
             recipe.data,
             root=recipe.data_dir,
             val_split=recipe.val_split,
@@ -94,7 +93,7 @@ class Segmentation(Task):
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
-        return open_segmentation_data(
+        return SegmentationData(
             source.name,
             root=source.root,
             val_split=source.val_split,
