@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from refconv.data.decoding import sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
-from refconv.tasks.detection.annotations import Annotations, Picture, Thing, gathered
+from refconv.tasks.detection.annotations import Annotations, Category, ImageAnnotation, ObjectAnnotation, gathered
 from refconv.tasks.detection.segments import encoded
 
 _SPLITS = ("train", "val", "validation", "valid", "test")
@@ -70,12 +70,13 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
     """
     content = _content(file)
     categories = _by_id(file, content, "categories")
-    names = [str(category.get("name", number)) for number, category in sorted(categories.items())]
-    labels = {number: label for label, number in enumerate(sorted(categories), 1)}
+    names: dict[Category, str] = {
+        number: str(category.get("name", number)) for number, category in sorted(categories.items())
+    }
     images = _by_id(file, content, "images")
     paths = _paths(file, folder, images)
     sizes = {number: _size(image, paths[number]) for number, image in images.items()}
-    things: dict[int, list[Thing]] = {number: [] for number in images}
+    objects: dict[int, list[ObjectAnnotation]] = {number: [] for number in images}
     _require_unique(file, "annotations", (entry["id"] for entry in content["annotations"] if "id" in entry))
     for position, entry in enumerate(content["annotations"]):
         where = f"annotation {entry.get('id', f'number {position}')}"
@@ -89,12 +90,12 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
                 )
         image = entry["image_id"]
         size = sizes[image] if masks else None
-        things[image].append(_thing(file, entry, labels[entry["category_id"]], where, mask_size=size))
-    pictures = [Picture(paths[number], number, *sizes[number], things[number]) for number in images]
-    return gathered(pictures, where=str(file), class_names=names, category_ids=sorted(categories), masks=masks)
+        objects[image].append(_object(file, entry, where, mask_size=size))
+    found = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
+    return gathered(found, where=str(file), class_names=names, masks=masks)
 
 
-def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, mask_size: tuple[int, int] | None) -> Thing:
+def _object(file: Path, entry: dict[str, Any], where: str, *, mask_size: tuple[int, int] | None) -> ObjectAnnotation:
     place = f"{file}: {where}"
     box = entry.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
@@ -113,7 +114,8 @@ def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, mask_si
             raise DataError("has no mask", where=place, expected="segmentation: polygons or runs")
         segment = encoded(entry["segmentation"], *mask_size, where=place)
     corners = (float(x), float(y), float(x + width), float(y + height))
-    return Thing(corners, label, float(area), crowd=bool(entry.get("iscrowd", 0)), segment=segment, where=where)
+    crowd = bool(entry.get("iscrowd", 0))
+    return ObjectAnnotation(corners, entry["category_id"], float(area), crowd=crowd, segment=segment, where=where)
 
 
 def _is_number(value: object) -> bool:
@@ -217,7 +219,7 @@ def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[
     if file.parent != folder / "annotations":
         places.insert(0, file.parent)
     first = str(next(iter(names.values())))
-    # Where the first image is missing, whichever folder holds most decides what is said about it.
+    # Where the first image is missing, the folder that holds most is named in the error.
     place = next((place for place in places if (place / first).is_file()), None)
     if place is None:
         place = max(places, key=lambda place: sum((place / str(name)).is_file() for name in list(names.values())[:100]))
@@ -246,7 +248,7 @@ def _size(image: dict[str, Any], path: str) -> tuple[int, int]:
     """Return height and width as declared, else of the upright image.
 
     Raises:
-        DataError: if neither says it.
+        DataError: if the image cannot be read.
     """
     height, width = image.get("height"), image.get("width")
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:

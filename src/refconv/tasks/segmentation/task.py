@@ -145,9 +145,9 @@ class Segmentation(Task):
                 more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
-                with torch.no_grad(), autocast():
-                    teacher_logits, _ = _maps(teacher.outputs(images))
-                distance = teacher_losses(maps, teacher_logits, truth != recipe.ignore_index, teacher.temperature)
+                distance = teacher_losses(
+                    maps, teacher.logits(images, maps), truth != recipe.ignore_index, teacher.temperature
+                )
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
 
