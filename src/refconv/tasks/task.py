@@ -137,7 +137,7 @@ class Task(ABC):
         recipe = opened.recipe
         chosen = name or (None if recipe is None else recipe.data)
         if chosen is None:
-            raise DataError("no data named", where="data", remedy="give --data")
+            raise DataError("no data set given", where="data", remedy="give --data")
         if recipe is None or chosen != recipe.data:
             return self.open_for(opened, Source(chosen, root, 0.0, workers, of_run=False))
         return self.open_for(opened, Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True))

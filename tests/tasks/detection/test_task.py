@@ -142,7 +142,7 @@ def test_the_loss_is_the_sum_of_the_detectors_losses(scenes):
     torch.testing.assert_close(loss.detach(), torch.tensor(5.0))
     loss.backward()
     torch.testing.assert_close(model.weight.grad, torch.tensor(1.0))
-    with pytest.raises(ModelError, match="gives no losses in training; .*found a list of 1, first a dictionary of"):
+    with pytest.raises(ModelError, match="returns no losses in training; .*found a list of 1, first a dictionary of"):
         objective(lambda images, targets: [{"boxes": 0}], [], [])
 
 
@@ -155,7 +155,7 @@ def test_a_detector_is_tried_in_training_mode_before_anything_is_written(scenes,
 
     monkeypatch.setattr(SSD, "forward", pair)
     with pytest.raises(
-        ModelError, match="SSD: the model gives no losses in training; .*found a list of 2, first a dic"
+        ModelError, match="SSD: the model returns no losses in training; .*found a list of 2, first a dic"
     ):
         train(Recipe(**SMALL, data=f"scenes:{scenes}"), tmp_path / "run", show=False)
     assert not (tmp_path / "run/checkpoint.pt").exists()
@@ -179,8 +179,8 @@ def test_losses_of_parts_of_a_batch_are_warned_of_where_they_are_not_the_whole_o
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"model": "resnet18"}, "model = resnet18: is no detector; .*--model detector:ssdlite --backbone resnet18"),
-        ({"model": "torchvision:resnet18"}, "model = torchvision:resnet18: is no detector"),
+        ({"model": "resnet18"}, "model = resnet18: is not a detector; .*--model detector:ssdlite --backbone resnet18"),
+        ({"model": "torchvision:resnet18"}, "model = torchvision:resnet18: is not a detector"),
         ({"mixup": 0.2}, "mixup: has no effect in detection: boxes of mixed images"),
         ({"cutmix": 0.2}, "cutmix: has no effect in detection"),
         ({"smoothing": 0.1}, "smoothing: has no effect in detection: the detector brings its own loss"),
@@ -189,7 +189,7 @@ def test_losses_of_parts_of_a_batch_are_warned_of_where_they_are_not_the_whole_o
         ({"re_prob": 0.1}, "re_prob: has no effect in detection"),
         ({"drop": 0.1}, "drop: has no effect in detection"),
         ({"noise": 25.0}, "noise: has no effect in detection: it is for restoration"),
-        ({"in_chans": 1}, "in_chans: images come in colour; expected 3, found 1"),
+        ({"in_chans": 1}, "in_chans: detectors take colour images; expected 3, found 1"),
         (
             {"model": "a.b:c", "backbone": None, "img_size": 64},
             "img_size: has no effect in detection: a.b:c normalises",
@@ -215,7 +215,7 @@ def test_one_number_normalises_every_channel(scenes):
 
 def test_a_classifier_is_no_detector(scenes, tmp_path):
     recipe = Recipe(**{**SMALL, "model": f"{__name__}:boxless", "backbone": None}, data=f"scenes:{scenes}")
-    with pytest.raises(ModelError, match=r"the model is no detector; .*found \[2\]") as raised:
+    with pytest.raises(ModelError, match=r"the model is not a detector; .*found \[2\]") as raised:
         train(recipe, tmp_path / "run", show=False)
     assert "\n" not in str(raised.value)
 

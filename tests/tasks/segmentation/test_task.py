@@ -292,7 +292,7 @@ def test_the_head_is_everything_but_the_backbone():
         assert names
         assert {name for name in model.state_dict() if not name.startswith(backbone)} == names
     with pytest.raises(
-        ModelError, match="does not say what is backbone and what is head; expected a module backbone or"
+        ModelError, match="cannot tell the model's head from its backbone; expected a module backbone or"
     ):
         TASK.head_names(PerPixel())
 

@@ -99,7 +99,7 @@ def _object(file: Path, entry: dict[str, Any], where: str, *, mask_size: tuple[i
     place = f"{file}: {where}"
     box = entry.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-        raise DataError("impossible box", where=place, expected="bbox [x, y, width, height]", found=repr(box))
+        raise DataError("invalid bounding box", where=place, expected="bbox [x, y, width, height]", found=repr(box))
     x, y, width, height = box
     if width < 0 or height < 0:
         raise DataError(
@@ -107,7 +107,7 @@ def _object(file: Path, entry: dict[str, Any], where: str, *, mask_size: tuple[i
         )
     area = entry.get("area", width * height)
     if not _is_number(area) or area < 0:
-        raise DataError("impossible area", where=place, expected="a number of pixels", found=repr(area))
+        raise DataError("invalid area", where=place, expected="a number of pixels", found=repr(area))
     segment = ""
     if mask_size is not None:
         if not entry.get("segmentation"):
@@ -159,11 +159,11 @@ def _content(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     # RecursionError: brackets within brackets; ValueError: broken json, and bytes that are not UTF-8.
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError("damaged json", where=str(file), found=str(error), remedy="fetch the file again") from error
+        raise DataError("invalid JSON", where=str(file), found=str(error), remedy="download the file again") from error
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError("not in COCO's layout", where=str(file), expected=f"a list {key!r} of objects")
+            raise DataError("not in COCO format", where=str(file), expected=f"a list {key!r} of objects")
     whole: dict[str, Any] = content
     return whole
 
@@ -177,7 +177,7 @@ def _by_id(file: Path, content: dict[str, Any], key: str) -> dict[int, dict[str,
     for position, entry in enumerate(content[key]):
         if type(entry.get("id")) is not int:
             raise DataError(
-                "has no whole number as id", where=f"{file}: {key}[{position}]", found=repr(entry.get("id", "none"))
+                "id is not an integer", where=f"{file}: {key}[{position}]", found=repr(entry.get("id", "none"))
             )
     _require_unique(file, key, (entry["id"] for entry in content[key]))
     if key == "categories" and not content[key]:
@@ -236,7 +236,7 @@ def _existing(file: Path, place: Path, names: dict[int, Any]) -> dict[int, str]:
 
 def _missing(file: Path, place: Path, missing: list[str], total: int) -> NoReturn:
     raise DataError(
-        "names files that are missing",
+        "lists image files that do not exist",
         where=str(file),
         expected=f"{missing[0]} in {place}" if place.is_dir() else f"{missing[0]} in images/, or in a folder {place}",
         found=f"{len(missing):,} of {total:,} missing",

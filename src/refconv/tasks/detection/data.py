@@ -331,7 +331,7 @@ class _Samples:
                     where=where,
                     expected=f"{width} x {height} pixels",
                     found=f"{found[0]} x {found[1]}",
-                    remedy="annotate the image anew, or put the right one in its place",
+                    remedy="annotate the image again, or replace it by the right one",
                 )
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels

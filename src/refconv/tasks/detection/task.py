@@ -78,11 +78,13 @@ class Detection(Task):
             },
         )
         if recipe.in_chans not in {None, 3}:
-            raise RecipeError("images come in colour", where="in_chans", expected="3", found=str(recipe.in_chans))
+            raise RecipeError(
+                "detectors take colour images", where="in_chans", expected="3", found=str(recipe.in_chans)
+            )
         source, separator, name = architecture_of(recipe.model).partition(":")
         if not separator or (source == "torchvision" and not is_detector(name)):
             raise RecipeError(
-                "is no detector",
+                "is not a detector",
                 where=f"model = {recipe.model}",
                 expected="detector:HEAD with a backbone, torchvision:NAME of a detector, or module:function",
                 remedy=f"give --model detector:ssdlite --backbone {name or source}",
@@ -164,7 +166,7 @@ class Detection(Task):
         entries = outputs if isinstance(outputs, (list, tuple)) else []
         if len(entries) != len(samples) or not all(_is_detected(entry) for entry in entries):
             raise ModelError(
-                "the model is no detector",
+                "the model is not a detector",
                 **unfit(model, outputs),
                 expected="a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image",
                 remedy="try detector:ssdlite with --backbone",
@@ -288,7 +290,7 @@ def _summed(losses: Any, *, where: str) -> Tensor:
     """
     if not isinstance(losses, Mapping) or not losses:
         raise ModelError(
-            "the model gives no losses in training",
+            "the model returns no losses in training",
             where=where,
             expected="a dictionary of losses, as torchvision's detectors give",
             found=described(losses),

@@ -87,7 +87,7 @@ def _read_list(home: Path, file: Path, declared: list[str] | None, masks: bool) 
     names = [line.split()[0] for line in _lines(file) if line.strip()]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise DataError("names an image twice", where=str(file), found=twice)
+        raise DataError("lists an image twice", where=str(file), found=twice)
     return [_read_xml(home, name, file, number, declared, masks) for number, name in enumerate(names, 1)]
 
 
@@ -106,20 +106,20 @@ def _read_xml(
         root = ElementTree.parse(xml).getroot()
     except FileNotFoundError as error:
         raise DataError(
-            "names an image without annotation", where=str(listed), expected=str(xml), found="no such file"
+            "lists an image without annotation", where=str(listed), expected=str(xml), found="no such file"
         ) from error
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise DataError("damaged xml", where=str(xml), found=str(error), remedy="fetch the file again") from error
+        raise DataError("invalid XML", where=str(xml), found=str(error), remedy="download the file again") from error
     path = _image_file(home, xml, root, name)
     try:
         height, width = (round(float(root.findtext(f"size/{side}", "0"))) for side in ("height", "width"))
     except (ValueError, OverflowError) as error:
-        raise DataError("impossible size", where=str(xml), found=str(error)) from error
+        raise DataError("invalid image size", where=str(xml), found=str(error)) from error
     if height <= 0 or width <= 0:
         width, height = sizes_of(path)[0]
     segments = home / "SegmentationObject" / f"{name}.png"
     if masks and not segments.is_file():
-        raise DataError("names an image without masks", where=str(listed), expected=str(segments), found="no such file")
+        raise DataError("lists an image without masks", where=str(listed), expected=str(segments), found="no such file")
     objects = [
         _object(xml, entry, number, declared, numbered(str(segments), number) if masks else "")
         for number, entry in enumerate(root.findall("object"), 1)
@@ -139,7 +139,7 @@ def _image_file(home: Path, xml: Path, root: ElementTree.Element, name: str) -> 
     found = next((folder / file for file in candidates if file and (folder / file).is_file()), None)
     if found is None:
         raise DataError(
-            "names a file that is missing",
+            "lists an image file that does not exist",
             where=str(xml),
             expected=str(folder / (written or f"{name}.jpg")),
             found="no such file",
@@ -161,7 +161,7 @@ def _object(
         possible = False
     if not possible:
         raise DataError(
-            "impossible object",
+            "invalid object",
             where=where,
             expected="a name and bndbox with xmin <= xmax and ymin <= ymax",
             found=f"name {name!r}, bndbox {' '.join(str(text) for text in texts.values())}",

@@ -115,7 +115,7 @@ class Restoration(Task):
         """
         if not isinstance(outputs, Tensor) or outputs.shape[:2] != samples.shape[:2] or outputs.dim() != samples.dim():
             raise ModelError(
-                "the model gives no restored images",
+                "the model does not return restored images",
                 **unfit(model, outputs),
                 expected=f"[{len(samples)}, {info.in_chans}, height, width]",
             )
@@ -132,11 +132,11 @@ class Restoration(Task):
         outputs = self.outputs(model, given, info)
         if outputs.shape != targets.shape:
             raise ModelError(
-                "the model does not give patches of this size back",
+                "the model's output has another size than the patch",
                 where=type(model).__name__,
                 expected=str(list(targets.shape[1:])),
                 found=f"{list(outputs.shape[1:])} for {list(given.shape[1:])}",
-                remedy=f"give a patch_size of which {needs.multiple} is a divisor" if needs.multiple > 1 else None,
+                remedy=f"give a patch_size that is a multiple of {needs.multiple}" if needs.multiple > 1 else None,
             )
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:

@@ -205,10 +205,12 @@ def _check_square(preprocessing: Preprocessing, name: str) -> None:
     """
     if len(set(preprocessing.size)) > 1:
         found = " x ".join(map(str, preprocessing.size))
-        raise DataError("segmentation takes squares", where=name, found=f"{found} px", remedy="give --img-size")
+        raise DataError(
+            "segmentation needs a square input size", where=name, found=f"{found} px", remedy="give --img-size"
+        )
     if preprocessing.interpolation not in _RESAMPLING:
         raise DataError(
-            "cannot scale images like this",
+            "unsupported interpolation",
             where=name,
             expected=", ".join(_RESAMPLING),
             found=preprocessing.interpolation,

@@ -115,7 +115,7 @@ class MaskedImages:
                     where=mask,
                     expected=f"{upright[0]} x {upright[1]}",
                     found=f"{masked[0]} x {masked[1]}",
-                    remedy="make mask and image anew from one source",
+                    remedy="export mask and image from the same source",
                 )
             found.append(masked)
         return found
@@ -138,9 +138,7 @@ def read_mask(path: str) -> Numbers:
         DataError: if it cannot be read, or holds colours.
     """
     if path.lower().endswith((".jpg", ".jpeg")):
-        raise DataError(
-            "a mask in a format that changes numbers", where=path, expected="PNG", found="JPEG", remedy="export it anew"
-        )
+        raise DataError("lossy format for a mask", where=path, expected="PNG", found="JPEG", remedy="export it as PNG")
     with reading(path), open_image(path) as image:
         image.load()
         found = np.asarray(image)
@@ -154,7 +152,9 @@ def read_mask(path: str) -> Numbers:
         if bands and (found[..., :bands] == first[..., None]).all():
             return first
     raise DataError(
-        "a mask in colours" if found.ndim == 3 and found.shape[2] <= _COLOURS else "not a mask of numbers",
+        "the mask holds colours"
+        if found.ndim == 3 and found.shape[2] <= _COLOURS
+        else "the mask does not hold class indices",
         where=path,
         expected="one number per pixel, the class, with or without a palette",
         found=f"mode {image.mode}",

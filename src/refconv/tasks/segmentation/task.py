@@ -214,7 +214,7 @@ class Segmentation(Task):
         backbone = next((name for name in _BACKBONES if isinstance(getattr(model, name, None), nn.Module)), None)
         if backbone is None:
             raise ModelError(
-                "the model does not say what is backbone and what is head",
+                "cannot tell the model's head from its backbone",
                 where=type(model).__name__,
                 expected=f"a module {' or '.join(_BACKBONES)}",
                 remedy="train all, or refocus+norm",
