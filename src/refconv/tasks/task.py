@@ -162,7 +162,7 @@ class Task(ABC):
         """Return what brings samples to a device, batches of images in channels-last format if asked for."""
 
         def place(samples: Samples) -> Samples:
-            if is_list(samples):
+            if isinstance(samples, (list, tuple)):  # images of different sizes
                 return [image.to(device, non_blocking=True) for image in samples]
             if channels_last and samples.ndim == 4:
                 return samples.to(device, non_blocking=True, memory_format=torch.channels_last)
@@ -371,9 +371,10 @@ class Task(ABC):
         return image
 
 
-def is_list(samples: Samples) -> bool:
-    """Say whether samples are a list of images, which may differ in size, and not one tensor."""
-    return isinstance(samples, (list, tuple))
+def names_outside(model: nn.Module, *parts: str) -> set[str]:
+    """Return the names of all parameters and entries of a state dict but those that begin with one of ``parts``."""
+    names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+    return {name for name in names if not name.startswith(parts)}
 
 
 def unfit(model: nn.Module, outputs: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from refconv.data.decoding import sizes_of
 from refconv.data.splits import Parts, held_out
@@ -223,25 +223,17 @@ def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[
     place = next((place for place in places if (place / first).is_file()), None)
     if place is None:
         place = max(places, key=lambda place: sum((place / str(name)).is_file() for name in list(names.values())[:100]))
-    return _existing(file, place, names)
-
-
-def _existing(file: Path, place: Path, names: dict[int, Any]) -> dict[int, str]:
     listed = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
-    missing = [name for name in names.values() if name not in listed and not (place / name).is_file()]
+    missing = [name for name in names.values() if name not in listed and not (place / str(name)).is_file()]
     if missing:
-        _missing(file, place, missing, len(names))
-    return {number: str(place / name) for number, name in names.items()}
-
-
-def _missing(file: Path, place: Path, missing: list[str], total: int) -> NoReturn:
-    raise DataError(
-        "lists image files that do not exist",
-        where=str(file),
-        expected=f"{missing[0]} in {place}" if place.is_dir() else f"{missing[0]} in images/, or in a folder {place}",
-        found=f"{len(missing):,} of {total:,} missing",
-        remedy="add the images, or remove their entries",
-    )
+        raise DataError(
+            "lists image files that do not exist",
+            where=str(file),
+            expected=f"{missing[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}",
+            found=f"{len(missing):,} of {len(names):,} missing",
+            remedy="add the images, or remove their entries",
+        )
+    return {number: str(place / str(name)) for number, name in names.items()}
 
 
 def _size(image: dict[str, Any], path: str) -> tuple[int, int]:

@@ -29,7 +29,7 @@ from refconv.tasks.detection.objects import ImageResult, image_result
 from refconv.tasks.detection.segments import coco_tools
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, refuse, unfit
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, names_outside, refuse, unfit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -236,7 +236,7 @@ class Detection(Task):
         Raises:
             ModelError: if the model has no part called ``backbone``.
         """
-        names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+        names = names_outside(model)
         body = next((prefix for prefix in _BODIES if any(name.startswith(prefix) for name in names)), None)
         if body is None:
             raise ModelError(
@@ -245,7 +245,7 @@ class Detection(Task):
                 expected="a part called backbone",
                 remedy="train all of it, or refocus+norm",
             )
-        return {name for name in names if not name.startswith(body)}
+        return names_outside(model, body)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float

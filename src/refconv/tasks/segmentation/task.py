@@ -29,7 +29,7 @@ from refconv.tasks.segmentation.data import (
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
 from refconv.tasks.segmentation.losses import pixel_losses, teacher_losses
 from refconv.tasks.segmentation.squares import place_in_square
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, names_outside, refuse, unfit
 from refconv.tasks.teaching import make_teacher
 
 AUXILIARY_WEIGHT = 0.5
@@ -219,8 +219,7 @@ class Segmentation(Task):
                 expected=f"a module {' or '.join(_BACKBONES)}",
                 remedy="train all, or refocus+norm",
             )
-        names = {name for name, _ in model.named_parameters()} | set(model.state_dict())
-        return {name for name in names if not name.startswith(f"{backbone}.")}
+        return names_outside(model, f"{backbone}.")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
