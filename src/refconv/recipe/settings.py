@@ -6,15 +6,13 @@ Knows nothing of any particular setting, of torch or of timm.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import operator
-import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from refconv.errors import RecipeError
+from refconv.errors import RecipeError, did_you_mean
 
 
 def about(
@@ -60,27 +58,6 @@ def setting(group: str, text: str, default: Any = dataclasses.MISSING, **limits:
 def required(field: dataclasses.Field[Any]) -> bool:
     """Say whether the recipe must give the value of ``field``."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the remedy for a mistyped name: what it is the beginning of, in natural order, then what is close.
-
-    Capitals make no difference.
-
-    Example:
-        >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "site"])
-        'did you mean lite0 or lite4 or lite10?'
-    """
-    names, name = {other.lower(): other for other in known}, name.lower()
-    begun = [other for other in names if len(name) > 2 and other.startswith(name)]
-    close = difflib.get_close_matches(name, names, n=3)
-    closest = [names[other] for other in dict.fromkeys([*sorted(begun, key=_natural), *close])][:3]
-    return f"did you mean {' or '.join(closest)}?" if closest else None
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts the numbers in names by their size."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def coerced(name: str, hint: Any, value: Any) -> Any:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from refconv.data.decoding import decode
 from refconv.data.folder import EXTENSIONS, images_below
-from refconv.data.images import FileImages, PathTable
+from refconv.data.images import FileImages, PathTable, decode
 from refconv.data.opening import of_images
 from refconv.errors import DataError, RunError
 from refconv.models.opening import Opened

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
 from refconv.data.dataset import Batch
-from refconv.data.pipeline import eval_transform
+from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Statement
 from refconv.errors import ModelError
-from refconv.methods.optimization import make_loss, make_mixing
 from refconv.models.model_input import of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.classification.evaluation import ClassificationEvaluation, evaluation_of
+from refconv.tasks.classification.loss import make_loss, make_mixing
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import NOTHING_FOUND, Prediction
 from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit

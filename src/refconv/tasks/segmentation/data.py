@@ -24,7 +24,7 @@ from refconv.data.class_names import Classes
 from refconv.data.dataset import Batch, Data, Split, Targets
 from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
-from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, resolve
+from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
 from refconv.data.splits import validation_split
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
@@ -81,7 +81,7 @@ class SegmentationData(Data):
             through for the largest number.
         in_chans: channels wanted; 3 by default.
         stated: what flags, recipe and model say about preprocessing, in this order. The side of the square is by
-            default that of the images if all training images are squares of one size, else 224.
+            default that of the images if nine in ten training images are squares of one size, else 224.
 
     Attributes:
         ignore_index: class index to ignore.
@@ -109,13 +109,10 @@ class SegmentationData(Data):
         in_chans = 3 if in_chans is None else in_chans
         if in_chans not in IMAGE_MODES:
             raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
-        class_names, sizes = _class_names_and_sizes(found, ignore_index, num_classes)
-        side = next(iter(sizes))
-        square = {"img_size": side[0]} if len(sizes) == 1 and side[0] == side[1] else {}
+        own_size, *_ = [common_size(part.sizes()) for part in (parts.train, parts.val, parts.test) if part is not None]
+        class_names = _class_names(found, ignore_index, num_classes)
         whole = Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"})
-        preprocessing = resolve(
-            [whole, *stated, Statement("size of the images", square)], in_chans=in_chans, where=name
-        )
+        preprocessing = resolve([whole, *stated, own_size], in_chans=in_chans, where=name)
         _check_square(preprocessing, name)
         alike = torch.zeros(len(parts.train), dtype=torch.int64)
         train, val = validation_split(alike, val_split, name=name, class_names=("any",))
@@ -218,22 +215,19 @@ def _check_square(preprocessing: Preprocessing, name: str) -> None:
         )
 
 
-def _class_names_and_sizes(
-    found: MaskSet, ignored: int, num_classes: int | None
-) -> tuple[tuple[str, ...], set[tuple[int, int]]]:
-    """Return one name per class, and the sizes of the training images; look whether masks hold more than one class.
+def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple[str, ...]:
+    """Return one name per class, and look whether the training masks hold more than one class.
 
     Raises:
-        DataError: if they do not, one has another size than its image, or one that is looked at an undeclared class.
+        DataError: if they do not, or a mask that is looked at holds an undeclared class.
     """
     train, names = found.parts.train, found.class_names
-    sizes, *_ = [set(part.sizes()) for part in (train, found.parts.val, found.parts.test) if part is not None]
     if names is None and num_classes is None:
-        return tuple(map(str, range(classes_in(train, ignored=ignored, where=found.where)))), sizes
+        return tuple(map(str, range(classes_in(train, ignored=ignored, where=found.where))))
     names = names or tuple(map(str, range(num_classes or 0)))
     where = f"{found.where} ({CLASSES_FILE})" if found.class_names else found.where
     check_variety(train, count=len(names), ignored=ignored, where=where)
-    return names, sizes
+    return names
 
 
 @dataclasses.dataclass(frozen=True)
