@@ -40,7 +40,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
-    """Return a model with what images say about its input where nothing else does, as evaluation looks at them.
+    """Return a model with the input size that images state where nothing else states one, as in evaluation.
 
     Args:
         opened: the model.
@@ -56,7 +56,7 @@ def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
 def predictions(
     opened: Opened, files: Sequence[Path], *, device: torch.device, threshold: float | None = None
 ) -> Iterator[tuple[Path, Prediction]]:
-    """Yield what a model says about each image.
+    """Yield the prediction for each image.
 
     Args:
         opened: the model; its mode is put back afterwards.

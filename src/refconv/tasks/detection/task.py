@@ -182,7 +182,7 @@ class Detection(Task):
         _summed(model(samples, targets), where=type(model).__name__)
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
-        """Say of detectors that divide their losses by the matched anchors that parts of a batch count alike."""
+        """Warn that parts of a batch count alike in detectors that divide their losses by the matched anchors."""
         if recipe.grad_accum_steps == 1 or not isinstance(model, (SSD, FCOS)):
             return None
         return (
@@ -251,7 +251,7 @@ class Detection(Task):
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the objects with at least this score, the surest first, and pictures with their boxes."""
+        """Return the objects above the minimum score, the highest first, and pictures with their boxes."""
         mode = IMAGE_MODES[opened.arguments.get("in_chans") or 3]
         colours = [image.convert("RGB") for image in images]
         samples = [
@@ -274,7 +274,7 @@ class Detection(Task):
 
 
 def _is_detected(entry: Any) -> bool:
-    """Say whether an output holds boxes [n, 4], labels [n] and scores [n]."""
+    """Return whether an output holds boxes [n, 4], labels [n] and scores [n]."""
     if not isinstance(entry, Mapping) or not all(
         isinstance(entry.get(name), Tensor) for name in ("boxes", "labels", "scores")
     ):
