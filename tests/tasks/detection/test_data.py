@@ -13,6 +13,7 @@ from refconv.data.augmentation import Augmentation
 from refconv.data.scenes import make_scenes
 from refconv.errors import DataError, SettingError
 from refconv.tasks.detection.data import LARGEST_DEFAULT, Augment, DetectionData, possible_overlaps
+from refconv.tasks.detection.segments import decoded, encoded
 
 FULL = Augmentation(hflip=0.5, color_jitter=0.3, scale=(0.3, 1.0))
 
@@ -68,6 +69,11 @@ def test_evaluation_gives_what_the_annotations_say(scenes):
             assert target["area"].tolist() == [thing["area"] for thing in things]
             assert target["masks"].flatten(1).sum(1).tolist() == [thing["area"] for thing in things]
             assert target["iscrowd"].tolist() == [0] * len(things)
+            size = pixels.shape[:2]
+            texts = [encoded(thing["segmentation"], *size, where="here") for thing in things]
+            assert [one["counts"] for one in target["runs"]] == texts  # as they were read, not encoded again
+            masks = [decoded(text, *size, where="here") for text in texts]
+            np.testing.assert_array_equal(target["masks"].numpy(), np.stack(masks))
             seen.append(entry["id"])
     assert seen == [1, 2, 3, 4, 5]
 
