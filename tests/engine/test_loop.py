@@ -537,7 +537,10 @@ NETS = """
     [
         ({"batch_size": 1}, "batch_size: batch norm cannot train on one value .*at least 2 samples .*norm_fold"),
         ({"batch_size": 4, "grad_accum_steps": 4}, "batch_size: batch norm cannot train .*fewer grad_accum_steps"),
-        ({"model_kwargs": {"kind": "dict"}}, "model: its outputs in training mode are no logits; .*found dict"),
+        (
+            {"model_kwargs": {"kind": "dict"}},
+            "model: the model's outputs in training mode are not logits; .*found dict",
+        ),
     ],
     ids=["one", "one-of-four", "dict"],
 )

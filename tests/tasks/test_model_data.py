@@ -39,7 +39,7 @@ def test_data_for_takes_the_runs_own_data_and_settings(tmp_path):
 
 def test_data_for_asks_for_data(tmp_path):
     save_run(tmp_path / "run", small_recipe())
-    with pytest.raises(DataError, match="no data named; give --data"):
+    with pytest.raises(DataError, match="no data set given; give --data"):
         data_for(open_model(str(tmp_path / "run" / "model")))
     with pytest.raises(DataError, match="unknown data"):
         data_for(open_model(str(tmp_path / "run")), "digitz")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from refconv.data.folder import EXTENSIONS, images_below
 from refconv.data.images import FileImages, PathTable, decode
@@ -40,17 +39,8 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_image(path: Path) -> Image.Image:
-    """Read an image as every task does; see :func:`refconv.data.images.decode`.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    return decode(path)
-
-
 def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
-    """Return a model with what images say about its input where nothing else does, as evaluation looks at them.
+    """Return a model with the input size that images state where nothing else states one, as in evaluation.
 
     Args:
         opened: the model.
@@ -66,7 +56,7 @@ def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
 def predictions(
     opened: Opened, files: Sequence[Path], *, device: torch.device, threshold: float | None = None
 ) -> Iterator[tuple[Path, Prediction]]:
-    """Yield what a model says about each image.
+    """Yield the prediction for each image.
 
     Args:
         opened: the model; its mode is put back afterwards.
@@ -83,7 +73,7 @@ def predictions(
     least = task.threshold if threshold is None else threshold
     with evaluating(model), torch.no_grad():
         for file in files:
-            (prediction,) = task.predict(model, [read_image(file)], opened, device=device, threshold=least)
+            (prediction,) = task.predict(model, [decode(file)], opened, device=device, threshold=least)
             yield file, prediction
 
 

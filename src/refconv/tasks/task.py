@@ -137,7 +137,7 @@ class Task(ABC):
         recipe = opened.recipe
         chosen = name or (None if recipe is None else recipe.data)
         if chosen is None:
-            raise DataError("no data named", where="data", remedy="give --data")
+            raise DataError("no data set given", where="data", remedy="give --data")
         if recipe is None or chosen != recipe.data:
             return self.open_for(opened, Source(chosen, root, 0.0, workers, of_run=False))
         return self.open_for(opened, Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True))
@@ -162,7 +162,7 @@ class Task(ABC):
         """Return what brings samples to a device, batches of images in channels-last format if asked for."""
 
         def place(samples: Samples) -> Samples:
-            if is_list(samples):
+            if isinstance(samples, (list, tuple)):  # images of different sizes
                 return [image.to(device, non_blocking=True) for image in samples]
             if channels_last and samples.ndim == 4:
                 return samples.to(device, non_blocking=True, memory_format=torch.channels_last)
@@ -179,12 +179,13 @@ class Task(ABC):
         return lambda targets: pytree.tree_map(move, targets)
 
     def random_samples(self, shape: tuple[int, ...]) -> Samples:
-        """Return random samples, the same each time.
+        """Return random samples, the same each time; values in [0, 1] where images are not normalised.
 
         Args:
             shape: [count, *input_size].
         """
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        draw = torch.randn if self.prepares_images else torch.rand
+        return draw(shape, generator=torch.Generator().manual_seed(0))
 
     def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
         """Compare two models of this task; see :func:`refconv.surgery.verify`.
@@ -370,9 +371,10 @@ class Task(ABC):
         return image
 
 
-def is_list(samples: Samples) -> bool:
-    """Say whether samples are a list of images, which may differ in size, and not one tensor."""
-    return isinstance(samples, (list, tuple))
+def names_outside(model: nn.Module, *parts: str) -> set[str]:
+    """Return the names of all parameters and entries of a state dict but those that begin with one of ``parts``."""
+    names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+    return {name for name in names if not name.startswith(parts)}
 
 
 def unfit(model: nn.Module, outputs: Any) -> dict[str, str]:

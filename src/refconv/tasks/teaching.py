@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +41,27 @@ class Teacher:
         self.prepare = prepare or (lambda inputs: inputs)
         self.weight, self.temperature, self._autocast = weight, temperature, autocast
 
-    def outputs(self, inputs: Tensor) -> Any:
-        """Return what the teacher gives for a batch as the student sees it."""
-        return self.model(self.prepare(inputs))
+    def logits(self, inputs: Tensor, student: Tensor) -> Tensor:
+        """Return the teacher's logits for a batch as the student sees it.
+
+        Args:
+            inputs: the batch.
+            student: the student's logits.
+
+        Raises:
+            ModelError: if the teacher has other classes than the student.
+        """
+        with torch.no_grad(), self._autocast():
+            outputs = self.model(self.prepare(inputs))
+        logits: Tensor = outputs["out"] if isinstance(outputs, Mapping) else outputs
+        if logits.shape != student.shape:
+            raise ModelError(
+                "the teacher has other classes than the student",
+                where="distill",
+                expected=f"outputs of shape {list(student.shape)}",
+                found=str(list(logits.shape)),
+            )
+        return logits
 
     def loss(self, inputs: Tensor, outputs: Tensor, labelled: Tensor) -> Tensor:
         """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T.
@@ -57,15 +74,7 @@ class Teacher:
         Raises:
             ModelError: if the teacher has other classes than the student.
         """
-        with torch.no_grad(), self._autocast():
-            teacher_logits = self.outputs(inputs)
-        if teacher_logits.shape != outputs.shape:
-            raise ModelError(
-                "the teacher has other classes than the student",
-                where="distill",
-                expected=f"outputs of shape {list(outputs.shape)}",
-                found=str(list(teacher_logits.shape)),
-            )
+        teacher_logits = self.logits(inputs, outputs)
         t = self.temperature
         divergence = F.kl_div(
             F.log_softmax(outputs.float() / t, dim=1),

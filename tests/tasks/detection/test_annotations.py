@@ -6,18 +6,19 @@ import pytest
 import torch
 
 from refconv.errors import DataError
-from refconv.tasks.detection.annotations import Picture, Thing, gathered
+from refconv.tasks.detection.annotations import ImageAnnotation, ObjectAnnotation, gathered
 
 
 def things(*boxes):
     return [
-        Thing(box, label, area=7.0, crowd=label == 2, where=f"annotation {label}") for label, box in enumerate(boxes, 1)
+        ObjectAnnotation(box, label, area=7.0, crowd=label == 2, where=f"annotation {label}")
+        for label, box in enumerate(boxes, 1)
     ]
 
 
 def table(*pictures):
-    listed = [Picture(f"{number}.png", 10 * number, 20, 30, objects) for number, objects in enumerate(pictures)]
-    return gathered(listed, where="x.json", class_names=("a", "b", "c"), category_ids=(1, 5, 7), masks=False)
+    listed = [ImageAnnotation(f"{number}.png", 10 * number, 20, 30, objects) for number, objects in enumerate(pictures)]
+    return gathered(listed, where="x.json", class_names=dict(enumerate("abcdef", 1)), masks=False)
 
 
 def test_objects_are_found_by_their_image():

@@ -153,23 +153,23 @@ BAD = {
     "category as text": (set_first("annotations", "category_id", [7]), "category_id that is not declared"),
     "image": (set_first("annotations", "image_id", 5), "annotation 1: image_id that is not declared; .* 5$"),
     "no image": (drop_first("annotations", "image_id"), "annotation 1: image_id that is not declared; .* 'none'"),
-    "box of three": (set_first("annotations", "bbox", [1, 2, 3]), r"annotation 1: impossible box; .*\[1, 2, 3\]"),
-    "box of text": (set_first("annotations", "bbox", ["1", 2, 3, 4]), "annotation 1: impossible box"),
-    "box not finite": (set_first("annotations", "bbox", [1, 2, float("nan"), 4]), "impossible box; .*nan"),
-    "no box": (drop_first("annotations", "bbox"), "annotation 1: impossible box; .* None"),
+    "box of three": (set_first("annotations", "bbox", [1, 2, 3]), r"annotation 1: invalid bounding box; .*\[1, 2, 3\]"),
+    "box of text": (set_first("annotations", "bbox", ["1", 2, 3, 4]), "annotation 1: invalid bounding box"),
+    "box not finite": (set_first("annotations", "bbox", [1, 2, float("nan"), 4]), "invalid bounding box; .*nan"),
+    "no box": (drop_first("annotations", "bbox"), "annotation 1: invalid bounding box; .* None"),
     "negative box": (set_first("annotations", "bbox", [5, 5, -2, 3]), "annotation 1: box of negative size"),
-    "area": (set_first("annotations", "area", -1), "annotation 1: impossible area"),
+    "area": (set_first("annotations", "area", -1), "annotation 1: invalid area"),
     "annotation twice": (set_first("annotations", "id", 2), "annotations: ids that occur more than once; .* 2$"),
     "image twice": (set_first("images", "id", 101), "images: ids that occur more than once; .* 101$"),
     "category twice": (set_first("categories", "id", 3), "categories: ids that occur more than once"),
-    "image id": (set_first("images", "id", "a"), r"images\[0\]: has no whole number as id"),
+    "image id": (set_first("images", "id", "a"), r"images\[0\]: id is not an integer"),
     "no categories": (lambda data: data.update(categories=[]), "declares no categories"),
     "no file name": (drop_first("images", "file_name"), "image 100: has no file_name"),
     "missing file": (
         set_first("images", "file_name", "lost.png"),
-        r"names files that are missing; expected lost.png in .*images/train, found 1 of 2 missing",
+        r"lists image files that do not exist; expected lost.png in .*images/train, found 1 of 2 missing",
     ),
-    "list": (lambda data: [data], "not in COCO's layout; expected a list 'images'"),
+    "list": (lambda data: [data], "not in COCO format; expected a list 'images'"),
     "no annotations": (lambda data: {"images": [], "categories": []}, "expected a list 'annotations'"),
     "annotations of numbers": (lambda data: data.update(annotations=[1]), "expected a list 'annotations' of objects"),
     "no images": (lambda data: data.update(images=[], annotations=[]), "no images"),
@@ -202,7 +202,7 @@ def test_masks_that_are_malformed_name_file_and_annotation(folder):
 @pytest.mark.parametrize("text", ["{", "\udcff", "[" * 100_000], ids=["cut", "bytes", "deep"])
 def test_a_damaged_json_is_one_line(folder, text):
     (folder / "annotations/instances_train.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(DataError, match=r"instances_train.json: damaged json"):
+    with pytest.raises(DataError, match=r"instances_train.json: invalid JSON"):
         coco_annotations(folder)
 
 

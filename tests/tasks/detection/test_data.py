@@ -12,7 +12,8 @@ from PIL import Image
 from refconv.data.augmentation import Augmentation
 from refconv.data.scenes import make_scenes
 from refconv.errors import DataError, SettingError
-from refconv.tasks.detection.data import LARGEST_DEFAULT, Augment, open_detection_data, possible_overlaps
+from refconv.tasks.detection.data import LARGEST_DEFAULT, Augment, DetectionData, possible_overlaps
+from refconv.tasks.detection.segments import decoded, encoded
 
 FULL = Augmentation(hflip=0.5, color_jitter=0.3, scale=(0.3, 1.0))
 
@@ -25,7 +26,7 @@ def scenes(tmp_path_factory):
 
 
 def opened(scenes, **settings):
-    return open_detection_data(f"scenes:{scenes}", **settings)
+    return DetectionData(f"scenes:{scenes}", **settings)
 
 
 def epoch(data, *, epoch=0, seed=0, **settings):
@@ -68,13 +69,18 @@ def test_evaluation_gives_what_the_annotations_say(scenes):
             assert target["area"].tolist() == [thing["area"] for thing in things]
             assert target["masks"].flatten(1).sum(1).tolist() == [thing["area"] for thing in things]
             assert target["iscrowd"].tolist() == [0] * len(things)
+            size = pixels.shape[:2]
+            texts = [encoded(thing["segmentation"], *size, where="here") for thing in things]
+            assert [one["counts"] for one in target["runs"]] == texts  # as they were read, not encoded again
+            masks = [decoded(text, *size, where="here") for text in texts]
+            np.testing.assert_array_equal(target["masks"].numpy(), np.stack(masks))
             seen.append(entry["id"])
     assert seen == [1, 2, 3, 4, 5]
 
 
 def test_types_are_those_of_torchvision_even_without_objects(tmp_path):
     folder = own_coco(tmp_path, boxes={1: [[1, 1, 4, 4]], 2: []}, masks=True)
-    data = open_detection_data(f"coco:{folder}", masks=True, augmentation=FULL)
+    data = DetectionData(f"coco:{folder}", masks=True, augmentation=FULL)
     for _, target in [*epoch(data), *epoch(data, epoch=1)]:
         count = len(target["labels"])
         assert target["boxes"].shape == (count, 4)
@@ -254,14 +260,14 @@ def own_coco(folder, *, boxes, masks=False, crowd=(), size=(20, 16), alter=None)
 
 def test_images_without_objects_train(tmp_path):
     folder = own_coco(tmp_path, boxes={1: [[1, 1, 4, 4]], 2: [], 3: []})
-    data = open_detection_data(f"coco:{folder}", augmentation=FULL)
+    data = DetectionData(f"coco:{folder}", augmentation=FULL)
     counts = sorted(len(target["labels"]) for _, target in epoch(data))
     assert counts == [0, 0, 1]
 
 
 def test_crowds_are_judged_apart_and_never_trained_on(tmp_path):
     folder = own_coco(tmp_path, boxes={1: [[1, 1, 4, 4], [0, 0, 16, 20]], 2: [[2, 2, 3, 3]]}, crowd=(2,))
-    data = open_detection_data(f"coco:{folder}")
+    data = DetectionData(f"coco:{folder}")
     trained = {int(target["image_id"]): target["boxes"].tolist() for _, target in epoch(data)}
     assert trained == {1: [[1, 1, 5, 5]], 2: [[2, 2, 5, 5]]}
     (images, targets), *_ = data.eval_batches("test", batch_size=2)
@@ -280,7 +286,7 @@ def test_images_of_all_modes_and_sizes_are_colour(tmp_path):
             image.update(width=width, height=height, file_name=name)
 
     own_coco(tmp_path, boxes={number: [[1, 1, 4, 4]] for number in sizes}, alter=alter)
-    data = open_detection_data(f"coco:{tmp_path}")
+    data = DetectionData(f"coco:{tmp_path}")
     (images, _), *_ = data.eval_batches("test", batch_size=5)
     assert [image.shape for image in images] == [(3, height, width) for _, (width, height) in sizes.values()]
     assert all(image.min() >= 0 and image.max() <= 1 for image in images)
@@ -291,7 +297,7 @@ def test_images_of_all_modes_and_sizes_are_colour(tmp_path):
 def test_an_image_of_another_size_is_one_line(tmp_path, workers):
     own_coco(tmp_path, boxes={1: [[1, 1, 4, 4]]})
     Image.new("RGB", (20, 16)).save(tmp_path / "images" / "1.png")
-    data = open_detection_data(f"coco:{tmp_path}", workers=workers)
+    data = DetectionData(f"coco:{tmp_path}", workers=workers)
     with pytest.raises(DataError, match=r"1\.png: image of another size .* expected 16 x 20 pixels, found 20 x 16"):
         epoch(data)
 
@@ -306,7 +312,7 @@ def test_the_annotated_size_says_whether_boxes_are_those_of_the_upright_image(tm
     image = Image.new("L", (20, 16))
     image.putpixel((0, 0), 255)
     image.save(tmp_path / "images" / "1.png", exif=exif)
-    (images, _), *_ = open_detection_data(f"coco:{tmp_path}").eval_batches("test", batch_size=1)
+    (images, _), *_ = DetectionData(f"coco:{tmp_path}").eval_batches("test", batch_size=1)
     assert images[0].shape == (3, height, width)
     assert images[0][0].nonzero().tolist() == [list(bright)]
 
@@ -315,18 +321,18 @@ def test_a_file_that_is_no_image_is_one_line(tmp_path):
     own_coco(tmp_path, boxes={1: [[1, 1, 4, 4]]})
     (tmp_path / "images" / "1.png").write_text("x")
     with pytest.raises(DataError, match=r"1\.png: unreadable image"):
-        epoch(open_detection_data(f"coco:{tmp_path}"))
+        epoch(DetectionData(f"coco:{tmp_path}"))
 
 
 def test_without_objects_there_is_nothing_to_train_on(tmp_path):
     own_coco(tmp_path, boxes={1: [], 2: []})
     with pytest.raises(DataError, match="no objects to train on"):
-        open_detection_data(f"coco:{tmp_path}")
+        DetectionData(f"coco:{tmp_path}")
 
 
 def test_large_images_are_looked_at_in_a_moderate_size(tmp_path):
     own_coco(tmp_path, boxes={1: [[1, 1, 4, 4]]}, size=(700, 20))
-    assert open_detection_data(f"coco:{tmp_path}").info.input_size == (3, LARGEST_DEFAULT, LARGEST_DEFAULT)
+    assert DetectionData(f"coco:{tmp_path}").info.input_size == (3, LARGEST_DEFAULT, LARGEST_DEFAULT)
 
 
 def test_the_validation_split_is_by_image_and_whatever_the_seed(scenes):
@@ -340,7 +346,7 @@ def test_the_validation_split_is_by_image_and_whatever_the_seed(scenes):
 
 
 def test_voc_gives_the_same_objects(scenes):
-    coco, voc = opened(scenes), open_detection_data(f"voc:{scenes / 'voc'}")
+    coco, voc = opened(scenes), DetectionData(f"voc:{scenes / 'voc'}")
     assert voc.info.class_names == coco.info.class_names
     for (image, target), (other_image, other) in zip(epoch(coco), epoch(voc), strict=True):
         assert torch.equal(image, other_image)
@@ -354,7 +360,7 @@ def test_difficult_objects_are_not_judged(scenes, tmp_path):
     voc = shutil.copytree(scenes / "voc", tmp_path / "voc")
     for file in (voc / "Annotations").glob("*.xml"):
         file.write_text(file.read_text().replace("<difficult>0", "<difficult>1", 1))
-    data = open_detection_data(f"voc:{voc}")
+    data = DetectionData(f"voc:{voc}")
     for _, targets in data.eval_batches("test", batch_size=5):
         assert all(target["difficult"].tolist() == [1] + [0] * (len(target["labels"]) - 1) for target in targets)
         assert not any(target["iscrowd"].any() for target in targets)
@@ -365,10 +371,10 @@ def test_difficult_objects_are_not_judged(scenes, tmp_path):
 @pytest.mark.parametrize("name", ["digits", "coco", "voc:", "folder:x"])
 def test_other_data_is_refused(name):
     with pytest.raises(DataError, match=rf"{name}: no data for detection; expected scenes, coco:FOLDER or voc:FOLDER"):
-        open_detection_data(name)
+        DetectionData(name)
 
 
 def test_a_bare_folder_gets_a_hint(tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(DataError, match="write coco:pictures or voc:pictures to read that folder"):
-        open_detection_data("pictures", root=str(tmp_path))
+        DetectionData("pictures", root=str(tmp_path))

@@ -8,7 +8,7 @@ from torch import nn
 from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.data.scenes import make_scenes
 from refconv.tasks.detection.average_precision import average_precision, constant_results
-from refconv.tasks.detection.data import open_detection_data
+from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.objects import image_result
 from refconv.tasks.detection.pascal import pascal_average_precision
 from refconv.tasks.detection.segments import runs
@@ -181,7 +181,7 @@ def test_data_in_vocs_layout_is_judged_by_voc_too(tmp_path):
     for file in (voc / "Annotations").glob("*.xml"):
         file.write_text(file.read_text().replace("<difficult>0", "<difficult>1", 1))
     for name, own in ((f"voc:{voc}", True), (f"coco:{tmp_path / 'scenes'}", False)):
-        data = open_detection_data(name)
+        data = DetectionData(name)
         found = Detection().evaluate(Knowing(data), data, "test", batch_size=2, device=torch.device("cpu"))
         assert (found.voc_ap50 is not None) == own == ("VOC AP50 100.00%" in str(found))
         assert set(Detection().definitions(data)) == ({"map", "map50", "map75"} if own else set())

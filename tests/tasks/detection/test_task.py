@@ -23,7 +23,7 @@ from refconv.models.model_folder import save_model_folder
 from refconv.models.opening import open_model
 from refconv.models.spec import ModelSpec
 from refconv.process.distributed import Processes
-from refconv.tasks.detection.data import open_detection_data
+from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import DetectionEvaluation
 from refconv.tasks.detection.task import Detection
 from refconv.tasks.model_data import data_for
@@ -81,7 +81,7 @@ class Knowing(nn.Module):
 
 
 def test_all_that_is_known_is_found(scenes):
-    data = open_detection_data(f"scenes:{scenes}")
+    data = DetectionData(f"scenes:{scenes}")
     found = TASK.evaluate(Knowing(data), data, "test", batch_size=2)
     assert (found.samples, found.map, found.map50, found.map_small, found.recall) == (5, 1.0, 1.0, 1.0, 1.0)
     assert found.per_class.keys() == set("0123456789")
@@ -97,14 +97,14 @@ def test_all_that_is_known_is_found(scenes):
 
 
 def test_less_is_found_by_one_that_knows_half(scenes):
-    data = open_detection_data(f"scenes:{scenes}")
+    data = DetectionData(f"scenes:{scenes}")
     half = TASK.evaluate(Knowing(data, share=0.5), data, "test", batch_size=3)
     assert 0.1 < half.map < 0.9
     assert TASK.evaluate(Knowing(data, share=0.0), data, "test", batch_size=3).map == 0.0
 
 
 def test_masks_are_judged_where_model_and_data_have_them(scenes):
-    data = open_detection_data(f"scenes:{scenes}", masks=True)
+    data = DetectionData(f"scenes:{scenes}", masks=True)
     found = TASK.evaluate(Knowing(data, masks=True), data, "test", batch_size=2)
     assert (found.mask_map, found.mask_map50, found.mask_map75) == (1.0, 1.0, 1.0)
     assert found.mask_per_class.keys() == found.per_class.keys()
@@ -115,7 +115,7 @@ def test_masks_are_judged_where_model_and_data_have_them(scenes):
 @pytest.mark.parametrize("world_size", [2, 4, 7])
 def test_shares_of_several_processes_give_the_whole(scenes, world_size):
     # With seven processes for five images two of them have none.
-    data = open_detection_data(f"scenes:{scenes}", masks=True)
+    data = DetectionData(f"scenes:{scenes}", masks=True)
     model = Knowing(data, share=0.5, masks=True)
     expected = TASK.evaluate(model, data, "test", batch_size=2)
     shares = []
@@ -134,7 +134,7 @@ def test_shares_of_several_processes_give_the_whole(scenes, world_size):
 
 
 def test_the_loss_is_the_sum_of_the_detectors_losses(scenes):
-    data = open_detection_data(f"scenes:{scenes}")
+    data = DetectionData(f"scenes:{scenes}")
     model = Knowing(data).train()
     recipe = Recipe(**SMALL, data=f"scenes:{scenes}")
     objective = TASK.objective(recipe, data.info, ALONE, part_size=4)
@@ -142,7 +142,7 @@ def test_the_loss_is_the_sum_of_the_detectors_losses(scenes):
     torch.testing.assert_close(loss.detach(), torch.tensor(5.0))
     loss.backward()
     torch.testing.assert_close(model.weight.grad, torch.tensor(1.0))
-    with pytest.raises(ModelError, match="gives no losses in training; .*found a list of 1, first a dictionary of"):
+    with pytest.raises(ModelError, match="returns no losses in training; .*found a list of 1, first a dictionary of"):
         objective(lambda images, targets: [{"boxes": 0}], [], [])
 
 
@@ -155,7 +155,7 @@ def test_a_detector_is_tried_in_training_mode_before_anything_is_written(scenes,
 
     monkeypatch.setattr(SSD, "forward", pair)
     with pytest.raises(
-        ModelError, match="SSD: the model gives no losses in training; .*found a list of 2, first a dic"
+        ModelError, match="SSD: the model returns no losses in training; .*found a list of 2, first a dic"
     ):
         train(Recipe(**SMALL, data=f"scenes:{scenes}"), tmp_path / "run", show=False)
     assert not (tmp_path / "run/checkpoint.pt").exists()
@@ -179,8 +179,8 @@ def test_losses_of_parts_of_a_batch_are_warned_of_where_they_are_not_the_whole_o
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"model": "resnet18"}, "model = resnet18: is no detector; .*--model detector:ssdlite --backbone resnet18"),
-        ({"model": "torchvision:resnet18"}, "model = torchvision:resnet18: is no detector"),
+        ({"model": "resnet18"}, "model = resnet18: is not a detector; .*--model detector:ssdlite --backbone resnet18"),
+        ({"model": "torchvision:resnet18"}, "model = torchvision:resnet18: is not a detector"),
         ({"mixup": 0.2}, "mixup: has no effect in detection: boxes of mixed images"),
         ({"cutmix": 0.2}, "cutmix: has no effect in detection"),
         ({"smoothing": 0.1}, "smoothing: has no effect in detection: the detector brings its own loss"),
@@ -189,7 +189,7 @@ def test_losses_of_parts_of_a_batch_are_warned_of_where_they_are_not_the_whole_o
         ({"re_prob": 0.1}, "re_prob: has no effect in detection"),
         ({"drop": 0.1}, "drop: has no effect in detection"),
         ({"noise": 25.0}, "noise: has no effect in detection: it is for restoration"),
-        ({"in_chans": 1}, "in_chans: images come in colour; expected 3, found 1"),
+        ({"in_chans": 1}, "in_chans: detectors take colour images; expected 3, found 1"),
         (
             {"model": "a.b:c", "backbone": None, "img_size": 64},
             "img_size: has no effect in detection: a.b:c normalises",
@@ -215,7 +215,7 @@ def test_one_number_normalises_every_channel(scenes):
 
 def test_a_classifier_is_no_detector(scenes, tmp_path):
     recipe = Recipe(**{**SMALL, "model": f"{__name__}:boxless", "backbone": None}, data=f"scenes:{scenes}")
-    with pytest.raises(ModelError, match=r"the model is no detector; .*found \[2\]") as raised:
+    with pytest.raises(ModelError, match=r"the model is not a detector; .*found \[2\]") as raised:
         train(recipe, tmp_path / "run", show=False)
     assert "\n" not in str(raised.value)
 

@@ -146,17 +146,17 @@ def remove(name):
 
 
 BAD = {
-    "cut xml": (replace("</annotation>", ""), r"a\.xml: damaged xml"),
-    "no xml": (remove("Annotations/a.xml"), r"train\.txt: names an image without annotation; .*a\.xml"),
-    "no image": (remove("JPEGImages/a.jpg"), r"a\.xml: names a file that is missing; .*JPEGImages/a\.jpg"),
-    "no corner": (replace("<xmax>4</xmax>", ""), r"a\.xml: object 1: impossible object; .* bndbox 2 3 None 6"),
-    "text": (replace("<xmax>4</xmax>", "<xmax>four</xmax>"), r"object 1: impossible object; .* four"),
-    "infinite": (replace("<xmax>4</xmax>", "<xmax>inf</xmax>"), r"object 1: impossible object"),
-    "swapped": (replace("<xmax>4</xmax>", "<xmax>1</xmax>"), r"object 1: impossible object"),
-    "no name": (replace("<name>dog</name>", ""), r"object 1: impossible object; .* name ''"),
-    "size": (replace("<width>30</width>", "<width>wide</width>"), r"a\.xml: impossible size"),
-    "endless": (replace("<width>30</width>", "<width>inf</width>"), r"a\.xml: impossible size"),
-    "twice": (lambda home: (home / "ImageSets/Main/train.txt").write_text("a\na\n"), r"names an image twice; found a"),
+    "cut xml": (replace("</annotation>", ""), r"a\.xml: invalid XML"),
+    "no xml": (remove("Annotations/a.xml"), r"train\.txt: lists an image without annotation; .*a\.xml"),
+    "no image": (remove("JPEGImages/a.jpg"), r"a\.xml: lists an image file that does not exist; .*JPEGImages/a\.jpg"),
+    "no corner": (replace("<xmax>4</xmax>", ""), r"a\.xml: object 1: invalid object; .* bndbox 2 3 None 6"),
+    "text": (replace("<xmax>4</xmax>", "<xmax>four</xmax>"), r"object 1: invalid object; .* four"),
+    "infinite": (replace("<xmax>4</xmax>", "<xmax>inf</xmax>"), r"object 1: invalid object"),
+    "swapped": (replace("<xmax>4</xmax>", "<xmax>1</xmax>"), r"object 1: invalid object"),
+    "no name": (replace("<name>dog</name>", ""), r"object 1: invalid object; .* name ''"),
+    "size": (replace("<width>30</width>", "<width>wide</width>"), r"a\.xml: invalid image size"),
+    "endless": (replace("<width>30</width>", "<width>inf</width>"), r"a\.xml: invalid image size"),
+    "twice": (lambda home: (home / "ImageSets/Main/train.txt").write_text("a\na\n"), r"lists an image twice; found a"),
     "bytes": (lambda home: (home / "ImageSets/Main/train.txt").write_bytes(b"\xff"), r"train\.txt: cannot be read"),
     "classes": (lambda home: (home / "classes.txt").write_bytes(b"\xff"), r"classes\.txt: cannot be read"),
     "empty": (lambda home: (home / "ImageSets/Main/train.txt").write_text(""), r"train\.txt: no images"),
@@ -176,7 +176,7 @@ def test_what_is_wrong_is_one_line(home, damage, words):
 
 def test_masks_that_are_missing_are_one_line(home):
     (home / "SegmentationObject/a.png").unlink()
-    with pytest.raises(DataError, match=r"train\.txt: names an image without masks; .*a\.png"):
+    with pytest.raises(DataError, match=r"train\.txt: lists an image without masks; .*a\.png"):
         voc_annotations(home, masks=True)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from refconv.errors import DataError
 from refconv.tasks.restoration import data as restoration
-from refconv.tasks.restoration.data import open_restoration_data
+from refconv.tasks.restoration.data import RestorationData
 from refconv.tasks.restoration.degradation import Degradation, rounded
 
 
@@ -22,7 +22,7 @@ def write(folder, sizes, seed=0):
 
 
 def opened(name, noise=0.0, upscale=1, **settings):
-    return open_restoration_data(name, degradation=Degradation(noise=noise, upscale=upscale), **settings)
+    return RestorationData(name, degradation=Degradation(noise=noise, upscale=upscale), **settings)
 
 
 @pytest.fixture

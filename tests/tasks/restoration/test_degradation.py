@@ -113,10 +113,10 @@ def test_cropped_to_multiple_takes_from_the_end():
     ("settings", "message"),
     [
         ({}, "nothing to restore; expected noise > 0 or upscale > 1"),
-        ({"noise": -1}, "impossible noise"),
-        ({"noise": 300}, "impossible noise"),
-        ({"noise": float("nan")}, "impossible noise"),
-        ({"noise": 0.1}, "expected 0, or 1 and more, found 0.1; .* for 0.1 of the whole range, 25.5"),
+        ({"noise": -1}, "noise level out of range"),
+        ({"noise": 300}, "noise level out of range"),
+        ({"noise": float("nan")}, "noise level out of range"),
+        ({"noise": 0.1}, "expected 0, or 1 and more, found 0.1; .* for 0.1 of the whole range give 25.5"),
         ({"upscale": 5}, "expected 1, 2, 3, 4, found 5"),
     ],
 )

@@ -22,7 +22,7 @@ from refconv.process.distributed import Processes
 from refconv.studies.measures import MEASURES
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_of
-from refconv.tasks.restoration.data import open_restoration_data
+from refconv.tasks.restoration.data import RestorationData
 from refconv.tasks.restoration.degradation import Degradation
 from refconv.tasks.restoration.evaluation import RestorationEvaluation
 from refconv.tasks.restoration.image_quality import luma, psnr, ssim
@@ -168,7 +168,7 @@ class Blur(nn.Module):
 
 
 def test_evaluation_is_the_mean_over_pictures_of_what_is_measured_on_each(folder):
-    data = open_restoration_data(f"images:{folder}", degradation=Degradation(noise=10, upscale=2), patch_size=16)
+    data = RestorationData(f"images:{folder}", degradation=Degradation(noise=10, upscale=2), patch_size=16)
     found = Restoration().evaluate(Blur(), data, "test", batch_size=8)
     rows = []
     for sample, target in data.eval_batches("test", batch_size=1):
@@ -184,7 +184,7 @@ def test_evaluation_is_the_mean_over_pictures_of_what_is_measured_on_each(folder
 
 def test_denoised_colour_images_are_compared_in_all_channels(folder):
     metrics, color = pytest.importorskip("skimage.metrics"), pytest.importorskip("skimage.color")
-    data = open_restoration_data(f"images:{folder}", degradation=Degradation(noise=25), patch_size=16)
+    data = RestorationData(f"images:{folder}", degradation=Degradation(noise=25), patch_size=16)
     found = Restoration().evaluate(Blur(), data, "test", batch_size=1)
     rows = []
     for sample, target in data.eval_batches("test", batch_size=1):
@@ -210,7 +210,7 @@ class Share(Processes):
 
 
 def test_processes_share_the_pictures_evenly_or_not(folder):
-    data = open_restoration_data(f"images:{folder}", degradation=Degradation(noise=10), patch_size=16)
+    data = RestorationData(f"images:{folder}", degradation=Degradation(noise=10), patch_size=16)
     whole = Restoration().evaluate(Blur(), data, "test", batch_size=1)
     Share.kept = ()
     for rank in range(2):

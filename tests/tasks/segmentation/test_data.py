@@ -1,6 +1,5 @@
 """Images and class maps: one geometry for both, exact repetition, and what is ignored."""
 
-import math
 import shutil
 
 import numpy as np
@@ -9,12 +8,12 @@ import torch
 from PIL import Image
 
 from masked_folders import NAMES, write_masks, write_voc
+from refconv.data.preprocessing import FLAGS, Statement
 from refconv.errors import DataError, SettingError
-from refconv.tasks.segmentation.data import SegmentationAugmentation, open_segmentation_data, prepared
-from refconv.tasks.segmentation.squares import Box, fitted, random_box, whole_box
+from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
 
 ALL = SegmentationAugmentation(hflip=0.5, scale=(0.3, 1.5), color_jitter=0.3, interpolation="random")
-RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+RAW = {"stated": (Statement(FLAGS, {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}),)}
 
 
 @pytest.fixture(scope="module")
@@ -27,97 +26,17 @@ def own(shared, tmp_path):
     return shutil.copytree(shared, tmp_path / "data")
 
 
+def stated(**values):
+    """What flags say about the input."""
+    return (Statement(FLAGS, values),)
+
+
 def opened(folder, **settings):
-    return open_segmentation_data(f"masks:{folder}", **settings)
+    return SegmentationData(f"masks:{folder}", **settings)
 
 
 def all_of(batches):
     return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
-
-
-def in_classes(mask):
-    """Return an image whose colours tell the class of each pixel exactly."""
-    return Image.fromarray(np.stack([mask * 50, 255 - mask * 50, mask * 20 + 7], axis=2).astype(np.uint8))
-
-
-def square(image, mask, box, size):
-    return fitted(image, mask, box, size=size, resample=Image.Resampling.NEAREST, fill=(1, 2, 3), ignored=255)
-
-
-def slowly(mask, box, size):
-    """Return the mask of a box pixel by pixel: the class at the middle of each pixel of the square."""
-    found = np.full((size, size), 255)
-    for row in range(size):
-        for column in range(size):
-            y = math.floor(box.top + (row + 0.5) * box.height / size)
-            x = math.floor(box.left + (column + 0.5) * box.width / size)
-            if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]:
-                found[row, column] = mask[y, x]
-    return found
-
-
-def test_a_square_image_of_the_right_size_passes_unchanged():
-    mask = np.random.default_rng(0).integers(0, 4, (16, 16)).astype(np.uint8)
-    picture, truth = square(in_classes(mask), mask, whole_box(16, 16), 16)
-    np.testing.assert_array_equal(truth, mask)
-    np.testing.assert_array_equal(np.asarray(picture), np.asarray(in_classes(mask)))
-
-
-@pytest.mark.parametrize(("width", "height"), [(24, 24), (40, 20), (20, 40), (13, 29), (1, 50)])
-@pytest.mark.parametrize("size", [16, 32])
-def test_a_whole_image_lies_in_the_middle_at_its_own_aspect_ratio(width, height, size):
-    mask = np.full((height, width), 3, dtype=np.uint8)
-    _, truth = square(in_classes(mask), mask, whole_box(width, height), size)
-    rows, columns = ((truth == 3).any(axis) for axis in (1, 0))
-    assert (int(rows.sum()), int(columns.sum())) == tuple(
-        pytest.approx(size * side / max(width, height), abs=1) for side in (height, width)
-    )
-    for inside in (rows, columns):
-        before, after = np.flatnonzero(inside)[0], size - 1 - np.flatnonzero(inside)[-1]
-        assert abs(before - after) <= 1
-    assert set(np.unique(truth)) <= {3, 255}
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_image_and_mask_are_cut_alike_and_as_pixel_by_pixel(seed):
-    drawn = np.random.default_rng(seed)
-    height, width, size = (int(number) for number in drawn.integers(8, 40, 3))
-    mask = drawn.integers(0, 5, (height, width)).astype(np.uint8)
-    torch.manual_seed(seed)
-    box = random_box(width, height, scale=(0.1, 2.0), ratio=(0.5, 2.0))
-    picture, truth = square(in_classes(mask), mask, box, size)
-    inside = truth != 255
-    colours = np.asarray(in_classes(truth))
-    # Where the middle of a pixel falls between two of the image, PIL may take the other; a shift would leave few alike.
-    assert (np.asarray(picture)[inside] == colours[inside]).all(1).mean() > 0.9
-    assert (np.asarray(picture)[~inside] == (1, 2, 3)).all()
-    # The edges of the image are rounded to pixels of the square, which moves what is inside by half of one at most.
-    half = 0.51 * box.width / size, 0.51 * box.height / size
-    near = [
-        slowly(mask, Box(box.left + dx * half[0], box.top + dy * half[1], box.width, box.height), size)
-        for dx in (-1, 0, 1)
-        for dy in (-1, 0, 1)
-    ]
-    if min(box.left, box.top) >= 0 and box.left + box.width <= width and box.top + box.height <= height:
-        np.testing.assert_array_equal(truth, slowly(mask, box, size))
-    assert np.mean([np.any([truth[i, j] == other[i, j] for other in near]) for i, j in np.ndindex(size, size)]) > 0.9
-
-
-def test_random_boxes_cover_the_ranges_and_lie_within_or_around_the_image():
-    torch.manual_seed(0)
-    boxes = [random_box(60, 40, scale=(0.2, 1.2), ratio=(0.5, 2.0)) for _ in range(2000)]
-    areas = np.array([box.width * box.height / 3600 for box in boxes])
-    ratios = np.log([box.width / box.height for box in boxes])
-    assert (areas.min(), areas.max()) == (pytest.approx(0.2, abs=0.01), pytest.approx(1.2, abs=0.01))
-    assert areas.mean() == pytest.approx(0.7, abs=0.03)  # uniform in the area, not in the side
-    assert (ratios.min(), ratios.max()) == (pytest.approx(-math.log(2), abs=0.01), pytest.approx(math.log(2), abs=0.01))
-    assert ratios.mean() == pytest.approx(0, abs=0.05)
-    for box in boxes:
-        for start, length, image in ((box.left, box.width, 60), (box.top, box.height, 40)):
-            end = start + length
-            assert (start >= 0 and end <= image + 1e-9) or (start <= 1e-9 and end >= image - 1e-9)
-    places = [box.left / (60 - box.width) for box in boxes]
-    assert np.quantile(places, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.04)
 
 
 def test_the_facts_are_those_of_the_folder(shared):
@@ -214,7 +133,9 @@ def test_images_of_mixed_sizes_and_modes_come_as_one(own):
         Image.new("L", size).save(own / "masks/train" / f"{index:02}.png")
     data = opened(own)
     assert data.info.input_size == (3, 224, 224)
-    samples, truth = all_of(opened(own, img_size=48, augmentation=ALL).train_batches(seed=0, epoch=0, batch_size=8))
+    samples, truth = all_of(
+        opened(own, stated=stated(img_size=48), augmentation=ALL).train_batches(seed=0, epoch=0, batch_size=8)
+    )
     assert samples.shape == (8, 3, 48, 48)
     assert truth.shape == (8, 48, 48)
 
@@ -242,7 +163,7 @@ def test_the_ignored_number_is_the_recipes(tmp_path):
             for path in (tmp_path / "SegmentationClass").iterdir():
                 mask = np.array(Image.open(path))
                 Image.fromarray(np.where(mask == 255, 254, mask)).save(path)
-        data = open_segmentation_data(f"voc:{tmp_path}", img_size=40, ignore_index=ignored)
+        data = SegmentationData(f"voc:{tmp_path}", stated=stated(img_size=40), ignore_index=ignored)
         truth = next(data.eval_batches("test", batch_size=1))[1]
         assert data.ignore_index == ignored
         assert (truth == ignored).sum() == 40 * 10 + 40  # beside the image of 30 x 40, and its column of border
@@ -278,7 +199,7 @@ def test_a_mask_of_another_size_is_said_at_once(split, own):
     [
         ({"in_chans": 4}, DataError, "images have 1 or 3 channels; found in_chans=4"),
         ({"val_split": 0.01}, DataError, "two validation splits"),
-        ({"mean": (0.5, 0.5), "std": (0.5, 0.5)}, DataError, "mean of masks:"),
+        ({"stated": stated(mean=(0.5, 0.5), std=(0.5, 0.5))}, DataError, "mean of masks:"),
     ],
     ids=["channels", "validation", "mean"],
 )
@@ -301,6 +222,6 @@ def test_an_image_without_a_mask_is_prepared_as_in_evaluation(size, own):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
     image.save(own / "images/test/00.png")
     Image.new("L", size).save(own / "masks/test/00.png")
-    data = opened(own, img_size=24)
+    data = opened(own, stated=stated(img_size=24))
     expected = next(data.eval_batches("test", batch_size=1))[0][0]
     assert torch.equal(prepared(image, data.preprocessing), expected)

@@ -81,7 +81,7 @@ SPOILED = {
     ),
     "two of a name": ({"write": [("images/train/00.jpg", "")]}, r"two files of one name; found .*00\.jpg"),
     "no images": ({"remove": [f"images/val/{n:02}.png" for n in range(3)]}, "images/val: no images"),
-    "one class": ({"write": [("classes.txt", "all\n")]}, r"not the names of classes; expected 2 to 255 .*found 1"),
+    "one class": ({"write": [("classes.txt", "all\n")]}, r"not a list of class names; expected 2 to 255 .*found 1"),
     "twice": ({"write": [("classes.txt", "a\nb\na\n")]}, "two classes of the name 'a'"),
     "nameless": ({"write": [("classes.txt", "a\n\nb\n")]}, "a class without a name"),
 }  # fmt: skip
@@ -133,9 +133,9 @@ def test_a_test_list_without_masks_is_not_tested_on(tmp_path):
 
 
 SPOILED_VOC = {
-    "nothing": ({"remove": ["SegmentationClass"]}, "no masks in Pascal VOC's layout; .*found ImageSets, JPEGImages"),
+    "nothing": ({"remove": ["SegmentationClass"]}, "no masks in Pascal VOC format; .*found ImageSets, JPEGImages"),
     "list": ({"remove": ["ImageSets/Segmentation/train.txt"]}, "no list of training images"),
-    "empty": ({"write": [("ImageSets/Segmentation/val.txt", "\n")]}, r"val\.txt: an empty list of images"),
+    "empty": ({"write": [("ImageSets/Segmentation/val.txt", "\n")]}, r"val\.txt: the list of images is empty"),
     "image": ({"remove": ["JPEGImages/val_01.jpg"]}, r"val\.txt: 1 of 2 names have no file; .*JPEGImages/val_01"),
     "mask": ({"remove": ["SegmentationClass/train_02.png"]}, r"1 of 4 names have no file; .*Class/train_02"),
 }  # fmt: skip

@@ -63,10 +63,14 @@ def test_a_mask_of_bits_holds_zeros_and_ones(tmp_path):
 @pytest.mark.parametrize(
     ("name", "image", "words"),
     [
-        ("mask.png", indexed(NUMBERS).convert("RGB"), "a mask in colours; .*found mode RGB; replace each colour"),
-        ("mask.png", indexed(NUMBERS).convert("RGBA"), "a mask in colours; .*found mode RGBA"),
-        ("mask.jpg", Image.fromarray(NUMBERS), "a mask in a format that changes numbers; expected PNG, found JPEG"),
-        ("mask.tif", Image.fromarray(NUMBERS.astype(np.float32)), "not a mask of numbers; .*found mode F"),
+        ("mask.png", indexed(NUMBERS).convert("RGB"), "the mask holds colours; .*found mode RGB; replace each colour"),
+        ("mask.png", indexed(NUMBERS).convert("RGBA"), "the mask holds colours; .*found mode RGBA"),
+        ("mask.jpg", Image.fromarray(NUMBERS), "lossy format for a mask; expected PNG, found JPEG"),
+        (
+            "mask.tif",
+            Image.fromarray(NUMBERS.astype(np.float32)),
+            "the mask does not hold class indices; .*found mode F",
+        ),
     ],
     ids=["colours", "colours and alpha", "jpeg", "fractions"],
 )
@@ -92,7 +96,7 @@ def test_classes_and_ignored_pixels_pass(tmp_path):
     ("count", "ignored", "words"),
     [
         (2, 255, r"mask0\.png: the mask holds an undeclared class; expected 0 to 1, or 255 to be ignored, found 2"),
-        (3, 254, r"found 255 in 1 pixels; mend the mask"),
+        (3, 254, r"found 255 in 1 pixels; fix the mask"),
         (1, 0, r"found 1 in 2 pixels, 2 in 2 pixels, 255 in 1 pixels"),
     ],
 )  # fmt: skip
@@ -113,7 +117,7 @@ def test_a_mask_of_another_size_is_named(tmp_path):
     assert good.sizes() == [(3, 2), (3, 2)]
     saved(tmp_path / "mask1.png", NUMBERS.T)
     with pytest.raises(
-        DataError, match=r"mask1\.png: the mask has another size .*expected 3 x 2, found 2 x 3; make mask"
+        DataError, match=r"mask1\.png: the mask has another size .*expected 3 x 2, found 2 x 3; export mask"
     ):
         good.sizes()
 

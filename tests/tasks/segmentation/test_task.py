@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from masked_folders import NAMES, write_masks, write_voc
+from refconv.data.preprocessing import FLAGS, Statement
 from refconv.engine import Recipe, train
 from refconv.engine.run_record import RunRecord
 from refconv.errors import DataError, ModelError, RecipeError
@@ -27,7 +28,7 @@ from refconv.models.opening import Opened, open_model
 from refconv.process.distributed import Processes
 from refconv.tasks.predicting import predictions, save_predictions
 from refconv.tasks.registry import task_of
-from refconv.tasks.segmentation.data import open_segmentation_data
+from refconv.tasks.segmentation.data import SegmentationData
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
 from refconv.tasks.segmentation.losses import pixel_losses
 from refconv.tasks.segmentation.masks import read_mask
@@ -67,7 +68,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def data(shared):
-    return open_segmentation_data(f"masks:{shared}")
+    return SegmentationData(f"masks:{shared}")
 
 
 def recipe(folder, **settings):
@@ -217,7 +218,7 @@ def test_the_model_is_left_as_it_was(training, data):
 
 def test_ignored_pixels_and_classes_that_are_nowhere_count_nowhere(tmp_path):
     write_voc(tmp_path, splits={"train": 2, "val": 2})
-    data = open_segmentation_data(f"voc:{tmp_path}", img_size=40)
+    data = SegmentationData(f"voc:{tmp_path}", stated=(Statement(FLAGS, {"img_size": 40}),))
     found = TASK.evaluate(PerPixel(21), data, "test", batch_size=2)
     assert sum(value is not None for value in found.class_iou.values()) < 21
     assert "of 21 classes)" in str(found)
@@ -227,7 +228,7 @@ def test_ignored_pixels_and_classes_that_are_nowhere_count_nowhere(tmp_path):
 
 
 def test_a_class_may_be_ignored(shared):
-    data = open_segmentation_data(f"masks:{shared}", ignore_index=0)
+    data = SegmentationData(f"masks:{shared}", ignore_index=0)
     found = TASK.evaluate(PerPixel(), data, "test", batch_size=2)
     assert found.class_iou["background"] is None
     assert found.miou == pytest.approx(np.mean([found.class_iou["disc"], found.class_iou["bar"]]))
@@ -291,7 +292,7 @@ def test_the_head_is_everything_but_the_backbone():
         assert names
         assert {name for name in model.state_dict() if not name.startswith(backbone)} == names
     with pytest.raises(
-        ModelError, match="does not say what is backbone and what is head; expected a module backbone or"
+        ModelError, match="cannot tell the model's head from its backbone; expected a module backbone or"
     ):
         TASK.head_names(PerPixel())
 

@@ -226,7 +226,7 @@ def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
     found = [entry for entry in several if entry is not None]
     if not found or any(not isinstance(entry, Tensor) or entry.shape != found[0].shape for entry in found):
         raise ModelError(
-            "its outputs in training mode are no logits",
+            "the model's outputs in training mode are not logits",
             where="model",
             expected="a tensor [batch, classes], or a tuple of the logits and those of auxiliary classifiers",
             found=type(outputs).__name__,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,13 +17,17 @@ from refconv.tasks.detection.segments import Runs, decoded, runs_of
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
 
 
+Category = int | str
+"""A class in a file: its number (COCO), or its name (Pascal VOC)."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Thing:
+class ObjectAnnotation:
     """One object, as a reader found it.
 
     Attributes:
         box: x0, y0, x1, y1 in pixels from the image's upper left corner.
-        label: its class, from 1 on.
+        category: its class.
         area: in pixels, of its mask or its box.
         crowd: whether it is a group of objects under one box.
         difficult: whether a detector need not find it.
@@ -32,7 +36,7 @@ class Thing:
     """
 
     box: tuple[float, float, float, float]
-    label: int
+    category: Category
     area: float
     crowd: bool = False
     difficult: bool = False
@@ -41,22 +45,22 @@ class Thing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One image and what is in it, as a reader found it.
+class ImageAnnotation:
+    """One image and its objects, as a reader found them.
 
     Attributes:
         path: the file.
         id: the image's number in the annotations.
         height: in pixels, as the annotations say.
         width: in pixels, as the annotations say.
-        things: the objects.
+        objects: the objects.
     """
 
     path: str
     id: int
     height: int
     width: int
-    things: Sequence[Thing]
+    objects: Sequence[ObjectAnnotation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,54 +136,49 @@ class Annotations:
 
 
 def gathered(
-    pictures: Sequence[Picture],
-    *,
-    where: str,
-    class_names: Sequence[str],
-    category_ids: Sequence[int],
-    masks: bool,
+    images: Sequence[ImageAnnotation], *, where: str, class_names: Mapping[Category, str], masks: bool
 ) -> Annotations:
-    """Put what a reader found into tensors, its boxes clipped to the images.
+    """Put annotations into tensors, boxes clipped to the images.
 
     Boxes that reach beyond their image are clipped; those without area or wholly outside are left out. One
     warning says how many there were.
 
     Args:
-        pictures: the images.
+        images: the images.
         where: the file or folder they are annotated in, for messages.
-        class_names: one name per class.
-        category_ids: the number of each class in the file.
+        class_names: the name of each category, in the order of the labels.
         masks: whether to keep the masks.
 
     Raises:
         DataError: if there is no image, or most boxes lie outside their images.
     """
-    if not pictures:
+    if not images:
         raise DataError("no images", where=where, expected="at least one")
-    things = [thing for picture in pictures for thing in picture.things]
-    counts = torch.tensor([len(picture.things) for picture in pictures])
-    sizes = torch.tensor([(picture.height, picture.width) for picture in pictures])
-    boxes = torch.tensor([thing.box for thing in things], dtype=torch.float64).reshape(-1, 4)
+    objects = [entry for image in images for entry in image.objects]
+    counts = torch.tensor([len(image.objects) for image in images])
+    sizes = torch.tensor([(image.height, image.width) for image in images])
+    boxes = torch.tensor([entry.box for entry in objects], dtype=torch.float64).reshape(-1, 4)
     ends = sizes.flip(1).repeat_interleave(counts, 0).repeat(1, 2)
     clipped = boxes.clamp(min=0).minimum(ends)
     kept = _with_area(clipped)
-    _report(where, boxes, clipped, [thing.where for thing in things])
-    chosen = [thing for thing, keep in zip(things, kept.tolist(), strict=True) if keep]
-    owners = torch.arange(len(pictures)).repeat_interleave(counts)[kept]
+    _report(where, boxes, clipped, [entry.where for entry in objects])
+    chosen = [entry for entry, keep in zip(objects, kept.tolist(), strict=True) if keep]
+    labels = {category: label for label, category in enumerate(class_names, 1)}
+    owners = torch.arange(len(images)).repeat_interleave(counts)[kept]
     return Annotations(
-        paths=PathTable([picture.path for picture in pictures]),
+        paths=PathTable([image.path for image in images]),
         sizes=sizes,
-        image_ids=torch.tensor([picture.id for picture in pictures]),
-        first=torch.cat([torch.zeros(1, dtype=torch.int64), owners.bincount(minlength=len(pictures)).cumsum(0)]),
+        image_ids=torch.tensor([image.id for image in images]),
+        first=torch.cat([torch.zeros(1, dtype=torch.int64), owners.bincount(minlength=len(images)).cumsum(0)]),
         boxes=clipped[kept].float(),
-        labels=torch.tensor([thing.label for thing in chosen], dtype=torch.int64),
-        areas=torch.tensor([thing.area for thing in chosen], dtype=torch.float32),
-        crowd=torch.tensor([thing.crowd for thing in chosen], dtype=torch.bool),
-        difficult=torch.tensor([thing.difficult for thing in chosen], dtype=torch.bool),
-        segments=PathTable([thing.segment for thing in chosen]) if masks else None,
-        places=PathTable([thing.where for thing in chosen]),
-        class_names=tuple(class_names),
-        category_ids=tuple(category_ids),
+        labels=torch.tensor([labels[entry.category] for entry in chosen], dtype=torch.int64),
+        areas=torch.tensor([entry.area for entry in chosen], dtype=torch.float32),
+        crowd=torch.tensor([entry.crowd for entry in chosen], dtype=torch.bool),
+        difficult=torch.tensor([entry.difficult for entry in chosen], dtype=torch.bool),
+        segments=PathTable([entry.segment for entry in chosen]) if masks else None,
+        places=PathTable([entry.where for entry in chosen]),
+        class_names=tuple(class_names.values()),
+        category_ids=tuple(labels[key] if isinstance(key, str) else key for key in class_names),
     )
 
 
@@ -188,7 +187,7 @@ def _with_area(boxes: Tensor) -> Tensor:
 
 
 def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -> None:
-    """Say in one warning what is wrong with boxes.
+    """Warn once about boxes that are left out or clipped.
 
     Raises:
         DataError: if most of them lie outside.
@@ -203,7 +202,7 @@ def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -
             expected="corner, width and height (COCO) or two corners (VOC) in pixels",
             found=f"{int(outside.sum()):,} of {len(boxes):,} boxes outside, the first: {_first(outside, places)}",
         )
-    said = [
+    parts = [
         f"{int(which.sum()):,} {text} (the first: {_first(which, places)})"
         for which, text in (
             (flat, "without area left out"),
@@ -212,8 +211,8 @@ def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -
         )
         if which.any()
     ]
-    if said:
-        warnings.warn(f"{where}: of {len(boxes):,} boxes {', '.join(said)}", RefconvWarning, stacklevel=4)
+    if parts:
+        warnings.warn(f"{where}: of {len(boxes):,} boxes {', '.join(parts)}", RefconvWarning, stacklevel=4)
 
 
 def _first(which: Tensor, places: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
 """Average precision as COCO defines it, computed by faster-coco-eval.
 
 Per class and per threshold of overlap (0.5, 0.55, ..., 0.95), detections are matched to the objects of their image,
-the surest first; the precision at 101 recalls is averaged over recalls, thresholds and classes. At most the 100 surest
-detections of a class in an image count. COCO's crowds are neither to be found nor is finding them a mistake, even by a
-detection that covers a small part of one; VOC's difficult objects are left out by VOC's own rule, which asks for an
-ordinary overlap (:mod:`refconv.tasks.detection.pascal`).
+the highest score first; the precision at 101 recalls is averaged over recalls, thresholds and classes. At most the 100
+highest-scoring detections of a class in an image count. COCO's crowds are neither to be found nor is finding them a
+mistake, even by a detection that covers a small part of one; VOC's difficult objects are left out by VOC's own rule,
+which asks for an ordinary overlap (:mod:`refconv.tasks.detection.pascal`).
 """
 
 from __future__ import annotations

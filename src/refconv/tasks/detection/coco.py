@@ -9,12 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from refconv.data.images import sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
-from refconv.tasks.detection.annotations import Annotations, Picture, Thing, gathered
+from refconv.tasks.detection.annotations import Annotations, Category, ImageAnnotation, ObjectAnnotation, gathered
 from refconv.tasks.detection.segments import encoded
 
 _SPLITS = ("train", "val", "validation", "valid", "test")
@@ -70,12 +70,13 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
     """
     content = _content(file)
     categories = _by_id(file, content, "categories")
-    names = [str(category.get("name", number)) for number, category in sorted(categories.items())]
-    labels = {number: label for label, number in enumerate(sorted(categories), 1)}
+    names: dict[Category, str] = {
+        number: str(category.get("name", number)) for number, category in sorted(categories.items())
+    }
     images = _by_id(file, content, "images")
     paths = _paths(file, folder, images)
     sizes = {number: _size(image, paths[number]) for number, image in images.items()}
-    things: dict[int, list[Thing]] = {number: [] for number in images}
+    objects: dict[int, list[ObjectAnnotation]] = {number: [] for number in images}
     _require_unique(file, "annotations", (entry["id"] for entry in content["annotations"] if "id" in entry))
     for position, entry in enumerate(content["annotations"]):
         where = f"annotation {entry.get('id', f'number {position}')}"
@@ -89,16 +90,16 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
                 )
         image = entry["image_id"]
         size = sizes[image] if masks else None
-        things[image].append(_thing(file, entry, labels[entry["category_id"]], where, mask_size=size))
-    pictures = [Picture(paths[number], number, *sizes[number], things[number]) for number in images]
-    return gathered(pictures, where=str(file), class_names=names, category_ids=sorted(categories), masks=masks)
+        objects[image].append(_object(file, entry, where, mask_size=size))
+    found = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
+    return gathered(found, where=str(file), class_names=names, masks=masks)
 
 
-def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, mask_size: tuple[int, int] | None) -> Thing:
+def _object(file: Path, entry: dict[str, Any], where: str, *, mask_size: tuple[int, int] | None) -> ObjectAnnotation:
     place = f"{file}: {where}"
     box = entry.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-        raise DataError("impossible box", where=place, expected="bbox [x, y, width, height]", found=repr(box))
+        raise DataError("invalid bounding box", where=place, expected="bbox [x, y, width, height]", found=repr(box))
     x, y, width, height = box
     if width < 0 or height < 0:
         raise DataError(
@@ -106,14 +107,15 @@ def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, mask_si
         )
     area = entry.get("area", width * height)
     if not _is_number(area) or area < 0:
-        raise DataError("impossible area", where=place, expected="a number of pixels", found=repr(area))
+        raise DataError("invalid area", where=place, expected="a number of pixels", found=repr(area))
     segment = ""
     if mask_size is not None:
         if not entry.get("segmentation"):
             raise DataError("has no mask", where=place, expected="segmentation: polygons or runs")
         segment = encoded(entry["segmentation"], *mask_size, where=place)
     corners = (float(x), float(y), float(x + width), float(y + height))
-    return Thing(corners, label, float(area), crowd=bool(entry.get("iscrowd", 0)), segment=segment, where=where)
+    crowd = bool(entry.get("iscrowd", 0))
+    return ObjectAnnotation(corners, entry["category_id"], float(area), crowd=crowd, segment=segment, where=where)
 
 
 def _is_number(value: object) -> bool:
@@ -157,11 +159,11 @@ def _content(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     # RecursionError: brackets within brackets; ValueError: broken json, and bytes that are not UTF-8.
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError("damaged json", where=str(file), found=str(error), remedy="fetch the file again") from error
+        raise DataError("invalid JSON", where=str(file), found=str(error), remedy="download the file again") from error
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError("not in COCO's layout", where=str(file), expected=f"a list {key!r} of objects")
+            raise DataError("not in COCO format", where=str(file), expected=f"a list {key!r} of objects")
     whole: dict[str, Any] = content
     return whole
 
@@ -175,7 +177,7 @@ def _by_id(file: Path, content: dict[str, Any], key: str) -> dict[int, dict[str,
     for position, entry in enumerate(content[key]):
         if type(entry.get("id")) is not int:
             raise DataError(
-                "has no whole number as id", where=f"{file}: {key}[{position}]", found=repr(entry.get("id", "none"))
+                "id is not an integer", where=f"{file}: {key}[{position}]", found=repr(entry.get("id", "none"))
             )
     _require_unique(file, key, (entry["id"] for entry in content[key]))
     if key == "categories" and not content[key]:
@@ -217,36 +219,28 @@ def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[
     if file.parent != folder / "annotations":
         places.insert(0, file.parent)
     first = str(next(iter(names.values())))
-    # Where the first image is missing, whichever folder holds most decides what is said about it.
+    # Where the first image is missing, the folder that holds most is named in the error.
     place = next((place for place in places if (place / first).is_file()), None)
     if place is None:
         place = max(places, key=lambda place: sum((place / str(name)).is_file() for name in list(names.values())[:100]))
-    return _existing(file, place, names)
-
-
-def _existing(file: Path, place: Path, names: dict[int, Any]) -> dict[int, str]:
     listed = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
-    missing = [name for name in names.values() if name not in listed and not (place / name).is_file()]
+    missing = [name for name in names.values() if name not in listed and not (place / str(name)).is_file()]
     if missing:
-        _missing(file, place, missing, len(names))
-    return {number: str(place / name) for number, name in names.items()}
-
-
-def _missing(file: Path, place: Path, missing: list[str], total: int) -> NoReturn:
-    raise DataError(
-        "names files that are missing",
-        where=str(file),
-        expected=f"{missing[0]} in {place}" if place.is_dir() else f"{missing[0]} in images/, or in a folder {place}",
-        found=f"{len(missing):,} of {total:,} missing",
-        remedy="add the images, or remove their entries",
-    )
+        raise DataError(
+            "lists image files that do not exist",
+            where=str(file),
+            expected=f"{missing[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}",
+            found=f"{len(missing):,} of {len(names):,} missing",
+            remedy="add the images, or remove their entries",
+        )
+    return {number: str(place / str(name)) for number, name in names.items()}
 
 
 def _size(image: dict[str, Any], path: str) -> tuple[int, int]:
     """Return height and width as declared, else of the upright image.
 
     Raises:
-        DataError: if neither says it.
+        DataError: if the image cannot be read.
     """
     height, width = image.get("height"), image.get("width")
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:

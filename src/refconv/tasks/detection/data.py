@@ -34,55 +34,6 @@ _FORMS = ("scenes", "coco", "voc")
 _LEAST_SIDE = 1.0  # pixels; what a crop leaves less of is left out
 
 
-def open_detection_data(
-    name: str,
-    *,
-    root: str | None = None,
-    val_split: float = 0.0,
-    augmentation: Augmentation | None = None,
-    workers: int = 0,
-    img_size: int | None = None,
-    masks: bool = False,
-) -> DetectionData:
-    """Open images with annotated objects.
-
-    Args:
-        name: ``scenes`` or ``scenes:FOLDER`` (made by ``refconv data scenes``), ``coco:FOLDER`` or ``voc:FOLDER``.
-        root: what FOLDER is relative to; for ``scenes`` the folder itself.
-        val_split: share of the training images set aside for validation, whatever the run's seed.
-        augmentation: what is done to training images; nothing by default.
-        workers: processes that read images.
-        img_size: the size at which a detector is to look at images; by default the longest side of a training
-            image, at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
-        masks: whether the objects' masks are wanted.
-
-    Raises:
-        DataError: if the data is unknown, missing, damaged, or contradicts itself.
-        SettingError: if an augmentation cannot be done to images with boxes.
-    """
-    form, _, path = name.partition(":")
-    if form not in _FORMS or (form != "scenes" and not path):
-        raise DataError(
-            "no data for detection",
-            where=name,
-            expected="scenes, coco:FOLDER or voc:FOLDER",
-            remedy=f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None,
-        )
-    if form == "voc":
-        parts = voc_annotations(Path(root or "", path), val_split=val_split, masks=masks)
-    else:
-        folder = scenes_folder(name, root) if form == "scenes" else Path(root or "", path)
-        parts = coco_annotations(folder, val_split=val_split, masks=masks)
-    return DetectionData(
-        name,
-        parts,
-        val_split=val_split,
-        augmentation=augmentation or Augmentation(),
-        workers=workers,
-        img_size=img_size or min(LARGEST_DEFAULT, int(parts.train.sizes.max())),
-    )
-
-
 class DetectionData(Data):
     """Images with objects, read from files, augmented together with their boxes and masks.
 
@@ -102,28 +53,34 @@ class DetectionData(Data):
     An image may hold no objects.
 
     Args:
-        name: the name it was opened by.
-        parts: the annotated images of each split.
-        val_split: share of the training images set aside for validation.
-        augmentation: what is done to training images.
+        name: ``scenes`` or ``scenes:FOLDER`` (made by ``refconv data scenes``), ``coco:FOLDER`` or ``voc:FOLDER``.
+        root: what FOLDER is relative to; for ``scenes`` the folder itself.
+        val_split: share of the training images set aside for validation, whatever the run's seed.
+        augmentation: what is done to training images; nothing by default.
         workers: processes that read images; 0 reads in this one.
-        img_size: the size at which a detector is to look at them.
+        img_size: the size at which a detector is to look at images; by default the longest side of a training
+            image, at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
+        masks: whether the objects' masks are wanted.
 
     Raises:
-        DataError: if the validation split is impossible, or nothing is left to learn from.
+        DataError: if the data is unknown, missing, damaged or contradicts itself, the validation split is impossible,
+            or nothing is left to learn from.
         SettingError: if an augmentation cannot be done to images with boxes.
     """
 
     def __init__(
         self,
         name: str,
-        parts: Parts[Annotations],
         *,
-        val_split: float,
-        augmentation: Augmentation,
-        workers: int,
-        img_size: int,
+        root: str | None = None,
+        val_split: float = 0.0,
+        augmentation: Augmentation | None = None,
+        workers: int = 0,
+        img_size: int | None = None,
+        masks: bool = False,
     ) -> None:
+        parts = _open_annotations(name, root, val_split=val_split, masks=masks)
+        side = img_size or min(LARGEST_DEFAULT, int(parts.train.sizes.max()))
         train, val = validation_split(
             torch.zeros(len(parts.train), dtype=torch.int64), val_split, name=name, class_names=("images",)
         )
@@ -136,7 +93,7 @@ class DetectionData(Data):
             name=name,
             num_classes=len(classes),
             in_chans=3,
-            input_size=(3, img_size, img_size),
+            input_size=(3, side, side),
             mean=(0.0,) * 3,
             std=(1.0,) * 3,
             class_names=classes,
@@ -152,7 +109,7 @@ class DetectionData(Data):
             "val": parts.train if parts.val is None else parts.val,
             "test": parts.test,
         }
-        self._augment = Augment.from_settings(augmentation)
+        self._augment = Augment.from_settings(augmentation or Augmentation())
         self._workers = workers
 
     @property
@@ -180,6 +137,21 @@ class DetectionData(Data):
     def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
         samples = _Samples(self._annotations[split], None, None)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
+
+
+def _open_annotations(name: str, root: str | None, *, val_split: float, masks: bool) -> Parts[Annotations]:
+    form, _, path = name.partition(":")
+    if form not in _FORMS or (form != "scenes" and not path):
+        raise DataError(
+            "no data for detection",
+            where=name,
+            expected="scenes, coco:FOLDER or voc:FOLDER",
+            remedy=f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None,
+        )
+    if form == "voc":
+        return voc_annotations(Path(root or "", path), val_split=val_split, masks=masks)
+    folder = scenes_folder(name, root) if form == "scenes" else Path(root or "", path)
+    return coco_annotations(folder, val_split=val_split, masks=masks)
 
 
 _Sample = tuple[Tensor, dict[str, Any]]
@@ -359,7 +331,7 @@ class _Samples:
                     where=where,
                     expected=f"{width} x {height} pixels",
                     found=f"{found[0]} x {found[1]}",
-                    remedy="annotate the image anew, or put the right one in its place",
+                    remedy="annotate the image again, or replace it by the right one",
                 )
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels

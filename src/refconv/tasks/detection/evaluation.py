@@ -29,7 +29,7 @@ class DetectionEvaluation(Evaluation):
         map_medium: the same for those between.
         map_large: the same for objects from 96 x 96 pixels on.
         baseline_map: ``map`` of a detector that does not look: in every image the mean box of each class.
-        recall: share of the objects found among the 100 surest boxes of each image, over overlaps and classes.
+        recall: share of the objects found among the 100 highest-scoring boxes of each image, over overlaps and classes.
         per_class: that of ``map`` for each class, by name.
         mask_map: as ``map`` for masks; None where the data or the model has none, as in what follows.
         mask_map50: as ``map50`` for masks.

@@ -1,4 +1,4 @@
-"""What a detector finds in an image: as plain values, in words, and drawn on the image."""
+"""The objects that a detector finds in an image: as plain values, as text, and drawn on the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from refconv.models.opening import Opened
 
 _LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
-_OBJECTS_SAID = 10
+_OBJECTS_SHOWN = 10
 
 _COLOURS = (
     "#e6194b",
@@ -33,7 +33,7 @@ _COLOURS = (
 
 
 def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
-    """Return what a detector's output says, the surest object first.
+    """Return the prediction in a detector's output, the highest score first.
 
     Args:
         image: the image in colour.
@@ -54,10 +54,10 @@ def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Ope
         for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
             row["area"] = area
     tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
-    words = ", ".join(tags[:_OBJECTS_SAID]) or NOTHING_FOUND
-    if len(rows) > _OBJECTS_SAID:
+    words = ", ".join(tags[:_OBJECTS_SHOWN]) or NOTHING_FOUND
+    if len(rows) > _OBJECTS_SHOWN:
         words += f", ... ({len(rows)} objects)"
-    # The surest is drawn last, on top of the others.
+    # The highest score is drawn last, on top of the others.
     picture = draw_objects(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
     return Prediction({"objects": rows}, words, picture)
 

@@ -2,8 +2,8 @@
 
 A detection belongs to the object of its class and image that it overlaps with most. If that overlap reaches the
 threshold and the object is difficult, the detection counts neither way, however many there are; objects that are
-difficult need not be found. Of the detections that belong to another object the surest is right, the others are
-mistakes, as are those that overlap too little with all.
+difficult need not be found. Of the detections that belong to another object the one with the highest score is right,
+the others are mistakes, as are those that overlap too little with all.
 
 VOC's own average precision, since 2010, is at an overlap of 0.5: the area under the curve of precision over recall, the
 precision at a recall being the best at that recall or a larger one; the mean over classes is VOC's mAP.
@@ -79,7 +79,7 @@ def _area(right: NDArray[np.bool_], positives: int) -> float | None:
     """Return the area under precision over recall.
 
     Args:
-        right: whether each detection is right, the surest first.
+        right: whether each detection is right, the highest score first.
         positives: objects to find.
     """
     if not positives:

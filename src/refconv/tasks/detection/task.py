@@ -22,7 +22,7 @@ from refconv.models.torchvision_detectors import is_detector
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
-from refconv.tasks.detection.data import DetectionData, open_detection_data
+from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import DetectionEvaluation, evaluation_of
 from refconv.tasks.detection.input_normalisation import normalisation
 from refconv.tasks.detection.object_pictures import draw_objects, object_prediction
@@ -30,7 +30,7 @@ from refconv.tasks.detection.objects import ImageResult, image_result
 from refconv.tasks.detection.segments import coco_tools
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, refuse, unfit
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, names_outside, refuse, unfit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,11 +79,13 @@ class Detection(Task):
             },
         )
         if recipe.in_chans not in {None, 3}:
-            raise RecipeError("images come in colour", where="in_chans", expected="3", found=str(recipe.in_chans))
+            raise RecipeError(
+                "detectors take colour images", where="in_chans", expected="3", found=str(recipe.in_chans)
+            )
         source, separator, name = architecture_of(recipe.model).partition(":")
         if not separator or (source == "torchvision" and not is_detector(name)):
             raise RecipeError(
-                "is no detector",
+                "is not a detector",
                 where=f"model = {recipe.model}",
                 expected="detector:HEAD with a backbone, torchvision:NAME of a detector, or module:function",
                 remedy=f"give --model detector:ssdlite --backbone {name or source}",
@@ -107,7 +109,7 @@ class Detection(Task):
             RecipeError: if mean and std are not of three channels.
         """
         coco_tools()
-        data = open_detection_data(
+        data = DetectionData(
             recipe.data,
             root=recipe.data_dir,
             val_split=recipe.val_split,
@@ -136,7 +138,7 @@ class Detection(Task):
                 where=", ".join(opened.flags),
                 remedy="leave it out, or train with another",
             )
-        return open_detection_data(
+        return DetectionData(
             source.name,
             root=source.root,
             val_split=source.val_split,
@@ -145,12 +147,8 @@ class Detection(Task):
         )
 
     def random_samples(self, shape: tuple[int, ...]) -> list[Tensor]:
-        """Return random images with values in [0, 1], the same each time.
-
-        Args:
-            shape: [count, channels, height, width].
-        """
-        return list(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+        """Return a list of random images; see :meth:`refconv.tasks.task.Task.random_samples`."""
+        return list(super().random_samples(shape))
 
     def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
         """Compare two detectors; where both detect nothing, all boxes are compared, whatever their scores."""
@@ -169,7 +167,7 @@ class Detection(Task):
         entries = outputs if isinstance(outputs, (list, tuple)) else []
         if len(entries) != len(samples) or not all(_is_detected(entry) for entry in entries):
             raise ModelError(
-                "the model is no detector",
+                "the model is not a detector",
                 **unfit(model, outputs),
                 expected="a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image",
                 remedy="try detector:ssdlite with --backbone",
@@ -184,7 +182,7 @@ class Detection(Task):
         _summed(model(samples, targets), where=type(model).__name__)
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
-        """Say of detectors that divide their losses by the matched anchors that parts of a batch count alike."""
+        """Warn that parts of a batch count alike in detectors that divide their losses by the matched anchors."""
         if recipe.grad_accum_steps == 1 or not isinstance(model, (SSD, FCOS)):
             return None
         return (
@@ -239,7 +237,7 @@ class Detection(Task):
         Raises:
             ModelError: if the model has no part called ``backbone``.
         """
-        names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+        names = names_outside(model)
         body = next((prefix for prefix in _BODIES if any(name.startswith(prefix) for name in names)), None)
         if body is None:
             raise ModelError(
@@ -248,12 +246,12 @@ class Detection(Task):
                 expected="a part called backbone",
                 remedy="train all of it, or refocus+norm",
             )
-        return {name for name in names if not name.startswith(body)}
+        return names_outside(model, body)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the objects with at least this score, the surest first, and pictures with their boxes."""
+        """Return the objects above the minimum score, the highest first, and pictures with their boxes."""
         mode = IMAGE_MODES[opened.arguments.get("in_chans") or 3]
         colours = [image.convert("RGB") for image in images]
         samples = [
@@ -276,7 +274,7 @@ class Detection(Task):
 
 
 def _is_detected(entry: Any) -> bool:
-    """Say whether an output holds boxes [n, 4], labels [n] and scores [n]."""
+    """Return whether an output holds boxes [n, 4], labels [n] and scores [n]."""
     if not isinstance(entry, Mapping) or not all(
         isinstance(entry.get(name), Tensor) for name in ("boxes", "labels", "scores")
     ):
@@ -293,7 +291,7 @@ def _summed(losses: Any, *, where: str) -> Tensor:
     """
     if not isinstance(losses, Mapping) or not losses:
         raise ModelError(
-            "the model gives no losses in training",
+            "the model returns no losses in training",
             where=where,
             expected="a dictionary of losses, as torchvision's detectors give",
             found=described(losses),

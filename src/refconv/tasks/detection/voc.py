@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from pathlib import Path
@@ -12,7 +11,7 @@ from refconv.data.folder import EXTENSIONS
 from refconv.data.images import sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
-from refconv.tasks.detection.annotations import Annotations, Picture, Thing, gathered
+from refconv.tasks.detection.annotations import Annotations, Category, ImageAnnotation, ObjectAnnotation, gathered
 from refconv.tasks.detection.segments import numbered
 
 CLASSES_FILE = "classes.txt"
@@ -48,9 +47,16 @@ def voc_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = False
     # The images of val are among those of trainval.
     names = [name for name in (train, "val", "test") if name in lists and (name, train) != ("val", "trainval")]
     val, test = held_out(names, where=f"voc:{folder}", val_split=val_split)
-    read = {name: _read_list(home, lists[name], masks=masks) for name in (train, val, test) if name is not None}
-    classes = _classes(home, [image for images in read.values() for image in images])
-    parts = {name: _gathered(lists[name], images, classes, masks=masks) for name, images in read.items()}
+    declared = _declared_classes(home)
+    read = {name: _read_list(home, lists[name], declared, masks) for name in (train, val, test) if name is not None}
+    found = {str(entry.category) for images in read.values() for image in images for entry in image.objects}
+    classes: dict[Category, str] = {name: name for name in declared or sorted(found)}
+    if not classes:
+        raise DataError("no objects", where=str(home), expected="at least one object, or names in classes.txt")
+    parts = {
+        name: gathered(images, where=str(lists[name]), class_names=classes, masks=masks)
+        for name, images in read.items()
+    }
     return Parts(train=parts[train], val=None if val is None else parts[val], test=parts[test])
 
 
@@ -76,30 +82,13 @@ def voc_home(folder: Path) -> Path:
     return homes[0]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Object:
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class _Image:
-    xml: Path
-    path: str
-    height: int
-    width: int
-    segments: str | None
-    objects: tuple[_Object, ...]
-
-
-def _read_list(home: Path, file: Path, *, masks: bool) -> list[_Image]:
+def _read_list(home: Path, file: Path, declared: list[str] | None, masks: bool) -> list[ImageAnnotation]:
     # Some lists say a second thing about each image.
     names = [line.split()[0] for line in _lines(file) if line.strip()]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise DataError("names an image twice", where=str(file), found=twice)
-    return [_read_xml(home, name, file, masks=masks) for name in names]
+        raise DataError("lists an image twice", where=str(file), found=twice)
+    return [_read_xml(home, name, file, number, declared, masks) for number, name in enumerate(names, 1)]
 
 
 def _lines(file: Path) -> list[str]:
@@ -109,28 +98,33 @@ def _lines(file: Path) -> list[str]:
         raise DataError("cannot be read", where=str(file), found=str(error)) from error
 
 
-def _read_xml(home: Path, name: str, listed: Path, *, masks: bool) -> _Image:
+def _read_xml(
+    home: Path, name: str, listed: Path, image_id: int, declared: list[str] | None, masks: bool
+) -> ImageAnnotation:
     xml = home / "Annotations" / f"{name}.xml"
     try:
         root = ElementTree.parse(xml).getroot()
     except FileNotFoundError as error:
         raise DataError(
-            "names an image without annotation", where=str(listed), expected=str(xml), found="no such file"
+            "lists an image without annotation", where=str(listed), expected=str(xml), found="no such file"
         ) from error
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise DataError("damaged xml", where=str(xml), found=str(error), remedy="fetch the file again") from error
+        raise DataError("invalid XML", where=str(xml), found=str(error), remedy="download the file again") from error
     path = _image_file(home, xml, root, name)
     try:
         height, width = (round(float(root.findtext(f"size/{side}", "0"))) for side in ("height", "width"))
     except (ValueError, OverflowError) as error:
-        raise DataError("impossible size", where=str(xml), found=str(error)) from error
+        raise DataError("invalid image size", where=str(xml), found=str(error)) from error
     if height <= 0 or width <= 0:
         width, height = sizes_of(path)[0]
     segments = home / "SegmentationObject" / f"{name}.png"
     if masks and not segments.is_file():
-        raise DataError("names an image without masks", where=str(listed), expected=str(segments), found="no such file")
-    objects = tuple(_object(xml, thing, number) for number, thing in enumerate(root.findall("object"), 1))
-    return _Image(xml, path, height, width, str(segments) if masks else None, objects)
+        raise DataError("lists an image without masks", where=str(listed), expected=str(segments), found="no such file")
+    objects = [
+        _object(xml, entry, number, declared, numbered(str(segments), number) if masks else "")
+        for number, entry in enumerate(root.findall("object"), 1)
+    ]
+    return ImageAnnotation(path, image_id, height, width, objects)
 
 
 def _image_file(home: Path, xml: Path, root: ElementTree.Element, name: str) -> str:
@@ -145,7 +139,7 @@ def _image_file(home: Path, xml: Path, root: ElementTree.Element, name: str) -> 
     found = next((folder / file for file in candidates if file and (folder / file).is_file()), None)
     if found is None:
         raise DataError(
-            "names a file that is missing",
+            "lists an image file that does not exist",
             where=str(xml),
             expected=str(folder / (written or f"{name}.jpg")),
             found="no such file",
@@ -154,70 +148,36 @@ def _image_file(home: Path, xml: Path, root: ElementTree.Element, name: str) -> 
     return str(found)
 
 
-def _object(xml: Path, thing: ElementTree.Element, number: int) -> _Object:
-    name = (thing.findtext("name") or "").strip()
-    texts = {tag: thing.findtext(f"bndbox/{tag}") for tag in ("xmin", "ymin", "xmax", "ymax")}
+def _object(
+    xml: Path, entry: ElementTree.Element, number: int, declared: list[str] | None, segment: str
+) -> ObjectAnnotation:
+    name, where = (entry.findtext("name") or "").strip(), f"{xml}: object {number}"
+    texts = {tag: entry.findtext(f"bndbox/{tag}") for tag in ("xmin", "ymin", "xmax", "ymax")}
     try:
         xmin, ymin, xmax, ymax = (float(text or "none") for text in texts.values())
-        difficult = bool(int(thing.findtext("difficult") or 0))
+        difficult = bool(int(entry.findtext("difficult") or 0))
         possible = bool(name) and all(map(math.isfinite, (xmin, ymin, xmax, ymax))) and xmin <= xmax and ymin <= ymax
     except ValueError:
         possible = False
     if not possible:
         raise DataError(
-            "impossible object",
-            where=f"{xml}: object {number}",
+            "invalid object",
+            where=where,
             expected="a name and bndbox with xmin <= xmax and ymin <= ymax",
             found=f"name {name!r}, bndbox {' '.join(str(text) for text in texts.values())}",
         )
+    if declared is not None and name not in declared:
+        expected = f"one of the {len(declared)} names in {CLASSES_FILE}"
+        raise DataError("class that is not declared", where=where, expected=expected, found=repr(name))
     # VOC counts pixels from 1, and the last one is inside the box.
-    return _Object(name, (xmin - 1, ymin - 1, xmax, ymax), difficult)
+    box = (xmin - 1, ymin - 1, xmax, ymax)
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return ObjectAnnotation(box, name, area, difficult=difficult, segment=segment, where=f"{xml.name}, object {number}")
 
 
-def _classes(home: Path, images: list[_Image]) -> list[str]:
-    """Return the names of the classes in order.
-
-    Raises:
-        DataError: if an object's is not among those declared, or there is none.
-    """
-    file = home / CLASSES_FILE
-    if not file.is_file():
-        names = sorted({thing.name for image in images for thing in image.objects})
-        if not names:
-            raise DataError("no objects", where=str(home), expected="at least one object, or names in classes.txt")
-        return names
-    declared = [line.strip() for line in _lines(file) if line.strip()]
-    declared = declared[1:] if declared[:1] == ["background"] else declared
-    for image in images:
-        for number, thing in enumerate(image.objects, 1):
-            if thing.name not in declared:
-                raise DataError(
-                    "class that is not declared",
-                    where=f"{image.xml}: object {number}",
-                    expected=f"one of the {len(declared)} names in {file.name}",
-                    found=repr(thing.name),
-                )
-    return declared
-
-
-def _gathered(file: Path, images: list[_Image], classes: list[str], *, masks: bool) -> Annotations:
-    labels = {name: label for label, name in enumerate(classes, 1)}
-    pictures = []
-    for position, image in enumerate(images, 1):
-        things = []
-        for number, thing in enumerate(image.objects, 1):
-            x0, y0, x1, y1 = thing.box
-            things.append(
-                Thing(
-                    thing.box,
-                    labels[thing.name],
-                    area=(x1 - x0) * (y1 - y0),
-                    difficult=thing.difficult,
-                    segment=numbered(image.segments, number) if image.segments else "",
-                    where=f"{image.xml.name}, object {number}",
-                )
-            )
-        pictures.append(Picture(image.path, position, image.height, image.width, things))
-    return gathered(
-        pictures, where=str(file), class_names=classes, category_ids=range(1, len(classes) + 1), masks=masks
-    )
+def _declared_classes(home: Path) -> list[str] | None:
+    """Return the names in ``classes.txt``; None if there is no such file."""
+    if not (home / CLASSES_FILE).is_file():
+        return None
+    declared = [line.strip() for line in _lines(home / CLASSES_FILE) if line.strip()]
+    return declared[1:] if declared[:1] == ["background"] else declared

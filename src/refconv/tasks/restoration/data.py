@@ -40,29 +40,34 @@ class RestorationData(Data):
     whatever the batch size. Targets are [n, C, h * upscale, w * upscale].
 
     Args:
-        name: of the data.
-        parts: the pictures of each split.
-        degradation: what is done to them.
-        in_chans: 3, or 1 for grey.
+        name: ``photographs`` or ``images:FOLDER``; see :func:`refconv.data.pictures.open_pictures`.
+        degradation: what is done to the pictures.
+        root: the folder that FOLDER lies in.
+        in_chans: 3 by default, or 1 for grey.
         patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
-        val_split: share of the training pictures set aside for validation.
-        workers: processes that read pictures; those that are held in memory need none.
+        val_split: share of the training pictures set aside for validation, whatever the run's seed.
+        workers: processes that read pictures which are too many to be held in memory.
+        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
 
     Raises:
-        DataError: if a picture is too small, or the validation split or the number of channels impossible.
+        DataError: if the data is unknown, missing, empty, a picture is too small, or the validation split or the number
+            of channels is impossible.
     """
 
     def __init__(
         self,
         name: str,
-        parts: Parts[Pictures | None],
         *,
         degradation: Degradation,
-        in_chans: int = 3,
+        root: str | None = None,
+        in_chans: int | None = None,
         patch_size: int = 64,
         val_split: float = 0.0,
         workers: int = 0,
+        for_training: bool = True,
     ) -> None:
+        parts = open_pictures(name, root, val_split=val_split, for_training=for_training)
+        in_chans = 3 if in_chans is None else in_chans
         if in_chans not in IMAGE_MODES:
             raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
         self.degradation = degradation
@@ -125,43 +130,6 @@ class RestorationData(Data):
             coordinates,
         )
         return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=_collated)
-
-
-def open_restoration_data(
-    name: str,
-    *,
-    degradation: Degradation,
-    root: str | None = None,
-    val_split: float = 0.0,
-    in_chans: int | None = None,
-    patch_size: int = 64,
-    workers: int = 0,
-    for_training: bool = True,
-) -> RestorationData:
-    """Open pictures to be degraded and restored.
-
-    Args:
-        name: ``photographs`` or ``images:FOLDER``; see :func:`refconv.data.pictures.open_pictures`.
-        degradation: what is done to them.
-        root: the folder that FOLDER lies in.
-        val_split: share of the training pictures set aside for validation, whatever the run's seed.
-        in_chans: 3 by default, or 1 for grey.
-        patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
-        workers: processes that read pictures which are too many to be held in memory.
-        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
-
-    Raises:
-        DataError: if the data is unknown, missing, empty, or not to be had in this form.
-    """
-    return RestorationData(
-        name,
-        open_pictures(name, root, val_split=val_split, for_training=for_training),
-        degradation=degradation,
-        in_chans=3 if in_chans is None else in_chans,
-        patch_size=patch_size,
-        val_split=val_split,
-        workers=workers,
-    )
 
 
 def border(upscale: int) -> int:

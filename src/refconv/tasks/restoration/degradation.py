@@ -41,18 +41,23 @@ class Degradation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.noise <= LEVELS:
-            raise SettingError("impossible noise", where="noise", expected=f"0 to {LEVELS}", found=f"{self.noise:g}")
+            raise SettingError(
+                "noise level out of range", where="noise", expected=f"0 to {LEVELS}", found=f"{self.noise:g}"
+            )
         if 0 < self.noise < 1:
             raise SettingError(
-                "less noise than one step of an 8-bit image",
+                "noise level below one step of an 8-bit image",
                 where="noise",
                 expected="0, or 1 and more",
                 found=f"{self.noise:g}",
-                remedy=f"noise is given of {LEVELS}: for {self.noise:g} of the whole range, {LEVELS * self.noise:g}",
+                remedy=f"the noise level runs from 0 to {LEVELS}: for {self.noise:g} of the whole range give "
+                f"{LEVELS * self.noise:g}",
             )
         if self.upscale not in UPSCALES:
             expected = ", ".join(map(str, UPSCALES))
-            raise SettingError("impossible factor", where="upscale", expected=expected, found=str(self.upscale))
+            raise SettingError(
+                "unsupported upscaling factor", where="upscale", expected=expected, found=str(self.upscale)
+            )
         if not self.noise and self.upscale == 1:
             raise SettingError(
                 "nothing to restore",

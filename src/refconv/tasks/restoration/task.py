@@ -21,7 +21,7 @@ from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
-from refconv.tasks.restoration.data import RestorationData, open_restoration_data
+from refconv.tasks.restoration.data import RestorationData
 from refconv.tasks.restoration.degradation import LEVELS, Degradation, rounded
 from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, RestorationEvaluation, scores_of
 from refconv.tasks.restoration.image_quality import Channel, field_channel
@@ -77,7 +77,7 @@ class Restoration(Task):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open pictures: ``images:FOLDER`` or ``photographs``."""
-        return open_restoration_data(
+        return RestorationData(
             recipe.data,
             degradation=Degradation(noise=recipe.noise, upscale=recipe.upscale),
             root=recipe.data_dir,
@@ -96,7 +96,7 @@ class Restoration(Task):
         if opened.flags:
             reason = "has no effect in restoration: whole images are evaluated, and not normalised"
             raise DataError(reason, where=", ".join(opened.flags))
-        return open_restoration_data(
+        return RestorationData(
             source.name,
             degradation=_degradation(opened),
             root=source.root,
@@ -107,14 +107,6 @@ class Restoration(Task):
             for_training=source.of_run,
         )
 
-    def random_samples(self, shape: tuple[int, ...]) -> Tensor:
-        """Return random images with values in [0, 1], the same each time.
-
-        Args:
-            shape: [count, channels, height, width].
-        """
-        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
-
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for images with as many channels as the input.
 
@@ -123,7 +115,7 @@ class Restoration(Task):
         """
         if not isinstance(outputs, Tensor) or outputs.shape[:2] != samples.shape[:2] or outputs.dim() != samples.dim():
             raise ModelError(
-                "the model gives no restored images",
+                "the model does not return restored images",
                 **unfit(model, outputs),
                 expected=f"[{len(samples)}, {info.in_chans}, height, width]",
             )
@@ -140,11 +132,11 @@ class Restoration(Task):
         outputs = self.outputs(model, given, info)
         if outputs.shape != targets.shape:
             raise ModelError(
-                "the model does not give patches of this size back",
+                "the model's output has another size than the patch",
                 where=type(model).__name__,
                 expected=str(list(targets.shape[1:])),
                 found=f"{list(outputs.shape[1:])} for {list(given.shape[1:])}",
-                remedy=f"give a patch_size of which {needs.multiple} is a divisor" if needs.multiple > 1 else None,
+                remedy=f"give a patch_size that is a multiple of {needs.multiple}" if needs.multiple > 1 else None,
             )
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:

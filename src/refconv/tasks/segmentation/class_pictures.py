@@ -1,4 +1,4 @@
-"""The classes of an image's pixels: as shares, in words, and as colours laid over the image."""
+"""The classes of an image's pixels: as shares, as text, and as colours laid over the image."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from refconv.models.opening import Opened
 
 _OVERLAY = 0.5
-_CLASSES_SAID = 5
+_CLASSES_SHOWN = 5
 
 
 def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
-    """Return what a segmenter says about an image, the class with the largest share first.
+    """Return the prediction of a segmenter for an image, the class with the largest share first.
 
     Args:
         image: the image.
@@ -27,11 +27,11 @@ def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -
     """
     numbers, counts = np.unique(np.asarray(classes), return_counts=True)
     shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
-    said = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
-    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in said[:_CLASSES_SAID])
-    more = f" and {len(said) - _CLASSES_SAID} more" if len(said) > _CLASSES_SAID else ""
+    shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
+    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
+    more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
     picture = overlay(image, classes, background=opened.class_name(0) == "background")
-    return Prediction({"classes": said}, words + more, picture, classes)
+    return Prediction({"classes": shown}, words + more, picture, classes)
 
 
 def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:

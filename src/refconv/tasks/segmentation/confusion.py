@@ -34,7 +34,7 @@ def confusion_matrix(predicted: Tensor, truth: Tensor, *, classes: int, ignored:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a confusion matrix says; None where there is nothing to say.
+    """Overlap and accuracy from a confusion matrix; None where undefined.
 
     Attributes:
         iou: per class, the pixels that are of it and were given to it, over those that are or were (the Jaccard index);

@@ -24,8 +24,8 @@ from refconv.data.class_names import Classes
 from refconv.data.dataset import Batch, Data, Split, Targets
 from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
-from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, common_size, resolve
-from refconv.data.splits import Parts, validation_split
+from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
+from refconv.data.splits import validation_split
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.segmentation.mask_layouts import CLASSES_FILE, MaskSet, open_masks
@@ -70,45 +70,74 @@ class SegmentationData(Data):
     """Images and class maps in batches: float32 [batch, C, S, S], normalised, and int64 [batch, S, S].
 
     Args:
-        info: the facts; the sizes of the splits are filled in here.
-        parts: the images of each split.
-        ignored: class index to ignore.
+        name: ``masks:FOLDER``, ``voc:FOLDER``, ``cityscapes:FOLDER`` or ``scenes``; see
+            :mod:`refconv.tasks.segmentation.mask_layouts`.
+        root: what FOLDER is relative to; for ``scenes`` the folder itself.
         val_split: share of the training images set aside for validation.
-        augmentation: what is done to training samples.
+        augmentation: what is done to training samples; nothing by default.
+        ignore_index: class index to ignore.
         workers: processes that read images; 0 reads in this one.
-        preprocessing: size, resampling and normalisation.
+        num_classes: how many classes there are, where no file declares them; else all training masks are looked
+            through for the largest number.
+        in_chans: channels wanted; 3 by default.
+        stated: what flags, recipe and model say about preprocessing, in this order. The side of the square is by
+            default that of the images if nine in ten training images are squares of one size, else 224.
 
     Attributes:
         ignore_index: class index to ignore.
 
     Raises:
-        DataError: if the validation split is impossible.
+        DataError: if the data is unknown, missing or incomplete, the validation split is impossible, a mask has another
+            size than its image, or the training masks hold fewer than two classes.
     """
 
     def __init__(
         self,
-        info: DataInfo,
-        parts: Parts[MaskedImages],
+        name: str,
         *,
-        ignored: int,
-        val_split: float,
-        augmentation: SegmentationAugmentation,
-        workers: int,
-        preprocessing: Preprocessing,
+        root: str | None = None,
+        val_split: float = 0.0,
+        augmentation: SegmentationAugmentation | None = None,
+        ignore_index: int = 255,
+        workers: int = 0,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        stated: Sequence[Statement] = (),
     ) -> None:
+        found = open_masks(name, root=root, val_split=val_split)
+        parts = found.parts
+        in_chans = 3 if in_chans is None else in_chans
+        if in_chans not in IMAGE_MODES:
+            raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
+        own_size, *_ = [common_size(part.sizes()) for part in (parts.train, parts.val, parts.test) if part is not None]
+        class_names = _class_names(found, ignore_index, num_classes)
+        whole = Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"})
+        preprocessing = resolve([whole, *stated, own_size], in_chans=in_chans, where=name)
+        _check_square(preprocessing, name)
         alike = torch.zeros(len(parts.train), dtype=torch.int64)
-        train, val = validation_split(alike, val_split, name=info.name, class_names=("any",))
+        train, val = validation_split(alike, val_split, name=name, class_names=("any",))
         if parts.val is not None:
             val = torch.arange(len(parts.val))
-        info = dataclasses.replace(info, train_size=len(train), val_size=len(val), test_size=len(parts.test))
+        info = DataInfo(
+            name=name,
+            num_classes=len(class_names),
+            in_chans=in_chans,
+            input_size=preprocessing.input_size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            class_names=class_names,
+            train_size=len(train),
+            val_size=len(val),
+            test_size=len(parts.test),
+        )
         super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)}, preprocessing)
-        self.ignore_index = ignored
+        self.ignore_index = ignore_index
         self._parts: dict[Split, MaskedImages] = {
             "train": parts.train,
             "val": parts.train if parts.val is None else parts.val,
             "test": parts.test,
         }
-        self._augmentation, self._workers = augmentation, workers
+        self._augmentation, self._workers = augmentation or SegmentationAugmentation(), workers
 
     def with_classes(self, classes: Classes) -> Data:
         """Return the data with the classes of a model; ignored pixels stay ignored.
@@ -165,87 +194,6 @@ def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     return _normalised(picture, preprocessing)
 
 
-def open_segmentation_data(
-    name: str,
-    *,
-    root: str | None = None,
-    val_split: float = 0.0,
-    augmentation: SegmentationAugmentation | None = None,
-    ignore_index: int = 255,
-    workers: int = 0,
-    num_classes: int | None = None,
-    in_chans: int | None = None,
-    img_size: int | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    stated: Sequence[Statement] = (),
-) -> SegmentationData:
-    """Open images with masks.
-
-    Args:
-        name: ``masks:FOLDER``, ``voc:FOLDER``, ``cityscapes:FOLDER`` or ``scenes``; see
-            :mod:`refconv.tasks.segmentation.mask_layouts`.
-        root: what FOLDER is relative to; for ``scenes`` the folder itself.
-        val_split: share of the training images set aside for validation.
-        augmentation: what is done to training samples; nothing by default.
-        ignore_index: class index to ignore.
-        workers: processes that read images.
-        num_classes: how many classes there are, where no file declares them; else all training masks are looked
-            through for the largest number.
-        in_chans: channels wanted; 3 by default.
-        img_size: side of the square; by default that of the images if nine in ten training images are squares of one
-            size, else 224.
-        mean: per channel, subtracted instead of ImageNet's mean.
-        std: per channel, divided by instead of ImageNet's.
-        stated: what flags, recipe and model say about preprocessing, in this order; after the arguments above.
-
-    Raises:
-        DataError: if the data is unknown, missing or incomplete, a mask has another size than its image, or the
-            training masks hold fewer than two classes.
-    """
-    found = open_masks(name, root=root, val_split=val_split)
-    in_chans = 3 if in_chans is None else in_chans
-    if in_chans not in IMAGE_MODES:
-        raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
-    own_size = common_size(found.parts.train.sizes())
-    for part in (found.parts.val, found.parts.test):
-        if part is not None:
-            part.sizes()
-    class_names = _class_names(found, ignore_index, num_classes)
-    preprocessing = resolve(
-        [
-            Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"}),
-            Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}),
-            *stated,
-            own_size,
-        ],
-        in_chans=in_chans,
-        where=name,
-    )
-    _check_square(preprocessing, name)
-    info = DataInfo(
-        name=name,
-        num_classes=len(class_names),
-        in_chans=in_chans,
-        input_size=preprocessing.input_size,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        class_names=class_names,
-        train_size=0,
-        val_size=0,
-        test_size=0,
-    )
-    return SegmentationData(
-        info,
-        found.parts,
-        ignored=ignore_index,
-        val_split=val_split,
-        augmentation=augmentation or SegmentationAugmentation(),
-        workers=workers,
-        preprocessing=preprocessing,
-    )
-
-
 def _check_square(preprocessing: Preprocessing, name: str) -> None:
     """Check what segmentation can do.
 
@@ -254,10 +202,12 @@ def _check_square(preprocessing: Preprocessing, name: str) -> None:
     """
     if len(set(preprocessing.size)) > 1:
         found = " x ".join(map(str, preprocessing.size))
-        raise DataError("segmentation takes squares", where=name, found=f"{found} px", remedy="give --img-size")
+        raise DataError(
+            "segmentation needs a square input size", where=name, found=f"{found} px", remedy="give --img-size"
+        )
     if preprocessing.interpolation not in _RESAMPLING:
         raise DataError(
-            "cannot scale images like this",
+            "unsupported interpolation",
             where=name,
             expected=", ".join(_RESAMPLING),
             found=preprocessing.interpolation,
@@ -273,8 +223,7 @@ def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple
     """
     train, names = found.parts.train, found.class_names
     if names is None and num_classes is None:
-        count = classes_in(train, ignored=ignored, where=found.where)
-        return tuple(map(str, range(count)))
+        return tuple(map(str, range(classes_in(train, ignored=ignored, where=found.where))))
     names = names or tuple(map(str, range(num_classes or 0)))
     where = f"{found.where} ({CLASSES_FILE})" if found.class_names else found.where
     check_variety(train, count=len(names), ignored=ignored, where=where)

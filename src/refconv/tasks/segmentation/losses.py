@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refconv.errors import ModelError
-
 
 def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
     """Return the sum of the cross-entropies of all pixels but the ignored ones, a number in float32.
@@ -33,17 +31,7 @@ def teacher_losses(maps: Tensor, teacher_logits: Tensor, counted: Tensor, temper
         teacher_logits: the teacher's, of the same shape.
         counted: which pixels count, bool [batch, H, W].
         temperature: T.
-
-    Raises:
-        ModelError: if the teacher has other classes than the student.
     """
-    if teacher_logits.shape != maps.shape:
-        raise ModelError(
-            "the teacher has other classes than the student",
-            where="distill",
-            expected=f"maps of shape {list(maps.shape)}",
-            found=str(list(teacher_logits.shape)),
-        )
     student, teacher = (F.log_softmax(logits.float() / temperature, dim=1) for logits in (maps, teacher_logits))
     distances = (teacher.exp() * (teacher - student)).sum(1)
     return temperature**2 * (distances * counted).sum()

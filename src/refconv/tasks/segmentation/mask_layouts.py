@@ -149,7 +149,7 @@ def _voc(folder: Path, *, val_split: float) -> MaskSet:
     place = next((folder / p for p in _VOC_PLACES if (folder / p / "SegmentationClass").is_dir()), None)
     if place is None:
         raise DataError(
-            "no masks in Pascal VOC's layout",
+            "no masks in Pascal VOC format",
             where=str(folder),
             expected="folders JPEGImages, SegmentationClass and ImageSets/Segmentation",
             found=_listed(entry.name for entry in folder.iterdir()),
@@ -190,7 +190,7 @@ def _lines(path: Path) -> list[str]:
     """
     found = [line.split()[0] for line in _text(path).splitlines() if line.strip()]
     if not found:
-        raise DataError("an empty list of images", where=str(path))
+        raise DataError("the list of images is empty", where=str(path))
     return found
 
 
@@ -239,7 +239,7 @@ def declared_classes(folder: Path) -> tuple[str, ...] | None:
     names = tuple(line.strip() for line in _text(path).strip().splitlines())
     if not 2 <= len(names) <= MOST_CLASSES:
         raise DataError(
-            "not the names of classes",
+            "not a list of class names",
             where=str(path),
             expected=f"2 to {MOST_CLASSES} lines, the first for number 0",
             found=str(len(names)),

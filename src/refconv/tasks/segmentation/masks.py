@@ -87,7 +87,7 @@ class MaskedImages:
                 if self.meanings is None
                 else f"one of {len(self.meanings)} known numbers",
                 found=_counted(numbers[~known]),
-                remedy="mend the mask, or declare the class",
+                remedy="fix the mask, or declare the class",
             )
         if self.meanings is None:
             return numbers.astype(np.uint8)
@@ -114,7 +114,7 @@ class MaskedImages:
                     where=mask,
                     expected=f"{upright[0]} x {upright[1]}",
                     found=f"{masked[0]} x {masked[1]}",
-                    remedy="make mask and image anew from one source",
+                    remedy="export mask and image from the same source",
                 )
             found.append(masked)
         return found
@@ -137,9 +137,7 @@ def read_mask(path: str) -> Numbers:
         DataError: if it cannot be read, or holds colours.
     """
     if path.lower().endswith((".jpg", ".jpeg")):
-        raise DataError(
-            "a mask in a format that changes numbers", where=path, expected="PNG", found="JPEG", remedy="export it anew"
-        )
+        raise DataError("lossy format for a mask", where=path, expected="PNG", found="JPEG", remedy="export it as PNG")
     with reading(path), open_image(path) as image:
         image.load()
         found = np.asarray(image)
@@ -153,7 +151,9 @@ def read_mask(path: str) -> Numbers:
         if bands and (found[..., :bands] == first[..., None]).all():
             return first
     raise DataError(
-        "a mask in colours" if found.ndim == 3 and found.shape[2] <= _COLOURS else "not a mask of numbers",
+        "the mask holds colours"
+        if found.ndim == 3 and found.shape[2] <= _COLOURS
+        else "the mask does not hold class indices",
         where=path,
         expected="one number per pixel, the class, with or without a palette",
         found=f"mode {image.mode}",
@@ -182,8 +182,7 @@ def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) 
         "all training masks together hold fewer than two classes",
         where=where,
         expected=f"numbers from 0 to {count - 1}",
-        found=_listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else ""),
-        remedy=_remedy(seen, ignored),
+        **_too_few(seen, ignored),
     )
 
 
@@ -210,16 +209,18 @@ def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
             "the masks do not hold the numbers of classes",
             where=where,
             expected=f"numbers from 0 to {MOST_CLASSES - 1}, and more than one class",
-            found=_listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else ""),
-            remedy=_remedy(seen, ignored),
+            **_too_few(seen, ignored),
         )
     return max(classes) + 1
 
 
-def _remedy(seen: set[int], ignored: int) -> str:
+def _too_few(seen: set[int], ignored: int) -> dict[str, str]:
+    """Return what was found in masks of too few classes, and the remedy, for an error."""
+    remedy = "check that the masks are those of this data"
     if seen == {0, ignored}:
-        return f"if {ignored} is what is looked for, write 1 instead"
-    return "check that the masks are those of this data"
+        remedy = f"if {ignored} is what is looked for, write 1 instead"
+    found = _listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else "")
+    return {"found": found, "remedy": remedy}
 
 
 def _counted(strange: Numbers) -> str:

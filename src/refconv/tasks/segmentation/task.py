@@ -24,13 +24,12 @@ from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
 from refconv.tasks.segmentation.data import (
     SegmentationAugmentation,
     SegmentationData,
-    open_segmentation_data,
     prepared,
 )
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
 from refconv.tasks.segmentation.losses import pixel_losses, teacher_losses
 from refconv.tasks.segmentation.squares import place_in_square
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, names_outside, refuse, unfit
 from refconv.tasks.teaching import make_teacher
 
 AUXILIARY_WEIGHT = 0.5
@@ -74,7 +73,7 @@ class Segmentation(Task):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
-        return open_segmentation_data(
+        return SegmentationData(
             recipe.data,
             root=recipe.data_dir,
             val_split=recipe.val_split,
@@ -94,7 +93,7 @@ class Segmentation(Task):
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
-        return open_segmentation_data(
+        return SegmentationData(
             source.name,
             root=source.root,
             val_split=source.val_split,
@@ -146,9 +145,9 @@ class Segmentation(Task):
                 more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
-                with torch.no_grad(), autocast():
-                    teacher_logits, _ = _maps(teacher.outputs(images))
-                distance = teacher_losses(maps, teacher_logits, truth != recipe.ignore_index, teacher.temperature)
+                distance = teacher_losses(
+                    maps, teacher.logits(images, maps), truth != recipe.ignore_index, teacher.temperature
+                )
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
 
@@ -215,13 +214,12 @@ class Segmentation(Task):
         backbone = next((name for name in _BACKBONES if isinstance(getattr(model, name, None), nn.Module)), None)
         if backbone is None:
             raise ModelError(
-                "the model does not say what is backbone and what is head",
+                "cannot tell the model's head from its backbone",
                 where=type(model).__name__,
                 expected=f"a module {' or '.join(_BACKBONES)}",
                 remedy="train all, or refocus+norm",
             )
-        names = {name for name, _ in model.named_parameters()} | set(model.state_dict())
-        return {name for name in names if not name.startswith(f"{backbone}.")}
+        return names_outside(model, f"{backbone}.")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
