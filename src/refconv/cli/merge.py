@@ -121,5 +121,5 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
     if not merged.told:
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
         method = flags.get("method", "refocus")
-        words += f", which do not say how their kernels were made: by {method}, it was taken, with {said}"
+        words += f", which do not say how their kernels were made; assumed: {method} with {said}"
     return merged.model, words

@@ -25,7 +25,7 @@ def train(
         typer.Option("--recipe", metavar="FILE", show_default=False, help="recipe in TOML; flags override it"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on where the run in --out stopped; its recipe is the default")
+        bool, typer.Option("--resume", help="resume the run in --out; its recipe is the default")
     ] = False,
 ) -> None:
     """Train a model on images or signals, plainly or with its kernels refocused.
@@ -38,7 +38,7 @@ def train(
     """
     if recipe is None and resume:
         recipe = RunFolder(out).recipe_to_resume()
-        # Data that is named anew is not in the folder that the run found its data in.
+        # Other data is not in the folder of the run's data.
         if flags.get("data", known := Recipe.from_toml(recipe).data) != known:
             flags = {"data_dir": None, **flags}
     if recipe is None and not {"model", "data"} <= flags.keys():
