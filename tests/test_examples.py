@@ -321,12 +321,10 @@ def test_page_says_how_far_the_recorded_step_of_adamw_moved_kernels():
         for row in rows
         if row["network"].startswith("EfficientNet-Lite0") and row["optimizer"] == "AdamW, rate 0.001"
     }
-    words = (
-        f"one step of AdamW at 1e-3 moves the kernels of an ImageNet EfficientNet-Lite0 by {percent['capped']:.1f} %, "
-        f'plain training by {percent["plain training"]:.1f} %, and `scale="paper"`, which refocuses as released, '
-        f"by {percent['paper']:.0f} %"
-    )
-    assert words in " ".join((ROOT / "docs" / "settings.md").read_text(encoding="utf-8").split())
+    words = " ".join((ROOT / "docs" / "settings.md").read_text(encoding="utf-8").split())
+    (shown,) = re.findall(r"[^.:]*one step of AdamW at 1e-3 moves .*? %[^%]* %[^%]* %", words)
+    expected = [f"{percent['capped']:.1f}", f"{percent['plain training']:.1f}", f"{percent['paper']:.0f}"]
+    assert re.findall(r"([\d.]+) %", shown) == expected
 
 
 def test_page_shows_the_line_about_images_that_eval_prints():

@@ -16,6 +16,14 @@ class Leaf(Record):
 
 
 @dataclass(frozen=True)
+class Renamed(Record, former={"site": "layer"}):
+    """A record one of whose fields had another name once."""
+
+    layer: str
+    leaf: Leaf | None = None
+
+
+@dataclass(frozen=True)
 class Tree(Record):
     """Every kind of field that records use."""
 
@@ -34,6 +42,13 @@ def test_record_round_trips_through_json(tmp_path):
     TREE.write(tmp_path / "tree.json")
     assert Tree.read(tmp_path / "tree.json") == TREE
     assert Tree.from_dict({**TREE.to_dict(), "best": {"name": "n", "values": [1.0]}}).best == Leaf("n", (1.0,))
+
+
+def test_fields_are_read_by_their_former_names_and_written_by_the_present_ones():
+    assert Renamed.from_dict({"site": "a"}) == Renamed.from_dict({"layer": "a"}) == Renamed("a")
+    assert Renamed("a").to_dict() == {"layer": "a", "leaf": None}
+    with pytest.raises(ValueError, match=r"surplus keys \['site'\]"):
+        Leaf.from_dict({"name": "a", "values": [], "site": "b"})
 
 
 def test_record_with_surplus_or_missing_keys_is_refused():

@@ -6,13 +6,13 @@ Imports no torch, so that recipes and the command line's help can be made of the
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 
 from refconv.errors import SettingError, did_you_mean
+from refconv.records import type_hints
 
 Order = Literal["contiguous", "across"]
 Start = Literal["zeros", "kaiming"]
@@ -116,7 +116,7 @@ class TransformConfig:
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = type_hints(type(self))
         for field in dataclasses.fields(self):
             value = _checked(field, hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -234,9 +234,6 @@ class RefocusSettings(TypedDict, total=False):
 
 FIELDS = {field.name: field.metadata["recipe"] or field.name for field in dataclasses.fields(RefocusConfig)}
 """What recipes and flags call the settings of refocusing; timm's ``scale`` is that of crops."""
-
-
-_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:

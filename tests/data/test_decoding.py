@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageOps
 from timm.data import create_transform
 
-from refconv.data.decoding import decode, sizes_of
+from refconv.data.images import decode, sizes_of
 from refconv.errors import DataError
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)

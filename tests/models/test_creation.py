@@ -80,6 +80,8 @@ def test_create_model_builds_the_users_own_from_the_current_folder(own):
         ("resnet18.nonsense_tag", "nonsense_tag"),
         ("torchvision:resnet81", "unknown model.*resnet18"),
         ("no_such_module:net", "no_such_module:net: no such module"),
+        ("own_models.py:net", "no such module; give the module's name instead of its file: own_models:net$"),
+        ("nets/own.py:net", "no such module; .*: nets.own:net$"),
         ("own_models:nte", "no such function in the module; did you mean net"),
         ("own_models:broken", r"own_models:broken: the builder failed.*RuntimeError.*own_models\.py|builder failed"),
         ("own_models:no_model", r"expected a torch\.nn\.Module, found int"),

@@ -10,11 +10,10 @@ from torch import nn
 import refconv
 from refconv.errors import ModelError
 from refconv.models.backbones import fill_backbone
-from refconv.models.detectors import (
-    HEADS,
-    build_detector,
-    build_torchvision_detector,
-)
+from refconv.models.builders import build as build_by_name
+from refconv.models.detection_heads import HEADS
+from refconv.models.detectors import build_detector
+from refconv.models.torchvision_detectors import build_torchvision_detector
 from refconv.models.weights import classifier_names, load_state
 from refconv.tasks.detection.task import Detection
 
@@ -266,9 +265,9 @@ def test_all_of_torchvisions_detectors_train_and_detect(name):
         (lambda: built("retinanet", anchor_sizes=[8, 16]), "not one anchor size per level; expected 4 for strides 4"),
         (lambda: built("ssdlite", anchor_sizes=[8]), "ssdlite, anchor_sizes: unknown argument"),
         (lambda: build_torchvision_detector("keypointrcnn_resnet50_fpn"), "keypoints"),
-        (lambda: build_torchvision_detector("fcos_resnet5_fpn"), "unknown detector; did you mean fcos_resnet50_fpn"),
+        (lambda: build_by_name("torchvision:fcos_resnet5_fpn"), "unknown model; did you mean fcos_resnet50_fpn"),
         (lambda: build_torchvision_detector("ssd300_vgg16", img_size=64), "one size only; expected img_size = 300"),
-        (lambda: build_torchvision_detector("fcos_resnet50_fpn", in_chans=1), "torchvision's models take 3 channels"),
+        (lambda: build_by_name("torchvision:fcos_resnet50_fpn", in_chans=1), "torchvision's models take 3 channels"),
         (
             lambda: build_torchvision_detector("fcos_resnet50_fpn", trainable_backbone_layers=2),
             "trainable_backbone_layers: unknown argument; .*--train",

@@ -1,17 +1,25 @@
 """Models with torchvision's weights are those that torchvision builds; the files are made of random weights here."""
 
 import copy
+import dataclasses
 import re
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import models
 from torchvision.models._api import WeightsEnum
 
+from refconv.data.disk import eval_transform
+from refconv.data.preprocessing import resolve
 from refconv.models.builders import build
+from refconv.models.model_input import of_recipe
 from refconv.models.spec import ModelSpec
 from refconv.recipe.recipe import Recipe
 from run_checkpoints import INFO
+
+INFO_OF_COLOURS = dataclasses.replace(INFO, in_chans=3)
 
 
 def served(name):
@@ -33,8 +41,39 @@ def test_pretrained_models_are_those_of_torchvision(name, monkeypatch):
         assert torch.equal(theirs(x), ours.eval()(x))
 
 
+def first_inputs(name, recipe, images):
+    """Return what torchvision's evaluation gives to the first convolution, and what a run of the recipe gives to it."""
+    weights = models.get_model_weights(name).DEFAULT
+    theirs = models.get_model(name, weights=None, transform_input=True, init_weights=False)
+    ours = ModelSpec.of_run(recipe, INFO_OF_COLOURS).build()
+    transform = eval_transform(resolve([of_recipe(recipe)], in_chans=3))
+    batches = [(theirs, weights.transforms()), (ours, transform)]
+    return [
+        model._transform_input(torch.stack([prepare(image.convert("RGB")) for image in images]))
+        for model, prepare in batches
+    ]
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize("source", ["pretrained", "checkpoint"])
+def test_the_first_convolution_gets_what_it_gets_from_torchvision(name, source, tmp_path):
+    """With ``transform_input`` bit for bit; weights of a file are used without it, and images normalised by 0.5.
+
+    Then ((x - m) / s) (s / 0.5) + (m - 0.5) / 0.5 is computed as (x - 0.5) / 0.5: of numbers up to (1 - m) / s < 2.7,
+    and each of the five operations rounds by at most half an ulp of 4, that is 2**-22.
+    """
+    torch.save({}, tmp_path / "w.pth")
+    given = {"pretrained": True} if source == "pretrained" else {"checkpoint": str(tmp_path / "w.pth")}
+    recipe = Recipe(
+        model=f"torchvision:{name}", data="digits", in_chans=3, model_kwargs={"init_weights": False}, **given
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 350, 3), dtype=np.uint8)
+    images = [Image.fromarray(pixels), Image.fromarray(pixels[..., 0]), Image.new("L", (400, 350))]
+    theirs, ours = first_inputs(name, recipe, images)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0 if source == "pretrained" else 5 * 2**-22)
+
+
 def test_the_result_of_a_run_transforms_its_input_as_the_pretrained_model_did():
     recipe = Recipe(model="torchvision:googlenet", pretrained=True, data="digits", in_chans=3)
-    info = type(INFO)(**{**INFO.to_dict(), "in_chans": 3})
-    assert ModelSpec.of_run(recipe, info).model_kwargs["transform_input"]
-    assert ModelSpec.of_run(recipe, info).build().transform_input
+    assert ModelSpec.of_run(recipe, INFO_OF_COLOURS).model_kwargs["transform_input"]
+    assert ModelSpec.of_run(recipe, INFO_OF_COLOURS).build().transform_input

@@ -13,7 +13,8 @@ from torch import nn
 
 from refconv.errors import CheckpointError, ModelError
 from refconv.models.creation import create_model
-from refconv.models.weights import classifier_names, load_state, read_weights
+from refconv.models.weight_files import read_weights
+from refconv.models.weights import classifier_names, load_state
 
 
 def small_net(classes: int = 4, width: int = 6) -> nn.Sequential:

@@ -9,8 +9,9 @@ from PIL import Image
 
 from refconv.engine.run_record import PRIMARY
 from refconv.errors import RecipeError
-from refconv.recipe.recipe import TASKS, Recipe
+from refconv.recipe.recipe import Recipe
 from refconv.studies.measures import MEASURES
+from refconv.task_measures import TASKS
 from refconv.tasks.registry import task_named, task_of
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -52,16 +52,18 @@ def compare(
             "cannot be the name of a folder", where="study.name", found=repr(read.name), remedy="give --out"
         )
     folder = out or Path("runs") / read.name
+    from refconv.studies.conduct import CompareConfig
+    from refconv.studies.conduct import compare as run
+
+    config = CompareConfig(jobs=jobs, threads=threads, only=only, journal=journal)
     if dry_run:
         from refconv.studies.preview import preview
 
-        found = preview(read, folder, jobs=jobs, threads=threads, only=only, journal=journal)
+        found = preview(read, folder, config)
         _print(found.rows)
         typer.echo(str(found))
         return
-    from refconv.studies.conduct import compare as run
-
-    _show(run(read, folder, jobs=jobs, threads=threads, only=only, journal=journal), folder)
+    _show(run(read, folder, config), folder)
 
 
 def _show(comparison: Comparison, folder: Path) -> None:

@@ -52,7 +52,7 @@ def merge(
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
     from refconv.models.model_folder import is_model_folder
     from refconv.models.opening import open_model
-    from refconv.models.weights import is_run_checkpoint, weights_file
+    from refconv.models.weight_files import is_run_checkpoint, weights_file
     from refconv.tasks.model_data import random_input
     from refconv.tasks.registry import task_named
 
@@ -84,8 +84,8 @@ def merge(
 def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
     """Write the plain model of a run's checkpoint; return the model in training, and what was written in words."""
     from refconv import surgery
+    from refconv.models.creation import restore
     from refconv.models.model_folder import save_model_folder
-    from refconv.models.restore import restore
     from refconv.models.spec import ModelSpec
 
     restored = restore(file)

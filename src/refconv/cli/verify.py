@@ -41,7 +41,6 @@ def verify(
     Raises:
         Exit: with the status.
     """
-    from refconv.models.creation import stored_dtypes
     from refconv.models.opening import open_pair
     from refconv.tasks.model_data import data_for, first_samples, random_input
     from refconv.tasks.registry import task_named
@@ -55,7 +54,7 @@ def verify(
         batch = random_input(known, samples)
     certificate = task_named(known.task).certify(first.model, second.model, batch)
     # Loading converts to the model's dtypes; what is certified is what the files hold.
-    one, other = stored_dtypes(first.model, before), stored_dtypes(second.model, after)
+    one, other = first.stored_dtypes(), second.stored_dtypes()
     unlike = tuple(f"{name}: {one[name]} -> {other[name]}" for name in one if one[name] != other.get(name, one[name]))
     certificate = replace(certificate, dtypes=unlike)
     typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)

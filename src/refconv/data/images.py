@@ -1,17 +1,186 @@
-"""Images that lie on a disk: where they are, what class they have, and how one is read."""
+"""Images on a disk: where they are, and decoding from any file to 8 bits per channel; every task reads images here.
+
+* Orientation: the picture is turned and mirrored as its EXIF entry says, as every viewer shows it.
+* 8 bits: exactly the values of PIL's ``convert``, so that timm's and torchvision's transforms give the same tensors.
+* 16 bits: 65535 becomes 255, rounded. PIL itself keeps the upper 8 bits of 16-bit colour files.
+* 32-bit integers: read as 16-bit values from 0 to 65535; a file with other values is refused.
+* Floats: from 0 to 1, times 255, rounded; a file with other values, or NaN, is refused.
+* Transparency (alpha, transparent entries of a palette) is dropped, as timm and torchvision do it: what is transparent
+  is shown as if it were not.
+* CMYK, YCbCr and HSV become RGB by PIL's formulas. An animation or a file of several pages gives its first picture.
+
+Files are read in the formats of :data:`FORMATS` only, whatever their names end in. PIL knows others, among them EPS,
+for which it would start Ghostscript.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Any, Protocol
 
+import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from refconv.data.decoding import decode, open_image, reading
+from refconv.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+"""The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
+
+# What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
+_READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+_GREY = {"1", "L", "LA", "F"}  # and all that begin with I: integers of more than 8 bits
+_FULL_16_BITS = 0xFFFF
+_STEPS_OF_16_BITS = 257  # 65535 / 255
+
+_ORIENTATION = 0x0112  # EXIF's number of the entry
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a stored picture upright, by EXIF orientation."""
+_SWAPPING = 5  # from this orientation on, width and height are swapped
+
+
+def decode(source: str | Path | Image.Image, *, where: str | None = None, upright: bool = True) -> Image.Image:
+    """Return an image in 8 bits per channel, upright.
+
+    The result is grey (mode ``L``) or in colour (``RGB``); its ``convert("L")`` and ``convert("RGB")`` cannot fail.
+
+    Args:
+        source: a file, or an image as PIL opened or made it, which is left as it is.
+        where: what error messages call it; by default the file's name.
+        upright: False keeps the stored orientation.
+
+    Raises:
+        DataError: if it cannot be decoded, or its values do not say what is black and white; one line that names it.
+
+    Example:
+        >>> decode(Image.new("RGBA", (2, 3), (10, 20, 30, 0))).getpixel((0, 0))
+        (10, 20, 30)
+    """
+    if not isinstance(source, Image.Image):
+        with reading(where or str(source)), open_image(source) as image:
+            return _decoded(image, upright=upright)
+    with reading(where or str(getattr(source, "filename", "") or "image")):
+        return _decoded(source, upright=upright)
+
+
+def open_image(file: str | Path | IO[bytes]) -> Image.Image:
+    """Open an image without decoding it, in one of :data:`FORMATS`.
+
+    Raises:
+        OSError: as PIL raises it; call it within :func:`reading`.
+    """
+    opened: Image.Image = Image.open(file, formats=FORMATS)
+    return opened
+
+
+def sizes_of(path: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return width and height of an image upright and as stored, from the head of its file.
+
+    Raises:
+        DataError: if it is no image.
+    """
+    with reading(path), open_image(path) as image:
+        turned = orientation(image) >= _SWAPPING
+        shown = image.size
+        # PIL gives the size of a TIFF file upright, and turns it while decoding.
+        if image.format == "TIFF":
+            return shown, shown
+        return (shown[::-1] if turned else shown), shown
+
+
+def orientation(image: Image.Image) -> int:
+    """Return an image's EXIF orientation, from 1 (upright) to 8; 1 where there is none, or damaged EXIF data."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    # What PIL raises for damaged EXIF data, which say nothing about the picture.
+    except (SyntaxError, ValueError, KeyError, TypeError, OSError, EOFError, struct.error):
+        return 1
+    return found if found in _UPRIGHT else 1
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what PIL raises for an unreadable file into one line.
+
+    Args:
+        where: the file.
+
+    Raises:
+        DataError: in place of what was raised.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            "unreadable image",
+            where=where,
+            expected=f"one of the formats {', '.join(FORMATS)}",
+            found="an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another",
+            remedy="convert, repair or remove the file",
+        ) from error
+    except _READING_ERRORS as error:
+        raise DataError(
+            "unreadable image",
+            where=where,
+            found=f"{type(error).__name__}: {error}",
+            remedy="repair or remove the file",
+        ) from error
+
+
+def _decoded(image: Image.Image, *, upright: bool) -> Image.Image:
+    image.load()  # PIL turns TIFF files here, and forgets their orientation then
+    turn = _UPRIGHT.get(orientation(image)) if upright else None
+    result = _in_8_bits(image)
+    result.info = {}  # orientation and transparency are dealt with
+    return result if turn is None else result.transpose(turn)
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return a copy in mode L or RGB.
+
+    Raises:
+        ValueError: if the values do not say what is black and white, or PIL cannot convert the mode.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _scaled(np.asarray(image))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns of going to RGB at once
+    return image.convert("L" if image.mode in _GREY else "RGB")
+
+
+def _scaled(values: NDArray[Any]) -> Image.Image:
+    """Scale grey values of more than 8 bits to 0 to 255.
+
+    Raises:
+        ValueError: if they are out of range.
+    """
+    floats = values.dtype.kind == "f"
+    full = 1 if floats else _FULL_16_BITS
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= full):  # so that NaN is refused too
+        raise ValueError(
+            f"expected {'floats from 0 to 1' if floats else f'integers from 0 to {full}'}, "
+            f"found {values.dtype} from {low} to {high}"
+        )
+    scaled = values.astype(np.float64) * 255 if floats else values / _STEPS_OF_16_BITS
+    return Image.fromarray(np.round(scaled).astype(np.uint8))
 
 
 class Images(Protocol):
@@ -33,7 +202,7 @@ class Images(Protocol):
 
 
 def decoded(images: Images, index: int, mode: str) -> Image.Image:
-    """Read one image whole, as :func:`refconv.data.decoding.decode` does.
+    """Read one image whole, as :func:`decode` does.
 
     Args:
         images: where it comes from.

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from refconv.data.augmentation import Augmentation
 from refconv.data.dataset import Data
-from refconv.data.decoding import reading
 from refconv.data.disk import DiskData
 from refconv.data.folder import folder_images
-from refconv.data.images import Images
-from refconv.data.info import DataInfo
+from refconv.data.images import Images, reading
 from refconv.data.memory import MemoryData
 from refconv.data.preprocessing import (
     DEFAULT_SIZE,
     FLAGS,
-    Preprocessing,
     Statement,
+    common_size,
     resolve,
     says,
     stated_size,
@@ -31,7 +28,6 @@ from refconv.errors import DataError
 
 _OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
 _LOOKED_AT = 64  # images, about, whose size is read where nothing else says it
-_MAJORITY = 0.9  # share of the images looked at that are squares of one size, from which that is the size
 
 
 def open_data(
@@ -91,24 +87,14 @@ def open_data(
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None
-    in_chans = 3 if in_chans is None else in_chans
-    preprocessing = image_preprocessing(
-        name, shown, native, in_chans=in_chans, stated=stated, whole=for_training and augmentation.scale is None
-    )
-    info = DataInfo(
-        name=name,
-        num_classes=len(shown.class_names),
-        in_chans=in_chans,
-        input_size=preprocessing.input_size,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        class_names=shown.class_names,
-        train_size=0,
-        val_size=0,
-        test_size=0,
+    whole = for_training and augmentation.scale is None
+    preprocessing = resolve(
+        [*stated, *of_images(shown, native, stated, whole=whole)],
+        in_chans=3 if in_chans is None else in_chans,
+        where=name,
     )
     return DiskData(
-        info,
+        name,
         images,
         val_split=val_split,
         augmentation=augmentation,
@@ -117,39 +103,14 @@ def open_data(
     )
 
 
-def image_preprocessing(
-    name: str,
-    images: Images,
-    native: int | None,
-    *,
-    in_chans: int,
-    stated: Sequence[Statement],
-    whole: bool,
-) -> Preprocessing:
-    """Resolve the preprocessing of images on a disk; what is not stated, :func:`of_images` says.
-
-    Args:
-        name: the data.
-        images: the images.
-        native: their height and width, where these are known and equal.
-        in_chans: channels of the tensors.
-        stated: what flags, recipe and model say.
-        whole: whether training takes whole images, without a random crop.
-
-    Raises:
-        DataError: if an image cannot be read, or mean or std do not fit the channels.
-    """
-    return resolve([*stated, *of_images(images, native, stated, whole=whole)], in_chans=in_chans, where=name)
-
-
 def of_images(
     images: Images, native: int | None, stated: Sequence[Statement], *, whole: bool = False
 ) -> tuple[Statement, ...]:
     """Return what images say about their preprocessing where nothing else does.
 
-    Where nobody states the size, a sample of the images is looked at: if nine in ten or more are squares of one size,
-    that is the size. Where
-    nobody states the crop, nothing is cut off images of the size wanted, nor where training takes whole images.
+    Where nobody states the size, it is that of a sample of the images; see
+    :func:`refconv.data.preprocessing.common_size`. Where nobody states the crop, nothing is cut off images of the size
+    wanted, nor where training takes whole images.
 
     Args:
         images: the images.
@@ -160,40 +121,24 @@ def of_images(
     Raises:
         DataError: if an image cannot be read.
     """
-    own, by = Statement("", {}), "size of the images"
+    own = Statement("", {})
     if stated_size(stated) is None or not says(stated, "crop_pct"):
-        side = native
-        if side is None and (common := common_side(images)) is not None:
-            side, same, seen = common
-            by += "" if same == seen else f", as {same} of the {seen} looked at"
-        own = Statement(by, {} if side is None else {"img_size": side})
+        own = common_size(_sampled_sizes(images) if native is None else [(native, native)])
     if not says(stated, "crop_pct"):
         side = (stated_size([*stated, own]) or (DEFAULT_SIZE,))[0]
         if own.values.get("img_size") == side:
-            return own, Statement(by, {"crop_pct": 1.0})
+            return own, Statement(own.by, {"crop_pct": 1.0})
         if whole:
             return own, Statement("as in training", {"crop_pct": 1.0})
     return (own,)
 
 
-def common_side(images: Images) -> tuple[int, int, int] | None:
-    """Return the side of images that are squares of one size, by a sample of them.
-
-    Returns:
-        The side, how many of the images looked at have it, and how many were looked at; None if fewer than nine in ten
-        are squares of one size.
-
-    Raises:
-        DataError: if one cannot be read.
-    """
+def _sampled_sizes(images: Images) -> Iterator[tuple[int, int]]:
+    """Yield width and height of about 64 images, evenly spread over all of them."""
     count = len(images.labels)
-    sizes: Counter[tuple[int, int]] = Counter()
     for index in range(0, count, max(1, count // _LOOKED_AT)):
         with reading(images.where(index)), images.open(index) as image:
-            sizes[image.size] += 1
-    ((width, height), same), *_ = sizes.most_common(1) or [((0, 1), 0)]
-    seen = sizes.total()
-    return (width, same, seen) if width == height and same >= _MAJORITY * seen else None
+            yield image.size
 
 
 def _images(

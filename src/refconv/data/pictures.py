@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refconv.data.decoding import sizes_of
 from refconv.data.folder import EXTENSIONS, images_below
-from refconv.data.images import FileImages, PathTable, decoded
+from refconv.data.images import FileImages, PathTable, decoded, sizes_of
 from refconv.data.photographs import PHOTOGRAPHS, photographs
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from timm.data.constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -19,6 +20,7 @@ FLAGS, RECIPE = "flags", "recipe"
 """The sources that a user writes; what they say is taken as it is, or refused."""
 
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
+_MAJORITY = 0.9  # share of the images that must be squares of one size, for it to be the size of the input
 _IMAGENET = "ImageNet's default"
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 _CROP_MODES = ("center", "squash", "border")
@@ -182,6 +184,21 @@ def as_they_are(info: DataInfo, task: str) -> Preprocessing:
         "crop_mode": "border",
     }
     return resolve([Statement(task, values)], in_chans=info.in_chans, where=info.name)
+
+
+def common_size(sizes: Iterable[tuple[int, int]]) -> Statement:
+    """Return the size of images, if nine in ten or more of them are squares of one size; else nothing is stated.
+
+    Args:
+        sizes: width and height of each image that is looked at.
+    """
+    counts = Counter(sizes)
+    ((width, height), same), *_ = counts.most_common(1) or [((0, 1), 0)]
+    seen = counts.total()
+    if width != height or same < _MAJORITY * seen:
+        return Statement("size of the images", {})
+    few = "" if same == seen else f", as {same} of the {seen} looked at"
+    return Statement(f"size of the images{few}", {"img_size": width})
 
 
 def stated_size(statements: Sequence[Statement]) -> tuple[int, ...] | None:

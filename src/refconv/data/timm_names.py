@@ -12,7 +12,7 @@ from timm.data import create_dataset
 from torch import Tensor
 
 from refconv.data.cache import cache_folder
-from refconv.data.decoding import open_image
+from refconv.data.images import open_image
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 

@@ -12,8 +12,8 @@ import torch
 from refconv.engine.loop import train
 from refconv.engine.run_record import RunRecord
 from refconv.engine.step_time import medians, step_seconds
+from refconv.models.creation import restore
 from refconv.models.opening import open_model
-from refconv.models.restore import restore
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record

@@ -15,7 +15,8 @@ from refconv.errors import DataError, ModelError, RecipeError, RunError
 from refconv.methods.method import Method
 from refconv.models.backbones import load_backbone
 from refconv.models.checkpoint import Checkpoint, load_model_state
-from refconv.models.creation import class_names_in, create_model
+from refconv.models.creation import create_model
+from refconv.models.located import located
 from refconv.models.model_input import of_checkpoint, of_model, of_recipe
 from refconv.models.spec import ModelSpec
 from refconv.process.distributed import Processes
@@ -175,7 +176,7 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
     remedy = Classes.remedy
     if recipe.checkpoint is not None and not recipe.reset_classifier:
         # The weights may be gone when a run is resumed; its checkpoint has their classes.
-        names = class_names_in(recipe.checkpoint) if checkpoint is None else checkpoint.data_info().class_names
+        names = located(recipe.checkpoint).class_names() if checkpoint is None else checkpoint.data_info().class_names
         remedy += ", or --reset-classifier"
     class_map = read_class_map(recipe.class_map) if recipe.class_map is not None else {}
     # Without names there may be outputs that the data has no classes for; they are known by number for ImageNet, or

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError
-from refconv.surgery import in_kernel_space, plain_state_dict
+from refconv.models.creation import plain_weights
+from refconv.surgery import in_kernel_space
 
 _LEAST = 4  # tensors; a smaller part could fit by chance
 
 
 def load_backbone(model: nn.Module, reference: str | Path) -> str:
-    """Start the backbone of a model from a classifier; a refocused one is merged first.
+    """Start the backbone of a model from a classifier; a refocused run is merged first.
 
     Args:
         model: the plain model that holds the backbone.
@@ -32,18 +33,11 @@ def load_backbone(model: nn.Module, reference: str | Path) -> str:
     Raises:
         CheckpointError: if the file cannot be read, or no part of the model is the classifier's backbone.
     """
-    from refconv.models.opening import open_model
-    from refconv.models.weights import is_run_checkpoint, read_weights
-
-    path = Path(reference)
-    if path.is_file() and not is_run_checkpoint(path):
-        state: Mapping[str, Tensor] = read_weights(path)
-        if in_kernel_space(state):
-            raise CheckpointError(
-                "holds refocused kernels", where=str(path), remedy="merge it first: refconv merge FILE --model NAME"
-            )
-    else:
-        state = plain_state_dict(open_model(str(reference)).model)
+    state = plain_weights(reference)
+    if in_kernel_space(state):
+        raise CheckpointError(
+            "holds refocused kernels", where=str(reference), remedy="merge it first: refconv merge FILE --model NAME"
+        )
     return fill_backbone(model, state, where=str(reference))
 
 

@@ -31,6 +31,12 @@ TASK_SOURCES = {
 }
 """Prefixes of models that are put together here, with the file beside this one and its function."""
 
+_OF_TORCHVISION = {
+    "detection": ("torchvision_detectors", "build_torchvision_detector"),
+    "segmentation": ("segmenters", "build_torchvision_segmenter"),
+}
+"""Modules of torchvision whose models need more than its builder, with the file beside this one and its function."""
+
 _MOVED = {
     "refconv.training.networks": "refconv.models.networks",
     "refconv.training.tasks.restorers": "refconv.models.restorers",
@@ -126,14 +132,14 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     from torchvision import models
 
     where = f"torchvision:{name}"
-    for kind, builder in (("detection", "build_torchvision_detector"), ("segmentation", "build_torchvision_segmenter")):
-        if name in models.list_models(module=getattr(models, kind)):
-            home = importlib.import_module(f"refconv.models.{'detectors' if kind == 'detection' else 'segmenters'}")
-            return _built(getattr(home, builder), name, where, pretrained, arguments)
     if name not in models.list_models():
         raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
+    for kind, (home, builder) in _OF_TORCHVISION.items():
+        if name in models.list_models(module=getattr(models, kind)):
+            build_for_kind = getattr(importlib.import_module(f"refconv.models.{home}"), builder)
+            return _built(build_for_kind, name, where, pretrained, arguments)
     if "drop_rate" in arguments:
         arguments["dropout"] = arguments.pop("drop_rate")
     if "drop_path_rate" in arguments:
@@ -207,7 +213,11 @@ def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        raise ModelError("no such module", where=where, remedy="run where it can be imported, or install it") from error
+        dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
+        remedy = "run where it can be imported, or install it"
+        if module.endswith(".py"):
+            remedy = f"give the module's name instead of its file: {dotted}:{function}"
+        raise ModelError("no such module", where=where, remedy=remedy) from error
     builder: Callable[..., Any] | None = getattr(home, function, None)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]

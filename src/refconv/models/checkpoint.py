@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from refconv.data import DataInfo
 from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.models.run_folder import write_whole
-from refconv.models.weights import read_checkpoint_file
+from refconv.models.weight_files import read_checkpoint_file
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import load_refocused_state_dict, refocused_state_dict
 

@@ -1,20 +1,26 @@
-"""Models with their weights: what ``--model``, ``--pretrained`` and ``--checkpoint`` mean."""
+"""Models with their weights: what ``--model``, ``--pretrained`` and ``--checkpoint`` mean, and the model of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from refconv.data import DataInfo
+from refconv.data.preprocessing import Statement
 from refconv.errors import SettingError
-from refconv.models.checkpoint import Checkpoint
-from refconv.models.model_folder import is_model_folder, read_config
-from refconv.models.restore import restore
-from refconv.models.spec import LOCAL, ModelSpec
-from refconv.models.weights import dtypes_in, is_run_checkpoint, load_state, read_weights
+from refconv.methods.registry import method_of
+from refconv.models.builders import check_named_in_file
+from refconv.models.checkpoint import Checkpoint, load_model_state
+from refconv.models.located import located
+from refconv.models.model_input import of_checkpoint
+from refconv.models.spec import ModelSpec
+from refconv.models.weight_files import read_weights
+from refconv.models.weights import load_state
+from refconv.recipe.recipe import Recipe
 from refconv.surgery import plain_state_dict
 
 
@@ -75,53 +81,60 @@ def load_weights(
     Raises:
         CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
     """
-    where = Path(str(path).removeprefix(LOCAL))
-    source = _source(where)
-    if source.is_file() and is_run_checkpoint(source):
-        state = plain_state_dict(restore(source).model)
-    else:
-        state = read_weights(source)
-    load_state(model, state, where=str(where), reset_classifier=reset_classifier, settings=settings)
+    state = plain_weights(path)
+    load_state(model, state, where=str(path), reset_classifier=reset_classifier, settings=settings)
 
 
-def class_names_in(path: str | Path) -> tuple[str, ...]:
-    """Return the names of the classes that weights were trained for, in order; empty where they are not known.
+def plain_weights(path: str | Path) -> Mapping[str, Tensor]:
+    """Return the weights of a file or folder, or those that an unfinished run has now, merged.
 
     Args:
         path: as :func:`load_weights` takes it.
 
     Raises:
-        CheckpointError: if the file is damaged.
+        CheckpointError: if the file is missing, damaged, or refused because it would run code.
     """
-    source = _source(Path(str(path).removeprefix(LOCAL)))
-    if is_model_folder(source):
-        return tuple(read_config(source).get("label_names") or ())
-    if source.is_file() and is_run_checkpoint(source):
-        return Checkpoint.load(source).data_info().class_names
-    return ()
+    found = located(path)
+    return plain_state_dict(restore(found.path).model) if found.kind == "checkpoint" else read_weights(found.path)
 
 
-def stored_dtypes(model: nn.Module, reference: str) -> dict[str, str]:
-    """Return the dtypes of a plain model's tensors as the file or folder holds them that it was opened from.
+@dataclass(frozen=True)
+class Restored:
+    """A model out of a checkpoint.
 
-    Loading converts to the model's own dtypes.
+    Attributes:
+        model: the model; the average of the weights, where the run keeps one.
+        recipe: the recipe of the run.
+        info: the facts about its data, with the model's own number of classes.
+        step: steps that the run had taken.
+        stated: how the run prepares its data.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    info: DataInfo
+    step: int
+    stated: Statement
+
+
+def restore(path: Path | str) -> Restored:
+    """Rebuild the model of a run's checkpoint.
 
     Args:
-        model: the model.
-        reference: what it was opened from; of a name, or the checkpoint of a run, its own dtypes are returned.
+        path: a run's ``checkpoint.pt``.
 
     Raises:
-        CheckpointError: if the file is damaged.
+        CheckpointError: if the file cannot be read, would run code, or does not fit its own recipe.
+        ModelError: if the model cannot be built, or its name would have another function called.
     """
-    own = plain_state_dict(model)
-    source = _source(Path(reference.removeprefix(LOCAL)))
-    if source.exists() and not (source.is_file() and is_run_checkpoint(source)):
-        return dtypes_in(source, own)
-    return {name: str(v.dtype).removeprefix("torch.") for name, v in own.items() if isinstance(v, Tensor)}
-
-
-def _source(where: Path) -> Path:
-    """Return what holds the weights: of a run its result, or its last checkpoint if it has not finished."""
-    if is_model_folder(where / "model"):
-        return where / "model"
-    return where / "checkpoint.pt" if (where / "checkpoint.pt").is_file() else where
+    checkpoint = Checkpoint.load(Path(path))
+    recipe, info = checkpoint.trained_by(), checkpoint.data_info()
+    check_named_in_file(recipe.model)
+    model = ModelSpec.of_run(recipe, info).build()
+    method_of(recipe).prepare(model)
+    state = checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema
+    load_model_state(model, state, where=str(path))
+    classes = recipe.num_classes or info.num_classes
+    if classes != info.num_classes:
+        info = replace(info, num_classes=classes)
+    return Restored(model, recipe, info, checkpoint.step, of_checkpoint(recipe, info, checkpoint.preprocessing))

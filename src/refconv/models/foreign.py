@@ -14,7 +14,8 @@ from refconv.errors import CheckpointError
 from refconv.models.creation import create_model, load_weights
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import channels_of, of_builder, of_weights
-from refconv.models.weights import classifier_names, read_weights
+from refconv.models.weight_files import read_weights
+from refconv.models.weights import classifier_names
 from refconv.surgery import in_kernel_space, plain_state_dict, says_settings
 
 

@@ -21,13 +21,17 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import build, is_timm
-from refconv.models.weights import VERSIONS, WEIGHT_FILES, load_state, read_weights
+from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, read_weights
+from refconv.models.weights import load_state
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
     from refconv.data import DataInfo
 
 CONFIG_FILE = "config.json"
+
+LOCAL = "local-dir:"
+"""timm's prefix of a folder that holds a model."""
 
 # What of timm's description of the architecture still holds for other weights: no addresses, no licence, and nothing
 # about images, for these weights were trained on others.
@@ -117,7 +121,7 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
     """
     config = read_config(folder)
     if is_timm(config["architecture"]):
-        return build(f"local-dir:{folder}", pretrained=pretrained, **arguments)
+        return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
     stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     given = {key: value for key, value in arguments.items() if value is not None}
     model = build(config["architecture"], from_file=True, **{**stored, **given})

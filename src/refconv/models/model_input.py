@@ -21,12 +21,11 @@ from refconv.data.info import DataInfo
 from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.data.timm_names import PREFIXES
-from refconv.errors import CheckpointError, DataError
-from refconv.models.builders import TIMM_SOURCES, is_timm
+from refconv.errors import DataError
+from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, is_timm
 from refconv.models.checkpoint import Checkpoint
-from refconv.models.model_folder import is_model_folder, read_config
-from refconv.models.run_folder import RunFolder
-from refconv.models.weights import is_run_checkpoint
+from refconv.models.located import located
+from refconv.models.model_folder import read_config
 from refconv.recipe.recipe import Recipe
 
 NOTHING = Statement("", {})
@@ -41,10 +40,11 @@ def of_recipe(recipe: Recipe) -> Statement:
     Raises:
         CheckpointError: if what the recipe names is missing or damaged.
     """
+    arguments = {**(arguments_with_weights(recipe.model) if recipe.pretrained else {}), **recipe.model_kwargs}
     if recipe.checkpoint is not None:
-        return of_weights(recipe.checkpoint) or of_name(recipe.model)
+        return of_weights(recipe.checkpoint) or of_name(recipe.model, arguments)
     if recipe.pretrained:
-        return of_name(recipe.model)
+        return of_name(recipe.model, arguments)
     known = _timm_cfg(recipe.model)
     if known.get("fixed_input_size") and "img_size" not in recipe.model_kwargs:
         return Statement(f"timm's {recipe.model}", {"input_size": known["input_size"]})
@@ -77,13 +77,18 @@ def of_backbone(recipe: Recipe) -> Statement:
     return of_name(recipe.backbone or "") if recipe.pretrained else NOTHING
 
 
-def of_name(name: str) -> Statement:
-    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
+def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders.
+
+    Args:
+        name: the model's name.
+        arguments: what it is built with; by default what its builder sets where it loads the weights.
+    """
     source, _, rest = name.partition(":")
     if source == "local-dir":
         return of_weights(rest)
     if source == "torchvision":
-        return _of_torchvision(rest)
+        return _of_torchvision(rest, arguments_with_weights(name) if arguments is None else arguments)
     if source == "hf-hub":
         return of_timm(timm.models.load_model_config_from_hf(rest)[0], by=name)
     return of_timm(_timm_cfg(name), by=f"timm's {name}")
@@ -113,7 +118,7 @@ def of_model(model: nn.Module, *, by: str) -> Statement:
 
 def of_builder(name: str, model: nn.Module) -> Statement:
     """Return what is known about the input of a model that says it by its name, or else by itself once it is built."""
-    return of_name(name) or of_model(model, by=name)
+    return of_name(name, vars(model)) or of_model(model, by=name)
 
 
 def of_weights(reference: str | Path) -> Statement:
@@ -122,19 +127,13 @@ def of_weights(reference: str | Path) -> Statement:
     Raises:
         CheckpointError: if there is nothing of this name, or it is damaged.
     """
-    path = Path(str(reference).removeprefix("local-dir:"))
-    run = RunFolder(path)
-    for folder in (run.model_folder, path):
-        if is_model_folder(folder):
-            recipe = run.recipe() if run.recipe_file.is_file() else None
-            return of_folder(folder, read_config(folder), recipe)
-    file = run.checkpoint_file if run.checkpoint_file.is_file() else path
-    if not file.exists():
-        raise CheckpointError("no such file, run or model folder", where=str(reference))
-    if file.is_file() and is_run_checkpoint(file):
-        checkpoint = Checkpoint.load(file)
+    found = located(reference)
+    if found.kind == "folder":
+        return of_folder(found.path, read_config(found.path), found.recipe())
+    if found.kind == "checkpoint":
+        checkpoint = Checkpoint.load(found.path)
         return of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
-    return _of_transformers(file if file.is_dir() else file.parent)
+    return _of_transformers(found.path if found.path.is_dir() else found.path.parent)
 
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
@@ -208,8 +207,12 @@ def _timm_cfg(name: str) -> Mapping[str, Any]:
     return known.to_dict() if known is not None else {}
 
 
-def _of_torchvision(name: str) -> Statement:
-    """Return what torchvision's weights say by ``weights.transforms()``; nothing where that is not of images."""
+def _of_torchvision(name: str, arguments: Mapping[str, Any]) -> Statement:
+    """Return what torchvision's weights say by ``weights.transforms()``; nothing where that is not of images.
+
+    GoogLeNet and Inception v3 were trained on values from -1 to 1, and their builders set ``transform_input`` with the
+    weights: the model itself goes from ImageNet's normalisation to these. Without it images are normalised so here.
+    """
     from torchvision import models
     from torchvision.transforms import _presets as presets
 
@@ -222,6 +225,8 @@ def _of_torchvision(name: str) -> Statement:
         values = {"mean": made.mean, "std": made.std, "interpolation": interp_mode_to_str(made.interpolation)}
     if isinstance(made, presets.ImageClassification):
         (crop,), (side,) = made.crop_size, made.resize_size
+        if arguments_with_weights(f"torchvision:{name}") and not arguments.get("transform_input"):
+            values |= {"mean": (0.5,), "std": (0.5,)}
         values |= {"img_size": crop, "crop_pct": crop_share(crop, side), "crop_mode": "center"}
     return Statement(f"torchvision's {weights}", values)
 

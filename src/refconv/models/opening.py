@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from refconv.data.class_names import library_names
 from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve, stated_size
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
-from refconv.models.creation import create_model
-from refconv.models.model_folder import is_model_folder, load_model_folder, read_config
+from refconv.models.creation import create_model, restore
+from refconv.models.located import Located, locate
+from refconv.models.model_folder import LOCAL, load_model_folder, read_config
 from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
-from refconv.models.restore import restore
-from refconv.models.run_folder import RunFolder
-from refconv.models.spec import LOCAL, ModelSpec
-from refconv.models.weights import is_run_checkpoint
+from refconv.models.spec import ModelSpec
+from refconv.models.weights import dtypes_in
 from refconv.process.randomness import derive_seed, seeded
 from refconv.recipe.recipe import Recipe
+from refconv.surgery import plain_state_dict
 from refconv.task_measures import TASKS
 
 _SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
@@ -43,6 +43,7 @@ class Opened:
         of_run: whether that is how a run or a model folder was trained.
         flags: what the user says about its input instead.
         images: what single images say about it, where nothing else does.
+        located: the file or folder that holds its weights; None for a bare name.
     """
 
     model: nn.Module
@@ -56,6 +57,7 @@ class Opened:
     of_run: bool = True
     flags: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[Statement, ...] = ()
+    located: Located | None = None
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -71,6 +73,19 @@ class Opened:
     def says(self, stated: Statement) -> Opened:
         """Return the same model with what it says about its input."""
         return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
+
+    def stored_dtypes(self) -> dict[str, str]:
+        """Return the dtypes of the plain tensors as the file or folder holds them; loading converts to the model's own.
+
+        Of a bare name, or the checkpoint of a run, the dtypes of the model are returned.
+
+        Raises:
+            CheckpointError: if the file is damaged.
+        """
+        own = plain_state_dict(self.model)
+        if self.located is not None and self.located.kind != "checkpoint":
+            return dtypes_in(self.located.path, own)
+        return {name: str(v.dtype).removeprefix("torch.") for name, v in own.items() if isinstance(v, Tensor)}
 
     def class_name(self, index: int) -> str:
         """Return the name of a class: as trained, else as timm or torchvision has it, else its number."""
@@ -139,14 +154,17 @@ def input_of(opened: Opened) -> Preprocessing:
 
 
 def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened | None) -> Opened:
-    path = Path(reference.removeprefix(LOCAL))
-    if path.is_dir():
-        return _open_folder(path)
-    if path.is_file():
-        return _open_checkpoint(path) if is_run_checkpoint(path) else _open_weights(path, model, like)
+    found = locate(reference)
+    if found is not None and found.path.is_dir() and found.kind == "weights":
+        raise CheckpointError(
+            "neither a run nor a model folder", where=reference, expected="a file checkpoint.pt, model/ or config.json"
+        )
+    if found is not None:
+        opened = {"folder": _open_folder, "checkpoint": _open_checkpoint}.get(found.kind)
+        return _open_weights(found, model, like) if opened is None else opened(found)
     if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
         raise CheckpointError("no such run, model folder or file", where=reference)
-    if path.suffix in _SUFFIXES:
+    if Path(reference).suffix in _SUFFIXES:
         raise CheckpointError("no such file", where=reference)
     try:
         return _build(reference, like, pretrained=pretrained)
@@ -169,32 +187,22 @@ def _buildable(reference: str, like: Opened | None) -> Opened | None:
         return None
 
 
-def _open_folder(path: Path) -> Opened:
-    run = RunFolder(path)
-    folder = run.model_folder if is_model_folder(run.model_folder) else path
-    if is_model_folder(folder):
-        config = read_config(folder)
-        arguments = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
-        recipe = run.recipe() if run.recipe_file.is_file() else None
-        model = load_model_folder(folder).eval()
-        opened = Opened(
-            model,
-            config["architecture"],
-            arguments,
-            recipe,
-            task=config.get("task", "classification"),
-            class_names=tuple(config.get("label_names") or ()),
-        )
-        return opened.says(of_folder(folder, config, recipe))
-    if run.checkpoint_file.is_file():
-        return _open_checkpoint(run.checkpoint_file)
-    raise CheckpointError(
-        "neither a run nor a model folder", where=str(path), expected="a file checkpoint.pt, model/ or config.json"
+def _open_folder(found: Located) -> Opened:
+    config, recipe = read_config(found.path), found.recipe()
+    opened = Opened(
+        load_model_folder(found.path).eval(),
+        config["architecture"],
+        {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})},
+        recipe,
+        task=config.get("task", "classification"),
+        class_names=found.class_names(),
+        located=found,
     )
+    return opened.says(of_folder(found.path, config, recipe))
 
 
-def _open_checkpoint(path: Path) -> Opened:
-    restored = restore(path)
+def _open_checkpoint(found: Located) -> Opened:
+    restored = restore(found.path)
     recipe, info = restored.recipe, restored.info
     arguments = {
         **ModelSpec.of_run(recipe, info).model_kwargs,
@@ -202,18 +210,26 @@ def _open_checkpoint(path: Path) -> Opened:
         "in_chans": info.in_chans,
     }
     opened = Opened(
-        restored.model.eval(), recipe.model, arguments, recipe, task=recipe.task, class_names=info.class_names
+        restored.model.eval(),
+        recipe.model,
+        arguments,
+        recipe,
+        task=recipe.task,
+        class_names=info.class_names,
+        located=found,
     )
     return opened.says(restored.stated)
 
 
-def _open_weights(path: Path, model: str | None, like: Opened | None) -> Opened:
+def _open_weights(found: Located, model: str | None, like: Opened | None) -> Opened:
+    path = found.path
     if model is None and like is None:
         raise CheckpointError(
             "holds weights, but not which model they belong to", where=str(path), remedy="name it by --model"
         )
     anew = like is not None and like.recipe is not None and _starts_classifier_anew(like.recipe, path)
-    return _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
+    opened = _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
+    return replace(opened, located=found)
 
 
 def _starts_classifier_anew(recipe: Recipe, path: Path) -> bool:
@@ -275,5 +291,5 @@ def open_pair(
 
 
 def _says_what_it_is(reference: str) -> bool:
-    path = Path(reference.removeprefix(LOCAL))
-    return path.is_dir() or (path.is_file() and is_run_checkpoint(path))
+    found = locate(reference)
+    return found is not None and found.kind != "weights"

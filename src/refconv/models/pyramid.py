@@ -23,6 +23,18 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
 from refconv.errors import ModelError, did_you_mean
+from refconv.models.builders import is_timm
+
+
+def check_backbone(name: str) -> None:
+    """Refuse a backbone that timm does not know.
+
+    Raises:
+        ModelError: with the closest names.
+    """
+    if not is_timm(name):
+        remedy = did_you_mean(name.split(".")[0], timm.list_models())
+        raise ModelError("unknown backbone", where=name, expected="a timm name", remedy=remedy)
 
 
 def timm_features(
@@ -46,9 +58,7 @@ def timm_features(
     """
     if name is None:
         raise ModelError("no backbone named", where="backbone", remedy="give --backbone and a timm name")
-    if not timm.is_model(name):
-        remedy = did_you_mean(name.split(".")[0], timm.list_models())
-        raise ModelError("unknown backbone", where=name, expected="a timm name", remedy=remedy)
+    check_backbone(name)
     create = partial(timm.create_model, name, features_only=True, in_chans=in_chans, **arguments)
     body: nn.Module = _created(create, name, pretrained=pretrained)
     found = _feature_info(body).reduction()

@@ -9,15 +9,14 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from refconv.errors import ModelError, did_you_mean
+from refconv.models.pyramid import check_backbone
 
 DEFAULT_BACKBONE = "resnet34"
 """What segmentation-models-pytorch takes where none is named."""
 
-_TORCHVISION_CHANNELS = 3
 _GIVEN = {
     "encoder_name": "backbone",
     "encoder_weights": "pretrained",
@@ -35,23 +34,10 @@ _UNUSABLE = {
 _NO_CONVNET = {"dpt": "its decoder needs a vision transformer, which has no kernels to refocus"}
 
 
-def torchvision_segmenters() -> tuple[str, ...]:
-    """Return the names of torchvision's segmentation models.
-
-    Example:
-        >>> "lraspp_mobilenet_v3_large" in torchvision_segmenters()
-        True
-    """
-    from torchvision import models
-
-    return tuple(models.list_models(models.segmentation))
-
-
 def build_torchvision_segmenter(
     name: str,
     *,
     num_classes: int | None = None,
-    in_chans: int | None = None,
     backbone: str | None = None,
     pretrained: bool = False,
     **arguments: Any,
@@ -61,7 +47,6 @@ def build_torchvision_segmenter(
     Args:
         name: such as ``lraspp_mobilenet_v3_large``, without ``torchvision:``.
         num_classes: classes in the masks, background among them; 21 by default, as in Pascal VOC.
-        in_chans: 3, what these models take.
         backbone: must be None, as the name says which it is.
         pretrained: download torchvision's weights. With other than their 21 classes, the layers that give the classes
             start anew.
@@ -69,7 +54,7 @@ def build_torchvision_segmenter(
             the training loss then counts by half.
 
     Raises:
-        ModelError: if the model is unknown, or an argument has no place in it.
+        ModelError: if an argument has no place in it.
 
     Example:
         >>> model = build_torchvision_segmenter("lraspp_mobilenet_v3_large", num_classes=11)
@@ -79,24 +64,12 @@ def build_torchvision_segmenter(
     from torchvision import models
 
     where = f"torchvision:{name}"
-    known = torchvision_segmenters()
-    if name not in known:
-        raise ModelError(
-            "unknown segmentation model", where=where, expected=_listed(known), remedy=did_you_mean(name, known)
-        )
     if backbone is not None:
         raise ModelError(
             "has the backbone that its name says",
             where=where,
             found=f"backbone={backbone}",
             remedy="take a model such as smp:DeepLabV3Plus with another backbone",
-        )
-    if in_chans not in {None, _TORCHVISION_CHANNELS}:
-        raise ModelError(
-            "torchvision's models take 3 channels",
-            where=where,
-            found=f"in_chans={in_chans}",
-            remedy="give --in-chans 3, or take a model such as smp:FPN",
         )
     taken = inspect.signature(models.get_model_builder(name)).parameters
     _check_arguments(where, arguments, taken, passed_on=False)
@@ -168,14 +141,7 @@ def build_smp(
         )
     builder = smp_models()[known[name.lower()]]
     backbone = backbone or DEFAULT_BACKBONE
-    if ":" in backbone or not timm.is_model(backbone):
-        raise ModelError(
-            "unknown backbone",
-            where=where,
-            expected="a timm name",
-            found=backbone,
-            remedy=did_you_mean(backbone.split(".")[0], timm.list_models()),
-        )
+    check_backbone(backbone)
     _check_arguments(where, arguments, inspect.signature(builder).parameters, passed_on=True)
     if num_classes is not None:
         arguments["classes"] = num_classes

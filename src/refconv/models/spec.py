@@ -11,11 +11,8 @@ from torch import nn
 
 from refconv.data import DataInfo
 from refconv.models.builders import address, arguments_with_weights, build
-from refconv.models.model_folder import architecture_of, build_from_folder
+from refconv.models.model_folder import LOCAL, architecture_of, build_from_folder
 from refconv.recipe.recipe import Recipe
-
-LOCAL = "local-dir:"
-"""timm's prefix of a folder that holds a model."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from refconv.config import RefocusConfig
 from refconv.errors import RecipeError, did_you_mean
 from refconv.recipe.settings import about, check_range, coerced, required, setting
+from refconv.records import type_hints
 from refconv.task_measures import TASKS
 
 if sys.version_info >= (3, 11):
@@ -57,7 +58,7 @@ def refocusing(name: str, default: Any = None) -> Any:
         default: its default, if a recipe writes it in another form.
     """
     field = RefocusConfig.__dataclass_fields__[name]
-    choices = typing.get_args(typing.get_type_hints(RefocusConfig)[name])
+    choices = typing.get_args(type_hints(RefocusConfig)[name])
     selects = name in {"include", "exclude"}
     return setting(
         "method",
@@ -261,7 +262,7 @@ class Recipe:
     test: bool = setting("run", "evaluate on the test split, once at the end; off in runs that choose settings", True)
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = type_hints(type(self))
         fields = {field.name: field for field in dataclasses.fields(self)}
         rate = fields.pop("lr")  # last, since its default depends on others
         for field in (*fields.values(), rate):

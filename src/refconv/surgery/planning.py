@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlanRow(Record):
+class PlanRow(Record, former={"site": "layer"}):
     """One layer in a plan.
 
     Attributes:

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from refconv.data.decoding import decode
 from refconv.data.folder import EXTENSIONS, images_below
-from refconv.data.images import FileImages, PathTable
+from refconv.data.images import FileImages, PathTable, decode
 from refconv.data.opening import of_images
 from refconv.errors import DataError, RunError
 from refconv.models.opening import Opened
@@ -42,7 +41,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image as every task does; see :func:`refconv.data.decoding.decode`.
+    """Read an image as every task does; see :func:`refconv.data.images.decode`.
 
     Raises:
         DataError: if it cannot be read.

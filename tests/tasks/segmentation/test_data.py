@@ -219,6 +219,15 @@ def test_images_of_mixed_sizes_and_modes_come_as_one(own):
     assert truth.shape == (8, 48, 48)
 
 
+@pytest.mark.parametrize(("odd", "side"), [(0, 32), (1, 32), (2, 224)])
+def test_nine_in_ten_training_images_of_one_square_size_decide_the_size(odd, side, own):
+    for number in range(10):
+        size = (32, 40) if number < odd else (32, 32)
+        Image.new("RGB", size).save(own / "images/train" / f"{number:02}.png")
+        Image.new("L", size, number % 2).save(own / "masks/train" / f"{number:02}.png")
+    assert opened(own).info.input_size == (3, side, side)
+
+
 @pytest.mark.parametrize(("share", "sizes"), [(0.25, (6, 2)), (0.0, (8, 0))])
 def test_validation_images_may_be_split_off(own, share, sizes):
     shutil.rmtree(own / "images/val")

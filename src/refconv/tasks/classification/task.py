@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
 from refconv.data.dataset import Batch
-from refconv.data.pipeline import eval_transform
+from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Statement
 from refconv.errors import ModelError
 from refconv.models.model_input import of_recipe, stated_by

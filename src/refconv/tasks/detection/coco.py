@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from refconv.data.decoding import sizes_of
+from refconv.data.images import sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 from refconv.tasks.detection.annotations import Annotations, Picture, Thing, gathered

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
 from refconv.data.dataset import Batch, Data, Split, Targets
-from refconv.data.decoding import decode
+from refconv.data.images import decode
 from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import as_they_are

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refconv.data import rle
-from refconv.data.decoding import open_image
+from refconv.data.images import open_image
 from refconv.errors import DataError
 
 Runs = dict[str, Any]

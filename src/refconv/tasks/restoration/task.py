@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from refconv.data import Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
-from refconv.data.decoding import decode
+from refconv.data.images import decode
 from refconv.data.preprocessing import IMAGE_MODES, Statement
 from refconv.data.resizing import enlarged
 from refconv.errors import DataError, ModelError
@@ -231,7 +231,7 @@ class Restoration(Task):
 
         Raises:
             DataError: if it is not known how many times larger the result is to be, or an image has values that
-                :func:`refconv.data.decoding.decode` refuses.
+                :func:`refconv.data.images.decode` refuses.
             ModelError: if the model does not restore images.
         """
         from PIL import Image

@@ -24,7 +24,7 @@ from refconv.data.class_names import Classes
 from refconv.data.dataset import Batch, Data, Split, Targets
 from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
-from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve
+from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, common_size, resolve
 from refconv.data.splits import Parts, validation_split
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
@@ -193,8 +193,8 @@ def open_segmentation_data(
         num_classes: how many classes there are, where no file declares them; else all training masks are looked
             through for the largest number.
         in_chans: channels wanted; 3 by default.
-        img_size: side of the square; by default that of the images if all training images are squares of one size,
-            else 224.
+        img_size: side of the square; by default that of the images if nine in ten training images are squares of one
+            size, else 224.
         mean: per channel, subtracted instead of ImageNet's mean.
         std: per channel, divided by instead of ImageNet's.
         stated: what flags, recipe and model say about preprocessing, in this order; after the arguments above.
@@ -207,19 +207,17 @@ def open_segmentation_data(
     in_chans = 3 if in_chans is None else in_chans
     if in_chans not in IMAGE_MODES:
         raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
-    sizes = set(found.parts.train.sizes())
+    own_size = common_size(found.parts.train.sizes())
     for part in (found.parts.val, found.parts.test):
         if part is not None:
             part.sizes()
     class_names = _class_names(found, ignore_index, num_classes)
-    own = next(iter(sizes))
-    square = {"img_size": own[0]} if len(sizes) == 1 and own[0] == own[1] else {}
     preprocessing = resolve(
         [
             Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"}),
             Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}),
             *stated,
-            Statement("size of the images", square),
+            own_size,
         ],
         in_chans=in_chans,
         where=name,

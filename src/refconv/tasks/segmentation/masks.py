@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from refconv.data.decoding import decode, open_image, reading, sizes_of
-from refconv.data.images import PathTable
+from refconv.data.images import PathTable, decode, open_image, reading, sizes_of
 from refconv.errors import DataError
 
 Numbers = NDArray[np.integer]

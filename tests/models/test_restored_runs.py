@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from refconv.errors import CheckpointError, ModelError
-from refconv.models.creation import create_model, load_weights
-from refconv.models.restore import restore
+from refconv.models.creation import create_model, load_weights, restore
 from refconv.surgery import plain_state_dict, verify
 from run_checkpoints import INFO, save_checkpoint, save_run, small_recipe
 

@@ -1,0 +1,190 @@
+"""Weights on disk: read a file without running code from it."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from refconv.errors import CheckpointError, RefconvWarning
+from refconv.surgery import metadata_of, renamed, with_metadata
+
+VERSIONS = "module_versions"
+"""Under which name a safetensors file of this package holds the versions of modules, as JSON."""
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth")
+"""Names of the weights inside a model folder, the preferred one first."""
+
+_WRAPPING_KEYS = (
+    "state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema_model", "ema",
+    "state_dict", "model_state_dict", "model_state", "model", "params", "net", "network", "weights", "module",
+)  # fmt: skip
+"""Where training programs keep the weights inside their checkpoints; averaged weights first, as timm does."""
+
+_WRAPPERS = re.compile(r"(^|\.)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)(?=\.)")
+"""What torch.compile, activation checkpointing and FSDP put into names, anywhere."""
+
+_COUNTER, _EXTRA = "n_averaged", "_extra_state"
+"""What torch's AveragedModel counts beside its weights; the name of a module's state that is no tensor."""
+
+# What reading a damaged or foreign file raises depends on where the damage is.
+_READING_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError)
+_DAMAGE = (*_READING_ERRORS, TypeError, ValueError, struct.error)
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Read names and tensors from a weights file, without running any code that the file may carry.
+
+    Args:
+        path: a ``.safetensors`` file, or a file of ``torch.save``; or a folder that holds one of
+            :data:`WEIGHT_FILES`. A training checkpoint is unwrapped (averaged weights are preferred, and where there
+            is a choice it is said by a warning), and what DataParallel, AveragedModel, torch.compile and FSDP add to
+            names is removed. Versions of modules (``_metadata``) are kept.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, refused because it would run code, or holds no weights.
+    """
+    path = weights_file(path)
+    content = read_checkpoint_file(path)
+    found = _weights_in(content, str(path))
+    if found is None:
+        strange = [str(key) for key, value in content.items() if not _is_entry(key, value)]
+        raise CheckpointError(
+            "not a file of weights",
+            where=str(path),
+            expected="names with tensors, alone or under one of " + ", ".join(_WRAPPING_KEYS),
+            found="entries such as " + some(strange) if strange else "nothing",
+        )
+    return _without_wrappers(found)
+
+
+def _is_entry(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and (isinstance(value, Tensor) or key.rpartition(".")[2] == _EXTRA)
+
+
+def _weights_in(content: Mapping[Any, Any], where: str) -> Mapping[str, Any] | None:
+    """Return the names and tensors of a mapping, or of the first mapping of weights inside it."""
+    if content and all(_is_entry(key, value) for key, value in content.items()):
+        return content
+    inner = {key: content[key] for key in _WRAPPING_KEYS if isinstance(content.get(key), Mapping)}
+    found = {key: state for key, value in inner.items() if (state := _weights_in(value, where)) is not None}
+    if len(found) > 1:
+        taken, *others = found
+        message = f"{where}: holds several sets of weights; {taken} is taken, not {', '.join(others)}"
+        warnings.warn(message, RefconvWarning, stacklevel=4)
+    return next(iter(found.values()), None)
+
+
+def is_run_checkpoint(path: Path) -> bool:
+    """Say whether a file is the checkpoint of a run of refconv, and not weights alone.
+
+    Raises:
+        CheckpointError: if it cannot be read, or is refused because it would run code.
+    """
+    return path.suffix != ".safetensors" and {"format", "step", "recipe"} <= read_checkpoint_file(path).keys()
+
+
+def weights_file(path: Path | str) -> Path:
+    """Return the file that holds the weights of a file or folder.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError("no such file or folder", where=str(path))
+    for name in WEIGHT_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise CheckpointError("no weights in this folder", where=str(path), expected="a file " + " or ".join(WEIGHT_FILES))
+
+
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
+    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code.
+
+    Args:
+        path: a ``.safetensors`` file or a file of ``torch.save``.
+
+    Raises:
+        CheckpointError: if the file cannot be read, is damaged, or is refused because it would run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        # Checkpoints of many training programs hold their arguments as a Namespace, which is harmless.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said better by the error
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(**_why_refused(error), where=str(path)) from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError("damaged or not a safetensors file", where=str(path), found=str(error)) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
+            raise CheckpointError("damaged: the file was cut short", where=str(path)) from error
+        raise CheckpointError("cannot be read", where=str(path), found=str(error)) from error
+    except _DAMAGE as error:
+        raise CheckpointError(
+            "damaged or not a checkpoint",
+            where=str(path),
+            expected="a whole file written by torch.save, or .safetensors",
+        ) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            "not a file of weights", where=str(path), expected="names with tensors", found=type(content).__name__
+        )
+    return content if isinstance(content, dict) else dict(content)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """Read the tensors of a safetensors file, and the versions of modules where this package wrote them."""
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        versions = json.loads((file.metadata() or {}).get(VERSIONS, "{}"))
+    return with_metadata(tensors, {name: {"version": version} for name, version in versions.items()})
+
+
+def _without_wrappers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove what wrappers add to the names: of compiled and checkpointed modules, DataParallel, AveragedModel."""
+    state = renamed(state, lambda name: _WRAPPERS.sub("", name).removeprefix("."))
+    while all(name.startswith("module.") for name in state if name != _COUNTER) and set(state) - {_COUNTER}:
+        kept = with_metadata({name: state[name] for name in state if name != _COUNTER}, metadata_of(state))
+        state = renamed(kept, lambda name: name.removeprefix("module."))
+    return dict(state) if not metadata_of(state) else state
+
+
+def _why_refused(error: pickle.UnpicklingError) -> dict[str, str]:
+    """Tell a pickle that asks for code from one that torch cannot follow at all."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    if asked is None:
+        return {
+            "what": "damaged, or a pickle of more than tensors",
+            "expected": "a whole file written by torch.save",
+        }
+    return {
+        "what": "refused, because reading it would run code",
+        "expected": "tensors only",
+        "found": f"a request for {asked[1]}",
+        "remedy": "if you trust its source, save its state dict alone: "
+        "torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW)",
+    }
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """Return the first of the names, for messages."""
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
