@@ -59,17 +59,6 @@ def test_record_with_surplus_or_missing_keys_is_refused():
     assert Tree.from_dict(data) == TREE
 
 
-@dataclass(frozen=True)
-class Place(Record):
-    """A record with a field that was called otherwise in earlier versions."""
-
-    layer: str
-
-
-def test_keys_of_earlier_versions_are_read():
-    assert Place.from_dict({"site": "stem"}) == Place("stem")
-
-
 @pytest.mark.parametrize(
     ("change", "line"),
     [

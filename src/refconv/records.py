@@ -15,9 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-_FORMER_KEYS = {"site": "layer", "sites": "layers", "largest_kernel_site": "largest_kernel_layer"}
-"""What fields were called in files of earlier versions."""
-
 Self = TypeVar("Self", bound="Record")
 
 
@@ -58,7 +55,6 @@ class Record:
             raise ValueError(f"{cls.__name__}: expected names and values, found {type(data).__name__}")
         data = {cls._former.get(name, name): value for name, value in data.items()}
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        data = {key if key in fields else _FORMER_KEYS.get(key, key): value for key, value in data.items()}
         surplus = sorted(data.keys() - fields.keys())
         missing = sorted(
             name

@@ -103,7 +103,7 @@ def test_merge_takes_refocused_weights_of_other_programs(tmp_path, capsys, forei
     told = [text for name, value in settings.items() if name != "map_size" for text in _flag(name, value)]
     assert main(["merge", str(tmp_path / "a.safetensors"), *out, "--force", *told]) == 0
     printed = capsys.readouterr()
-    assert "which do not say how their kernels were made: by refocus, it was taken, with " in printed.out
+    assert "which do not say how their kernels were made; assumed: refocus with " in printed.out
     assert "power 0.5" in printed.out
     assert (
         printed.err

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from refconv.cli.status import INTERRUPTED
-from refconv.process.interruption import Interruption, leave
+from refconv.process.interruption import INTERRUPTED, Interruption, leave
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])

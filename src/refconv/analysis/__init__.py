@@ -3,46 +3,96 @@
 All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
 """
 
-from refconv.analysis.measures.agreement import agreement, mcnemar
-from refconv.analysis.measures.attention import attention
-from refconv.analysis.measures.calibration import calibration
-from refconv.analysis.measures.components import filter_components
-from refconv.analysis.measures.curvature import curvature
-from refconv.analysis.measures.filters import filter_statistics
-from refconv.analysis.measures.gaussians import gaussian_fits
-from refconv.analysis.measures.interpolation import interpolation
-from refconv.analysis.measures.kernels import kernels
-from refconv.analysis.measures.landscape import loss_line, loss_surface
-from refconv.analysis.measures.movement import movement
-from refconv.analysis.measures.receptive_field import receptive_field
-from refconv.analysis.measures.redundancy import redundancy
-from refconv.analysis.measures.relations import relations
-from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
-from refconv.analysis.measures.sharpness import sharpness
-from refconv.analysis.measures.similarity import similarity
-from refconv.analysis.measures.skeleton import skeletons
-from refconv.analysis.measures.spectrum import gram_spectra
-from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
-from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
-from refconv.measures.attention import AttendedImage, Attention
-from refconv.measures.calibration import Calibration, ReliabilityBin
-from refconv.measures.components import FilterComponents, SizeComponents
-from refconv.measures.conditions import Conditions
-from refconv.measures.curvature import Curvature
-from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
-from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
-from refconv.measures.interpolation import Interpolation
-from refconv.measures.kernels import KernelSamples, LayerKernels
-from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-from refconv.measures.movement import LayerMovement, Movement
-from refconv.measures.receptive_field import ReceptiveField
-from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
-from refconv.measures.relations import LayerRelations, Relation, Relations
-from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
-from refconv.measures.similarity import LayerSimilarity, Similarity
-from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
-from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refconv.analysis.measures.agreement import agreement, mcnemar
+    from refconv.analysis.measures.attention import attention
+    from refconv.analysis.measures.calibration import calibration
+    from refconv.analysis.measures.components import filter_components
+    from refconv.analysis.measures.curvature import curvature
+    from refconv.analysis.measures.filters import filter_statistics
+    from refconv.analysis.measures.gaussians import gaussian_fits
+    from refconv.analysis.measures.interpolation import interpolation
+    from refconv.analysis.measures.kernels import kernels
+    from refconv.analysis.measures.landscape import loss_line, loss_surface
+    from refconv.analysis.measures.movement import movement
+    from refconv.analysis.measures.receptive_field import receptive_field
+    from refconv.analysis.measures.redundancy import redundancy
+    from refconv.analysis.measures.relations import relations
+    from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
+    from refconv.analysis.measures.sharpness import sharpness
+    from refconv.analysis.measures.similarity import similarity
+    from refconv.analysis.measures.skeleton import skeletons
+    from refconv.analysis.measures.spectrum import gram_spectra
+    from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
+    from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
+    from refconv.measures.attention import AttendedImage, Attention
+    from refconv.measures.calibration import Calibration, ReliabilityBin
+    from refconv.measures.components import FilterComponents, SizeComponents
+    from refconv.measures.conditions import Conditions
+    from refconv.measures.curvature import Curvature
+    from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
+    from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
+    from refconv.measures.interpolation import Interpolation
+    from refconv.measures.kernels import KernelSamples, LayerKernels
+    from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+    from refconv.measures.movement import LayerMovement, Movement
+    from refconv.measures.receptive_field import ReceptiveField
+    from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
+    from refconv.measures.relations import LayerRelations, Relation, Relations
+    from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
+    from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
+    from refconv.measures.similarity import LayerSimilarity, Similarity
+    from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
+    from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+
+_HOMES = {
+    "refconv.analysis.measures.agreement": ("agreement", "mcnemar"),
+    "refconv.analysis.measures.attention": ("attention",),
+    "refconv.analysis.measures.calibration": ("calibration",),
+    "refconv.analysis.measures.components": ("filter_components",),
+    "refconv.analysis.measures.curvature": ("curvature",),
+    "refconv.analysis.measures.filters": ("filter_statistics",),
+    "refconv.analysis.measures.gaussians": ("gaussian_fits",),
+    "refconv.analysis.measures.interpolation": ("interpolation",),
+    "refconv.analysis.measures.kernels": ("kernels",),
+    "refconv.analysis.measures.landscape": ("loss_line", "loss_surface"),
+    "refconv.analysis.measures.movement": ("movement",),
+    "refconv.analysis.measures.receptive_field": ("receptive_field",),
+    "refconv.analysis.measures.redundancy": ("redundancy",),
+    "refconv.analysis.measures.relations": ("relations",),
+    "refconv.analysis.measures.robustness": ("adversarial_robustness", "corruption_robustness", "shift_consistency"),
+    "refconv.analysis.measures.sharpness": ("sharpness",),
+    "refconv.analysis.measures.similarity": ("similarity",),
+    "refconv.analysis.measures.skeleton": ("skeletons",),
+    "refconv.analysis.measures.spectrum": ("gram_spectra",),
+    "refconv.analysis.pairs": ("Kernel", "KernelPair", "find_kernels", "pair_kernels"),
+    "refconv.measures.agreement": ("Agreement", "ChangedSample", "ClassAgreement"),
+    "refconv.measures.attention": ("AttendedImage", "Attention"),
+    "refconv.measures.calibration": ("Calibration", "ReliabilityBin"),
+    "refconv.measures.components": ("FilterComponents", "SizeComponents"),
+    "refconv.measures.conditions": ("Conditions",),
+    "refconv.measures.curvature": ("Curvature",),
+    "refconv.measures.filters": ("FilterQuality", "FilterStatistics", "LayerQuality"),
+    "refconv.measures.gaussians": ("GaussianFits", "GaussianShares", "LayerGaussians"),
+    "refconv.measures.interpolation": ("Interpolation",),
+    "refconv.measures.kernels": ("KernelSamples", "LayerKernels"),
+    "refconv.measures.landscape": ("LossLine", "LossSurface", "ModelLine", "ModelSurface"),
+    "refconv.measures.movement": ("LayerMovement", "Movement"),
+    "refconv.measures.receptive_field": ("ReceptiveField",),
+    "refconv.measures.redundancy": ("ChannelRedundancy", "LayerRedundancy", "Redundancy"),
+    "refconv.measures.relations": ("LayerRelations", "Relation", "Relations"),
+    "refconv.measures.robustness": ("AdversarialRobustness", "CorruptionRobustness", "Curve", "ShiftConsistency"),
+    "refconv.measures.sharpness": ("ModelSharpness", "Sharpness", "Spread"),
+    "refconv.measures.similarity": ("LayerSimilarity", "Similarity"),
+    "refconv.measures.skeleton": ("LayerSkeleton", "SizeSkeleton", "Skeletons", "TapMagnitudes"),
+    "refconv.measures.spectrum": ("GramSpectra", "LayerSpectrum"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AdversarialRobustness",
@@ -121,3 +171,9 @@ __all__ = [
     "similarity",
     "skeletons",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -58,8 +58,8 @@ def analyze(
     With --data also which samples changed sides, calibration, the landscape of the loss and its curvature, and accuracy
     under attacks, corruptions and shifts. Refocused models count as the plain ones they merge to, a bare name as the
     model with its pretrained weights. Weights take seconds,
-    data minutes, or as long as --seconds says. What each number means is said in docs/analysis.md; refconv report makes
-    a page of what --out wrote.
+    data minutes, or up to --seconds. docs/analysis.md explains each number; refconv report makes a page of
+    what --out wrote.
     """
     from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
     from refconv.analysis.measuring import Display

@@ -39,7 +39,7 @@ def compare(
     """Compare methods on equal terms: same base, data, order, schedule and budget for every method of a seed.
 
     Settings are chosen on a validation split; the test split is read once per final run. What is finished is kept and
-    what was interrupted goes on, so the same command can be given again at any time.
+    what was interrupted is resumed, so the same command can be repeated at any time.
 
     Raises:
         StudyError: if a study of this name cannot have a folder.

@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
+from refconv.cli.options import optional
 from refconv.errors import SettingError
 
 
 def scenes(
     out: Annotated[
         Path | None,
-        typer.Option(
+        optional(
             "--out",
             "-o",
             metavar="FOLDER",
-            show_default=False,
-            help="folder to write; by default where --data scenes looks for it, in the user's cache",
+            help="folder to write; default: where --data scenes looks for it, in the user's cache",
         ),
     ] = None,
     train: Annotated[int, typer.Option(metavar="N", help="scenes to train on")] = 2000,
@@ -27,15 +27,14 @@ def scenes(
     test: Annotated[int, typer.Option(metavar="N", help="scenes to test on")] = 500,
     size: Annotated[int, typer.Option(metavar="PIXELS", help="height and width of a scene")] = 128,
     items: Annotated[str, typer.Option(metavar="LOW..HIGH", help="how many items a scene is composed of")] = "1..6",
-    seed: Annotated[int, typer.Option(metavar="S", help="decides all that is random")] = 0,
+    seed: Annotated[int, typer.Option(metavar="S", help="seed of everything random")] = 0,
     source: Annotated[str, typer.Option(help="what the items are: fashion-mnist or digits")] = "fashion-mnist",
     data_dir: Annotated[
-        str | None,
-        typer.Option(metavar="FOLDER", show_default=False, help="where the files of the source lie"),
+        str | None, optional("--data-dir", metavar="FOLDER", help="folder of the source's files")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace a folder of scenes that is there already")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing folder of scenes")] = False,
 ) -> None:
-    """Compose scenes of several items on textured backgrounds, with the exact truth about every pixel.
+    """Compose scenes of several items on textured backgrounds, with exact labels of every pixel.
 
     Written at once as COCO json, as semantic masks and in Pascal VOC's layout; train, val and test share no item.
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="folder of the runs")] = Path("runs/demo"),
 ) -> None:
-    """Train a small network on the digits, go on plainly and refocused with the same budget, merge and certify.
+    """Train a small network on the digits, continue plainly and refocused with the same budget, merge and certify.
 
-    Takes about a minute on two cores. Runs that are finished are kept: remove the folder to start anew.
+    Takes about a minute on two cores. Finished runs are kept: remove the folder to repeat them.
 
     Raises:
         Exit: if the certificate does not hold.

@@ -1,4 +1,4 @@
-"""The entry point: run one command, and say in one line what a user did wrong."""
+"""The entry point: run one command, and report a user's mistake in one line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import typer
 
 from refconv.cli.app import app
 from refconv.cli.flags import USUAL
-from refconv.cli.status import INTERRUPTED, MISTAKE
+from refconv.cli.status import MISTAKE
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
-from refconv.process.interruption import StoppedError
+from refconv.process.interruption import INTERRUPTED, StoppedError
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -67,7 +67,7 @@ def _fail(line: str) -> int:
 
 
 def _usage(error: Exception) -> str:
-    """Say in one line what is wrong with the arguments, with the flag that was probably meant."""
+    """Return in one line what is wrong with the arguments, with the flag that was probably meant."""
     context = getattr(error, "ctx", None)
     name = getattr(error, "option_name", None)
     if name is not None and hasattr(error, "possibilities") and context is not None:
@@ -85,7 +85,7 @@ def _usage(error: Exception) -> str:
 
 
 def _place_for(arguments: str, context: typer.Context) -> str:
-    """Say where arguments belong that a command does not take."""
+    """Return where arguments belong that a command does not take."""
     recipe = next((word for word in arguments.split() if word.endswith(".toml")), None)
     if recipe is not None and any("--recipe" in parameter.opts for parameter in context.command.params):
         return f"give a recipe as --recipe {recipe}"

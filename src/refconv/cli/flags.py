@@ -23,7 +23,7 @@ TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size
 """Fields that timm's train.py calls by another name, which is understood too."""
 
 PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
-"""Fields that say how images become tensors: flags of every command that reads images."""
+"""Fields of the preprocessing of images: flags of every command that reads images."""
 
 USUAL = {
     "--learning-rate": "--lr",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, chosen, flag, with_recipe_flags
+from refconv.cli.options import optional
 from refconv.cli.plan import method_settings
 from refconv.cli.status import FAILED
 from refconv.config import FIELDS, RefocusConfig
@@ -31,10 +32,8 @@ def merge(
             help="a run folder, its checkpoint.pt, or a file of refocused weights with --model",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", show_default=False, help="the model folder to write")
-    ],
-    force: Annotated[bool, typer.Option("--force", help="replace a model folder that is there already")] = False,
+    out: Annotated[Path, optional("--out", "-o", metavar="FOLDER", help="the model folder to write")],
+    force: Annotated[bool, typer.Option("--force", help="replace an existing model folder")] = False,
 ) -> None:
     """Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.
 
@@ -121,5 +120,5 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
     if not merged.told:
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
         method = flags.get("method", "refocus")
-        words += f", which do not say how their kernels were made: by {method}, it was taken, with {said}"
+        words += f", which do not say how their kernels were made; assumed: {method} with {said}"
     return merged.model, words

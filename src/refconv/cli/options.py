@@ -10,7 +10,7 @@ REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a 
 
 
 def optional(*names: str, **more: Any) -> Any:
-    """Return an option whose default, none, help does not show."""
+    """Return an option whose help shows no default."""
     return typer.Option(*names, show_default=False, **more)
 
 

@@ -1,4 +1,4 @@
-"""Places for results, looked at before the work that fills them: nobody waits for what cannot be kept."""
+"""Checks that results can be written, made before the work whose results they are."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the table")] = False,
     budget: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="say instead which size of the method trains closest to N parameters"),
+        typer.Option(metavar="N", min=1, help="instead, show which size of the method trains closest to N parameters"),
     ] = None,
 ) -> None:
     """Show which kernels of a model would be refocused, which not and why, and what it costs while training.

@@ -29,7 +29,7 @@ def predict(
     task: TaskName = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, an object a line")] = False,
 ) -> None:
-    """Say what a model sees in images: classes, boxes, areas, or the restored image.
+    """Predict on images: classes, boxes, segments, or the restored image.
 
     Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise;
     what is used is printed first, with where each value comes from. Where neither says the size, that of the images is.

@@ -52,7 +52,7 @@ def report(
     """Show what changed between a base and the runs that came of it, on one page without a network.
 
     Each run is measured against its base, and the records are kept in RUN/analysis for the next time. Several runs of
-    one base, such as plain and refocus, stand side by side. How to read the page is said in docs/analysis.md.
+    one base, such as plain and refocus, stand side by side. docs/analysis.md explains the page.
 
     Raises:
         SettingError: if a setting has no effect or there is no such measure.
@@ -101,7 +101,7 @@ def _check_once(runs: list[Path]) -> None:
 
 def _check_together(weights: bool, data: str | None) -> None:
     if weights and data is not None:
-        raise SettingError("two wishes that exclude each other", where="--weights", found="--data")
+        raise SettingError("cannot be combined with --data", where="--weights")
 
 
 def _analyses(

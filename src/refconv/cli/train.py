@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import with_recipe_flags
+from refconv.cli.options import optional
 from refconv.errors import SettingError
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe
@@ -17,15 +18,12 @@ from refconv.recipe.recipe import Recipe
 @with_recipe_flags()
 def train(
     flags: Mapping[str, Any],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="RUN", show_default=False, help="folder of the run, written here")
-    ],
+    out: Annotated[Path, optional("--out", "-o", metavar="RUN", help="folder of the run, written here")],
     recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", metavar="FILE", show_default=False, help="recipe in TOML; flags override it"),
+        Path | None, optional("--recipe", metavar="FILE", help="recipe in TOML; flags override it")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on where the run in --out stopped; its recipe is the default")
+        bool, typer.Option("--resume", help="resume the run in --out; its recipe is the default")
     ] = False,
 ) -> None:
     """Train a model on images or signals, plainly or with its kernels refocused.
@@ -38,7 +36,7 @@ def train(
     """
     if recipe is None and resume:
         recipe = RunFolder(out).recipe_to_resume()
-        # Data that is named anew is not in the folder that the run found its data in.
+        # Other data is not in the folder of the run's data.
         if flags.get("data", known := Recipe.from_toml(recipe).data) != known:
             flags = {"data_dir": None, **flags}
     if recipe is None and not {"model", "data"} <= flags.keys():

@@ -21,7 +21,7 @@ from refconv.surgery import Certificate, verify
 from refconv.tasks.model_data import data_for, first_samples
 
 EPOCHS = 60
-"""Of the base, and again of each run that goes on from it."""
+"""Epochs of the base, and of each run that continues from it."""
 
 RUNS = {
     "base": "base",
@@ -40,7 +40,7 @@ class DemoRow(Record):
 
     Attributes:
         title: what was done.
-        top1: share of the test images that are classified rightly.
+        top1: accuracy on the test images.
         epochs: passes over the training images, those of the base included.
         parameters_trained: parameters that training moves; a frozen base is not among them.
         parameters_shipped: parameters of the result.
@@ -101,15 +101,15 @@ def recipes(out: Path, epochs: int = EPOCHS) -> dict[str, Recipe]:
 
 
 def demo(out: Path, *, epochs: int = EPOCHS, show: bool = True, say: Callable[[str], None] = print) -> DemoRecord:
-    """Train, go on plainly and refocused with the same budget, merge and certify.
+    """Train a base, continue it plainly and refocused with the same budget, merge and certify.
 
-    Runs that an earlier call finished are kept, and one that it left unfinished goes on.
+    Finished runs of an earlier call are kept, and an unfinished one is resumed.
 
     Args:
         out: folder of the runs and of ``demo.json``.
         epochs: passes over the training images per run.
         show: whether the runs show their progress.
-        say: told what comes next.
+        say: called with a line before each run.
 
     Raises:
         RunError: if the folder holds other runs, or cannot be written.
@@ -182,7 +182,7 @@ def cells(row: DemoRow) -> tuple[str, ...]:
 
 
 def caption(record: DemoRecord) -> str:
-    """Say what the table shows and what it does not."""
+    """Return what the table shows and what it does not show."""
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return (
         f"One seed and {record.test_images} test images, of which each counts {100 / record.test_images:.2f} points: "

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from refconv.data import Batch
-from refconv.engine.metrics import Metrics, NoMetrics
+from refconv.engine.metrics import Metrics
 from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, said
@@ -38,7 +38,7 @@ _SHORT_STEP = 0.5
 
 
 class Loop:
-    """The loop of one sitting.
+    """The loop of one session: from the start, or from a checkpoint, to the end or an interruption.
 
     Attributes:
         step: steps taken.
@@ -50,7 +50,7 @@ class Loop:
         setup: task, data and model.
         stepper: what takes a step.
         folder: where checkpoints go.
-        checkpoint: where to go on, if the run is resumed.
+        checkpoint: the state to resume from, if the run is resumed.
     """
 
     def __init__(self, setup: Setup, stepper: Stepper, folder: RunFolder, checkpoint: Checkpoint | None = None) -> None:
@@ -85,15 +85,15 @@ class Loop:
 
     @property
     def seconds(self) -> float:
-        """Time from the first step until now, all sittings included."""
+        """Seconds of training until now, all sessions included."""
         return self._seconds_before + time.perf_counter() - self._since
 
     @property
     def step_ms(self) -> float | None:
-        """Median time of a step in this sitting, in milliseconds."""
+        """Median time of a step in this session, in milliseconds."""
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
-    def run(self, metrics: Metrics | NoMetrics, display: StepDisplay) -> None:
+    def run(self, metrics: Metrics, display: StepDisplay) -> None:
         """Train to the end.
 
         Args:
@@ -238,7 +238,7 @@ class Loop:
         return bool(stop)
 
     def _not_finite(self, what: str, step: int, *, updates: int | None = None) -> TrainingError:
-        """Say what is not finite, with a remedy that fits how often the weights have been updated by then."""
+        """Return the error for what is not finite, with a remedy that fits the number of updates so far."""
         updates = max(0, step - 1) if updates is None else updates
         advice = "lower the learning rate, lengthen the warm-up or clip gradients"
         if not updates or not self.recipe.lr:
@@ -329,7 +329,7 @@ class Loop:
         """Write a checkpoint, if the last one is older, and leave.
 
         Raises:
-            StoppedError: always; it says how to go on.
+            StoppedError: always; the message says how to resume.
         """
         if self._saved_step != self.step:
             self._save()

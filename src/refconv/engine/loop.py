@@ -43,7 +43,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
     Args:
         recipe: the settings.
         out: the run folder; it must be new, unless the run is resumed.
-        resume: go on from the folder's checkpoint. A run that has finished gives its record again.
+        resume: continue from the folder's checkpoint. A finished run returns its record.
         show: show progress on standard output.
 
     Returns:
@@ -78,7 +78,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             loop = Loop(setup, Stepper(setup), folder, checkpoint)
             if processes.first and not (resume and folder.recipe_file.is_file() and folder.recipe() == recipe):
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
-        metrics: Metrics | NoMetrics = NoMetrics()
+        metrics: Metrics = NoMetrics()
         if processes.first:
             length = 0 if checkpoint is None else checkpoint.metrics_length
             metrics = stack.enter_context(
@@ -132,8 +132,8 @@ def _reproducible(recipe: Recipe) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _finish(loop: Loop, metrics: Metrics | NoMetrics, shown: StepDisplay) -> RunRecord:
-    """Build the plain result anew, certify it, test it once, and write model and record."""
+def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
+    """Build the plain result, certify it, test it once, and write model and record."""
     setup, seconds, folder = loop.setup, loop.seconds, loop.folder
     recipe, processes, space = setup.recipe, setup.processes, setup.method.space
     trained = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
@@ -196,7 +196,7 @@ def _finish(loop: Loop, metrics: Metrics | NoMetrics, shown: StepDisplay) -> Run
 
 
 def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
-    """Say from where training led to where, and where the result lies."""
+    """Return the last line of a run: the measure at start and end, and where the result is."""
     course, place = record.course, f"written to {folder.model_folder}"
     if course is None or course.end is None:
         return place

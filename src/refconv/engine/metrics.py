@@ -85,8 +85,11 @@ class Metrics:
                 self._events.close()
 
 
-class NoMetrics:
+class NoMetrics(Metrics):
     """Metrics of the processes that do not write."""
+
+    def __init__(self) -> None:
+        pass
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
         """Do nothing."""

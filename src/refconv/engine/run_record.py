@@ -129,15 +129,15 @@ class RunRecord(Record):
         parameters_shipped: parameters of the plain result.
         extra_parameters: refocus weights, trained and never shipped; gradient space has none.
         sites: number of kernels refocused.
-        seconds: time from the first step to the last, evaluations and all sittings included.
-        step_ms: median time of a step in milliseconds, in the last sitting.
+        seconds: time from the first step to the last, evaluations and all sessions included.
+        step_ms: median time of a step in milliseconds, in the last session.
         processes: number of processes.
         hardware: what it ran on.
         versions: name and version of each program.
         command: the command.
-        certificate: what the model in training and the plain result, built anew and loaded strictly, have in common.
+        certificate: what the model in training and the plain result, newly built and loaded strictly, have in common.
         ece: expected calibration error on the test split, in 15 bins of equal width.
-        peak_memory_mb: the most memory of the accelerator that tensors held at once in the last sitting, in 2**20
+        peak_memory_mb: the most memory of the accelerator that tensors held at once in the last session, in 2**20
             bytes; None on a CPU, where a process cannot tell a run's memory from its own.
         budget_miss: numbers of the method that were trained beyond what the recipe's budget allows, or below it if
             negative; None without a budget.
@@ -241,7 +241,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device, processes: int = 1) -> str:
-    """Say in words what computes.
+    """Describe the hardware that computes.
 
     Args:
         device: where this process computes.

@@ -95,7 +95,7 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
     Args:
         method: how the model is trained, with the settings.
         processes: the processes of the run.
-        checkpoint: where the run goes on, if it does; the weights it started from are not needed then.
+        checkpoint: the state to resume from, if the run is resumed; its initial weights are not needed then.
 
     Raises:
         DataError: if the data cannot be had, or has more classes than the model is to have.
@@ -153,7 +153,7 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
 
 
 def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe) -> Data:
-    """Open data again, if only the built model could say what its weights take, by an attribute ``pretrained_cfg``."""
+    """Open data again if only the built model, by its ``pretrained_cfg``, could say what input its weights take."""
     trained = recipe.pretrained or recipe.checkpoint is not None
     if task.name != "classification" or not trained or of_recipe(recipe):
         return data
@@ -162,7 +162,7 @@ def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe)
 
 
 def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
-    """Give the data the labels of the classifier that training goes on with, or of the recipe's class map.
+    """Map the classes of the data to the outputs of the classifier that is trained further, or by the class map.
 
     Raises:
         DataError: if a class of the data is not among the classifier's.
@@ -175,7 +175,7 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
     names: tuple[str, ...] = ()
     remedy = Classes.remedy
     if recipe.checkpoint is not None and not recipe.reset_classifier:
-        # The weights may be gone when a run goes on; its own record has their classes.
+        # The weights may be gone when a run is resumed; its checkpoint has their classes.
         names = located(recipe.checkpoint).class_names() if checkpoint is None else checkpoint.data_info().class_names
         remedy += ", or --reset-classifier"
     class_map = read_class_map(recipe.class_map) if recipe.class_map is not None else {}
@@ -190,7 +190,7 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
 
 
 def _open_data(task: Task, recipe: Recipe, goes_on: Statement | None) -> Data:
-    """Open the data of a recipe; of a run that goes on, with the preprocessing that it was started with.
+    """Open the data of a recipe; of a resumed run, with the preprocessing that it was started with.
 
     Raises:
         DataError: if it cannot be had; of a resumed run, the remedy says how to name its new place.
@@ -237,7 +237,7 @@ def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
 
 
 def _check_same_data(now: DataInfo, before: DataInfo) -> None:
-    """Check that a run goes on with the data it was started with.
+    """Check that a run is resumed with the data it was started with.
 
     Raises:
         RunError: if the facts about the data differ.
@@ -254,7 +254,7 @@ def _check_same_data(now: DataInfo, before: DataInfo) -> None:
 
 @torch.no_grad()
 def _try(setup: Setup) -> None:
-    """Let the model see two samples in either mode, so that a misfit is said before anything is written.
+    """Run the model on two samples in either mode, so that a misfit is reported before anything is written.
 
     What the forward in training mode does to buffers, such as the statistics of batch norms, is undone.
 

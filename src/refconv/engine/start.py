@@ -56,8 +56,8 @@ def said(split: str, result: Evaluation) -> str:
 def at_chance(result: Evaluation, setup: Setup) -> str | None:
     """Return a warning if a trained classifier starts no better than guessing; None otherwise.
 
-    That is an accuracy within two standard deviations of a guess's, or below. A classifier that starts anew, or of
-    random weights, is expected to.
+    That is an accuracy of at most two standard deviations above chance. A reinitialised classifier, or one of random
+    weights, is expected to start there.
 
     Args:
         result: the measured start.
@@ -84,7 +84,7 @@ def _classifier_kept(setup: Setup) -> bool:
 
 
 def random_bases(method: Method) -> str | None:
-    """Return a warning if kernels are refocused that, as far as the recipe says, nobody has trained."""
+    """Return a warning if the kernels to refocus are random, as far as the recipe says."""
     if method.space is None or from_weights(method.recipe):
         return None
     return (

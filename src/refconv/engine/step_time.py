@@ -14,7 +14,7 @@ from refconv.recipe.recipe import Recipe
 
 
 def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[float]]:
-    """Return the seconds of so many steps of each recipe, after one that is not counted.
+    """Return the seconds of ``turns`` steps of each recipe, after one that is not counted.
 
     The recipes take their steps in turn, so that whatever else the machine does slows all of them alike; the times
     of whole runs, one after the other, would not compare. The i-th times of two recipes are a pair.

@@ -81,11 +81,11 @@ class Stepper:
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def begins_round(self, number: int) -> bool:
-        """Say whether a step begins with a new round."""
+        """Return whether a step begins a new round."""
         return number in self._round_starts
 
     def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
-        """Take one step and return its loss, a number on the device that nobody has waited for yet.
+        """Take one step and return its loss, on the device and not waited for.
 
         Args:
             number: steps taken before this one.
@@ -114,7 +114,7 @@ class Stepper:
     def end_epoch(self) -> None:
         """Let an optimizer that keeps slow weights, timm's Lookahead, put them in place, as timm's training does.
 
-        They are what it averages towards, and so what is to be evaluated and shipped.
+        They are what it averages towards, and so what is evaluated and shipped.
         """
         if isinstance(self.optimizer, Lookahead):
             self.optimizer.sync_lookahead()

@@ -1,7 +1,7 @@
 """Which parameters train: everything, or only the kernels that are refocused, with norms or head if wanted.
 
 The choice is the same for every method: where a plain network trains beside a refocused one, the kernels at the same
-layers train. Statistics of batch norms are no parameters and go on in any case.
+layers train. Statistics of batch norms are not parameters and are updated in any case.
 """
 
 from __future__ import annotations
@@ -74,6 +74,6 @@ def norm_names(model: nn.Module) -> set[str]:
 
 
 def _is_kernel(name: str, layer: str) -> bool:
-    """Say whether a parameter makes the kernel of a layer, itself or through a transformation."""
+    """Return whether a parameter makes the kernel of a layer, itself or through a transformation."""
     prefix = f"{layer}." if layer else ""
     return name == f"{prefix}weight" or name.startswith(f"{prefix}parametrizations.weight.")

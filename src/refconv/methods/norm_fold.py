@@ -26,7 +26,7 @@ from refconv.errors import ModelError
 def keep_statistics(model: nn.Module) -> tuple[str, ...]:
     """Let every batch norm of a model use its running statistics in training too, and leave them as they are.
 
-    Scales and shifts go on being trained, and ``model.train()`` goes on putting everything else in training mode.
+    Scales and shifts are still trained, and ``model.train()`` still puts everything else in training mode.
 
     Args:
         model: the model, changed in place.

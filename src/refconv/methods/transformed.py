@@ -106,7 +106,7 @@ class GradientSpace(Transformed):
         super().check()
 
     def prepare(self, model: nn.Module) -> Plan:
-        """Say which kernels the optimizer will refocus."""
+        """Return which kernels the optimizer will refocus."""
         return plan(model, self.config())
 
     def optimizer(self, model: nn.Module) -> Optimizer:
@@ -136,7 +136,7 @@ class GradientSpace(Transformed):
 
 
 def refocusing(recipe: Recipe) -> Method:
-    """Return refocusing in the space that the recipe says or implies."""
+    """Return refocusing in the space that the recipe names or implies."""
     return GradientSpace(recipe) if space_of(recipe) == "gradient" else KernelSpace(recipe)
 
 

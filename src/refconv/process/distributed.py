@@ -1,4 +1,4 @@
-"""The processes of one run: who this one is, and the few things they tell one another.
+"""The processes of one run: the rank of this one, and the messages between them.
 
 Started alone there is one process and nothing is sent. Started by torchrun, each process trains on its share of
 every batch. All messages between processes go through this file; gradients are DDP's business.
@@ -172,7 +172,7 @@ def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when torchrun dies, so that no orphan goes on training (Linux)."""
+    """Let the kernel kill this process when torchrun dies, so that no orphan keeps training (Linux)."""
     if not sys.platform.startswith("linux"):
         return
     parent = os.getppid()

@@ -21,18 +21,18 @@ INTERRUPTED = 130
 
 
 class StoppedError(RunError):
-    """A run that was asked to stop, and can go on."""
+    """A run that was asked to stop, and can be resumed."""
 
 
 class Interruption:
-    """Remembers that Ctrl-C was pressed or the process was told to terminate, while it is entered.
+    """Remembers, while it is entered, that Ctrl-C was pressed or the process was asked to terminate.
 
     A second Ctrl-C interrupts at once. Not so in a process of torchrun's: there each process gets the terminal's signal
     and torchrun's as well. In a thread other than the main one signals cannot be caught, and nothing is changed.
 
     After SIGTERM the process does not wait for a step without end, such as a backward pass of minutes, in which no
     Python code runs and so no handler either: a thread calls ``overdue``, as soon as the main thread is where
-    :meth:`may_be_left` allows it. Until that call returns, and it ends the process, the main thread cannot go on to
+    :meth:`may_be_left` allows it. Until that call returns, and it ends the process, the main thread cannot
     change weights: they are what the last whole step left.
 
     Args:

@@ -132,7 +132,7 @@ class StepDisplay(Display):
         self._since = time.perf_counter()
 
     def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
-        """Show how training goes: beside the bar, or as a line with the time left as this sitting suggests it.
+        """Show how training goes: beside the bar, or as a line with the time left, estimated from this session.
 
         Args:
             step: steps done.

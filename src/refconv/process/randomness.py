@@ -86,7 +86,7 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(_words(seed))
     # Not torch.manual_seed: while an accelerator sleeps, that formats a stack trace at every call, 0.3 ms. One that
-    # sleeps has drawn nothing; who wakes it seeds again before drawing.
+    # sleeps has drawn nothing; it is seeded again before it draws.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)

@@ -37,7 +37,7 @@ LOOKAHEAD = "lookahead_"
 """timm's prefix for averaging an optimizer's steps, which is linear, so that it changes nothing here."""
 
 _LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bilinear")}
-"""Settings that earlier versions wrote down where nothing was said; a run that goes on keeps its own."""
+"""Values that earlier versions wrote where none was given; a resumed run keeps its own."""
 
 
 RATE_FROM_SCRATCH = 0.1
@@ -88,7 +88,7 @@ class Recipe:
 
     task: str = setting(
         "model",
-        "what is learned",
+        "the task",
         TASKS[0],
         choices=TASKS,
     )
@@ -101,7 +101,7 @@ class Recipe:
     )
     pretrained: bool = setting("model", "start from timm's pretrained weights", False)
     checkpoint: str | None = setting("model", "start from the weights in this file, folder or run", None)
-    reset_classifier: bool = setting("model", "with --checkpoint: start the classifier anew", False)
+    reset_classifier: bool = setting("model", "with --checkpoint: reinitialize the classifier", False)
     backbone: str | None = setting("model", "timm name of the backbone of detector:HEAD or smp:NAME", None)
     backbone_checkpoint: str | None = setting(
         "model", "start the backbone from the classifier in this run, folder or file", None
@@ -119,7 +119,7 @@ class Recipe:
     class_map: str | None = setting(
         "data", "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
     )
-    val_split: float = setting("data", "share of the training data kept for validation", 0.0, least=0, most=0.9)
+    val_split: float = setting("data", "fraction of the training data kept for validation", 0.0, least=0, most=0.9)
     img_size: int | None = setting(
         "data", "image side in pixels; default: that of the model, else of the images", None, least=1
     )
@@ -137,7 +137,7 @@ class Recipe:
     patch_size: int = setting(
         "data", "restoration: side of the training patches in pixels", 64, least=8, task="restoration"
     )
-    crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
+    crop_pct: float | None = setting("data", "fraction of the image's side kept in evaluation", None, above=0, most=1)
     mean: tuple[float, ...] | None = setting(
         "data", "mean of each channel, or one of all; default: that of the model, else of the data", None
     )
@@ -147,9 +147,9 @@ class Recipe:
     )
 
     hflip: float = setting("augmentation", "probability of a horizontal flip", 0.0, least=0, most=1)
-    pad_crop: int = setting("augmentation", "in-memory data: pad by so many pixels, crop at random", 0, least=0)
-    scale: tuple[float, float] | None = setting("augmentation", "share of the area of a random resized crop", None)
-    ratio: tuple[float, float] | None = setting("augmentation", "aspect ratio of a random resized crop", None)
+    pad_crop: int = setting("augmentation", "in-memory data: padding in pixels before a random crop", 0, least=0)
+    scale: tuple[float, float] | None = setting("augmentation", "range of the area of a random resized crop", None)
+    ratio: tuple[float, float] | None = setting("augmentation", "range of the crop's aspect ratio", None)
     aa: str | None = setting("augmentation", "timm's auto-augment policy, such as rand-m9-mstd0.5", None)
     color_jitter: float = setting("augmentation", "colour jitter factor", 0.0, least=0)
     re_prob: float = setting("augmentation", "probability of random erasing", 0.0, least=0, most=1)
@@ -157,7 +157,7 @@ class Recipe:
     cutmix: float = setting("augmentation", "cutmix alpha; 0 is off", 0.0, least=0)
     mixup_prob: float = setting("augmentation", "probability of mixup or cutmix", 1.0, least=0, most=1)
     mixup_switch_prob: float = setting("augmentation", "probability of cutmix where both are on", 0.5, least=0, most=1)
-    mixup_mode: str = setting("augmentation", "what shares one mix", "batch", choices=("batch", "pair", "elem"))
+    mixup_mode: str = setting("augmentation", "what is mixed alike", "batch", choices=("batch", "pair", "elem"))
     smoothing: float = setting("augmentation", "label smoothing", 0.0, least=0, most=1)
 
     method: str = setting("method", "plain, refocus, scratch, norm_fold, or another way to train kernels", "plain")
@@ -165,14 +165,14 @@ class Recipe:
         default_factory=dict, metadata=about("method", "further settings of the method, such as rank=4 of low_rank")
     )
     budget: str | None = setting(
-        "method", "choose the method's size to train so many numbers, or as many as the method named", None
+        "method", "choose the method's size to match this number of trained parameters, or that of a method", None
     )
     map_size: tuple[int, ...] = refocusing("map_size", (3,))
     order: str = refocusing("order")
     start: str = refocusing("start")
     gram_scale: str = refocusing("scale")
     power: float = refocusing("power")
-    rounds: int = setting("method", "refocus: rounds, each with the kernels of the last one as bases", 1, least=1)
+    rounds: int = setting("method", "refocus: rounds, each with the last one's kernels as bases", 1, least=1)
     space: str = setting(
         "method",
         "refocus: where to train; auto is gradient space whenever the optimizer is SGD",
@@ -181,7 +181,7 @@ class Recipe:
     )
     decay: str = setting(
         "method",
-        "refocus: where decay pulls kernels: to the base, to zero (gradient space only), nowhere",
+        "refocus: what weight decay pulls kernels to: base, zero (kernel; gradient space only) or nothing",
         "refocus",
         choices=("refocus", "kernel", "none"),
     )
@@ -214,7 +214,7 @@ class Recipe:
 
     epochs: int = setting("schedule", "epochs, warm-up included", 100, least=1)
     batch_size: int = setting("schedule", "samples per step, over all processes and accumulated parts", 128, least=1)
-    grad_accum_steps: int = setting("schedule", "parts into which each process cuts its share of a batch", 1, least=1)
+    grad_accum_steps: int = setting("schedule", "parts of a batch whose gradients are accumulated", 1, least=1)
     sched: str = setting(
         "schedule",
         "schedule of the learning rate, by timm's name",
@@ -223,16 +223,16 @@ class Recipe:
     )
     warmup_epochs: float = setting("schedule", "epochs of linear warm-up", 0.0, least=0)
     warmup_lr: float = setting("schedule", "learning rate at the start of the warm-up", 1e-6, least=0)
-    warmup_prefix: bool = setting("schedule", "add the warm-up to the epochs instead of taking it from them", False)
+    warmup_prefix: bool = setting("schedule", "add the warm-up to the epochs instead of including it", False)
     min_lr: float = setting("schedule", "learning rate at the end", 0.0, least=0)
     sched_kwargs: dict[str, Any] = dataclasses.field(
         default_factory=dict,
         metadata=about("schedule", "further arguments of timm's schedule, such as decay_epochs"),
     )
 
-    model_ema: bool = setting("averaging and teaching", "average the weights; the average is the result", False)
-    model_ema_decay: float = setting("averaging and teaching", "decay of the average", 0.9998, least=0, most=1)
-    model_ema_warmup: bool = setting("averaging and teaching", "let the decay grow from zero", False)
+    model_ema: bool = setting("averaging and teaching", "ship a moving average of the weights", False)
+    model_ema_decay: float = setting("averaging and teaching", "decay of the moving average", 0.9998, least=0, most=1)
+    model_ema_warmup: bool = setting("averaging and teaching", "warm the decay up from zero", False)
     distill: str | None = setting(
         "averaging and teaching", "teacher: a pretrained timm name, run, folder or module:function", None
     )
@@ -242,11 +242,11 @@ class Recipe:
 
     seed: int = setting("run", "seed of everything random", 0, least=0)
     device: str | None = setting("run", "cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)
-    amp: bool = setting("run", "compute in bf16 where that is safe (autocast)", False)
+    amp: bool = setting("run", "mixed precision with bf16 (autocast)", False)
     compile: bool = setting("run", "compile the model", False)
     channels_last: bool = setting("run", "keep tensors in channels-last format", False)
     deterministic: bool = setting(
-        "run", "only deterministic algorithms (an accelerator needs it for exact resumption)", False
+        "run", "only deterministic algorithms (exact resumption on an accelerator needs it)", False
     )
     validation_batch_size: int | None = setting(
         "run", "samples per process in evaluation", None, least=1, may_change=True
@@ -259,7 +259,7 @@ class Recipe:
         "run", "steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True
     )
     tensorboard: bool = setting("run", "also write TensorBoard events", False, may_change=True)
-    test: bool = setting("run", "read the test split once, at the end; a run that only helps to choose must not", True)
+    test: bool = setting("run", "evaluate on the test split, once at the end; off in runs that choose settings", True)
 
     def __post_init__(self) -> None:
         hints = type_hints(type(self))
@@ -368,7 +368,7 @@ def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
 
 
 def from_weights(recipe: Recipe) -> bool:
-    """Say whether a recipe names weights that training starts from, in whole or for the backbone."""
+    """Return whether training starts from given weights, of the whole model or of the backbone."""
     named = recipe.pretrained or recipe.checkpoint is not None or recipe.backbone_checkpoint is not None
     return named and recipe.method != "scratch"
 

@@ -56,7 +56,7 @@ def setting(group: str, text: str, default: Any = dataclasses.MISSING, **limits:
 
 
 def required(field: dataclasses.Field[Any]) -> bool:
-    """Say whether the recipe must give the value of ``field``."""
+    """Return whether the recipe must give the value of ``field``."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
