@@ -1,4 +1,4 @@
-"""Gradient space in two processes, run by torchrun from tests/gradspace/test_processes.py: prints what agreed."""
+"""Gradient space in two processes, run twice by tests/gradspace/test_processes.py: prints what agreed."""
 
 import copy
 import os

@@ -305,12 +305,6 @@ def test_python_example_runs_and_does_what_it_says(page, number, pretrained, tmp
     PYTHON[page, number](blocks(page, "python")[number], pretrained)
 
 
-def test_example_of_a_study_is_a_study(tmp_path):
-    (block,) = blocks("docs/studies.md", "toml")
-    (tmp_path / "study.toml").write_text(block, encoding="utf-8")
-    assert read_study(tmp_path / "study.toml").name == "example"
-
-
 # Numbers beside examples
 
 

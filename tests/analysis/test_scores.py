@@ -1,4 +1,7 @@
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from refconv.analysis.analysing import SCORES, AnalysisConfig, ModelPair, analyse, reusable
 from refconv.analysis.pair_facts import side_facts
@@ -12,8 +15,6 @@ from refconv.tasks.registry import task_named
 
 
 def denoiser(seed):
-    import torch
-
     torch.manual_seed(seed)
     recipe = Recipe(
         task="restoration",
@@ -23,7 +24,19 @@ def denoiser(seed):
         img_size=16,
         workers=0,
     )
-    return Opened(dncnn_small(in_chans=3).eval(), recipe.model, {"in_chans": 3}, recipe, task="restoration")
+    small = {"in_chans": 3, "width": 8, "depth": 3}
+    return Opened(dncnn_small(**small).eval(), recipe.model, small, recipe, task="restoration")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The name of data with two small pictures to test on."""
+    folder = tmp_path_factory.mktemp("pictures")
+    drawn = np.random.default_rng(0)
+    for index in range(2):
+        coarse = Image.fromarray(drawn.integers(0, 255, (9, 9, 3), dtype=np.uint8))
+        coarse.resize((50 + index, 41), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return f"images:{folder}"
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +45,27 @@ def couple():
     return ModelPair(opened, side_facts("before", opened[0]), side_facts("after", opened[1]))
 
 
-def test_scores_are_those_of_an_evaluation(couple):
-    found = open_examination(couple.opened, "photographs", device="cpu").scores(*(o.model for o in couple.opened))
+def test_scores_are_those_of_an_evaluation(couple, pictures):
+    found = open_examination(couple.opened, pictures, device="cpu").scores(*(o.model for o in couple.opened))
     for side, one in zip(("before", "after"), couple.opened, strict=True):
-        wanted = task_named("restoration").evaluate(one.model, data_for(one, "photographs"), "test", batch_size=1)
+        wanted = task_named("restoration").evaluate(one.model, data_for(one, pictures), "test", batch_size=1)
         assert found[side].measures == pytest.approx(wanted.measures())
         assert (found[side].samples, found[side].cut) == (wanted.samples, False)
     assert found["before"].measures["psnr"] != found["after"].measures["psnr"]
     assert found["before"].measures["input_psnr"] == found["after"].measures["input_psnr"]  # the same noise
 
 
-def test_fewer_samples_are_drawn_for_both(couple):
-    examination = open_examination(couple.opened, "photographs", samples=1, device="cpu")
+def test_fewer_samples_are_drawn_for_both(couple, pictures):
+    examination = open_examination(couple.opened, pictures, samples=1, device="cpu")
     found = examination.scores(*(one.model for one in couple.opened))
     assert [(side.samples, side.cut) for side in found.values()] == [(1, True)] * 2
     assert found["before"].measures["input_psnr"] == found["after"].measures["input_psnr"]
-    whole = open_examination(couple.opened, "photographs", device="cpu")
+    whole = open_examination(couple.opened, pictures, device="cpu")
     assert whole.samples > 1  # cutting left the data as they are
 
 
-def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(couple, tmp_path):
-    questions = AnalysisConfig(data="photographs", only=("movement", SCORES), device="cpu")
+def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(couple, pictures, tmp_path):
+    questions = AnalysisConfig(data=pictures, only=("movement", SCORES), device="cpu")
     analysis = analyse(couple, questions)
     assert list(analysis.records) == ["movement", "scores-before", "scores-after"]
     assert analysis.facts.left_out == {}
@@ -63,13 +76,13 @@ def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(c
     assert SCORES not in AnalysisConfig(data="digits").measures("classification")
 
 
-def test_what_cannot_be_examined_is_said(couple):
+def test_what_cannot_be_examined_is_said(couple, pictures):
     other = Opened(couple.opened[0].model, "x", {}, couple.opened[0].recipe, task="segmentation")
     with pytest.raises(SettingError, match="different tasks; expected restoration, found segmentation"):
-        open_examination((other, couple.opened[1]), "photographs")
+        open_examination((other, couple.opened[1]), pictures)
     with pytest.raises(DataError):
         analyse(couple, AnalysisConfig(data="images:nowhere"))
     with pytest.raises(SettingError, match="nothing is left to measure"):
-        analyse(couple, AnalysisConfig(data="photographs", only=("agreement",)))
+        analyse(couple, AnalysisConfig(data=pictures, only=("agreement",)))
     with pytest.raises(SettingError, match="no such measure"):
         analyse(couple, AnalysisConfig(only=(SCORES,)))

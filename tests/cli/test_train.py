@@ -85,7 +85,7 @@ def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, w
 
 
 def test_train_stops_at_ctrl_c_and_says_how_to_resume(tmp_path):
-    flags = ["train", *NET, "--data", "digits", "--epochs", "3", "--checkpoint-interval", "1000", "-o"]
+    flags = ["train", *TINY, "--checkpoint-interval", "1000", "-o"]
     process = interrupted([*flags, tmp_path / "run"], step=2)
     error = process.stderr
     assert process.returncode == 130

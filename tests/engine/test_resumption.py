@@ -76,28 +76,32 @@ CASES = [
     ),
 ]  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+
+def killed_at(recipe, folder, step):
+    """Train in another process into ``folder/killed`` and kill it by SIGKILL after a step."""
+    (folder / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-c", KILLED, str(folder / "recipe.toml"), str(folder / "killed"), str(step)]
+    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == -9, killed.stderr
+
+
+def resumed_as_whole(recipe, folder):
+    """Check that ``folder/killed`` resumes to the result of a run that was not interrupted, bit for bit."""
+    train(recipe, folder / "killed", resume=True, show=False)
+    train(recipe, folder / "whole", show=False)
+    same_result(folder / "whole", folder / "killed")
 
 
 @pytest.mark.parametrize("settings", CASES)
 def test_kill_9_in_mid_epoch_and_resume_end_in_the_same_bits(settings, tmp_path):
     recipe = Recipe(**{**BASIS, **settings})
-    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "18"]
-    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    assert killed.returncode == -9, killed.stderr
+    killed_at(recipe, tmp_path, 18)
     assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == 15  # 4 steps into the second of 11-step epochs
     assert not (tmp_path / "killed/record.json").exists()
     assert read_metrics(tmp_path / "killed/metrics.jsonl")[-1]["step"] == 18
-    train(recipe, tmp_path / "whole", show=False)
-    train(recipe, tmp_path / "killed", resume=True, show=False)
-    same_result(tmp_path / "whole", tmp_path / "killed")
+    resumed_as_whole(recipe, tmp_path)
 
 
 def test_a_run_can_be_resumed_at_every_step(tmp_path):
@@ -168,20 +172,12 @@ def test_images_from_disk_with_workers_are_resumed_exactly(tmp_path):
         batch_size=4, epochs=2, scale=(0.3, 1.0), hflip=0.5, aa="rand-m6-mstd0.5", re_prob=0.3, mixup=0.2, lr=0.01,
         log_interval=3, checkpoint_interval=5, opt="momentum", drop_path=0.2,
     )  # fmt: skip
-    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "18"]
-    assert subprocess.run(command, check=False).returncode == -9
-    train(recipe, tmp_path / "killed", resume=True, show=False)
-    train(recipe, tmp_path / "whole", show=False)
-    same_result(tmp_path / "whole", tmp_path / "killed")
+    killed_at(recipe, tmp_path, 18)
+    resumed_as_whole(recipe, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_compiled_run_is_resumed_exactly(tmp_path):
     recipe = Recipe(**{**BASIS, "method": "refocus", "compile": True, "epochs": 2})
-    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml"), str(tmp_path / "killed"), "12"]
-    assert subprocess.run(command, check=False).returncode == -9
-    train(recipe, tmp_path / "killed", resume=True, show=False)
-    train(recipe, tmp_path / "whole", show=False)
-    same_result(tmp_path / "whole", tmp_path / "killed")
+    killed_at(recipe, tmp_path, 12)
+    resumed_as_whole(recipe, tmp_path)

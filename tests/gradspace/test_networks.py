@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 
-STEPS = 16
+STEPS = 8
 
 
 def network(name):

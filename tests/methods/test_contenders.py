@@ -20,13 +20,7 @@ BASIS = {
     "data": "digits", "batch_size": 479, "epochs": 1, "log_interval": 1, "lr": 0.05, "pad_crop": 1,
 }  # fmt: skip
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

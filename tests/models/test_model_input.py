@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from image_folders import two_classes
 from refconv.engine import Recipe, train
 from refconv.errors import DataError
 from refconv.models.model_input import of_weights
@@ -62,15 +62,7 @@ PROCESSORS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    drawn = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("a", "b"):
-            (root / split / name).mkdir(parents=True)
-            for index in range(4):
-                coarse = Image.fromarray(drawn.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-                coarse.resize((64, 48), Image.Resampling.BICUBIC).save(root / split / name / f"{index}.png")
-    return root
+    return two_classes(tmp_path_factory.mktemp("images"), (64, 48), 4)
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

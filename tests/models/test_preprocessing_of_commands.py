@@ -3,7 +3,6 @@
 import dataclasses
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -12,6 +11,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import nn
 from torchvision import models
 
+from image_folders import two_classes
 from refconv.data import Augmentation, open_data
 from refconv.errors import SettingError
 from refconv.models.model_input import as_run, of_name, of_recipe, stated_by
@@ -38,14 +38,7 @@ TORCHVISION = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    drawn = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("a", "b"):
-            (root / split / name).mkdir(parents=True)
-            coarse = Image.fromarray(drawn.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-            coarse.resize((160, 120), Image.Resampling.BICUBIC).save(root / split / name / "x.png")
-    return root
+    return two_classes(tmp_path_factory.mktemp("images"), (160, 120))
 
 
 def theirs(name):
@@ -74,7 +67,7 @@ class Seen(nn.Module):
 
 @pytest.mark.parametrize("name", [*TIMM, *TORCHVISION])
 def test_commands_feed_what_the_library_feeds(name, folder):
-    with Image.open(folder / "val/a/x.png") as image:
+    with Image.open(folder / "val/a/0.png") as image:
         picture = image.convert("RGB")
     expected, model = theirs(name)(picture), full(name)
 
@@ -168,7 +161,7 @@ def test_the_size_of_equal_square_images_is_the_size_where_nobody_says_it(tmp_pa
     for split in ("train", "val"):
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
-            Image.new("RGB", (32, 32)).save(tmp_path / split / name / "x.png")
+            Image.new("RGB", (32, 32)).save(tmp_path / split / name / "0.png")
     bare = Opened(nn.Identity(), "mine:net", {"in_chans": 3, "num_classes": 2})
     found = data_for(bare, f"folder:{tmp_path}").preprocessing
     assert (found.size, found.crop_pct, found.mean[0]) == ((32, 32), 1.0, 0.485)

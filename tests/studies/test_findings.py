@@ -6,6 +6,7 @@ import pytest
 
 import small_studies
 from benchmark_scripts import script
+from refconv.studies.comparison import BaseResult
 
 comparison = functools.partial(small_studies.comparison, test_samples=10_000)
 PLAIN = (0.900, 0.910, 0.920, 0.900, 0.910, 0.920)
@@ -96,7 +97,7 @@ def test_a_basis_that_was_not_inherited_is_counted_on_the_side_where_it_falls(fi
 
 
 def test_bases_stand_in_the_order_of_the_record(findings):
-    record = study("base_strength", (0.02, 0.0))
-    text = findings.base_strength(record)
-    for base in record.bases:
-        assert f"| {base.architecture} | " in text
+    bases = tuple(BaseResult(f"net{number}", seen, {"top1": (0.9,)}) for number, seen in ((1, 500), (0, 4000)))
+    rows = findings.base_strength(study("base_strength", (0.02, 0.0), bases=bases)).splitlines()[-2:]
+    assert [row.split(" | ")[:3] for row in rows] == [["| net1", "500", "90.00"], ["| net0", "4,000", "90.00"]]
+    assert [row.split(" | ")[3].split(" ")[0].strip("*") for row in rows] == ["+0.00", "+2.00"]

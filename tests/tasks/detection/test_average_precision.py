@@ -1,7 +1,5 @@
 """Average precision: by hand, against a slow version, and the same however the images are shared out."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from refconv.errors import DataError
 from refconv.process.distributed import Processes
 from refconv.tasks.detection.average_precision import average_precision, constant_results
 from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
+from two_processes import two_processes
 
 
 def test_a_perfect_detector_has_one_and_a_blind_one_zero():
@@ -168,14 +167,9 @@ def test_uneven_and_empty_shares_of_two_processes_give_the_whole(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(GATHERING)
     here = Path(__file__).parent
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     agreeing = tmp_path / "agreeing"
     agreeing.mkdir()
-    command = [*torchrun, script, agreeing, here, here.parents[1]]
-    finished = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert finished.returncode == 0, finished.stderr
+    two_processes(script, agreeing, here, here.parents[1])
     assert sorted(path.name for path in agreeing.iterdir()) == ["rank-0", "rank-1"]
 
 
