@@ -11,6 +11,8 @@ This is written from the formula; it shares no code with ``refconv.ops`` but the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -18,7 +20,7 @@ from torch.nn.utils import parametrize
 from refconv.layers import find_layers, select
 from refconv.ops import effective_map_size
 
-CONVOLUTION = {1: (nn.Conv1d, F.conv1d), 2: (nn.Conv2d, F.conv2d), 3: (nn.Conv3d, F.conv3d)}
+CONVOLUTION: dict[int, tuple[Any, Any]] = {1: (nn.Conv1d, F.conv1d), 2: (nn.Conv2d, F.conv2d), 3: (nn.Conv3d, F.conv3d)}
 
 
 class AsReleased(nn.Module):
@@ -43,7 +45,7 @@ class AsReleased(nn.Module):
     def forward(self, base: Tensor) -> Tensor:
         """Return the kernel for a base [out, in / groups, *size]."""
         image = base.reshape(1, -1, *base.shape[2:])
-        found = self.convolve(image, self.weight, padding=self.padding, groups=self.groups)
+        found: Tensor = self.convolve(image, self.weight, padding=self.padding, groups=self.groups)
         return base + found.reshape(base.shape)
 
 
@@ -51,7 +53,7 @@ def refocus_as_released(model: nn.Module, map_size: int = 3) -> None:
     """Freeze the kernels of a model that have more than one tap, and let them be refocused as released; in place."""
     for choice in select(find_layers(model)):
         if choice.skipped is None:
-            module = choice.layer.module
+            module: Any = choice.layer.module
             transform = AsReleased(module.weight, choice.layer.groups, map_size)
             parametrize.register_parametrization(module, "weight", transform, unsafe=True)
             module.parametrizations.weight.original.requires_grad_(False)

@@ -21,7 +21,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._distributed_c10d import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from four_methods import METHODS, PLAIN, Contender
@@ -38,7 +40,7 @@ def reduced_bytes(contender: Contender, images: Tensor, labels: Tensor) -> int:
     count = 0
 
     # DDP reads these annotations as they are, so this file does without postponing them
-    def counting(group: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    def counting(group: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         nonlocal count
         count += bucket.buffer().nbytes
         return allreduce_hook(group, bucket)
@@ -94,7 +96,7 @@ def main(given: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(given)
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "meeting")
-        torch.multiprocessing.spawn(work, (list(chosen.models), meeting, chosen.record, chosen.fresh), nprocs=PROCESSES)
+        spawn(work, (list(chosen.models), meeting, chosen.record, chosen.fresh), nprocs=PROCESSES)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def plot_growth(rows: Sequence[Row], path: Path) -> None:
                 if row["site"][0] == row["site"][1] and row["site"][2] == side
             ]
             axes.loglog(*zip(*points, strict=True), STYLES[side], color=colour, label=f"{method}, {side} x {side}")
-    axes.set_xlabel("channels of a depthwise site")
+    axes.set_xlabel("channels of a depthwise layer")
     axes.set_ylabel("milliseconds")
     axes.legend(frameon=False, fontsize=7, ncols=3)
     save(figure, path)

@@ -1,7 +1,7 @@
-"""What the project's studies say to the questions they were made for, drawn from their records.
+"""The findings of the project's studies, question by question, from their records.
 
-Each question is answered by paired differences over seeds; a study that has not been run leaves its question open, and
-the page says so.
+Each question is answered by differences paired by seed. The page says which questions are open because their study
+has not been run.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def reached(interval: Interval) -> bool:
     return interval.mean >= WANTED and interval.side > 0
 
 
-def answers(records: Sequence[Comparison], hardships: Sequence[Mapping[str, Any]] = ()) -> str:
+def findings(records: Sequence[Comparison], robustness_rows: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the part of the page that answers the questions.
 
     Args:
         records: all studies that were run.
-        hardships: the lines of ``robustness.jsonl``.
+        robustness_rows: the lines of ``robustness.jsonl``.
     """
     known = {record.name: record for record in records}
     parts = [
@@ -61,7 +61,7 @@ def answers(records: Sequence[Comparison], hardships: Sequence[Mapping[str, Any]
         ("What explains the differences?", _with(known, "contenders", explanation)),
         ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
         ("Which settings matter?", _with(known, "ablations", settings)),
-        ("And under corruptions, attacks and shifts?", robustness.section(hardships)),
+        ("And under corruptions, attacks and shifts?", robustness.section(robustness_rows)),
     ]
     return "\n\n".join(f"## {question}\n\n{answer}" for question, answer in parts)
 

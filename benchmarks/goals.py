@@ -108,7 +108,7 @@ def goals(times: Sequence[Row], layers: Sequence[Row], held: Sequence[Row], sent
             at_least=True,
         ),
         judged(
-            f"gradient space, growth of a site's cost with its channels, 32 to 2048: exponent at most {GROWTH}",
+            f"gradient space, growth of a layer's cost with its channels, 32 to 2048: exponent at most {GROWTH}",
             growths,
             GROWTH,
         ),

@@ -73,9 +73,12 @@ def peak_on_cpu(found: profile, since: int) -> int:
     """
     results = found.profiler.kineto_results if found.profiler is not None else None
     assert results is not None
-    events = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == MEMORY_EVENT)
+    events: list[Any] = [
+        event for event in results.events() if event.name() == MEMORY_EVENT
+    ]  # torch's stub lacks nbytes
+
     running = most = 0
-    for moment, change in events:
+    for moment, change in sorted((event.start_ns(), event.nbytes()) for event in events):
         running += change
         if moment >= since:
             most = max(most, running)

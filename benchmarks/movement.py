@@ -98,7 +98,7 @@ def smooth_network() -> tuple[str, nn.Module, tuple[Tensor, Tensor]]:
     return "two depthwise layers of almost constant 7 x 7 kernels", model, (images, torch.arange(8))
 
 
-def sites_of(network: nn.Module) -> list[Layer]:
+def layers_of(network: nn.Module) -> list[Layer]:
     """Return the layers that are refocused."""
     return [choice.layer for choice in select(find_layers(network)) if choice.skipped is None]
 
@@ -108,7 +108,7 @@ def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[st
     model = copy.deepcopy(network).train()
     nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
     ratios: dict[str, list[float]] = {cap: [] for cap in CAPS}
-    for layer in sites_of(model):
+    for layer in layers_of(model):
         layout, weight = layer.layout("contiguous"), layer.weight
         assert weight is not None
         assert weight.grad is not None
@@ -126,9 +126,8 @@ def caps(name: str, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[st
 
 def measure(network: nn.Module, batch: tuple[Tensor, Tensor], optimizer: str, scale: Scale | None) -> dict[int, Any]:
     """Return the relative movement of every kernel after the steps of :data:`STEPS`, by layer."""
-    bases = {
-        f"{layer.name}.weight": layer.weight.detach().clone() for layer in sites_of(network) if layer.weight is not None
-    }
+    weights = {f"{layer.name}.weight": layer.weight for layer in layers_of(network)}
+    bases = {name: weight.detach().clone() for name, weight in weights.items() if weight is not None}
     model = copy.deepcopy(network).train()
     if scale is not None:
         refconv.refocus(model, scale=scale)

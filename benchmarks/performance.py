@@ -80,7 +80,7 @@ def transforms(rows: Sequence[Row]) -> str:
         times = [f"{1e3 * row['seconds'][method]:.3f}" for method in (RELEASED, KERNEL, GRADIENT)]
         faster = [f"{1 / row['over_released'][method]:,.1f}" for method in (KERNEL, GRADIENT)]
         lines.append((f"{channels:,}", kind, f"{side} x {side}", *times, *faster))
-    header = ("channels", "site", "kernel", *(f"{m}, ms" for m in (RELEASED, KERNEL, GRADIENT)))
+    header = ("channels", "layer", "kernel", *(f"{m}, ms" for m in (RELEASED, KERNEL, GRADIENT)))
     return f"{table((*header, 'released / kernel', 'released / gradient'), lines)}\n\n{under(rows)}"
 
 

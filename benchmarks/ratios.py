@@ -32,7 +32,7 @@ def ratio(row: Row, method: str, to: str = PLAIN) -> tuple[float, float, float]:
 def extra(row: Row, method: str) -> float:
     """Return the seconds that a method's step takes beyond a plain one: the median of paired differences."""
     seconds = row["seconds"]
-    return statistics.median(a - b for a, b in zip(seconds[method], seconds[PLAIN], strict=True))
+    return float(statistics.median(a - b for a, b in zip(seconds[method], seconds[PLAIN], strict=True)))
 
 
 def less_extra(row: Row) -> float:

@@ -15,8 +15,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from answers import advice, answers, verdict
-
+from findings import advice, findings, verdict
 from lines import Lines
 from pages import ROOT, replace_part
 from refconv.studies import Comparison, forest
@@ -25,7 +24,7 @@ from refconv.studies.pages import markdown, table
 from refconv.studies.statistics import FEWEST
 from refconv.studies.summary import restated
 from robustness import KEYS
-from robustness import RECORD as HARDSHIPS
+from robustness import RECORD as ROBUSTNESS
 
 RECORDS = ROOT / "studies" / "records"
 PAGES = ROOT / "docs" / "results"
@@ -42,7 +41,7 @@ Each study is a TOML file in the folder `studies`, run by `refconv compare`, and
 every method of a seed continues from the same base, with the same data in the same order, the same augmentation,
 schedule and number of samples. Learning rates and a method's own settings are chosen on a validation split that
 nothing is trained on, by seeds that are not those of the final runs. The test split is read once per final run.
-What a study's file names and what has no row here has not been run yet. [AnalysisConfig and answers](questions.md) puts
+What a study's file names and what has no row here has not been run yet. [Questions and findings](questions.md) puts
 the studies together.
 
 An interval that excludes zero and one that includes it are reported in the same words, whichever way the difference
@@ -114,7 +113,7 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
     Args:
         records: the studies.
     """
-    questions = f"# AnalysisConfig and answers\n\n{_GENERATED}\n\n{answers(records, Lines(HARDSHIPS, *KEYS).rows)}\n"
+    questions = f"# Questions and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
     contents = "\n".join(
         [
             "```{toctree}",

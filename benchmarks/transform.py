@@ -73,7 +73,9 @@ def there_and_back(convolution: nn.Module, gradient: torch.Tensor) -> Call:
     trained = [parameter for parameter in convolution.parameters() if parameter.requires_grad]
 
     def call() -> None:
-        convolution.weight.backward(gradient)
+        kernel = convolution.weight
+        assert isinstance(kernel, torch.Tensor)
+        kernel.backward(gradient)
         for parameter in trained:
             parameter.grad = None
 
@@ -148,7 +150,7 @@ def main(given: Sequence[str] | None = None) -> None:
     record = Lines(chosen.record, "site", "device")
     others = [(channels, groups, 3) for channels, groups in OTHERS[: 1 if chosen.quick else None]]
     for layer in [*depthwise_layers(chosen.quick), *others]:
-        if chosen.fresh or not record.has(layer=list(layer), device=device.type):
+        if chosen.fresh or not record.has(site=list(layer), device=device.type):
             row = measure(*layer, chosen.repetitions, device)
             record.put(row)
             shown = (f"{name} {1e3 * value:.3f} ms" for name, value in row["seconds"].items())

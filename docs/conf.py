@@ -1,4 +1,4 @@
-"""How Sphinx makes the layer: `make docs` builds it into build/site, strictly. The layer asks nothing of other hosts."""
+"""Settings of Sphinx: `make docs` builds the site into build/site, strictly; it loads nothing from other hosts."""
 
 from __future__ import annotations
 

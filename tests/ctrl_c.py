@@ -6,7 +6,7 @@ import sys
 _SCRIPT = """
 import os, signal, sys
 from refconv.cli import main
-from refconv.studies.board import Lines
+from refconv.studies.board import Board
 from refconv.engine.stepping import Stepper
 unit, at = sys.argv[1].split("=")
 def counted(kind, name):
@@ -18,7 +18,7 @@ def counted(kind, name):
             os.kill(os.getpid(), signal.SIGINT)
         return found
     setattr(kind, name, counting)
-counted(*{"step": (Stepper, "step"), "line": (Lines, "say")}[unit])
+counted(*{"step": (Stepper, "step"), "line": (Board, "say")}[unit])
 sys.exit(main(sys.argv[2:]))
 """
 

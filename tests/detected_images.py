@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from refconv.tasks.detection.objects import image_result
+from refconv.tasks.detection.segments import runs
 
 SIZE = 160
 CLASSES = 3
@@ -78,7 +79,7 @@ def as_results(images, masks=False):
             "scores": torch.tensor(image["scores"]),
         }
         if masks:
-            target["masks"] = torch.tensor(image["masks"]).to(torch.uint8)
+            target["runs"] = runs(torch.tensor(image["masks"]))
             output["masks"] = torch.tensor(image["found_masks"])[:, None].float() * 0.9
         results.append(image_result(target, output, (SIZE, SIZE), masks=masks))
     return results

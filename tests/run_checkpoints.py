@@ -5,7 +5,7 @@ import copy
 import torch
 
 from refconv.data import DataInfo
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint, model_state
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import of_checkpoint
@@ -29,7 +29,7 @@ def small_recipe(**settings):
 def save_checkpoint(path, recipe, *, ema=False):
     """Write a checkpoint with random refocus weights and return its model in training."""
     model = ModelSpec.of_run(recipe, INFO).build()
-    method_of(recipe).prepare(model, recipe)
+    method_of(recipe).prepare(model)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -1,42 +1,26 @@
 """Benchmarks: quick versions run and measure what they say; pages show their records. No times are asserted."""
 
-import importlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import refconv
+from benchmark_scripts import ROOT, figures, part, script
 from refconv.sentences import capital
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--models", "test_efficientnet"]
 METHODS = ("plain", "as released", "kernel space", "gradient space")
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script of benchmarks/ by name."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
 
 
 def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def part(page, name):
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    found = re.findall(rf"<!-- generated: {name}\b[^>]*-->\n(.*?)\n<!-- end: {name} -->", text, flags=re.DOTALL)
-    assert len(found) == 1
-    return found[0]
-
-
 @pytest.mark.parametrize("groups", [1, 3, 6])
-def test_released_formula_equals_kernel_space_with_the_same_weights(groups, script):
+def test_released_formula_equals_kernel_space_with_the_same_weights(groups):
     torch.manual_seed(0)
     released, ours = (nn.Sequential(nn.Conv2d(6, 12, 3, groups=groups, dtype=torch.float64)) for _ in range(2))
     ours.load_state_dict(released.state_dict())
@@ -51,7 +35,7 @@ def test_released_formula_equals_kernel_space_with_the_same_weights(groups, scri
     assert not released[0].parametrizations.weight.original.requires_grad
 
 
-def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path, script):
+def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path):
     record = tmp_path / "steps.jsonl"
     arguments = [*SMALL, "--batch-size", "4", "--img-size", "32", "--repetitions", "2", "--record", str(record)]
     script("step_time").main(arguments)
@@ -72,7 +56,7 @@ def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path, script
     assert [one["setting"]["fused"] for one in lines(record)] == [False, True]
 
 
-def test_transform_measures_each_route_of_each_layer(tmp_path, script):
+def test_transform_measures_each_route_of_each_layer(tmp_path):
     record = tmp_path / "sites.jsonl"
     transform = script("transform")
     transform.main(["--quick", "--repetitions", "1", "--record", str(record)])
@@ -81,7 +65,7 @@ def test_transform_measures_each_route_of_each_layer(tmp_path, script):
     assert all(tuple(row["seconds"]) == METHODS[1:] for row in rows)
 
 
-def test_growth_is_the_exponent_of_a_power_law(script):
+def test_growth_is_the_exponent_of_a_power_law():
     transform = script("transform")
     assert transform.growth([(x, 5 * x**2) for x in (32, 64, 2048)]) == pytest.approx(2)
     assert transform.growth([(x, 0.1 * x**0.7) for x in (32, 64, 2048)]) == pytest.approx(0.7)
@@ -90,7 +74,7 @@ def test_growth_is_the_exponent_of_a_power_law(script):
     assert transform.exponents(rows, 3, "plain") < 1
 
 
-def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path, script):
+def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path):
     import timm
 
     record = tmp_path / "memory.jsonl"
@@ -111,7 +95,7 @@ def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path, script
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_communication_counts_what_is_trained(processes, tmp_path, script, monkeypatch):
+def test_communication_counts_what_is_trained(processes, tmp_path, monkeypatch):
     record, communication = tmp_path / "sent.jsonl", script("communication")
     if processes > 1:
         communication.main([*SMALL, "--record", str(record)])
@@ -124,7 +108,7 @@ def test_communication_counts_what_is_trained(processes, tmp_path, script, monke
     assert row["bytes"]["kernel space"] == row["bytes"]["as released"] > row["bytes"]["plain"]
 
 
-def test_goals_say_by_how_much_they_are_missed(script):
+def test_goals_say_by_how_much_they_are_missed():
     judged = script("goals").judged
     assert judged("g", {"a": 1.031, "b": 1.0}, 1.03) == ["g", "1.00 to 1.03", "met"]
     assert judged("g", {"a": 1.04, "b": 1.0}, 1.03) == ["g", "1.00 to 1.04", "missed by 1 of 2: a 1.04"]
@@ -132,7 +116,7 @@ def test_goals_say_by_how_much_they_are_missed(script):
     assert judged("g", {}, 1.0)[1:] == ["not measured", "open"]
 
 
-def test_ratios_are_of_paired_steps(script):
+def test_ratios_are_of_paired_steps():
     ratios = script("ratios")
     seconds = {"plain": [1.0, 2.0, 4.0], "as released": [2.0, 4.0, 8.0], "kernel space": [1.5, 3.0, 6.0]}
     row = {"seconds": seconds}
@@ -141,7 +125,7 @@ def test_ratios_are_of_paired_steps(script):
     assert ratios.less_extra(row) == 2
 
 
-def test_cost_at_scale_follows_its_formula(script):
+def test_cost_at_scale_follows_its_formula():
     scale = script("scale")
     assumed = scale.Assumptions(batch_size=100, img_size=20, epochs={}, bus=1.0, overlap=0.5)
     setting = {"batch_size": 10, "img_size": 20}
@@ -156,20 +140,21 @@ def test_cost_at_scale_follows_its_formula(script):
     assert found["gradient space"] == found["plain"]
 
 
-def test_pages_show_their_records(script):
+def test_pages_show_their_records():
     performance, scale = script("performance"), script("scale")
     shown = performance.parts(*performance.records())
     for name, text in shown.items():
-        assert part("performance.md", name) == text.strip()
+        assert figures(part("docs/performance.md", name)) == figures(text)
     times, _, _, sent = performance.records()
     assumed = scale.Assumptions(
         batch_size=128, img_size=224, epochs={"ImageNet-1k": 100, "ImageNet-21k": 30}, bus=25.0, overlap=0.0
     )
-    assert part("scale.md", "hours") == scale.hours(times, sent, scale.PUBLISHED, assumed)
-    assert part("scale.md", "assumptions") == scale.inputs(scale.PUBLISHED, assumed)
+    hours, inputs = scale.hours(times, sent, scale.PUBLISHED, assumed), scale.inputs(scale.PUBLISHED, assumed)
+    assert figures(part("docs/scale.md", "hours")) == figures(hours)
+    assert figures(part("docs/scale.md", "assumptions")) == figures(inputs)
 
 
-def test_plots_are_the_same_for_the_same_records(tmp_path, script):
+def test_plots_are_the_same_for_the_same_records(tmp_path):
     figures, performance = script("figures"), script("performance")
     rows = performance.records()[1].rows
     for name in ("a.svg", "b.svg"):
@@ -179,7 +164,7 @@ def test_plots_are_the_same_for_the_same_records(tmp_path, script):
     assert "gradient space, 7 x 7" in drawn
 
 
-def test_roughness_of_constant_checkered_and_random_patterns(script):
+def test_roughness_of_constant_checkered_and_random_patterns():
     roughness = script("spectrum").roughness
     checkered = torch.tensor([1.0, -1, 1, -1, 1, -1, 1, -1, 1])
     noise = torch.randn(20000, 9, generator=torch.Generator().manual_seed(0))
@@ -188,7 +173,7 @@ def test_roughness_of_constant_checkered_and_random_patterns(script):
     assert roughness(checkered, (9, 1)) == pytest.approx(2)
 
 
-def test_spectrum_of_a_slice_alone_has_the_rank_of_its_map(script):
+def test_spectrum_of_a_slice_alone_has_the_rank_of_its_map():
     spectrum = script("spectrum")
     network = spectrum.dense_convolutions(
         [{"a": torch.randn(8, 1, 16), "b": torch.randn(8, 4, 3, 3), "c": torch.ones(8)}]
@@ -201,24 +186,24 @@ def test_spectrum_of_a_slice_alone_has_the_rank_of_its_map(script):
     assert sum(long["random"]["eigenvalues"][1]) == pytest.approx(16, rel=0.1)
 
 
-def test_page_shows_the_recorded_spectrum(script):
+def test_page_shows_the_recorded_spectrum():
     spectrum = script("spectrum")
     rows = json.loads(spectrum.RECORD.read_text(encoding="utf-8"))["rows"]
-    assert part("math.md", "spectrum") == spectrum.page(rows)
+    assert figures(part("docs/math.md", "spectrum")) == figures(spectrum.page(rows))
 
 
-def test_page_shows_how_long_help_takes(script):
+def test_page_shows_how_long_help_takes():
     module = script("help")
     record = json.loads(module.RECORD.read_text(encoding="utf-8"))
     assert set(record["seconds"]) == set(module.STARTS)
-    assert part("performance.md", "help") == module.shown(record)
+    assert figures(part("docs/performance.md", "help")) == figures(module.shown(record))
     doubled = {**record, "seconds": {"python": [1.0, 3.0], "torch": [2.0, 9.0]}}
     assert "| torch | 2.00 | 5.50 | 2.5 |" in module.shown(doubled)
 
 
 def test_page_of_reports_says_what_the_committed_reports_say():
     known = json.loads((ROOT / "benchmarks" / "reports.json").read_text(encoding="utf-8"))
-    text = part("reports.md", "reports")
+    text = part("docs/reports.md", "reports")
     for name, entry in known.items():
         page = (ROOT / "docs" / "reports" / f"{name}.html").read_text(encoding="utf-8")
         assert entry["size"] == len(page.encode()) < 5_000_000

@@ -12,7 +12,7 @@ from networks import EveryKind
 from refconv import LowRankConfig, RefocusConfig
 from refconv.config import FIELDS, RefocusSettings
 from refconv.errors import RefconvError, SettingError
-from refconv.methods.methods import refocus_config
+from refconv.methods.registry import method_of
 from refconv.parametrizations.other_base import OtherBaseConfig
 from refconv.recipe.recipe import Recipe
 from refconv.surgery.attach import transformed
@@ -107,8 +107,8 @@ def test_a_recipe_says_every_setting_of_refocusing_and_nothing_is_lost():
     assert set(OTHERS) == set(FIELDS)
     stated = {FIELDS[name]: value for name, value in OTHERS.items()}
     recipe = Recipe(model="test_resnet", data="digits", method="refocus", **stated)
-    assert refocus_config(recipe) == RefocusConfig(**OTHERS)
-    assert refocus_config(Recipe(model="test_resnet", data="digits")) == RefocusConfig()
+    assert method_of(recipe).config() == RefocusConfig(**OTHERS)
+    assert method_of(Recipe(model="test_resnet", data="digits", method="refocus")).config() == RefocusConfig()
 
 
 def test_configurations_are_made_without_torch():

@@ -1,15 +1,14 @@
-"""What pages show: generated parts say what their records say, links lead somewhere, and the layer holds everything."""
+"""What pages show: generated parts say what their records say, links lead somewhere, and the site holds everything."""
 
 import importlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 
+from benchmark_scripts import ROOT, figures, part, script
 from refconv.engine.demo import DemoRecord, markdown
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = ("README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md"))))
 MARKED = {page for page in PAGES if "<!-- generated: " in (ROOT / page).read_text(encoding="utf-8")}
@@ -26,27 +25,19 @@ PUBLIC = (
 """Modules of which every exported name is in the API reference."""
 
 
-def part(page, name):
-    """Return what stands in a page between the markers of a generated part."""
-    found = re.findall(rf"<!-- generated: {name}\b[^>]*-->\n(.*?)\n<!-- end: {name} -->", page, flags=re.DOTALL)
-    assert len(found) == 1
-    return found[0]
-
-
-def test_readme_and_results_show_the_records_of_the_studies(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    script = importlib.import_module("results")
-    records = script.read_records(script.RECORDS)
-    assert records
-    for page, link in script.SUMMARIES.items():
-        assert part(page.read_text(encoding="utf-8"), "found") == script.summary(records, link)
-    written = script.pages(records)
-    assert {path.name: path.read_text(encoding="utf-8") for path in script.PAGES.glob("*.md")} == written
+def test_readme_and_home_page_show_the_verdict_of_the_studies():
+    results = script("results")
+    records = results.read_records(results.RECORDS)
+    for page, link in results.SUMMARIES.items():
+        shown, summary = part(page, "found"), results.summary(records, link)
+        assert figures(shown) == figures(summary)
+        assert ("was not reached" in shown) == ("was not reached" in summary)
+        assert f"]({link})" in shown
 
 
 def test_readme_shows_the_recorded_demo():
     record = DemoRecord.read(ROOT / "benchmarks" / "demo.json")
-    assert part((ROOT / "README.md").read_text(encoding="utf-8"), "demo") == markdown(record).strip()
+    assert figures(part("README.md", "demo")) == figures(markdown(record))
     assert record.certified
 
 
@@ -55,26 +46,23 @@ def test_no_generated_part_is_empty(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     names = re.findall(r"<!-- generated: (\w+)", text)
     assert names
-    assert all(part(text, name).strip() for name in names)
+    assert all(part(page, name).strip() for name in names)
 
 
-def test_tutorial_shows_its_record(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    script = importlib.import_module("own_networks")
+@pytest.mark.parametrize(
+    ("name", "page", "of"),
+    [("own_networks", "docs/your-own-network.md", "networks"), ("fashion_mnist", "docs/fashion-mnist.md", "results")],
+)
+def test_tutorials_show_their_records(name, page, of):
+    record = json.loads((ROOT / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+    assert figures(part(page, of)) == figures(script(name).summary(record["rows"]))
+
+
+def test_networks_of_the_tutorial_are_certified():
     record = json.loads((ROOT / "benchmarks" / "own_networks.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "your-own-network.md").read_text(encoding="utf-8")
-    assert part(page, "networks") == script.summary(record["rows"])
     certificates = [method["certificate"] for row in record["rows"] for method in row["methods"].values()]
     assert len(certificates) == 15
     assert all(found["largest_output_difference"] == 0 and not found["missing"] for found in certificates)
-
-
-def test_worked_example_shows_its_records(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    script = importlib.import_module("fashion_mnist")
-    record = json.loads((ROOT / "benchmarks" / "fashion_mnist.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "fashion-mnist.md").read_text(encoding="utf-8")
-    assert part(page, "results") == script.summary(record["rows"])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -85,7 +73,7 @@ def test_links_between_pages_lead_somewhere(page):
     if page.startswith("docs/"):
         assert all(
             ((ROOT / page).parent / link).resolve().is_relative_to(DOCS) for link in links
-        )  # the layer has no more
+        )  # the site has no more
 
 
 def contents(page):

@@ -64,8 +64,9 @@ def _tensors(result: Any) -> list[Tensor]:
 
 def _keep_size(model: nn.Module, batch: Batch) -> None:
     """Let a detector take its images as they are instead of enlarging them, where it can."""
-    if batch.targets and model.transform.fixed_size is None:
-        model.transform.min_size, model.transform.max_size = batch.shape[-1:], batch.shape[-1]
+    transform: Any = model.transform if batch.targets else None  # torchvision's GeneralizedRCNNTransform
+    if transform is not None and transform.fixed_size is None:
+        transform.min_size, transform.max_size = batch.shape[-1:], batch.shape[-1]
 
 
 def _sizes(model: nn.Module) -> list[tuple[int, ...]]:

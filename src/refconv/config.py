@@ -6,14 +6,13 @@ Imports no torch, so that recipes and the command line's help can be made of the
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import functools
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 
-from refconv.errors import SettingError
+from refconv.errors import SettingError, did_you_mean
+from refconv.records import type_hints
 
 Order = Literal["contiguous", "across"]
 Start = Literal["zeros", "kaiming"]
@@ -117,7 +116,7 @@ class TransformConfig:
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = type_hints(type(self))
         for field in dataclasses.fields(self):
             value = _checked(field, hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -138,7 +137,7 @@ class TransformConfig:
                         f"{cls.method} has no such setting",
                         where=name,
                         expected=f"one of {', '.join(known)}",
-                        remedy=_RENAMED.get(name, closest(name, known)),
+                        remedy=_RENAMED.get(name, did_you_mean(name, known)),
                     )
             return cls(**settings)
         if type(config) is not cls:
@@ -235,15 +234,6 @@ class RefocusSettings(TypedDict, total=False):
 
 FIELDS = {field.name: field.metadata["recipe"] or field.name for field in dataclasses.fields(RefocusConfig)}
 """What recipes and flags call the settings of refocusing; timm's ``scale`` is that of crops."""
-
-
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the remedy for a mistyped name, if one that is known is close."""
-    found = difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {' or '.join(found)}?" if found else None
-
-
-_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:

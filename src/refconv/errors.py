@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the remedy for a mistyped name: names that begin with it, in natural order, then similar ones.
+
+    Capitals make no difference.
+
+    Args:
+        name: what was given.
+        known: the names that exist.
+
+    Example:
+        >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "kite"])
+        'did you mean lite0 or lite4 or lite10?'
+    """
+    names, name = {other.lower(): other for other in known}, name.lower()
+    begun = [other for other in names if len(name) > 2 and other.startswith(name)]
+    close = difflib.get_close_matches(name, names, n=3)
+    closest = [names[other] for other in dict.fromkeys([*sorted(begun, key=_natural), *close])][:3]
+    return f"did you mean {' or '.join(closest)}?" if closest else None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts the numbers in names by their size."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
 
 class RefconvError(ValueError):
     """A mistake in what was given to refconv, not a bug in refconv.

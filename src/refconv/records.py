@@ -13,14 +13,27 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+_FORMER_KEYS = {"site": "layer", "sites": "layers", "largest_kernel_site": "largest_kernel_layer"}
+"""What fields were called in files of earlier versions."""
 
 Self = TypeVar("Self", bound="Record")
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Base of all records: a frozen dataclass of numbers, strings, tuples, mappings and other records."""
+    """Base of all records: a frozen dataclass of numbers, strings, tuples, mappings and other records.
+
+    ``class New(Record, former={"old": "new"})`` reads the field ``new`` from files of earlier versions as well, in
+    which it was called ``old``.
+    """
+
+    _former: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, *, former: Mapping[str, str] | None = None) -> None:
+        super().__init_subclass__()
+        cls._former = former or {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain dictionaries and lists, ready for JSON."""
@@ -35,14 +48,16 @@ class Record:
         """Read a record back.
 
         Args:
-            data: what :meth:`to_dict` returned.
+            data: what :meth:`to_dict` returned, today or in an earlier version.
 
         Raises:
             ValueError: if a key is missing or surplus, or the data is no mapping.
         """
         if not isinstance(data, dict):
             raise ValueError(f"{cls.__name__}: expected names and values, found {type(data).__name__}")
+        data = {cls._former.get(name, name): value for name, value in data.items()}
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        data = {key if key in fields else _FORMER_KEYS.get(key, key): value for key, value in data.items()}
         surplus = sorted(data.keys() - fields.keys())
         missing = sorted(
             name
@@ -51,7 +66,7 @@ class Record:
         )
         if surplus or missing:
             raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")
-        hints = _types(cls)
+        hints = type_hints(cls)
         return cls(**{name: _restored(hints[name], value) for name, value in data.items()})
 
     @classmethod
@@ -76,7 +91,8 @@ def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"scale": "normalized" if normalize else "paper", **own}
 
 
-_types: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+"""The type hints of a class, which are looked up once."""
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 from refconv import analysis
 from refconv.analysis import registry
 from refconv.analysis.analysing import Analysis, AnalysisConfig, analyse, open_couple, reusable
-from refconv.analysis.measuring import Silent
+from refconv.analysis.measuring import Display
 from refconv.analysis.pair_facts import PairFacts
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
@@ -34,8 +34,9 @@ def couple(runs):
     return open_couple(*runs[:2])
 
 
-class Heard(Silent):
+class Heard(Display):
     def __init__(self):
+        super().__init__(show=False)
         self.begun, self.told = [], []
 
     def begin(self, name, number, count):

@@ -5,25 +5,23 @@ import io
 import pytest
 from rich.console import Console
 
-from refconv.analysis.measuring import Bar, Lines, announced, display
+from refconv.analysis.measuring import Display, announced
 
 
 def test_a_pipe_gets_a_line_for_each_measure(capsys):
-    shown = display("refocus")
-    assert isinstance(shown, Lines)
-    with shown:
+    with Display("refocus") as shown:
         shown.say("images: RGB")
         shown.begin("attacks", 3, 22)
         shown.progress(1, 2)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "refocus: images: RGB\nrefocus: measuring attacks ... (3 of 22)\n")
-    Lines().begin("attacks", 3, 22)
+    Display().begin("attacks", 3, 22)
     assert capsys.readouterr().err.startswith("measuring attacks")
 
 
 def test_a_terminal_gets_a_bar_of_the_measure_that_runs(monkeypatch):
     screen = io.StringIO()
-    bar = Bar("refocus", Console(file=screen, force_terminal=True, width=100))
+    bar = Display("refocus", console=Console(file=screen, force_terminal=True, width=100))
     with bar as shown:
         shown.progress(1, 2)  # before anything has begun
         shown.say("images: [RGB]")
@@ -32,15 +30,15 @@ def test_a_terminal_gets_a_bar_of_the_measure_that_runs(monkeypatch):
             shown.progress(50, 100)
             shown.progress(100, 100)
             shown.progress(7, 0)
-        assert [task.description for task in bar._progress.tasks] == ["refocus: measuring shifts"]
-        assert bar._progress.tasks[0].fields["place"] == "21 of 22"
+        assert [task.description for task in bar.bar.tasks] == ["refocus: measuring shifts"]
+        assert bar.bar.tasks[0].fields["place"] == "left, 21 of 22"
     assert "refocus: images: [RGB]" in screen.getvalue()
     assert "refocus: measuring" in screen.getvalue()
 
 
 def test_the_display_is_a_bar_where_standard_error_is_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    assert isinstance(display(), Bar)
+    assert Display().terminal
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from refconv.cli import main
 from refconv.data import open_data
 from refconv.engine import train
 from refconv.models.creation import create_model
-from refconv.tasks.evaluation import ClassificationEvaluation, evaluate
+from refconv.tasks.classification.evaluation import ClassificationEvaluation
+from refconv.tasks.classification.task import evaluate
 from run_checkpoints import save_run, small_recipe
 
 

@@ -47,7 +47,7 @@ def test_predict_says_the_classes_that_the_model_gives(tmp_path, capsys, images,
 def test_the_threshold_leaves_out_what_is_less_sure(tmp_path, capsys, images, run):
     command = ["predict", str(tmp_path / "run"), str(images[0]), "--device", "cpu"]
     assert main([*command, "--threshold", "1"]) == 0
-    assert "nothing so sure" in capsys.readouterr().out
+    assert "nothing above the minimum score" in capsys.readouterr().out
 
 
 def test_predictions_are_written_on_request(tmp_path, capsys, images, run):

@@ -57,7 +57,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_measured(settings, tmp_path):
     assert record.certificate.same_outputs
     expected = {"plain": None, "refocus": settings.get("space", "gradient")}[settings["method"]]
     assert record.space == expected
-    assert (record.layers > 0) == (settings["method"] == "refocus")
+    assert (record.sites > 0) == (settings["method"] == "refocus")
     assert (record.extra_parameters > 0) == (expected == "kernel")
     assert (record.parameters_trained > record.parameters_shipped) == (expected == "kernel")
     model = create_model(recipe().model, num_classes=10, in_chans=1, model_kwargs={"width": 0.25})
@@ -561,9 +561,10 @@ def test_auxiliary_classifiers_train_and_a_batch_of_one_does_with_fixed_statisti
 
 def test_trying_a_model_in_training_mode_leaves_its_statistics_alone():
     from refconv.engine.setup import open_setup
+    from refconv.methods.registry import method_of
     from refconv.process.distributed import Processes
 
-    model = open_setup(recipe(), Processes(0, 1, torch.device("cpu"))).model
+    model = open_setup(method_of(recipe()), Processes(0, 1, torch.device("cpu"))).model
     counts = [value for name, value in model.named_buffers() if name.endswith("num_batches_tracked")]
     assert counts
     assert not any(counts)

@@ -8,8 +8,12 @@ import torch
 from PIL import Image
 
 from refconv.engine import Recipe, train
+from refconv.engine.setup import open_setup
 from refconv.errors import DataError
+from refconv.methods.registry import method_of
+from refconv.models.networks import mobilenet_small
 from refconv.models.opening import open_model
+from refconv.process.distributed import Processes
 
 
 def write_images(folder, brightness, count=6):
@@ -84,3 +88,24 @@ def test_a_class_map_joins_folders(base, tmp_path):
     (tmp_path / "map.csv").write_text("ant,insect\nbee,insect\n")
     train(recipe(base / "data", class_map=str(tmp_path / "map.csv")), tmp_path / "run", show=False)
     assert open_model(str(tmp_path / "run")).class_names == ("cat", "insect")
+
+
+def test_a_class_map_of_numbers_gives_the_outputs_of_a_checkpoint_that_names_none(base, tmp_path):
+    weights = mobilenet_small(width=0.25, num_classes=10).state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    (tmp_path / "map.csv").write_text("ant,7\nbee,2\ncat,5\n")
+    settings = recipe(
+        base / "data",
+        checkpoint=str(tmp_path / "weights.pth"),
+        num_classes=10,
+        class_map=str(tmp_path / "map.csv"),
+        lr=0.0,
+    )
+    setup = open_setup(method_of(settings), Processes(0, 1, torch.device("cpu")))
+    images, labels = next(setup.data.eval_batches("train", batch_size=18))
+    brightness = {label: float(images[labels == label].mean()) for label in set(labels.tolist())}
+    assert sorted(brightness, key=brightness.__getitem__) == [7, 2, 5]  # ants are dark, cats are bright
+    train(settings, tmp_path / "run", show=False)
+    opened = open_model(str(tmp_path / "run"))
+    assert opened.class_names == tuple("0123456789")
+    assert torch.equal(opened.model.state_dict()["classifier.weight"], weights["classifier.weight"])

@@ -15,8 +15,9 @@ from refconv.engine.epochs import Loop
 from refconv.engine.metrics import Metrics, read_metrics
 from refconv.engine.run_record import Course
 from refconv.engine.start import at_chance, random_bases
+from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
-from refconv.tasks.evaluation import ClassificationEvaluation
+from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from run_checkpoints import save_run, small_recipe
 
 
@@ -150,7 +151,7 @@ def test_a_run_fell_only_by_more_than_chance_and_one_sample_explain(measure, sam
     ],
 )
 def test_refocusing_random_weights_warns(settings, warned):
-    assert (random_bases(recipe(**settings)) is not None) == warned
+    assert (random_bases(method_of(recipe(**settings))) is not None) == warned
 
 
 def test_the_warning_is_shown_before_the_start(tmp_path, capsys):
@@ -165,8 +166,8 @@ def test_the_warning_is_shown_before_the_start(tmp_path, capsys):
     "settings", [{"checkpoint": "a.pth"}, {"pretrained": True}, {"checkpoint": "a.pth", "reset_classifier": True}, {}]
 )
 def test_a_trained_classifier_that_starts_at_chance_is_warned_about(top1, settings):
-    setup = SimpleNamespace(info=SimpleNamespace(num_classes=10), model=nn.Identity())
-    said = at_chance(ClassificationEvaluation(1000, top1, 1.0, 2.3), setup, recipe(**settings))
+    setup = SimpleNamespace(info=SimpleNamespace(num_classes=10), model=nn.Identity(), recipe=recipe(**settings))
+    said = at_chance(ClassificationEvaluation(1000, top1, 1.0, 2.3), setup)
     kept = settings in ({"checkpoint": "a.pth"}, {"pretrained": True})
     if kept and top1 < 0.119:  # two standard deviations of 1,000 guesses are 1.9 points
         assert said == (
@@ -179,8 +180,8 @@ def test_a_trained_classifier_that_starts_at_chance_is_warned_about(top1, settin
 def test_pretrained_weights_given_another_number_of_classes_may_start_at_chance():
     model = nn.Identity()
     model.pretrained_cfg = {"num_classes": 1000}
-    setup = SimpleNamespace(info=SimpleNamespace(num_classes=10), model=model)
-    assert at_chance(ClassificationEvaluation(1000, 0.1, 0.5, 2.3), setup, recipe(pretrained=True)) is None
+    setup = SimpleNamespace(info=SimpleNamespace(num_classes=10), model=model, recipe=recipe(pretrained=True))
+    assert at_chance(ClassificationEvaluation(1000, 0.1, 0.5, 2.3), setup) is None
 
 
 def test_a_run_says_that_its_start_is_at_chance(tmp_path, capsys):

@@ -17,6 +17,7 @@ from refconv.engine.stepping import Stepper
 from refconv.models.networks import mobilenet_small
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
+from setups import setup_of
 
 INFO = DataInfo("images", 4, 1, (1, 8, 8), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -24,7 +25,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 def stepper(model, part_size=8, **settings):
     recipe = Recipe(**{"model": "m", "data": "digits", "opt": "momentum", "lr": 0.1, "sched": "none", **settings})
-    return Stepper(model, recipe, INFO, ALONE, steps_per_epoch=10, part_size=part_size)
+    return Stepper(setup_of(model, recipe, INFO, ALONE, steps_per_epoch=10, part_size=part_size))
 
 
 def plain_model(dtype=torch.float32):
@@ -161,7 +162,7 @@ def maps_step(batches, processes=ALONE, parts=1):
     model = Maps()
     recipe = Recipe(model="m", data="d", task="segmentation", opt="sgd", lr=1.0, weight_decay=0.0, sched="none")
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    made = Stepper(model, recipe, INFO, processes, steps_per_epoch=1, part_size=8 // parts)
+    made = Stepper(setup_of(model, recipe, INFO, processes, steps_per_epoch=1, part_size=8 // parts))
     loss = made.step(0, batches)
     return loss, [parameter.grad for parameter in made.model.parameters()], before
 
@@ -231,7 +232,7 @@ def test_uneven_shares_of_few_samples_average_to_the_mean_over_all():
     for rank, own in enumerate((slice(0, 3), slice(3, 5))):
         recipe = Recipe(model="m", data="digits", opt="momentum", lr=0.1, sched="none")
         processes = Apart(rank, 2, torch.device("cpu"))
-        made = Stepper(model, recipe, INFO, processes, steps_per_epoch=1, part_size=4, even=False)
+        made = Stepper(setup_of(model, recipe, INFO, processes, steps_per_epoch=1, part_size=4, even=False))
         state = copy.deepcopy(model.state_dict())
         made.step(0, [(inputs[own], labels[own])])
         found.append([parameter.grad.clone() for parameter in model.parameters()])

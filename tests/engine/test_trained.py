@@ -6,7 +6,7 @@ import torch
 from refconv.engine import Recipe, train
 from refconv.engine.trained import freeze_others, norm_names, thaw
 from refconv.errors import RecipeError
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.models.model_folder import load_model_folder
 from refconv.models.networks import mobilenet_small
 from refconv.surgery import plain_state_dict
@@ -18,7 +18,7 @@ TASK = task_named("classification")
 def prepared(**settings):
     recipe = Recipe(model="m", data="digits", **settings)
     model = mobilenet_small(width=0.25)
-    plan = method_of(recipe).prepare(model, recipe)
+    plan = method_of(recipe).prepare(model)
     frozen = freeze_others(model, recipe, plan, TASK)
     return model, frozen
 

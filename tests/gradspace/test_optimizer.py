@@ -440,7 +440,7 @@ def test_clipping_entry_by_entry_is_refused():
 
 def test_unknown_sites_are_refused_with_the_closest_names():
     model, optimizer = made()
-    with pytest.raises(SettingError, match=r"'depthwize' is not a refocused layer.*closest: depthwise"):
+    with pytest.raises(SettingError, match=r"'depthwize' is not a refocused layer.*did you mean depthwise"):
         optimizer.refocus_weight("depthwize")
     with pytest.raises(SettingError, match=r"a tensor of shape \[8\].*optimizer.layers lists them"):
         optimizer.base(model.norm.weight)

@@ -55,7 +55,7 @@ def test_select_gives_the_reason_for_every_skip():
 
 @pytest.mark.parametrize("where", ["include", "exclude"])
 def test_select_refuses_a_pattern_without_effect(where):
-    with pytest.raises(SettingError, match=f"{where}: 'stam' matches no convolution; closest: stem"):
+    with pytest.raises(SettingError, match=f"{where}: 'stam' matches no convolution; did you mean stem"):
         chosen(**{where: "stam"})
 
 

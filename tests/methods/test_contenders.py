@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from refconv.engine import Recipe, train
 from refconv.engine.metrics import Metrics
-from refconv.methods.methods import METHODS
+from refconv.methods.registry import METHODS
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
 from refconv.process.interruption import StoppedError

@@ -6,7 +6,7 @@ import pytest
 
 from refconv.engine import Recipe, train
 from refconv.errors import RecipeError
-from refconv.methods.methods import METHODS, method_of
+from refconv.methods.registry import METHODS, method_of
 from refconv.models.networks import mobilenet_small
 from refconv.parametrizations import TRANSFORMS
 from refconv.surgery import fit_budget, plan_of
@@ -21,7 +21,7 @@ def recipe(method, **settings):
 @pytest.mark.parametrize("method", [name for name, kind in TRANSFORMS.items() if kind.size is not None])
 def test_a_number_gives_the_size_that_fits_best(method):
     made = recipe(method, budget="900", include="depthwise")
-    plan = method_of(made).prepare(mobilenet_small(width=0.25), made)
+    plan = method_of(made).prepare(mobilenet_small(width=0.25))
     expected = fit_budget(mobilenet_small(width=0.25), method, 900, include="depthwise")
     assert plan.extra_parameters == expected.count
     own = {**expected.settings}
@@ -31,7 +31,7 @@ def test_a_number_gives_the_size_that_fits_best(method):
 def test_a_method_stands_for_what_it_trains():
     wanted = plan_of(mobilenet_small(width=0.25), "refocus").extra_parameters
     made = recipe("low_rank", budget="refocus")
-    plan = method_of(made).prepare(mobilenet_small(width=0.25), made)
+    plan = method_of(made).prepare(mobilenet_small(width=0.25))
     assert plan.extra_parameters == fit_budget(mobilenet_small(width=0.25), "low_rank", wanted).count
 
 

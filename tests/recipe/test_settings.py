@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from refconv.errors import RecipeError
-from refconv.recipe.settings import check_range, coerced, did_you_mean, required, setting
+from refconv.recipe.settings import check_range, coerced, required, setting
 
 
 @dataclasses.dataclass
@@ -46,11 +46,3 @@ def test_a_value_beyond_a_limit_is_refused(value, words):
 )
 def test_coerced_gives_the_declared_type(hint, value, expected):
     assert coerced("key", hint, value) == expected
-
-
-def test_did_you_mean_names_close_words_only():
-    assert did_you_mean("cosin", ["cosine", "step"]) == "did you mean cosine?"
-    lites = ["efficientnet_lite4", "efficientnet_lite10", "efficientnet_lite0", "tf_efficientnet_lite0"]
-    expected = "did you mean efficientnet_lite0 or efficientnet_lite4 or efficientnet_lite10?"
-    assert did_you_mean("efficientnet_lite", lites) == expected
-    assert did_you_mean("xyz", ["cosine", "step"]) is None

@@ -10,13 +10,12 @@ from refconv.data import DataInfo
 from refconv.engine.stepping import Stepper
 from refconv.errors import RecipeError
 from refconv.gradspace import RefocusSGD
-from refconv.methods.methods import method_of
-from refconv.methods.optimization import make_optimizer
+from refconv.methods.registry import method_of
 from refconv.models.networks import mobilenet_small, resnext_small
 from refconv.process.distributed import joined
-from refconv.recipe.recipe import Recipe
-from refconv.recipe.spaces import space_of
+from refconv.recipe.recipe import Recipe, space_of
 from refconv.surgery import merge, refocus
+from setups import setup_of
 
 INFO = DataInfo("images", 4, 1, (1, 8, 8), (0.0,), (1.0,), ("a", "b", "c", "d"), 64, 0, 0)
 
@@ -73,13 +72,12 @@ def trained(network, settings, steps=12):
     made = recipe(**{"batch_size": 8, "lr": 0.02, "weight_decay": 0.01, "epochs": 2, **settings})
     torch.manual_seed(0)
     model = network().double()
-    method_of(made).prepare(model, made)
+    method_of(made).prepare(model)
     with joined("cpu") as processes:
-        stepper = Stepper(model, made, INFO, processes, steps_per_epoch=steps // 2, part_size=8)
+        stepper = Stepper(setup_of(model, made, INFO, processes, steps_per_epoch=steps // 2, part_size=8))
         for number in range(steps):
             torch.manual_seed(number)
             images, labels = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.randint(4, (8,))
-            stepper._loss = lambda x, y: torch.nn.functional.cross_entropy(stepper.model(x), y)  # not in float32
             stepper.step(number, [(images, labels)])
     result = stepper.result
     if space_of(made) == "kernel":
@@ -137,7 +135,7 @@ def test_rounds_are_another_training_than_one(space):
 
 def test_lookahead_wraps_the_gradient_space_optimizer():
     model = mobilenet_small(width=0.25)
-    optimizer = make_optimizer(model, recipe(opt="lookahead_sgd"))
+    optimizer = method_of(recipe(opt="lookahead_sgd")).optimizer(model)
     assert isinstance(optimizer, Lookahead)
     assert optimizer.param_groups[0]["nesterov"] is True
 
@@ -145,7 +143,7 @@ def test_lookahead_wraps_the_gradient_space_optimizer():
 def test_no_decay_in_kernel_space_spares_refocus_weights_only():
     model = mobilenet_small(width=0.25)
     refocus(model)
-    optimizer = make_optimizer(model, recipe(space="kernel", decay="none", weight_decay=0.5))
+    optimizer = method_of(recipe(space="kernel", decay="none", weight_decay=0.5)).optimizer(model)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     assert {decay[id(p)] for name, p in trainable if name.endswith("refocus_weight")} == {0.0}

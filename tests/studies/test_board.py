@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from refconv.recipe.recipe import Recipe
-from refconv.studies.board import Bar, Lines, board
+from refconv.studies.board import Board
 from refconv.studies.estimate import Estimate
 from refconv.studies.runs import Run
 
@@ -38,26 +38,25 @@ def test_finished_runs_tell_more_than_timed_steps():
 
 
 def test_a_pipe_gets_plain_lines_with_the_time_left(capsys):
-    with board("study", show=True) as shown:
-        assert isinstance(shown, Lines)
-        shown.move(done=1, total=3, now=["a run"], left=100.0)
+    with Board("study") as shown:
+        shown.place(done=1, total=3, now=["a run"], left=100.0)
         shown.say("the first run: 3 s")
-        shown.move(done=3, total=3, now=[], left=0.0)
+        shown.place(done=3, total=3, now=[], left=0.0)
         shown.say("the last run: 3 s")
     assert capsys.readouterr().out == "1/3, 2 min left  the first run: 3 s\n3/3  the last run: 3 s\n"
 
 
 def test_nothing_is_shown_where_nothing_is_to_be_shown(capsys):
-    with board("study", show=False) as shown:
-        shown.move(done=1, total=3, now=[], left=None)
+    with Board("study", show=False) as shown:
+        shown.place(done=1, total=3, now=[], left=None)
         shown.say("line")
     assert capsys.readouterr().out == ""
 
 
 def test_a_terminal_gets_a_bar_with_what_runs_now():
     screen = io.StringIO()
-    with Bar("study", Console(file=screen, force_terminal=True, width=110)) as shown:
-        shown.move(done=2, total=9, now=["final net/plain seed 0", "final net/plain seed 1"], left=3700.0)
+    with Board("study", console=Console(file=screen, force_terminal=True, width=110)) as shown:
+        shown.place(done=2, total=9, now=["final net/plain seed 0", "final net/plain seed 1"], left=3700.0)
         shown.say("a run has ended")
     text = screen.getvalue()
     assert all(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refconv.methods.methods import METHODS, method_of
+from refconv.methods.registry import METHODS, method_of
 from refconv.studies import Comparison, read_study
 from refconv.studies.journal import Journal
 from refconv.studies.runs import Runs

@@ -15,14 +15,14 @@ from refconv.errors import RefconvError, RunError, StudyError
 from refconv.models.run_folder import locked
 from refconv.process.interruption import StoppedError
 from refconv.recipe.recipe import Recipe
-from refconv.studies import Comparison, conduct, execution, workers
+from refconv.studies import CompareConfig, Comparison, conduct, execution, workers
 from refconv.studies.preview import preview
 from refconv.studies.runs import Run
 from small_studies import TINY, folders, study
 
 
 def compare(read, out, **rest):
-    return conduct.compare(read, out, threads=1, **{"jobs": 1, "show": False, **rest})
+    return conduct.compare(read, out, CompareConfig(threads=1, **{"jobs": 1, "show": False, **rest}))
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def test_devices_are_shared_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert workers.visible_devices() == ["0", "1"]
-    assert conduct.sharing(None, None)[0] == 2
+    assert CompareConfig().sharing()[0] == 2
     with workers._visible("1"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
@@ -278,10 +278,10 @@ def test_devices_are_shared_out(monkeypatch):
 def test_threads_are_shared_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert conduct.sharing(None, None) == (1, 8)
-    assert conduct.sharing(3, None) == (3, 2)
-    assert conduct.sharing(16, None) == (16, 1)
-    assert conduct.sharing(2, 5) == (2, 5)
+    assert CompareConfig().sharing() == (1, 8)
+    assert CompareConfig(jobs=3).sharing() == (3, 2)
+    assert CompareConfig(jobs=16).sharing() == (16, 1)
+    assert CompareConfig(jobs=2, threads=5).sharing() == (2, 5)
 
 
 def test_steps_are_timed_on_as_many_threads_as_runs_have(tmp_path, monkeypatch):
@@ -293,7 +293,7 @@ def test_steps_are_timed_on_as_many_threads_as_runs_have(tmp_path, monkeypatch):
 
     monkeypatch.setattr("refconv.studies.step_times.step_seconds", noted)
     before = torch.get_num_threads()
-    preview(study(tmp_path), tmp_path / "out", threads=before + 2)
+    preview(study(tmp_path), tmp_path / "out", CompareConfig(threads=before + 2))
     assert counts == [before + 2]
     assert torch.get_num_threads() == before
 

@@ -8,7 +8,7 @@ import pytest
 
 from refconv.engine.loop import train
 from refconv.errors import StudyError
-from refconv.studies import compare
+from refconv.studies import CompareConfig, compare
 from refconv.studies import execution as executing
 from refconv.studies.execution import DIVERGED_FILE
 from refconv.studies.preview import preview
@@ -20,7 +20,12 @@ def noted(tmp_path_factory):
     """Return a finished study with one setting that diverges, its folder, its results and its journal."""
     folder = tmp_path_factory.mktemp("noted")
     read = study(folder, grid={"lr": [0.01, 1e9]}, study={"seeds": 1})
-    return read, folder / "out", compare(read, folder / "out", journal=folder / "runs.jsonl"), folder / "runs.jsonl"
+    return (
+        read,
+        folder / "out",
+        compare(read, folder / "out", CompareConfig(journal=folder / "runs.jsonl")),
+        folder / "runs.jsonl",
+    )
 
 
 def trained(monkeypatch):
@@ -49,7 +54,7 @@ def test_the_journal_notes_every_run_that_is_over(noted):
 def test_a_study_with_a_full_journal_runs_nothing_elsewhere_and_finds_the_same(noted, tmp_path, monkeypatch):
     read, _, found, journal = noted
     names = trained(monkeypatch)
-    again = compare(read, tmp_path / "out", journal=journal)
+    again = compare(read, tmp_path / "out", CompareConfig(journal=journal))
     assert names == []
     assert [cell.values for cell in again.cells] == [cell.values for cell in found.cells]
     assert again.bases == found.bases
@@ -59,22 +64,22 @@ def test_a_preview_counts_what_the_journal_notes_and_writes_nothing(noted, tmp_p
     read, out, _, journal = noted
     lines = journal.read_text().splitlines()
     elsewhere = tmp_path / "out"
-    plan = preview(read, elsewhere, journal=journal)
+    plan = preview(read, elsewhere, CompareConfig(journal=journal))
     assert (plan.runs, plan.over) == (len(lines), len(lines))
     assert "nothing to do" in str(plan)
     assert not elsewhere.exists()
-    assert preview(read, elsewhere, journal=tmp_path / "none.jsonl").over == 0
+    assert preview(read, elsewhere, CompareConfig(journal=tmp_path / "none.jsonl")).over == 0
     part = tmp_path / "part.jsonl"
     part.write_text("\n".join(line for line in lines if '"run": "final/mobilenet/refocus' not in line) + "\n")
-    assert preview(read, elsewhere, journal=part).over == len(lines) - 1
-    assert preview(read, out, journal=part).over == len(lines)  # its folder holds the other one
+    assert preview(read, elsewhere, CompareConfig(journal=part)).over == len(lines) - 1
+    assert preview(read, out, CompareConfig(journal=part)).over == len(lines)  # its folder holds the other one
     assert not elsewhere.exists()
 
 
 def test_a_preview_names_the_folder_of_the_study_where_the_journal_is_of_another(noted, tmp_path):
     other = study(tmp_path, grid={"lr": [0.01, 1e9]}, study={"seeds": 1}, recipe={"smoothing": 0.2})
     with pytest.raises(StudyError, match=r"^out/base/mobilenet/seed-\d+: the folder holds a run with other settings"):
-        preview(other, Path("out"), journal=noted[3])
+        preview(other, Path("out"), CompareConfig(journal=noted[3]))
 
 
 def test_a_missing_run_has_its_base_trained_again_and_no_other(noted, tmp_path, monkeypatch):
@@ -83,7 +88,7 @@ def test_a_missing_run_has_its_base_trained_again_and_no_other(noted, tmp_path, 
     part = tmp_path / "part.jsonl"
     part.write_text("\n".join(lines) + "\n")
     names = trained(monkeypatch)
-    again = compare(read, tmp_path / "out", journal=part)
+    again = compare(read, tmp_path / "out", CompareConfig(journal=part))
     assert [name.removeprefix(str(tmp_path)) for name in names] == [
         "/out/base/mobilenet/seed-0",
         "/out/final/mobilenet/refocus/lr-0.01/seed-0",
@@ -97,7 +102,7 @@ def test_runs_on_disk_are_noted_in_a_new_journal(noted, tmp_path, monkeypatch):
     read, out, _, journal = noted
     names = trained(monkeypatch)
     shutil.copytree(out, tmp_path / "out")
-    compare(read, tmp_path / "out", journal=tmp_path / "new" / "runs.jsonl")
+    compare(read, tmp_path / "out", CompareConfig(journal=tmp_path / "new" / "runs.jsonl"))
     assert names == []
     assert (tmp_path / "new" / "runs.jsonl").read_text() == journal.read_text()
 
@@ -115,11 +120,11 @@ def test_a_damaged_journal_is_said(noted, tmp_path, line, words):
     read, *_ = noted
     (tmp_path / "runs.jsonl").write_text(line + "\n")
     with pytest.raises(StudyError, match=words):
-        compare(read, tmp_path / "out", journal=tmp_path / "runs.jsonl")
+        compare(read, tmp_path / "out", CompareConfig(journal=tmp_path / "runs.jsonl"))
 
 
 def test_a_journal_of_other_settings_is_refused(noted, tmp_path):
     *_, journal = noted
     other = study(tmp_path, grid={"lr": [0.01, 1e9]}, study={"seeds": 1}, recipe={"batch_size": 32})
     with pytest.raises(StudyError, match="batch_size"):
-        compare(other, tmp_path / "out", journal=journal)
+        compare(other, tmp_path / "out", CompareConfig(journal=journal))

@@ -1,25 +1,22 @@
 """What the final models of a study bear: measured on the same images for all, and compared seed by seed."""
 
-import importlib
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from benchmark_scripts import script
 from refconv.models.opening import Opened
 from refconv.recipe.recipe import Recipe
 from small_studies import comparison
 
-ROOT = Path(__file__).resolve().parents[2]
 VALUES = {"top1": (0.90, 0.91)}
 
 
-@pytest.fixture
-def robustness(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("robustness")
+@pytest.fixture(scope="module")
+def robustness():
+    return script("robustness")
 
 
 class OneClass(nn.Module):

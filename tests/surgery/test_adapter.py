@@ -108,12 +108,12 @@ def rewritten(path, tensors=None, **metadata):
         (lambda path, t: save_file(t, path), "not an adapter file"),
         (
             lambda path, t: save_file(t, path, metadata={"format": "refconv-adapter", "version": "1"}),
-            "lacks layers and rest in its metadata",
+            "lacks sites and rest in its metadata",
         ),
         (lambda path, t: path.write_bytes(path.read_bytes()[:200]), "not readable as safetensors"),
         (lambda path, t: path.unlink(), "no such file"),
         (
-            lambda path, t: rewritten(path, layers=json.dumps({"body.conv": {}})),
+            lambda path, t: rewritten(path, sites=json.dumps({"body.conv": {}})),
             "the model has no convolution body.conv",
         ),
     ],

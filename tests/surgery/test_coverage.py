@@ -1,20 +1,17 @@
 """A sample of benchmarks/coverage.py: the whole life of a refocused model on twenty unusual architectures."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
 import refconv
+from benchmark_scripts import script
 
 pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    from architectures.names import Name
-    from architectures.trial import trial
+Name = script("architectures.names").Name
+trial = script("architectures.trial").trial
 
 # name: what is unusual about it
 SAMPLE = {

@@ -42,14 +42,14 @@ def test_selection_decides_as_for_refocusing():
     assert [row.layer for row in plan.refocused] == ["depthwise", "pointwise", "up"]
     assert [row.extra_parameters for row in plan.refocused] == [25, 1, 9]
     assert all(row.map_size == () for row in plan.rows)
-    with pytest.raises(SettingError, match="include: 'deptwise' matches no convolution; closest: depthwise"):
+    with pytest.raises(SettingError, match="include: 'deptwise' matches no convolution; did you mean depthwise"):
         reparametrize(EveryKind(), "density", include="deptwise")
 
 
 def test_plan_is_printed_without_a_column_for_maps_and_round_trips():
     plan = plan_of(EveryKind(), "low_rank", rank=2, exclude="up")
     text = str(plan)
-    assert text.splitlines()[0].split() == ["site", "kind", "kernel", "blocks", "extra", "parameters"]
+    assert text.splitlines()[0].split() == ["layer", "kind", "kernel", "blocks", "extra", "parameters"]
     assert "3 of 5 kernels of EveryKind are transformed by low_rank" in text
     assert "of the transformation while training" in text
     assert Plan.from_json(plan.to_json()) == plan
@@ -83,7 +83,7 @@ def test_random_starts_follow_the_global_seed():
 
 
 @pytest.mark.parametrize(
-    ("site", "message"),
+    ("layer", "message"),
     [
         ({"transform": "unheard_of"}, "stem in .*: holds settings of another version.*unknown transformation"),
         ({"rank": 0}, "stem in .*: holds settings of another version.*rank: value out of range"),

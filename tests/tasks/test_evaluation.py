@@ -13,7 +13,7 @@ from refconv.data import open_data
 from refconv.errors import ModelError
 from refconv.models.networks import mobilenet_small
 from refconv.process.distributed import Processes
-from refconv.tasks.evaluation import evaluate
+from refconv.tasks.classification.task import evaluate
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from refconv.engine.run_record import PRIMARY
 from refconv.errors import RecipeError
-from refconv.recipe.recipe import TASKS, Recipe
+from refconv.recipe.recipe import Recipe
 from refconv.studies.measures import MEASURES
+from refconv.task_measures import TASKS
 from refconv.tasks.registry import task_named, task_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,17 +79,17 @@ def test_a_task_refuses_the_settings_of_another(task, other):
 def test_the_truth_is_drawn_as_predictions_are():
     image = Image.new("RGB", (320, 320), "white")
     boxes = {"boxes": torch.tensor([[10.0, 20.0, 200.0, 220.0]]), "labels": torch.tensor([1])}
-    drawn = task_named("detection").truth(image, boxes, ("cat",))
+    drawn = task_named("detection").draw_ground_truth(image, boxes, ("cat",))
     assert drawn.getpixel((100, 20)) != (255, 255, 255)
     assert drawn.getpixel((100, 120)) == (255, 255, 255)
     classes = torch.zeros(320, 320, dtype=torch.int64)
     classes[:160] = 2
-    laid = task_named("segmentation").truth(image, classes, ("background", "cat", "dog"))
+    laid = task_named("segmentation").draw_ground_truth(image, classes, ("background", "cat", "dog"))
     assert laid.getpixel((5, 300)) == (255, 255, 255)
     assert laid.getpixel((5, 5)) != (255, 255, 255)
-    clean = task_named("restoration").truth(image, torch.full((3, 4, 4), 0.2), ())
+    clean = task_named("restoration").draw_ground_truth(image, torch.full((3, 4, 4), 0.2), ())
     assert clean.getpixel((1, 1)) == (51, 51, 51)
-    assert task_named("classification").truth(image, 3, ()) is image
+    assert task_named("classification").draw_ground_truth(image, 3, ()) is image
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ import torch
 
 from refconv.analysis.batches import classify, observing
 from refconv.analysis.evidence import open_evidence
-from refconv.analysis.measuring import Display, Silent, announced
+from refconv.analysis.measuring import Display, announced
 from refconv.analysis.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
 from refconv.analysis.pairs import pair_kernels
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData, Found
@@ -246,7 +246,7 @@ def analyse(
         return DATA_MEASURES[name](*models, bounded)
 
     taken = _Taken()
-    with display or Silent() as shown:
+    with display or Display(show=False) as shown:
         for line in () if data is None else data.said:
             shown.say(line)
         if len(chosen) > 1:

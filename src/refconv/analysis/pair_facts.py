@@ -14,7 +14,7 @@ from refconv.engine.run_record import RunRecord
 from refconv.errors import RunError
 from refconv.models.opening import Opened
 from refconv.models.run_folder import RunFolder
-from refconv.recipe.spaces import space_of
+from refconv.recipe.recipe import space_of
 from refconv.records import Record
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.analysis.analysing import Analysis, AnalysisConfig, ModelPair, analyse, open_couple, reusable
-from refconv.analysis.measuring import Display, Silent
+from refconv.analysis.measuring import Display
 from refconv.analysis.pair_facts import PairFacts, fingerprint
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
@@ -55,7 +55,7 @@ def analyses_of(
     weights: bool = False,
     again: bool = False,
     flags: Mapping[str, Any] | None = None,
-    display: Callable[[str], Display] = lambda title: Silent(),
+    display: Callable[[str], Display] = lambda title: Display(show=False),
 ) -> list[Reported]:
     """Analyse finished runs against what they started from, in RUN/analysis.
 

@@ -10,69 +10,47 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
+from refconv.cli.options import (
+    REFERENCE,
+    ClassMapFile,
+    DataFolder,
+    Device,
+    Like,
+    Only,
+    Pretrained,
+    Samples,
+    SplitName,
+    optional,
+)
 from refconv.cli.outputs import check_folder
 
 
 @with_recipe_flags(PREPROCESSING)
 def analyze(
     flags: Mapping[str, Any],
-    before: Annotated[
-        str,
-        typer.Option(
-            "--before", metavar="A", help="run folder, checkpoint.pt, model folder, weights file or name of a model"
-        ),
-    ],
-    after: Annotated[str, typer.Option("--after", metavar="B", help="the same; what came of it")],
+    before: Annotated[str, typer.Option("--before", metavar="A", help=REFERENCE)],
+    after: Annotated[str, typer.Option("--after", metavar="B", help="the same; the model that it became")],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FOLDER", show_default=False, help="write a JSON record per measure, for report"
-        ),
+        Path | None, optional("--out", "-o", metavar="FOLDER", help="write a JSON record per measure, for report")
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="NAME", show_default=False, help="this measure alone; may be given again"),
-    ] = None,
+    only: Only = None,
     include: Annotated[
-        list[str] | None,
-        typer.Option("--include", metavar="PATTERN", show_default=False, help="only layers that match"),
+        list[str] | None, optional("--include", metavar="PATTERN", help="only layers that match")
     ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="PATTERN", show_default=False, help="no layer that matches")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", show_default=False, help="the model that weights files belong to"),
-    ] = None,
-    pretrained: Annotated[
-        bool,
-        typer.Option(
-            "--pretrained/--no-pretrained", help="a model's bare name means its pretrained weights, or fresh ones"
-        ),
-    ] = True,
+    exclude: Annotated[list[str] | None, optional("--exclude", metavar="PATTERN", help="no layer that matches")] = None,
+    model: Like = None,
+    pretrained: Pretrained = True,
     data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="DATA", show_default=False, help="also measure on this data: classifiers only"),
+        str | None, optional("--data", metavar="DATA", help="also measure on this data: classifiers only")
     ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
-    ] = None,
-    class_map: Annotated[
-        str | None,
-        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
-    ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
-    samples: Annotated[
-        int | None,
-        typer.Option("--samples", metavar="N", min=2, show_default=False, help="samples that a measure takes at most"),
-    ] = None,
+    data_dir: DataFolder = None,
+    class_map: ClassMapFile = None,
+    split: SplitName = "test",
+    samples: Samples = None,
     seconds: Annotated[
-        float | None,
-        typer.Option("--seconds", metavar="S", show_default=False, help="time that a measure with data takes, about"),
+        float | None, optional("--seconds", metavar="S", help="approximate time limit of a measure with data")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
-    ] = None,
+    device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the records instead of the tables")] = False,
 ) -> None:
     """Measure what changed between two models: redundancy, skeletons, filters, movement, relations of kernels.
@@ -84,7 +62,7 @@ def analyze(
     a page of what --out wrote.
     """
     from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
-    from refconv.analysis.measuring import display
+    from refconv.analysis.measuring import Display
 
     if out is not None:
         check_folder(out)
@@ -101,7 +79,7 @@ def analyze(
         device=device,
     )
     couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
-    analysis = analyse(couple, questions, display=display())
+    analysis = analyse(couple, questions, display=Display())
     if as_json:
         records = {name: record.to_dict() for name, record in analysis.records.items()}
         typer.echo(json.dumps(records, ensure_ascii=False))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refconv.cli.options import optional
 from refconv.errors import StudyError
 
 if TYPE_CHECKING:
@@ -18,31 +19,21 @@ if TYPE_CHECKING:
 def compare(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study", show_default=False)],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FOLDER", show_default=False, help="folder; default: runs/NAME of the study"
-        ),
+        Path | None, optional("--out", "-o", metavar="FOLDER", help="folder; default: runs/NAME of the study")
     ] = None,
     jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", metavar="N", min=1, show_default=False, help="runs at a time; default: GPUs, or 1"
-        ),
+        int | None, optional("--jobs", "-j", metavar="N", min=1, help="runs at a time; default: GPUs, or 1")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the runs and the time they will take")] = False,
     only: Annotated[
-        str | None,
-        typer.Option("--only", metavar="PATTERN", show_default=False, help="only cells that match, such as 'resnet/*'"),
+        str | None, optional("--only", metavar="PATTERN", help="only cells that match, such as 'resnet/*'")
     ] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(
-            "--journal", metavar="FILE", show_default=False, help="note finished runs here, and run none noted here"
-        ),
+        optional("--journal", metavar="FILE", help="record finished runs here, and skip those recorded here"),
     ] = None,
     threads: Annotated[
-        int | None,
-        typer.Option("--threads", metavar="N", min=1, show_default=False, help="threads of each run on a CPU"),
+        int | None, optional("--threads", metavar="N", min=1, help="threads of each run on a CPU")
     ] = None,
 ) -> None:
     """Compare methods on equal terms: same base, data, order, schedule and budget for every method of a seed.
@@ -61,16 +52,18 @@ def compare(
             "cannot be the name of a folder", where="study.name", found=repr(read.name), remedy="give --out"
         )
     folder = out or Path("runs") / read.name
+    from refconv.studies.conduct import CompareConfig
+    from refconv.studies.conduct import compare as run
+
+    config = CompareConfig(jobs=jobs, threads=threads, only=only, journal=journal)
     if dry_run:
         from refconv.studies.preview import preview
 
-        found = preview(read, folder, jobs=jobs, threads=threads, only=only, journal=journal)
+        found = preview(read, folder, config)
         _print(found.rows)
         typer.echo(str(found))
         return
-    from refconv.studies.conduct import compare as run
-
-    _show(run(read, folder, jobs=jobs, threads=threads, only=only, journal=journal), folder)
+    _show(run(read, folder, config), folder)
 
 
 def _show(comparison: Comparison, folder: Path) -> None:

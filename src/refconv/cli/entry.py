@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 import warnings
@@ -15,7 +14,7 @@ import typer
 from refconv.cli.app import app
 from refconv.cli.flags import USUAL
 from refconv.cli.status import INTERRUPTED, MISTAKE
-from refconv.errors import RefconvError, RefconvWarning
+from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import StoppedError
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
@@ -74,8 +73,8 @@ def _usage(error: Exception) -> str:
     if name is not None and hasattr(error, "possibilities") and context is not None:
         flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
         meant = USUAL.get(name.replace("_", "-"))
-        closest = [meant] if meant is not None and meant in flags else difflib.get_close_matches(name, flags, n=2)
-        remedy = f"did you mean {' or '.join(closest)}?" if closest else f"{context.command_path} --help lists them"
+        remedy = f"did you mean {meant}?" if meant in flags else did_you_mean(name, flags)
+        remedy = remedy or f"{context.command_path} --help lists them"
         return str(RefconvError("unknown flag", where=name, remedy=remedy))
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     surplus = _SURPLUS.match(message)

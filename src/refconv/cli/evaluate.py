@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
+from refconv.cli.options import ClassMapFile, DataFolder, DataName, Device, Like, Reference, SplitName, TaskName
 from refconv.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
@@ -17,38 +18,17 @@ if TYPE_CHECKING:
 @with_recipe_flags(PREPROCESSING)
 def evaluate(
     flags: Mapping[str, Any],
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_MODEL", help="run folder, checkpoint.pt, model folder, weights file or name of a model"
-        ),
-    ],
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="DATA", show_default=False, help="the data; default: that of the run"),
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
-    ] = None,
-    class_map: Annotated[
-        str | None,
-        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
-    ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
+    model: Reference,
+    data: DataName = None,
+    data_dir: DataFolder = None,
+    class_map: ClassMapFile = None,
+    split: SplitName = "test",
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="samples per step")] = 256,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="processes that decode images")] = 4,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
-    ] = None,
+    device: Device = None,
     amp: Annotated[bool, typer.Option("--amp", help="compute in bf16 where that is safe")] = False,
-    like: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", show_default=False, help="the model that a weights file belongs to"),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option("--task", metavar="WORD", show_default=False, help="what a bare model does; default: as trained"),
-    ] = None,
+    like: Like = None,
+    task: TaskName = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the line")] = False,
 ) -> None:
     """Evaluate a model by the measures of its task: top-1, mAP, mIoU or PSNR.

@@ -10,39 +10,23 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
+from refconv.cli.options import Device, Like, Reference, TaskName, optional
 
 
 @with_recipe_flags(PREPROCESSING)
 def predict(
     flags: Mapping[str, Any],
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_MODEL", help="run folder, checkpoint.pt, model folder, weights file or name of a model"
-        ),
-    ],
+    model: Reference,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="images, or folders of images")],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", show_default=False, help="write pictures and predictions.json"),
+        Path | None, optional("--out", "-o", metavar="FOLDER", help="write pictures and predictions.json")
     ] = None,
     threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold", metavar="X", min=0, max=1, show_default=False, help="least score that is said; boxes: 0.5"
-        ),
+        float | None, optional("--threshold", metavar="X", min=0, max=1, help="minimum score; default for boxes: 0.5")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", show_default=False, help="the model that a weights file belongs to"),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option("--task", metavar="WORD", show_default=False, help="what a bare model does; default: as trained"),
-    ] = None,
+    device: Device = None,
+    like: Like = None,
+    task: TaskName = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, an object a line")] = False,
 ) -> None:
     """Say what a model sees in images: classes, boxes, areas, or the restored image.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, flag, with_recipe_flags
+from refconv.cli.options import ClassMapFile, DataFolder, DataName, Device, Only, Samples, SplitName, optional
 from refconv.cli.outputs import check_file
 from refconv.errors import RunError, SettingError
 
@@ -29,50 +30,24 @@ def report(
         ),
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", show_default=False, help="the page; default: report.html, in a single RUN"
-        ),
+        Path | None, optional("--out", "-o", metavar="FILE", help="the page; default: report.html, in a single RUN")
     ] = None,
     before: Annotated[
-        str | None,
-        typer.Option(
-            "--before", metavar="BASE", show_default=False, help="model before; default: what the run started from"
-        ),
+        str | None, optional("--before", metavar="BASE", help="model before; default: what the run started from")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="DATA", show_default=False, help="the data; default: that of the run"),
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
-    ] = None,
-    class_map: Annotated[
-        str | None,
-        typer.Option("--class-map", metavar="FILE", show_default=False, help="the model's class for each folder"),
-    ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")] = "test",
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples", metavar="N", min=2, show_default=False, help="samples of a measure; default: its own bound"
-        ),
-    ] = None,
+    data: DataName = None,
+    data_dir: DataFolder = None,
+    class_map: ClassMapFile = None,
+    split: SplitName = "test",
+    samples: Samples = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="S", help="time that a measure with data takes, about")
+        float, typer.Option("--seconds", metavar="S", help="approximate time limit of a measure with data")
     ] = 30,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="NAME", show_default=False, help="this measure alone; may be given again"),
-    ] = None,
-    title: Annotated[
-        str | None, typer.Option("--title", metavar="TEXT", show_default=False, help="title of the page")
-    ] = None,
+    only: Only = None,
+    title: Annotated[str | None, optional("--title", metavar="TEXT", help="title of the page")] = None,
     weights: Annotated[bool, typer.Option("--weights", help="measure weights only, without data")] = False,
-    again: Annotated[bool, typer.Option("--again", help="measure anew what was measured before")] = False,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="TEXT", show_default=False, help="default: the best there is")
-    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="repeat measurements that are there already")] = False,
+    device: Device = None,
 ) -> None:
     """Show what changed between a base and the runs that came of it, on one page without a network.
 
@@ -141,11 +116,11 @@ def _analyses(
 ) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
     from refconv.analysis.analysing import AnalysisConfig
-    from refconv.analysis.measuring import display
+    from refconv.analysis.measuring import Display
     from refconv.analysis.reporting import analyses_of
 
     questions = AnalysisConfig(only=tuple(only or ()), **asked)
-    found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=display)
+    found = analyses_of(runs, questions, before=before, weights=weights, again=again, flags=flags, display=Display)
     for run, one in zip(runs, found, strict=True):
         if one.missing:
             typer.echo(f"{run}: weights only; {one.missing}", err=True)

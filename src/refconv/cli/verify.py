@@ -9,40 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
+from refconv.cli.options import REFERENCE, DataFolder, Like, Pretrained, optional
 from refconv.cli.status import FAILED
 
 
 @with_recipe_flags(PREPROCESSING)
 def verify(
     flags: Mapping[str, Any],
-    before: Annotated[
-        str,
-        typer.Argument(
-            metavar="BEFORE", help="run folder, checkpoint.pt, model folder, weights file or name of a model"
-        ),
-    ],
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help=REFERENCE)],
     after: Annotated[str, typer.Argument(metavar="AFTER", help="the same; weights files need the other, or --model")],
     data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="DATA", show_default=False, help="compare outputs on this data's test split"),
+        str | None, optional("--data", metavar="DATA", help="compare outputs on this data's test split")
     ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", metavar="FOLDER", show_default=False, help="folder of the data")
-    ] = None,
+    data_dir: DataFolder = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="how many samples to compare outputs on")] = 64,
     equal: Annotated[
         bool, typer.Option("--equal", help="also require equal outputs; without --data, on random input")
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", show_default=False, help="the model that weights files belong to"),
-    ] = None,
-    pretrained: Annotated[
-        bool,
-        typer.Option(
-            "--pretrained/--no-pretrained", help="a model's bare name means its pretrained weights, or fresh ones"
-        ),
-    ] = True,
+    model: Like = None,
+    pretrained: Pretrained = True,
     as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the report")] = False,
 ) -> None:
     """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from refconv.engine.loop import train
     from refconv.engine.run_record import RunRecord
     from refconv.recipe.recipe import Recipe
-    from refconv.tasks.evaluation import Evaluation, evaluate
+    from refconv.tasks.classification.task import evaluate
+    from refconv.tasks.evaluation import Evaluation
 
 __all__ = ["Evaluation", "Recipe", "RunRecord", "evaluate", "train"]
 
@@ -20,7 +21,7 @@ _HOMES = {
     "Evaluation": "refconv.tasks.evaluation",
     "Recipe": "refconv.recipe.recipe",
     "RunRecord": "refconv.engine.run_record",
-    "evaluate": "refconv.tasks.evaluation",
+    "evaluate": "refconv.tasks.classification.task",
     "train": "refconv.engine.loop",
 }
 

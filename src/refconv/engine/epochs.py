@@ -23,12 +23,11 @@ from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, said
 from refconv.engine.stepping import Stepper
 from refconv.errors import RunError, TrainingError
+from refconv.methods.optimizers import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
 from refconv.models.run_folder import RunFolder
-from refconv.process.distributed import Processes
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
-from refconv.process.progress import Display
-from refconv.recipe.recipe import Recipe
+from refconv.process.progress import StepDisplay
 from refconv.tasks.evaluation import Evaluation
 
 _STEPS_BETWEEN_CHECKS = 10
@@ -50,22 +49,13 @@ class Loop:
     Args:
         setup: task, data and model.
         stepper: what takes a step.
-        recipe: the settings.
         folder: where checkpoints go.
-        processes: the processes of the run.
         checkpoint: where to go on, if the run is resumed.
     """
 
-    def __init__(
-        self,
-        setup: Setup,
-        stepper: Stepper,
-        recipe: Recipe,
-        folder: RunFolder,
-        processes: Processes,
-        checkpoint: Checkpoint | None = None,
-    ) -> None:
-        self.setup, self.stepper, self.recipe, self.folder, self.processes = setup, stepper, recipe, folder, processes
+    def __init__(self, setup: Setup, stepper: Stepper, folder: RunFolder, checkpoint: Checkpoint | None = None) -> None:
+        self.setup, self.stepper, self.folder = setup, stepper, folder
+        self.recipe, self.processes = setup.recipe, setup.processes
         self.step = 0
         self.total = stepper.epochs * setup.steps_per_epoch
         self.train_loss: float | None = None
@@ -81,7 +71,7 @@ class Loop:
             stepper.optimizer.load_state_dict(checkpoint.optimizer)
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
-        self._check_interval = 1 if processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
+        self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._pending: list[Tensor] = []
         self._step_seconds: list[float] = []
         self._window: list[float] = []
@@ -103,7 +93,7 @@ class Loop:
         """Median time of a step in this sitting, in milliseconds."""
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
-    def run(self, metrics: Metrics | NoMetrics, display: Display) -> None:
+    def run(self, metrics: Metrics | NoMetrics, display: StepDisplay) -> None:
         """Train to the end.
 
         Args:
@@ -139,7 +129,7 @@ class Loop:
         while self.step < last:
             self._pending.append(self._step(batches))
             self.step += 1
-            self._display.step(self.step)
+            self._display.move(self.step)
             logs = self.step % recipe.log_interval == 0
             saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
             ends = self.step == last
@@ -165,10 +155,9 @@ class Loop:
     def _step(self, batches: Iterator[Batch]) -> Tensor:
         """Take one step. Until its optimizer begins to change weights, the process may be left."""
         with self._interruption.may_be_left() as keep:
-            parts = list(itertools.islice(batches, self.setup.parts))
+            parts = list(itertools.islice(batches, self.recipe.grad_accum_steps))
             self._buffers = self._buffers_before()
-            inner = getattr(self.stepper.optimizer, "_base_optimizer", self.stepper.optimizer)  # of timm's Lookahead
-            handle = inner.register_step_pre_hook(lambda *_: keep())
+            handle = inner_optimizer(self.stepper.optimizer).register_step_pre_hook(lambda *_: keep())
             try:
                 return self.stepper.step(self.step, parts)
             finally:
@@ -209,15 +198,13 @@ class Loop:
     def _measure_start(self) -> None:
         """Evaluate the model before its first step, so that what cannot work is seen before it costs time."""
         with self._interruption.may_be_left():
-            split, result = evaluate_start(
-                self.stepper.result, self.setup, self.recipe, self.processes, seen=self.samples
-            )
+            split, result = evaluate_start(self.stepper.result, self.setup, seen=self.samples)
         self.course = course_from(split, result, self.setup.task.primary)
         if not result.finite:
             raise self.processes.agreed(self._not_finite("the loss", 0))
         self._metrics.write("start", step=0, epoch=0, **result.measures())
         self._display.say(said(split, result))
-        if (warning := at_chance(result, self.setup, self.recipe)) is not None:
+        if (warning := at_chance(result, self.setup)) is not None:
             self._display.say(warning)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
@@ -227,7 +214,7 @@ class Loop:
             seed=self.recipe.seed,
             epoch=epoch,
             batch_size=self.setup.part_size,
-            first_batch=done * self.setup.parts,
+            first_batch=done * self.recipe.grad_accum_steps,
             rank=self.processes.rank,
             world_size=self.processes.world_size,
         )
@@ -290,24 +277,12 @@ class Loop:
             return
         self._share_buffers()
         with self._interruption.may_be_left():
-            result = self._evaluate()
+            result = self.setup.evaluate(self.stepper.result, "val")
         self.check_finite(result, "val")
         measures = result.measures()
         self.validation.append(ValidationPoint(self.step, epoch, **by_field(ValidationPoint, measures)))
         self._metrics.write("val", step=self.step, epoch=epoch, **measures)
         self._display.say(f"epoch {epoch}: validation {result}")
-
-    def _evaluate(self) -> Evaluation:
-        return self.setup.task.evaluate(
-            self.stepper.result,
-            self.setup.data,
-            "val",
-            batch_size=self.recipe.validation_batch_size or self.setup.part_size,
-            device=self.processes.device,
-            amp=self.recipe.amp,
-            channels_last=self.recipe.channels_last,
-            processes=self.processes,
-        )
 
     def _share_buffers(self) -> None:
         self.processes.share_buffers(self.stepper.model)

@@ -20,18 +20,16 @@ from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
 from refconv.engine.trained import thaw
 from refconv.errors import RunError
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.methods.sizes import parameters_allowed
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
-from refconv.process.distributed import Processes, joined
-from refconv.process.progress import Display, display
+from refconv.process.distributed import joined
+from refconv.process.progress import StepDisplay
 from refconv.recipe.recipe import Recipe
-from refconv.recipe.spaces import space_of
 from refconv.surgery import Certificate, plain_state_dict
-from refconv.tasks.evaluation import Evaluation
 
 __all__ = ["RunRecord", "train"]
 
@@ -61,7 +59,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         TrainingError: if a loss or a weight is not finite.
     """
     leave_if_imported()
-    method_of(recipe)
+    method = method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
         if processes.device.type == "cuda":
@@ -76,17 +74,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 if show and processes.first:
                     print(f"finished before: {_last_line(record, recipe, folder)}", flush=True)
                 return record
-            setup = open_setup(recipe, processes, checkpoint)
-            stepper = Stepper(
-                setup.model,
-                recipe,
-                setup.info,
-                processes,
-                steps_per_epoch=setup.steps_per_epoch,
-                part_size=setup.part_size,
-                even=setup.samples_per_step == recipe.batch_size,
-            )
-            loop = Loop(setup, stepper, recipe, folder, processes, checkpoint)
+            setup = open_setup(method, processes, checkpoint)
+            loop = Loop(setup, Stepper(setup), folder, checkpoint)
             if processes.first and not (resume and folder.recipe_file.is_file() and folder.recipe() == recipe):
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
         metrics: Metrics | NoMetrics = NoMetrics()
@@ -96,14 +85,15 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
             )
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
-        shown = stack.enter_context(display(title, start=loop.step, total=loop.total, show=show and processes.first))
+        shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
+        stack.enter_context(shown)
         for line in setup.data.said:
             shown.say(line)
-        for warning in (random_bases(recipe), setup.task.warning(setup.model, recipe)):
+        for warning in (random_bases(method), setup.task.warning(setup.model, recipe)):
             if warning is not None and loop.step == 0:
                 shown.say(warning)
         loop.run(metrics, shown)
-        return _finish(loop, recipe, folder, processes, metrics, shown)
+        return _finish(loop, metrics, shown)
 
 
 def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
@@ -142,11 +132,10 @@ def _reproducible(recipe: Recipe) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _finish(
-    loop: Loop, recipe: Recipe, folder: RunFolder, processes: Processes, metrics: Metrics | NoMetrics, shown: Display
-) -> RunRecord:
+def _finish(loop: Loop, metrics: Metrics | NoMetrics, shown: StepDisplay) -> RunRecord:
     """Build the plain result anew, certify it, test it once, and write model and record."""
-    setup, seconds = loop.setup, loop.seconds
+    setup, seconds, folder = loop.setup, loop.seconds, loop.folder
+    recipe, processes, space = setup.recipe, setup.processes, setup.method.space
     trained = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
     thaw(loop.stepper.result, setup.frozen)
     state = plain_state_dict(loop.stepper.result)
@@ -154,8 +143,8 @@ def _finish(
     shipped.load_state_dict(state, strict=True)
     if recipe.channels_last:
         shipped.to(memory_format=torch.channels_last)  # as it was trained: another order of the sums rounds otherwise
-    certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup, recipe, processes)
-    result = _test(shipped, setup, recipe, processes)
+    certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup)
+    result = setup.evaluate(shipped, "test") if recipe.test and setup.data.info.test_size else None
     if result is not None:
         loop.check_finite(result, "test")
         epoch = loop.step / setup.steps_per_epoch
@@ -163,7 +152,7 @@ def _finish(
         shown.say(f"test {result}")
     course = loop.course
     if course is not None:
-        split, end = evaluate_start(shipped, setup, recipe, processes, seen=loop.samples)
+        split, end = evaluate_start(shipped, setup, seen=loop.samples)
         loop.check_finite(end, split)
         course = dataclasses.replace(course, end=end.measures().get(course.measure))
     allowed = parameters_allowed(shipped, recipe)
@@ -181,7 +170,7 @@ def _finish(
         samples_seen=loop.samples,
         parameters_trained=trained,
         parameters_shipped=sum(p.numel() for p in shipped.parameters()),
-        extra_parameters=setup.plan.extra_parameters if setup.plan and space_of(recipe) != "gradient" else 0,
+        extra_parameters=setup.plan.extra_parameters if setup.plan and space != "gradient" else 0,
         sites=len(setup.plan.refocused) if setup.plan else 0,
         seconds=seconds,
         step_ms=loop.step_ms,
@@ -191,7 +180,7 @@ def _finish(
         command=command(),
         certificate=certificate,
         peak_memory_mb=_peak_memory_mb(processes.device),
-        space=space_of(recipe),
+        space=space,
         budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
         task=recipe.task,
         preprocessing=setup.data.preprocessing,
@@ -201,7 +190,7 @@ def _finish(
     )
     with processes.together():
         if processes.first:
-            _write(folder, recipe, setup, state, record)
+            _write(folder, setup, state, record)
     shown.say(_last_line(record, recipe, folder))
     return record
 
@@ -215,41 +204,25 @@ def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
     return f"{course}{advice}, {place}"
 
 
-def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Certificate:
+def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup) -> Certificate:
     """Compare the model in training with the plain result on training samples: the test split is not for this."""
     samples, _ = next(setup.data.eval_batches("train", batch_size=setup.task.samples_certified))
-    return setup.task.certify(trained, shipped, setup.task.place(processes.device, recipe.channels_last)(samples))
+    return setup.task.certify(trained, shipped, setup.placed(samples))
 
 
 def _peak_memory_mb(device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 
-def _test(shipped: nn.Module, setup: Setup, recipe: Recipe, processes: Processes) -> Evaluation | None:
-    """Evaluate what is shipped on the test split, if there is one and the recipe lets it be read."""
-    if not (recipe.test and setup.data.info.test_size):
-        return None
-    return setup.task.evaluate(
-        shipped,
-        setup.data,
-        "test",
-        batch_size=recipe.validation_batch_size or setup.part_size,
-        device=processes.device,
-        amp=recipe.amp,
-        channels_last=recipe.channels_last,
-        processes=processes,
-    )
-
-
-def _write(folder: RunFolder, recipe: Recipe, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:
+def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:
     """Write the model, then the record, whose presence says that the run has finished."""
     save_model_folder(
         folder.model_folder,
         state,
-        name=recipe.model,
+        name=setup.recipe.model,
         info=setup.info,
         model_kwargs=setup.spec.model_kwargs,
-        preprocessing=as_run(setup.data.preprocessing, recipe),
-        task=recipe.task,
+        preprocessing=as_run(setup.data.preprocessing, setup.recipe),
+        task=setup.recipe.task,
     )
     write_whole(folder.record_file, record.to_json().encode())

@@ -18,8 +18,8 @@ import torch
 from refconv.data.preprocessing import Preprocessing
 from refconv.records import Record
 from refconv.surgery import Certificate
+from refconv.task_measures import NUMBER, SHARE, TASKS, Measure, measures_of
 
-_LEAST_DECIBELS = 0.05
 _FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
 
 
@@ -67,30 +67,40 @@ class Course(Record):
     end: float | None = None
 
     def __str__(self) -> str:
-        name, scale, unit = _SAID.get(self.measure, (self.measure, 1, ""))
-        start, end = (
-            f"{scale * value:.2f}{unit}" for value in (self.start, self.start if self.end is None else self.end)
-        )
-        verb = "fell from" if self.fell else "from"
+        measure = self._measure
+        start, end = (measure.said(value) for value in (self.start, self.start if self.end is None else self.end))
+        direction = ("fell", "lower") if measure.larger_is_better else ("rose", "higher")
+        verb = f"{direction[0]} from" if self.fell else "from"
         split = {"val": "validation", "train": "training"}.get(self.split, self.split)
-        unsure = ", lower within noise" if self.end is not None and self.end < self.start and not self.fell else ""
-        return f"{name} {verb} {start} to {end} ({self.samples:,} {split} samples{unsure})"
+        unsure = f", {direction[1]} within noise" if self._loss > 0 and not self.fell else ""
+        return f"{measure.label} {verb} {start} to {end} ({self.samples:,} {split} samples{unsure})"
 
     @property
     def fell(self) -> bool:
-        """Whether the result is below the start by more than chance and one sample can explain."""
-        return self.end is not None and self.end < self.start - self._noise
+        """Whether the result is worse than the start by more than chance and one sample can explain."""
+        return self._loss > self._noise
+
+    @property
+    def _measure(self) -> Measure:
+        unknown = Measure(name=self.measure, label=self.measure, scale=NUMBER)
+        return next((one for task in TASKS if (one := measures_of(task).primary).name == self.measure), unknown)
+
+    @property
+    def _loss(self) -> float:
+        """By how much the result is worse than the start; negative if it is better, 0 where it was not measured."""
+        worse = self.start - (self.start if self.end is None else self.end)
+        return worse if self._measure.larger_is_better else -worse
 
     @property
     def _noise(self) -> float:
         """Two standard errors of the difference, and no less than what one sample decides.
 
         The mean of n values from 0 to 1 that is p has at most the variance p (1 - p) / n. Start and end are taken for
-        independent, which makes the bound wider, as they are of the same samples. Decibels have no such bound; below
-        0.05 dB nobody speaks of a difference.
+        independent, which makes the bound wider, as they are of the same samples. Measures that are no shares have no
+        such bound; for them it is the smallest difference of interest, such as 0.05 dB.
         """
-        if self.measure == "psnr" or self.end is None:
-            return _LEAST_DECIBELS
+        if self._measure.scale is not SHARE or self.end is None:
+            return self._measure.resolve or 0.0
         variances = (max(0.0, value * (1 - value)) / self.samples for value in (self.start, self.end))
         return max(1 / self.samples, 2 * math.sqrt(sum(variances)))
 
@@ -188,30 +198,25 @@ class RunRecord(Record):
     @property
     def val_best(self) -> ValidationPoint | None:
         """The best one by the task's first measure; for looking at, not for choosing what is tested."""
-        return max(self.validation, key=lambda point: point.measure(PRIMARY[self.task]) or 0.0, default=None)
+        first = measures_of(self.task).primary
+        best = max if first.larger_is_better else min
+        return best(self.validation, key=lambda point: point.measure(first.name) or 0.0, default=None)
 
     def __str__(self) -> str:
-        first = self.measure(PRIMARY[self.task])
+        primary = measures_of(self.task).primary
+        first = self.measure(primary.name)
         if self.top1 is not None:
             result = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}"
         else:
-            result = "not tested" if first is None else f"{PRIMARY[self.task]} {first:.4g}"
+            result = "not tested" if first is None else f"{primary.name} {first:.4g}"
         return (
             f"{self.method} {self.model} on {self.data}: {result}; {self.epochs} epochs, {self.seconds:.0f} s, "
             f"{self.parameters_trained:,} parameters trained, {self.parameters_shipped:,} shipped"
         )
 
 
-PRIMARY = {"classification": "top1", "detection": "map", "segmentation": "miou", "restoration": "psnr"}
-"""The measure of each task to look at first; of all of them more is better."""
-
-_SAID = {
-    "top1": ("top-1", 100, "%"),
-    "map": ("mAP", 100, "%"),
-    "miou": ("mean IoU", 100, "%"),
-    "psnr": ("PSNR", 1, " dB"),
-}
-"""How these are said: name, factor and unit."""
+PRIMARY = {task: measures_of(task).primary.name for task in TASKS}
+"""The measure of each task to look at first."""
 
 
 def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import dataclasses
 import torch
 from torch import nn
 
-from refconv.data import Data, DataInfo
+from refconv.data import Data, DataInfo, Samples, Split
 from refconv.data.class_names import UNNAMED, Classes, is_of_imagenet, read_class_map
 from refconv.data.preprocessing import Statement
 from refconv.engine.trained import freeze_others
 from refconv.errors import DataError, ModelError, RecipeError, RunError
-from refconv.methods.methods import method_of
+from refconv.methods.method import Method
 from refconv.models.backbones import load_backbone
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import create_model
@@ -23,16 +23,18 @@ from refconv.process.distributed import Processes
 from refconv.process.randomness import derive_seed, seed_everything
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Plan, evaluating
-from refconv.tasks.evaluation import autocasting
+from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.registry import task_of
 from refconv.tasks.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What is trained on what.
+    """What is trained on what, and how.
 
     Attributes:
+        method: how it is trained.
+        processes: the processes of the run.
         task: what is learned and how it is measured.
         data: the data.
         info: the facts about it; with the model's number of classes, where the recipe gives one.
@@ -40,12 +42,13 @@ class Setup:
         model: on its device, with its first weights, prepared by the method.
         plan: which kernels are refocused, if any.
         frozen: names of parameters that the recipe keeps from training and that would train otherwise.
-        parts: parts into which each process cuts its share of a batch.
         part_size: samples of a part.
         steps_per_epoch: optimizer steps in an epoch.
         samples_per_step: samples of an optimizer step, over all processes.
     """
 
+    method: Method
+    processes: Processes
     task: Task
     data: Data
     info: DataInfo
@@ -53,17 +56,44 @@ class Setup:
     model: nn.Module
     plan: Plan | None
     frozen: tuple[str, ...]
-    parts: int
     part_size: int
     steps_per_epoch: int
     samples_per_step: int
 
+    @property
+    def recipe(self) -> Recipe:
+        """The settings."""
+        return self.method.recipe
 
-def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | None = None) -> Setup:
+    def evaluate(self, model: nn.Module, split: Split, data: Data | None = None) -> Evaluation:
+        """Evaluate a model on a split; the processes share the work.
+
+        Args:
+            model: the model, on its device.
+            split: the split.
+            data: other data than that of the run.
+        """
+        return self.task.evaluate(
+            model,
+            self.data if data is None else data,
+            split,
+            batch_size=self.recipe.validation_batch_size or self.part_size,
+            device=self.processes.device,
+            amp=self.recipe.amp,
+            channels_last=self.recipe.channels_last,
+            processes=self.processes,
+        )
+
+    def placed(self, samples: Samples) -> Samples:
+        """Return samples on the device of this process."""
+        return self.task.place(self.processes.device, self.recipe.channels_last)(samples)
+
+
+def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | None = None) -> Setup:
     """Open the data, build the model and prepare it.
 
     Args:
-        recipe: the settings.
+        method: how the model is trained, with the settings.
         processes: the processes of the run.
         checkpoint: where the run goes on, if it does; the weights it started from are not needed then.
 
@@ -74,6 +104,7 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         RecipeError: if the batch cannot be cut, or a setting does not go with the task.
         RunError: if the data is not that of the checkpoint.
     """
+    recipe = method.recipe
     task = task_of(recipe)
     goes_on = None
     if checkpoint is not None:
@@ -93,7 +124,6 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
         _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
     part_size, steps_per_epoch = _cut(recipe, data, processes)
     seed_everything(derive_seed("model", recipe.seed))
-    method = method_of(recipe)
     if checkpoint is None and method.inherits:
         model = create_model(
             ModelSpec.of_run(recipe, info),
@@ -112,14 +142,14 @@ def open_setup(recipe: Recipe, processes: Processes, checkpoint: Checkpoint | No
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken
-    plan = method.prepare(model, recipe)
+    plan = method.prepare(model)
     frozen = freeze_others(model, recipe, plan, task)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
-    _try(task, model, data, recipe, processes, part_size)
     samples = min(recipe.batch_size, info.train_size)
-    parts = recipe.grad_accum_steps
-    return Setup(task, data, info, spec, model, plan, frozen, parts, part_size, steps_per_epoch, samples)
+    setup = Setup(method, processes, task, data, info, spec, model, plan, frozen, part_size, steps_per_epoch, samples)
+    _try(setup)
+    return setup
 
 
 def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe) -> Data:
@@ -223,7 +253,7 @@ def _check_same_data(now: DataInfo, before: DataInfo) -> None:
 
 
 @torch.no_grad()
-def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Processes, part_size: int) -> None:
+def _try(setup: Setup) -> None:
     """Let the model see two samples in either mode, so that a misfit is said before anything is written.
 
     What the forward in training mode does to buffers, such as the statistics of batch norms, is undone.
@@ -232,15 +262,17 @@ def _try(task: Task, model: nn.Module, data: Data, recipe: Recipe, processes: Pr
         ModelError: if it does not take them, or gives what the task cannot use.
         RecipeError: if batch norms have one value per channel to train on.
     """
-    samples, targets = next(data.eval_batches("train", batch_size=2))
-    samples = task.place(processes.device, recipe.channels_last)(samples[:2])
-    with evaluating(model), autocasting(processes.device, recipe.amp)():
-        task.check_fit(model, samples, targets, data.info)
-    targets = task.place_targets(processes.device)(targets[:part_size])
-    samples, before = samples[:part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
+    task, model, device = setup.task, setup.model, setup.processes.device
+    autocast = autocasting(device, setup.recipe.amp)
+    samples, targets = next(setup.data.eval_batches("train", batch_size=2))
+    samples = setup.placed(samples[:2])
+    with evaluating(model), autocast():
+        task.check_fit(model, samples, targets, setup.data.info)
+    targets = task.place_targets(device)(targets[: setup.part_size])
+    samples, before = samples[: setup.part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
     try:
-        with autocasting(processes.device, recipe.amp)():
+        with autocast():
             task.check_training(model, samples, targets)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):

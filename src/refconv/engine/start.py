@@ -10,10 +10,10 @@ from refconv.data import Split
 from refconv.data.dataset import in_drawn_order
 from refconv.engine.run_record import Course
 from refconv.engine.setup import Setup
-from refconv.process.distributed import Processes
-from refconv.recipe.recipe import Recipe, from_weights
-from refconv.recipe.spaces import space_of
-from refconv.tasks.evaluation import ClassificationEvaluation, Evaluation, uncompiled
+from refconv.methods.method import Method
+from refconv.recipe.recipe import from_weights
+from refconv.tasks.classification.evaluation import ClassificationEvaluation
+from refconv.tasks.evaluation import Evaluation, uncompiled
 
 MOST, LEAST, SHARE = 1000, 32, 10
 """Samples that are evaluated: a tenth of those that training sees, which costs about a thirtieth of it, within limits.
@@ -21,9 +21,7 @@ MOST, LEAST, SHARE = 1000, 32, 10
 An image of a thousand is 0.1 points."""
 
 
-def evaluate_start(
-    model: nn.Module, setup: Setup, recipe: Recipe, processes: Processes, *, seen: int
-) -> tuple[str, Evaluation]:
+def evaluate_start(model: nn.Module, setup: Setup, *, seen: int) -> tuple[str, Evaluation]:
     """Evaluate a model on samples of the validation split, or of the training split if there is none.
 
     They are the same at every call, and never of the test split. Evaluation changes neither the model nor what
@@ -32,8 +30,6 @@ def evaluate_start(
     Args:
         model: the model, prepared for training or plain.
         setup: task and data.
-        recipe: the settings.
-        processes: the processes of the run, which share the work.
         seen: samples that the whole run trains on.
 
     Returns:
@@ -42,17 +38,7 @@ def evaluate_start(
     split: Split = "val" if setup.data.info.val_size else "train"
     drawn, _, _ = in_drawn_order(setup.data, split, min(MOST, max(LEAST, seen // SHARE)))
     with uncompiled(model):
-        result = setup.task.evaluate(
-            model,
-            drawn,
-            split,
-            batch_size=recipe.validation_batch_size or setup.part_size,
-            device=processes.device,
-            amp=recipe.amp,
-            channels_last=recipe.channels_last,
-            processes=processes,
-        )
-    return split, result
+        return split, setup.evaluate(model, split, drawn)
 
 
 def course_from(split: str, result: Evaluation, measure: str) -> Course | None:
@@ -67,7 +53,7 @@ def said(split: str, result: Evaluation) -> str:
     return f"start: {result} of the {which}"
 
 
-def at_chance(result: Evaluation, setup: Setup, recipe: Recipe) -> str | None:
+def at_chance(result: Evaluation, setup: Setup) -> str | None:
     """Return a warning if a trained classifier starts no better than guessing; None otherwise.
 
     That is an accuracy within two standard deviations of a guess's, or below. A classifier that starts anew, or of
@@ -76,10 +62,9 @@ def at_chance(result: Evaluation, setup: Setup, recipe: Recipe) -> str | None:
     Args:
         result: the measured start.
         setup: data and model.
-        recipe: the settings.
     """
     classes = setup.info.num_classes
-    if not isinstance(result, ClassificationEvaluation) or classes < 2 or not _classifier_kept(setup, recipe):
+    if not isinstance(result, ClassificationEvaluation) or classes < 2 or not _classifier_kept(setup):
         return None
     guess = 1 / classes
     if result.top1 > guess + 2 * math.sqrt(guess * (1 - guess) / result.samples):
@@ -90,16 +75,17 @@ def at_chance(result: Evaluation, setup: Setup, recipe: Recipe) -> str | None:
     )
 
 
-def _classifier_kept(setup: Setup, recipe: Recipe) -> bool:
+def _classifier_kept(setup: Setup) -> bool:
+    recipe = setup.recipe
     if recipe.checkpoint is not None:
         return not recipe.reset_classifier
     cfg = getattr(setup.model, "pretrained_cfg", None) or {}
     return recipe.pretrained and cfg.get("num_classes", setup.info.num_classes) == setup.info.num_classes
 
 
-def random_bases(recipe: Recipe) -> str | None:
+def random_bases(method: Method) -> str | None:
     """Return a warning if kernels are refocused that, as far as the recipe says, nobody has trained."""
-    if space_of(recipe) is None or from_weights(recipe):
+    if method.space is None or from_weights(method.recipe):
         return None
     return (
         "warning: refocusing keeps the kernels it starts from as bases, and these are random unless the builder loads "

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from refconv.engine.setup import open_setup
 from refconv.engine.stepping import Stepper
+from refconv.methods.registry import method_of
 from refconv.process.distributed import Processes, choose_device
 from refconv.recipe.recipe import Recipe
 
@@ -27,18 +28,10 @@ def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[fl
     """
     steppers, batches = {}, {}
     for name, recipe in recipes.items():
-        processes = Processes(0, 1, choose_device(recipe.device))
-        setup = open_setup(recipe, processes)
-        steppers[name] = Stepper(
-            setup.model,
-            recipe,
-            setup.info,
-            processes,
-            steps_per_epoch=setup.steps_per_epoch,
-            part_size=setup.part_size,
-        )
+        setup = open_setup(method_of(recipe), Processes(0, 1, choose_device(recipe.device)))
+        steppers[name] = Stepper(setup)
         parts = setup.data.train_batches(seed=recipe.seed, epoch=0, batch_size=setup.part_size)
-        batches[name] = [next(parts) for _ in range(setup.parts)]
+        batches[name] = [next(parts) for _ in range(recipe.grad_accum_steps)]
     seconds: dict[str, list[float]] = {name: [] for name in recipes}
     for turn in range(turns + 1):
         for name, stepper in steppers.items():

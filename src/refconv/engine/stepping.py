@@ -15,34 +15,21 @@ from typing import Any
 
 import torch
 from timm.optim import Lookahead
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from refconv.data import Batch, DataInfo, Samples, Targets
-from refconv.methods.optimization import (
-    make_average,
-    make_clipping,
-    make_optimizer,
-    make_schedule,
-    new_round,
-)
-from refconv.process.distributed import Processes
+from refconv.data import Batch, Samples, Targets
+from refconv.engine.schedule import make_schedule
+from refconv.engine.setup import Setup
 from refconv.process.randomness import derive_seed, seed_everything
-from refconv.recipe.recipe import Recipe
-from refconv.tasks.registry import task_named
 
 
 class Stepper:
     """A model with all that trains it.
 
     Args:
-        model: on its device, prepared by the method, neither compiled nor wrapped.
-        recipe: the settings.
-        info: the facts about the data.
-        processes: the processes of the run.
-        steps_per_epoch: optimizer steps in an epoch.
-        part_size: samples of a part of a batch, in one process.
-        even: whether every part has as many; not where the data is smaller than a batch of several processes.
+        setup: the prepared model, neither compiled nor wrapped, with its method, task and data.
 
     Raises:
         RecipeError: if a setting does not fit.
@@ -50,27 +37,20 @@ class Stepper:
         CheckpointError: if the teacher's weights do not fit.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        recipe: Recipe,
-        info: DataInfo,
-        processes: Processes,
-        *,
-        steps_per_epoch: int,
-        part_size: int,
-        even: bool = True,
-    ) -> None:
-        self.model = model
+    def __init__(self, setup: Setup) -> None:
+        method, recipe, task, processes = setup.method, setup.recipe, setup.task, setup.processes
+        self.model = model = setup.model
         seed_everything(derive_seed("method", recipe.seed))  # gradient space draws a random start here
-        self.optimizer = make_optimizer(model, recipe)
-        self.average = make_average(model, recipe)
-        self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=steps_per_epoch)
-        steps = self.epochs * steps_per_epoch
+        self.optimizer = method.optimizer(model)
+        self.average: ModelEmaV3 | None = None
+        if recipe.model_ema:
+            self.average = ModelEmaV3(model, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
+        self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=setup.steps_per_epoch)
+        steps = self.epochs * setup.steps_per_epoch
         self._round_starts = {steps * number // recipe.rounds for number in range(1, recipe.rounds)}
-        self._clip = make_clipping(model, recipe, self.optimizer)
-        task = task_named(recipe.task)
-        self._objective = task.objective(recipe, info, processes, part_size=part_size)
+        self._new_round, self._clip = method.new_round, method.clipping(model)
+        self._objective = task.objective(recipe, setup.info, processes, part_size=setup.part_size)
+        even = setup.samples_per_step == recipe.batch_size  # not where a batch of several processes exceeds the data
         self._counting = task.counting(recipe) or (None if even else _samples)
         self._place = task.place(processes.device, recipe.channels_last)
         self._place_targets = task.place_targets(processes.device)
@@ -114,7 +94,7 @@ class Stepper:
         seed_everything(derive_seed("step", self._seed, number, self._processes.rank))
         self._set_rates(number)
         if number in self._round_starts:
-            new_round(self.model, self.optimizer)
+            self._new_round(self.model, self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for position, ((samples, targets), weight) in enumerate(zip(parts, self._weights(parts), strict=True), start=1):

@@ -48,6 +48,7 @@ class KernelSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and lists, as a state dict may hold them."""
         values = dataclasses.asdict(self)
+        values["site"] = values.pop("layer")  # its name in files since the first version
         values["layout"]["kernel_size"] = list(self.layout.kernel_size)
         values["map_size"] = list(self.map_size)
         return values
@@ -55,7 +56,8 @@ class KernelSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> KernelSpec:
         """Read back what :meth:`to_dict` returned, today or before there was a choice of scales."""
-        values = with_scale(values)
+        values = {**with_scale(values), "layer": values["site"]}
+        del values["site"]
         layout = {**values["layout"], "kernel_size": tuple(values["layout"]["kernel_size"])}
         return cls(**{**values, "layout": Layout(**layout), "map_size": tuple(values["map_size"])})
 

@@ -7,7 +7,6 @@ momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from refconv.errors import SettingError
+from refconv.errors import SettingError, did_you_mean
 from refconv.gradspace.clipping import clip_by_norm
 from refconv.gradspace.groups import SITES, KernelGroup
 from refconv.gradspace.kernel_spec import KernelSpec
@@ -303,11 +302,10 @@ class RefocusSGD(SGD):
             if parameter is layer or (isinstance(layer, str) and plain_name(geometry.layer) == plain_name(layer)):
                 return parameter, geometry
         text = layer if isinstance(layer, str) else f"a tensor of shape {list(layer.shape)}"
-        close = difflib.get_close_matches(text, self.layers, n=3)
         raise SettingError(
             f"{text!r} is not a refocused layer of this optimizer",
             where="site",
-            remedy=f"closest: {', '.join(close)}" if close else "optimizer.layers lists them",
+            remedy=did_you_mean(text, self.layers) or "optimizer.layers lists them",
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refconv.config import Pattern, Selection, checked_patterns
-from refconv.errors import SettingError
+from refconv.errors import SettingError, did_you_mean
 from refconv.layers.find import FAMILIES, KINDS, Layer
 
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
@@ -111,11 +110,11 @@ def _check_effect(layers: Sequence[Layer], patterns: list[Pattern], where: str) 
         if any(_matches(pattern, layer) for layer in layers) or (where == "exclude" and pattern in (*KINDS, *FAMILIES)):
             continue
         text = _text(pattern)
-        close = difflib.get_close_matches(text, [*KINDS, *FAMILIES, *(layer.name for layer in layers)], n=3, cutoff=0.5)
+        known = [*KINDS, *FAMILIES, *(layer.name for layer in layers)]
         raise SettingError(
             f"{text!r} matches no convolution",
             where=where,
-            remedy=f"closest: {', '.join(close)}" if close else "refconv.plan(model) lists the names",
+            remedy=did_you_mean(text, known) or "refconv.plan(model) lists the names",
         )
 
 

@@ -7,11 +7,9 @@ import dataclasses
 from torch import nn
 
 from refconv.config import TransformConfig
-from refconv.errors import RecipeError
+from refconv.errors import RecipeError, did_you_mean
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import Recipe
-from refconv.recipe.settings import did_you_mean
-from refconv.recipe.spaces import space_of
 from refconv.surgery import fit_budget, plan_of
 
 
@@ -27,12 +25,6 @@ def check_budget(recipe: Recipe) -> None:
     if kind is None or kind.size is None:
         sized = ", ".join(name for name, other in TRANSFORMS.items() if other.size is not None)
         raise RecipeError(f"{recipe.method} has no size to choose", where="budget", expected=f"one of {sized}")
-    if space_of(recipe) == "gradient":
-        raise RecipeError(
-            "gradient space trains no refocus weights, so there is nothing to size",
-            where="budget",
-            remedy="space = kernel",
-        )
     if kind.size in recipe.method_kwargs or (kind.size == "map_size" and recipe.map_size != (3,)):
         raise RecipeError("is set by the budget", where=kind.size, remedy="leave one of them out")
     if not (recipe.budget.isdecimal() and int(recipe.budget)) and recipe.budget not in TRANSFORMS:

@@ -18,9 +18,8 @@ from typing import Any
 import timm
 from torch import nn
 
-from refconv.errors import ModelError, RefconvError
+from refconv.errors import ModelError, RefconvError, did_you_mean
 from refconv.models.heads import start_anew, unloaded_by_timm
-from refconv.recipe.settings import did_you_mean
 
 TIMM_SOURCES = ("local-dir", "hf-hub")
 """Prefixes that timm resolves itself."""

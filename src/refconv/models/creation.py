@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from refconv.data import DataInfo
 from refconv.data.preprocessing import Statement
 from refconv.errors import SettingError
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.models.builders import check_named_in_file
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.located import located
@@ -131,7 +131,7 @@ def restore(path: Path | str) -> Restored:
     recipe, info = checkpoint.trained_by(), checkpoint.data_info()
     check_named_in_file(recipe.model)
     model = ModelSpec.of_run(recipe, info).build()
-    method_of(recipe).prepare(model, recipe)
+    method_of(recipe).prepare(model)
     state = checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema
     load_model_state(model, state, where=str(path))
     classes = recipe.num_classes or info.num_classes

@@ -26,9 +26,8 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from refconv.errors import ModelError
+from refconv.errors import ModelError, did_you_mean
 from refconv.models.pyramid import LITE_NORM, FeatureLadder, FeaturePyramid
-from refconv.recipe.settings import did_you_mean
 
 COCO_CLASSES = 90
 """Classes where none are asked for, as in torchvision: the category ids of COCO go up to 90."""

@@ -13,10 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from refconv.errors import ModelError
+from refconv.errors import ModelError, did_you_mean
 from refconv.models.detection_heads import COCO_CLASSES, HEADS, Levels, check_known, check_size, with_exact_boxes
 from refconv.models.pyramid import timm_features
-from refconv.recipe.settings import did_you_mean
 
 _THRESHOLD = "score_thresh"  # where torchvision keeps the minimum score of a detection
 

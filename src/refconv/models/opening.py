@@ -19,8 +19,9 @@ from refconv.models.model_input import NOTHING, channels_of, of_builder, of_fold
 from refconv.models.spec import ModelSpec
 from refconv.models.weights import dtypes_in
 from refconv.process.randomness import derive_seed, seeded
-from refconv.recipe.recipe import TASKS, Recipe
+from refconv.recipe.recipe import Recipe
 from refconv.surgery import plain_state_dict
+from refconv.task_measures import TASKS
 
 _SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
 """What names of files of weights end in; no model is called so."""

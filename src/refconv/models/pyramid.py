@@ -22,9 +22,8 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
-from refconv.errors import ModelError
+from refconv.errors import ModelError, did_you_mean
 from refconv.models.builders import is_timm
-from refconv.recipe.settings import did_you_mean
 
 
 def check_backbone(name: str) -> None:

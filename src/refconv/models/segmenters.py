@@ -11,9 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from refconv.errors import ModelError
+from refconv.errors import ModelError, did_you_mean
 from refconv.models.pyramid import check_backbone
-from refconv.recipe.settings import did_you_mean
 
 DEFAULT_BACKBONE = "resnet34"
 """What segmentation-models-pytorch takes where none is named."""

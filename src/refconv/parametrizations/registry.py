@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refconv.config import GramConfig, TransformConfig, closest
-from refconv.errors import SettingError
+from refconv.config import GramConfig, TransformConfig
+from refconv.errors import SettingError, did_you_mean
 from refconv.layers import Layer
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
@@ -58,7 +58,7 @@ def transform_named(name: str) -> type[KernelTransform]:
             "unknown transformation",
             where=name,
             expected=f"one of {', '.join(TRANSFORMS)}",
-            remedy=closest(name, TRANSFORMS),
+            remedy=did_you_mean(name, TRANSFORMS),
         )
     return TRANSFORMS[name]
 

@@ -1,34 +1,138 @@
-"""What a run says about its progress, on the screen: a bar in a terminal, plain lines in a pipe."""
+"""Progress on the screen: a bar in a terminal, plain lines in a pipe, nothing where nothing is to be shown.
+
+:class:`Display` does this for everything that takes long. What is shown of training and of evaluation is below; what
+is shown of a study and of an analysis is beside them.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+_BETWEEN_MOVES = 0.1
+"""Seconds between two moves of a bar at least: a step may take less than a millisecond."""
 
-class Display(Protocol):
-    """Where a run shows how it gets on."""
 
-    def __enter__(self) -> Display:
-        """Start showing."""
+def column(text: str, *, last: bool = False) -> rich.TextColumn:
+    """Return a column of a bar that shows a field of :meth:`Display.move`, such as ``{task.fields[left]}``.
+
+    Args:
+        text: the template.
+        last: whether it fills the line and is cut where the terminal is narrow.
+    """
+    wide = {"overflow": "ellipsis", "ratio": 1} if last else {}
+    return rich.TextColumn(text, table_column=Column(no_wrap=True, **wide))  # type: ignore[arg-type]
+
+
+class Display:
+    """Shows progress while it is entered.
+
+    Attributes:
+        terminal: whether there is a bar.
+        bar: rich's progress bar, disabled where there is none.
+
+    Args:
+        title: what runs.
+        columns: what the bar shows beside its title, from left to right.
+        total: what there is to do; None if that is not known yet.
+        done: what is done already.
+        show: whether to show anything.
+        error: show on standard error instead of standard output.
+        transient: remove the bar at the end.
+        console: a terminal; by default that of the stream, if it is one.
+        fields: what :func:`column` shows, at first.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        columns: Sequence[rich.ProgressColumn],
+        *,
+        total: int | None = None,
+        done: int = 0,
+        show: bool = True,
+        error: bool = False,
+        transient: bool = False,
+        console: Console | None = None,
+        **fields: Any,
+    ) -> None:
+        stream = sys.stderr if error else sys.stdout
+        self._show, self._error = show, error
+        self.terminal = show and (console is not None or stream.isatty())
+        console = console or Console(stderr=error)
+        # A narrow terminal shortens the bar first, then cuts the last column.
+        width = min(40, max(5, console.width - 100))
+        self.bar = rich.Progress(
+            column("{task.description}"),
+            rich.BarColumn(bar_width=width),
+            *columns,
+            console=console,
+            refresh_per_second=5,
+            expand=True,
+            transient=transient,
+            disable=not self.terminal,
+        )
+        self.task = self.bar.add_task(title, total=total, completed=done, **fields)
+        self._moved = 0.0
+
+    def __enter__(self) -> Any:
+        self.bar.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing."""
+        self.bar.stop()
 
-    def step(self, step: int) -> None:
-        """Say that so many steps are done."""
+    def move(self, done: int, total: int | None = None, **fields: Any) -> None:
+        """Move the bar, ten times a second at most where only the bar moves.
+
+        Args:
+            done: what is done.
+            total: what there is to do, if it was not known before.
+            **fields: what columns show.
+        """
+        now = time.perf_counter()
+        if not self.terminal or (not fields and done != total and now - self._moved < _BETWEEN_MOVES):
+            return
+        self._moved = now
+        self.bar.update(self.task, completed=done, total=total, **fields)
+
+    def say(self, line: str) -> None:
+        """Show a line that stays: above the bar, or at once in a pipe."""
+        if self.terminal:
+            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        elif self._show:
+            print(line, file=sys.stderr if self._error else sys.stdout, flush=True)
+
+
+class StepDisplay(Display):
+    """The progress of steps, with rate and time left.
+
+    Args:
+        title: what runs.
+        start: steps already done.
+        total: steps in all.
+        **where: ``show``, ``error`` and ``console`` of :class:`Display`.
+    """
+
+    def __init__(self, title: str, *, start: int = 0, total: int, **where: Any) -> None:
+        left = rich.TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True))
+        count = rich.MofNCompleteColumn(table_column=Column(no_wrap=True))
+        columns = (count, left, rich.TextColumn("left"), column("{task.fields[numbers]}", last=True))
+        super().__init__(title, columns, total=total, done=start, numbers="", **where)
+        self._title, self._start, self._total = title, start, total
+        self._since = time.perf_counter()
 
     def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
-        """Say how training goes.
+        """Show how training goes: beside the bar, or as a line with the time left as this sitting suggests it.
 
         Args:
             step: steps done.
@@ -37,126 +141,14 @@ class Display(Protocol):
             lr: learning rate.
             rate: samples per second, over all processes.
         """
-
-    def say(self, line: str) -> None:
-        """Show a line that stays."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def step(self, step: int) -> None:
-        """Show nothing."""
-
-    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
-        """Show nothing."""
-
-    def say(self, line: str) -> None:
-        """Show nothing."""
-
-
-class Lines(Silent):
-    """Plain lines, for a pipe or a file.
-
-    Args:
-        title: what runs.
-        start: steps already done.
-        total: steps in all.
-    """
-
-    def __init__(self, title: str, *, start: int, total: int) -> None:
-        self._title, self._start, self._total = title, start, total
-        self._since = time.perf_counter()
-
-    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
-        """Show one line with the time left, as the steps of this sitting suggest it."""
+        if self.terminal:
+            self.move(step, numbers=f"loss {loss:.4f}  {rate:,.0f} samples/s  epoch {epoch:.1f}  lr {lr:.3g}")
+            return
         per_step = (time.perf_counter() - self._since) / max(1, step - self._start)
-        left = _clock(per_step * (self._total - step))
         self.say(
             f"{self._title}  step {step}/{self._total}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.3g}  "
-            f"{rate:,.0f} samples/s  {left} left"
+            f"{rate:,.0f} samples/s  {_clock(per_step * (self._total - step))} left"
         )
-
-    def say(self, line: str) -> None:
-        """Print a line at once."""
-        print(line, flush=True)
-
-
-class Bar(Silent):
-    """A progress bar with rate and time left, for a terminal.
-
-    Args:
-        title: what runs.
-        start: steps already done.
-        total: steps in all.
-        console: the terminal.
-    """
-
-    def __init__(self, title: str, *, start: int, total: int, console: Console | None = None) -> None:
-        console = console or Console()
-        # A narrow terminal shortens the bar first, then cuts the numbers at their end, where the least needed stand.
-        self._progress = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=min(40, max(5, console.width - 100))),
-            MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            TextColumn("left"),
-            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-            console=console,
-            refresh_per_second=5,
-            expand=True,
-        )
-        self._moved = 0.0
-        self._task: TaskID = self._progress.add_task(title, total=total, completed=start, numbers="")
-
-    def __enter__(self) -> Display:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def step(self, step: int) -> None:
-        """Move the bar, ten times a second at most: a step may take less than a millisecond."""
-        now = time.perf_counter()
-        if now - self._moved < 0.1:
-            return
-        self._moved = now
-        self._progress.update(self._task, completed=step)
-
-    def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
-        """Show the numbers beside the bar."""
-        numbers = f"loss {loss:.4f}  {rate:,.0f} samples/s  epoch {epoch:.1f}  lr {lr:.3g}"
-        self._progress.update(self._task, completed=step, numbers=numbers)
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False)
-
-
-def display(title: str, *, start: int, total: int, show: bool) -> Display:
-    """Return the display that fits standard output.
-
-    Args:
-        title: what runs.
-        start: steps already done.
-        total: steps in all.
-        show: whether to show anything.
-    """
-    if not show:
-        return Silent()
-    kind = Bar if sys.stdout.isatty() else Lines
-    return kind(title, start=start, total=total)
 
 
 class Counted(Protocol):
@@ -168,10 +160,8 @@ class Counted(Protocol):
         """Return how many samples a split has."""
 
 
-class Evaluating:
-    """Shows on standard error how many samples of a split have been evaluated.
-
-    In a terminal that is a bar; in a pipe a line now and then, with the time left.
+class Evaluating(StepDisplay):
+    """Shows on standard error how many samples of a split have been evaluated; in a pipe by a line now and then.
 
     Args:
         title: what runs.
@@ -190,33 +180,30 @@ class Evaluating:
         interval: float = 10.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._title, self._data, self._total = title, data, data.size_of(split)
-        self._interval, self._clock = interval, clock
-        self._done = 0
-        self._bar: Display = Silent()
-        if sys.stderr.isatty():
-            self._bar = Bar(title, start=0, total=self._total, console=Console(stderr=True))
+        super().__init__(title, total=data.size_of(split), error=True)
+        self._data, self._interval, self._clock, self._done = data, interval, clock, 0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Evaluating:
         self._since = self._said = self._clock()
-        self._bar.__enter__()
+        super().__enter__()
         self._data.counted = self._count
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._data.counted = None
-        self._bar.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
 
     def _count(self, samples: int) -> None:
         self._done += samples
-        self._bar.step(self._done)
+        self.move(self._done)
         now = self._clock()
-        if isinstance(self._bar, Bar) or now - self._said < self._interval:
+        if self.terminal or now - self._said < self._interval:
             return
         self._said = now
         left = _clock((now - self._since) / self._done * (self._total - self._done))
-        print(f"{self._title}  {self._done:,}/{self._total:,} samples  {left} left", file=sys.stderr, flush=True)
+        self.say(f"{self._title}  {self._done:,}/{self._total:,} samples  {left} left")
 
 
 def _clock(seconds: float) -> str:

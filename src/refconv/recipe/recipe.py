@@ -12,12 +12,13 @@ import sys
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from refconv.config import RefocusConfig
-from refconv.errors import RecipeError
-from refconv.recipe.settings import about, check_range, coerced, did_you_mean, required, setting
-from refconv.recipe.spaces import LOOKAHEAD, NESTEROV, check_space
+from refconv.errors import RecipeError, did_you_mean
+from refconv.recipe.settings import about, check_range, coerced, required, setting
+from refconv.records import type_hints
+from refconv.task_measures import TASKS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +27,14 @@ else:
 
 VERSIONS_TABLE = "versions"
 """The TOML table in which :meth:`Recipe.to_toml` notes the versions used; reading skips it."""
+
+Space = Literal["kernel", "gradient"]
+
+NESTEROV = {"sgd": True, "nesterov": True, "momentum": False}
+"""timm's names of torch's SGD, for which gradient space is equivalent, and whether they mean Nesterov's momentum."""
+
+LOOKAHEAD = "lookahead_"
+"""timm's prefix for averaging an optimizer's steps, which is linear, so that it changes nothing here."""
 
 _LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bilinear")}
 """Settings that earlier versions wrote down where nothing was said; a run that goes on keeps its own."""
@@ -49,7 +58,7 @@ def refocusing(name: str, default: Any = None) -> Any:
         default: its default, if a recipe writes it in another form.
     """
     field = RefocusConfig.__dataclass_fields__[name]
-    choices = typing.get_args(typing.get_type_hints(RefocusConfig)[name])
+    choices = typing.get_args(type_hints(RefocusConfig)[name])
     selects = name in {"include", "exclude"}
     return setting(
         "method",
@@ -58,10 +67,6 @@ def refocusing(name: str, default: Any = None) -> Any:
         choices=() if default is not None else choices,
         least=field.metadata["least"],
     )
-
-
-TASKS = ("classification", "detection", "segmentation", "restoration")
-"""The names of all tasks."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,7 @@ class Recipe:
     task: str = setting(
         "model",
         "what is learned",
-        "classification",
+        TASKS[0],
         choices=TASKS,
     )
     model: str = setting(
@@ -124,10 +129,14 @@ class Recipe:
         None,
         choices=("bilinear", "bicubic", "nearest", "random"),
     )
-    ignore_index: int = setting("data", "segmentation: the class that counts nowhere", 255, least=0, most=255)
-    noise: float = setting("data", "restoration: standard deviation of the noise, of 255", 0.0, least=0)
-    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4)
-    patch_size: int = setting("data", "restoration: side of the training patches in pixels", 64, least=8)
+    ignore_index: int = setting(
+        "data", "segmentation: class index to ignore", 255, least=0, most=255, task="segmentation"
+    )
+    noise: float = setting("data", "restoration: noise level (0-255)", 0.0, least=0, task="restoration")
+    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4, task="restoration")
+    patch_size: int = setting(
+        "data", "restoration: side of the training patches in pixels", 64, least=8, task="restoration"
+    )
     crop_pct: float | None = setting("data", "share of the image's side kept in evaluation", None, above=0, most=1)
     mean: tuple[float, ...] | None = setting(
         "data", "mean of each channel, or one of all; default: that of the model, else of the data", None
@@ -253,7 +262,7 @@ class Recipe:
     test: bool = setting("run", "read the test split once, at the end; a run that only helps to choose must not", True)
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = type_hints(type(self))
         fields = {field.name: field for field in dataclasses.fields(self)}
         rate = fields.pop("lr")  # last, since its default depends on others
         for field in (*fields.values(), rate):
@@ -422,4 +431,57 @@ def _check_together(recipe: Recipe) -> None:
             expected=f"at most {recipe.epochs}",
             found=f"{recipe.warmup_epochs:g}",
         )
-    check_space(recipe)
+    _check_space(recipe)
+
+
+def space_of(recipe: Recipe) -> Space | None:
+    """Return the space in which a recipe refocuses; None if it does not."""
+    if recipe.method != "refocus":
+        return None
+    if recipe.space != "auto":
+        return "gradient" if recipe.space == "gradient" else "kernel"
+    return "kernel" if _obstacle(recipe) else "gradient"
+
+
+def _check_space(recipe: Recipe) -> None:
+    """Check that a recipe refocuses in a space in which its other settings have a meaning.
+
+    Raises:
+        RecipeError: if it does not; the remedy names the way out.
+    """
+    space = space_of(recipe)
+    if space is None:
+        return
+    obstacle = _obstacle(recipe)
+    if space == "gradient" and obstacle:
+        where, what, remedy = obstacle
+        raise RecipeError(f"gradient space is {what}", where=where, remedy=remedy)
+    if space == "kernel" and recipe.decay == "kernel":
+        raise RecipeError(
+            "kernel space decays refocus weights, which pulls kernels towards their bases, not towards zero",
+            where="decay",
+            expected="refocus or none",
+            found="'kernel'",
+            remedy="space = gradient, with an optimizer that is SGD",
+        )
+    if space == "kernel" and recipe.rounds > 1 and recipe.model_ema:
+        raise RecipeError(
+            "an average over several bases is not the average of the kernels",
+            where="rounds",
+            expected="1 with model_ema in kernel space",
+            found=str(recipe.rounds),
+            remedy="space = gradient, or no model_ema",
+        )
+
+
+def _obstacle(recipe: Recipe) -> tuple[str, str, str] | None:
+    """Return what of a recipe is not equivalent in gradient space: the setting, why, and the remedy."""
+    if recipe.opt.lower().removeprefix(LOOKAHEAD) not in NESTEROV:
+        return "opt", f"equivalent under SGD only, not under {recipe.opt}", "opt = momentum or sgd, or space = kernel"
+    if recipe.clip_grad is not None and recipe.clip_mode != "norm":
+        return (
+            "clip_mode",
+            f"not equivalent under clipping by {recipe.clip_mode}, which acts on entries of the refocus weight",
+            "clip_mode = norm, or space = kernel",
+        )
+    return None

@@ -6,15 +6,13 @@ Knows nothing of any particular setting, of torch or of timm.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import operator
-import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from refconv.errors import RecipeError
+from refconv.errors import RecipeError, did_you_mean
 
 
 def about(
@@ -26,6 +24,7 @@ def about(
     above: float | None = None,
     most: float | None = None,
     may_change: bool = False,
+    task: str | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of one field: what the command line and the checks need to know.
 
@@ -37,6 +36,7 @@ def about(
         above: value that must be exceeded.
         most: largest value accepted.
         may_change: whether a resumed run may have another value, because the result does not depend on it.
+        task: the only task that has this setting; None for settings of several tasks.
     """
     return {
         "group": group,
@@ -46,6 +46,7 @@ def about(
         "above": above,
         "most": most,
         "may_change": may_change,
+        "task": task,
     }
 
 
@@ -57,27 +58,6 @@ def setting(group: str, text: str, default: Any = dataclasses.MISSING, **limits:
 def required(field: dataclasses.Field[Any]) -> bool:
     """Say whether the recipe must give the value of ``field``."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the remedy for a mistyped name: what it is the beginning of, in natural order, then what is close.
-
-    Capitals make no difference.
-
-    Example:
-        >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "site"])
-        'did you mean lite0 or lite4 or lite10?'
-    """
-    names, name = {other.lower(): other for other in known}, name.lower()
-    begun = [other for other in names if len(name) > 2 and other.startswith(name)]
-    close = difflib.get_close_matches(name, names, n=3)
-    closest = [names[other] for other in dict.fromkeys([*sorted(begun, key=_natural), *close])][:3]
-    return f"did you mean {' or '.join(closest)}?" if closest else None
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts the numbers in names by their size."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def coerced(name: str, hint: Any, value: Any) -> Any:

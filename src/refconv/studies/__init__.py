@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from refconv.studies.comparison import Comparison
-    from refconv.studies.conduct import compare
+    from refconv.studies.conduct import CompareConfig, compare
     from refconv.studies.reading import read_study
     from refconv.studies.study import Study
 
-__all__ = ["Comparison", "Study", "compare", "read_study"]
+__all__ = ["CompareConfig", "Comparison", "Study", "compare", "read_study"]
 
-_HOMES = {"Comparison": "comparison", "Study": "study", "compare": "conduct", "read_study": "reading"}
+_HOMES = {
+    "CompareConfig": "conduct", "Comparison": "comparison", "Study": "study", "compare": "conduct",
+    "read_study": "reading",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

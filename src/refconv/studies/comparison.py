@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from refconv.records import Record
 from refconv.studies.choosing import Tried
 from refconv.studies.statistics import Interval
+
+
+def compact_json(entries: Mapping[str, Any]) -> str:
+    """Return JSON text with a line for each entry; an entry that is a list of tables has a line for each of them."""
+
+    def compact(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def lines(value: Any) -> str:
+        if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
+            return compact(value)
+        return "[\n" + ",\n".join(map(compact, value)) + "\n]"
+
+    return "{\n" + ",\n".join(f"{compact(name)}:{lines(value)}" for name, value in entries.items()) + "\n}\n"
 
 
 @dataclass(frozen=True)
@@ -140,6 +156,10 @@ class Comparison(Record):
     command: str
     study: str
     definitions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return compact JSON text with a line for each entry, and one for each cell and each contrast."""
+        return compact_json(self.to_dict())
 
     def cell(self, architecture: str, method: str) -> CellResult | None:
         """Return the result of a cell, if there is one."""

@@ -1,10 +1,11 @@
-"""A whole study: run what is missing, side by side, and write what came out."""
+"""Carrying out a study: its missing runs, several at a time, and the files of its results."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,11 +13,11 @@ import torch
 
 from refconv.data import DataInfo
 from refconv.errors import RecipeError, RunError, StudyError
-from refconv.methods.methods import method_of
+from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.studies import forest, pages
-from refconv.studies.board import Board, board
+from refconv.studies.board import Board
 from refconv.studies.comparison import Comparison
 from refconv.studies.estimate import Estimate
 from refconv.studies.execution import Outcome, record_of
@@ -37,28 +38,39 @@ PLOT_FILES = ("forest.svg", "forest.png")
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
-def compare(
-    study: Study,
-    out: Path,
-    *,
-    jobs: int | None = None,
-    threads: int | None = None,
-    only: str | None = None,
-    journal: Path | None = None,
-    show: bool = True,
-) -> Comparison:
-    """Run what is missing of a study, go on with what was interrupted, and write its results.
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """How a study is carried out; its results do not depend on it.
+
+    Attributes:
+        jobs: runs at a time; by default one for each CUDA device, or one.
+        threads: of torch in each run; by default the threads that torch would use, divided by the number of jobs.
+        only: pattern of ``ARCHITECTURE/METHOD``; other cells are not run.
+        journal: file that notes every finished run; runs noted there are not run again.
+        show: show progress on standard output.
+    """
+
+    jobs: int | None = None
+    threads: int | None = None
+    only: str | None = None
+    journal: Path | None = None
+    show: bool = True
+
+    def sharing(self) -> tuple[int, int]:
+        """Return how many runs there are at a time, and on how many threads each."""
+        jobs = self.jobs or max(1, len(visible_devices()))
+        return jobs, self.threads or max(1, torch.get_num_threads() // jobs)
+
+
+def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Comparison:
+    """Run what is missing of a study, resume what was interrupted, and write its results.
 
     Writes ``comparison.json``, ``comparison.md`` and the forest plot into the folder, beside the run folders.
 
     Args:
         study: the study.
         out: its folder.
-        jobs: runs at a time; by default one for each CUDA device, or one.
-        threads: of torch in each; by default the threads that torch would use, shared out.
-        only: pattern of ``ARCHITECTURE/METHOD``; other cells are left alone.
-        journal: file that notes every run that is over; runs noted there are not run again.
-        show: show progress on standard output.
+        config: how to carry it out.
 
     Raises:
         StudyError: if runs failed, after all others have ended and the results are written; or if a folder holds
@@ -68,20 +80,19 @@ def compare(
         RecipeError: if a method is unknown.
         DataError: if the data cannot be had.
     """
+    config = config or CompareConfig()
     _require_plotting()
     with locked(out, "study folder"):
         data = open_data_of(study)
-        noted = None if journal is None else Journal(journal, out)
-        if noted is not None:
-            noted.restore()
-        runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
-        check(runs, data)
-        schedule = Schedule(runs)
+        journal = None if config.journal is None else Journal(config.journal, out)
+        if journal is not None:
+            journal.restore()
+        schedule = schedule_of(study, out, data, config.only)
         write_whole(out / "study.toml", study.text.encode())
-        jobs, threads = sharing(jobs, threads)
-        with board(study.name, show=show) as shown:
+        jobs, threads = config.sharing()
+        with Board(study.name, show=config.show) as shown:
             workers = _workers(jobs, threads, study.keep)
-            _carry_out(schedule, workers, shown, noted, jobs=jobs, out=out, select_by=study.select_by)
+            _carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
         with on_threads(threads):
             times = _step_times(schedule, study, out)
         comparison = summarise(study, schedule, times, data)
@@ -110,14 +121,22 @@ def open_data_of(study: Study) -> dict[str, DataInfo]:
     return found
 
 
-def check(runs: Runs, data: Mapping[str, DataInfo]) -> None:
-    """Check what can be checked before the first run.
+def schedule_of(study: Study, out: Path, data: Mapping[str, DataInfo], only: str | None) -> Schedule:
+    """Check what can be checked before the first run, and return the schedule of the runs.
+
+    Args:
+        study: the study.
+        out: its folder.
+        data: facts about each architecture's data.
+        only: pattern of the cells that are wanted.
 
     Raises:
-        StudyError: if there is no validation split to choose settings by, or no test split; or if a method that starts
-            anew is given a base.
+        StudyError: if there is no validation split to choose settings by, or no test split; if a method that starts
+            anew is given a base; if a folder holds other runs, or nothing matches ``only``.
         RecipeError: if a method is unknown.
+        RunError: if a record is damaged.
     """
+    runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
     for architecture, method in runs.cells:
         info = data[architecture.name]
         if len(method.points) > 1 and not info.val_size:
@@ -138,17 +157,7 @@ def check(runs: Runs, data: Mapping[str, DataInfo]) -> None:
                 where=f"methods.{method.name}",
                 remedy="give from_base = false",
             )
-
-
-def sharing(jobs: int | None, threads: int | None) -> tuple[int, int]:
-    """Return how many runs there are at a time, and on how many threads each.
-
-    Args:
-        jobs: as asked for.
-        threads: as asked for.
-    """
-    jobs = jobs or max(1, len(visible_devices()))
-    return jobs, threads or max(1, torch.get_num_threads() // jobs)
+    return Schedule(runs)
 
 
 def _workers(jobs: int, threads: int, keep: str) -> Workers:
@@ -165,7 +174,7 @@ def _carry_out(
     out: Path,
     select_by: str,
 ) -> None:
-    """Execute the runs until nothing can be started any more.
+    """Execute the runs until none can be started.
 
     Raises:
         StoppedError: after Ctrl-C.
@@ -199,7 +208,7 @@ def _carry_out(
 
 
 def _stop(schedule: Schedule, out: Path) -> NoReturn:
-    """Say how far the study came and how it goes on.
+    """Raise the error that says how many runs are done and how to resume.
 
     Raises:
         StoppedError: always.
@@ -213,7 +222,7 @@ def _stop(schedule: Schedule, out: Path) -> NoReturn:
 
 def _move(schedule: Schedule, shown: Board, estimate: Estimate, jobs: int) -> None:
     left = estimate.seconds(schedule.to_do(), jobs)
-    shown.move(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
+    shown.place(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
 
 
 def _learn(estimate: Estimate, run: Run) -> None:
@@ -223,9 +232,9 @@ def _learn(estimate: Estimate, run: Run) -> None:
 
 
 def _line(run: Run, outcome: Outcome, measure: Measure) -> str:
-    """Say how a run ended; nothing about the test split, which is for the end."""
+    """Return one line on how a run ended; without results on the test split, which are shown at the end."""
     if outcome.state != "finished":
-        return f"{run}: {outcome.state}: {outcome.words}"
+        return f"{run}: {outcome.state}: {outcome.message}"
     record = record_of(run)
     assert record is not None  # it has finished
     end = record.val_last
@@ -254,10 +263,10 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def _check_all_done(schedule: Schedule) -> None:
-    """Say what failed.
+    """Check that no run failed.
 
     Raises:
-        StudyError: if anything did.
+        StudyError: naming the runs that did.
     """
     lines = [f"{name}: {words}" for name, words in schedule.failures.items()]
     if lines:
@@ -269,7 +278,7 @@ def _check_all_done(schedule: Schedule) -> None:
 
 
 def _require_plotting() -> None:
-    """Say before hours of training, not after, that the plot cannot be drawn.
+    """Check before hours of training, not after, that the plot can be drawn.
 
     Raises:
         RunError: if matplotlib is missing.
@@ -280,7 +289,7 @@ def _require_plotting() -> None:
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Compute on so many threads in the block."""
+    """Let torch use a number of threads in the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

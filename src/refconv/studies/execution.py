@@ -28,11 +28,11 @@ class Outcome:
 
     Attributes:
         state: what happened.
-        words: the error, if there was one.
+        message: the error, if there was one.
     """
 
     state: Literal["finished", "diverged", "failed", "stopped"]
-    words: str = ""
+    message: str = ""
 
 
 def is_over(run: Run) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, StudyError
-from refconv.models.run_folder import RunFolder, write_whole
+from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run
@@ -44,6 +44,7 @@ class Journal:
 
         Raises:
             StudyError: if an entry is damaged.
+            RunError: if a folder cannot be written.
         """
         restored = 0
         for name, entry in self._lines.items():
@@ -56,12 +57,14 @@ class Journal:
                 words = entry["diverged"]
             except (RefconvError, KeyError, TypeError, ValueError, AttributeError) as error:
                 raise self._damaged(name, error) from error
-            folder.path.mkdir(parents=True)
-            write_whole(folder.recipe_file, recipe.to_toml().encode())
-            if record is None:
-                write_whole(folder.path / DIVERGED_FILE, f"{words}\n".encode())
-            else:
-                write_whole(folder.record_file, record.to_json().encode())
+            recorded = (DIVERGED_FILE, f"{words}\n") if record is None else (folder.record_file.name, record.to_json())
+            partial = folder.path.with_name(f".{folder.path.name}.partial")
+            with writing(folder.path):
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                for file, text in ((folder.recipe_file.name, recipe.to_toml()), recorded):
+                    (partial / file).write_text(text, encoding="utf-8")
+                partial.replace(folder.path)
             restored += 1
         return restored
 
@@ -121,10 +124,10 @@ class Journal:
 
 
 @contextmanager
-def foreseen(journal: Path, out: Path) -> Iterator[Path]:
-    """Give a passing folder with the records that a study's folder would have once its journal is restored there.
+def restored_copy(journal: Path, out: Path) -> Iterator[Path]:
+    """Give a temporary folder with the records that a study's folder would have after restoring its journal.
 
-    The study's folder is only read. Errors that name the passing folder name the study's instead.
+    The study's folder is only read, and errors name it in place of the temporary one.
 
     Args:
         journal: the file; it need not exist.

@@ -1,18 +1,19 @@
-"""A study before it runs: its runs, counted, and how long they will take."""
+"""What a study would run, and how long that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from refconv.data import DataInfo
-from refconv.studies.conduct import check, on_threads, open_data_of, sharing
+from refconv.studies.conduct import CompareConfig, on_threads, open_data_of, schedule_of
 from refconv.studies.estimate import Estimate, clock
 from refconv.studies.execution import record_of
-from refconv.studies.journal import foreseen
+from refconv.studies.journal import restored_copy
 from refconv.studies.pages import Rows
-from refconv.studies.runs import Run, Runs
+from refconv.studies.runs import Run
 from refconv.studies.schedule import Schedule
 from refconv.studies.step_times import measure
 from refconv.studies.study import Study
@@ -43,39 +44,29 @@ class Preview:
         return f"{self.runs} runs, {self.over} of them done; {time}, {self.basis}"
 
 
-def preview(
-    study: Study,
-    out: Path,
-    *,
-    jobs: int | None = None,
-    threads: int | None = None,
-    only: str | None = None,
-    journal: Path | None = None,
-) -> Preview:
+def preview(study: Study, out: Path, config: CompareConfig | None = None) -> Preview:
     """Count the runs of a study and estimate their time; nothing is written.
 
-    Cells of which a run has finished are estimated from that run; of the others a few steps are timed. That a base is
-    trained again, whose weights are gone and which a missing run goes on from, is not in the estimate.
+    Cells with a finished run are estimated from that run; for the others a few steps are timed. Bases that must be
+    trained again because their weights are gone are not in the estimate.
 
     Args:
         study: the study.
         out: its folder, which need not exist.
-        jobs: runs at a time.
-        threads: of torch in each.
-        only: pattern of ``ARCHITECTURE/METHOD``.
-        journal: file that notes runs that are over.
+        config: how the study is to be carried out.
 
     Raises:
         RefconvError: as :func:`refconv.studies.conduct.compare` does before the first run.
     """
-    if journal is not None:
-        with foreseen(journal, out) as place:
-            return preview(study, place, jobs=jobs, threads=threads, only=only)
+    config = config or CompareConfig()
+    with nullcontext(out) if config.journal is None else restored_copy(config.journal, out) as folder:
+        return _preview(study, folder, config)
+
+
+def _preview(study: Study, out: Path, config: CompareConfig) -> Preview:
     data = open_data_of(study)
-    runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
-    check(runs, data)
-    schedule = Schedule(runs)
-    jobs, threads = sharing(jobs, threads)
+    schedule = schedule_of(study, out, data, config.only)
+    jobs, threads = config.sharing()
     to_do = list(schedule.to_do())
     with on_threads(threads):
         estimate, basis = _estimated(schedule, to_do, data, study)
@@ -95,7 +86,7 @@ def preview(
 def _estimated(
     schedule: Schedule, to_do: Iterable[Run], data: dict[str, DataInfo], study: Study
 ) -> tuple[Estimate, str]:
-    """Return an estimate, and what it rests on."""
+    """Return an estimate, and what it is based on."""
     finished = [(run, record) for run in schedule.over if (record := record_of(run)) is not None]
     known = {(run.architecture, run.method) for run, _ in finished}
     unknown: dict[str, dict[str, Run]] = {}

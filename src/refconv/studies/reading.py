@@ -169,7 +169,7 @@ def _method(table: Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
         StudyError: if it changes what is the same for all methods, or gives a setting and a grid of it.
     """
     own = _grid(table.table("grid"))
-    from_base = table.truth("from_base", True)
+    from_base = table.flag("from_base", True)
     settings = table.settings((*_shared(), "method"), _SETTINGS)
     for name in (*settings, *own):
         if _SETTINGS[name].metadata["group"] not in _OF_METHODS:

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from refconv.errors import RecipeError, StudyError
+from refconv.errors import RecipeError, StudyError, did_you_mean
 from refconv.recipe.recipe import Recipe
-from refconv.recipe.settings import did_you_mean
 from refconv.studies.study import Architecture, Method, Study
 
 Kind = Literal["base", "selection", "final"]

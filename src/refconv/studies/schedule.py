@@ -126,10 +126,10 @@ class Schedule:
         """
         self._running.remove(run)
         if outcome.state == "failed":
-            self.failures[str(run)] = outcome.words
+            self.failures[str(run)] = outcome.message
             for cell in self._cells:
                 if cell[0] == run.architecture and run.method in {"", cell[1]}:
-                    self.blame.setdefault(cell, outcome.words)
+                    self.blame.setdefault(cell, outcome.message)
             self._lose(run)
         else:
             self.over.append(run)

@@ -141,18 +141,11 @@ def bootstrap_interval(
     least = (resolution or 0.0) * (1 + _ROUNDING)
     if spread(values) == 0:
         return Interval(mean, mean - least, mean + least, n) if least else Interval(mean, values=n)
-    sample = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(_BOOTSTRAP_SEED).integers(n, size=(resamples, n))
-    means = sample[drawn].mean(axis=1)
-    centre = float(sample.mean())
-    below = float(np.mean(means < centre) + np.mean(means == centre) / 2)
-    bias = float(stats.norm.ppf(below))
-    # The jackknife's influence of each value; for a mean it is the value's distance from the mean.
-    influence = sample - centre
-    acceleration = float((influence**3).sum() / (6 * (influence**2).sum() ** 1.5))
-    z = stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    shifted = stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
-    low, high = np.quantile(means, shifted)
+    generator = np.random.default_rng(_BOOTSTRAP_SEED)
+    found = stats.bootstrap(
+        [values], np.mean, n_resamples=resamples, confidence_level=level, method="BCa", rng=generator
+    )
+    low, high = found.confidence_interval
     return Interval(mean, min(float(low), mean - least), max(float(high), mean + least), n)
 
 

@@ -20,7 +20,7 @@ from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 
 @dataclass(frozen=True)
-class MergedLayer(Record):
+class MergedLayer(Record, former={"site": "layer"}):
     """How far one kernel moved.
 
     Attributes:
@@ -40,7 +40,7 @@ class MergedLayer(Record):
 
 
 @dataclass(frozen=True)
-class MergeReport(Record):
+class MergeReport(Record, former={"sites": "layers"}):
     """What a merge wrote.
 
     Attributes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlanRow(Record):
+class PlanRow(Record, former={"site": "layer"}):
     """One layer in a plan.
 
     Attributes:
@@ -98,7 +98,7 @@ class Plan(Record):
         return tuple(remarks)
 
     def __str__(self) -> str:
-        header = ("site", "kind", "kernel", "map", "blocks", "extra parameters")
+        header = ("layer", "kind", "kernel", "map", "blocks", "extra parameters")
         shown = [row for row in self.rows if row.skipped != "one tap"]
         lines = [header, *(_cells(row) for row in shown)]
         if not any(row.map_size for row in shown):

@@ -24,7 +24,7 @@ _SHARE_OF_DIGITS = 2 / 3
 
 
 @dataclass(frozen=True)
-class Certificate(Record):
+class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}):
     """The result of :func:`verify`; ``print(certificate)`` is the report.
 
     Attributes:

@@ -72,7 +72,7 @@ def predictions(
         opened: the model; its mode is put back afterwards.
         files: the images.
         device: where to compute.
-        threshold: the least score that is said; by default what suits the task.
+        threshold: minimum score; by default that of the task.
 
     Raises:
         DataError: if an image cannot be read.

@@ -1,4 +1,4 @@
-"""What a model says about one image, as a record and as a picture."""
+"""A model's prediction for one image, as a record and as a picture."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+NOTHING_FOUND = "nothing above the minimum score"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A prediction for one image.
 
     Attributes:
         content: plain values, ready for JSON: classes and scores; boxes; shares of classes; sizes.
-        words: the same in a line for people.
+        words: the same as a line of text.
         picture: the image with the prediction drawn on it, or the restored image; None where there is nothing to draw.
         mask: the class of each pixel of the image, as an image of indices with a palette; for segmentation.
     """

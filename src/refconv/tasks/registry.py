@@ -1,20 +1,18 @@
-"""The tasks by name; one is imported when it is first asked for."""
+"""The tasks by name: ``captioning`` would be the class ``Captioning`` in ``refconv/tasks/captioning/task.py``.
+
+Their names are listed in :mod:`refconv.task_measures`; a task is imported when it is first asked for.
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
 
+from refconv.task_measures import TASKS
+
 if TYPE_CHECKING:
     from refconv.recipe.recipe import Recipe
     from refconv.tasks.task import Task
-
-_HOMES = {
-    "classification": "Classification",
-    "detection": "Detection",
-    "segmentation": "Segmentation",
-    "restoration": "Restoration",
-}
 
 
 def task_named(name: str) -> Task:
@@ -23,8 +21,9 @@ def task_named(name: str) -> Task:
     Raises:
         KeyError: if there is none of this name.
     """
-    kind = _HOMES[name]
-    task: Task = getattr(importlib.import_module(f"refconv.tasks.{name}.task"), kind)()
+    if name not in TASKS:
+        raise KeyError(name)
+    task: Task = getattr(importlib.import_module(f"refconv.tasks.{name}.task"), name.capitalize())()
     return task
 
 

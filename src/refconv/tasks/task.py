@@ -1,14 +1,15 @@
 """What a task is to the loop: its data, its loss, its measures, and the shape of what goes in and out.
 
 The loop, the recipe's other settings, the order of samples, methods, checkpoints and studies are the same for all
-tasks. A new task is one file here and its line in the registry.
+tasks. A new task is one folder here and its name in :mod:`refconv.task_measures`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -16,21 +17,23 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from refconv.data import Data, DataInfo, Samples, Split, Targets
+from refconv.data.dataset import Batch
 from refconv.data.preprocessing import Preprocessing, Statement
-from refconv.errors import ModelError, RecipeError
+from refconv.errors import DataError, ModelError, RecipeError
+from refconv.models.opening import Opened, input_of
 from refconv.models.weights import classifier_names
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import Certificate, verify
-from refconv.tasks.evaluation import Evaluation, placing
+from refconv.surgery import Certificate, evaluating, verify
+from refconv.task_measures import measures_of
+from refconv.tasks.evaluation import Evaluation, autocasting
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from refconv.models.opening import Opened
     from refconv.tasks.prediction import Prediction
 
-__all__ = ["Evaluation", "Network", "Objective", "Task"]
+__all__ = ["Evaluation", "EvaluationRun", "Network", "Objective", "Source", "Task"]
 
 Network = Callable[..., Any]
 """The model in training: itself, or wrapped for several processes."""
@@ -38,28 +41,73 @@ Objective = Callable[[Network, Samples, Targets], Tensor]
 """The training loss of one part of a batch, a number; samples and targets are on the device already."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Data to open for a model that was trained before.
+
+    Attributes:
+        name: the data.
+        root: folder of the data.
+        val_split: share of the training samples set aside for validation.
+        workers: processes that decode images.
+        of_run: whether it is the data that the model was trained on.
+    """
+
+    name: str
+    root: str | None
+    val_split: float
+    workers: int
+    of_run: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationRun:
+    """How one evaluation computes.
+
+    Attributes:
+        split: what is evaluated on.
+        device: where the model is.
+        processes: the processes that share the work.
+        autocast: makes the context of one forward.
+        place: brings samples to the device.
+    """
+
+    split: Split
+    device: torch.device
+    processes: Processes
+    autocast: Callable[[], AbstractContextManager[object]]
+    place: Callable[[Samples], Samples]
+
+
 class Task(ABC):
     """One task: classification, detection, segmentation or restoration.
 
     Attributes:
         name: the word that recipes give.
-        primary: the measure to look at first.
-        threshold: the least score of a prediction that is said, where the user names none.
+        threshold: minimum score of a prediction, where the user names none.
         samples_certified: samples on which the result is compared with the model in training.
+        prepares_images: whether images are resized and normalised for the model; else it takes them as they are.
     """
 
     name: ClassVar[str]
-    primary: ClassVar[str]
     threshold: ClassVar[float] = 0.0
     samples_certified: ClassVar[int] = 32
+    prepares_images: ClassVar[bool] = False
 
-    @abstractmethod
+    @property
+    def primary(self) -> str:
+        """The name of the measure to look at first."""
+        return measures_of(self.name).primary.name
+
     def check(self, recipe: Recipe) -> None:
-        """Refuse settings that cannot work or would have no effect in this task.
+        """Refuse settings that cannot work or would have no effect: those of other tasks here, others in subclasses.
 
         Raises:
             RecipeError: naming the setting, and why.
         """
+        owners = {field.name: field.metadata["task"] for field in dataclasses.fields(Recipe)}
+        foreign = {name: owner for name, owner in owners.items() if owner not in {None, self.name}}
+        refuse(recipe, self.name, {name: f"it is for {owner}" for name, owner in foreign.items()})
 
     @abstractmethod
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
@@ -74,15 +122,7 @@ class Task(ABC):
             SettingError: if an augmentation does not fit it.
         """
 
-    @abstractmethod
-    def data_for(
-        self,
-        opened: Opened,
-        name: str | None = None,
-        *,
-        root: str | None = None,
-        workers: int = 0,
-    ) -> Data:
+    def data_for(self, opened: Opened, name: str | None = None, *, root: str | None = None, workers: int = 0) -> Data:
         """Open data prepared as in the training of a model that was opened, or as its flags say.
 
         Args:
@@ -94,6 +134,21 @@ class Task(ABC):
         Raises:
             DataError: if no data is named, or it cannot be opened.
         """
+        recipe = opened.recipe
+        chosen = name or (None if recipe is None else recipe.data)
+        if chosen is None:
+            raise DataError("no data named", where="data", remedy="give --data")
+        if recipe is None or chosen != recipe.data:
+            return self.open_for(opened, Source(chosen, root, 0.0, workers, of_run=False))
+        return self.open_for(opened, Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True))
+
+    @abstractmethod
+    def open_for(self, opened: Opened, source: Source) -> Data:
+        """Open data for a model that was opened; see :meth:`data_for`.
+
+        Raises:
+            DataError: if it cannot be opened.
+        """
 
     def preparation(self, opened: Opened) -> Preprocessing | None:
         """Return how single images are prepared for a model; None where it takes images of every size as they are.
@@ -101,16 +156,17 @@ class Task(ABC):
         Raises:
             DataError: if the size of its input is not known, or it takes no images.
         """
-        return None
+        return input_of(opened) if self.prepares_images else None
 
     def place(self, device: torch.device, channels_last: bool) -> Callable[[Samples], Samples]:
-        """Return what brings samples to a device."""
-        to_device = placing(device, channels_last)
+        """Return what brings samples to a device, batches of images in channels-last format if asked for."""
 
         def place(samples: Samples) -> Samples:
-            return (
-                [image.to(device, non_blocking=True) for image in samples] if is_list(samples) else to_device(samples)
-            )
+            if is_list(samples):
+                return [image.to(device, non_blocking=True) for image in samples]
+            if channels_last and samples.ndim == 4:
+                return samples.to(device, non_blocking=True, memory_format=torch.channels_last)
+            return samples.to(device, non_blocking=True)
 
         return place
 
@@ -152,11 +208,10 @@ class Task(ABC):
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            shapes = [list(sample.shape) for sample in (samples if is_list(samples) else samples[:1])]
             raise ModelError(
                 "the model does not take this data",
                 where=type(model).__name__,
-                expected=f"samples of shape {shapes[0]} accepted",
+                expected=f"samples of shape {list(samples[0].shape)} accepted",
                 found=f"{type(error).__name__}: {error}",
             ) from error
         self.check_outputs(model, samples, outputs, info)
@@ -187,14 +242,13 @@ class Task(ABC):
         outputs = model(samples)
         if not isinstance(outputs, (Tensor, Mapping)):
             raise ModelError(
-                "the model gives in training what this task cannot train",
-                where=type(model).__name__,
+                "the model's outputs in training cannot be trained",
+                **unfit(model, outputs),
                 expected="a tensor, or a dictionary of them",
-                found=f"a {type(outputs).__name__}",
             )
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
-        """Return what is to be said about a model that is trained like this; None if there is nothing.
+        """Return a warning about training a model like this; None if there is none.
 
         Args:
             model: the model in training.
@@ -227,7 +281,6 @@ class Task(ABC):
         """
         return None
 
-    @abstractmethod
     def evaluate(
         self,
         model: nn.Module,
@@ -250,7 +303,24 @@ class Task(ABC):
             device: where the model is; by default where its first parameter is.
             amp: compute in bf16 where that is safe.
             channels_last: give images in channels-last format.
-            processes: the processes that share the work; by default this one alone.
+            processes: the processes that share the work; by default this one alone. Each gets the whole result.
+
+        Raises:
+            ModelError: if the model does not fit the data.
+            DataError: if the split has nothing to evaluate on.
+        """
+        device = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        shared = processes or Processes(0, 1, device)
+        run = EvaluationRun(split, device, shared, autocasting(device, amp), self.place(device, channels_last))
+        batches = data.eval_batches(split, batch_size=batch_size, rank=shared.rank, world_size=shared.world_size)
+        with evaluating(model), torch.no_grad():
+            return self.evaluate_batches(model, data, batches, run)
+
+    @abstractmethod
+    def evaluate_batches(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
+    ) -> Evaluation:
+        """Evaluate a model in evaluation mode, without gradients, on this process's share; see :meth:`evaluate`.
 
         Raises:
             ModelError: if the model does not fit the data.
@@ -276,21 +346,21 @@ class Task(ABC):
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return what a model says about images, one prediction each.
+        """Return a model's predictions, one for each image.
 
         Args:
-            model: the model of ``opened``, on ``device``, in evaluation mode.
+            model: the model of ``opened``, on ``device``, in evaluation mode, without gradients.
             images: as they were read.
             opened: what is known about the model: preprocessing, class names.
             device: where the model is.
-            threshold: the least score that is said, from 0 to 1; for tasks without scores it has no effect.
+            threshold: minimum score, from 0 to 1; for tasks without scores it has no effect.
 
         Raises:
             ModelError: if the model does not take them.
         """
 
-    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
-        """Return an image with the truth drawn on it as predictions are; as it is, where there is nothing to draw.
+    def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+        """Return an image with its ground truth drawn as predictions are; unchanged where there is nothing to draw.
 
         Args:
             image: a sample as an image.
@@ -305,9 +375,26 @@ def is_list(samples: Samples) -> bool:
     return isinstance(samples, (list, tuple))
 
 
-def plain_measures(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the measures that have a value."""
-    return {name: value for name, value in values.items() if value is not None}
+def unfit(model: nn.Module, outputs: Any) -> dict[str, str]:
+    """Return where and what was found, for an error about a model's outputs."""
+    return {"where": type(model).__name__, "found": described(outputs)}
+
+
+def described(outputs: Any) -> str:
+    """Return what kind of outputs these are.
+
+    Example:
+        >>> described(torch.zeros(2, 3)), described([{"boxes": 1, "labels": 2}])
+        ('[2, 3]', 'a list of 1, first a dictionary of boxes, labels')
+    """
+    if isinstance(outputs, Tensor):
+        return str(list(outputs.shape))
+    if isinstance(outputs, Mapping):
+        names = [str(key) for key in outputs]
+        return f"a dictionary of {', '.join(names[:3]) or 'nothing'}{', ...' if len(names) > 3 else ''}"
+    if isinstance(outputs, (list, tuple)) and outputs:
+        return f"a list of {len(outputs)}, first {described(outputs[0])}"
+    return type(outputs).__name__
 
 
 def refuse(recipe: Recipe, task: str, reasons: Mapping[str, str]) -> None:

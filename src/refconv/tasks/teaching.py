@@ -19,7 +19,7 @@ from refconv.recipe.recipe import Recipe
 
 
 class Teacher:
-    """A frozen model and how much its opinion counts.
+    """A frozen teacher and the weight of its logits in the loss.
 
     Args:
         model: the teacher, on the device where training goes on.
@@ -58,18 +58,18 @@ class Teacher:
             ModelError: if the teacher has other classes than the student.
         """
         with torch.no_grad(), self._autocast():
-            opinion = self.outputs(inputs)
-        if opinion.shape != outputs.shape:
+            teacher_logits = self.outputs(inputs)
+        if teacher_logits.shape != outputs.shape:
             raise ModelError(
                 "the teacher has other classes than the student",
                 where="distill",
                 expected=f"outputs of shape {list(outputs.shape)}",
-                found=str(list(opinion.shape)),
+                found=str(list(teacher_logits.shape)),
             )
         t = self.temperature
         divergence = F.kl_div(
             F.log_softmax(outputs.float() / t, dim=1),
-            F.log_softmax(opinion.float() / t, dim=1),
+            F.log_softmax(teacher_logits.float() / t, dim=1),
             reduction="batchmean",
             log_target=True,
         )

@@ -50,11 +50,11 @@ def test_a_model_right_as_often_as_it_says_is_calibrated():
 
 
 def test_the_error_is_the_one_of_evaluation():
-    evaluation = pytest.importorskip("refconv.tasks.evaluation")
+    evaluation = pytest.importorskip("refconv.tasks.classification.evaluation")
     generator = torch.Generator().manual_seed(0)
     outputs, labels = 3 * torch.randn(200, 5, generator=generator), torch.randint(0, 5, (200,), generator=generator)
     found = calibration(Given(), [(outputs, labels)])
-    gaps = evaluation._calibration(outputs, labels)
+    gaps = evaluation.calibration_gaps(outputs, labels)
     assert found.ece == pytest.approx(float(gaps.abs().sum()) / 200, rel=1e-6)
 
 

@@ -4,8 +4,8 @@ import pytest
 
 import report_records as made
 from refconv.engine.run_record import PRIMARY
-from refconv.recipe.recipe import TASKS
 from refconv.report.sections.scores import WORDS, section
+from refconv.task_measures import TASKS
 
 
 def detectors(before=0.12, after=0.13, classes=((0.1, 0.2), (0.14, 0.12)), **changes):

@@ -11,6 +11,7 @@ from refconv.tasks.detection.average_precision import average_precision, constan
 from refconv.tasks.detection.data import open_detection_data
 from refconv.tasks.detection.objects import image_result
 from refconv.tasks.detection.pascal import pascal_average_precision
+from refconv.tasks.detection.segments import runs
 from refconv.tasks.detection.task import Detection
 
 
@@ -125,7 +126,7 @@ def test_at_each_threshold_detections_are_excused_by_the_overlap_asked_for(kind)
     if kind == "segm":
         pixels = [torch.tensor(np.array([_filled(box) for *_, box in rows])) for rows in (boxes, found)]
         target = {"boxes": torch.tensor([box for _, box in boxes]), "labels": torch.ones(2, dtype=torch.int64)}
-        target |= {"area": torch.tensor([1600.0, 2000.0]), "iscrowd": torch.zeros(2), "masks": pixels[0]}
+        target |= {"area": torch.tensor([1600.0, 2000.0]), "iscrowd": torch.zeros(2), "runs": runs(pixels[0])}
         target |= {"difficult": torch.tensor([0, 1]), "image_id": torch.tensor(1)}
         output = {"boxes": torch.tensor([box for *_, box in found]), "labels": torch.ones(2, dtype=torch.int64)}
         output |= {"scores": torch.tensor([0.9, 0.8]), "masks": pixels[1][:, None].float()}

@@ -1,29 +1,33 @@
-"""Masks of single objects, in every form that annotations have."""
+"""Masks of single objects, in every form that annotations have: encoded once, decoded to the same pixels."""
 
-import json
 import sys
 
 import numpy as np
 import pytest
+import torch
 from faster_coco_eval import mask as coco
 from PIL import Image
 
 from refconv.data import rle
 from refconv.errors import DataError
-from refconv.tasks.detection.segments import decoded
+from refconv.tasks.detection.segments import decoded, encoded, numbered, runs, runs_of
 
 MASK = np.random.default_rng(0).random((6, 9)) < 0.4
 
 
+def pixels(form, height=6, width=9):
+    return decoded(encoded(form, height, width, where="here"), height, width, where="here")
+
+
 def test_a_rectangle_as_polygon_covers_its_pixels():
-    mask = decoded("[[2, 1, 7, 1, 7, 4, 2, 4]]", 6, 9, where="here")
+    mask = pixels([[2, 1, 7, 1, 7, 4, 2, 4]])
     expected = np.zeros((6, 9), dtype=bool)
     expected[1:4, 2:7] = True
     np.testing.assert_array_equal(mask, expected)
 
 
 def test_several_polygons_are_one_object():
-    mask = decoded("[[0, 0, 2, 0, 2, 2, 0, 2], [5, 3, 8, 3, 8, 6, 5, 6]]", 6, 9, where="here")
+    mask = pixels([[0, 0, 2, 0, 2, 2, 0, 2], [5, 3, 8, 3, 8, 6, 5, 6]])
     assert mask.sum() == 4 + 9
     assert mask[:2, :2].all()
     assert mask[3:, 5:8].all()
@@ -35,7 +39,8 @@ def test_both_kinds_of_runs_say_the_same():
     counts = packed["counts"]
     text = {"size": [6, 9], "counts": counts.decode() if isinstance(counts, bytes) else counts}
     for form in (runs, text):
-        np.testing.assert_array_equal(decoded(json.dumps(form), 6, 9, where="here"), MASK)
+        np.testing.assert_array_equal(pixels(form), MASK)
+        assert encoded(form, 6, 9, where="here") == text["counts"]
 
 
 def test_a_number_in_a_picture_is_an_object(tmp_path):
@@ -43,8 +48,10 @@ def test_a_number_in_a_picture_is_an_object(tmp_path):
     picture = Image.fromarray(numbers)
     picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     picture.save(tmp_path / "o.png")
-    form = json.dumps({"file": str(tmp_path / "o.png"), "value": 2})
+    form = numbered(str(tmp_path / "o.png"), 2)
     np.testing.assert_array_equal(decoded(form, 2, 3, where="here"), numbers == 2)
+    with pytest.raises(DataError, match="here: unreadable mask; .*No such file"):
+        decoded(numbered("/nowhere.png", 1), 2, 3, where="here")
     with pytest.raises(DataError, match=r"here: unreadable mask; .*is of \[2, 3\], the image of \[3, 2\]"):
         decoded(form, 3, 2, where="here")
 
@@ -63,19 +70,31 @@ def test_a_number_in_a_picture_is_an_object(tmp_path):
         ({"size": [3, 3], "counts": [9]}, r"a mask of \[3, 3\] for an image of \[6, 9\]"),
         ({"size": [6, 9], "counts": [9]}, "runs of 9 pixels for a mask of 6 x 9"),
         ({"size": [6, 9], "counts": "abc"}, "malformed"),
-        ({"file": "/nowhere.png", "value": 1}, "No such file"),
     ],
     ids=str,
 )
 def test_malformed_masks_are_one_line(form, words):
     with pytest.raises(DataError, match=rf"^image 7: unreadable mask; .*{words}"):
-        decoded(json.dumps(form), 6, 9, where="image 7")
+        encoded(form, 6, 9, where="image 7")
 
 
-def test_polygons_without_their_package_say_what_to_install(monkeypatch):
+def test_counts_that_do_not_fill_the_image_are_one_line():
+    text = encoded({"size": [6, 9], "counts": "zzzz"}, 6, 9, where="image 7")
+    with pytest.raises(DataError, match="^image 7: unreadable mask; .*decoded 50 pixels"):
+        decoded(text, 6, 9, where="image 7")
+
+
+def test_masks_are_compared_as_the_runs_that_annotations_have(tmp_path):
+    numbers = MASK.astype(np.uint8)
+    Image.fromarray(numbers).save(tmp_path / "o.png")
+    of_picture = runs_of(numbered(str(tmp_path / "o.png"), 1), MASK)
+    of_text = runs_of(encoded({"size": [6, 9], "counts": rle.encoded(MASK)}, 6, 9, where="here"), MASK)
+    (of_output,) = runs(torch.from_numpy(MASK)[None])
+    for first in (of_picture, of_text):
+        np.testing.assert_array_equal(coco.iou([first], [of_output], [False]), [[1.0]])
+
+
+def test_masks_without_the_package_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(DataError, match=r'pip install "refconv\[tasks\]"'):
-        decoded("[[2, 1, 7, 1, 7, 4, 2, 4]]", 6, 9, where="here")
-    # Runs as numbers need nothing.
-    form = json.dumps({"size": [6, 9], "counts": rle.encoded(MASK)})
-    np.testing.assert_array_equal(decoded(form, 6, 9, where="here"), MASK)
+        pixels([[2, 1, 7, 1, 7, 4, 2, 4]])

@@ -24,7 +24,8 @@ from refconv.models.opening import open_model
 from refconv.models.spec import ModelSpec
 from refconv.process.distributed import Processes
 from refconv.tasks.detection.data import open_detection_data
-from refconv.tasks.detection.task import Detection, DetectionEvaluation
+from refconv.tasks.detection.evaluation import DetectionEvaluation
+from refconv.tasks.detection.task import Detection
 from refconv.tasks.model_data import data_for
 from refconv.tasks.predicting import predictions
 from refconv.tasks.registry import task_of
@@ -214,7 +215,7 @@ def test_one_number_normalises_every_channel(scenes):
 
 def test_a_classifier_is_no_detector(scenes, tmp_path):
     recipe = Recipe(**{**SMALL, "model": f"{__name__}:boxless", "backbone": None}, data=f"scenes:{scenes}")
-    with pytest.raises(ModelError, match=r"the model is no detector; .*found a tensor \[2\]") as raised:
+    with pytest.raises(ModelError, match=r"the model is no detector; .*found \[2\]") as raised:
         train(recipe, tmp_path / "run", show=False)
     assert "\n" not in str(raised.value)
 
@@ -294,7 +295,7 @@ def test_a_run_ships_a_plain_detector_that_evaluates_and_predicts(run, scenes, t
     json.dumps(said.content)
     assert said.picture.size == (300, 200)  # enlarged, to be legible
     [(_, none)] = predictions(opened, [file], device=CPU, threshold=1.0)
-    assert (none.content, none.words) == ({"objects": []}, "nothing so sure")
+    assert (none.content, none.words) == ({"objects": []}, "nothing above the minimum score")
 
 
 def test_data_with_other_classes_is_refused(run, scenes, tmp_path):

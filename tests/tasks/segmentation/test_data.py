@@ -10,15 +10,8 @@ from PIL import Image
 
 from masked_folders import NAMES, write_masks, write_voc
 from refconv.errors import DataError, SettingError
-from refconv.tasks.segmentation.data import (
-    Box,
-    SegmentationAugmentation,
-    fitted,
-    open_segmentation_data,
-    prepared,
-    random_box,
-    whole_box,
-)
+from refconv.tasks.segmentation.data import SegmentationAugmentation, open_segmentation_data, prepared
+from refconv.tasks.segmentation.squares import Box, fitted, random_box, whole_box
 
 ALL = SegmentationAugmentation(hflip=0.5, scale=(0.3, 1.5), color_jitter=0.3, interpolation="random")
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

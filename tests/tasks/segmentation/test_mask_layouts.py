@@ -154,7 +154,7 @@ def test_cityscapes_numbers_become_its_19_classes(tmp_path):
     assert found.class_names == tuple(CITYSCAPES_CLASSES)
     assert len(found.class_names) == 19
     assert (len(found.parts.train), found.parts.val, len(found.parts.test)) == (2, None, 2)
-    expected = np.array([0, 13, 255])[scene(0, width=64)[1]]  # road, car, and what counts nowhere
+    expected = np.array([0, 13, 255])[scene(0, width=64)[1]]  # road, car, and a class to ignore
     np.testing.assert_array_equal(found.parts.train.classes(0, count=19, ignored=255), expected)
 
 

@@ -13,7 +13,7 @@ from refconv.data.scenes.composition import Scene, compose
 from refconv.data.scenes.items import CUTS, Items, pools
 from refconv.data.scenes.layouts import SplitWriter
 from refconv.errors import DataError, SettingError
-from refconv.process.progress import display
+from refconv.process.progress import StepDisplay
 from refconv.process.randomness import derive_seed
 from refconv.records import Record
 
@@ -103,12 +103,12 @@ def make_scenes(
         scenes = _composed(counts, pool, seed=seed, size=size, items=items, source=source)
         writers = {split: SplitWriter(partial, split, class_names) for split in counts}
         total = sum(counts.values())
-        with display("scenes", start=0, total=total, show=show) as shown:
+        with StepDisplay("scenes", total=total, show=show) as shown:
             for done, (split, scene) in enumerate(scenes, 1):
                 writers[split].add(scene)
                 instances[split] += len(scene.instances)
                 hidden[split] += scene.hidden
-                shown.step(done)
+                shown.move(done)
                 if done % _SAY_EVERY == 0:
                     shown.say(f"{done:,} of {total:,} scenes")
         for writer in writers.values():

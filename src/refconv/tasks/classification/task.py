@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
+from refconv.data.dataset import Batch
 from refconv.data.disk import eval_transform
-from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement
-from refconv.errors import DataError, ModelError
-from refconv.methods.optimization import make_loss, make_mixing
+from refconv.data.preprocessing import IMAGE_MODES, Statement
+from refconv.errors import ModelError
 from refconv.models.model_input import of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.tasks.evaluation import ClassificationEvaluation, autocasting, check_classes, evaluate
-from refconv.tasks.prediction import Prediction
-from refconv.tasks.task import Network, Objective, Task, refuse
+from refconv.tasks.classification.evaluation import ClassificationEvaluation, evaluation_of
+from refconv.tasks.classification.loss import make_loss, make_mixing
+from refconv.tasks.evaluation import autocasting
+from refconv.tasks.prediction import NOTHING_FOUND, Prediction
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
 from refconv.tasks.teaching import make_teacher
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-_CLASSES_SAID = 5
+_CLASSES_SHOWN = 5
 
 _AUXILIARY = {"InceptionOutputs": 0.4}
 """Weight of the losses of auxiliary classifiers, by the type of the outputs, where it is not 0.3.
@@ -39,24 +41,21 @@ class Classification(Task):
     """One class for each sample: cross-entropy, top-1, top-5, calibration."""
 
     name = "classification"
-    primary = "top1"
+    prepares_images = True
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse the settings of other tasks.
+        """Refuse a separate backbone.
 
         Raises:
             RecipeError: if one is given.
         """
+        super().check(recipe)
         refuse(
             recipe,
             self.name,
             {
                 "backbone": "a classifier is its own backbone",
                 "backbone_checkpoint": "give the weights of the whole model by checkpoint",
-                "ignore_index": "it is for class maps",
-                "noise": "it is for restoration",
-                "upscale": "it is for restoration",
-                "patch_size": "it is for restoration",
             },
         )
 
@@ -81,28 +80,13 @@ class Classification(Task):
             stated=(stated_by(recipe), of_recipe(recipe) if model is None else model),
         )
 
-    def data_for(
-        self,
-        opened: Opened,
-        name: str | None = None,
-        *,
-        root: str | None = None,
-        workers: int = 0,
-    ) -> Data:
-        """Open data with the size, channels and normalisation that a model was trained with.
-
-        Raises:
-            DataError: if no data is named, or it cannot be opened.
-        """
-        recipe = opened.recipe
-        if name is None and recipe is None:
-            raise DataError("no data named", where="data", remedy="give --data")
-        own = recipe if recipe is not None and name in {None, recipe.data} else None
+    def open_for(self, opened: Opened, source: Source) -> Data:
+        """Open data with the size, channels and normalisation that a model was trained with."""
         return open_data(
-            name or (recipe.data if recipe is not None else ""),
-            root=root or (own.data_dir if own is not None else None),
-            val_split=own.val_split if own is not None else 0.0,
-            workers=workers,
+            source.name,
+            root=source.root,
+            val_split=source.val_split,
+            workers=source.workers,
             in_chans=opened.arguments.get("in_chans"),
             stated=opened.statements,
             for_training=False,
@@ -122,10 +106,17 @@ class Classification(Task):
         Raises:
             ModelError: if the outputs are something else.
         """
-        check_classes(model, samples, outputs, classes=info.num_classes)
+        logits = isinstance(outputs, Tensor) and outputs.ndim == 2
+        if not logits or outputs.shape[1] < info.num_classes:
+            raise ModelError(
+                "the model's output does not fit the classes of the data",
+                **unfit(model, outputs),
+                expected=f"[{len(samples)}, {info.num_classes}]",
+                remedy="give the model that many classes" if logits else "let its forward return the logits alone",
+            )
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
-        """Return the cross-entropy, of mixed samples and beside a teacher's opinion where the recipe says so.
+        """Return the cross-entropy, of mixed samples and beside a teacher's logits where the recipe says so.
 
         Raises:
             RecipeError: if samples cannot be mixed.
@@ -149,33 +140,22 @@ class Classification(Task):
 
         return objective
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        data: Data,
-        split: Split,
-        *,
-        batch_size: int,
-        device: torch.device | None = None,
-        amp: bool = False,
-        channels_last: bool = False,
-        processes: Processes | None = None,
+    def evaluate_batches(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> ClassificationEvaluation:
-        """Evaluate a classifier; see :func:`refconv.tasks.evaluation.evaluate`."""
-        return evaluate(
-            model,
-            data,
-            split,
-            batch_size=batch_size,
-            device=device,
-            amp=amp,
-            channels_last=channels_last,
-            processes=processes,
-        )
+        """Evaluate a classifier.
 
-    def preparation(self, opened: Opened) -> Preprocessing:
-        """Return how single images are prepared for a model; see :func:`refconv.models.opening.input_of`."""
-        return input_of(opened)
+        Raises:
+            ModelError: if the model does not take the samples, or gives too few classes.
+        """
+
+        def judged() -> Iterator[tuple[Tensor, Tensor]]:
+            for inputs, labels in batches:
+                with run.autocast():
+                    outputs = self.outputs(model, run.place(inputs), data.info)
+                yield outputs, labels.to(run.device, non_blocking=True)
+
+        return evaluation_of(judged(), run.device, run.processes)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
@@ -185,22 +165,55 @@ class Classification(Task):
         Raises:
             DataError: if the model takes signals.
         """
-        prepare = _transform(opened)
+        preprocessing = input_of(opened)
+        prepare = eval_transform(preprocessing)
         found = []
         for image in images:
-            with torch.no_grad():
-                probabilities = model(prepare(image)[None].to(device)).float().softmax(dim=1)[0].cpu()
-            count = min(_CLASSES_SAID, len(probabilities))
-            shares, classes = (values.tolist() for values in probabilities.topk(count))
-            names = [opened.class_name(index) for index in classes]
-            said = [
-                {"class": index, "name": name, "probability": share}
-                for index, name, share in zip(classes, names, shares, strict=True)
+            sample = prepare(image.convert(IMAGE_MODES[preprocessing.in_chans]))[None].to(device)
+            probabilities = model(sample).float().softmax(dim=1)[0].cpu()
+            shares, classes = (
+                values.tolist() for values in probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
+            )
+            shown = [
+                {"class": index, "name": opened.class_name(index), "probability": share}
+                for index, share in zip(classes, shares, strict=True)
                 if share >= threshold
             ]
-            words = ", ".join(f"{entry['name']} {entry['probability']:.1%}" for entry in said) or "nothing so sure"
-            found.append(Prediction({"classes": said}, words))
+            words = ", ".join(f"{entry['name']} {entry['probability']:.1%}" for entry in shown)
+            found.append(Prediction({"classes": shown}, words or NOTHING_FOUND))
         return found
+
+
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    split: Split = "test",
+    *,
+    batch_size: int = 256,
+    device: torch.device | None = None,
+    amp: bool = False,
+    channels_last: bool = False,
+    processes: Processes | None = None,
+) -> ClassificationEvaluation:
+    """Evaluate a classifier; see :meth:`refconv.tasks.task.Task.evaluate`.
+
+    Args:
+        model: a classifier on ``device``, plain or refocused.
+        data: the data.
+        split: ``train``, ``val`` or ``test``; training samples are not augmented.
+        batch_size: samples at a time, in each process.
+        device: where the model is; by default where its first parameter is.
+        amp: compute in bf16 where that is safe.
+        channels_last: give images in channels-last format.
+        processes: the processes that share the work; by default this one alone.
+
+    Raises:
+        ModelError: if the model does not take the samples, or gives too few classes.
+    """
+    settings = {"device": device, "amp": amp, "channels_last": channels_last, "processes": processes}
+    found = Classification().evaluate(model, data, split, batch_size=batch_size, **settings)  # type: ignore[arg-type]
+    assert isinstance(found, ClassificationEvaluation)
+    return found
 
 
 def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
@@ -220,14 +233,3 @@ def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
             remedy="let its forward return the logits",
         )
     return found[0], found[1:], _AUXILIARY.get(type(outputs).__name__, 0.3)
-
-
-def _transform(opened: Opened) -> Callable[[Image.Image], Tensor]:
-    """Return what prepares an image as in the evaluation of a model.
-
-    Raises:
-        DataError: if the size of its input is not known, or it takes signals.
-    """
-    preprocessing = input_of(opened)
-    transform = eval_transform(preprocessing)
-    return lambda image: transform(image.convert(IMAGE_MODES[preprocessing.in_chans]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refconv.data.images import PathTable
 from refconv.errors import DataError, RefconvWarning
-from refconv.tasks.detection import segments
+from refconv.tasks.detection.segments import Runs, decoded, runs_of
 
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
 
@@ -27,7 +27,7 @@ class Thing:
         area: in pixels, of its mask or its box.
         crowd: whether it is a group of objects under one box.
         difficult: whether a detector need not find it.
-        segment: its mask as JSON (see :func:`refconv.tasks.detection.segments.decoded`), or an empty text.
+        segment: its mask as text (see :mod:`refconv.tasks.detection.segments`); empty if it was not asked for.
         where: what the file calls it.
     """
 
@@ -75,7 +75,7 @@ class Annotations:
         areas: in pixels, float32 [objects].
         crowd: bool [objects].
         difficult: bool [objects].
-        segments: the masks as JSON, one per object; None if they were not asked for.
+        segments: the masks as text, one per object; None if they were not asked for.
         places: what the file calls each object.
         class_names: the names of the labels 1, 2, ...
         category_ids: the numbers of the labels 1, 2, ... in the annotations.
@@ -117,8 +117,18 @@ class Annotations:
         masks = np.zeros((len(rows), height, width), dtype=bool)
         for mask, row in zip(masks, rows, strict=True):
             where = f"{self.paths[index]}: {self.places[row]}"
-            mask[:] = segments.decoded(self.segments[row], height, width, where=where)
+            mask[:] = decoded(self.segments[row], height, width, where=where)
         return torch.from_numpy(masks)
+
+    def runs(self, rows: Sequence[int], masks: Tensor) -> tuple[Runs, ...]:
+        """Return masks of objects as compressed runs, as the annotations have them if they do.
+
+        Args:
+            rows: which objects.
+            masks: their masks, bool [objects, H, W].
+        """
+        assert self.segments is not None, "masks were not asked for"
+        return tuple(runs_of(self.segments[row], mask) for row, mask in zip(rows, masks.numpy(), strict=True))
 
 
 def gathered(

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refconv.records import Record
-from refconv.tasks.detection.objects import ImageResult, Kind, Objects, check_installed
+from refconv.tasks.detection.objects import ImageResult, Kind, Objects
 from refconv.tasks.detection.pascal import without_difficult
+from refconv.tasks.detection.segments import coco_tools
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """COCO's thresholds of overlap."""
@@ -91,7 +92,7 @@ def _tables(
 
     They are -1 where there is nothing to find.
     """
-    coco, evaluator = _evaluator()
+    tools = coco_tools()
     truth = {
         "images": [
             {"id": number, "height": result.size[0], "width": result.size[1]}
@@ -102,8 +103,9 @@ def _tables(
     }
     found = _annotations([result.found for result in results], kind, "score")
     with contextlib.redirect_stdout(io.StringIO()):
-        reference = coco(truth)
-        evaluation = evaluator(reference, reference.loadRes(found), iouType=kind, print_function=_silently)
+        reference = tools.COCO(truth)
+        detected = reference.loadRes(found)
+        evaluation = tools.COCOeval_faster(reference, detected, iouType=kind, print_function=_silently)
         evaluation.params.iouThrs = np.asarray(thresholds)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -152,15 +154,3 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 def _silently(*_: object) -> None:
     pass
-
-
-def _evaluator() -> tuple[Any, Any]:
-    """Return faster-coco-eval's classes of annotations and of the evaluation.
-
-    Raises:
-        DataError: if it is not installed.
-    """
-    check_installed()
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    return COCO, COCOeval_faster

@@ -15,6 +15,7 @@ from refconv.data.images import sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 from refconv.tasks.detection.annotations import Annotations, Picture, Thing, gathered
+from refconv.tasks.detection.segments import encoded
 
 _SPLITS = ("train", "val", "validation", "valid", "test")
 
@@ -73,6 +74,7 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
     labels = {number: label for label, number in enumerate(sorted(categories), 1)}
     images = _by_id(file, content, "images")
     paths = _paths(file, folder, images)
+    sizes = {number: _size(image, paths[number]) for number, image in images.items()}
     things: dict[int, list[Thing]] = {number: [] for number in images}
     _require_unique(file, "annotations", (entry["id"] for entry in content["annotations"] if "id" in entry))
     for position, entry in enumerate(content["annotations"]):
@@ -85,15 +87,14 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
                     expected=f"one of the {len(declared)} ids in {'images' if key == 'image_id' else 'categories'}",
                     found=repr(entry.get(key, "none")),
                 )
-        things[entry["image_id"]].append(_thing(file, entry, labels[entry["category_id"]], where, masks=masks))
-    pictures = []
-    for number, image in images.items():
-        height, width = _size(image, paths[number])
-        pictures.append(Picture(paths[number], number, height, width, things[number]))
+        image = entry["image_id"]
+        size = sizes[image] if masks else None
+        things[image].append(_thing(file, entry, labels[entry["category_id"]], where, mask_size=size))
+    pictures = [Picture(paths[number], number, *sizes[number], things[number]) for number in images]
     return gathered(pictures, where=str(file), class_names=names, category_ids=sorted(categories), masks=masks)
 
 
-def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, masks: bool) -> Thing:
+def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, mask_size: tuple[int, int] | None) -> Thing:
     place = f"{file}: {where}"
     box = entry.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
@@ -107,10 +108,10 @@ def _thing(file: Path, entry: dict[str, Any], label: int, where: str, *, masks: 
     if not _is_number(area) or area < 0:
         raise DataError("impossible area", where=place, expected="a number of pixels", found=repr(area))
     segment = ""
-    if masks:
+    if mask_size is not None:
         if not entry.get("segmentation"):
             raise DataError("has no mask", where=place, expected="segmentation: polygons or runs")
-        segment = json.dumps(entry["segmentation"])
+        segment = encoded(entry["segmentation"], *mask_size, where=place)
     corners = (float(x), float(y), float(x + width), float(y + height))
     return Thing(corners, label, float(area), crowd=bool(entry.get("iscrowd", 0)), segment=segment, where=where)
 

@@ -92,6 +92,7 @@ class DetectionData(Data):
     * ``boxes``: float32 [objects, 4], x0, y0, x1, y1 in pixels;
     * ``labels``: int64 [objects], from 1 on;
     * ``masks``: uint8 [objects, H, W], if they were asked for;
+    * ``runs``: the same masks as compressed runs, in evaluation;
     * ``area``: float32 [objects], in pixels, as the annotations say (after a crop: what is left of it, in
       proportion to the box);
     * ``iscrowd``: int64 [objects], 1 for COCO's crowds. Training leaves these out;
@@ -181,7 +182,7 @@ class DetectionData(Data):
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 
-_Sample = tuple[Tensor, dict[str, Tensor]]
+_Sample = tuple[Tensor, dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,15 +324,19 @@ class _Samples:
             "labels": annotations.labels[chosen],
             "area": annotations.areas[chosen],
         }
+        runs: dict[str, Any] = {}
         if annotations.segments is not None:
-            objects["masks"] = annotations.masks(index, chosen).to(torch.uint8)
+            masks = annotations.masks(index, chosen)
+            objects["masks"] = masks.to(torch.uint8)
+            if self.augment is None:
+                runs = {"runs": annotations.runs(chosen, masks)}
         if self.augment is not None and self.coordinates is not None:
             with seeded(derive_seed("augmentation", *self.coordinates, index)):
                 image, objects = self.augment(image, objects)
             objects |= dict.fromkeys(("iscrowd", "difficult"), torch.zeros(len(objects["labels"]), dtype=torch.int64))
         else:
             objects |= {"iscrowd": annotations.crowd[chosen].long(), "difficult": annotations.difficult[chosen].long()}
-        return image.float() / 255, {**objects, "image_id": annotations.image_ids[index]}
+        return image.float() / 255, {**objects, **runs, "image_id": annotations.image_ids[index]}
 
     def _image(self, index: int) -> Tensor:
         """Read one image, uint8 [3, H, W].

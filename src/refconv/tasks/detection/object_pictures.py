@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from refconv.tasks.prediction import Prediction
+from refconv.tasks.prediction import NOTHING_FOUND, Prediction
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +39,7 @@ def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Ope
         image: the image in colour.
         output: boxes [n, 4], labels [n], scores [n] and perhaps masks [n, 1, height, width], on the CPU.
         opened: what is known about the model.
-        threshold: the least score that is said.
+        threshold: minimum score of an object.
     """
     chosen = output["scores"] >= threshold
     order = output["scores"][chosen].argsort(descending=True, stable=True)
@@ -54,7 +54,7 @@ def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Ope
         for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
             row["area"] = area
     tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
-    words = ", ".join(tags[:_OBJECTS_SAID]) or "nothing so sure"
+    words = ", ".join(tags[:_OBJECTS_SAID]) or NOTHING_FOUND
     if len(rows) > _OBJECTS_SAID:
         words += f", ... ({len(rows)} objects)"
     # The surest is drawn last, on top of the others.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from refconv.errors import DataError
+from refconv.tasks.detection.segments import Runs, runs
 
 Kind = Literal["bbox", "segm"]
 """Whether boxes or masks are compared."""
-Runs = dict[str, Any]
-"""A mask as compressed runs, as COCO's tools write them: ``size`` and ``counts``."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +54,14 @@ class ImageResult:
     found: Objects
 
 
-def check_installed() -> None:
-    """Check that average precision can be computed here.
-
-    Raises:
-        DataError: if faster-coco-eval is not installed.
-    """
-    try:
-        importlib.import_module("faster_coco_eval")
-    except ImportError as error:
-        raise DataError(
-            "average precision needs faster-coco-eval", where="evaluation", remedy='pip install "refconv[tasks]"'
-        ) from error
-
-
 def image_result(
-    target: dict[str, Tensor], output: dict[str, Tensor], size: tuple[int, int], *, masks: bool
+    target: dict[str, Any], output: dict[str, Tensor], size: tuple[int, int], *, masks: bool
 ) -> ImageResult:
     """Bring a target and a detector's output for one image into the form in which they are compared.
 
     Args:
         target: ``boxes`` [n, 4], ``labels``, ``area``, ``iscrowd``, perhaps ``difficult``, ``image_id`` and, for
-            masks, ``masks`` [n, H, W].
+            masks, ``runs``.
         output: ``boxes`` [m, 4], ``labels``, ``scores`` and, for masks, ``masks`` [m, 1, H, W] from 0 to 1.
         size: height and width of the image in pixels.
         masks: whether masks are compared too.
@@ -94,7 +77,7 @@ def image_result(
             _array(target["area"], np.float64),
             _array(target["iscrowd"], np.bool_),
             _array(target.get("difficult", torch.zeros_like(target["iscrowd"])), np.bool_),
-            runs(target["masks"] > 0) if masks else None,
+            tuple(target["runs"]) if masks else None,
         ),
         found=Objects(
             _array(output["boxes"], np.float64).reshape(-1, 4),
@@ -105,19 +88,6 @@ def image_result(
             runs(output["masks"].reshape(count, *size) > 0.5) if masks else None,
         ),
     )
-
-
-def runs(masks: Tensor) -> tuple[Runs, ...]:
-    """Return masks, bool [n, H, W], as compressed runs.
-
-    Raises:
-        DataError: if faster-coco-eval is not installed.
-    """
-    check_installed()
-    from faster_coco_eval import mask
-
-    planes = masks.to("cpu", torch.uint8).numpy()
-    return tuple(mask.encode(np.asfortranarray(plane)) for plane in planes)
 
 
 def _array(values: Tensor, kind: type) -> NDArray[Any]:

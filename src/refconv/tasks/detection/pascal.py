@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refconv.tasks.detection.objects import ImageResult, Kind, Objects
+from refconv.tasks.detection.segments import coco_tools
 
 OVERLAP = 0.5
 """The overlap from which VOC counts an object as found."""
@@ -103,11 +104,9 @@ def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArra
 def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]:
     """Return intersection over union, [detections, objects]."""
     if kind == "segm":
-        from faster_coco_eval import mask
-
         assert found.masks is not None, "masks are compared where there are none"
         assert truth.masks is not None, "masks are compared where there are none"
-        overlaps: Any = mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
+        overlaps: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
         return np.asarray(overlaps, dtype=np.float64).reshape(len(found.labels), len(truth.labels))
     first, second = found.boxes[:, None], truth.boxes[None]
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])

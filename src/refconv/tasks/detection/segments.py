@@ -1,28 +1,48 @@
-"""Masks of single objects as annotations write them: polygons, runs of pixels, or a number in a picture."""
+"""Masks of single objects: encoded once, when annotations are read, and kept as text.
+
+A mask is kept as the counts of COCO's compressed runs, or, for Pascal VOC, as the number of the object and the picture
+that holds a number per pixel, with a space between (which compressed runs never have).
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from refconv.data import rle
 from refconv.data.images import open_image
 from refconv.errors import DataError
 
+Runs = dict[str, Any]
+"""A mask as compressed runs, as COCO's tools write them: ``size`` and ``counts``."""
+
 _REACH = 10  # sides of the image
 
 
-def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.bool_]:
-    """Return the mask [H, W] of one object.
+def coco_tools() -> Any:
+    """Return the package faster-coco-eval.
+
+    Raises:
+        DataError: if it is not installed.
+    """
+    try:
+        return importlib.import_module("faster_coco_eval")
+    except ImportError as error:
+        raise DataError("detection needs faster-coco-eval", remedy='pip install "refconv[tasks]"') from error
+
+
+def encoded(form: Any, height: int, width: int, *, where: str) -> str:
+    """Return the mask of an object in COCO's annotations as the counts of its compressed runs.
 
     Args:
-        segment: as JSON, one of COCO's forms (a list of polygons, each [x0, y0, x1, y1, ...] in pixels; runs
-            ``{"size": [H, W], "counts": numbers or compressed text}``), or
-            ``{"file": picture with a number per pixel, "value": the object's number}``.
+        form: a list of polygons, each [x0, y0, x1, y1, ...] in pixels, or runs ``{"size": [H, W], "counts": numbers or
+            compressed text}``.
         height: of the image.
         width: of the image.
         where: the annotation, for the error message.
@@ -31,17 +51,122 @@ def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.
         DataError: if it is malformed, or of another size than the image.
 
     Example:
-        >>> decoded('{"size": [2, 3], "counts": [2, 2, 2]}', 2, 3, where="here").astype(int)
+        >>> encoded({"size": [2, 3], "counts": [2, 2, 2]}, 2, 3, where="here")
+        '222'
+    """
+    with _reading(where):
+        return _encoded(form, height, width)
+
+
+def numbered(file: str, value: int) -> str:
+    """Return the mask of the object with this number in a picture that holds a number per pixel."""
+    return f"{value} {file}"
+
+
+def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.bool_]:
+    """Return a mask [H, W] that :func:`encoded` or :func:`numbered` made.
+
+    Args:
+        segment: the text.
+        height: of the image.
+        width: of the image.
+        where: the annotation, for the error message.
+
+    Raises:
+        DataError: if it is malformed, or of another size than the image.
+
+    Example:
+        >>> decoded("222", 2, 3, where="here").astype(int)
         array([[0, 1, 0],
                [0, 1, 0]])
     """
-    form: Any = json.loads(segment)
+    value, is_numbered, file = segment.partition(" ")
+    with _reading(where):
+        if is_numbered:
+            return _numbered_pixels(file, int(value), height, width)
+        unpacked: NDArray[np.bool_] = np.asarray(coco_tools().mask.decode(_runs(segment, height, width)))
+        return unpacked.astype(bool)
+
+
+def runs_of(segment: str, mask: NDArray[np.bool_]) -> Runs:
+    """Return a mask as compressed runs.
+
+    Args:
+        segment: the text that it is kept as.
+        mask: the same decoded, [H, W].
+    """
+    return _packed(mask) if " " in segment else _runs(segment, *mask.shape)
+
+
+def runs(masks: Tensor) -> tuple[Runs, ...]:
+    """Return masks, bool [n, H, W], as compressed runs.
+
+    Raises:
+        DataError: if faster-coco-eval is not installed.
+    """
+    return tuple(_packed(plane) for plane in masks.cpu().numpy())
+
+
+def _encoded(form: Any, height: int, width: int) -> str:
+    tools = coco_tools().mask
+    if isinstance(form, list):
+        _check_polygons(form, height, width)
+        return _text(tools.merge(tools.frPyObjects([*form], height, width)))
+    if not (isinstance(form, dict) and {"size", "counts"} <= form.keys()):
+        raise ValueError("neither polygons nor runs")
+    if [*form["size"]] != [height, width]:
+        raise ValueError(f"a mask of {form['size']} for an image of [{height}, {width}]")
+    if isinstance(form["counts"], str):
+        tools.area(form)  # refuses counts that are cut off
+        return str(form["counts"])
+    return _text(_packed(rle.decoded(form["counts"], height, width)))
+
+
+def _numbered_pixels(file: str, value: int, height: int, width: int) -> NDArray[np.bool_]:
+    with open_image(file) as picture:
+        numbers = np.asarray(picture)
+    if numbers.shape != (height, width):
+        raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")
+    mask: NDArray[np.bool_] = numbers == value
+    return mask
+
+
+def _runs(counts: str, height: int, width: int) -> Runs:
+    return {"size": [height, width], "counts": counts}
+
+
+def _packed(mask: NDArray[np.bool_]) -> Runs:
+    packed: Runs = coco_tools().mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return packed
+
+
+def _text(packed: Runs) -> str:
+    counts = packed["counts"]
+    return counts.decode("ascii") if isinstance(counts, bytes) else str(counts)
+
+
+def _check_polygons(polygons: list[Any], height: int, width: int) -> None:
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"a polygon of {len(polygon)} numbers")
+        # Written so that NaN is refused too; filling a polygon takes memory in proportion to its outline.
+        if not (np.abs(np.asarray(polygon, dtype=np.float64)) <= _REACH * max(height, width)).all():
+            raise ValueError("a polygon far beyond the image")
+    if not polygons:
+        raise ValueError("no polygon")
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Turn what is raised about a malformed mask into one line.
+
+    Raises:
+        DataError: naming the annotation.
+    """
     try:
-        if isinstance(form, list):
-            return _polygons(form, height, width)
-        if isinstance(form, dict) and "file" in form:
-            return _numbered(form["file"], form["value"], height, width)
-        return _runs(form, height, width)
+        yield
+    except DataError:
+        raise
     # ValueError and TypeError: also what NumPy raises for lists that hold no numbers.
     except (ValueError, TypeError, RuntimeError, OSError, SyntaxError) as error:
         raise DataError(
@@ -51,58 +176,3 @@ def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.
             found=str(error),
             remedy="repair or remove the annotation",
         ) from error
-
-
-def coco_masks() -> Any:
-    """Return faster-coco-eval's functions for masks.
-
-    Raises:
-        DataError: if it is not installed.
-    """
-    try:
-        from faster_coco_eval import mask
-    except ImportError as error:
-        raise DataError(
-            "needs a package that is not installed",
-            where="masks as polygons or compressed runs",
-            expected="faster-coco-eval",
-            remedy='pip install "refconv[tasks]"',
-        ) from error
-    return mask
-
-
-def _polygons(polygons: Sequence[Any], height: int, width: int) -> NDArray[np.bool_]:
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"a polygon of {len(polygon)} numbers")
-        # Written so that NaN is refused too; filling a polygon takes memory in proportion to its outline.
-        if not (np.abs(np.asarray(polygon, dtype=np.float64)) <= _REACH * max(height, width)).all():
-            raise ValueError("a polygon far beyond the image")
-    if not polygons:
-        raise ValueError("no polygon")
-    mask = coco_masks()
-    return _unpacked(mask, mask.merge(mask.frPyObjects([*polygons], height, width)))
-
-
-def _runs(form: Any, height: int, width: int) -> NDArray[np.bool_]:
-    if not (isinstance(form, dict) and {"size", "counts"} <= form.keys()):
-        raise ValueError("neither polygons nor runs")
-    if [*form["size"]] != [height, width]:
-        raise ValueError(f"a mask of {form['size']} for an image of [{height}, {width}]")
-    if isinstance(form["counts"], str):
-        return _unpacked(coco_masks(), form)
-    return rle.decoded(form["counts"], height, width)
-
-
-def _unpacked(mask: Any, runs: dict[str, Any]) -> NDArray[np.bool_]:
-    unpacked: NDArray[np.bool_] = np.asarray(mask.decode(runs)).astype(bool)
-    return unpacked
-
-
-def _numbered(file: str, value: int, height: int, width: int) -> NDArray[np.bool_]:
-    with open_image(file) as picture:
-        numbers = np.asarray(picture)
-    if numbers.shape != (height, width):
-        raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")
-    mask: NDArray[np.bool_] = numbers == value
-    return mask

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,8 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2 import functional as v2
 
-from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets
+from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
+from refconv.data.dataset import Batch
 from refconv.data.preprocessing import IMAGE_MODES, Statement, as_they_are
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.models.detectors import all_scores
@@ -21,16 +21,16 @@ from refconv.models.model_folder import architecture_of
 from refconv.models.torchvision_detectors import is_detector
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import Certificate, evaluating, verify
-from refconv.tasks.detection.average_precision import average_precision, constant_results
+from refconv.surgery import Certificate, verify
 from refconv.tasks.detection.data import DetectionData, open_detection_data
+from refconv.tasks.detection.evaluation import DetectionEvaluation, evaluation_of
 from refconv.tasks.detection.input_normalisation import normalisation
 from refconv.tasks.detection.object_pictures import draw_objects, object_prediction
-from refconv.tasks.detection.objects import check_installed, image_result
-from refconv.tasks.detection.pascal import pascal_average_precision
-from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.detection.objects import ImageResult, image_result
+from refconv.tasks.detection.segments import coco_tools
+from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
-from refconv.tasks.task import Network, Objective, Task, refuse
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, refuse, unfit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,64 +39,6 @@ if TYPE_CHECKING:
 
 _BODIES = ("backbone.body.", "backbone.features.", "backbone.")
 """Where detectors keep what a classifier would have, too; the first that is there counts."""
-
-_LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
-
-
-@dataclass(frozen=True)
-class DetectionEvaluation(Evaluation):
-    """How well a detector does on a split: COCO's average precisions, from 0 to 1, at the images' own sizes.
-
-    Of data in VOC's layout also VOC's own. VOC's difficult objects are left out of both by VOC's rule (see
-    :mod:`refconv.tasks.detection.pascal`). None stands where there is nothing to find: no object at all, of this
-    size or of this class. Detectors have no loss in evaluation.
-
-    Attributes:
-        samples: how many images were evaluated.
-        map: COCO's average precision of boxes: 101 recalls, over overlaps from 0.5 to 0.95 and over classes.
-        map50: the same at an overlap of 0.5.
-        map75: the same at an overlap of 0.75.
-        map_small: that of ``map`` for objects below 32 x 32 pixels.
-        map_medium: the same for those between.
-        map_large: the same for objects from 96 x 96 pixels on.
-        baseline_map: ``map`` of a detector that does not look: in every image the mean box of each class.
-        recall: share of the objects found among the 100 surest boxes of each image, over overlaps and classes.
-        per_class: that of ``map`` for each class, by name.
-        mask_map: as ``map`` for masks; None where the data or the model has none, as in what follows.
-        mask_map50: as ``map50`` for masks.
-        mask_map75: as ``map75`` for masks.
-        mask_per_class: as ``per_class`` for masks.
-        voc_ap50: VOC's average precision of boxes since 2010: the area under the curve at an overlap of 0.5, over
-            classes; None for data in other layouts.
-    """
-
-    map: float | None
-    map50: float | None
-    map75: float | None
-    map_small: float | None
-    map_medium: float | None
-    map_large: float | None
-    baseline_map: float | None
-    recall: float | None
-    per_class: dict[str, float | None]
-    mask_map: float | None = None
-    mask_map50: float | None = None
-    mask_map75: float | None = None
-    mask_per_class: dict[str, float | None] | None = None
-    voc_ap50: float | None = None
-
-    def classes(self) -> dict[str, float | None]:
-        """Return ``per_class``."""
-        return dict(self.per_class)
-
-    def __str__(self) -> str:
-        shares = {"mAP": self.map, "mAP50": self.map50, "mAP75": self.map75}
-        if self.voc_ap50 is not None:
-            shares["VOC AP50"] = self.voc_ap50
-        if self.mask_map is not None:
-            shares["mask mAP"] = self.mask_map
-        words = "  ".join(f"{name} {'-' if value is None else f'{value:.2%}'}" for name, value in shares.items())
-        return f"{words}  on {self.samples:,} images"
 
 
 class Detection(Task):
@@ -108,16 +50,16 @@ class Detection(Task):
     """
 
     name = "detection"
-    primary = "map"
     threshold = 0.5
     samples_certified = 4
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse what mixes images or teaches by class scores, and the settings of other tasks.
+        """Refuse what mixes images or teaches by class scores.
 
         Raises:
             RecipeError: if one is given.
         """
+        super().check(recipe)
         mixing = "boxes of mixed images cannot be told apart"
         teacher = "detectors give boxes, not scores of classes"
         whole = "detectors see whole images, which they resize themselves"
@@ -134,10 +76,6 @@ class Detection(Task):
                 "crop_pct": whole,
                 "interpolation": whole,
                 "drop": "detectors have no dropout; drop_path reaches the backbone",
-                "ignore_index": "it is for class maps",
-                "noise": "it is for restoration",
-                "upscale": "it is for restoration",
-                "patch_size": "it is for restoration",
             },
         )
         if recipe.in_chans not in {None, 3}:
@@ -168,7 +106,7 @@ class Detection(Task):
             CheckpointError: if the backbone's classifier is not there.
             RecipeError: if mean and std are not of three channels.
         """
-        check_installed()
+        coco_tools()
         data = open_detection_data(
             recipe.data,
             root=recipe.data_dir,
@@ -185,36 +123,24 @@ class Detection(Task):
         data.preprocessing = as_they_are(data.info, self.name)
         return data
 
-    def data_for(
-        self,
-        opened: Opened,
-        name: str | None = None,
-        *,
-        root: str | None = None,
-        workers: int = 0,
-    ) -> DetectionData:
+    def open_for(self, opened: Opened, source: Source) -> DetectionData:
         """Open data for a model that was opened.
 
         Raises:
-            DataError: if no data is named, it cannot be opened, or another image size is asked for.
+            DataError: if it cannot be opened, or another image size is asked for.
         """
-        check_installed()
-        recipe = opened.recipe
-        if name is None and recipe is None:
-            raise DataError("no data named", where="data", remedy="give --data")
+        coco_tools()
         if opened.flags:
             raise DataError(
                 "a detector resizes and normalises images itself, as it was built",
                 where=", ".join(opened.flags),
                 remedy="leave it out, or train with another",
             )
-        own = recipe if recipe is not None and name in {None, recipe.data} else None
-        chosen = name or (recipe.data if recipe is not None else "")
         return open_detection_data(
-            chosen,
-            root=root or (own.data_dir if own is not None else None),
-            val_split=own.val_split if own is not None else 0.0,
-            workers=workers,
+            source.name,
+            root=source.root,
+            val_split=source.val_split,
+            workers=source.workers,
             masks=_looks_at_masks(opened.name),
         )
 
@@ -244,9 +170,8 @@ class Detection(Task):
         if len(entries) != len(samples) or not all(_is_detected(entry) for entry in entries):
             raise ModelError(
                 "the model is no detector",
-                where=type(model).__name__,
+                **unfit(model, outputs),
                 expected="a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image",
-                found=_described(outputs),
                 remedy="try detector:ssdlite with --backbone",
             )
 
@@ -279,70 +204,27 @@ class Detection(Task):
 
         return objective
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        data: Data,
-        split: Split,
-        *,
-        batch_size: int,
-        device: torch.device | None = None,
-        amp: bool = False,
-        channels_last: bool = False,
-        processes: Processes | None = None,
+    def evaluate_batches(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> DetectionEvaluation:
-        """Evaluate a detector; every process gets the result over all images.
+        """Evaluate a detector.
 
         Raises:
             ModelError: if the model does not fit the data.
-            DataError: if faster-coco-eval is not installed.
         """
-        check_installed()
         assert isinstance(data, DetectionData)
-        first = next(model.parameters(), None)
-        device = device or (first.device if first is not None else torch.device("cpu"))
-        processes = processes or Processes(0, 1, device)
-        autocast, place = autocasting(device, amp), self.place(device, channels_last)
-        own = []
-        batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
+        own: list[ImageResult] = []
         masks = data.has_masks
-        with evaluating(model), torch.no_grad():
-            for images, targets in batches:
-                with autocast():
-                    outputs = self.outputs(model, place(images), data.info)
-                masks = masks and all("masks" in output for output in outputs)
-                own += [
-                    image_result(target, output, tuple(image.shape[-2:]), masks=masks)
-                    for image, target, output in zip(images, targets, outputs, strict=True)
-                ]
-        shares = processes.gathered(own)
-        results = [result for share in shares for result in share]
-        names = data.info.class_names
-        boxes = average_precision(results, classes=len(names))
-        found = DetectionEvaluation(
-            samples=len(results),
-            map=boxes.all,
-            map50=boxes.at50,
-            map75=boxes.at75,
-            map_small=boxes.small,
-            map_medium=boxes.medium,
-            map_large=boxes.large,
-            baseline_map=average_precision(constant_results(results), classes=len(names)).all,
-            recall=boxes.recall,
-            per_class=dict(zip(names, boxes.per_class, strict=True)),
-        )
-        if data.is_voc:
-            found = dataclasses.replace(found, voc_ap50=_mean(pascal_average_precision(results, classes=len(names))))
-        if any(result.truth.masks is None for result in results):
-            return found
-        regions = average_precision(results, classes=len(names), kind="segm")
-        return dataclasses.replace(
-            found,
-            mask_map=regions.all,
-            mask_map50=regions.at50,
-            mask_map75=regions.at75,
-            mask_per_class=dict(zip(names, regions.per_class, strict=True)),
-        )
+        for images, targets in batches:
+            with run.autocast():
+                outputs = self.outputs(model, run.place(images), data.info)
+            masks = masks and all("masks" in output for output in outputs)
+            own += [
+                image_result(target, output, tuple(image.shape[-2:]), masks=masks)
+                for image, target, output in zip(images, targets, outputs, strict=True)
+            ]
+        results = [result for share in run.processes.gathered(own) for result in share]
+        return evaluation_of(results, data.info.class_names, is_voc=data.is_voc)
 
     def definitions(self, data: Data) -> dict[str, str]:
         """Return how difficult objects are judged, for data in VOC's layout."""
@@ -378,25 +260,19 @@ class Detection(Task):
             v2.to_dtype(v2.pil_to_tensor(image.convert(mode)), torch.float32, scale=True).to(device) for image in images
         ]
         info = DataInfo("", 0, 3, (), (), (), (), 0, 0, 0)
-        with torch.no_grad():
-            outputs = self.outputs(model, samples, info)
+        outputs = self.outputs(model, samples, info)
         return [
             object_prediction(image, {name: value.cpu() for name, value in output.items()}, opened, threshold)
             for image, output in zip(colours, outputs, strict=True)
         ]
 
-    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+    def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with the boxes and masks of its objects."""
         labels = target["labels"]
         masks = target["masks"].bool() if "masks" in target else None
         return draw_objects(
             image, target["boxes"], [class_names[label - 1] for label in labels.tolist()], labels, masks
         )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _is_detected(entry: Any) -> bool:
@@ -420,23 +296,9 @@ def _summed(losses: Any, *, where: str) -> Tensor:
             "the model gives no losses in training",
             where=where,
             expected="a dictionary of losses, as torchvision's detectors give",
-            found=_described(losses),
+            found=described(losses),
         )
     return torch.stack([loss.float() for loss in losses.values()]).sum()
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor {list(value.shape)}"
-    if isinstance(value, Mapping):
-        return f"a dictionary of {_some([str(key) for key in value]) or 'nothing'}"
-    if isinstance(value, (list, tuple)) and value:
-        return f"a list of {len(value)}, first {_described(value[0])}"
-    return type(value).__name__
-
-
-def _some(names: Any, most: int = 3) -> str:
-    return ", ".join(list(names)[:most]) + (", ..." if len(names) > most else "")
 
 
 def _looks_at_masks(model: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from refconv.data.images import sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 from refconv.tasks.detection.annotations import Annotations, Picture, Thing, gathered
+from refconv.tasks.detection.segments import numbered
 
 CLASSES_FILE = "classes.txt"
 
@@ -213,7 +213,7 @@ def _gathered(file: Path, images: list[_Image], classes: list[str], *, masks: bo
                     labels[thing.name],
                     area=(x1 - x0) * (y1 - y0),
                     difficult=thing.difficult,
-                    segment=json.dumps({"file": image.segments, "value": number}) if masks else "",
+                    segment=numbered(image.segments, number) if image.segments else "",
                     where=f"{image.xml.name}, object {number}",
                 )
             )

@@ -25,7 +25,7 @@ class Degradation:
     """Shrink by a whole number, then add Gaussian noise; both are optional, one of them must be there.
 
     Attributes:
-        noise: standard deviation of the noise, in steps of an 8-bit image.
+        noise: noise level (0-255): the standard deviation, in steps of an 8-bit image.
         upscale: how many times the restored image is larger than the input, per side.
 
     Raises:

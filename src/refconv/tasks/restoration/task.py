@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,21 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from refconv.data import Data, DataInfo, Samples, Split, Targets
+from refconv.data import Data, DataInfo, Samples, Targets
+from refconv.data.dataset import Batch
 from refconv.data.images import decode
 from refconv.data.preprocessing import IMAGE_MODES, Statement
 from refconv.data.resizing import enlarged
 from refconv.errors import DataError, ModelError
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import evaluating
-from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
-from refconv.tasks.restoration.data import RestorationData, border, open_restoration_data
+from refconv.tasks.restoration.data import RestorationData, open_restoration_data
 from refconv.tasks.restoration.degradation import LEVELS, Degradation, rounded
-from refconv.tasks.restoration.image_quality import Channel, compared, field_channel, psnr, ssim, without_border
+from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, RestorationEvaluation, scores_of
+from refconv.tasks.restoration.image_quality import Channel, field_channel
 from refconv.tasks.restoration.restoring import needs_of, restored
-from refconv.tasks.task import Network, Objective, Task, refuse
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +40,6 @@ _AS_IT_IS = "values stay in [0, 1]"
 _WITHOUT_EFFECT = {
     "num_classes": _NO_CLASSES,
     "reset_classifier": _NO_CLASSES,
-    "ignore_index": _NO_CLASSES,
     "smoothing": _NO_CLASSES,
     "distill": "teaching is for classifiers",
     "mixup": _NOT_MIXED,
@@ -61,66 +59,10 @@ _WITHOUT_EFFECT = {
 }
 
 
-_NAMES = {"rgb": "RGB", "luma": "luma", "grey": "grey"}
-
-
-@dataclasses.dataclass(frozen=True)
-class RestorationEvaluation(Evaluation):
-    """How near restored images come to the clean ones: means over images.
-
-    Measured on 8-bit images without a border of ``upscale`` pixels, in the channel that the field uses: RGB where
-    noise is removed, luma where images are enlarged; see :mod:`refconv.tasks.restoration.image_quality`. Colour images
-    are measured in the other one of the two as well.
-
-    Attributes:
-        samples: how many images.
-        psnr: peak signal-to-noise ratio in ``channel``, dB.
-        ssim: structural similarity in ``channel``, at most 1.
-        loss: mean absolute difference of the values in [0, 1], neither rounded nor cut off.
-        input_psnr: of the input itself, bicubically enlarged where the result is larger: what a network must beat.
-        input_ssim: the same.
-        enlarged: whether the network was given the bicubically enlarged image.
-        channel: ``rgb``, ``luma`` or ``grey``: what ``psnr``, ``ssim``, ``input_psnr`` and ``input_ssim`` compare.
-        psnr_rgb: as ``psnr``, of all three channels; None where ``psnr`` is that, or images are grey.
-        ssim_rgb: as ``ssim``, the mean over the three channels; the same.
-        psnr_luma: as ``psnr``, of the luma; None where ``psnr`` is that, or images are grey.
-        ssim_luma: as ``ssim``, of the luma; the same.
-    """
-
-    psnr: float
-    ssim: float
-    loss: float
-    input_psnr: float
-    input_ssim: float
-    enlarged: bool = False
-    channel: Channel = "luma"
-    psnr_rgb: float | None = None
-    ssim_rgb: float | None = None
-    psnr_luma: float | None = None
-    ssim_luma: float | None = None
-
-    def measures(self) -> dict[str, float]:
-        """Return what was measured, by name; an infinite ratio, of equal images, is left out."""
-        return {
-            name: value for name, value in super().measures().items() if name != "enlarged" and math.isfinite(value)
-        }
-
-    def __str__(self) -> str:
-        other = ""
-        for channel, value in (("rgb", self.psnr_rgb), ("luma", self.psnr_luma)):
-            if value is not None:
-                other = f", {_NAMES[channel]} {value:.2f} dB"
-        return (
-            f"PSNR {self.psnr:.2f} dB ({_NAMES[self.channel]}{other})  SSIM {self.ssim:.4f}  loss {self.loss:.4f}  "
-            f"on {self.samples:,} images (input: {self.input_psnr:.2f} dB, {self.input_ssim:.4f})"
-        )
-
-
 class Restoration(Task):
     """Clean images from noisy or small ones: mean absolute difference, PSNR and SSIM."""
 
     name = "restoration"
-    primary = "psnr"
 
     def check(self, recipe: Recipe) -> None:
         """Refuse settings that have no effect, and a recipe that leaves nothing to restore.
@@ -129,6 +71,7 @@ class Restoration(Task):
             RecipeError: if a setting has no effect.
             SettingError: if the degradation is impossible, or there is none.
         """
+        super().check(recipe)
         refuse(recipe, self.name, _WITHOUT_EFFECT)
         Degradation(noise=recipe.noise, upscale=recipe.upscale)
 
@@ -144,35 +87,24 @@ class Restoration(Task):
             workers=recipe.workers,
         )
 
-    def data_for(
-        self,
-        opened: Opened,
-        name: str | None = None,
-        *,
-        root: str | None = None,
-        workers: int = 0,
-    ) -> Data:
+    def open_for(self, opened: Opened, source: Source) -> Data:
         """Open pictures degraded as in a model's training; of other data, a folder without ``train`` is the test split.
 
         Raises:
-            DataError: if no data is named, an image side is given, or the degradation is not known.
+            DataError: if an image side is given, or the degradation is not known.
         """
-        recipe = opened.recipe
-        if name is None and recipe is None:
-            raise DataError("no data named", where="data", remedy="give --data")
         if opened.flags:
             reason = "has no effect in restoration: whole images are evaluated, and not normalised"
             raise DataError(reason, where=", ".join(opened.flags))
-        own = recipe if recipe is not None and name in {None, recipe.data} else None
         return open_restoration_data(
-            name or (recipe.data if recipe is not None else ""),
+            source.name,
             degradation=_degradation(opened),
-            root=root or (own.data_dir if own is not None else None),
-            val_split=own.val_split if own is not None else 0.0,
+            root=source.root,
+            val_split=source.val_split,
             in_chans=opened.arguments.get("in_chans"),
-            patch_size=recipe.patch_size if recipe is not None else 64,
-            workers=workers,
-            for_training=own is not None,
+            patch_size=opened.recipe.patch_size if opened.recipe is not None else 64,
+            workers=source.workers,
+            for_training=source.of_run,
         )
 
     def random_samples(self, shape: tuple[int, ...]) -> Tensor:
@@ -189,13 +121,11 @@ class Restoration(Task):
         Raises:
             ModelError: if the outputs are something else.
         """
-        shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if not isinstance(outputs, Tensor) or outputs.shape[:2] != samples.shape[:2] or outputs.dim() != samples.dim():
             raise ModelError(
                 "the model gives no restored images",
-                where=type(model).__name__,
+                **unfit(model, outputs),
                 expected=f"[{len(samples)}, {info.in_chans}, height, width]",
-                found=str(shape),
             )
 
     def check_fit(self, model: nn.Module, samples: Samples, targets: Targets, info: DataInfo) -> None:
@@ -236,17 +166,8 @@ class Restoration(Task):
 
         return objective
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        data: Data,
-        split: Split,
-        *,
-        batch_size: int,
-        device: torch.device | None = None,
-        amp: bool = False,
-        channels_last: bool = False,
-        processes: Processes | None = None,
+    def evaluate_batches(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> RestorationEvaluation:
         """Evaluate a model on whole images, one at a time, large ones in tiles; on training patches if asked for.
 
@@ -255,23 +176,17 @@ class Restoration(Task):
         """
         assert isinstance(data, RestorationData)
         upscale = data.degradation.upscale
-        first = next(model.parameters(), None)
-        device = device or (first.device if first is not None else torch.device("cpu"))
-        processes = processes or Processes(0, 1, device)
-        place, autocast = self.place(device, channels_last), autocasting(device, amp)
         needs = needs_of(model, in_chans=data.info.in_chans, upscale=upscale)
-        batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
         channel = field_channel(data.info.in_chans, upscale)
         other: Channel = "rgb" if channel == "luma" else "luma"
         totals = [0.0] * 8
-        with evaluating(model), torch.no_grad():
-            for samples, targets in batches:
-                for sample, target in zip(place(samples).split(1), targets, strict=True):
-                    with autocast():
-                        output = restored(model, sample, needs, upscale=upscale)
-                    scores = _scores(output, sample, target, upscale, (channel, other))
-                    totals = [total + score for total, score in zip(totals, (*scores, 1.0), strict=True)]
-        *sums, count = processes.sums(totals)
+        for samples, targets in batches:
+            for sample, target in zip(run.place(samples).split(1), targets, strict=True):
+                with run.autocast():
+                    output = restored(model, sample, needs, upscale=upscale)
+                scores = scores_of(output, sample, target, upscale, (channel, other))
+                totals = [total + score for total, score in zip(totals, (*scores, 1.0), strict=True)]
+        *sums, count = run.processes.sums(totals)
         found, similarity, loss, given, given_similarity, *of_other = (total / count for total in sums)
         return RestorationEvaluation(
             int(count),
@@ -291,7 +206,7 @@ class Restoration(Task):
         channel = field_channel(data.info.in_chans, data.degradation.upscale)
         if channel == "grey":  # which has no other
             return {}
-        return dict.fromkeys(("psnr", "ssim"), f"{_NAMES[channel]} of 8-bit images, mean over images")
+        return dict.fromkeys(("psnr", "ssim"), f"{CHANNEL_NAMES[channel]} of 8-bit images, mean over images")
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names of the last convolution's weights.
@@ -337,36 +252,12 @@ class Restoration(Task):
             found.append(Prediction(content, words, picture))
         return found
 
-    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+    def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return the clean image."""
         from PIL import Image
 
         pixels = (target * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
         return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _scores(
-    output: Tensor, sample: Tensor, target: Tensor, upscale: int, channels: tuple[Channel, Channel]
-) -> tuple[float, ...]:
-    """Return PSNR, SSIM and loss of a restored image, both of its input, and both of the result in a second channel.
-
-    Args:
-        output: [1, C, H, W].
-        sample: the input, [1, C, h, w].
-        target: the clean image, [C, H, W].
-        upscale: how many times larger the result is.
-        channels: the first and the second one in which images are compared.
-    """
-    output, target = output[0].float().cpu(), target.cpu()
-    baseline = enlarged(sample, upscale)[0].float().cpu()
-
-    def near(image: Tensor, channel: Channel) -> tuple[float, float]:
-        pair = [without_border(compared(values, channel), border(upscale)) for values in (image, target)]
-        return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])
-
-    first, second = channels
-    loss = float(F.l1_loss(output, target))
-    return (*near(output, first), loss, *near(baseline, first), *near(output, second))
 
 
 def _degradation(opened: Opened) -> Degradation:

@@ -17,7 +17,7 @@ def confusion_matrix(predicted: Tensor, truth: Tensor, *, classes: int, ignored:
             has and the data has not, and count as one.
         truth: the class of each pixel, int64 of the same shape.
         classes: how many classes the data has.
-        ignored: the class in ``truth`` that counts nowhere.
+        ignored: class index to ignore in ``truth``.
 
     Returns:
         int64 [classes, classes + 1], rows by truth, columns by prediction; the last column is of other classes.

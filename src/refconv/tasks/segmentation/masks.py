@@ -27,7 +27,7 @@ class MaskedImages:
         images: where the images are.
         masks: where their masks are, in the same order.
         meanings: what each number in the files means, where it is not the class itself: class by number, with
-            :data:`IGNORED` for pixels that count nowhere. Other numbers are refused.
+            :data:`IGNORED` for pixels to ignore. Other numbers are refused.
     """
 
     images: PathTable
@@ -66,7 +66,7 @@ class MaskedImages:
         Args:
             index: which one.
             count: how many classes there are.
-            ignored: the number of pixels that count nowhere.
+            ignored: class index to ignore.
 
         Returns:
             uint8 [H, W]: 0 to ``count - 1``, or ``ignored``.
@@ -121,7 +121,7 @@ class MaskedImages:
 
 
 IGNORED = -1
-"""The meaning of numbers that count nowhere."""
+"""The meaning of numbers to ignore."""
 
 
 def read_mask(path: str) -> Numbers:
@@ -167,7 +167,7 @@ def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) 
     Args:
         pairs: the training images.
         count: how many classes there are.
-        ignored: the number of pixels that count nowhere.
+        ignored: class index to ignore.
         where: the data, for the message.
 
     Raises:
@@ -192,7 +192,7 @@ def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
 
     Args:
         pairs: the training images.
-        ignored: the number of pixels that count nowhere.
+        ignored: class index to ignore.
         where: the data, for the message.
 
     Returns:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from refconv.data import Data, DataInfo, Samples, Split, Targets
-from refconv.data.preprocessing import Preprocessing, Statement
+from refconv.data import Data, DataInfo, Samples, Targets
+from refconv.data.dataset import Batch
+from refconv.data.preprocessing import Statement
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.models.model_input import of_backbone, of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import evaluating
-from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
 from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
 from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
@@ -27,10 +25,12 @@ from refconv.tasks.segmentation.data import (
     SegmentationAugmentation,
     SegmentationData,
     open_segmentation_data,
-    place_in_square,
     prepared,
 )
-from refconv.tasks.task import Network, Objective, Task, refuse
+from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
+from refconv.tasks.segmentation.losses import pixel_losses, teacher_losses
+from refconv.tasks.segmentation.squares import place_in_square
+from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
 from refconv.tasks.teaching import make_teacher
 
 AUXILIARY_WEIGHT = 0.5
@@ -38,43 +38,6 @@ AUXILIARY_WEIGHT = 0.5
 
 _OUTPUT, _AUXILIARY = "out", "aux"
 _BACKBONES = ("backbone", "encoder")  # what torchvision and segmentation-models-pytorch call it
-
-
-@dataclass(frozen=True)
-class SegmentationEvaluation(Evaluation):
-    """How well a segmenter does on a split, over all its pixels but the ignored ones.
-
-    Images are compared at the size at which the model sees them (see :mod:`refconv.tasks.segmentation.data`).
-
-    Attributes:
-        samples: how many images were evaluated.
-        miou: mean over classes of ``class_iou``; classes without one are left out.
-        pixel_accuracy: share of pixels whose class has the largest output.
-        mean_accuracy: the same share among the pixels of one class, as a mean over the classes in the truth.
-        loss: mean cross-entropy of a pixel.
-        baseline_miou: ``miou`` of giving every pixel to the most frequent class.
-        class_iou: per class, the pixels that are of it and were given to it, over those that are or were; None for a
-            class that is neither in the truth nor in the predictions.
-    """
-
-    miou: float
-    pixel_accuracy: float
-    mean_accuracy: float
-    loss: float
-    baseline_miou: float
-    class_iou: dict[str, float | None]
-
-    def classes(self) -> dict[str, float | None]:
-        """Return ``class_iou``."""
-        return dict(self.class_iou)
-
-    def __str__(self) -> str:
-        known = sum(value is not None for value in self.class_iou.values())
-        among = "" if known == len(self.class_iou) else f" ({known} of {len(self.class_iou)} classes)"
-        return (
-            f"mean IoU {self.miou:.2%}{among}  pixel accuracy {self.pixel_accuracy:.2%}  "
-            f"mean accuracy {self.mean_accuracy:.2%}  loss {self.loss:.4f}  on {self.samples:,} images"
-        )
 
 
 class Segmentation(Task):
@@ -85,15 +48,16 @@ class Segmentation(Task):
     """
 
     name = "segmentation"
-    primary = "miou"
     samples_certified = 8
+    prepares_images = True
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse what mixes or covers pixels without their truth, and the settings of other tasks.
+        """Refuse what mixes or covers pixels without their truth.
 
         Raises:
             RecipeError: if one is given.
         """
+        super().check(recipe)
         refuse(
             recipe,
             self.name,
@@ -105,9 +69,6 @@ class Segmentation(Task):
                 "pad_crop": "give scale for a random box",
                 "crop_pct": "whole images are evaluated",
                 "reset_classifier": "give the weights of the backbone by backbone_checkpoint",
-                "noise": "it is for restoration",
-                "upscale": "it is for restoration",
-                "patch_size": "it is for restoration",
             },
         )
 
@@ -131,29 +92,14 @@ class Segmentation(Task):
             stated=(stated_by(recipe), _learned_from(recipe) if model is None else model),
         )
 
-    def data_for(
-        self,
-        opened: Opened,
-        name: str | None = None,
-        *,
-        root: str | None = None,
-        workers: int = 0,
-    ) -> Data:
-        """Open data with the size, channels and normalisation that a model was trained with.
-
-        Raises:
-            DataError: if no data is named, or it cannot be opened.
-        """
-        recipe = opened.recipe
-        if name is None and recipe is None:
-            raise DataError("no data named", where="data", remedy="give --data")
-        own = recipe if recipe is not None and name in {None, recipe.data} else None
+    def open_for(self, opened: Opened, source: Source) -> Data:
+        """Open data with the size, channels and normalisation that a model was trained with."""
         return open_segmentation_data(
-            name or (recipe.data if recipe is not None else ""),
-            root=root or (own.data_dir if own is not None else None),
-            val_split=own.val_split if own is not None else 0.0,
-            ignore_index=recipe.ignore_index if recipe is not None else 255,
-            workers=workers,
+            source.name,
+            root=source.root,
+            val_split=source.val_split,
+            ignore_index=opened.recipe.ignore_index if opened.recipe is not None else 255,
+            workers=source.workers,
             num_classes=opened.arguments.get("num_classes"),
             in_chans=opened.arguments.get("in_chans"),
             stated=opened.statements,
@@ -172,14 +118,13 @@ class Segmentation(Task):
         if not is_map or shape[1] < info.num_classes:
             raise ModelError(
                 "the model's output does not fit the masks",
-                where=type(model).__name__,
+                **unfit(model, maps),
                 expected=f"logits of shape {[batch, info.num_classes, *size]}",
-                found=str(shape or type(outputs).__name__),
                 remedy="give the model that many classes" if is_map else "take a segmenter, such as smp:Unet",
             )
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
-        """Return the mean cross-entropy of a part's pixels, with that of an auxiliary output, or a teacher's opinion.
+        """Return the mean cross-entropy of a part's pixels, with that of an auxiliary output, or a teacher's logits.
 
         Ignored pixels count nowhere; a step weighs the parts by the pixels that do (:meth:`counting`).
 
@@ -202,8 +147,8 @@ class Segmentation(Task):
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
                 with torch.no_grad(), autocast():
-                    opinion, _ = _maps(teacher.outputs(images))
-                distance = _disagreement(maps, opinion, truth != recipe.ignore_index, teacher.temperature)
+                    teacher_logits, _ = _maps(teacher.outputs(images))
+                distance = teacher_losses(maps, teacher_logits, truth != recipe.ignore_index, teacher.temperature)
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
 
@@ -218,51 +163,35 @@ class Segmentation(Task):
 
         return counted
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        data: Data,
-        split: Split,
-        *,
-        batch_size: int,
-        device: torch.device | None = None,
-        amp: bool = False,
-        channels_last: bool = False,
-        processes: Processes | None = None,
+    def evaluate_batches(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> SegmentationEvaluation:
-        """Evaluate a segmenter on every image of a split, once.
+        """Evaluate a segmenter.
 
         Raises:
             ModelError: if the model does not take the images, or gives other maps.
             DataError: if every pixel is ignored.
         """
         assert isinstance(data, SegmentationData), type(data)
-        first = next(model.parameters(), None)
-        device = device or (first.device if first is not None else torch.device("cpu"))
-        processes = processes or Processes(0, 1, device)
-        autocast, place, place_truth = (
-            autocasting(device, amp),
-            self.place(device, channels_last),
-            self.place_targets(device),
-        )
+        place_truth = self.place_targets(run.device)
         classes, ignored = data.info.num_classes, data.ignore_index
         matrix = torch.zeros(classes, classes + 1, dtype=torch.int64)
         loss, samples = 0.0, 0
-        batches = data.eval_batches(split, batch_size=batch_size, rank=processes.rank, world_size=processes.world_size)
-        with evaluating(model), torch.no_grad():
-            for images, truth in batches:
-                images, truth = place(images), place_truth(truth)
-                with autocast():
-                    outputs = self.outputs(model, images, data.info)
-                maps, _ = _maps(outputs)
-                loss += float(pixel_losses(maps, truth, ignored=ignored))
-                matrix += confusion_matrix(maps.argmax(1), truth, classes=classes, ignored=ignored).cpu()
-                samples += len(images)
-        loss, count, *cells = processes.sums([loss, float(samples), *map(float, matrix.flatten().tolist())])
+        for images, truth in batches:
+            images, truth = run.place(images), place_truth(truth)
+            with run.autocast():
+                outputs = self.outputs(model, images, data.info)
+            maps, _ = _maps(outputs)
+            loss += float(pixel_losses(maps, truth, ignored=ignored))
+            matrix += confusion_matrix(maps.argmax(1), truth, classes=classes, ignored=ignored).cpu()
+            samples += len(images)
+        loss, count, *cells = run.processes.sums([loss, float(samples), *map(float, matrix.flatten().tolist())])
         pixels = sum(cells)
         if not pixels:
             raise DataError(
-                "every pixel is ignored", where=f"split {split!r} of {data.info.name}", found=f"ignore_index={ignored}"
+                "every pixel is ignored",
+                where=f"split {run.split!r} of {data.info.name}",
+                found=f"ignore_index={ignored}",
             )
         known = range(classes) if data.matching is None else data.matching.outputs
         uncounted = {ignored, *range(classes)} - ({*known} - {ignored})
@@ -294,10 +223,6 @@ class Segmentation(Task):
         names = {name for name, _ in model.named_parameters()} | set(model.state_dict())
         return {name for name in names if not name.startswith(f"{backbone}.")}
 
-    def preparation(self, opened: Opened) -> Preprocessing:
-        """Return how single images are prepared for a model; see :func:`refconv.models.opening.input_of`."""
-        return input_of(opened)
-
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
@@ -312,52 +237,16 @@ class Segmentation(Task):
         found = []
         for image in images:
             sample = prepared(image, preprocessing)[None].to(device)
-            with torch.no_grad():
-                outputs = self.outputs(model, sample, info)
-            classes = _maps(outputs)[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
+            classes = _maps(self.outputs(model, sample, info))[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
             left, top, right, bottom = place_in_square(*image.size, size=shape[-1])
             whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
             found.append(class_prediction(image, whole, opened))
         return found
 
-    def truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
+    def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with its classes in colours laid over it."""
         classes = Image.fromarray(target.to(torch.uint8).numpy())
         return overlay(image, classes, background=list(class_names[:1]) == ["background"])
-
-
-def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
-    """Return the sum of the cross-entropies of all pixels but the ignored ones, a number in float32.
-
-    Args:
-        maps: logits [batch, classes, H, W].
-        truth: the class of each pixel, int64 [batch, H, W].
-        ignored: the class that counts nowhere.
-        smoothing: label smoothing.
-    """
-    maps = maps.float()
-    if maps.is_cuda and torch.are_deterministic_algorithms_enabled():
-        # Of maps torch has no deterministic loss there; of a list of pixels it has, which takes longer.
-        maps, truth = maps.movedim(1, -1).flatten(0, -2), truth.flatten()
-    return F.cross_entropy(maps, truth, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
-
-
-def _disagreement(maps: Tensor, opinion: Tensor, counted: Tensor, temperature: float) -> Tensor:
-    """Return T^2 KL(teacher || student) at temperature T, summed over the pixels that count.
-
-    Raises:
-        ModelError: if the teacher has other classes than the student.
-    """
-    if opinion.shape != maps.shape:
-        raise ModelError(
-            "the teacher has other classes than the student",
-            where="distill",
-            expected=f"maps of shape {list(maps.shape)}",
-            found=str(list(opinion.shape)),
-        )
-    student, teacher = (F.log_softmax(logits.float() / temperature, dim=1) for logits in (maps, opinion))
-    distances = (teacher.exp() * (teacher - student)).sum(1)
-    return temperature**2 * (distances * counted).sum()
 
 
 def _in_training(network: Network, images: Tensor, part_size: int) -> Any:

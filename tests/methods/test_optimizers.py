@@ -1,6 +1,5 @@
-"""Optimizers, schedules, mixing and clipping, made as the recipe says."""
+"""Optimizers and clipping, made as the recipe says."""
 
-import dataclasses
 import io
 
 import pytest
@@ -8,23 +7,13 @@ import torch
 from timm.optim import list_optimizers
 from torch import nn
 
-from refconv.data import DataInfo
 from refconv.errors import RecipeError
-from refconv.methods.optimization import (
-    make_average,
-    make_clipping,
-    make_loss,
-    make_mixing,
-    make_optimizer,
-    make_schedule,
-)
+from refconv.methods.optimizers import inner_optimizer, make_optimizer
+from refconv.methods.registry import method_of
 from refconv.models.networks import mobilenet_small
 from refconv.process.randomness import seed_everything
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import refocus
-
-IMAGES = DataInfo("images", 4, 1, (1, 8, 8), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)
-SIGNALS = DataInfo("signals", 4, 1, (1, 40), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)
 
 # Those that need an accelerator and other packages, and the one that is refused.
 ELSEWHERE = {name for name in list_optimizers() if name.startswith(("bnb", "fused"))} | {"adahessian"}
@@ -35,19 +24,7 @@ def recipe(**settings):
 
 
 def clipping(model, **settings):
-    made = recipe(**settings)
-    return make_clipping(model, made, make_optimizer(model, made))
-
-
-def rates(steps, *, steps_per_epoch=10, **settings):
-    made = recipe(lr=1.0, **settings)
-    optimizer = make_optimizer(nn.Linear(2, 2), made)
-    set_rates, epochs = make_schedule(optimizer, made, steps_per_epoch=steps_per_epoch)
-    result = []
-    for step in steps:
-        set_rates(step)
-        result.append(optimizer.param_groups[0]["lr"])
-    return result, epochs
+    return method_of(recipe(**settings)).clipping(model)
 
 
 def test_weight_decay_reaches_refocus_weights_and_spares_biases():
@@ -131,65 +108,6 @@ def test_a_model_without_trainable_parameters_is_refused():
         make_optimizer(nn.Linear(2, 2).requires_grad_(False), recipe())
 
 
-def test_warm_up_and_cosine_are_those_of_the_formula():
-    found, epochs = rates([0, 5, 10, 55, 99], epochs=10, warmup_epochs=1, warmup_lr=0.0)
-    expected = [0.0, 0.5] + [0.5 * (1 + torch.cos(torch.tensor(torch.pi * s / 100))).item() for s in (10, 55, 99)]
-    assert epochs == 10
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
-
-
-def test_a_warm_up_prefix_adds_its_epochs():
-    found, epochs = rates([10], epochs=10, warmup_epochs=1, warmup_prefix=True)
-    assert (found, epochs) == ([1.0], 11)
-
-
-@pytest.mark.parametrize("sched", ["cosine", "tanh", "step", "multistep", "poly", "constant"])
-def test_the_rate_of_a_step_depends_on_its_number_alone(sched):
-    forwards, _ = rates(range(100), epochs=10, warmup_epochs=2, sched=sched)
-    backwards, _ = rates(reversed(range(100)), epochs=10, warmup_epochs=2, sched=sched)
-    assert forwards == backwards[::-1]
-
-
-def test_no_schedule_keeps_the_rate():
-    assert rates([0, 50], epochs=10, sched="none") == ([1.0, 1.0], 10)
-
-
-def test_schedule_arguments_are_handed_over():
-    found, _ = rates([0, 29, 30, 60], epochs=10, sched="step", sched_kwargs={"decay_epochs": 3, "decay_rate": 0.5})
-    assert found == [1.0, 1.0, 0.5, 0.25]
-    with pytest.raises(RecipeError, match="sched: cosine does not take these settings; found .*wings"):
-        rates([0], sched_kwargs={"wings": 2})
-
-
-def test_mixing_gives_soft_labels_that_sum_to_one():
-    mixing = make_mixing(recipe(mixup=0.2, cutmix=1.0, smoothing=0.1), IMAGES, batch_size=4)
-    _, labels = mixing(torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3]))
-    assert labels.shape == (4, 4)
-    torch.testing.assert_close(labels.sum(1), torch.ones(4))
-
-
-def test_mixing_is_off_by_default_and_refused_where_it_cannot_be():
-    assert make_mixing(recipe(), IMAGES, batch_size=3) is None
-    with pytest.raises(RecipeError, match="batch_size: mixup and cutmix need pairs; expected an even number"):
-        make_mixing(recipe(mixup=0.2), IMAGES, batch_size=3)
-    for size, processes in ((1, 1), (3, 1), (6, 2)):  # the only batch is smaller than the batch size, and shared out
-        few = dataclasses.replace(IMAGES, train_size=size)
-        with pytest.raises(RecipeError, match=f"need pairs; expected an even number .*, found {size // processes}"):
-            make_mixing(recipe(mixup=0.2), few, batch_size=4, processes=processes)
-    with pytest.raises(RecipeError, match="cutmix: cutmix needs images"):
-        make_mixing(recipe(cutmix=0.2), SIGNALS, batch_size=4)
-    assert make_mixing(recipe(mixup=0.2), SIGNALS, batch_size=4) is not None
-
-
-def test_labels_are_smoothed_once():
-    outputs, labels = torch.randn(4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
-    smooth = torch.full((4, 4), 0.025, dtype=torch.float64) + 0.9 * torch.eye(4, dtype=torch.float64)
-    expected = -(smooth * outputs.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(make_loss(recipe(smoothing=0.1))(outputs, labels), expected)
-    # Mixing smooths the labels itself.
-    torch.testing.assert_close(make_loss(recipe(smoothing=0.1, mixup=0.2))(outputs, smooth), expected)
-
-
 @pytest.mark.parametrize("mode", ["norm", "value", "agc"])
 def test_clipping_limits_the_gradient(mode):
     model = nn.Linear(3, 2)
@@ -215,6 +133,9 @@ def test_clipping_is_off_by_default_and_adaptive_clipping_spares_the_classifier(
     assert any(bool((p.grad < 100).all()) for p in model.parameters())
 
 
-def test_an_average_is_made_on_request():
-    assert make_average(nn.Linear(2, 2), recipe()) is None
-    assert make_average(nn.Linear(2, 2), recipe(model_ema=True, model_ema_decay=0.5)).decay == 0.5
+def test_in_gradient_space_the_optimizer_clips_by_the_norm_of_kernel_space():
+    method = method_of(recipe(method="refocus", opt="lookahead_sgd", clip_grad=0.5))
+    model = mobilenet_small(width=0.25)
+    assert method.space == "gradient"
+    assert method.clipping(model) is None
+    assert inner_optimizer(method.optimizer(model)).max_norm == 0.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refconv.errors import RecipeError
-from refconv.methods.methods import METHODS, method_of
+from refconv.methods.registry import METHODS, method_of
 from refconv.models.networks import mobilenet_small
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import Recipe
@@ -20,7 +20,7 @@ def recipe(**settings):
 def test_plain_leaves_the_model_as_it_is():
     model = mobilenet_small(width=0.25)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert method_of(recipe(method="plain")).prepare(model, recipe()) is None
+    assert method_of(recipe(method="plain")).prepare(model) is None
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
@@ -38,7 +38,7 @@ def as_arguments(fields):
 def test_refocus_hands_over_every_setting(settings):
     model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
     made = recipe(method="refocus", space="kernel", **settings)
-    plan = method_of(made).prepare(model, made)
+    plan = method_of(made).prepare(model)
     assert plan == refocus(other, **as_arguments(settings))
     assert str(model) == str(other)
 
@@ -46,14 +46,14 @@ def test_refocus_hands_over_every_setting(settings):
 def test_refocus_in_gradient_space_plans_alike_and_leaves_the_model_as_it_is():
     model, other = mobilenet_small(width=0.25), mobilenet_small(width=0.25)
     made = recipe(method="refocus", space="gradient", map_size=5, include="depthwise")
-    assert method_of(made).prepare(model, made) == refocus(other, map_size=5, include="depthwise")
+    assert method_of(made).prepare(model) == refocus(other, map_size=5, include="depthwise")
     assert str(model) == str(mobilenet_small(width=0.25))
 
 
 def test_refocus_starts_as_the_recipe_says():
     model = mobilenet_small(width=0.25)
     made = recipe(method="refocus", space="kernel", start="kaiming")
-    method_of(made).prepare(model, made)
+    method_of(made).prepare(model)
     weights = [p for name, p in model.named_parameters() if name.endswith("refocus_weight")]
     assert weights
     assert all(bool(weight.any()) for weight in weights)
@@ -79,7 +79,7 @@ def test_a_transformation_gets_every_setting_and_the_selection(name):
     own = {"low_rank": {"rank": 2, "scale": 0.5}, "points": {"points": 3}, "shuffled": {"seed": 4}}.get(name, {})
     fields = {"map_size": 5, "gram_scale": "normalized"} if name in {"shuffled", "random"} else {}
     made = recipe(method=name, method_kwargs=own, **fields, include="depthwise", exclude="blocks.0.*")
-    plan = method_of(made).prepare(model, made)
+    plan = method_of(made).prepare(model)
     assert plan == reparametrize(other, name, **own, **as_arguments(fields), include="depthwise", exclude="blocks.0.*")
     assert len(plan.refocused) == 3
     assert str(model) == str(other)

@@ -1,0 +1,37 @@
+"""The methods by name. Every kernel transformation is a method; another method is one class and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from refconv.errors import RecipeError, did_you_mean
+from refconv.methods.method import Method, NormFold, Plain, Scratch
+from refconv.methods.transformed import Transformed, refocusing
+from refconv.parametrizations import TRANSFORMS
+from refconv.recipe.recipe import Recipe
+
+METHODS: dict[str, Callable[[Recipe], Method]] = {
+    "plain": Plain,
+    "scratch": Scratch,
+    "norm_fold": NormFold,
+    **dict.fromkeys(TRANSFORMS, Transformed),
+    "refocus": refocusing,
+}
+"""Every method by the name that recipes give."""
+
+
+def method_of(recipe: Recipe) -> Method:
+    """Return the method that a recipe names, with the recipe's settings checked.
+
+    Raises:
+        RecipeError: if there is no such method, or a setting of it is not possible.
+    """
+    if recipe.method not in METHODS:
+        raise RecipeError(
+            "unknown method",
+            where="method",
+            expected=f"one of {', '.join(METHODS)}",
+            found=repr(recipe.method),
+            remedy=did_you_mean(recipe.method, METHODS),
+        )
+    return METHODS[recipe.method](recipe)

@@ -1,0 +1,148 @@
+"""Methods that train kernels through a transformation: refocusing, in either space, and the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+from timm.optim import Lookahead
+from torch import nn
+from torch.optim import Optimizer
+
+from refconv.config import FIELDS, RefocusConfig, TransformConfig
+from refconv.errors import RecipeError, SettingError
+from refconv.gradspace import Decay, RefocusSGD, param_groups
+from refconv.methods.method import Method
+from refconv.methods.optimizers import checked, inner_optimizer, make_optimizer, parameter_groups
+from refconv.methods.sizes import check_budget, within_budget
+from refconv.parametrizations import TRANSFORMS, config_of
+from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
+from refconv.surgery import Plan, plan, reparametrize
+
+
+class Transformed(Method):
+    """Training of the kernels through the transformation that has the method's name.
+
+    The settings of refocusing are fields of the recipe, also where another transformation has them too, such as the
+    map size of ``shuffled``; all others are ``method_kwargs``.
+    """
+
+    def check(self) -> None:
+        """Check the settings by name and range.
+
+        Raises:
+            RecipeError: if one is unknown, has a field of its own, or is out of its range.
+        """
+        recipe, own = self.recipe, self._fields()
+        for name in recipe.method_kwargs:
+            if name in own:
+                raise RecipeError(
+                    "is a field of the recipe", where=f"method_kwargs.{name}", remedy=f"give {FIELDS[name]} on its own"
+                )
+        try:
+            self.config()
+        except SettingError as error:
+            name = str(error.where)
+            raise RecipeError(
+                error.what,
+                where=FIELDS[name] if name in own else f"method_kwargs.{name}",
+                expected=error.expected,
+                found=error.found,
+                remedy=error.remedy,
+            ) from error
+        check_budget(recipe)
+
+    def config(self) -> TransformConfig:
+        """Return the configuration of the transformation.
+
+        Raises:
+            SettingError: if a setting is unknown or out of its range.
+        """
+        return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
+
+    def prepare(self, model: nn.Module) -> Plan:
+        """Put the transformation on the model's kernels."""
+        return reparametrize(model, within_budget(model, self.recipe, self.config()))
+
+    def _fields(self) -> dict[str, Any]:
+        """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
+        own = dataclasses.fields(TRANSFORMS[self.recipe.method].config_class)
+        shared = {field.name for field in dataclasses.fields(RefocusConfig) if field in own}
+        return {name: value for name, value in _stated(self.recipe).items() if name in shared}
+
+
+class KernelSpace(Transformed):
+    """Refocusing in kernel space: refocus weights are trained, by any optimizer.
+
+    Weight decay reaches the refocus weights as it reaches kernels, as in the paper's release, unless ``decay`` is
+    ``none``.
+    """
+
+    space = "kernel"
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """Return timm's optimizer, with a group for refocus weights that are not decayed."""
+        names = {name for name, _ in model.named_parameters() if name.endswith("refocus_weight")}
+        return make_optimizer(model, self.recipe, exempt=names if self.recipe.decay == "none" else ())
+
+
+class GradientSpace(Transformed):
+    """Refocusing in gradient space: the model stays as it is, and the optimizer rewrites the gradients of kernels."""
+
+    space = "gradient"
+
+    def check(self) -> None:
+        """Check the settings, and refuse a budget.
+
+        Raises:
+            RecipeError: if a setting is not possible.
+        """
+        if self.recipe.budget is not None:
+            raise RecipeError(
+                "gradient space trains no refocus weights, so there is nothing to size",
+                where="budget",
+                remedy="space = kernel",
+            )
+        super().check()
+
+    def prepare(self, model: nn.Module) -> Plan:
+        """Say which kernels the optimizer will refocus."""
+        return plan(model, self.config())
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """Return SGD on the plain kernels. It clips itself, by the norm that kernel space would measure."""
+        recipe, config, name = self.recipe, self.config(), self.recipe.opt.lower()
+        assert isinstance(config, RefocusConfig)
+        settings = {
+            "nesterov": NESTEROV[name.removeprefix(LOOKAHEAD)],
+            "max_norm": recipe.clip_grad,
+            **recipe.opt_kwargs,
+        }
+        with checked(model, recipe):
+            groups = param_groups(
+                model, config=config, groups=parameter_groups(model, recipe), decay=cast("Decay", recipe.decay)
+            )
+            optimizer = RefocusSGD(groups, lr=recipe.lr, momentum=recipe.momentum, **settings)
+        return Lookahead(optimizer) if name.startswith(LOOKAHEAD) else optimizer
+
+    def clipping(self, model: nn.Module) -> None:
+        """Return nothing: the optimizer clips."""
+
+    def new_round(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Let the optimizer take the current kernels as bases."""
+        inner = inner_optimizer(optimizer)
+        assert isinstance(inner, RefocusSGD)
+        inner.rebase()
+
+
+def refocusing(recipe: Recipe) -> Method:
+    """Return refocusing in the space that the recipe says or implies."""
+    return GradientSpace(recipe) if space_of(recipe) == "gradient" else KernelSpace(recipe)
+
+
+def _stated(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of refocusing in a recipe; one tap count stands for all dimensions, no pattern for none."""
+    stated = {name: getattr(recipe, field) for name, field in FIELDS.items()}
+    if len(recipe.map_size) == 1:
+        (stated["map_size"],) = recipe.map_size
+    return {name: None if value == () else value for name, value in stated.items()}

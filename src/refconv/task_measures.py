@@ -1,0 +1,187 @@
+"""What each task measures: names, titles, units, directions. Declared once per task, read everywhere, without torch.
+
+A task declares its measures in ``refconv/tasks/NAME/measures.py`` as ``MEASURES``, a :class:`TaskMeasures`. Recipes,
+records of runs, studies, analysis and reports read them here. A new task is one folder in ``refconv/tasks`` and its
+name in :data:`TASKS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+
+TASKS = ("classification", "detection", "segmentation", "restoration")
+"""The names of all tasks; the first one is the default."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values of a measure are shown.
+
+    Attributes:
+        factor: what a value is multiplied by.
+        digits: decimals.
+        unit: of values, such as ``%``; may be empty.
+        difference: unit of differences, with a space before it; may be empty.
+    """
+
+    factor: float
+    digits: int
+    unit: str
+    difference: str
+
+
+SHARE = Scale(100, 2, "%", " points")
+DECIBEL = Scale(1, 2, "dB", " dB")
+NUMBER = Scale(1, 4, "", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number that the evaluation of a task gives.
+
+    Attributes:
+        name: what evaluations and records call it.
+        label: what tables call it, without unit.
+        long: what text calls it, where that is not the label.
+        scale: how its values are shown.
+        larger_is_better: whether more is better.
+        compared: whether studies compare it.
+        resolve: the smallest difference, as recorded, that is of interest; None where no size is customary.
+        validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
+        note: how it is measured, where that needs saying and the records do not say it themselves.
+        counts: whether it is a share of the samples, so that one sample is its smallest step.
+    """
+
+    name: str
+    label: str
+    long: str = ""
+    scale: Scale = SHARE
+    larger_is_better: bool = True
+    compared: bool = True
+    resolve: float | None = None
+    validated: bool = True
+    note: str = ""
+    counts: bool = False
+
+    @property
+    def title(self) -> str:
+        """Label and unit, for the heads of tables."""
+        return f"{self.label}, {self.scale.unit}" if self.scale.unit else self.label
+
+    @property
+    def description(self) -> str:
+        """What text calls it."""
+        return self.long or self.label
+
+    @property
+    def unit(self) -> str:
+        """Unit of differences, with a space before it; may be empty."""
+        return self.scale.difference
+
+    @property
+    def factor(self) -> float:
+        """What a value is multiplied by to be shown."""
+        return self.scale.factor
+
+    def resolution(self, samples: int | None) -> float | None:
+        """Return the smallest step between two values on so many samples; None where it is not known.
+
+        Measures that are no share of the samples (mAP, IoU, PSNR, losses, calibration errors) have steps that depend
+        on the predictions.
+
+        Args:
+            samples: how many; None if that is not known.
+
+        Example:
+            >>> top1, psnr = (measures_of(task).primary for task in ("classification", "restoration"))
+            >>> top1.resolution(500), psnr.resolution(500)
+            (0.002, None)
+        """
+        return 1 / samples if self.counts and samples else None
+
+    def shown(self, value: float, *, signed: bool = False) -> str:
+        """Return a value as tables show it.
+
+        A zero keeps its sign: an end of an interval at -0.00 lies below zero, if not by much.
+
+        Example:
+            >>> top1 = measures_of("classification").primary
+            >>> top1.shown(0.9123), top1.shown(-0.0012, signed=True)
+            ('91.23', '-0.12')
+        """
+        return f"{self.factor * value:{'+' if signed else ''}.{self.scale.digits}f}"
+
+    def said(self, value: float) -> str:
+        """Return a value with its unit.
+
+        Example:
+            >>> measures_of("classification").primary.said(0.9123), measures_of("restoration").primary.said(31.4)
+            ('91.23%', '31.40 dB')
+        """
+        return self.shown(value) + {"": "", "%": "%"}.get(self.scale.unit, f" {self.scale.unit}")
+
+    def limit(self) -> str:
+        """Return the smallest difference of interest in words."""
+        return f"{self.factor * (self.resolve or 0):g}{self.unit}"
+
+
+@dataclass(frozen=True)
+class TaskMeasures:
+    """What one task measures, and how text speaks of it.
+
+    Attributes:
+        measures: the primary one first, then in the order of tables.
+        per_class: what the primary measure is called for one class; empty where there are no classes.
+        samples: what the data consist of, in the singular.
+        better: the comparative for a model whose primary measure is better.
+        worse: for one whose is worse.
+    """
+
+    measures: tuple[Measure, ...]
+    per_class: str = ""
+    samples: str = "image"
+    better: str = "better"
+    worse: str = "worse"
+
+    @property
+    def primary(self) -> Measure:
+        """The measure to look at first."""
+        return self.measures[0]
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What text calls each measure, by name."""
+        return {measure.name: measure.description for measure in self.measures}
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The names of the measures that are no shares."""
+        return frozenset(measure.name for measure in self.measures if measure.scale is not SHARE)
+
+
+@functools.cache
+def measures_of(task: str) -> TaskMeasures:
+    """Return what a task measures.
+
+    Raises:
+        KeyError: if there is no such task.
+    """
+    if task not in TASKS:
+        raise KeyError(task)
+    found: TaskMeasures = importlib.import_module(f"refconv.tasks.{task}.measures").MEASURES
+    return found
+
+
+def compared_measures() -> dict[str, Measure]:
+    """Return the measures of all tasks that studies compare, by name, the primary one of each task first.
+
+    A name that several tasks have, such as ``loss``, stands for the first task's.
+    """
+    ordered = [measures_of(task).measures for task in TASKS]
+    found: dict[str, Measure] = {}
+    for measure in (*(measures[0] for measures in ordered), *(one for measures in ordered for one in measures[1:])):
+        if measure.compared:
+            found.setdefault(measure.name, measure)
+    return found
