@@ -91,7 +91,10 @@ def test_what_a_processor_of_transformers_says_is_done(name, folder, tmp_path):
     [
         ("{", "damaged or of an unknown layout"),
         (json.dumps({"size": {"longest_edge": 224}}), "damaged or of an unknown layout; found 'shortest_edge'"),
-        (json.dumps({"rescale_factor": 1 / 127.5}), "does not scale images to the range 0 to 1; .*give --mean and --std"),
+        (
+            json.dumps({"rescale_factor": 1 / 127.5}),
+            "does not scale images to the range 0 to 1; .*give --mean and --std",
+        ),
         (json.dumps({"do_rescale": False}), "does not scale images to the range 0 to 1"),
     ],
 )

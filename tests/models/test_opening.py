@@ -85,7 +85,8 @@ def test_a_bare_name_means_its_pretrained_weights_and_never_random_ones_in_silen
     recipe = small_recipe()
     save_run(tmp_path / "run", recipe)
     for pair in ((recipe.model, str(tmp_path / "run")), (str(tmp_path / "run"), recipe.model)):
-        with pytest.raises(ModelError, match="pretrained weights are not available; .*no argument pretrained; .*--model"):
+        words = "pretrained weights are not available; .*no argument pretrained; .*--model"
+        with pytest.raises(ModelError, match=words):
             open_pair(*pair)
 
 
