@@ -26,7 +26,7 @@ def test_scenes_are_written_by_default_where_they_are_looked_for(tmp_path, monke
     ("flags", "words"),
     [
         (["--items", "many"], "--items: no range; expected LOW..HIGH, such as 1..6, found 'many'"),
-        (["--source", "cifar10"], "no source of items; expected fashion-mnist or digits"),
+        (["--source", "cifar10"], "unknown source of items; expected fashion-mnist or digits"),
         (["--size", "8"], "32 to 1024 pixels"),
     ],
 )

@@ -51,7 +51,7 @@ def test_merge_never_replaces_anything_else(tmp_path, capsys):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "precious.txt").write_text("x")
     assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "home"), "--force"]) == 2
-    assert "holds something else than a model" in capsys.readouterr().err
+    assert "holds something other than a model" in capsys.readouterr().err
     assert (tmp_path / "home" / "precious.txt").read_text() == "x"
 
 

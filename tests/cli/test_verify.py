@@ -44,7 +44,7 @@ def test_verify_says_by_its_status_whether_the_certificate_holds(run, capsys, be
 def test_verify_compares_a_run_with_its_factory(run, capsys):
     name = "refconv.models.networks:mobilenet_small"
     assert main(["verify", name, str(run / "run")]) == 2
-    assert "pretrained weights cannot be had" in capsys.readouterr().err
+    assert "pretrained weights are not available" in capsys.readouterr().err
     assert main(["verify", name, str(run / "run"), "--no-pretrained"]) == 0
     assert main(["verify", "test_resnet", str(run / "run"), "--no-pretrained"]) == 3
     assert "missing" in capsys.readouterr().out

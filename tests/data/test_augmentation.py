@@ -9,7 +9,7 @@ from refconv.errors import SettingError
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"hflip": 1.5}, "hflip: impossible augmentation; expected a probability from 0 to 1, found 1.5"),
+        ({"hflip": 1.5}, "hflip: invalid augmentation; expected a probability from 0 to 1, found 1.5"),
         ({"re_prob": -1}, "re_prob: .*found -1"),
         ({"pad_crop": -2}, "pad_crop: .*0 or more, found -2"),
         ({"scale": (0.5, 0.2)}, "scale: .*low <= high"),

@@ -206,7 +206,7 @@ def test_every_setting_has_an_effect_that_the_seed_alone_decides(settings, chann
 
 @pytest.mark.parametrize("policy", ["rando-m9", "rand-m9-x3", "rand-mstd0.5.5", "nosuch"])
 def test_train_transform_refuses_an_unknown_policy(policy):
-    with pytest.raises(SettingError, match=rf"auto_augment: policy that timm does not know.*found '{policy}'"):
+    with pytest.raises(SettingError, match=rf"auto_augment: unknown policy.*found '{policy}'"):
         train_transform(info(), Augmentation(auto_augment=policy))
 
 

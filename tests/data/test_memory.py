@@ -182,7 +182,9 @@ def test_own_channels_are_kept():
 
 @pytest.mark.parametrize(("channels", "wanted"), [(3, 1), (1, 0)])
 def test_impossible_channels_are_refused(channels, wanted):
-    with pytest.raises(DataError, match=rf"toy: cannot give so many channels; expected {channels}, found {wanted}"):
+    with pytest.raises(
+        DataError, match=rf"toy: cannot provide this number of channels; expected {channels}, found {wanted}"
+    ):
         make_data(channels=channels, in_chans=wanted)
 
 
@@ -214,13 +216,17 @@ def test_resizing_happens_once_and_keeps_the_type(size, mode):
     ],
 )
 def test_augmentation_for_disks_only_is_refused(settings, word):
-    with pytest.raises(DataError, match=rf"toy: .*kept in memory does not have.*found {word}.*folder:PATH"):
+    with pytest.raises(
+        DataError, match=rf"toy: augmentation not available for data kept in memory.*found {word}.*folder:PATH"
+    ):
         make_data(Augmentation(**settings))
 
 
 @pytest.mark.parametrize("by", ["flags", "recipe"])
 def test_a_crop_of_samples_in_memory_is_refused(by):
-    with pytest.raises(DataError, match=r"toy: .*kept in memory does not have.*found crop_pct.*folder:PATH"):
+    with pytest.raises(
+        DataError, match=r"toy: augmentation not available for data kept in memory.*found crop_pct.*folder:PATH"
+    ):
         make_data(stated=[Statement(by, {"crop_pct": 0.9})])
 
 

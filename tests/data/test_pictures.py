@@ -31,7 +31,7 @@ def test_photographs_are_split_by_image_and_none_is_missing():
 def test_photographs_of_another_scikit_image_are_said_to_be_missing(monkeypatch, tmp_path):
     skimage = pytest.importorskip("skimage")
     monkeypatch.setattr(skimage, "__file__", str(tmp_path / "skimage" / "__init__.py"))
-    with pytest.raises(DataError, match="does not bring the photographs.*9 missing"):
+    with pytest.raises(DataError, match="does not contain the photographs.*9 missing"):
         open_pictures("photographs", None)
 
 

@@ -109,7 +109,7 @@ def test_fashion_mnist_reads_a_given_folder(idx_folder, tmp_path, layout, opener
 
 
 def test_fashion_mnist_names_the_files_missing_in_a_given_folder(tmp_path):
-    with pytest.raises(DataError, match=r"no Fashion-MNIST here; expected the files train-images-idx3-ubyte"):
+    with pytest.raises(DataError, match=r"Fashion-MNIST not found; expected the files train-images-idx3-ubyte"):
         open_fashion_mnist(str(tmp_path))
 
 
@@ -121,7 +121,7 @@ def damaged(content):
 def test_fashion_mnist_names_a_damaged_file(idx_folder, tmp_path, damage):
     path = idx_folder(tmp_path) / FILES[2]
     path.write_bytes(damaged(path.read_bytes())[damage])
-    with pytest.raises(DataError, match=rf"{FILES[2]}: is damaged or no idx file of bytes.*fetch the file again"):
+    with pytest.raises(DataError, match=rf"{FILES[2]}: damaged or not an idx file of bytes.*fetch the file again"):
         open_fashion_mnist(str(tmp_path))
 
 
@@ -135,7 +135,7 @@ def test_fashion_mnist_names_a_file_whose_compression_is_damaged(idx_folder, tmp
 def test_fashion_mnist_refuses_labels_of_another_number(idx_folder, tmp_path):
     folder = idx_folder(tmp_path)
     (folder / FILES[1]).write_bytes((folder / FILES[3]).read_bytes())
-    with pytest.raises(DataError, match=r"images and labels do not fit.*\[40, 28, 28\] and \[20\]"):
+    with pytest.raises(DataError, match=r"images and labels do not match.*\[40, 28, 28\] and \[20\]"):
         open_fashion_mnist(str(tmp_path))
 
 

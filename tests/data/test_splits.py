@@ -50,8 +50,8 @@ def test_validation_split_of_nothing_trains_on_everything():
 @pytest.mark.parametrize(
     ("fraction", "words"),
     [
-        (1.0, r"val_split of x: impossible share.*0 <= val_split < 1, found 1.0"),
-        (-0.1, r"impossible share.*found -0.1"),
+        (1.0, r"val_split of x: invalid fraction.*0 <= val_split < 1, found 1.0"),
+        (-0.1, r"invalid fraction.*found -0.1"),
         (0.001, r"leaves nothing to validate on.*0.001 of 101 samples.*larger val_split"),
         (0.99, r"leaves nothing to train on in class '(bee|cat)'.*smaller val_split"),
     ],

@@ -243,7 +243,7 @@ def test_a_mistake_is_said_in_one_line_and_leaves_nothing(settings, error, words
 
 def test_weights_of_another_class_count_are_refused(tmp_path):
     train(recipe(epochs=1, num_classes=12), tmp_path / "twelve", show=False)
-    with pytest.raises(CheckpointError, match="other number of classes; expected 10 classes, found 12 classes"):
+    with pytest.raises(CheckpointError, match="different number of classes; expected 10 classes, found 12 classes"):
         train(recipe(checkpoint=str(tmp_path / "twelve")), tmp_path / "run", show=False)
     anew = recipe(checkpoint=str(tmp_path / "twelve"), reset_classifier=True, epochs=1)
     assert train(anew, tmp_path / "run", show=False).steps == 11

@@ -132,7 +132,7 @@ def test_state_holds_bases_and_momenta_and_nothing_of_the_size_of_a_gram():
         ({"scale": "paper"}, "stem: the state differs in scale; expected normalized, found paper"),
         ({"order": "across", "scale": "normalized"}, "stem: the state differs in layout"),
         ({"decay": "kernel", "scale": "normalized"}, "the state differs in decay; expected refocus, found kernel"),
-        ({"exclude": "up", "scale": "normalized"}, "the state is of other sites"),
+        ({"exclude": "up", "scale": "normalized"}, "the state belongs to other layers"),
     ],
 )
 def test_state_of_other_sites_or_settings_is_refused(settings, words):
@@ -258,7 +258,7 @@ def test_clipping_in_the_step_is_clipping_before_it():
     (model(batch()) - 0.3).square().mean().backward()
     plain = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
     assert abs(optimizer.clip_grad_norm_(1e9) - plain) > 0.001 * plain
-    with pytest.raises(SettingError, match="max_norm: not a norm"):
+    with pytest.raises(SettingError, match="max_norm: invalid norm"):
         made(max_norm=0.0)
 
 

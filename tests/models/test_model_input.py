@@ -81,10 +81,13 @@ def test_what_a_processor_of_transformers_says_is_done(name, folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "damaged or not understood"),
-        (json.dumps({"size": {"longest_edge": 224}}), "damaged or not understood; found 'shortest_edge'"),
-        (json.dumps({"rescale_factor": 1 / 127.5}), "another range than 0 to 1; .*give --mean and --std"),
-        (json.dumps({"do_rescale": False}), "another range than 0 to 1"),
+        ("{", "damaged or of an unknown layout"),
+        (json.dumps({"size": {"longest_edge": 224}}), "damaged or of an unknown layout; found 'shortest_edge'"),
+        (
+            json.dumps({"rescale_factor": 1 / 127.5}),
+            "does not scale images to the range 0 to 1; .*give --mean and --std",
+        ),
+        (json.dumps({"do_rescale": False}), "does not scale images to the range 0 to 1"),
     ],
 )
 def test_a_processor_that_is_not_understood_is_refused(text, words, tmp_path):

@@ -137,18 +137,18 @@ def test_refocusing_inside_changes_nothing_at_first_and_merges_exactly(case):
 
 REFUSED_BY_TORCHVISION = {
     "channels": ({"in_chans": 1}, "torchvision's models take 3 channels"),
-    "backbone": ({"backbone": "resnet18"}, "has the backbone that its name says"),
+    "backbone": ({"backbone": "resnet18"}, "has a fixed backbone"),
     "lost": ({"drop_path_rate": 0.1}, "takes no drop_path_rate; expected no further arguments"),
-    "weights": ({"weights": "DEFAULT"}, "weights is not to be given; give pretrained"),
+    "weights": ({"weights": "DEFAULT"}, "weights cannot be given; give pretrained"),
 }
 REFUSED_BY_SMP = {
     "decoder": ({"name": "Unett"}, "unknown segmentation model; .*did you mean Unet"),
     "transformer": ({"name": "DPT"}, "needs a vision transformer"),
     "backbone": ({"backbone": "resnet17"}, "resnet17: unknown backbone; expected a timm name; did you mean resnet18"),
     "letter": ({"decoder_chanels": [1]}, "takes no decoder_chanels; .*did you mean decoder_channels"),
-    "activation": ({"activation": "softmax"}, "activation is not to be given: the loss"),
-    "classes": ({"classes": 3}, "classes is not to be given; give num_classes"),
-    "drop": ({"drop_rate": 0.1}, "drop_rate is not to be given: dropout"),
+    "activation": ({"activation": "softmax"}, "activation cannot be given: the loss"),
+    "classes": ({"classes": 3}, "classes cannot be given; give num_classes"),
+    "drop": ({"drop_rate": 0.1}, "drop_rate cannot be given: dropout"),
 }
 
 

@@ -53,7 +53,7 @@ def test_selection_and_other_settings_are_kept():
 def test_no_size_or_a_size_given_is_refused():
     with pytest.raises(SettingError, match="density has no setting .*expected one of .*low_rank.*it trains 47"):
         fit_budget(EveryKind(), "density", 100)
-    with pytest.raises(SettingError, match="rank: is what the budget decides; leave it out"):
+    with pytest.raises(SettingError, match="rank: is set by the budget; leave it out"):
         fit_budget(EveryKind(), "low_rank", 100, rank=2)
     with pytest.raises(SettingError, match="unknown transformation"):
         fit_budget(EveryKind(), "lowrank", 100)

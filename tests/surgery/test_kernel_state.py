@@ -65,7 +65,7 @@ def test_what_a_state_does_not_say_is_asked_for_and_the_map_follows_from_the_sha
 
 
 def test_settings_that_contradict_the_state_are_refused():
-    with pytest.raises(CheckpointError, match="says otherwise than the flags; expected power 0.5, found power 1"):
+    with pytest.raises(CheckpointError, match="disagrees with the flags; expected power 0.5, found power 1"):
         merged_state(EveryKind().double(), refocused(**SETTINGS).state_dict(), {"power": 1.0}, where="x")
 
 

@@ -208,7 +208,7 @@ def test_classes_of_boxes_and_masks_are_those_of_the_model_by_name(tmp_path, mod
     assert classes_in(data_for(opened, other, labelled=False)) == [0, 1, *ignored]
     unnamed = data_for(model(), other)
     assert classes_in(unnamed) == [0, 1, *ignored]
-    assert unnamed.said[1].startswith("classes: the names of the model's are not known; they are taken for the data's")
+    assert unnamed.said[1].startswith("classes: the model's class names are not known; the data's are used")
 
 
 def test_a_class_never_becomes_the_number_of_ignored_pixels(tmp_path):

@@ -138,7 +138,7 @@ def check_sound(model: Any) -> None:
         if is_lazy(tensor) or tensor.is_meta:
             raise ModelError("the weight has no values yet", where=name, remedy="load the model's weights first")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ModelError("the weight has entries that are not finite", where=name, remedy="load sound weights")
+            raise ModelError("the weight has entries that are not finite", where=name, remedy="load valid weights")
 
 
 def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:

@@ -200,5 +200,5 @@ def _kernel(layer: Layer) -> Kernel:
     whole = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
     values = whole.detach().to(device="cpu", dtype=torch.float64, copy=True).contiguous()
     if not bool(torch.isfinite(values).all()):
-        raise ModelError("the kernel has entries that are not finite", where=layer.label, remedy="load sound weights")
+        raise ModelError("the kernel has entries that are not finite", where=layer.label, remedy="load valid weights")
     return Kernel(layer.label, layer.kind, layer.layout(), values)

@@ -61,4 +61,4 @@ class Augmentation:
 
 def _require(holds: bool, where: str, expected: str, found: object) -> None:
     if not holds:
-        raise SettingError("impossible augmentation", where=where, expected=expected, found=f"{found!r}".strip("'"))
+        raise SettingError("invalid augmentation", where=where, expected=expected, found=f"{found!r}".strip("'"))

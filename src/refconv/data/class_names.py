@@ -21,7 +21,7 @@ from refconv.errors import DataError
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
 _SHOWN = 6
 
-UNNAMED = "the names of the model's are not known; they are taken for the data's, in the same order"
+UNNAMED = "the model's class names are not known; the data's are used, in the same order"
 """What is said where classes are matched by position."""
 
 
@@ -216,10 +216,12 @@ def read_class_map(path: str | Path) -> ClassMap:
     except (OSError, ValueError, csv.Error) as error:
         raise DataError("cannot be read", where=str(path), expected=expected, found=str(error)) from error
     if not rows:
-        raise DataError("no class map", where=str(path), expected=expected, found="nothing")
+        raise DataError("not a class map", where=str(path), expected=expected, found="nothing")
     for place, row in rows:
         if len(row) != 2 or not all(isinstance(cell, (str, int)) for cell in row):
-            raise DataError("no class map", where=f"{path}, {place}", expected=expected, found=repr(row[1:] or row[0]))
+            raise DataError(
+                "not a class map", where=f"{path}, {place}", expected=expected, found=repr(row[1:] or row[0])
+            )
     named = [(_normal(str(row[0])), str(row[1]), place) for place, row in rows]
     return ClassMap(
         {folder: name for folder, name, _ in named}, {folder: f"{path}, {place}" for folder, _, place in named}

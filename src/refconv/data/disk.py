@@ -58,7 +58,7 @@ def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Tra
     # timm checks the policy's words by assertions and by converting them to numbers.
     except (AssertionError, ValueError, KeyError) as error:
         raise SettingError(
-            "policy that timm does not know",
+            "unknown policy",
             where="auto_augment",
             expected="a policy such as rand-m9-mstd0.5, original or augmix-m5-w4-d2",
             found=repr(settings.auto_augment),

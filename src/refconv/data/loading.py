@@ -130,7 +130,7 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(
-            "a process that makes samples died",
+            "a data worker died",
             where="workers",
             found=str(error),
             remedy="give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; "

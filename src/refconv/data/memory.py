@@ -166,7 +166,7 @@ def _preprocessing(name: str, source: Source, in_chans: int, stated: Sequence[St
     preprocessing = resolve([whole, sized, *taken, data], in_chans=in_chans, where=name)
     if preprocessing.size != own and preprocessing.interpolation not in _INTERPOLATIONS:
         raise DataError(
-            "resampling that data kept in memory does not have",
+            "resampling not available for data kept in memory",
             where=name,
             expected=", ".join(_INTERPOLATIONS),
             found=preprocessing.interpolation,
@@ -180,7 +180,7 @@ def _channels(name: str, source: Source, in_chans: int | None) -> int:
     if in_chans is None or in_chans == own:
         return own
     if own != 1 or in_chans < 1:
-        raise DataError("cannot give so many channels", where=name, expected=str(own), found=str(in_chans))
+        raise DataError("cannot provide this number of channels", where=name, expected=str(own), found=str(in_chans))
     return in_chans
 
 
@@ -197,7 +197,7 @@ def _refuse_unavailable(name: str, augmentation: Augmentation, stated: Sequence[
         given.append("interpolation=random")
     if given:
         raise DataError(
-            "augmentation that data kept in memory does not have",
+            "augmentation not available for data kept in memory",
             where=name,
             expected="hflip, pad_crop, scale, ratio and re_prob only",
             found=", ".join(given),

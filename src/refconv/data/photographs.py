@@ -36,7 +36,7 @@ def photographs() -> Path:
         import skimage
     except ImportError as error:
         raise DataError(
-            "the photographs are scikit-image's, which is not installed",
+            "needs scikit-image, which is not installed",
             where="photographs",
             remedy='pip install "refconv[tasks]"',
         ) from error
@@ -45,7 +45,7 @@ def photographs() -> Path:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(
-            "this version of scikit-image does not bring the photographs",
+            "this version of scikit-image does not contain the photographs",
             where=str(folder),
             expected=", ".join(names),
             found=f"{len(missing)} missing: {', '.join(missing)}",

@@ -120,7 +120,7 @@ def validation_split(
     """
     where = f"val_split of {name}"
     if not 0 <= fraction < 1:
-        raise DataError("impossible share", where=where, expected="0 <= val_split < 1", found=str(fraction))
+        raise DataError("invalid fraction", where=where, expected="0 <= val_split < 1", found=str(fraction))
     if fraction == 0:
         return torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
     train, val = stratified_split(labels, fraction, purpose="validation")

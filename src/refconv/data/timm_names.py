@@ -78,7 +78,7 @@ def timm_images(name: str, root: str | None, *, val_split: float) -> Parts[TimmI
     prefix = name.partition("/")[0].lower()
     if prefix in STREAMS:
         raise DataError(
-            "a stream, whose samples cannot be reached by index, so that a run could not be resumed exactly",
+            "a streaming data set: its samples cannot be read by index, so a run could not be resumed exactly",
             where=name,
             expected="folder:PATH, torch/NAME or hfds/NAME",
         )

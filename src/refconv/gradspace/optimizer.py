@@ -92,7 +92,7 @@ class RefocusSGD(SGD):
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
         if max_norm is not None and not max_norm > 0:
-            raise SettingError("not a norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
+            raise SettingError("invalid norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
         self.max_norm = max_norm
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):

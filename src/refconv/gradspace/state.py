@@ -110,7 +110,7 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
         if len(layers) != len(others):
             names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
             raise CheckpointError(
-                "the state is of other sites",
+                "the state belongs to other layers",
                 where=f"parameter group {number}",
                 expected=f"{len(layers)} kernels",
                 found=f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}",

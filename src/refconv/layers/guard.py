@@ -75,10 +75,10 @@ def check_base(layer: Layer) -> None:
         )
     values = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
     if not bool(torch.isfinite(values).all()):
-        raise LayerError("the kernel has entries that are not finite", where=layer.label, remedy="load sound weights")
+        raise LayerError("the kernel has entries that are not finite", where=layer.label, remedy="load valid weights")
     if not bool(values.any()):
         raise LayerError(
-            "the kernel is all zero: a refocused kernel would stay zero for ever",
+            "the kernel is all zero: a refocused kernel would stay zero",
             where=layer.label,
             remedy=f"load pretrained weights, or exclude={layer.name!r}",
         )

@@ -26,7 +26,7 @@ def check_budget(recipe: Recipe) -> None:
         sized = ", ".join(name for name, other in TRANSFORMS.items() if other.size is not None)
         raise RecipeError(f"{recipe.method} has no size to choose", where="budget", expected=f"one of {sized}")
     if kind.size in recipe.method_kwargs or (kind.size == "map_size" and recipe.map_size != (3,)):
-        raise RecipeError("is what the budget decides", where=kind.size, remedy="leave one of them out")
+        raise RecipeError("is set by the budget", where=kind.size, remedy="leave one of them out")
     if not (recipe.budget.isdecimal() and int(recipe.budget)) and recipe.budget not in TRANSFORMS:
         raise RecipeError(
             "neither a number nor a method that changes kernels",

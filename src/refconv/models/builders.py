@@ -275,7 +275,7 @@ def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> N
         expected = arguments.get(key)
         if expected is not None and found is not None and found != expected:
             raise ModelError(
-                f"the builder made another number of {words}",
+                f"the builder made a different number of {words}",
                 where=where,
                 expected=str(expected),
                 found=str(found),

@@ -159,5 +159,5 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: st
             "does not fit the model of its recipe",
             where=where,
             found=str(error),
-            remedy="was the model's code changed?",
+            remedy="check whether the model's code has changed",
         ) from error

@@ -74,7 +74,7 @@ class Levels:
         """
         width = width or (256 if self.side >= 256 else 64)
         if width % 32:  # the heads' group norms have 32 groups
-            raise ModelError("not a width", where=self.where, expected="a multiple of 32", found=str(width))
+            raise ModelError("invalid width", where=self.where, expected="a multiple of 32", found=str(width))
         return FeaturePyramid(self.body, self.indices, width=width, extra=self.extra, pooled=pooled)
 
     def ladder(self, *, lite: bool) -> FeatureLadder:
@@ -92,7 +92,7 @@ class Levels:
         found = list(sizes) if sizes is not None else [factor * stride for stride in self.strides]
         if len(found) != len(self.strides):
             raise ModelError(
-                "not one anchor size per level",
+                "wrong number of anchor sizes",
                 where=self.where,
                 expected=f"{len(self.strides)} for strides {', '.join(map(str, self.strides))}",
                 found=str(found),

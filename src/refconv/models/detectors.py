@@ -96,7 +96,7 @@ def build_detector(
     side = img_size or (320 if kind.square else 800)
     wanted = tuple(strides) if strides is not None else kind.strides(side)
     if not wanted or any(after != 2 * before for before, after in itertools.pairwise(wanted)):
-        raise ModelError("not strides of levels", where=where, expected="each twice the one before", found=str(wanted))
+        raise ModelError("invalid strides", where=where, expected="each twice the one before", found=str(wanted))
     own = set(inspect.signature(kind.build).parameters)
     check_known(arguments, kind.made, own, where)
     dropped = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}

@@ -64,10 +64,10 @@ def save_model_folder(
     Raises:
         CheckpointError: if the weights do not fit the model.
         ModelError: if the model cannot be built, or its arguments cannot be written as JSON.
-        RunError: if the folder cannot be written, or holds something else than a model.
+        RunError: if the folder cannot be written, or holds something other than a model.
     """
     if _holds_something_else(Path(folder)):
-        raise RunError("holds something else than a model", where=str(folder), remedy="give another folder")
+        raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
     model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
     load_state(model, state, where=str(folder))

@@ -257,11 +257,11 @@ def _of_transformers(folder: Path) -> Statement:
         config = json.loads(path.read_text(encoding="utf-8"))
         values = _transformers_values(config)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError("damaged or not understood", where=str(path), found=str(error)) from error
+        raise DataError("damaged or of an unknown layout", where=str(path), found=str(error)) from error
     scaled = config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)
     if not scaled:
         raise DataError(
-            "scales images to another range than 0 to 1",
+            "does not scale images to the range 0 to 1",
             where=str(path),
             expected="rescale_factor 1/255",
             found=str(config.get("rescale_factor")),

@@ -119,7 +119,7 @@ def open_model(
     Raises:
         CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
             without a model.
-        ModelError: if there is no model of this name, or its pretrained weights cannot be had.
+        ModelError: if there is no model of this name, or its pretrained weights are not available.
         SettingError: if there is no such task, or the model says that it is for another one.
     """
     if task is not None and task not in TASKS:
@@ -172,7 +172,7 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
         if not pretrained or _buildable(reference, like) is None:
             raise
         raise ModelError(
-            "its pretrained weights cannot be had",
+            "its pretrained weights are not available",
             where=reference,
             found=error.found or error.what,
             remedy="give its weights as a file and the name by --model; for structure alone, verify --no-pretrained",

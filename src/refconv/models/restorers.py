@@ -167,7 +167,7 @@ def build_spandrel(
     if state is not None:
         shapes = {key: value.shape for key, value in model.state_dict().items()}
         if shapes != {key: value.shape for key, value in state.items()}:
-            raise ModelError("spandrel's hyperparameters do not give the network again", where=f"spandrel:{name}")
+            raise ModelError("the network cannot be rebuilt from spandrel's hyperparameters", where=f"spandrel:{name}")
         if pretrained:
             model.load_state_dict(state, strict=True)
     return model

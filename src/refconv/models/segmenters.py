@@ -66,7 +66,7 @@ def build_torchvision_segmenter(
     where = f"torchvision:{name}"
     if backbone is not None:
         raise ModelError(
-            "has the backbone that its name says",
+            "has a fixed backbone",
             where=where,
             found=f"backbone={backbone}",
             remedy="take a model such as smp:DeepLabV3Plus with another backbone",
@@ -166,11 +166,9 @@ def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[
     for key in arguments:
         if key in _GIVEN:
             other = _GIVEN[key]
-            raise ModelError(
-                f"{key} is not to be given", where=where, remedy=f"give {other}" if other else "leave it out"
-            )
+            raise ModelError(f"{key} cannot be given", where=where, remedy=f"give {other}" if other else "leave it out")
         if key in _UNUSABLE:
-            raise ModelError(f"{key} is not to be given: {_UNUSABLE[key]}", where=where)
+            raise ModelError(f"{key} cannot be given: {_UNUSABLE[key]}", where=where)
         if key not in taken and (not passed_on or key.startswith(("decoder_", "encoder_", "psp_"))):
             expected = _listed(taken) or "no further arguments"
             raise ModelError(f"takes no {key}", where=where, expected=expected, remedy=did_you_mean(key, taken))

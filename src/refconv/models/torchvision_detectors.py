@@ -67,7 +67,7 @@ def build_torchvision_detector(
     """
     where = f"torchvision:{name}"
     if name.startswith("keypointrcnn"):
-        raise ModelError("detects keypoints, which no data here has", where=where, remedy="try maskrcnn_resnet50_fpn")
+        raise ModelError("keypoint detection is not supported", where=where, remedy="try maskrcnn_resnet50_fpn")
     if img_size is not None and img_size != _FIXED.get(name, img_size):
         raise ModelError(
             "takes images of one size only",

@@ -62,7 +62,7 @@ def load_state(
     elif resized:
         name = next(iter(resized))
         raise CheckpointError(
-            "other number of classes",
+            "different number of classes",
             where=where,
             expected=f"{own[name].shape[0]} classes",
             found=f"{state[name].shape[0]} classes ({some(resized)})",

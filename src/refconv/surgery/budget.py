@@ -71,7 +71,7 @@ def fit_budget(model: nn.Module, config: TransformConfig | str, parameters: int,
         )
     size = kind.size
     if size in settings:
-        raise SettingError("is what the budget decides", where=size, remedy="leave it out")
+        raise SettingError("is set by the budget", where=size, remedy="leave it out")
 
     def count(step: int) -> int:
         own: dict[str, Any] = {size: kind.sized(step)}

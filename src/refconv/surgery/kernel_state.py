@@ -116,7 +116,7 @@ def _said_settings(said: Mapping[str, Any] | None, given: Mapping[str, Any], whe
     for name, value in given.items():
         if name in said and said[name] != value and name != "map_size":
             raise CheckpointError(
-                "says otherwise than the flags",
+                "disagrees with the flags",
                 where=where,
                 expected=f"{name} {said[name]}",
                 found=f"{name} {value}",

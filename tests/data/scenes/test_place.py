@@ -27,5 +27,5 @@ def test_scenes_without_a_folder_are_in_the_cache(made, tmp_path, monkeypatch):
 
 
 def test_where_there_are_none_the_remedy_is_the_command(tmp_path):
-    with pytest.raises(DataError, match=r"no scenes here; expected scenes.json; refconv data scenes --out .*nowhere"):
+    with pytest.raises(DataError, match=r"no scenes found; expected scenes.json; refconv data scenes --out .*nowhere"):
         scenes_folder(f"scenes:{tmp_path / 'nowhere'}")

@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_whole_is_refused(case, own):
         ("digits", "digits: no data for segmentation; expected scenes, masks:FOLDER, voc:FOLDER, cityscapes:FOLDER"),
         ("masks:nowhere", "masks:nowhere: no such folder"),
         ("coco:somewhere", "no data for segmentation"),
-        ("scenes:nowhere", "nowhere: no scenes here"),
+        ("scenes:nowhere", "nowhere: no scenes found"),
     ],
 )
 def test_unknown_data_is_refused(name, words, monkeypatch, tmp_path):

@@ -81,7 +81,7 @@ def pools(name: str, root: str | None = None) -> tuple[dict[str, Items], tuple[s
         DataError: if it cannot be opened.
     """
     if name not in CUTS:
-        raise SettingError("no source of items", where="source", expected=" or ".join(CUTS), found=repr(name))
+        raise SettingError("unknown source of items", where="source", expected=" or ".join(CUTS), found=repr(name))
     try:
         source = SOURCES[name](root)
     except DataError as error:

@@ -179,6 +179,6 @@ def _check_out(out: Path, *, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / RECORD_FILE).is_file():
-        raise DataError("is there already, and holds no scenes", where=str(out), remedy="give another folder")
+        raise DataError("exists already and holds no scenes", where=str(out), remedy="give another folder")
     if not force:
         raise DataError("exists already", where=str(out), remedy="give another folder, or --force to replace it")

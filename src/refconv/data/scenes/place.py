@@ -28,6 +28,6 @@ def scenes_folder(name: str, root: str | None = None) -> Path:
     folder = Path(root or "", path) if colon else Path(root) if root else default_folder()
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
-            "no scenes here", where=str(folder), expected=RECORD_FILE, remedy=f"refconv data scenes --out {folder}"
+            "no scenes found", where=str(folder), expected=RECORD_FILE, remedy=f"refconv data scenes --out {folder}"
         )
     return folder

@@ -49,7 +49,7 @@ def open_fashion_mnist(root: str | None = None) -> Source:
         folder = _folder_of_files(Path(root))
         if folder is None:
             raise DataError(
-                "no Fashion-MNIST here",
+                "Fashion-MNIST not found",
                 where=root,
                 expected=f"the files {', '.join(FILES)}, with or without .gz",
                 remedy="leave the data folder out to download them",
@@ -71,7 +71,7 @@ def _source(*files: tuple[Path, int]) -> Source:
     for images, labels, (file, _) in ((train, train_labels, files[0]), (test, test_labels, files[2])):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise DataError(
-                "images and labels do not fit",
+                "images and labels do not match",
                 where=str(file),
                 expected="[n, height, width] and [n]",
                 found=f"{[*images.shape]} and {[*labels.shape]}",
@@ -134,7 +134,7 @@ def _read_idx(path: Path) -> Tensor:
     expected = header + torch.Size(sizes).numel()
     if not dims or len(content) != expected:
         raise DataError(
-            "is damaged or no idx file of bytes",
+            "damaged or not an idx file of bytes",
             where=str(path),
             expected=f"{expected} bytes" if dims else "an idx header",
             found=f"{len(content)} bytes",
