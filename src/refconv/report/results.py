@@ -15,6 +15,7 @@ from refconv.measures.numbers import MINUS, count
 from refconv.measures.paired_difference import PairedDifference, paired_difference
 from refconv.measures.pairs import Pair
 from refconv.sentences import capital
+from refconv.task_measures import TASKS, measures_of
 
 _LIMIT = 0.05
 """Of McNemar's p."""
@@ -63,14 +64,14 @@ class Measure:
         return f"{self.factor * value:+.2f}{self.difference if unit else ''}".replace("-", MINUS)
 
 
-MEASURES = {
-    "classification": Measure(
-        "top1", "top-1 accuracy", " %", " points", 100, "sample", "more accurate", "less accurate"
-    ),
-    "detection": Measure("map", "mAP", " %", " points", 100, "image", "better", "worse"),
-    "segmentation": Measure("miou", "mean IoU", " %", " points", 100, "image", "better", "worse"),
-    "restoration": Measure("psnr", "PSNR", " dB", " dB", 1, "image", "better", "worse"),
-}
+def _measure(task: str) -> Measure:
+    said = measures_of(task)
+    first = said.primary
+    unit = f" {first.scale.unit}"
+    return Measure(first.name, first.description, unit, first.unit, first.factor, said.samples, said.better, said.worse)
+
+
+MEASURES = {task: _measure(task) for task in TASKS}
 """The first measure of each task."""
 
 
@@ -135,7 +136,7 @@ def result(pair: Pair) -> Result:
     return Result(pair.name, measure, first, second, None, why_not)
 
 
-_EARLIER = {"psnr": "luma of 8-bit images, mean over images"}
+_EARLIER = {"psnr": measures_of("restoration").primary.note}
 """How earlier versions computed measures of which their records do not say it."""
 
 

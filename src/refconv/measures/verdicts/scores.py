@@ -12,6 +12,7 @@ from refconv.measures.scores import Scores
 from refconv.measures.verdicts.verdict import Verdict
 from refconv.measures.wording import compared, course
 from refconv.sentences import capital
+from refconv.task_measures import TASKS, measures_of
 
 
 @dataclass(frozen=True)
@@ -38,54 +39,9 @@ class Words:
 
 
 WORDS = {
-    "detection": Words(
-        "map",
-        "average precision",
-        {
-            "map": "mAP",
-            "map50": "mAP at an overlap of 0.5",
-            "map75": "mAP at an overlap of 0.75",
-            "voc_ap50": "VOC's own average precision, at an overlap of 0.5",
-            "map_small": "mAP of small objects",
-            "map_medium": "mAP of objects of medium size",
-            "map_large": "mAP of large objects",
-            "recall": "recall among 100 boxes",
-            "mask_map": "mAP of masks",
-            "mask_map50": "mAP of masks at an overlap of 0.5",
-            "mask_map75": "mAP of masks at an overlap of 0.75",
-            "baseline_map": "mAP without looking: the mean box of each class",
-        },
-    ),
-    "segmentation": Words(
-        "miou",
-        "IoU",
-        {
-            "miou": "mean IoU",
-            "pixel_accuracy": "pixel accuracy",
-            "mean_accuracy": "mean accuracy of classes",
-            "loss": "loss",
-            "baseline_miou": "mean IoU of the most frequent class everywhere",
-        },
-        frozenset({"loss"}),
-    ),
-    "restoration": Words(
-        "psnr",
-        "",
-        {
-            "psnr": "PSNR",
-            "psnr_rgb": "PSNR of RGB",
-            "psnr_luma": "PSNR of luma",
-            "ssim": "SSIM",
-            "ssim_rgb": "SSIM of RGB",
-            "ssim_luma": "SSIM of luma",
-            "loss": "mean absolute difference",
-            "input_psnr": "PSNR of the input itself",
-            "input_ssim": "SSIM of the input itself",
-        },
-        frozenset(
-            {"psnr", "psnr_rgb", "psnr_luma", "ssim", "ssim_rgb", "ssim_luma", "loss", "input_psnr", "input_ssim"}
-        ),
-    ),
+    task: Words(said.primary.name, said.per_class, said.descriptions, said.numbers)
+    for task in TASKS[1:]
+    for said in [measures_of(task)]
 }
 """Per task."""
 
