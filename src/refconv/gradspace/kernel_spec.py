@@ -63,7 +63,7 @@ class KernelSpec:
 
     @property
     def label(self) -> str:
-        """The site's name as it is shown to people."""
+        """The layer's name as it is shown to people."""
         return self.layer or "(the model itself)"
 
     def started(self, base: Tensor, start: Start) -> Tensor:

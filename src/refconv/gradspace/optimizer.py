@@ -270,7 +270,7 @@ class RefocusSGD(SGD):
         return tuple(geometry.layer for geometry in self._geometries.values())
 
     def base(self, layer: str | Tensor) -> Tensor:
-        """Return a copy of a site's base, whole and in its stored shape.
+        """Return a copy of a layer's base, whole and in its stored shape.
 
         Args:
             layer: its name or its parameter.
@@ -283,7 +283,7 @@ class RefocusSGD(SGD):
 
     @torch.no_grad()
     def refocus_weight(self, layer: str | Tensor) -> Tensor:
-        """Return the smallest refocus weight R [b, m, m * t] that makes a site's kernel out of its base.
+        """Return the smallest refocus weight R [b, m, m * t] that makes a layer's kernel out of its base.
 
         After training from the zero start it is the refocus weight that kernel space would hold.
 
@@ -304,7 +304,7 @@ class RefocusSGD(SGD):
         text = layer if isinstance(layer, str) else f"a tensor of shape {list(layer.shape)}"
         raise SettingError(
             f"{text!r} is not a refocused layer of this optimizer",
-            where="site",
+            where="layer",
             remedy=did_you_mean(text, self.layers) or "optimizer.layers lists them",
         )
 

@@ -82,7 +82,7 @@ def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern
 
 
 def _asks(included: list[Pattern] | None, word: str, layer: Layer) -> bool:
-    """Whether the opt-in ``word`` itself or the site's exact name is among the patterns."""
+    """Whether the opt-in ``word`` itself or the layer's exact name is among the patterns."""
     return included is not None and any(pattern in (word, layer.name) for pattern in included)
 
 

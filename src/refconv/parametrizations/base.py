@@ -102,7 +102,7 @@ class KernelTransform(nn.Module):
     :meth:`shapes` says, so that counting them and making them cannot disagree, and get their start by :meth:`reset`.
 
     Args:
-        layer: the site's name, for messages.
+        layer: the layer's name, for messages.
         base: the pretrained kernel, in its stored shape.
         layout: how its slices form blocks.
         scope: the forward scope of the model.

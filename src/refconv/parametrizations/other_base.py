@@ -24,7 +24,7 @@ class OtherBaseConfig(RefocusConfig):
 
 
 class OtherBase(Refocus):
-    """Refocusing, with P from other slices, which follow from the base, the seed and the site's name."""
+    """Refocusing, with P from other slices, which follow from the base, the seed and the layer's name."""
 
     config: OtherBaseConfig
     other: Tensor | None

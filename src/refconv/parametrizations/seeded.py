@@ -12,7 +12,7 @@ def generator_for(seed: int, layer: str) -> torch.Generator:
 
     Args:
         seed: the setting.
-        layer: the site's name; layers of the same shape get different numbers.
+        layer: the layer's name; layers of the same shape get different numbers.
 
     Example:
         >>> torch.rand(1, generator=generator_for(0, "stem")) == torch.rand(1, generator=generator_for(0, "stem"))

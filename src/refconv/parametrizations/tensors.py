@@ -78,7 +78,7 @@ class Kernel(Tensor):
     code does, where kernels are ordinary tensors.
 
     Attributes:
-        layer: the site's name, for messages.
+        layer: the layer's name, for messages.
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl

@@ -88,7 +88,7 @@ def merged_state(
 
 
 def _parts(prefix: str, layer: Layer, state: Mapping[str, Any]) -> tuple[dict[str, str], Layer] | None:
-    """Return a site's own names in a state with their short ones, if the state holds it in kernel space."""
+    """Return a layer's own names in a state with their short ones, if the state holds it in kernel space."""
     if f"{prefix}weight" in state:
         return None
     if prefix + _ORIGINAL in state:
@@ -228,7 +228,7 @@ def _sizes(
 
 
 def _check_base(layer: Layer, base: Tensor, where: str) -> None:
-    """Refuse a base of another shape than its site's.
+    """Refuse a base of another shape than its layer's.
 
     Raises:
         CheckpointError: if it is.

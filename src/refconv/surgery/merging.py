@@ -183,7 +183,7 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
         if not stem:
             prefix = key[: key.rfind(".") + 1]
         if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
-            for name in parameter_order(layers[prefix]):  # the first of the site's keys brings all, in their order
+            for name in parameter_order(layers[prefix]):  # the first of the layer's keys brings all, in their order
                 own = prefix + name
                 if own not in plain and (name == "weight" or own in state):
                     plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
