@@ -210,5 +210,5 @@ def _visible(device: str | None) -> Iterator[None]:
 
 def _how(status: int | None) -> str:
     if status is not None and status < 0:
-        return f"was ended by {signal.Signals(-status).name}" + (", perhaps for want of memory" if status == -9 else "")
-    return f"ended with status {status}, and said why above"
+        return f"was ended by {signal.Signals(-status).name}" + (", probably out of memory" if status == -9 else "")
+    return f"ended with status {status}; its message is above"
