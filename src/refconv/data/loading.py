@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import multiprocessing
 import os
@@ -23,6 +24,17 @@ _GUARD = 'call refconv below if __name__ == "__main__":'
 """What a script must do whose data is read by workers, as they import it."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@atexit.register  # after multiprocessing's own, and so called before it
+def _kill_workers() -> None:
+    """End workers that are left when this process exits, as when an error that is still referred to holds their loader.
+
+    multiprocessing sends SIGTERM to daemonic processes, which workers do not hear, and waits for them.
+    """
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 class SampleSource(Protocol):
