@@ -79,7 +79,7 @@ def test_class_maps_are_json_or_lines(tmp_path, text):
 @pytest.mark.parametrize("text", ["", "a", "a,b,c", "{", json.dumps({"a": [1]}), "{}"])
 def test_a_damaged_class_map_is_refused(tmp_path, text):
     (tmp_path / "map").write_text(text)
-    with pytest.raises(DataError, match=r"map(, line 1|, key 'a')?: (no class map|cannot be read)"):
+    with pytest.raises(DataError, match=r"map(, line 1|, key 'a')?: (not a class map|cannot be read)"):
         read_class_map(tmp_path / "map")
 
 
