@@ -115,3 +115,15 @@ def test_configurations_are_made_without_torch():
     code = "import sys, refconv\nrefconv.RefocusConfig(scale='paper')\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_setting_of_a_configuration_is_named_with_the_closest():
+    with pytest.raises(SettingError, match=r"^mapsize: refocus has no such setting; .*did you mean map_size\?$"):
+        RefocusConfig(mapsize=3)
+    with pytest.raises(SettingError, match="map_size: a map needs a centre; expected odd positive numbers, found '3'"):
+        RefocusConfig(map_size="3")
+
+
+def test_a_configuration_in_the_place_of_weight_decay_is_refused():
+    with pytest.raises(SettingError, match="weight_decay: not a number; .*RefocusConfig; give a configuration as con"):
+        refconv.param_groups(EveryKind(), RefocusConfig())

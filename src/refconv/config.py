@@ -66,7 +66,7 @@ def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, .
     sizes = tuple(size) if isinstance(size, Sequence) else (size,)
     if not sizes or not all(type(taps) is int and taps > 0 and taps % 2 == 1 for taps in sizes):
         raise SettingError(
-            "a map needs a centre", where=name, expected="odd positive numbers", found=" x ".join(map(str, sizes))
+            "a map needs a centre", where=name, expected="odd positive numbers", found=" x ".join(map(repr, sizes))
         )
     return sizes if isinstance(size, Sequence) else size
 
@@ -115,6 +115,23 @@ class TransformConfig:
     include: Selection = setting("only layers that match a pattern or kind", None, check=checked_patterns)
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
 
+    def __new__(cls: type[Config], **settings: Any) -> Config:
+        """Refuse unknown settings by name; the generated ``__init__`` does not say which there are.
+
+        Raises:
+            SettingError: if a setting is unknown.
+        """
+        known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
+        for name in settings:
+            if name not in known:
+                raise SettingError(
+                    f"{cls.method} has no such setting",
+                    where=name,
+                    expected=f"one of {', '.join(known)}",
+                    remedy=_RENAMED.get(name, did_you_mean(name, known)),
+                )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         hints = type_hints(type(self))
         for field in dataclasses.fields(self):
@@ -130,15 +147,6 @@ class TransformConfig:
                 its range.
         """
         if config is None:
-            known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
-            for name in settings:
-                if name not in known:
-                    raise SettingError(
-                        f"{cls.method} has no such setting",
-                        where=name,
-                        expected=f"one of {', '.join(known)}",
-                        remedy=_RENAMED.get(name, did_you_mean(name, known)),
-                    )
             return cls(**settings)
         if type(config) is not cls:
             raise SettingError(

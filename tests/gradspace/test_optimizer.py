@@ -449,7 +449,7 @@ def test_unknown_sites_are_refused_with_the_closest_names():
 def test_printing_names_counts_and_not_layouts():
     _, optimizer = made()
     text = repr(optimizer)
-    assert "sites: 4 kernels" in text
+    assert "refocused: 4 kernels" in text
     assert "kernel_size" not in text
     assert text.startswith("RefocusSGD (\nParameter Group 0\n")
 

@@ -45,6 +45,11 @@ def test_the_smallest_p_of_each_section_comes_first_and_five_are_kept():
     assert [key.section for key in keys([*sections, of("filters", ("worse", 0.015))])][-1] == "scores"
 
 
+def test_of_equally_strong_findings_the_last_is_kept():
+    section = of("movement", ("better", 0.001), ("better", 0.001), ("better", 0.01))
+    assert keys([section])[0].finding is section.findings[1]
+
+
 @pytest.mark.parametrize("sections", [[], [of("skeleton", ("unclear", 0.3))]])
 def test_without_evidence_there_are_no_findings(sections):
     assert keys(sections) == ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from refconv.config import RefocusConfig, RefocusSettings, Start
+from refconv.config import RefocusConfig, RefocusSettings, Start, TransformConfig
 from refconv.errors import ModelError, SettingError
 from refconv.gradspace.kernel_spec import Decay, KernelSpec, check_decay
 from refconv.layers import admitted, find_layers, select_trained
@@ -87,7 +87,8 @@ def param_groups(
             :class:`refconv.RefocusConfig`. The start ``kaiming`` changes the kernels when the optimizer is made.
 
     Raises:
-        SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
+        SettingError: if a setting is unknown or out of its range, a pattern matches nothing, or ``weight_decay`` is no
+            number.
         LayerError: if a kernel cannot be a base, is refocused in kernel space, or shared with one that is not chosen.
         ModelError: if nothing can be refocused, or the model is wrapped by FSDP1.
 
@@ -101,6 +102,12 @@ def param_groups(
     """
     config = RefocusConfig.of(config, settings)
     check_decay(decay)
+    given: Any = weight_decay
+    if not isinstance(given, (int, float)):
+        remedy = "give a configuration as config=" if isinstance(given, TransformConfig) else None
+        raise SettingError(
+            "not a number", where="weight_decay", expected="a number", found=type(given).__name__, remedy=remedy
+        )
     plain = _unwrapped(model)
     choices = select_trained(find_layers(plain), config.include, config.exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])

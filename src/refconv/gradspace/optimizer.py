@@ -7,7 +7,7 @@ momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -343,7 +343,8 @@ class RefocusSGD(SGD):
 
     def __repr__(self) -> str:
         shown = [
-            {**group, SITES: f"{len(group[SITES])} kernels"} if SITES in group else group for group in self.param_groups
+            {**_others(group), "refocused": f"{len(group[SITES])} kernels"} if SITES in group else group
+            for group in self.param_groups
         ]
         lines = [f"{type(self).__name__} ("]
         for number, group in enumerate(shown):
@@ -356,3 +357,8 @@ def _cut_as(parameter: Tensor, value: Any) -> Any:
     """Return what is kept of a parameter as its replacement keeps it: sharded in the same way."""
     fits = isinstance(value, Tensor) and value.shape == parameter.shape
     return sharded_like(gathered(value), parameter) if fits else value
+
+
+def _others(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a group says beside its refocused kernels."""
+    return {name: value for name, value in group.items() if name != SITES}

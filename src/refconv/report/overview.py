@@ -97,7 +97,8 @@ def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
     for section in sections:
         told = [finding for finding in section.findings if finding.p is not None and finding.change in rank]
         if told:
-            best = min(told, key=lambda finding: (rank[finding.change], finding.p))
+            # of equally strong ones the last: runs stand in the order given, and contrasts of runs after them
+            best = min(reversed(told), key=lambda finding: (rank[finding.change], finding.p))
             found.append(Key(section.name, section.title, best))
     return tuple(sorted(found, key=lambda one: (rank[one.finding.change], one.finding.p))[:MOST])
 
