@@ -214,7 +214,8 @@ def kernel_space_example(code, pretrained):
     assert names["report"].layers
     # At this learning rate kernels move no faster than in plain training, under the paper's scale many times as fast.
     released = run_python(code.replace("refocus(model)", 'refocus(model, scale="paper")'), {"loader": Loader()})
-    lines = [line for line in code.splitlines() if not line.startswith(("plan", "print(plan)", "report"))]
+    of_surgery = ("plan", "print(plan)", "report", "print(report)")
+    lines = [line for line in code.splitlines() if not line.startswith(of_surgery)]
     plain = run_python("\n".join(lines), {"loader": Loader()})
     capped, paper, usual = (moved(run["before"], run["model"]) for run in (names, released, plain))
     assert 0 < capped < 1.5 * usual
