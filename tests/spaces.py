@@ -207,7 +207,7 @@ def singular_values(unfolded):
 def step(model, batch, optimizer, clip=None, disturbances=None):
     optimizer.zero_grad()
     (model(batch) - 0.3).square().mean().backward()
-    for parameter, disturbance in zip(model.parameters(), disturbances or (), strict=False):
+    for parameter, disturbance in zip(model.parameters(), disturbances or (), strict=disturbances is not None):
         parameter.grad += disturbance * parameter.grad.abs().max()
     if clip and isinstance(optimizer, refconv.RefocusSGD):
         optimizer.clip_grad_norm_(clip)

@@ -28,7 +28,7 @@ def column(text: str, *, last: bool = False) -> rich.TextColumn:
         last: whether it fills the line and is cut where the terminal is narrow.
     """
     wide = {"overflow": "ellipsis", "ratio": 1} if last else {}
-    return rich.TextColumn(text, table_column=Column(no_wrap=True, **wide))  # type: ignore[arg-type]
+    return rich.TextColumn(text, table_column=Column(no_wrap=True, **wide))  # type: ignore[arg-type]  # values of two types
 
 
 class Display:

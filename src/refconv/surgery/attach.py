@@ -58,7 +58,7 @@ def _explain_pickling(parametrized: type[nn.Module]) -> None:
             remedy="save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter",
         )
 
-    parametrized.__getstate__ = refuse  # type: ignore[method-assign]
+    parametrized.__getstate__ = refuse  # type: ignore[method-assign]  # a class made by torch, for this module
 
 
 def detach(module: nn.Module, kernel: Tensor | None) -> None:

@@ -210,8 +210,16 @@ def evaluate(
     Raises:
         ModelError: if the model does not take the samples, or gives too few classes.
     """
-    settings = {"device": device, "amp": amp, "channels_last": channels_last, "processes": processes}
-    found = Classification().evaluate(model, data, split, batch_size=batch_size, **settings)  # type: ignore[arg-type]
+    found = Classification().evaluate(
+        model,
+        data,
+        split,
+        batch_size=batch_size,
+        device=device,
+        amp=amp,
+        channels_last=channels_last,
+        processes=processes,
+    )
     assert isinstance(found, ClassificationEvaluation)
     return found
 
