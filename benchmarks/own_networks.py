@@ -36,11 +36,7 @@ METHODS = {
     "refocus": ("--method", "refocus", "--space", "gradient"),
     "refocus-kernel": ("--method", "refocus", "--space", "kernel"),
 }
-TITLES = {
-    "plain": "plain",
-    "refocus": "refocused, gradient space",
-    "refocus-kernel": "refocused, kernel space",
-}
+TITLES = {"plain": "plain", "refocus": "refocused, gradient space", "refocus-kernel": "refocused, kernel space"}
 SEEN = 5  # images given to predict
 
 

@@ -125,10 +125,7 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
             "",
         ]
     )
-    found = {
-        "index.md": "\n".join([INTRODUCTION, overview(records), "", LIMITS, contents]),
-        "questions.md": questions,
-    }
+    found = {"index.md": "\n".join([INTRODUCTION, overview(records), "", LIMITS, contents]), "questions.md": questions}
     return found | {f"{record.name}.md": page(record) for record in records}
 
 

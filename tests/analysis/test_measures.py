@@ -100,10 +100,7 @@ def spoilt(model):
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [
-        (spoilt, "stem: the kernel has entries that are not finite"),
-        (refconv.refocus, "analysis reads plain models"),
-    ],
+    [(spoilt, "stem: the kernel has entries that are not finite"), (refconv.refocus, "analysis reads plain models")],
     ids=["not-finite", "refocused"],
 )
 def test_bad_input_is_refused_in_one_line(measure, spoil, message):

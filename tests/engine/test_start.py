@@ -57,12 +57,7 @@ def test_start_and_end_are_those_of_the_validation_split_and_survive_resumption(
 
 
 def test_measuring_the_start_changes_nothing_that_is_computed(tmp_path, monkeypatch):
-    settings = {
-        "method": "refocus",
-        "start": "kaiming",
-        "model_ema": True,
-        "mixup": 0.2,
-    }
+    settings = {"method": "refocus", "start": "kaiming", "model_ema": True, "mixup": 0.2}
     with_start = train(recipe(**settings), tmp_path / "with", show=False)
     monkeypatch.setattr(Loop, "_measure_start", lambda self: None)
     without = train(recipe(**settings), tmp_path / "without", show=False)

@@ -11,11 +11,7 @@ import torch
 
 from refconv.errors import CheckpointError, ModelError
 from refconv.models.creation import create_model, load_weights
-from refconv.models.model_folder import (
-    is_model_folder,
-    load_model_folder,
-    save_model_folder,
-)
+from refconv.models.model_folder import is_model_folder, load_model_folder, save_model_folder
 
 
 def info(classes=7, chans=1, size=48):

@@ -172,8 +172,7 @@ def test_spandrels_further_networks_are_registered_where_they_are_installed(tmp_
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["DnCNN.Nothing", "nowhere.DnCNN", "", "DnCNN.DnCNNArch", "DnCNN.__arch.network_dncnn.nn.Conv2d"],
+    "name", ["DnCNN.Nothing", "nowhere.DnCNN", "", "DnCNN.DnCNNArch", "DnCNN.__arch.network_dncnn.nn.Conv2d"]
 )
 def test_a_stored_name_can_only_be_a_network_of_spandrels(name):
     pytest.importorskip("spandrel")

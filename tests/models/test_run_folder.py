@@ -42,10 +42,7 @@ def test_a_folder_in_which_nothing_was_written_is_removed(folder):
 
 @pytest.mark.parametrize(
     ("prepare", "found"),
-    [
-        (lambda folder: None, "no folder"),
-        (lambda folder: start_run(folder, "recipe.toml"), "recipe.toml"),
-    ],
+    [(lambda folder: None, "no folder"), (lambda folder: start_run(folder, "recipe.toml"), "recipe.toml")],
     ids=["no folder", "no checkpoint"],
 )
 def test_resuming_needs_a_checkpoint(prepare, found, folder):

@@ -190,9 +190,7 @@ def classes_in(data):
 
 
 @pytest.mark.parametrize(
-    ("model", "write", "ignored"),
-    [(detector, write_boxes, []), (segmenter, write_maps, [255])],
-    ids=["boxes", "masks"],
+    ("model", "write", "ignored"), [(detector, write_boxes, []), (segmenter, write_maps, [255])], ids=["boxes", "masks"]
 )
 def test_classes_of_boxes_and_masks_are_those_of_the_model_by_name(tmp_path, model, write, ignored):
     opened = model(("cat", "bee", "ant"))

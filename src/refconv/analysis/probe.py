@@ -49,11 +49,7 @@ class Probe:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        batches: Passage,
-        calibration: Passage | None = None,
-        loss: Loss | None = None,
+        self, model: nn.Module, batches: Passage, calibration: Passage | None = None, loss: Loss | None = None
     ) -> None:
         check_plain(model)
         self.model = model

@@ -32,9 +32,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "demo": demo.demo,
 }
-_DATA_COMMANDS: dict[str, Callable[..., None]] = {
-    "scenes": data.scenes,
-}
+_DATA_COMMANDS: dict[str, Callable[..., None]] = {"scenes": data.scenes}
 data_app = typer.Typer(
     name="data",
     help="Make data to run on.",

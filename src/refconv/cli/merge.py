@@ -108,12 +108,7 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
     given = {**flags.get("method_kwargs", {}), **method_settings(flags)}
     settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}
     merged = merge_weights(
-        file,
-        flags["model"],
-        out,
-        settings=settings,
-        flags=chosen(flags, PREPROCESSING),
-        **chosen(flags, _ARCHITECTURE),
+        file, flags["model"], out, settings=settings, flags=chosen(flags, PREPROCESSING), **chosen(flags, _ARCHITECTURE)
     )
     typer.echo(f"images: {merged.preprocessing}", err=True)
     words = f"{flags['model']} with the weights of {file}"

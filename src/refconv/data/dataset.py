@@ -91,14 +91,7 @@ class Data(ABC):
         return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
 
     def train_batches(
-        self,
-        *,
-        seed: int,
-        epoch: int,
-        batch_size: int,
-        first_batch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        self, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
         """Yield one process's augmented batches of one epoch.
 

@@ -13,15 +13,7 @@ from refconv.data import vectorised
 from refconv.data.augmentation import Augmentation
 from refconv.data.dataset import Batch, Data, Split
 from refconv.data.info import DataInfo
-from refconv.data.preprocessing import (
-    FLAGS,
-    RECIPE,
-    Preprocessing,
-    Statement,
-    resolve,
-    says,
-    stated_size,
-)
+from refconv.data.preprocessing import FLAGS, RECIPE, Preprocessing, Statement, resolve, says, stated_size
 from refconv.data.splits import validation_split
 from refconv.errors import DataError
 from refconv.process.randomness import uniforms

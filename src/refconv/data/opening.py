@@ -12,15 +12,7 @@ from refconv.data.disk import DiskData
 from refconv.data.folder import folder_images
 from refconv.data.images import Images, reading
 from refconv.data.memory import MemoryData
-from refconv.data.preprocessing import (
-    DEFAULT_SIZE,
-    FLAGS,
-    Statement,
-    common_size,
-    resolve,
-    says,
-    stated_size,
-)
+from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, Statement, common_size, resolve, says, stated_size
 from refconv.data.sources import SOURCES
 from refconv.data.splits import Parts
 from refconv.data.timm_names import PREFIXES, STREAMS, timm_images
@@ -77,12 +69,7 @@ def open_data(
     stated = (Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}), *stated)
     if name in SOURCES:
         return MemoryData(
-            name,
-            SOURCES[name](root),
-            val_split=val_split,
-            augmentation=augmentation,
-            in_chans=in_chans,
-            stated=stated,
+            name, SOURCES[name](root), val_split=val_split, augmentation=augmentation, in_chans=in_chans, stated=stated
         )
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
@@ -94,12 +81,7 @@ def open_data(
         where=name,
     )
     return DiskData(
-        name,
-        images,
-        val_split=val_split,
-        augmentation=augmentation,
-        workers=workers,
-        preprocessing=preprocessing,
+        name, images, val_split=val_split, augmentation=augmentation, workers=workers, preprocessing=preprocessing
     )
 
 

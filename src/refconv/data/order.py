@@ -53,14 +53,7 @@ def batch_count(size: int, *, batch_size: int, world_size: int = 1) -> int:
 
 
 def train_index_batches(
-    indices: Tensor,
-    *,
-    seed: int,
-    epoch: int,
-    batch_size: int,
-    first_batch: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    indices: Tensor, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0, rank: int = 0, world_size: int = 1
 ) -> list[Tensor]:
     """Return the batches of sample indices that one process sees in one epoch, from ``first_batch`` on.
 

@@ -36,9 +36,7 @@ def photographs() -> Path:
         import skimage
     except ImportError as error:
         raise DataError(
-            "needs scikit-image, which is not installed",
-            where="photographs",
-            remedy='pip install "refconv[tasks]"',
+            "needs scikit-image, which is not installed", where="photographs", remedy='pip install "refconv[tasks]"'
         ) from error
     folder = Path(str(skimage.__file__)).parent / "data"
     names = (*PHOTOGRAPHS.train, *(PHOTOGRAPHS.val or ()), *PHOTOGRAPHS.test)

@@ -226,10 +226,7 @@ def per_channel(values: Sequence[float], in_chans: int, *, where: str) -> tuple[
         return tuple(values) * in_chans
     if len(values) != in_chans:
         raise DataError(
-            "wrong number of values",
-            where=where,
-            expected=f"1 or {in_chans}, one per channel",
-            found=str(len(values)),
+            "wrong number of values", where=where, expected=f"1 or {in_chans}, one per channel", found=str(len(values))
         )
     return tuple(values)
 

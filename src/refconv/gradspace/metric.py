@@ -14,13 +14,7 @@ from torch import Tensor
 
 from refconv.gradspace.kernel_spec import KernelSpec
 from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like
-from refconv.ops import (
-    apply_gram,
-    apply_gram_by_convolution,
-    apply_gram_by_patches,
-    metric_gram,
-    scaling,
-)
+from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
 
 # Grams of so many numbers are kept even where they are larger than their kernels.

@@ -63,15 +63,11 @@ def check_base(layer: Layer) -> None:
     weight = layer.weight
     if weight is None or is_lazy(weight):
         raise LayerError(
-            "the kernel is not initialised yet",
-            where=layer.label,
-            remedy="run one batch through the model first",
+            "the kernel is not initialised yet", where=layer.label, remedy="run one batch through the model first"
         )
     if weight.is_meta:
         raise LayerError(
-            "the kernel has no values (meta device)",
-            where=layer.label,
-            remedy="materialise and load the model first",
+            "the kernel has no values (meta device)", where=layer.label, remedy="materialise and load the model first"
         )
     values = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
     if not bool(torch.isfinite(values).all()):

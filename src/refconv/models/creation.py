@@ -62,11 +62,7 @@ def create_model(
 
 
 def load_weights(
-    model: nn.Module,
-    path: str | Path,
-    *,
-    reset_classifier: bool = False,
-    settings: Mapping[str, Any] | None = None,
+    model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
     """Load weights strictly into a plain model: all of them, or the model stays as it is.
 

@@ -171,10 +171,7 @@ def _why_refused(error: pickle.UnpicklingError) -> dict[str, str]:
     """Tell a pickle that asks for code from one that torch cannot follow at all."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked is None:
-        return {
-            "what": "damaged, or a pickle of more than tensors",
-            "expected": "a whole file written by torch.save",
-        }
+        return {"what": "damaged, or a pickle of more than tensors", "expected": "a whole file written by torch.save"}
     return {
         "what": "refused, because reading it would run code",
         "expected": "tensors only",

@@ -13,14 +13,7 @@ from refconv.ops.metric import (
 )
 from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
 from refconv.ops.scale import Scaling, amplified, scaling
-from refconv.ops.unfolding import (
-    effective_map_size,
-    gram,
-    gram_power,
-    mean_eigenvalue,
-    patches,
-    shaped_patches,
-)
+from refconv.ops.unfolding import effective_map_size, gram, gram_power, mean_eigenvalue, patches, shaped_patches
 
 __all__ = [
     "Layout",

@@ -58,10 +58,7 @@ class Layout:
     def __post_init__(self) -> None:
         if self.order not in get_args(Order):
             raise SettingError(
-                "unknown order",
-                where="order",
-                expected=" or ".join(get_args(Order)),
-                found=repr(self.order),
+                "unknown order", where="order", expected=" or ".join(get_args(Order)), found=repr(self.order)
             )
 
     @property

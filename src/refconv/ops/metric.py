@@ -48,11 +48,7 @@ def apply_gram(gradient: Tensor, grams: Tensor) -> Tensor:
 
 
 def apply_gram_by_convolution(
-    gradient: Tensor,
-    blocks: Tensor,
-    kernel_size: Sequence[int],
-    map_size: Sequence[int],
-    root: Tensor | None = None,
+    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], root: Tensor | None = None
 ) -> Tensor:
     """Return g G / c_S^2 [b, m, k] as (g P^T) P, without forming P or G.
 
@@ -74,11 +70,7 @@ def apply_gram_by_convolution(
 
 
 def apply_gram_by_patches(
-    gradient: Tensor,
-    blocks: Tensor,
-    kernel_size: Sequence[int],
-    map_size: Sequence[int],
-    root: Tensor | None = None,
+    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], root: Tensor | None = None
 ) -> Tensor:
     """Return g G / c_S^2 [b, m, k] as (g P^T) P, with P of a chunk of blocks at a time.
 

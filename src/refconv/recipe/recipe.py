@@ -86,15 +86,9 @@ class Recipe:
         ((3,), 'plain')
     """
 
-    task: str = setting(
-        "model",
-        "the task",
-        TASKS[0],
-        choices=TASKS,
-    )
+    task: str = setting("model", "the task", TASKS[0], choices=TASKS)
     model: str = setting(
-        "model",
-        "timm name, module:function, torchvision:, local-dir:, detector:, smp:NAME or spandrel:FILE",
+        "model", "timm name, module:function, torchvision:, local-dir:, detector:, smp:NAME or spandrel:FILE"
     )
     model_kwargs: dict[str, Any] = dataclasses.field(
         default_factory=dict, metadata=about("model", "further arguments of the model's builder")
@@ -112,8 +106,7 @@ class Recipe:
     drop_path: float | None = setting("model", "drop path rate (stochastic depth)", None, least=0, most=1)
 
     data: str = setting(
-        "data",
-        "a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows",
+        "data", "a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows"
     )
     data_dir: str | None = setting("data", "folder of the data", None, may_change=True)
     class_map: str | None = setting(
@@ -189,10 +182,7 @@ class Recipe:
     exclude: tuple[str, ...] = refocusing("exclude", ())
 
     train: str = setting(
-        "method",
-        "which parameters train",
-        "all",
-        choices=("all", "refocus", "refocus+norm", "refocus+head"),
+        "method", "which parameters train", "all", choices=("all", "refocus", "refocus+norm", "refocus+head")
     )
 
     opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
@@ -226,8 +216,7 @@ class Recipe:
     warmup_prefix: bool = setting("schedule", "add the warm-up to the epochs instead of including it", False)
     min_lr: float = setting("schedule", "learning rate at the end", 0.0, least=0)
     sched_kwargs: dict[str, Any] = dataclasses.field(
-        default_factory=dict,
-        metadata=about("schedule", "further arguments of timm's schedule, such as decay_epochs"),
+        default_factory=dict, metadata=about("schedule", "further arguments of timm's schedule, such as decay_epochs")
     )
 
     model_ema: bool = setting("averaging and teaching", "ship a moving average of the weights", False)

@@ -114,11 +114,7 @@ def check_range(field: dataclasses.Field[Any], value: Any) -> None:
             found=repr(value),
             remedy=did_you_mean(value, limits["choices"]),
         )
-    bounds = (
-        ("least", operator.ge, "at least"),
-        ("above", operator.gt, "more than"),
-        ("most", operator.le, "at most"),
-    )
+    bounds = (("least", operator.ge, "at least"), ("above", operator.gt, "more than"), ("most", operator.le, "at most"))
     for item in value if isinstance(value, tuple) else (value,):
         if not isinstance(item, (int, float)):
             continue

@@ -49,11 +49,7 @@ class Report:
 
 
 def write_report(
-    pairs: Sequence[Pair],
-    path: Path | str,
-    *,
-    title: str | None = None,
-    sections: Sequence[Draws] | None = None,
+    pairs: Sequence[Pair], path: Path | str, *, title: str | None = None, sections: Sequence[Draws] | None = None
 ) -> Report:
     """Write a page on pairs of models with one start; the file appears whole or not at all.
 

@@ -165,14 +165,7 @@ def _workers(jobs: int, threads: int, keep: str) -> Workers:
 
 
 def _carry_out(
-    schedule: Schedule,
-    workers: Workers,
-    shown: Board,
-    journal: Journal | None,
-    *,
-    jobs: int,
-    out: Path,
-    select_by: str,
+    schedule: Schedule, workers: Workers, shown: Board, journal: Journal | None, *, jobs: int, out: Path, select_by: str
 ) -> None:
     """Execute the runs until none can be started.
 

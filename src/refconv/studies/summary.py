@@ -14,15 +14,7 @@ from refconv.studies.execution import record_of
 from refconv.studies.measures import MEASURES, Measure, measured, value_of
 from refconv.studies.runs import Run
 from refconv.studies.schedule import Cell, Schedule
-from refconv.studies.statistics import (
-    Interval,
-    bootstrap_interval,
-    holm,
-    p_value,
-    seeds_needed,
-    spread,
-    t_interval,
-)
+from refconv.studies.statistics import Interval, bootstrap_interval, holm, p_value, seeds_needed, spread, t_interval
 from refconv.studies.step_times import StepTimes
 from refconv.studies.study import Study
 

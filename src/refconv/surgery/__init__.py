@@ -8,13 +8,7 @@ from refconv.surgery.planning import Plan, PlanRow, plan, plan_of
 from refconv.surgery.rebasing import rebase
 from refconv.surgery.refocusing import refocus
 from refconv.surgery.reparametrization import reparametrize
-from refconv.surgery.state import (
-    load_refocused_state_dict,
-    metadata_of,
-    refocused_state_dict,
-    renamed,
-    with_metadata,
-)
+from refconv.surgery.state import load_refocused_state_dict, metadata_of, refocused_state_dict, renamed, with_metadata
 from refconv.surgery.tensor_file import file_bytes
 from refconv.surgery.verification import Certificate, evaluating, verify
 

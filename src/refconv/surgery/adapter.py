@@ -69,12 +69,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         }
     if rest:
         tensors.update((key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items())
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "rest": json.dumps(rest),
-        "sites": json.dumps(layers),
-    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
     Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
 
 
@@ -187,10 +182,7 @@ def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where
 def _check_shape(key: str, own: Tensor, found: Tensor, where: str) -> None:
     if own.shape != found.shape:
         raise CheckpointError(
-            f"{key} has another shape",
-            where=where,
-            expected=str(list(own.shape)),
-            found=str(list(found.shape)),
+            f"{key} has another shape", where=where, expected=str(list(own.shape)), found=str(list(found.shape))
         )
 
 
@@ -205,10 +197,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(f"not readable as safetensors ({error})", where=str(path)) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            "not an adapter file",
-            where=str(path),
-            expected=f"format {FORMAT}",
-            found=str(metadata.get("format")),
+            "not an adapter file", where=str(path), expected=f"format {FORMAT}", found=str(metadata.get("format"))
         )
     if metadata.get("version") != str(VERSION):
         raise CheckpointError(

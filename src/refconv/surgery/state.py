@@ -37,11 +37,7 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
     versions = metadata_of(state) or metadata_of(own)
     translated = with_metadata({names.get(key, key): value for key, value in state.items()}, versions)
     back = {theirs: ours for ours, theirs in names.items()}
-    check_keys(
-        [back.get(key, key) for key in own],
-        list(state),
-        where=f"state for {type(model).__name__}",
-    )
+    check_keys([back.get(key, key) for key in own], list(state), where=f"state for {type(model).__name__}")
     for key, value in translated.items():
         if isinstance(value, Tensor) and isinstance(own[key], Tensor) and value.shape != own[key].shape:
             raise CheckpointError(

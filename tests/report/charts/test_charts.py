@@ -59,10 +59,7 @@ CHARTS = {
         [Bars("a", {"before": 1, 0: -2, 5: None}, {0: 1, 5: 1})], NAMES, title=EVIL, y_label=EVIL, guides=GUIDES
     ),
     "lying bars": lambda: bar_chart(
-        [Bars(EVIL * 9, {"before": 1, 0: float("inf")}, {"before": float("nan")})] * 9,
-        NAMES,
-        title=EVIL,
-        y_label=EVIL,
+        [Bars(EVIL * 9, {"before": 1, 0: float("inf")}, {"before": float("nan")})] * 9, NAMES, title=EVIL, y_label=EVIL
     ),
     "heat": heat,
     "heat, logarithmic": lambda: heat(log=True),

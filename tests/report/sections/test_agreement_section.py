@@ -65,20 +65,14 @@ def test_pairs_are_compared_sample_by_sample():
 
 
 def test_sample_lost_in_both_pairs_counts_for_neither():
-    pairs = [
-        made.plain(agreement=made.agreement(0, 5)),
-        made.pair(agreement=made.agreement(0, 5)),
-    ]
+    pairs = [made.plain(agreement=made.agreement(0, 5)), made.pair(agreement=made.agreement(0, 5))]
     first, second = measured(pairs, "agreement")
     assert same_samples_difference(first, second) == (0, 0)
     assert section(pairs).findings[-1].change == "same"
 
 
 def test_pairs_with_samples_that_are_not_listed_are_not_compared_one_by_one():
-    pairs = [
-        made.plain(agreement=made.agreement(20, 0)),
-        made.pair(agreement=made.agreement(20, 0, listed=0.5)),
-    ]
+    pairs = [made.plain(agreement=made.agreement(20, 0)), made.pair(agreement=made.agreement(20, 0, listed=0.5))]
     found = section(pairs)
     assert found.findings[-1].change == "unclear"
     assert "cannot be compared" in found.findings[-1].text

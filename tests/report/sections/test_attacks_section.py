@@ -45,8 +45,7 @@ def test_sentences_are_about_the_telling_radius():
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "step"),
-    [((0.9, 0.6, 0.2), 1), ((0.9, 0.85, 0.5), 2), ((0.9, 0.9, 0.9), 2), ((0.9, 0.0, 0.0), 1)],
+    ("accuracy", "step"), [((0.9, 0.6, 0.2), 1), ((0.9, 0.85, 0.5), 2), ((0.9, 0.9, 0.9), 2), ((0.9, 0.0, 0.0), 1)]
 )
 def test_telling_radius_leaves_about_half(accuracy, step):
     assert telling_radius(made.attacks(*accuracy)) == step / 255

@@ -29,10 +29,7 @@ def test_single_image_is_in_the_singular():
 def test_figure_names_true_class_and_what_models_say():
     figure = found((LEFT, RIGHT)).figures[0]
     assert (figure.choice, figure.option) == ("image", "7: bee")
-    assert figure.table.rows == (
-        ("before", "bee", "yes", "75.0 %", "–"),
-        ("refocus", "ant", "no", "50.0 %", "−1"),
-    )
+    assert figure.table.rows == (("before", "bee", "yes", "75.0 %", "–"), ("refocus", "ant", "no", "50.0 %", "−1"))
     assert "refocus: ant, 50 %" in figure.alt
 
 

@@ -11,10 +11,7 @@ def made(*shape, seed=0):
 
 def test_every_pair_has_its_sheets(pair_of):
     start = [made(4, 1, 3, 3)]
-    pairs = [
-        pair_of("plain", start, [1.5 * start[0]], "kernels"),
-        pair_of("refocus", start, [3 * start[0]], "kernels"),
-    ]
+    pairs = [pair_of("plain", start, [1.5 * start[0]], "kernels"), pair_of("refocus", start, [3 * start[0]], "kernels")]
     section = kernels.section(pairs)
     (figure,) = section.figures
     assert (figure.choice, figure.option) == ("layer", "0")

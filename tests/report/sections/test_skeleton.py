@@ -18,11 +18,7 @@ def of(pair_of, before, after, name="refocus"):
 
 @pytest.mark.parametrize(
     ("before", "after", "change", "support"),
-    [
-        (1.0, 2.0, "better", "supported"),
-        (2.0, 1.0, "worse", "contradicted"),
-        (2.0, 2.001, "same", "undecided"),
-    ],
+    [(1.0, 2.0, "better", "supported"), (2.0, 1.0, "worse", "contradicted"), (2.0, 2.001, "same", "undecided")],
 )
 def test_a_larger_ratio_supports_the_claim(pair_of, before, after, change, support):
     ends = {"refocus": crosses(after), "plain": crosses(before)}

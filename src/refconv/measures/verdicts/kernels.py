@@ -51,7 +51,4 @@ def difference(row: Any) -> list[list[float]]:
     return [[last - first for first, last in zip(before, after, strict=True)] for before, after in both]
 
 
-VERDICT = Verdict(
-    "kernels",
-    findings=lambda item: (_change(item),),
-)
+VERDICT = Verdict("kernels", findings=lambda item: (_change(item),))

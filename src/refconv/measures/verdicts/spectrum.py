@@ -22,7 +22,4 @@ def _headline(item: Measured) -> Finding:
     return Finding(item.name, text, "same")
 
 
-VERDICT = Verdict(
-    "spectrum",
-    findings=lambda item: (_headline(item),),
-)
+VERDICT = Verdict("spectrum", findings=lambda item: (_headline(item),))

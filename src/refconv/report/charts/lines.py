@@ -99,12 +99,7 @@ def line_chart(
 
 
 def _plane(
-    lines: Sequence[Line],
-    guides: Sequence[Guide],
-    *,
-    x_log: bool,
-    y_log: bool,
-    y_range: tuple[float, float] | None,
+    lines: Sequence[Line], guides: Sequence[Guide], *, x_log: bool, y_log: bool, y_range: tuple[float, float] | None
 ) -> Plane | None:
     level = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([x]) and finite([y])]
     values = [value for line in lines for ys in (line.y, line.low, line.high) if ys is not None for value in ys]

@@ -37,10 +37,7 @@ def _eigenvalues(items: Sequence[Measured]) -> Figure:
     smallest = {role: side.smallest for role, _, side in found}
     bars.append(Bars("smallest seen", smallest, {role: side.smallest_error for role, _, side in found}))
     rows = [
-        (
-            f"eigenvalue {place + 1}",
-            *(_with(_at(s.eigenvalues, place), _at(s.errors, place)) for _, _, s in found),
-        )
+        (f"eigenvalue {place + 1}", *(_with(_at(s.eigenvalues, place), _at(s.errors, place)) for _, _, s in found))
         for place in range(top)
     ]
     rows.append(("smallest seen", *(_with(side.smallest, side.smallest_error) for _, _, side in found)))

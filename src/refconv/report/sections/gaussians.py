@@ -14,11 +14,7 @@ from refconv.report.sections.figures import bar_figure
 from refconv.report.sections.per_layer import layer_figure
 from refconv.report.sections.spec import Spec
 
-_FAMILIES = {
-    "dog": "difference of Gaussians",
-    "first": "its first derivative",
-    "second": "its second derivative",
-}
+_FAMILIES = {"dog": "difference of Gaussians", "first": "its first derivative", "second": "its second derivative"}
 
 
 def _figures(items: Sequence[Measured]) -> tuple[Figure, ...]:

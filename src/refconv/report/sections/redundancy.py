@@ -36,11 +36,7 @@ def _matrix(items: Sequence[Measured], layer: str) -> Figure:
     row = found[0][1]
     sides = [(BEFORE, row.before), *((item.name, row.after) for item, row in found)]
     drawing = heat_maps(
-        [Heat(name, side.matrix) for name, side in sides],
-        unit="nats",
-        x_label="channel j",
-        y_label="channel i",
-        low=0,
+        [Heat(name, side.matrix) for name, side in sides], unit="nats", x_label="channel j", y_label="channel i", low=0
     )
     shown, sampled = len(row.shown), row.sampled
     names = [quantity.label for quantity in (DIVERGENCE, SCALED, COSINE, RANK)]

@@ -215,11 +215,7 @@ class Augment:
         # What was narrower than that from the start is kept; flipping rounds.
         least = 0.99 * (before[:, 2:] - before[:, :2]).clamp(max=_LEAST_SIDE)
         kept = (boxes[:, 2:] - boxes[:, :2] >= least).all(1)
-        result = {
-            "boxes": boxes,
-            "labels": objects["labels"],
-            "area": objects["area"] * _areas(boxes) / _areas(before),
-        }
+        result = {"boxes": boxes, "labels": objects["labels"], "area": objects["area"] * _areas(boxes) / _areas(before)}
         if "masks" in objects:
             result["masks"] = changed["masks"].as_subclass(Tensor)
             kept &= (result["masks"] > 0).flatten(1).any(1)

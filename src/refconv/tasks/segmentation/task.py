@@ -21,11 +21,7 @@ from refconv.tasks.evaluation import autocasting
 from refconv.tasks.prediction import Prediction
 from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
 from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
-from refconv.tasks.segmentation.data import (
-    SegmentationAugmentation,
-    SegmentationData,
-    prepared,
-)
+from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
 from refconv.tasks.segmentation.losses import pixel_losses, teacher_losses
 from refconv.tasks.segmentation.squares import place_in_square
