@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from refconv.data.photographs import PHOTOGRAPHS
-from refconv.data.pictures import open_pictures
+from refconv.data.pictures import PHOTOGRAPHS, open_pictures
 from refconv.errors import DataError
 
 

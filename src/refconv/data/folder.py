@@ -19,18 +19,9 @@ _NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX",
 
 
 def folder_images(path: Path, *, val_split: float, for_training: bool = True) -> Parts[FileImages | None]:
-    """List the images of every split.
+    """List the images of every split; a folder with neither ``train`` nor a held-out folder is the test split.
 
     The held-out folders may hold some of the training folder's classes only; labels are those of the training folder.
-
-    Args:
-        path: the folder that holds ``train`` and a held-out folder.
-        val_split: share of ``train`` to be validated on; decides what ``val`` is when there is ``test`` as well.
-        for_training: False accepts a folder without ``train``: one with a held-out folder, or one of class folders
-            only, which is the test split.
-
-    Returns:
-        The splits; the training images are None where there are none.
 
     Raises:
         DataError: if a folder is missing, a class is empty, or a held-out folder has a class that ``train`` has not.
@@ -44,6 +35,7 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
             where=str(path),
             expected="a folder train with one folder per class",
             found=_listed(names) if names else "no folders",
+            remedy=f"put the images to train on into {path / 'train'}",
         )
     if not {"train", *HELD_OUT} & {*names}:
         return Parts(train=None, val=None, test=class_folders(path))
@@ -52,26 +44,21 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
     tested = class_folders(path / test)
     validated = None if val is None else class_folders(path / val)
     classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
-    parts = [
-        None if part is None else _labelled(part, classes, path / str(name))
-        for name, part in ((val, validated), (test, tested))
-    ]
-    assert parts[1] is not None
-    return Parts(train, parts[0], parts[1])
+    labelled = None if validated is None else _labelled(validated, classes, path / str(val))
+    return Parts(train, labelled, _labelled(tested, classes, path / test))
 
 
 def class_folders(root: Path) -> FileImages:
-    """List the images below the class folders of one split, in the order of their names.
-
-    Args:
-        root: the folder of the split.
-
-    Raises:
-        DataError: if there is no class folder, or one without images.
-    """
+    """List the images below the class folders of one split, in the order of their names."""
     classes = sorted(entry.name for entry in root.iterdir() if _is_followed(str(root), entry.name))
     if not classes:
-        raise DataError("empty folder", where=str(root), expected="one folder per class", found="none")
+        raise DataError(
+            "empty folder",
+            where=str(root),
+            expected="one folder per class",
+            found="none",
+            remedy="put the images of each class into a folder of its name",
+        )
     paths: list[str] = []
     counts = []
     for name in classes:
@@ -125,11 +112,7 @@ def _is_followed(place: str, name: str) -> bool:
 
 
 def _labelled(part: FileImages, classes: Classes, where: Path) -> FileImages:
-    """Return the images of a split with the labels of the training folder.
-
-    Raises:
-        DataError: if a class is not there.
-    """
+    """Return the images of a split with the labels of the training folder."""
     outputs = torch.tensor(classes.match(part.class_names, where=str(where)).outputs)
     return dataclasses.replace(part, labels=outputs[part.labels], class_names=classes.names)
 

@@ -57,12 +57,8 @@ _SWAPPING = 5  # from this orientation on, width and height are swapped
 def decode(source: str | Path | Image.Image, *, where: str | None = None, upright: bool = True) -> Image.Image:
     """Return an image in 8 bits per channel, upright.
 
-    The result is grey (mode ``L``) or in colour (``RGB``); its ``convert("L")`` and ``convert("RGB")`` cannot fail.
-
-    Args:
-        source: a file, or an image as PIL opened or made it, which is left as it is.
-        where: what error messages call it; by default the file's name.
-        upright: False keeps the stored orientation.
+    The result is grey (mode ``L``) or in colour (``RGB``); its ``convert("L")`` and ``convert("RGB")`` cannot fail. An
+    image that PIL opened or made is left as it is. Error messages call it ``where``, by default the file's name.
 
     Raises:
         DataError: if it cannot be decoded, or its values do not say what is black and white; one line that names it.
@@ -79,28 +75,17 @@ def decode(source: str | Path | Image.Image, *, where: str | None = None, uprigh
 
 
 def open_image(file: str | Path | IO[bytes]) -> Image.Image:
-    """Open an image without decoding it, in one of :data:`FORMATS`.
-
-    Raises:
-        OSError: as PIL raises it; call it within :func:`reading`.
-    """
+    """Open an image without decoding it, in one of :data:`FORMATS`; call it within :func:`reading`."""
     opened: Image.Image = Image.open(file, formats=FORMATS)
     return opened
 
 
 def sizes_of(path: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return width and height of an image upright and as stored, from the head of its file.
-
-    Raises:
-        DataError: if it is no image.
-    """
+    """Return width and height of an image upright and as stored, from the head of its file."""
     with reading(path), open_image(path) as image:
-        turned = orientation(image) >= _SWAPPING
-        shown = image.size
         # PIL gives the size of a TIFF file upright, and turns it while decoding.
-        if image.format == "TIFF":
-            return shown, shown
-        return (shown[::-1] if turned else shown), shown
+        turned = image.format != "TIFF" and orientation(image) >= _SWAPPING
+        return (image.size[::-1] if turned else image.size), image.size
 
 
 def orientation(image: Image.Image) -> int:
@@ -115,33 +100,18 @@ def orientation(image: Image.Image) -> int:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what PIL raises for an unreadable file into one line.
-
-    Args:
-        where: the file.
-
-    Raises:
-        DataError: in place of what was raised.
-    """
+    """Turn what PIL raises for an unreadable file into one line."""
     try:
         yield
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(
-            "unreadable image",
-            where=where,
-            expected=f"one of the formats {', '.join(FORMATS)}",
-            found="an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another",
-            remedy="convert, repair or remove the file",
-        ) from error
+        found = "an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another"
+        expected, remedy = f"one of the formats {', '.join(FORMATS)}", "convert, repair or remove the file"
+        raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
     except _READING_ERRORS as error:
-        raise DataError(
-            "unreadable image",
-            where=where,
-            found=f"{type(error).__name__}: {error}",
-            remedy="repair or remove the file",
-        ) from error
+        found, remedy = f"{type(error).__name__}: {error}", "repair or remove the file"
+        raise DataError("unreadable image", where=where, found=found, remedy=remedy) from error
 
 
 def _decoded(image: Image.Image, *, upright: bool) -> Image.Image:
@@ -153,11 +123,7 @@ def _decoded(image: Image.Image, *, upright: bool) -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Return a copy in mode L or RGB.
-
-    Raises:
-        ValueError: if the values do not say what is black and white, or PIL cannot convert the mode.
-    """
+    """Return a copy in mode L or RGB."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _scaled(np.asarray(image))
     if image.mode == "P" and "transparency" in image.info:
@@ -166,11 +132,7 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _scaled(values: NDArray[Any]) -> Image.Image:
-    """Scale grey values of more than 8 bits to 0 to 255.
-
-    Raises:
-        ValueError: if they are out of range.
-    """
+    """Scale grey values of more than 8 bits to 0 to 255."""
     floats = values.dtype.kind == "f"
     full = 1 if floats else _FULL_16_BITS
     low, high = values.min(), values.max()
@@ -202,16 +164,7 @@ class Images(Protocol):
 
 
 def decoded(images: Images, index: int, mode: str) -> Image.Image:
-    """Read one image whole, as :func:`decode` does.
-
-    Args:
-        images: where it comes from.
-        index: which one.
-        mode: PIL's mode, ``L`` or ``RGB``.
-
-    Raises:
-        DataError: if it cannot be read; the message names it.
-    """
+    """Read one image whole, as :func:`decode` does, in PIL's mode ``L`` or ``RGB``."""
     with reading(images.where(index)):
         image = images.open(index)
         with image:  # closes the file
@@ -220,13 +173,7 @@ def decoded(images: Images, index: int, mode: str) -> Image.Image:
 
 @dataclasses.dataclass(frozen=True)
 class FileImages:
-    """Images in files of their own.
-
-    Attributes:
-        paths: where they are.
-        labels: the class of each, int64 [n].
-        class_names: one name per class.
-    """
+    """Images in files of their own; the labels are int64 [n]."""
 
     paths: PathTable
     labels: Tensor
@@ -242,10 +189,7 @@ class FileImages:
 
 
 class PathTable:
-    """Many paths in two tensors, which worker processes share; a list of a million strings each would copy.
-
-    Args:
-        paths: the paths.
+    """Many paths in two tensors, which worker processes share; a list of a million strings would be copied to each.
 
     Example:
         >>> table = PathTable(["a/b.png", "é.png"])

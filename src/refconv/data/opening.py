@@ -41,18 +41,17 @@ def open_data(
     Args:
         name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, or a name that timm's
             ``create_dataset`` knows, such as ``torch/cifar10`` or ``hfds/cifar10``.
-        root: the folder the data lies in, where it is not found by itself.
+        root: the folder of the data, where it is not found by itself.
         val_split: share of the training samples set aside for validation, stratified by class, whatever the
             run's seed.
         augmentation: what is done to training samples; nothing by default.
         workers: processes that read images from disk; data kept in memory needs none.
-        in_chans: channels wanted; by default those of the data.
-        img_size: height and width wanted, whatever else is stated.
-        mean: per channel, subtracted; the same.
-        std: per channel, divided by; the same.
+        in_chans: channels; by default those of the data.
+        img_size: height and width, whatever else is stated.
+        mean: per channel, whatever else is stated.
+        std: per channel, whatever else is stated.
         stated: what flags, recipe and model say about preprocessing, in this order; the data decide the rest.
-        for_training: whether a model is to be trained on the data, so that evaluation crops no more than training;
-            False accepts a folder without training images.
+        for_training: evaluation crops no more than training; False accepts a folder without training images.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
@@ -68,21 +67,15 @@ def open_data(
     augmentation = augmentation or Augmentation()
     stated = (Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}), *stated)
     if name in SOURCES:
-        return MemoryData(
-            name, SOURCES[name](root), val_split=val_split, augmentation=augmentation, in_chans=in_chans, stated=stated
-        )
+        source = SOURCES[name](root)
+        return MemoryData(name, source, val_split, augmentation, in_chans=in_chans, stated=stated)
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None
     whole = for_training and augmentation.scale is None
-    preprocessing = resolve(
-        [*stated, *of_images(shown, native, stated, whole=whole)],
-        in_chans=3 if in_chans is None else in_chans,
-        where=name,
-    )
-    return DiskData(
-        name, images, val_split=val_split, augmentation=augmentation, workers=workers, preprocessing=preprocessing
-    )
+    said = [*stated, *of_images(shown, native, stated, whole=whole)]
+    preprocessing = resolve(said, in_chans=3 if in_chans is None else in_chans, where=name)
+    return DiskData(name, images, val_split, augmentation, workers=workers, preprocessing=preprocessing)
 
 
 def of_images(
@@ -93,12 +86,6 @@ def of_images(
     Where nobody states the size, it is that of a sample of the images; see
     :func:`refconv.data.preprocessing.common_size`. Where nobody states the crop, nothing is cut off images of the size
     wanted, nor where training takes whole images.
-
-    Args:
-        images: the images.
-        native: their height and width, where these are known and equal.
-        stated: what flags, recipe and model say.
-        whole: whether training takes whole images, without a random crop.
 
     Raises:
         DataError: if an image cannot be read.
@@ -126,23 +113,17 @@ def _sampled_sizes(images: Images) -> Iterator[tuple[int, int]]:
 def _images(
     name: str, root: str | None, *, val_split: float, for_training: bool
 ) -> tuple[Parts[Images | None], int | None]:
-    """Find images by name; the second part is their height and width where these are known and equal.
-
-    Raises:
-        DataError: if the data is unknown, missing or empty.
-    """
+    """Find images by name; the second part is their height and width where these are known and equal."""
     kind, colon, path = name.partition(":")
     if colon and kind == "folder":
-        parts = folder_images(Path(root or "", path), val_split=val_split, for_training=for_training)
-        return parts, None
+        return folder_images(Path(root or "", path), val_split=val_split, for_training=for_training), None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
         found = timm_images(name, root, val_split=val_split)
         return found, found.train.native_size
     if kind in _OF_OTHER_TASKS:
-        raise DataError(
-            "no data for classification", where=name, remedy="give --task detection, segmentation or restoration"
-        )
+        remedy = "give --task detection, segmentation or restoration"
+        raise DataError("no data for classification", where=name, remedy=remedy)
     known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     raise DataError(

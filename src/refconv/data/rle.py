@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 def encoded(mask: NDArray[np.bool_]) -> list[int]:
     """Return the lengths of the runs of a mask, the first one of zeros (and perhaps empty).
 
-    Args:
-        mask: [H, W].
-
     Example:
         >>> encoded(np.array([[0, 1], [1, 1]], dtype=bool))
         [1, 3]
@@ -28,11 +25,6 @@ def encoded(mask: NDArray[np.bool_]) -> list[int]:
 
 def decoded(counts: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
     """Return the mask [H, W] of such runs.
-
-    Args:
-        counts: lengths of the runs, zeros first.
-        height: H.
-        width: W.
 
     Raises:
         ValueError: if the runs are negative or do not fill the mask.

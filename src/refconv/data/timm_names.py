@@ -11,8 +11,8 @@ from PIL import Image
 from timm.data import create_dataset
 from torch import Tensor
 
-from refconv.data.cache import cache_folder
 from refconv.data.images import open_image
+from refconv.data.sources import cache_folder
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 
@@ -27,13 +27,6 @@ class TimmImages:
 
     Images are read through timm's reader and not through its data set, which puts the next sample in the place
     of an unreadable one.
-
-    Args:
-        name: what it was opened by.
-        dataset: what ``create_dataset`` returned.
-
-    Raises:
-        DataError: if it does not list its labels.
     """
 
     def __init__(self, name: str, dataset: Any) -> None:
@@ -65,16 +58,7 @@ class TimmImages:
 
 
 def timm_images(name: str, root: str | None, *, val_split: float) -> Parts[TimmImages]:
-    """Open the splits of a data set by timm's name.
-
-    Args:
-        name: ``torch/NAME`` or ``hfds/NAME``.
-        root: the folder it lies in; the user's cache by default.
-        val_split: share of the training samples to be validated on.
-
-    Raises:
-        DataError: if it is unknown, missing, or a stream.
-    """
+    """Open the splits of a data set by timm's name."""
     prefix = name.partition("/")[0].lower()
     if prefix in STREAMS:
         raise DataError(

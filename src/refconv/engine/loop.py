@@ -47,7 +47,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         show: show progress on standard output.
 
     Returns:
-        What was measured; also written as ``record.json``.
+        The record, which is also written as ``record.json``.
 
     Raises:
         RunError: if the folder is in use, exists already, cannot be written, or cannot be resumed with this recipe;
@@ -81,17 +81,14 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         metrics: Metrics = NoMetrics()
         if processes.first:
             length = 0 if checkpoint is None else checkpoint.metrics_length
-            metrics = stack.enter_context(
-                Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
-            )
+            opened = Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
+            metrics = stack.enter_context(opened)
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
         stack.enter_context(shown)
-        for line in setup.data.said:
+        warnings = () if loop.step else (random_bases(method), setup.task.warning(setup.model, recipe))
+        for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)
-        for warning in (random_bases(method), setup.task.warning(setup.model, recipe)):
-            if warning is not None and loop.step == 0:
-                shown.say(warning)
         loop.run(metrics, shown)
         return _finish(loop, metrics, shown)
 
@@ -103,20 +100,13 @@ def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
 
 
 def _record(folder: RunFolder) -> RunRecord:
-    """Read the record of a run that has finished.
-
-    Raises:
-        RunError: if it is damaged or of another version.
-    """
+    """Read the record of a run that has finished."""
     try:
         return RunRecord.read(folder.record_file)
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(
-            "cannot read the record",
-            where=str(folder.record_file),
-            found=str(error),
-            remedy="remove it and resume: it is made again from the last checkpoint",
-        ) from error
+        remedy = "remove it and resume: it is made again from the last checkpoint"
+        where = str(folder.record_file)
+        raise RunError("cannot read the record", where=where, found=str(error), remedy=remedy) from error
 
 
 @contextmanager

@@ -34,31 +34,20 @@ from PIL import Image
 from refconv.data.rle import encoded
 from refconv.data.scenes.composition import Scene
 
-_VOC = (
-    "JPEGImages",
-    "Annotations",
-    "SegmentationClass",
-    "SegmentationObject",
-    "ImageSets/Main",
-    "ImageSets/Segmentation",
-)
+_VOC_FOLDERS = ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject")
+_VOC_SETS = ("ImageSets/Main", "ImageSets/Segmentation")
 
 
 class SplitWriter:
-    """Writes the scenes of one split.
-
-    Args:
-        folder: where all layouts go.
-        split: ``train``, ``val`` or ``test``.
-        class_names: one name per class, background not among them.
-    """
+    """Writes the scenes of one split; background is not among the names of classes."""
 
     def __init__(self, folder: Path, split: str, class_names: Sequence[str]) -> None:
         self._folder, self._split, self._class_names = folder, split, class_names
         self._names: list[str] = []
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
-        for name in (f"images/{split}", f"masks/{split}", "annotations", *(f"voc/{name}" for name in _VOC)):
+        voc = (f"voc/{name}" for name in _VOC_FOLDERS + _VOC_SETS)
+        for name in (f"images/{split}", f"masks/{split}", "annotations", *voc):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def add(self, scene: Scene) -> None:
@@ -93,21 +82,20 @@ class SplitWriter:
 
     def close(self) -> None:
         """Write the files of the split."""
+        numbered = enumerate(self._class_names, 1)
         content = {
             "info": {"description": "scenes composed by refconv data scenes; scenes.json says how"},
             "licenses": [],
-            "categories": [
-                {"id": label, "name": name, "supercategory": "item"} for label, name in enumerate(self._class_names, 1)
-            ],
+            "categories": [{"id": label, "name": name, "supercategory": "item"} for label, name in numbered],
             "images": self._images,
             "annotations": self._annotations,
         }
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         file = self._folder / "annotations" / f"instances_{self._split}.json"
         file.write_text(text + "\n", encoding="utf-8")
-        for kind in ("Main", "Segmentation"):
-            listed = self._folder / "voc" / "ImageSets" / kind / f"{self._split}.txt"
-            listed.write_text("".join(f"{name}\n" for name in self._names), encoding="utf-8")
+        for listed in _VOC_SETS:
+            names = "".join(f"{name}\n" for name in self._names)
+            (self._folder / "voc" / listed / f"{self._split}.txt").write_text(names, encoding="utf-8")
 
 
 def voc_palette() -> list[int]:
