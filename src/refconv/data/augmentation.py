@@ -25,27 +25,16 @@ ERASED_RATIO: Range = (0.3, 1 / 0.3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Settings of augmentation, in timm's words; the default does nothing at random.
+    """Settings of augmentation, in timm's words; the default does nothing at random."""
 
-    Attributes:
-        hflip: probability of a flip along the last dimension.
-        pad_crop: zeros added on every side before a crop of the sample's size at a random place.
-        scale: range of the area of a random resized crop, as a fraction; None crops nothing.
-        ratio: range of the aspect ratio of that crop; from 3/4 to 4/3 by default.
-        auto_augment: timm's policy, such as ``rand-m9-mstd0.5``; for images read from disk only.
-        color_jitter: strength of the change of brightness, contrast and saturation; from disk only.
-        re_prob: probability that a random rectangle is erased, after normalisation.
-        interpolation: ``random``, or another resampling than in evaluation; None takes that of evaluation.
-    """
-
-    hflip: float = 0.0
-    pad_crop: int = 0
-    scale: Range | None = None
-    ratio: Range | None = None
-    auto_augment: str | None = None
-    color_jitter: float = 0.0
-    re_prob: float = 0.0
-    interpolation: str | None = None
+    hflip: float = 0.0  # probability of a flip along the last dimension
+    pad_crop: int = 0  # zeros added on every side before a crop of the sample's size at a random place
+    scale: Range | None = None  # of the area of a random resized crop, as a fraction; None crops nothing
+    ratio: Range | None = None  # of the aspect ratio of that crop; from 3/4 to 4/3 by default
+    auto_augment: str | None = None  # timm's policy, such as rand-m9-mstd0.5; for images read from disk only
+    color_jitter: float = 0.0  # change of brightness, contrast and saturation; for images read from disk only
+    re_prob: float = 0.0  # probability that a random rectangle is erased, after normalisation
+    interpolation: str | None = None  # "random", or another resampling than in evaluation
 
     def __post_init__(self) -> None:
         for name in ("hflip", "re_prob"):

@@ -19,7 +19,6 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from refconv.errors import DataError
 
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
-_SHOWN = 6
 
 UNNAMED = "the model's class names are not known; the data's are used, in the same order"
 """What is said where classes are matched by position."""
@@ -49,7 +48,7 @@ class Matching:
     def __str__(self) -> str:
         pairs = [f"{name} is {output}" for name, output in zip(self.found, self.outputs, strict=True)]
         of = f" of {len(self.names)}" if len(pairs) < len(self.names) else ""
-        return f"{len(pairs)}{of} classes, matched by name: {_listed(pairs)}"
+        return f"{len(pairs)}{of} classes, matched by name: {listed(pairs)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +77,10 @@ class Classes:
             >>> Classes(outputs=1000).match(["n01440764_tench", "n02123045"], where="folder:x").outputs
             (0, 281)
         """
-        wanted = [self._mapped(name) for name in found]
-        names = self.names or self._names_of_imagenet(wanted)
+        wanted = [self.class_map.get(_normal(name), name) for name in found]
+        names = self.names
+        if not names and is_of_imagenet(wanted, self.outputs):
+            names = tuple(ImageNetInfo(infer_imagenet_subset({"num_classes": self.outputs})).label_names())
         if not names and self.outputs is None:
             names = tuple(sorted({*wanted})) if self.class_map else tuple(found)
         index = _index(names)
@@ -95,9 +96,9 @@ class Classes:
             return Matching(tuple(found), tuple(range(count)), names or tuple(found))
         expected = f"{count} classes, as the model has outputs, whose names are not known"
         if names:
-            expected = f"some of its {count} classes {_listed(names)}"
+            expected = f"some of its {count} classes {listed(names)}"
         what = f"{len(unknown)} of {len(found)} classes are not among the model's"
-        raise DataError(what, where=where, expected=expected, found=_listed(unknown), remedy=self.remedy)
+        raise DataError(what, where=where, expected=expected, found=listed(unknown), remedy=self.remedy)
 
     def _check_mapped(self, unknown: Sequence[str], names: Sequence[str], count: int, where: str) -> None:
         """Refuse an entry of the class map that names no class of the model."""
@@ -105,16 +106,11 @@ class Classes:
         if entry is None:
             return
         given = self.class_map[entry]
-        known = f" or one of {_listed(names)}" if names and names != _numbers(count) else ""
-        raise DataError(
-            "no such number of a class" if re.fullmatch(r"-?\d+", given) else "no such class of the model",
-            where=getattr(self.class_map, "places", {}).get(entry, where),
-            expected=f"a number from 0 to {count - 1}{known}",
-            found=f"{entry},{given}",
-        )
-
-    def _mapped(self, name: str) -> str:
-        return self.class_map.get(_normal(name), name)
+        known = f" or one of {listed(names)}" if names and names != _numbers(count) else ""
+        what = "no such number of a class" if re.fullmatch(r"-?\d+", given) else "no such class of the model"
+        place = getattr(self.class_map, "places", {}).get(entry, where)
+        expected = f"a number from 0 to {count - 1}{known}"
+        raise DataError(what, where=place, expected=expected, found=f"{entry},{given}")
 
     def _output(self, name: str, given: str, index: Mapping[str, int], count: int) -> int | None:
         synset = _SYNSET.match(given)
@@ -124,11 +120,6 @@ class Classes:
         if output is None and _normal(name) in self.class_map and given.isdecimal() and int(given) < count:
             output = int(given)
         return output
-
-    def _names_of_imagenet(self, found: Sequence[str]) -> tuple[str, ...]:
-        if not is_of_imagenet(found, self.outputs):
-            return ()
-        return tuple(ImageNetInfo(infer_imagenet_subset({"num_classes": self.outputs})).label_names())
 
 
 def is_of_imagenet(found: Sequence[str], outputs: int | None) -> bool:
@@ -161,13 +152,7 @@ def library_names(model: str, outputs: int | None) -> tuple[str, ...]:
 
 
 def read_class_map(path: str | Path) -> ClassMap:
-    """Read which class of a model, its name or its number from 0 on, each folder belongs to.
-
-    The file is a JSON object of folder and class, or has lines ``FOLDER,CLASS``, also with a tab, and quoted as in CSV.
-
-    Raises:
-        DataError: if it cannot be read, or is something else.
-    """
+    """Read which class of a model, by its name or its number from 0 on, each folder belongs to, from JSON or CSV."""
     expected = "lines FOLDER,CLASS, or a JSON object of folder and class"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -213,6 +198,7 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -30,29 +30,16 @@ Batch = tuple[Samples, Targets]
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo(Record):
-    """The facts that models, recipes and reports need about a data set.
+    """The facts that models, recipes and reports need about a data set."""
 
-    Attributes:
-        name: the name it was opened by.
-        num_classes: number of classes.
-        in_chans: channels of the tensors that come out.
-        input_size: the shape of one sample, [C, H, W] or [C, L].
-        mean: per channel, subtracted from values in [0, 1].
-        std: per channel, by which they are then divided.
-        class_names: one name per class, in the order of the labels.
-        train_size: samples trained on, without those of the validation split.
-        val_size: samples of the validation split.
-        test_size: samples of the test split.
-    """
-
-    name: str
+    name: str  # what it was opened by
     num_classes: int
-    in_chans: int
-    input_size: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    class_names: tuple[str, ...]
-    train_size: int
+    in_chans: int  # of the tensors that come out
+    input_size: tuple[int, ...]  # the shape of one sample, [C, H, W] or [C, L]
+    mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1]
+    std: tuple[float, ...]  # per channel, by which they are then divided
+    class_names: tuple[str, ...]  # in the order of the labels
+    train_size: int  # without the samples of the validation split
     val_size: int
     test_size: int
 
@@ -61,18 +48,9 @@ class DataInfo(Record):
         cls, name: str, class_names: Sequence[str], preprocessing: Preprocessing, indices: Mapping[Split, Tensor]
     ) -> DataInfo:
         """Return the facts about labelled samples, given the indices of each split."""
-        return cls(
-            name=name,
-            num_classes=len(class_names),
-            in_chans=preprocessing.in_chans,
-            input_size=preprocessing.input_size,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            class_names=tuple(class_names),
-            train_size=len(indices["train"]),
-            val_size=len(indices["val"]),
-            test_size=len(indices["test"]),
-        )
+        shape = preprocessing.in_chans, preprocessing.input_size, preprocessing.mean, preprocessing.std
+        sizes = len(indices["train"]), len(indices["val"]), len(indices["test"])
+        return cls(name, len(class_names), *shape, tuple(class_names), *sizes)
 
 
 def as_they_are(info: DataInfo, task: str) -> Preprocessing:
@@ -83,24 +61,14 @@ def as_they_are(info: DataInfo, task: str) -> Preprocessing:
 
 
 class Data(ABC):
-    """Batches of a data set as exact functions of seed, epoch and position.
-
-    A subclass says how the samples of given indices become batches; the order is decided here.
-
-    Attributes:
-        info: the facts about the data.
-        preprocessing: how samples become tensors.
-        matching: how the classes were matched with a model's, where they differ; see :meth:`with_classes`.
-        remark: what else is to be said of the classes.
-        counted: called with the number of samples of each batch that evaluation is given.
-    """
+    """Batches of a data set as exact functions of seed, epoch and position; subclasses make those of given indices."""
 
     def __init__(self, info: DataInfo, indices: Mapping[Split, Tensor], preprocessing: Preprocessing) -> None:
         self.info, self.preprocessing = info, preprocessing
-        self.matching: Matching | None = None
-        self.remark = ""
+        self.matching: Matching | None = None  # the classes with a model's, where they differ; see with_classes
+        self.remark = ""  # what else is to be said of the classes
+        self.counted: Callable[[int], None] | None = None  # called with the size of each batch that evaluation gets
         self._indices = dict(indices)
-        self.counted: Callable[[int], None] | None = None
 
     def size_of(self, split: Split) -> int:
         """Return the number of samples of a split."""
@@ -113,11 +81,7 @@ class Data(ABC):
         return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
 
     def with_classes(self, classes: Classes) -> Data:
-        """Return the data with the labels of a model's classes; it stays as it is.
-
-        Raises:
-            DataError: if a class of the data is not among them.
-        """
+        """Return the data with the labels of a model's classes; it stays as it is."""
         matching = classes.match(self.info.class_names, where=self.info.name)
         if matching.changes_nothing:
             return self
@@ -127,11 +91,7 @@ class Data(ABC):
         return changed
 
     def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
-        """Return how many batches of ``batch_size`` samples each process sees in an epoch.
-
-        Raises:
-            DataError: if there are fewer samples than processes.
-        """
+        """Return how many batches of ``batch_size`` samples each process sees in an epoch."""
         return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
 
     def train_batches(
@@ -139,20 +99,10 @@ class Data(ABC):
     ) -> Iterator[Batch]:
         """Yield one process's augmented batches of one epoch, counted from 0.
 
-        The batches are an exact function of the arguments: starting at ``first_batch`` gives the tail of the
-        whole sequence bit for bit. An incomplete last batch is dropped, unless it is the only one.
-
-        Args:
-            seed: the run's seed.
-            epoch: the epoch, counted from 0.
-            batch_size: samples per batch and process.
-            first_batch: how many batches to leave out at the start.
-            rank: this process.
-            world_size: number of processes.
-
-        Returns:
-            Pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32 and
-            labels [batch] in int64.
+        They are pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32
+        and labels [batch] in int64. They are an exact function of the arguments: starting at ``first_batch`` gives the
+        tail of the whole sequence bit for bit. ``batch_size`` is of one process; an incomplete last batch is dropped,
+        unless it is the only one.
 
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
@@ -189,11 +139,9 @@ class Data(ABC):
     def _present(self, split: Split) -> Tensor:
         indices = self._indices[split]
         if not len(indices):
-            raise DataError(
-                f"no samples to {'train' if split == 'train' else 'evaluate'} on",
-                where=f"split {split!r} of {self.info.name}",
-                remedy="set val_split, such as val_split=0.1" if split == "val" else None,
-            )
+            what = f"no samples to {'train' if split == 'train' else 'evaluate'} on"
+            remedy = "set val_split, such as val_split=0.1" if split == "val" else None
+            raise DataError(what, where=f"split {split!r} of {self.info.name}", remedy=remedy)
         return indices
 
     @abstractmethod

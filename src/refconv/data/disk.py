@@ -52,12 +52,9 @@ def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Tra
         )
     # timm checks the policy's words by assertions and by converting them to numbers.
     except (AssertionError, ValueError, KeyError) as error:
+        expected, found = "a policy such as rand-m9-mstd0.5, original or augmix-m5-w4-d2", repr(settings.auto_augment)
         raise SettingError(
-            "unknown policy",
-            where="auto_augment",
-            expected="a policy such as rand-m9-mstd0.5, original or augmix-m5-w4-d2",
-            found=repr(settings.auto_augment),
-            remedy=str(error) or None,
+            "unknown policy", where="auto_augment", expected=expected, found=found, remedy=str(error) or None
         ) from error
     if settings.scale is None:
         steps = _as_evaluated(preprocessing).transforms[:-2]  # all but to a tensor, and normalised

@@ -1,21 +1,19 @@
-"""Images on a disk: where they are, and decoding from any file to 8 bits per channel; every task reads images here.
+"""Images on a disk: which files they are, and decoding of any to 8 bits per channel; every task reads images here.
 
 * Orientation: the picture is turned and mirrored as its EXIF entry says, as every viewer shows it.
 * 8 bits: exactly the values of PIL's ``convert``, so that timm's and torchvision's transforms give the same tensors.
-* 16 bits: 65535 becomes 255, rounded. PIL itself keeps the upper 8 bits of 16-bit colour files.
-* 32-bit integers: read as 16-bit values from 0 to 65535; a file with other values is refused.
-* Floats: from 0 to 1, times 255, rounded; a file with other values, or NaN, is refused.
-* Transparency (alpha, transparent entries of a palette) is dropped, as timm and torchvision do it: what is transparent
-  is shown as if it were not.
+* 16 bits, and integers of 32 bits up to 65535: 65535 becomes 255, rounded. PIL itself keeps the upper 8 bits of 16-bit
+  colour files. Floats from 0 to 1: times 255, rounded. Files with other values are refused.
+* Transparency (alpha, transparent entries of a palette) is dropped, as timm and torchvision do it.
 * CMYK, YCbCr and HSV become RGB by PIL's formulas. An animation or a file of several pages gives its first picture.
 
-Files are read in the formats of :data:`FORMATS` only, whatever their names end in. PIL knows others, among them EPS,
-for which it would start Ghostscript.
+Files are read in the formats of :data:`FORMATS` only, whatever their names end in: for EPS PIL would start Ghostscript.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +30,10 @@ from refconv.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
+
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+_NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
+"""Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
 # What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
 _READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -62,10 +64,6 @@ def decode(source: str | Path | Image.Image, *, where: str | None = None, uprigh
 
     Raises:
         DataError: if it cannot be decoded, or its values do not say what is black and white; one line that names it.
-
-    Example:
-        >>> decode(Image.new("RGBA", (2, 3), (10, 20, 30, 0))).getpixel((0, 0))
-        (10, 20, 30)
     """
     if not isinstance(source, Image.Image):
         with reading(where or str(source)), open_image(source) as image:
@@ -189,13 +187,7 @@ class FileImages:
 
 
 class PathTable:
-    """Many paths in two tensors, which worker processes share; a list of a million strings would be copied to each.
-
-    Example:
-        >>> table = PathTable(["a/b.png", "é.png"])
-        >>> len(table), table[1]
-        (2, 'é.png')
-    """
+    """Many paths in two tensors, which worker processes share; a list of a million strings would be copied to each."""
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         # surrogateescape: names on a Linux disk may hold any bytes.
@@ -209,3 +201,37 @@ class PathTable:
     def __getitem__(self, index: int) -> str:
         piece = self._text[self._ends[index] : self._ends[index + 1]]
         return piece.numpy().tobytes().decode("utf-8", "surrogateescape")
+
+
+def images_below(folder: Path) -> list[str]:
+    """Return the paths of the images anywhere below a folder, sorted.
+
+    Hidden files and folders (``._x.jpg``, ``.ipynb_checkpoints``) and folders of thumbnails and deleted files
+    (``@eaDir``, ``__MACOSX``) are passed over. Links to folders are followed, but not to one that contains the link,
+    and no folder is read twice.
+    """
+    found: list[str] = []
+    seen = {os.path.realpath(folder)}
+    # os.walk, because Path.walk is not in Python 3.10 and Path.rglob does not follow links to folders.
+    for place, folders, files in os.walk(folder, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(Path(place, name))
+            if real not in seen and is_followed(place, name):
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
+        found += [
+            os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
+            for name in files
+            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def is_followed(place: str, name: str) -> bool:
+    """Say whether an entry is a folder that may hold images of its own; a link to a folder around it is none."""
+    path = Path(place, name)
+    if name.startswith(".") or name in _NO_IMAGES or not path.is_dir():
+        return False
+    return not (path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve()))

@@ -51,11 +51,7 @@ class SampleSource(Protocol):
 def load_batches(
     samples: SampleSource, batches: Sequence[Tensor], *, workers: int, collate: Callable[[list[Any]], Any]
 ) -> Iterator[Any]:
-    """Yield batches of samples, made ahead of time by worker processes; 0 makes them in this one.
-
-    Raises:
-        DataError: what the first unreadable sample says, or that a worker died.
-    """
+    """Yield batches of samples, made ahead of time by worker processes; 0 makes them in this one."""
     loader = DataLoader(
         _Guarded(samples),
         batch_sampler=[batch.tolist() for batch in batches],
@@ -122,13 +118,8 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise DataError(
-            "a data worker died",
-            where="workers",
-            found=str(error),
-            remedy="give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; "
-            f"in a script, {_GUARD}",
-        ) from error
+        remedy = "give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; in a script, "
+        raise DataError("a data worker died", where="workers", found=str(error), remedy=remedy + _GUARD) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,13 +102,9 @@ def _preprocessing(name: str, source: Source, in_chans: int, stated: Sequence[St
     data = Statement(name, {"mean": source.mean, "std": source.std})
     preprocessing = resolve([whole, sized, *taken, data], in_chans=in_chans, where=name)
     if preprocessing.size != own and preprocessing.interpolation not in _INTERPOLATIONS:
-        raise DataError(
-            "resampling not available for data kept in memory",
-            where=name,
-            expected=", ".join(_INTERPOLATIONS),
-            found=preprocessing.interpolation,
-            remedy="give --interpolation bicubic",
-        )
+        what, expected = "resampling not available for data kept in memory", ", ".join(_INTERPOLATIONS)
+        found, remedy = preprocessing.interpolation, "give --interpolation bicubic"
+        raise DataError(what, where=name, expected=expected, found=found, remedy=remedy)
     return preprocessing
 
 
@@ -128,13 +124,10 @@ def _refuse_unavailable(name: str, augmentation: Augmentation, stated: Sequence[
     if augmentation.interpolation == "random":
         given.append("interpolation=random")
     if given:
-        raise DataError(
-            "augmentation not available for data kept in memory",
-            where=name,
-            expected="hflip, pad_crop, scale, ratio and re_prob only",
-            found=", ".join(given),
-            remedy="leave it out, or put the images in folders and open them as folder:PATH",
-        )
+        what = "augmentation not available for data kept in memory"
+        expected = "hflip, pad_crop, scale, ratio and re_prob only"
+        remedy = "leave it out, or put the images in folders and open them as folder:PATH"
+        raise DataError(what, where=name, expected=expected, found=", ".join(given), remedy=remedy)
 
 
 def _resized(samples: Tensor, size: Sequence[int], mode: str) -> Tensor:

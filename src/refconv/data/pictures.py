@@ -15,21 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refconv.data.folder import EXTENSIONS, images_below
-from refconv.data.images import FileImages, PathTable, decoded, sizes_of
+from refconv.data.images import EXTENSIONS, FileImages, PathTable, decoded, images_below, sizes_of
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 
+_MOTORCYCLES = ("motorcycle_left.png", "motorcycle_right.png")
 PHOTOGRAPHS: Parts[tuple[str, ...]] = Parts(
-    train=(
-        "astronaut.png",
-        "hubble_deep_field.jpg",
-        "ihc.png",
-        "motorcycle_left.png",
-        "motorcycle_right.png",
-        "retina.jpg",
-    ),
+    train=("astronaut.png", "hubble_deep_field.jpg", "ihc.png", *_MOTORCYCLES, "retina.jpg"),
     val=("rocket.jpg",),
     test=("chelsea.png", "coffee.png"),
 )
@@ -100,13 +93,10 @@ def _photographs() -> Path:
     names = (*PHOTOGRAPHS.train, *(PHOTOGRAPHS.val or ()), *PHOTOGRAPHS.test)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise DataError(
-            "this version of scikit-image does not contain the photographs",
-            where=str(folder),
-            expected=", ".join(names),
-            found=f"{len(missing)} missing: {', '.join(missing)}",
-            remedy="install scikit-image 0.26, or name a folder: images:FOLDER",
-        )
+        what = "this version of scikit-image does not contain the photographs"
+        expected, found = ", ".join(names), f"{len(missing)} missing: {', '.join(missing)}"
+        remedy = "install scikit-image 0.26, or name a folder: images:FOLDER"
+        raise DataError(what, where=str(folder), expected=expected, found=found, remedy=remedy)
     return folder
 
 
@@ -114,13 +104,9 @@ def _below(folder: Path) -> Pictures:
     """List the pictures anywhere below a folder, in the order of their names."""
     paths = [Path(path) for path in images_below(folder)]
     if not paths:
-        raise DataError(
-            "no images",
-            where=str(folder),
-            expected=f"files that end in {', '.join(EXTENSIONS)}",
-            found="none",
-            remedy="put images there, or give the folder that holds them",
-        )
+        expected = f"files that end in {', '.join(EXTENSIONS)}"
+        remedy = "put images there, or give the folder that holds them"
+        raise DataError("no images", where=str(folder), expected=expected, found="none", remedy=remedy)
     return _pictures(folder, sorted(paths))
 
 

@@ -61,29 +61,19 @@ class Preprocessing(Record):
     Pictures are converted to ``color_mode``, resized to ``size / crop_pct``, of which the middle is kept, and
     normalised with ``mean`` and ``std``, by the operations of timm's evaluation transform.
 
-    Attributes:
-        input_size: the shape of a tensor, [C, H, W], or [C, L] of a signal.
-        mean: per channel, subtracted from values in [0, 1].
-        std: per channel, by which they are then divided.
-        interpolation: how pictures are resized: ``bilinear``, ``bicubic`` or another of PIL's.
-        crop_pct: share of the resized picture's side that is kept.
-        crop_mode: ``center`` resizes the shorter side, ``border`` the longer one and pads, ``squash`` both.
-        color_mode: ``L``, ``RGB`` or ``BGR``; empty for signals.
-        sources: where each value came from, by its name.
-
     Example:
         >>> print(resolve([Statement("flags", {"img_size": 32, "mean": [0.5]})], in_chans=1))
         L, 32 x 32 px, mean 0.5 (flags); bilinear, center crop 0.875, std 0.226 (ImageNet's default)
     """
 
-    input_size: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop_pct: float
-    crop_mode: str
-    color_mode: str
-    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    input_size: tuple[int, ...]  # the shape of a tensor, [C, H, W], or [C, L] of a signal
+    mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1]
+    std: tuple[float, ...]  # per channel, by which they are then divided
+    interpolation: str  # bilinear, bicubic or another of PIL's
+    crop_pct: float  # share of the resized picture's side that is kept
+    crop_mode: str  # center resizes the shorter side, border the longer one and pads, squash both
+    color_mode: str  # L, RGB or BGR; empty for signals
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)  # where each value came from, by its name
 
     @property
     def in_chans(self) -> int:

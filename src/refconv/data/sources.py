@@ -99,12 +99,9 @@ def open_fashion_mnist(root: str | None = None) -> Source:
     if root is not None:
         folder = _folder_of_files(Path(root))
         if folder is None:
-            raise DataError(
-                "Fashion-MNIST not found",
-                where=root,
-                expected=f"the files {', '.join(FILES)}, with or without .gz",
-                remedy="leave the data folder out to download them",
-            )
+            expected = f"the files {', '.join(FILES)}, with or without .gz"
+            remedy = "leave the data folder out to download them"
+            raise DataError("Fashion-MNIST not found", where=root, expected=expected, remedy=remedy)
     else:
         folder = _folder_of_files(DEBIAN) or _folder_of_files(cache_folder()) or _downloaded(cache_folder())
     files = [_file(folder, name) for name in FILES]
@@ -117,12 +114,8 @@ def _fashion_mnist(*files: tuple[Path, int]) -> Source:
     train, train_labels, test, test_labels = (_read_idx(file) for file, _ in files)
     for images, labels, (file, _) in ((train, train_labels, files[0]), (test, test_labels, files[2])):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise DataError(
-                "images and labels do not match",
-                where=str(file),
-                expected="[n, height, width] and [n]",
-                found=f"{[*images.shape]} and {[*labels.shape]}",
-            )
+            expected, found = "[n, height, width] and [n]", f"{[*images.shape]} and {[*labels.shape]}"
+            raise DataError("images and labels do not match", where=str(file), expected=expected, found=found)
     samples = train[:, None], train_labels.long(), test[:, None], test_labels.long()
     return Source(*samples, class_names=CLASSES, unit=1 / 255, mean=(0.2860,), std=(0.3530,))
 

@@ -41,23 +41,13 @@ def held_out(names: Collection[str], *, where: str, val_split: float) -> tuple[s
 
     Raises:
         DataError: if there is no held-out part, or validation samples would come from two places.
-
-    Example:
-        >>> held_out(["train", "val"], where="here", val_split=0.1)
-        (None, 'val')
-        >>> held_out(["train", "val", "test"], where="here", val_split=0.0)
-        ('val', 'test')
     """
     val = next((name for name in HELD_OUT[:-1] if name in names), None)
     if "test" not in names:
         if val is None:
-            raise DataError(
-                "nothing to test on",
-                where=where,
-                expected="val, validation or test beside train",
-                found=", ".join(sorted(names)),
-                remedy="set some images aside under one of these names",
-            )
+            expected, found = "val, validation or test beside train", ", ".join(sorted(names))
+            remedy = "set some images aside under one of these names"
+            raise DataError("nothing to test on", where=where, expected=expected, found=found, remedy=remedy)
         return None, val
     if val is not None and val_split:
         expected, found = f"{val} or val_split", f"both {val} and val_split={val_split}"
@@ -97,23 +87,14 @@ def validation_split(
     train, val = stratified_split(labels, fraction, purpose="validation")
     found = f"{fraction} of {len(labels)} samples"
     if not len(val):
-        raise DataError(
-            "leaves nothing to validate on",
-            where=where,
-            expected="at least one sample",
-            found=found,
-            remedy="give a larger val_split",
-        )
+        what, remedy = "leaves nothing to validate on", "give a larger val_split"
+        raise DataError(what, where=where, expected="at least one sample", found=found, remedy=remedy)
     left = torch.bincount(labels[train], minlength=len(class_names))
     emptied = [class_names[i] for i in ((left == 0) & (torch.bincount(labels, minlength=len(left)) > 0)).nonzero()]
     if emptied:
-        raise DataError(
-            f"leaves nothing to train on in class {emptied[0]!r}",
-            where=where,
-            expected="at least one sample of every class",
-            found=f"{found}, {len(emptied)} classes without any",
-            remedy="give a smaller val_split",
-        )
+        what, expected = f"leaves nothing to train on in class {emptied[0]!r}", "at least one sample of every class"
+        found += f", {len(emptied)} classes without any"
+        raise DataError(what, where=where, expected=expected, found=found, remedy="give a smaller val_split")
     return train, val
 
 
@@ -124,19 +105,11 @@ def epoch_order(indices: Tensor, *, seed: int, epoch: int) -> Tensor:
 
 
 def batch_count(size: int, *, batch_size: int, world_size: int = 1) -> int:
-    """Return the batches of an epoch; an incomplete last one is dropped, unless it is the only one.
-
-    Raises:
-        DataError: if there are fewer samples than processes.
-    """
+    """Return the batches of an epoch; an incomplete last one is dropped, unless it is the only one."""
     assert batch_size > 0, batch_size
     if size < world_size:
-        raise DataError(
-            "too few training samples",
-            expected=f"at least one for each of {world_size} processes",
-            found=str(size),
-            remedy="start fewer processes or give more data",
-        )
+        expected, remedy = f"at least one for each of {world_size} processes", "start fewer processes or give more data"
+        raise DataError("too few training samples", expected=expected, found=str(size), remedy=remedy)
     return max(1, size // (batch_size * world_size))
 
 
@@ -153,12 +126,7 @@ def train_index_batches(
 
 
 def eval_index_batches(size: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:
-    """Return the batches of positions that one process evaluates: every ``world_size``-th, none twice.
-
-    Example:
-        >>> eval_index_batches(5, batch_size=2, rank=0, world_size=2)
-        [tensor([0, 2]), tensor([4])]
-    """
+    """Return the batches of positions that one process evaluates: every ``world_size``-th, none twice."""
     assert batch_size > 0, batch_size
     assert 0 <= rank < world_size, (rank, world_size)
     mine = torch.arange(size)[rank::world_size]

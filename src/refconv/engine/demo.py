@@ -82,13 +82,7 @@ def recipes(out: Path, epochs: int = EPOCHS) -> dict[str, Recipe]:
 
 
 def demo(out: Path, *, epochs: int = EPOCHS, show: bool = True, say: Callable[[str], None] = print) -> DemoRecord:
-    """Train a base, continue it plainly and refocused with the same budget, merge and certify.
-
-    Finished runs of an earlier call are kept, and an unfinished one is resumed. ``demo.json`` is written beside them.
-
-    Raises:
-        RunError: if the folder holds other runs, or cannot be written.
-    """
+    """Train a base, continue it plainly and refocused with the same budget, merge and certify; keep finished runs."""
     records: dict[str, RunRecord] = {}
     with _one_thread():
         for number, (name, recipe) in enumerate(recipes(out, epochs).items(), 1):
@@ -160,11 +154,5 @@ def caption(record: DemoRecord) -> str:
 
 def _row(name: str, run: RunRecord, epochs: int, step_ms: float) -> DemoRow:
     assert run.top1 is not None  # the digits have a test split
-    return DemoRow(
-        title=RUNS[name],
-        top1=run.top1,
-        epochs=epochs if name == "base" else 2 * epochs,
-        parameters_trained=run.parameters_trained,
-        parameters_shipped=run.parameters_shipped,
-        step_ms=step_ms,
-    )
+    parameters = run.parameters_trained, run.parameters_shipped
+    return DemoRow(RUNS[name], run.top1, epochs if name == "base" else 2 * epochs, *parameters, step_ms)

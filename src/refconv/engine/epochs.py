@@ -38,20 +38,16 @@ _SHORT_STEP = 0.5
 
 
 class Loop:
-    """The loop of one session: from the start, or from a checkpoint, to the end or an interruption.
-
-    ``step`` of ``total`` steps are taken. ``train_loss`` is the mean over the last log interval and all processes;
-    ``course`` is the measured start, None where the measure has no value.
-    """
+    """The loop of one session: from the start, or from a checkpoint, to the end or an interruption."""
 
     def __init__(self, setup: Setup, stepper: Stepper, folder: RunFolder, checkpoint: Checkpoint | None = None) -> None:
         self.setup, self.stepper, self.folder = setup, stepper, folder
         self.recipe, self.processes = setup.recipe, setup.processes
         self.step = 0
         self.total = stepper.epochs * setup.steps_per_epoch
-        self.train_loss: float | None = None
+        self.train_loss: float | None = None  # mean over the last log interval and all processes
         self.validation: list[ValidationPoint] = []
-        self.course: Course | None = None
+        self.course: Course | None = None  # the measured start; None where the measure has no value
         self._losses: list[float] = []
         self._seconds_before = 0.0
         if checkpoint is not None:
@@ -85,14 +81,7 @@ class Loop:
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
     def run(self, metrics: Metrics, display: StepDisplay) -> None:
-        """Train to the end.
-
-        Raises:
-            TrainingError: if a loss or a weight is not finite; the last checkpoint is from before.
-            StoppedError: after Ctrl-C, when a checkpoint is written.
-            RunError: if metrics or a checkpoint cannot be written.
-            DataError: if a sample cannot be read.
-        """
+        """Train to the end; leave with an error at what is not finite, and at Ctrl-C with a checkpoint."""
         self._since = time.perf_counter()
         self._metrics, self._display = metrics, display
         if self.step == 0:

@@ -69,15 +69,7 @@ class Setup:
 
 
 def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | None = None) -> Setup:
-    """Open the data, build the model and prepare it; a resumed run needs no initial weights.
-
-    Raises:
-        DataError: if the data cannot be had, or has more classes than the model is to have.
-        ModelError: if the model cannot be built or does not take the data.
-        CheckpointError: if the weights cannot be read or do not fit.
-        RecipeError: if the batch cannot be cut, or a setting does not go with the task.
-        RunError: if the data is not that of the checkpoint.
-    """
+    """Open the data, build the model and prepare it; a resumed run needs no initial weights."""
     recipe = method.recipe
     task = task_of(recipe)
     goes_on = None
@@ -215,16 +207,15 @@ def _try(setup: Setup) -> None:
             task.check_training(model, samples, targets)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
-            raise ModelError(
-                "the model does not train on this data", where=type(model).__name__, found=str(error)
-            ) from error
-        raise RecipeError(
+            where = type(model).__name__
+            raise ModelError("the model does not train on this data", where=where, found=str(error)) from error
+        what, expected = (
             "batch norm cannot train on one value per channel",
-            where="batch_size",
-            expected="at least 2 samples in each process and part",
-            found=str(len(samples)),
-            remedy="a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics",
-        ) from error
+            "at least 2 samples in each process and part",
+        )
+        remedy = "a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics"
+        found = str(len(samples))
+        raise RecipeError(what, where="batch_size", expected=expected, found=found, remedy=remedy) from error
     finally:
         for name, buffer in model.named_buffers():
             buffer.copy_(before[name])

@@ -132,13 +132,7 @@ def _samples(samples: Samples, targets: Targets) -> float:
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps_per_epoch: int) -> tuple[Callable[[int], None], int]:
-    """Return what sets the learning rates of a step, counted from 0, and the number of epochs, warm-up prefix included.
-
-    The rates depend on the number of the step alone.
-
-    Raises:
-        RecipeError: if the schedule does not take an argument.
-    """
+    """Return what sets the learning rates by the number of a step alone, and the epochs, warm-up prefix included."""
     try:
         schedule, epochs = create_scheduler_v2(
             optimizer,
@@ -167,9 +161,6 @@ def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[fl
     The recipes take their steps in turn, so that whatever else the machine does slows all of them alike; the times
     of whole runs, one after the other, would not compare. The i-th times of two recipes, on the same device, are a
     pair.
-
-    Raises:
-        RefconvError: if a recipe cannot be carried out.
     """
     steppers, batches = {}, {}
     for name, recipe in recipes.items():

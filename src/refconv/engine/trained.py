@@ -27,7 +27,6 @@ def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Tas
 
     Raises:
         RecipeError: if no kernel would train.
-        ModelError: if the head is asked for, and there is none.
     """
     if recipe.train == "all":
         return ()

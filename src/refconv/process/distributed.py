@@ -129,11 +129,7 @@ def joined(device: str | None) -> Iterator[Processes]:
 
 
 def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
-    """Return the device of a name such as ``cuda:1``; by default this process's accelerator, else the CPU.
-
-    Raises:
-        RunError: if the device is unknown or does not exist here.
-    """
+    """Return the device of a name such as ``cuda:1``; by default this process's accelerator, else the CPU."""
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

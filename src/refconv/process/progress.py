@@ -1,7 +1,6 @@
 """Progress on the screen: a bar in a terminal, plain lines in a pipe, nothing where nothing is to be shown.
 
-:class:`Display` does this for everything that takes long. What is shown of training and of evaluation is below; what
-is shown of a study and of an analysis is beside them.
+What is shown of a study and of an analysis is beside them.
 """
 
 from __future__ import annotations
@@ -20,41 +19,26 @@ _BETWEEN_MOVES = 0.1
 
 
 def column(text: str, *, last: bool = False) -> rich.TextColumn:
-    """Return a column of a bar that shows a field of :meth:`Display.move`, such as ``{task.fields[left]}``.
-
-    The last one fills the line, and is cut where the terminal is narrow.
-    """
-    wide = {"overflow": "ellipsis", "ratio": 1} if last else {}
+    """Return a column of a bar that shows a field of :meth:`Display.move`, such as ``{task.fields[left]}``."""
+    wide = {"overflow": "ellipsis", "ratio": 1} if last else {}  # fills the line; cut where the terminal is narrow
     return rich.TextColumn(text, table_column=Column(no_wrap=True, **wide))  # type: ignore[arg-type]  # values of two types
 
 
 class Display:
-    """Shows progress while it is entered: rich's ``bar`` in a ``terminal``, disabled elsewhere.
-
-    Args:
-        title: what runs.
-        columns: what the bar shows beside its title, from left to right.
-        total: what there is to do; None if that is not known yet.
-        done: what is done already.
-        show: whether to show anything.
-        error: show on standard error instead of standard output.
-        transient: remove the bar at the end.
-        console: a terminal; by default that of the stream, if it is one.
-        fields: what :func:`column` shows, at first.
-    """
+    """Shows progress while it is entered: rich's ``bar`` in a ``terminal``, disabled elsewhere."""
 
     def __init__(
         self,
         title: str,
-        columns: Sequence[rich.ProgressColumn],
+        columns: Sequence[rich.ProgressColumn],  # beside the title, from left to right
         *,
-        total: int | None = None,
+        total: int | None = None,  # what there is to do; None if that is not known yet
         done: int = 0,
         show: bool = True,
-        error: bool = False,
-        transient: bool = False,
-        console: Console | None = None,
-        **fields: Any,
+        error: bool = False,  # on standard error instead of standard output
+        transient: bool = False,  # remove the bar at the end
+        console: Console | None = None,  # a terminal; by default that of the stream, if it is one
+        **fields: Any,  # what columns show at first
     ) -> None:
         stream = sys.stderr if error else sys.stdout
         self._show, self._error = show, error

@@ -24,14 +24,7 @@ _MIX_2 = 0x94D049BB133111EB - 2**64
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return a seed in [0, 2**63) that depends on the parts, such as "step", seed and rank, alone, on every machine.
-
-    Example:
-        >>> derive_seed("step", 0, 1) == derive_seed("step", 0, 1)
-        True
-        >>> derive_seed("step", 0, 1) == derive_seed("step", 1, 0)
-        False
-    """
+    """Return a seed in [0, 2**63) that depends on the parts and their order alone, on every machine."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         text = f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}"
@@ -70,15 +63,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the CPU generators of Python, NumPy and torch for one block, then put them back as they were.
-
-    Example:
-        >>> with seeded(1):
-        ...     first = random.random()
-        >>> with seeded(1):
-        ...     random.random() == first
-        True
-    """
+    """Seed the CPU generators of Python, NumPy and torch for one block, then put them back as they were."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(_words(seed))

@@ -221,12 +221,10 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-        """Read a recipe.
+        """Read a TOML file of flat keys; a table ``versions`` is a note and is skipped.
 
-        Args:
-            path: a TOML file of flat keys; a table ``versions`` is a note and is skipped.
-            overrides: settings that win over those of the file; a source of weights among them (``pretrained`` or
-                ``checkpoint``) also wins over the file's other one.
+        Settings among the ``overrides`` win over those of the file; a source of weights among them (``pretrained`` or
+        ``checkpoint``) also wins over the file's other one.
 
         Raises:
             RecipeError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
@@ -273,12 +271,9 @@ class Recipe:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def to_toml(self, versions: Mapping[str, str] | None = None) -> str:
-        """Return the recipe as TOML: every setting that is not None, and the versions as a note.
+        """Return the recipe as TOML: every setting that is not None, and as a note the version of each program used.
 
         TOML has no null. Reading gives None back, because each setting that may be None is None by default.
-
-        Args:
-            versions: name and version of each program used.
         """
         import tomli_w
 

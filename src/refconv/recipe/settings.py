@@ -16,30 +16,18 @@ from refconv.errors import RecipeError, did_you_mean
 
 
 def setting(
-    group: str,
-    text: str,
-    default: Any = dataclasses.MISSING,
+    group: str,  # heading under which the command line's help lists the flag
+    text: str,  # one line of help
+    default: Any = dataclasses.MISSING,  # without one the recipe must give the value; dict: an empty table
     *,
     choices: tuple[str, ...] = (),
     least: float | None = None,
-    above: float | None = None,
+    above: float | None = None,  # must be exceeded
     most: float | None = None,
-    may_change: bool = False,
-    task: str | None = None,
+    may_change: bool = False,  # a resumed run may have another value, because the result does not depend on it
+    task: str | None = None,  # the only task that has this setting
 ) -> Any:
-    """Declare one field, with what the command line and the checks need to know in its metadata.
-
-    Args:
-        group: heading under which the command line's help lists the flag.
-        text: one line of help.
-        default: without one the recipe must give the value; ``dict`` stands for an empty table.
-        choices: the words accepted.
-        least: smallest value accepted.
-        above: value that must be exceeded.
-        most: largest value accepted.
-        may_change: whether a resumed run may have another value, because the result does not depend on it.
-        task: the only task that has this setting; None for settings of several tasks.
-    """
+    """Declare one field, with what the command line and the checks need to know in its metadata."""
     limits = {"choices": choices, "least": least, "above": above, "most": most}
     metadata = {"group": group, "help": text, **limits, "may_change": may_change, "task": task}
     if default is dict:
@@ -53,11 +41,7 @@ def required(field: dataclasses.Field[Any]) -> bool:
 
 
 def coerced(name: str, hint: Any, value: Any) -> Any:
-    """Return ``value`` as the type ``hint``: a list as a tuple, a whole number as a float, one item as a tuple.
-
-    Raises:
-        RecipeError: if the value is of another type; ``bool`` is no number here.
-    """
+    """Return a value as the type ``hint``: a list or one item as a tuple, a whole number as a float; bool is none."""
     words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
     if typing.get_origin(hint) is types.UnionType:
         if value is None:
@@ -81,11 +65,7 @@ def coerced(name: str, hint: Any, value: Any) -> Any:
 
 
 def check_range(field: dataclasses.Field[Any], value: Any) -> None:
-    """Check a value of the right type against the choices and limits of its field.
-
-    Raises:
-        RecipeError: if the value is not among the choices, not finite, or out of range.
-    """
+    """Check a value of the right type against the choices and limits of its field."""
     limits = field.metadata
     choices = limits["choices"]
     if choices and value is not None and value not in choices:

@@ -2,17 +2,14 @@
 
 ::
 
-    scenes.json                              what was made: a ScenesRecord
-    classes.txt                              one name a line, in the order of the numbers in masks; background first
-    images/train/train_000000.png            the scenes
-    annotations/instances_train.json         COCO: boxes, and masks as runs
-    masks/train/train_000000.png             semantic masks: the number of each pixel's class, with VOC's colours
-    voc/JPEGImages/train_000000.png          Pascal VOC; images and class masks are the same files as above
-    voc/SegmentationClass/train_000000.png
-    voc/SegmentationObject/train_000000.png
-    voc/Annotations/train_000000.xml
-    voc/ImageSets/Main/train.txt             and the same in ImageSets/Segmentation
-    voc/classes.txt                          as above
+    scenes.json                          what was made: a ScenesRecord
+    classes.txt                          one name a line, in the order of the numbers in masks; background first
+    images/train/train_000000.png        the scenes
+    annotations/instances_train.json     COCO: boxes, and masks as runs
+    masks/train/train_000000.png         semantic masks: the number of each pixel's class, with VOC's colours
+    voc/JPEGImages/train_000000.png      Pascal VOC; images and class masks are the same files as above
+    voc/SegmentationClass, voc/SegmentationObject, voc/Annotations
+    voc/ImageSets/Main/train.txt         the same in ImageSets/Segmentation; voc/classes.txt as above
 
 and so on for ``val`` and ``test``.
 """
@@ -68,17 +65,10 @@ class SplitWriter:
         self._images.append({"id": number, "file_name": f"{name}.png", "width": width, "height": height})
         for instance in scene.instances:
             x0, y0, x1, y1 = instance.box
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": number,
-                    "category_id": instance.label,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": instance.area,
-                    "iscrowd": 0,
-                    "segmentation": {"size": [height, width], "counts": encoded(instance.mask)},
-                }
-            )
+            said = {"id": len(self._annotations) + 1, "image_id": number, "category_id": instance.label}
+            seen = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": instance.area, "iscrowd": 0}
+            runs = {"size": [height, width], "counts": encoded(instance.mask)}
+            self._annotations.append({**said, **seen, "segmentation": runs})
 
     def close(self) -> None:
         """Write the files of the split."""
@@ -140,14 +130,8 @@ def _voc_xml(scene: Scene, file_name: str, class_names: Sequence[str]) -> str:
     _leaves(root, segmented=1)
     for instance in scene.instances:
         thing = ElementTree.SubElement(root, "object")
-        _leaves(
-            thing,
-            name=class_names[instance.label - 1],
-            pose="Unspecified",
-            truncated=int(instance.truncated),
-            occluded=int(instance.occluded),
-            difficult=0,
-        )
+        _leaves(thing, name=class_names[instance.label - 1], pose="Unspecified", truncated=int(instance.truncated))
+        _leaves(thing, occluded=int(instance.occluded), difficult=0)
         x0, y0, x1, y1 = instance.box
         _leaves(ElementTree.SubElement(thing, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
     ElementTree.indent(root)

@@ -79,20 +79,9 @@ def make_scenes(
     """Compose scenes and write them as COCO, as masks and as VOC (see :mod:`refconv.data.scenes.layouts`).
 
     The splits share no item, whatever their sizes, and a scene depends on seed, size, items, source, split and its
-    number alone: a larger folder begins with the scenes of a smaller one. The folder appears when all is written.
-
-    Args:
-        out: the folder to write.
-        train: how many scenes to train on.
-        val: how many to validate on; 0 leaves the split out.
-        test: how many to test on; 0 leaves the split out.
-        size: height and width of a scene in pixels.
-        items: the least and the largest number of items in a scene.
-        seed: decides all that is random.
-        source: ``fashion-mnist`` or ``digits``.
-        root: the folder of the source's files, where they are not found by themselves.
-        force: replace a folder of scenes that is there already.
-        show: whether to show progress.
+    number alone: a larger folder begins with the scenes of a smaller one. The folder appears when all is written, and
+    with ``force`` replaces one of scenes that is there already. A split of 0 scenes is left out. ``size`` is the side
+    in pixels, ``items`` the least and the largest number in a scene, and ``root`` the folder of the source's files.
 
     Raises:
         SettingError: if a setting is impossible.
