@@ -11,8 +11,8 @@ from PIL import Image
 from timm.data import create_dataset
 
 from refconv.data import Augmentation, open_data, opening
-from refconv.data.images import decoded, images_below
-from refconv.data.opening import TimmImages, class_folders, folder_images
+from refconv.data.images import class_folders, decoded, images_below
+from refconv.data.opening import TimmImages, folder_images
 from refconv.errors import DataError, SettingError
 from refconv.tasks.predicting import image_files
 
@@ -352,11 +352,20 @@ def rename_class(root):
     ("damage", "words"),
     [
         (shutil.rmtree, r"folder:.*images: no such folder; give the folder that holds train and val"),
-        (remove_everything, r"no training images; expected a folder train.*found no folders"),
+        (
+            remove_everything,
+            r"no training images; expected a folder train.*found no folders; put the images to train on into .*/train",
+        ),
         (remove_train, r"no training images; expected a folder train.*found val"),
         (remove_val, r"nothing to test on; expected val, validation or test beside train, found train"),
-        (empty_train, r"train: empty folder; expected one folder per class, found none"),
-        (empty_class, r"train/bee: class without images; expected files that end in .*\.png.*found none"),
+        (
+            empty_train,
+            r"train: empty folder; expected one folder per class, found none; put the images of each class into",
+        ),
+        (
+            empty_class,
+            r"train/bee: class without images; expected files that end in .*\.png.*found none; add images or",
+        ),
         (
             rename_class,
             r"val: 1 of 3 classes are not among the model's; .*3 classes ant, bee, cat, found bea; give the splits",

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from refconv.data import DataInfo
 from refconv.engine.stepping import Stepper, make_schedule, medians, step_seconds
-from refconv.errors import RecipeError
+from refconv.errors import LayerError, RecipeError
 from refconv.models.networks import mobilenet_small
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
@@ -51,6 +51,18 @@ def test_a_step_is_that_of_the_textbook():
         optimizer.step()
         assert torch.equal(loss, expected.detach())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_errors_of_the_project_keep_their_words_in_the_optimizers_step(monkeypatch):
+    made, error = stepper(plain_model()), LayerError("its Gram is not finite", where="conv1")
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(made.optimizer, "step", fail)
+    with pytest.raises(LayerError) as caught:
+        made.step(0, [batch()])
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("parts", [2, 4])

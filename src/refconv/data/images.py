@@ -203,6 +203,26 @@ class PathTable:
         return piece.numpy().tobytes().decode("utf-8", "surrogateescape")
 
 
+def class_folders(root: Path) -> FileImages:
+    """List the images below the class folders of one split, in the order of their names."""
+    classes = sorted(entry.name for entry in root.iterdir() if _is_followed(str(root), entry.name))
+    if not classes:
+        expected, remedy = "one folder per class", "put the images of each class into a folder of its name"
+        raise DataError("empty folder", where=str(root), expected=expected, found="none", remedy=remedy)
+    paths: list[str] = []
+    counts = []
+    for name in classes:
+        found = images_below(root / name)
+        if not found:
+            expected, remedy = f"files that end in {', '.join(sorted(EXTENSIONS))}", "add images or remove the folder"
+            where = str(root / name)
+            raise DataError("class without images", where=where, expected=expected, found="none", remedy=remedy)
+        paths += found
+        counts.append(len(found))
+    labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
+    return FileImages(PathTable(paths), labels, tuple(classes))
+
+
 def images_below(folder: Path) -> list[str]:
     """Return the paths of the images anywhere below a folder, sorted.
 
@@ -217,7 +237,7 @@ def images_below(folder: Path) -> list[str]:
         entered = []
         for name in sorted(folders):
             real = os.path.realpath(Path(place, name))
-            if real not in seen and is_followed(place, name):
+            if real not in seen and _is_followed(place, name):
                 seen.add(real)
                 entered.append(name)
         folders[:] = entered
@@ -229,7 +249,7 @@ def images_below(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def is_followed(place: str, name: str) -> bool:
+def _is_followed(place: str, name: str) -> bool:
     """Say whether an entry is a folder that may hold images of its own; a link to a folder around it is none."""
     path = Path(place, name)
     if name.startswith(".") or name in _NO_IMAGES or not path.is_dir():

@@ -19,16 +19,7 @@ from refconv.data.augmentation import Augmentation
 from refconv.data.class_names import Classes, listed
 from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
-from refconv.data.images import (
-    EXTENSIONS,
-    FileImages,
-    Images,
-    PathTable,
-    images_below,
-    is_followed,
-    open_image,
-    reading,
-)
+from refconv.data.images import FileImages, Images, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, Statement, common_size, resolve, says, stated_size
 from refconv.data.sources import SOURCES, cache_folder
@@ -138,8 +129,8 @@ def _images(
         found = _timm_images(name, root, val_split=val_split)
         return found, found.train.native_size
     if kind in _OF_OTHER_TASKS:
-        remedy = "give --task detection, segmentation or restoration"
-        raise DataError("no data for classification", where=name, remedy=remedy)
+        other = "give --task detection, segmentation or restoration"
+        raise DataError("no data for classification", where=name, remedy=other)
     known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
@@ -159,10 +150,8 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
         raise DataError("no such folder", where=f"folder:{path}", remedy="give the folder that holds train and val")
     names = [entry.name for entry in path.iterdir() if entry.is_dir()]
     if "train" not in names and for_training:
-        expected, found = (
-            "a folder train with one folder per class",
-            listed(sorted(names), 12) if names else "no folders",
-        )
+        expected = "a folder train with one folder per class"
+        found = listed(sorted(names), 12) if names else "no folders"
         remedy = f"put the images to train on into {path / 'train'}"
         raise DataError("no training images", where=str(path), expected=expected, found=found, remedy=remedy)
     if not {"train", *HELD_OUT} & {*names}:
@@ -174,26 +163,6 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
     classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
     labelled = None if validated is None else _labelled(validated, classes, path / str(val))
     return Parts(train, labelled, _labelled(tested, classes, path / test))
-
-
-def class_folders(root: Path) -> FileImages:
-    """List the images below the class folders of one split, in the order of their names."""
-    classes = sorted(entry.name for entry in root.iterdir() if is_followed(str(root), entry.name))
-    if not classes:
-        expected, remedy = "one folder per class", "put the images of each class into a folder of its name"
-        raise DataError("empty folder", where=str(root), expected=expected, found="none", remedy=remedy)
-    paths: list[str] = []
-    counts = []
-    for name in classes:
-        found = images_below(root / name)
-        if not found:
-            expected, remedy = f"files that end in {listed(sorted(EXTENSIONS), 12)}", "add images or remove the folder"
-            where = str(root / name)
-            raise DataError("class without images", where=where, expected=expected, found="none", remedy=remedy)
-        paths += found
-        counts.append(len(found))
-    labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
-    return FileImages(PathTable(paths), labels, tuple(classes))
 
 
 def _labelled(part: FileImages, classes: Classes, where: Path) -> FileImages:

@@ -44,7 +44,7 @@ CUTS = {
 
 @dataclasses.dataclass(frozen=True)
 class ScenesRecord(Record):
-    """What was made; all but the counts of instances is what :func:`make_scenes` was given, and decides every byte."""
+    """What was made; source, seed, size, items and the number of scenes decide every byte."""
 
     source: str
     seed: int
@@ -194,7 +194,7 @@ def pools(name: str, root: str | None = None) -> tuple[dict[str, Items], tuple[s
         source = SOURCES[name](root)
     except DataError as error:
         other = None if name == "digits" else "or compose digits: --source digits"
-        remedy = ", ".join(filter(None, (error.remedy, other)))
+        remedy = ", ".join(filter(None, (error.remedy, other))) or None
         raise DataError(
             error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
         ) from error
