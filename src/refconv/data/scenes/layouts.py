@@ -65,10 +65,10 @@ class SplitWriter:
         self._images.append({"id": number, "file_name": f"{name}.png", "width": width, "height": height})
         for instance in scene.instances:
             x0, y0, x1, y1 = instance.box
-            said = {"id": len(self._annotations) + 1, "image_id": number, "category_id": instance.label}
+            ids = {"id": len(self._annotations) + 1, "image_id": number, "category_id": instance.label}
             seen = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": instance.area, "iscrowd": 0}
             runs = {"size": [height, width], "counts": encoded(instance.mask)}
-            self._annotations.append({**said, **seen, "segmentation": runs})
+            self._annotations.append({**ids, **seen, "segmentation": runs})
 
     def close(self) -> None:
         """Write the files of the split."""
