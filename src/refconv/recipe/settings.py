@@ -41,7 +41,7 @@ def required(field: dataclasses.Field[Any]) -> bool:
 
 
 def coerced(name: str, hint: Any, value: Any) -> Any:
-    """Return a value as the type ``hint``: lists and single items as tuples, whole numbers as floats, bools as neither."""
+    """Return a value as the type ``hint``: a list or one item as a tuple, a whole number (no bool) as a float."""
     words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
     if typing.get_origin(hint) is types.UnionType:
         if value is None:
