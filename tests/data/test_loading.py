@@ -96,7 +96,7 @@ def test_a_signal_while_workers_start_is_not_missed(monkeypatch):
 
 @pytest.mark.slow  # torch looks for dead workers every five seconds
 def test_a_worker_that_dies_is_said_in_one_line():
-    with pytest.raises(DataError, match="workers: a data worker died; .*fewer workers; 0 uses none"):
+    with pytest.raises(DataError, match="workers: a data worker died; .*fewer workers, 0 uses none"):
         list(load_batches(Dying(), BATCHES, workers=1, collate=tuple))
 
 

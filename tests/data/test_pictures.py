@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from refconv.data.photographs import PHOTOGRAPHS
-from refconv.data.pictures import open_pictures
+from refconv.data.pictures import PHOTOGRAPHS, open_pictures
 from refconv.errors import DataError
 
 
@@ -120,7 +119,7 @@ def test_values_without_a_known_white_are_refused(tmp_path):
 def test_bad_folders_are_one_line_each(tmp_path):
     cases = {
         "images:nowhere": "no such folder",
-        "images:": "no images",
+        "images:": "no images; expected files that end in .*, found none; put images there",
         "nothing": "unknown data for restoration; expected photographs or images:FOLDER",
     }
     for name, message in cases.items():

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from refconv.data import open_data
-from refconv.data.sources import fashion_mnist, mnist1d
-from refconv.data.sources.digits import open_digits
-from refconv.data.sources.fashion_mnist import DEBIAN, FILES, open_fashion_mnist
-from refconv.data.sources.mnist1d import open_mnist1d
+from refconv.data import open_data, sources
+from refconv.data.sources import DEBIAN, FILES, open_digits, open_fashion_mnist, open_mnist1d
 from refconv.errors import DataError
 
 needs_debian = pytest.mark.skipif(
@@ -51,7 +48,7 @@ def test_mnist1d_needs_no_network_and_has_the_standard_sizes(monkeypatch):
         raise AssertionError("no network here")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    mnist1d._mnist1d.cache_clear()
+    sources._mnist1d.cache_clear()
     source = open_mnist1d()
     assert source.train.shape == (4000, 1, 40)
     assert source.test.shape == (1000, 1, 40)
@@ -65,7 +62,7 @@ def test_mnist1d_is_the_same_again_and_leaves_the_generators_alone():
     np.random.seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist()
     first = open_mnist1d()
-    mnist1d._mnist1d.cache_clear()
+    sources._mnist1d.cache_clear()
     again = open_mnist1d()
     assert again is not first
     assert torch.equal(first.train, again.train)
@@ -143,7 +140,7 @@ def test_fashion_mnist_without_files_and_network_says_what_to_do(monkeypatch, tm
     def offline(*_, **__):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
-    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "absent")
+    monkeypatch.setattr(sources, "DEBIAN", tmp_path / "absent")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", offline)
     with pytest.raises(DataError, match=r"cannot be downloaded.*Error downloading.*dataset-fashion-mnist.*folder"):
@@ -156,7 +153,7 @@ def test_fashion_mnist_is_downloaded_into_the_users_cache(monkeypatch, tmp_path,
         idx_folder(tmp_path / "refconv" / "FashionMNIST" / "raw")
         assert root == str(tmp_path / "refconv")
 
-    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "absent")
+    monkeypatch.setattr(sources, "DEBIAN", tmp_path / "absent")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", download)
     assert open_fashion_mnist().train.shape == (40, 1, 28, 28)

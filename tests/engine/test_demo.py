@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from refconv.engine.demo import RUNS, DemoRecord, DemoRow, demo, markdown, recipes
-from refconv.engine.step_time import step_seconds
+from refconv.engine.stepping import step_seconds
 from refconv.errors import RunError
 
 

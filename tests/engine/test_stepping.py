@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from refconv.data import DataInfo
-from refconv.engine.stepping import Stepper
+from refconv.engine.stepping import Stepper, make_schedule, medians, step_seconds
+from refconv.errors import LayerError, RecipeError
 from refconv.models.networks import mobilenet_small
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
@@ -50,6 +51,18 @@ def test_a_step_is_that_of_the_textbook():
         optimizer.step()
         assert torch.equal(loss, expected.detach())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_errors_of_the_project_keep_their_words_in_the_optimizers_step(monkeypatch):
+    made, error = stepper(plain_model()), LayerError("its Gram is not finite", where="conv1")
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(made.optimizer, "step", fail)
+    with pytest.raises(LayerError) as caught:
+        made.step(0, [batch()])
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -303,3 +316,67 @@ def test_an_optimizer_without_slow_weights_ends_an_epoch_as_it_is():
     before = copy.deepcopy(model.state_dict())
     made.end_epoch()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def rates(steps, *, steps_per_epoch=10, **settings):
+    made = Recipe(model="m", data="digits", lr=1.0, **settings)
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
+    set_rates, epochs = make_schedule(optimizer, made, steps_per_epoch=steps_per_epoch)
+    result = []
+    for step in steps:
+        set_rates(step)
+        result.append(optimizer.param_groups[0]["lr"])
+    return result, epochs
+
+
+def test_warm_up_and_cosine_are_those_of_the_formula():
+    found, epochs = rates([0, 5, 10, 55, 99], epochs=10, warmup_epochs=1, warmup_lr=0.0)
+    expected = [0.0, 0.5] + [0.5 * (1 + torch.cos(torch.tensor(torch.pi * s / 100))).item() for s in (10, 55, 99)]
+    assert epochs == 10
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_warm_up_prefix_adds_its_epochs():
+    found, epochs = rates([10], epochs=10, warmup_epochs=1, warmup_prefix=True)
+    assert (found, epochs) == ([1.0], 11)
+
+
+@pytest.mark.parametrize("sched", ["cosine", "tanh", "step", "multistep", "poly", "constant"])
+def test_the_rate_of_a_step_depends_on_its_number_alone(sched):
+    forwards, _ = rates(range(100), epochs=10, warmup_epochs=2, sched=sched)
+    backwards, _ = rates(reversed(range(100)), epochs=10, warmup_epochs=2, sched=sched)
+    assert forwards == backwards[::-1]
+
+
+def test_no_schedule_keeps_the_rate():
+    assert rates([0, 50], epochs=10, sched="none") == ([1.0, 1.0], 10)
+
+
+def test_schedule_arguments_are_handed_over():
+    found, _ = rates([0, 29, 30, 60], epochs=10, sched="step", sched_kwargs={"decay_epochs": 3, "decay_rate": 0.5})
+    assert found == [1.0, 1.0, 0.5, 0.25]
+    with pytest.raises(RecipeError, match="sched: cosine does not take these settings; found .*wings"):
+        rates([0], sched_kwargs={"wings": 2})
+
+
+SMALL = {"model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits"}
+
+
+def test_recipes_take_their_steps_in_turn(monkeypatch):
+    taken = []
+    honest = Stepper.step
+
+    def noted(self, number, parts):
+        taken.append(len(parts[0][1]) * len(parts))
+        return honest(self, number, parts)
+
+    monkeypatch.setattr(Stepper, "step", noted)
+    recipes = {
+        "large": Recipe(**SMALL, batch_size=64, device="cpu"),
+        "parts": Recipe(**SMALL, batch_size=16, grad_accum_steps=2, method="refocus", device="cpu"),
+    }
+    seconds = step_seconds(recipes, turns=3)
+    assert taken == [64, 16] * 4  # the first of each is not counted
+    assert {name: len(found) for name, found in seconds.items()} == {"large": 3, "parts": 3}
+    assert all(value > 0 for value in medians(seconds).values())
+    assert medians({"a": [3.0, 1.0, 2.0]}) == {"a": 2.0}

@@ -7,8 +7,8 @@ import torch
 from timm.optim import list_optimizers
 from torch import nn
 
-from refconv.errors import RecipeError
-from refconv.methods.optimizers import inner_optimizer, make_optimizer
+from refconv.errors import LayerError, RecipeError
+from refconv.methods.optimizers import checked, inner_optimizer, make_optimizer
 from refconv.methods.registry import method_of
 from refconv.models.networks import mobilenet_small
 from refconv.process.randomness import seed_everything
@@ -101,6 +101,13 @@ def test_optimizer_arguments_are_handed_over():
 def test_an_impossible_optimizer_is_refused(settings, words):
     with pytest.raises(RecipeError, match=words):
         make_optimizer(nn.Linear(2, 2), recipe(**settings))
+
+
+def test_errors_of_the_project_keep_their_words_while_an_optimizer_is_made():
+    error = LayerError("the base is zero everywhere", where="conv1")  # a ValueError, like torch's own
+    with pytest.raises(LayerError) as caught, checked(nn.Linear(2, 2), recipe()):
+        raise error
+    assert caught.value is error
 
 
 def test_a_model_without_trainable_parameters_is_refused():

@@ -135,6 +135,11 @@ def test_differences_leave_out_what_the_result_does_not_depend_on():
     assert before.differences(before) == ()
 
 
+def test_differences_name_tables_and_leave_out_what_earlier_versions_wrote_for_nothing():
+    assert recipe(model_kwargs={"width": 0.5}).differences(recipe()) == ("model_kwargs",)
+    assert recipe(interpolation="bilinear").differences(recipe()) == ()
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_that_come_along_can_be_read(path):
     assert Recipe.from_toml(path).epochs > 0

@@ -19,18 +19,13 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from refconv.errors import DataError
 
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
-_SHOWN = 6
 
 UNNAMED = "the model's class names are not known; the data's are used, in the same order"
 """What is said where classes are matched by position."""
 
 
 class ClassMap(dict[str, str]):
-    """The class of a model, its name or its number, by the folder; made by :func:`read_class_map`.
-
-    Attributes:
-        places: where in the file each folder stands.
-    """
+    """The class of a model, its name or its number, by the folder; ``places`` says where in the file each stands."""
 
     def __init__(self, classes: Mapping[str, str], places: Mapping[str, str]) -> None:
         super().__init__(classes)
@@ -39,17 +34,11 @@ class ClassMap(dict[str, str]):
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """The outputs of a model that the classes of the data belong to.
+    """The outputs of a model that the classes of the data belong to."""
 
-    Attributes:
-        found: the classes of the data, in the data's order.
-        outputs: the index of each one's output.
-        names: what the model's outputs stand for; one name each.
-    """
-
-    found: tuple[str, ...]
-    outputs: tuple[int, ...]
-    names: tuple[str, ...]
+    found: tuple[str, ...]  # the classes of the data, in the data's order
+    outputs: tuple[int, ...]  # the index of each one's output
+    names: tuple[str, ...]  # what each of the model's outputs stands for
 
     @property
     def changes_nothing(self) -> bool:
@@ -58,40 +47,26 @@ class Matching:
 
     def __str__(self) -> str:
         pairs = [f"{name} is {output}" for name, output in zip(self.found, self.outputs, strict=True)]
-        more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
-        count = (
-            f"{len(pairs)} of {len(self.names)} classes" if len(pairs) < len(self.names) else f"{len(pairs)} classes"
-        )
-        return f"{count}, matched by name: {', '.join(pairs[:_SHOWN])}{more}"
+        of = f" of {len(self.names)}" if len(pairs) < len(self.names) else ""
+        return f"{len(pairs)}{of} classes, matched by name: {listed(pairs)}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """What is known about the classes of a model.
+    """What is known about the classes of a model; ``remedy`` is what a user can do about one that is not matched."""
 
-    Attributes:
-        names: one name per output; empty where they are not known.
-        outputs: how many outputs the model has; None if it will have as many as the data has classes.
-        class_map: the model's class for names of the data that are not the model's: its name, or its number.
-        remedy: what a user can do about a class that is not matched.
-    """
-
-    names: tuple[str, ...] = ()
-    outputs: int | None = None
-    class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    names: tuple[str, ...] = ()  # one per output; empty where they are not known
+    outputs: int | None = None  # how many the model has; None: as many as the data has classes
+    class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)  # see read_class_map
     remedy: str = "give --class-map FILE with a line FOLDER,CLASS for each of them"
 
     def match(self, found: Sequence[str], *, where: str) -> Matching:
-        """Find the output of each class of the data.
+        """Find the output of each class of the data, which messages call ``where``.
 
         A class is matched by the class map, else by its name, else by the ImageNet synset that its name begins with
         (``n01440764_tench``). Of a model whose names are not known the synsets are timm's, if it has as many outputs as
         a version of ImageNet has classes and every class of the data begins with one; otherwise the classes are taken
         in order, if there are as many as outputs. So they are where one side has numbers instead of names.
-
-        Args:
-            found: the names of the data's classes, in order.
-            where: the data, for the error message.
 
         Raises:
             DataError: if a class is not matched.
@@ -102,8 +77,10 @@ class Classes:
             >>> Classes(outputs=1000).match(["n01440764_tench", "n02123045"], where="folder:x").outputs
             (0, 281)
         """
-        wanted = [self._mapped(name) for name in found]
-        names = self.names or self._names_of_imagenet(wanted)
+        wanted = [self.class_map.get(_normal(name), name) for name in found]
+        names = self.names
+        if not names and is_of_imagenet(wanted, self.outputs):
+            names = tuple(ImageNetInfo(infer_imagenet_subset({"num_classes": self.outputs})).label_names())
         if not names and self.outputs is None:
             names = tuple(sorted({*wanted})) if self.class_map else tuple(found)
         index = _index(names)
@@ -117,36 +94,23 @@ class Classes:
         matched_before = tuple(found) == _numbers(count)
         if nameless and len(found) == count and (matched_before or not self.class_map):
             return Matching(tuple(found), tuple(range(count)), names or tuple(found))
-        raise DataError(
-            f"{len(unknown)} of {len(found)} classes are not among the model's",
-            where=where,
-            expected=f"some of its {count} classes {_listed(names)}"
-            if names
-            else f"{count} classes, as the model has outputs, whose names are not known",
-            found=_listed(unknown),
-            remedy=self.remedy,
-        )
+        expected = f"{count} classes, as the model has outputs, whose names are not known"
+        if names:
+            expected = f"some of its {count} classes {listed(names)}"
+        what = f"{len(unknown)} of {len(found)} classes are not among the model's"
+        raise DataError(what, where=where, expected=expected, found=listed(unknown), remedy=self.remedy)
 
     def _check_mapped(self, unknown: Sequence[str], names: Sequence[str], count: int, where: str) -> None:
-        """Refuse an entry of the class map that names no class of the model.
-
-        Raises:
-            DataError: for the first of them.
-        """
+        """Refuse an entry of the class map that names no class of the model."""
         entry = next((_normal(name) for name in unknown if _normal(name) in self.class_map), None)
         if entry is None:
             return
         given = self.class_map[entry]
-        known = f" or one of {_listed(names)}" if names and names != _numbers(count) else ""
-        raise DataError(
-            "no such number of a class" if re.fullmatch(r"-?\d+", given) else "no such class of the model",
-            where=getattr(self.class_map, "places", {}).get(entry, where),
-            expected=f"a number from 0 to {count - 1}{known}",
-            found=f"{entry},{given}",
-        )
-
-    def _mapped(self, name: str) -> str:
-        return self.class_map.get(_normal(name), name)
+        known = f" or one of {listed(names)}" if names and names != _numbers(count) else ""
+        what = "no such number of a class" if re.fullmatch(r"-?\d+", given) else "no such class of the model"
+        place = getattr(self.class_map, "places", {}).get(entry, where)
+        expected = f"a number from 0 to {count - 1}{known}"
+        raise DataError(what, where=place, expected=expected, found=f"{entry},{given}")
 
     def _output(self, name: str, given: str, index: Mapping[str, int], count: int) -> int | None:
         synset = _SYNSET.match(given)
@@ -157,11 +121,6 @@ class Classes:
             output = int(given)
         return output
 
-    def _names_of_imagenet(self, found: Sequence[str]) -> tuple[str, ...]:
-        if not is_of_imagenet(found, self.outputs):
-            return ()
-        return tuple(ImageNetInfo(infer_imagenet_subset({"num_classes": self.outputs})).label_names())
-
 
 def is_of_imagenet(found: Sequence[str], outputs: int | None) -> bool:
     """Say whether all classes of the data begin with a synset, and a model has the outputs of a version of ImageNet."""
@@ -170,14 +129,9 @@ def is_of_imagenet(found: Sequence[str], outputs: int | None) -> bool:
 
 @cache
 def library_names(model: str, outputs: int | None) -> tuple[str, ...]:
-    """Return what the outputs of a library's pretrained classifier stand for, in words.
+    """Return in words what the outputs of a pretrained classifier, timm's or ``torchvision:NAME``, stand for.
 
-    Args:
-        model: a name of timm's, or ``torchvision:NAME``.
-        outputs: how many outputs it has; None if as many as in the library.
-
-    Returns:
-        One name per output; none where the library does not say, or the outputs are others.
+    None are returned where the library does not say, or the number of outputs is given and differs from the library's.
 
     Example:
         >>> library_names("resnet18", 1000)[:2]
@@ -198,15 +152,7 @@ def library_names(model: str, outputs: int | None) -> tuple[str, ...]:
 
 
 def read_class_map(path: str | Path) -> ClassMap:
-    """Read which class of a model each folder belongs to.
-
-    Args:
-        path: a JSON object of folder and class, or lines ``FOLDER,CLASS`` (also with a tab, and quoted as in CSV). A
-            class is a name or a number, counted from 0.
-
-    Raises:
-        DataError: if it cannot be read, or is something else.
-    """
+    """Read which class of a model, by its name or its number from 0 on, each folder belongs to, from JSON or CSV."""
     expected = "lines FOLDER,CLASS, or a JSON object of folder and class"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -219,13 +165,10 @@ def read_class_map(path: str | Path) -> ClassMap:
         raise DataError("not a class map", where=str(path), expected=expected, found="nothing")
     for place, row in rows:
         if len(row) != 2 or not all(isinstance(cell, (str, int)) for cell in row):
-            raise DataError(
-                "not a class map", where=f"{path}, {place}", expected=expected, found=repr(row[1:] or row[0])
-            )
-    named = [(_normal(str(row[0])), str(row[1]), place) for place, row in rows]
-    return ClassMap(
-        {folder: name for folder, name, _ in named}, {folder: f"{path}, {place}" for folder, _, place in named}
-    )
+            found = repr(row[1:] or row[0])
+            raise DataError("not a class map", where=f"{path}, {place}", expected=expected, found=found)
+    classes = {_normal(str(row[0])): str(row[1]) for _, row in rows}
+    return ClassMap(classes, {_normal(str(row[0])): f"{path}, {place}" for place, row in rows})
 
 
 def _json_rows(text: str) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -255,6 +198,7 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

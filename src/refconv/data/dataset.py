@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from refconv.data.class_names import Classes, Matching
-from refconv.data.info import DataInfo
-from refconv.data.order import batch_count, eval_index_batches, train_index_batches
-from refconv.data.preprocessing import Preprocessing
+from refconv.data.preprocessing import Preprocessing, Statement, resolve
+from refconv.data.splits import batch_count, eval_index_batches, train_index_batches
 from refconv.errors import DataError
+from refconv.records import Record
 
 _DRAWN = 0
 """Seed of the order in which a few samples of a split are drawn."""
@@ -28,28 +28,47 @@ Targets = Any
 Batch = tuple[Samples, Targets]
 
 
+@dataclasses.dataclass(frozen=True)
+class DataInfo(Record):
+    """The facts that models, recipes and reports need about a data set."""
+
+    name: str  # what it was opened by
+    num_classes: int
+    in_chans: int  # of the tensors that come out
+    input_size: tuple[int, ...]  # the shape of one sample, [C, H, W] or [C, L]
+    mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1]
+    std: tuple[float, ...]  # per channel, by which they are then divided
+    class_names: tuple[str, ...]  # in the order of the labels
+    train_size: int  # without the samples of the validation split
+    val_size: int
+    test_size: int
+
+    @classmethod
+    def of(
+        cls, name: str, class_names: Sequence[str], preprocessing: Preprocessing, indices: Mapping[Split, Tensor]
+    ) -> DataInfo:
+        """Return the facts about labelled samples, given the indices of each split."""
+        shape = preprocessing.in_chans, preprocessing.input_size, preprocessing.mean, preprocessing.std
+        sizes = len(indices["train"]), len(indices["val"]), len(indices["test"])
+        return cls(name, len(class_names), *shape, tuple(class_names), *sizes)
+
+
+def as_they_are(info: DataInfo, task: str) -> Preprocessing:
+    """Return the preprocessing of a task that takes whole images, only scaled to [0, 1] or as the facts say."""
+    values = {name: getattr(info, name) for name in ("input_size", "mean", "std")}
+    values |= {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "border"}
+    return resolve([Statement(task, values)], in_chans=info.in_chans, where=info.name)
+
+
 class Data(ABC):
-    """Batches of a data set as exact functions of seed, epoch and position.
-
-    A subclass says how the samples of given indices become batches; the order is decided here.
-
-    Args:
-        info: the facts about the data.
-        indices: per split, the indices of its samples, int64 [n].
-        preprocessing: how samples become tensors.
-
-    Attributes:
-        counted: called with the number of samples of each batch that evaluation is given.
-    """
+    """Batches of a data set as exact functions of seed, epoch and position; subclasses make those of given indices."""
 
     def __init__(self, info: DataInfo, indices: Mapping[Split, Tensor], preprocessing: Preprocessing) -> None:
         self.info, self.preprocessing = info, preprocessing
-        self.matching: Matching | None = None
-        """How the classes of the data were matched with a model's, where they differ; see :meth:`with_classes`."""
-        self.remark = ""
-        """What else is to be said of the classes."""
+        self.matching: Matching | None = None  # the classes with a model's, where they differ; see with_classes
+        self.remark = ""  # what else is to be said of the classes
+        self.counted: Callable[[int], None] | None = None  # called with the size of each batch that evaluation gets
         self._indices = dict(indices)
-        self.counted: Callable[[int], None] | None = None
 
     def size_of(self, split: Split) -> int:
         """Return the number of samples of a split."""
@@ -62,14 +81,7 @@ class Data(ABC):
         return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
 
     def with_classes(self, classes: Classes) -> Data:
-        """Return the data with the labels of a model's classes; it stays as it is.
-
-        Args:
-            classes: what is known about these.
-
-        Raises:
-            DataError: if a class is not among them.
-        """
+        """Return the data with the labels of a model's classes; it stays as it is."""
         matching = classes.match(self.info.class_names, where=self.info.name)
         if matching.changes_nothing:
             return self
@@ -79,70 +91,39 @@ class Data(ABC):
         return changed
 
     def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
-        """Return how many batches each process sees in an epoch.
-
-        Args:
-            batch_size: samples per batch and process.
-            world_size: number of processes.
-
-        Raises:
-            DataError: if there are fewer samples than processes.
-        """
+        """Return how many batches of ``batch_size`` samples each process sees in an epoch."""
         return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
 
     def train_batches(
         self, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
-        """Yield one process's augmented batches of one epoch.
+        """Yield one process's augmented batches of one epoch, counted from 0.
 
-        The batches are an exact function of the arguments: starting at ``first_batch`` gives the tail of the
-        whole sequence bit for bit. An incomplete last batch is dropped, unless it is the only one.
-
-        Args:
-            seed: the run's seed.
-            epoch: the epoch, counted from 0.
-            batch_size: samples per batch and process.
-            first_batch: how many batches to leave out at the start.
-            rank: this process.
-            world_size: number of processes.
-
-        Returns:
-            Pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32 and
-            labels [batch] in int64.
+        They are pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32
+        and labels [batch] in int64. They are an exact function of the arguments: starting at ``first_batch`` gives the
+        tail of the whole sequence bit for bit. ``batch_size`` is of one process; an incomplete last batch is dropped,
+        unless it is the only one.
 
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
         """
-        batches = train_index_batches(
-            self._present("train"),
-            seed=seed,
-            epoch=epoch,
-            batch_size=batch_size,
-            first_batch=first_batch,
-            rank=rank,
-            world_size=world_size,
-        )
-        return self._matched(self._load_train(batches, seed=seed, epoch=epoch))
+        order = {"seed": seed, "epoch": epoch}
+        share = {"batch_size": batch_size, "first_batch": first_batch, "rank": rank, "world_size": world_size}
+        batches = train_index_batches(self._present("train"), **order, **share)
+        return self._matched(self._load_train(batches, **order))
 
     def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Yield one process's share of a split, in order, not augmented, every sample exactly once.
 
-        Args:
-            split: ``train``, ``val`` or ``test``.
-            batch_size: samples per batch and process.
-            rank: this process.
-            world_size: number of processes.
-
-        Returns:
-            Pairs as in :meth:`train_batches`; the last batch may be smaller, and a process may get none.
+        Arguments and batches are those of :meth:`train_batches`, but the last batch may be smaller, and a process may
+        get none.
 
         Raises:
             DataError: if the split has no samples; while iterating, if a sample cannot be read.
         """
         indices = self._present(split)
         positions = eval_index_batches(len(indices), batch_size=batch_size, rank=rank, world_size=world_size)
-        chosen = [indices[batch] for batch in positions]
-        loaded = self._matched(self._load_eval(split, chosen))
+        loaded = self._matched(self._load_eval(split, [indices[batch] for batch in positions]))
         return loaded if self.counted is None else _counted(loaded, self.counted)
 
     def _matched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -152,22 +133,15 @@ class Data(ABC):
         return ((samples, self._relabelled(targets, outputs)) for samples, targets in batches)
 
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
-        """Return targets with the classes of a model.
-
-        Args:
-            targets: of a batch, with the classes of the data.
-            outputs: the model's class of each class of the data, int64 [classes].
-        """
+        """Return a batch's targets with the model's class for each class of the data, int64 [classes]."""
         return outputs[targets]
 
     def _present(self, split: Split) -> Tensor:
         indices = self._indices[split]
         if not len(indices):
-            raise DataError(
-                f"no samples to {'train' if split == 'train' else 'evaluate'} on",
-                where=f"split {split!r} of {self.info.name}",
-                remedy="set val_split, such as val_split=0.1" if split == "val" else None,
-            )
+            what = f"no samples to {'train' if split == 'train' else 'evaluate'} on"
+            remedy = "set val_split, such as val_split=0.1" if split == "val" else None
+            raise DataError(what, where=f"split {split!r} of {self.info.name}", remedy=remedy)
         return indices
 
     @abstractmethod
@@ -186,12 +160,9 @@ def _counted(batches: Iterator[Batch], counted: Callable[[int], None]) -> Iterat
 
 
 def in_drawn_order(data: Data, split: Split, most: int | None = None) -> tuple[Data, tuple[int, ...], bool]:
-    """Return data whose split comes in a drawn order, the places of its samples in the split, and whether it was cut.
+    """Return data whose split is drawn at random, at most ``most`` of it, their places in the split, and if it was cut.
 
-    Args:
-        data: the data, which stay as they are.
-        split: the split.
-        most: samples of it that are kept; by default all.
+    The data that are given stay as they are.
     """
     indices = data._indices[split]
     order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(_DRAWN))[:most]

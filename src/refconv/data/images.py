@@ -1,21 +1,19 @@
-"""Images on a disk: where they are, and decoding from any file to 8 bits per channel; every task reads images here.
+"""Images on a disk: which files they are, and decoding of any to 8 bits per channel; every task reads images here.
 
 * Orientation: the picture is turned and mirrored as its EXIF entry says, as every viewer shows it.
 * 8 bits: exactly the values of PIL's ``convert``, so that timm's and torchvision's transforms give the same tensors.
-* 16 bits: 65535 becomes 255, rounded. PIL itself keeps the upper 8 bits of 16-bit colour files.
-* 32-bit integers: read as 16-bit values from 0 to 65535; a file with other values is refused.
-* Floats: from 0 to 1, times 255, rounded; a file with other values, or NaN, is refused.
-* Transparency (alpha, transparent entries of a palette) is dropped, as timm and torchvision do it: what is transparent
-  is shown as if it were not.
+* 16 bits, and integers of 32 bits up to 65535: 65535 becomes 255, rounded. PIL itself keeps the upper 8 bits of 16-bit
+  colour files. Floats from 0 to 1: times 255, rounded. Files with other values are refused.
+* Transparency (alpha, transparent entries of a palette) is dropped, as timm and torchvision do it.
 * CMYK, YCbCr and HSV become RGB by PIL's formulas. An animation or a file of several pages gives its first picture.
 
-Files are read in the formats of :data:`FORMATS` only, whatever their names end in. PIL knows others, among them EPS,
-for which it would start Ghostscript.
+Files are read in the formats of :data:`FORMATS` only, whatever their names end in: for EPS PIL would start Ghostscript.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +30,10 @@ from refconv.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
+
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+_NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
+"""Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
 # What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
 _READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -57,19 +59,11 @@ _SWAPPING = 5  # from this orientation on, width and height are swapped
 def decode(source: str | Path | Image.Image, *, where: str | None = None, upright: bool = True) -> Image.Image:
     """Return an image in 8 bits per channel, upright.
 
-    The result is grey (mode ``L``) or in colour (``RGB``); its ``convert("L")`` and ``convert("RGB")`` cannot fail.
-
-    Args:
-        source: a file, or an image as PIL opened or made it, which is left as it is.
-        where: what error messages call it; by default the file's name.
-        upright: False keeps the stored orientation.
+    The result is grey (mode ``L``) or in colour (``RGB``); its ``convert("L")`` and ``convert("RGB")`` cannot fail. An
+    image that PIL opened or made is left as it is. Error messages call it ``where``, by default the file's name.
 
     Raises:
         DataError: if it cannot be decoded, or its values do not say what is black and white; one line that names it.
-
-    Example:
-        >>> decode(Image.new("RGBA", (2, 3), (10, 20, 30, 0))).getpixel((0, 0))
-        (10, 20, 30)
     """
     if not isinstance(source, Image.Image):
         with reading(where or str(source)), open_image(source) as image:
@@ -79,28 +73,17 @@ def decode(source: str | Path | Image.Image, *, where: str | None = None, uprigh
 
 
 def open_image(file: str | Path | IO[bytes]) -> Image.Image:
-    """Open an image without decoding it, in one of :data:`FORMATS`.
-
-    Raises:
-        OSError: as PIL raises it; call it within :func:`reading`.
-    """
+    """Open an image without decoding it, in one of :data:`FORMATS`; call it within :func:`reading`."""
     opened: Image.Image = Image.open(file, formats=FORMATS)
     return opened
 
 
 def sizes_of(path: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return width and height of an image upright and as stored, from the head of its file.
-
-    Raises:
-        DataError: if it is no image.
-    """
+    """Return width and height of an image upright and as stored, from the head of its file."""
     with reading(path), open_image(path) as image:
-        turned = orientation(image) >= _SWAPPING
-        shown = image.size
         # PIL gives the size of a TIFF file upright, and turns it while decoding.
-        if image.format == "TIFF":
-            return shown, shown
-        return (shown[::-1] if turned else shown), shown
+        turned = image.format != "TIFF" and orientation(image) >= _SWAPPING
+        return (image.size[::-1] if turned else image.size), image.size
 
 
 def orientation(image: Image.Image) -> int:
@@ -115,33 +98,18 @@ def orientation(image: Image.Image) -> int:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what PIL raises for an unreadable file into one line.
-
-    Args:
-        where: the file.
-
-    Raises:
-        DataError: in place of what was raised.
-    """
+    """Turn what PIL raises for an unreadable file into one line."""
     try:
         yield
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(
-            "unreadable image",
-            where=where,
-            expected=f"one of the formats {', '.join(FORMATS)}",
-            found="an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another",
-            remedy="convert, repair or remove the file",
-        ) from error
+        found = "an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another"
+        expected, remedy = f"one of the formats {', '.join(FORMATS)}", "convert, repair or remove the file"
+        raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
     except _READING_ERRORS as error:
-        raise DataError(
-            "unreadable image",
-            where=where,
-            found=f"{type(error).__name__}: {error}",
-            remedy="repair or remove the file",
-        ) from error
+        found, remedy = f"{type(error).__name__}: {error}", "repair or remove the file"
+        raise DataError("unreadable image", where=where, found=found, remedy=remedy) from error
 
 
 def _decoded(image: Image.Image, *, upright: bool) -> Image.Image:
@@ -153,11 +121,7 @@ def _decoded(image: Image.Image, *, upright: bool) -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Return a copy in mode L or RGB.
-
-    Raises:
-        ValueError: if the values do not say what is black and white, or PIL cannot convert the mode.
-    """
+    """Return a copy in mode L or RGB."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _scaled(np.asarray(image))
     if image.mode == "P" and "transparency" in image.info:
@@ -166,11 +130,7 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _scaled(values: NDArray[Any]) -> Image.Image:
-    """Scale grey values of more than 8 bits to 0 to 255.
-
-    Raises:
-        ValueError: if they are out of range.
-    """
+    """Scale grey values of more than 8 bits to 0 to 255."""
     floats = values.dtype.kind == "f"
     full = 1 if floats else _FULL_16_BITS
     low, high = values.min(), values.max()
@@ -202,16 +162,7 @@ class Images(Protocol):
 
 
 def decoded(images: Images, index: int, mode: str) -> Image.Image:
-    """Read one image whole, as :func:`decode` does.
-
-    Args:
-        images: where it comes from.
-        index: which one.
-        mode: PIL's mode, ``L`` or ``RGB``.
-
-    Raises:
-        DataError: if it cannot be read; the message names it.
-    """
+    """Read one image whole, as :func:`decode` does, in PIL's mode ``L`` or ``RGB``."""
     with reading(images.where(index)):
         image = images.open(index)
         with image:  # closes the file
@@ -220,13 +171,7 @@ def decoded(images: Images, index: int, mode: str) -> Image.Image:
 
 @dataclasses.dataclass(frozen=True)
 class FileImages:
-    """Images in files of their own.
-
-    Attributes:
-        paths: where they are.
-        labels: the class of each, int64 [n].
-        class_names: one name per class.
-    """
+    """Images in files of their own; the labels are int64 [n]."""
 
     paths: PathTable
     labels: Tensor
@@ -242,16 +187,7 @@ class FileImages:
 
 
 class PathTable:
-    """Many paths in two tensors, which worker processes share; a list of a million strings each would copy.
-
-    Args:
-        paths: the paths.
-
-    Example:
-        >>> table = PathTable(["a/b.png", "é.png"])
-        >>> len(table), table[1]
-        (2, 'é.png')
-    """
+    """Many paths in two tensors, which worker processes share; a list of a million strings would be copied to each."""
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         # surrogateescape: names on a Linux disk may hold any bytes.
@@ -265,3 +201,57 @@ class PathTable:
     def __getitem__(self, index: int) -> str:
         piece = self._text[self._ends[index] : self._ends[index + 1]]
         return piece.numpy().tobytes().decode("utf-8", "surrogateescape")
+
+
+def class_folders(root: Path) -> FileImages:
+    """List the images below the class folders of one split, in the order of their names."""
+    classes = sorted(entry.name for entry in root.iterdir() if _is_followed(str(root), entry.name))
+    if not classes:
+        expected, remedy = "one folder per class", "put the images of each class into a folder of its name"
+        raise DataError("empty folder", where=str(root), expected=expected, found="none", remedy=remedy)
+    paths: list[str] = []
+    counts = []
+    for name in classes:
+        found = images_below(root / name)
+        if not found:
+            expected, remedy = f"files that end in {', '.join(sorted(EXTENSIONS))}", "add images or remove the folder"
+            where = str(root / name)
+            raise DataError("class without images", where=where, expected=expected, found="none", remedy=remedy)
+        paths += found
+        counts.append(len(found))
+    labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
+    return FileImages(PathTable(paths), labels, tuple(classes))
+
+
+def images_below(folder: Path) -> list[str]:
+    """Return the paths of the images anywhere below a folder, sorted.
+
+    Hidden files and folders (``._x.jpg``, ``.ipynb_checkpoints``) and folders of thumbnails and deleted files
+    (``@eaDir``, ``__MACOSX``) are passed over. Links to folders are followed, but not to one that contains the link,
+    and no folder is read twice.
+    """
+    found: list[str] = []
+    seen = {os.path.realpath(folder)}
+    # os.walk, because Path.walk is not in Python 3.10 and Path.rglob does not follow links to folders.
+    for place, folders, files in os.walk(folder, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(Path(place, name))
+            if real not in seen and _is_followed(place, name):
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
+        found += [
+            os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
+            for name in files
+            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _is_followed(place: str, name: str) -> bool:
+    """Say whether an entry is a folder that may hold images of its own; a link to a folder around it is none."""
+    path = Path(place, name)
+    if name.startswith(".") or name in _NO_IMAGES or not path.is_dir():
+        return False
+    return not (path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve()))

@@ -45,27 +45,13 @@ class SampleSource(Protocol):
     """
 
     def __getitem__(self, index: int) -> Any:
-        """Return one sample.
-
-        Raises:
-            DataError: if it cannot be read.
-        """
+        """Return one sample."""
 
 
 def load_batches(
     samples: SampleSource, batches: Sequence[Tensor], *, workers: int, collate: Callable[[list[Any]], Any]
 ) -> Iterator[Any]:
-    """Yield batches of samples, made ahead of time by worker processes.
-
-    Args:
-        samples: where they come from.
-        batches: the indices of each batch, int64 [samples].
-        workers: processes; 0 makes the samples in this one.
-        collate: makes a batch of a list of samples; picklable.
-
-    Raises:
-        DataError: what the first unreadable sample says, or that a worker died.
-    """
+    """Yield batches of samples, made ahead of time by worker processes; 0 makes them in this one."""
     loader = DataLoader(
         _Guarded(samples),
         batch_sampler=[batch.tolist() for batch in batches],
@@ -80,17 +66,13 @@ def load_batches(
     with _signals_held_back():
         loaded = iter(loader)
     for batch in _explained(loaded):
-        if isinstance(batch, _Unreadable):
-            raise batch.as_error()
+        if isinstance(batch, DataError):
+            raise batch
         yield batch
 
 
 def leave_if_imported() -> None:
-    """End this process if it is a worker that is importing the user's script, and so runs what the script runs.
-
-    Raises:
-        SystemExit: with a line on how to write the script.
-    """
+    """End this process if it is a worker that is importing the user's script, and so runs what the script runs."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(f"refconv: a data worker imports the script that started it; {_GUARD}")
 
@@ -130,53 +112,27 @@ def _end_with_parent() -> None:
 
 
 def _explained(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches, and say in one line if a worker died.
-
-    Raises:
-        DataError: if a worker died.
-        RuntimeError: any other, as it was raised.
-    """
+    """Yield the batches, and say in one line if a worker died."""
     try:
         yield from batches
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise DataError(
-            "a data worker died",
-            where="workers",
-            found=str(error),
-            remedy="give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; "
-            f"in a script, {_GUARD}",
-        ) from error
-
-
-@dataclasses.dataclass(frozen=True)
-class _Unreadable:
-    """A :class:`DataError` on its way out of a worker process, where torch would bury it in a traceback."""
-
-    what: str
-    where: str | None
-    expected: str | None
-    found: str | None
-    remedy: str | None
-
-    @classmethod
-    def from_error(cls, error: DataError) -> _Unreadable:
-        return cls(error.what, error.where, error.expected, error.found, error.remedy)
-
-    def as_error(self) -> DataError:
-        return DataError(self.what, where=self.where, expected=self.expected, found=self.found, remedy=self.remedy)
+        remedy = "give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; in a script, "
+        raise DataError("a data worker died", where="workers", found=str(error), remedy=remedy + _GUARD) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class _Guarded(Dataset[Any]):
+    """Returns a :class:`DataError` in place of a sample: raised in a worker, torch would bury it in a traceback."""
+
     samples: SampleSource
 
     def __getitem__(self, index: int) -> Any:
         try:
             return self.samples[index]
         except DataError as error:
-            return _Unreadable.from_error(error)
+            return error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +140,7 @@ class _Collate:
     collate: Callable[[list[Any]], Any]
 
     def __call__(self, samples: list[Any]) -> Any:
-        unreadable = next((sample for sample in samples if isinstance(sample, _Unreadable)), None)
+        unreadable = next((sample for sample in samples if isinstance(sample, DataError)), None)
         return self.collate(samples) if unreadable is None else unreadable
 
 

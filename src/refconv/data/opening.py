@@ -1,23 +1,35 @@
-"""Opening data by name."""
+"""Opening data by name: sets in memory, folders of class folders, and what timm knows (``torch/``, ``hfds/NAME``)."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import importlib.util
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from timm.data import create_dataset
+from torch import Tensor
 
 from refconv.data.augmentation import Augmentation
+from refconv.data.class_names import Classes, listed
 from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
-from refconv.data.folder import folder_images
-from refconv.data.images import Images, reading
+from refconv.data.images import FileImages, Images, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, Statement, common_size, resolve, says, stated_size
-from refconv.data.sources import SOURCES
-from refconv.data.splits import Parts
-from refconv.data.timm_names import PREFIXES, STREAMS, timm_images
+from refconv.data.sources import SOURCES, cache_folder
+from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.errors import DataError
 
+PREFIXES = ("torch", "hfds")
+STREAMS = ("wds", "tfds", "hfids")
+# Small enough to be fetched without asking; the others of torchvision take gigabytes.
+_DOWNLOADED = ("cifar10", "cifar100", "mnist", "kmnist", "qmnist", "fashion_mnist")
 _OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
 _LOOKED_AT = 64  # images, about, whose size is read where nothing else says it
 
@@ -41,18 +53,16 @@ def open_data(
     Args:
         name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, or a name that timm's
             ``create_dataset`` knows, such as ``torch/cifar10`` or ``hfds/cifar10``.
-        root: the folder the data lies in, where it is not found by itself.
-        val_split: share of the training samples set aside for validation, stratified by class, whatever the
-            run's seed.
-        augmentation: what is done to training samples; nothing by default.
-        workers: processes that read images from disk; data kept in memory needs none.
-        in_chans: channels wanted; by default those of the data.
-        img_size: height and width wanted, whatever else is stated.
-        mean: per channel, subtracted; the same.
-        std: per channel, divided by; the same.
+        root: the folder of the data, where it is not found by itself.
+        val_split: share of the training samples for validation, stratified by class, whatever the run's seed.
+        augmentation: what is done to training samples.
+        workers: processes that read images from disk.
+        in_chans: channels; by default those of the data.
+        img_size: height and width; like ``mean`` and ``std`` per channel, it wins over what is ``stated``.
+        mean: see ``img_size``.
+        std: see ``img_size``.
         stated: what flags, recipe and model say about preprocessing, in this order; the data decide the rest.
-        for_training: whether a model is to be trained on the data, so that evaluation crops no more than training;
-            False accepts a folder without training images.
+        for_training: evaluation crops no more than training; False accepts a folder without training images.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
@@ -61,47 +71,31 @@ def open_data(
         >>> data = open_data("digits", val_split=0.1)
         >>> data.info.train_size, data.info.val_size, data.info.test_size, data.info.input_size
         (1294, 144, 359, (1, 8, 8))
-        >>> samples, labels = next(data.train_batches(seed=0, epoch=0, batch_size=32))
-        >>> samples.shape, labels.shape
-        (torch.Size([32, 1, 8, 8]), torch.Size([32]))
+        >>> [part.shape for part in next(data.train_batches(seed=0, epoch=0, batch_size=32))]
+        [torch.Size([32, 1, 8, 8]), torch.Size([32])]
     """
     augmentation = augmentation or Augmentation()
     stated = (Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}), *stated)
     if name in SOURCES:
-        return MemoryData(
-            name, SOURCES[name](root), val_split=val_split, augmentation=augmentation, in_chans=in_chans, stated=stated
-        )
+        source = SOURCES[name](root)
+        return MemoryData(name, source, val_split, augmentation, in_chans=in_chans, stated=stated)
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None
     whole = for_training and augmentation.scale is None
-    preprocessing = resolve(
-        [*stated, *of_images(shown, native, stated, whole=whole)],
-        in_chans=3 if in_chans is None else in_chans,
-        where=name,
-    )
-    return DiskData(
-        name, images, val_split=val_split, augmentation=augmentation, workers=workers, preprocessing=preprocessing
-    )
+    said = [*stated, *of_images(shown, native, stated, whole=whole)]
+    preprocessing = resolve(said, in_chans=3 if in_chans is None else in_chans, where=name)
+    return DiskData(name, images, val_split, augmentation, workers=workers, preprocessing=preprocessing)
 
 
 def of_images(
     images: Images, native: int | None, stated: Sequence[Statement], *, whole: bool = False
 ) -> tuple[Statement, ...]:
-    """Return what images say about their preprocessing where nothing else does.
+    """Return what images, squares of a ``native`` side where that is known, say about their preprocessing.
 
     Where nobody states the size, it is that of a sample of the images; see
     :func:`refconv.data.preprocessing.common_size`. Where nobody states the crop, nothing is cut off images of the size
-    wanted, nor where training takes whole images.
-
-    Args:
-        images: the images.
-        native: their height and width, where these are known and equal.
-        stated: what flags, recipe and model say.
-        whole: whether training takes whole images, without a random crop.
-
-    Raises:
-        DataError: if an image cannot be read.
+    wanted, nor where training takes the ``whole`` image.
     """
     own = Statement("", {})
     if stated_size(stated) is None or not says(stated, "crop_pct"):
@@ -126,28 +120,138 @@ def _sampled_sizes(images: Images) -> Iterator[tuple[int, int]]:
 def _images(
     name: str, root: str | None, *, val_split: float, for_training: bool
 ) -> tuple[Parts[Images | None], int | None]:
-    """Find images by name; the second part is their height and width where these are known and equal.
-
-    Raises:
-        DataError: if the data is unknown, missing or empty.
-    """
+    """Find images by name; the second part is their height and width where these are known and equal."""
     kind, colon, path = name.partition(":")
     if colon and kind == "folder":
-        parts = folder_images(Path(root or "", path), val_split=val_split, for_training=for_training)
-        return parts, None
+        return folder_images(Path(root or "", path), val_split=val_split, for_training=for_training), None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
-        found = timm_images(name, root, val_split=val_split)
+        found = _timm_images(name, root, val_split=val_split)
         return found, found.train.native_size
     if kind in _OF_OTHER_TASKS:
-        raise DataError(
-            "no data for classification", where=name, remedy="give --task detection, segmentation or restoration"
-        )
+        other = "give --task detection, segmentation or restoration"
+        raise DataError("no data for classification", where=name, remedy=other)
     known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
-    raise DataError(
-        "unknown data",
-        where=name,
-        expected=" or ".join(close) or ", ".join(known),
-        remedy=f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None,
-    )
+    expected = " or ".join(close) or ", ".join(known)
+    remedy = f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None
+    raise DataError("unknown data", where=name, expected=expected, remedy=remedy)
+
+
+def folder_images(path: Path, *, val_split: float, for_training: bool = True) -> Parts[FileImages | None]:
+    """List the images of every split; a folder with neither ``train`` nor a held-out folder is the test split.
+
+    The held-out folders may hold some of the training folder's classes only; labels are those of the training folder.
+
+    Raises:
+        DataError: if a folder is missing, a class is empty, or a held-out folder has a class that ``train`` has not.
+    """
+    if not path.is_dir():
+        raise DataError("no such folder", where=f"folder:{path}", remedy="give the folder that holds train and val")
+    names = [entry.name for entry in path.iterdir() if entry.is_dir()]
+    if "train" not in names and for_training:
+        expected = "a folder train with one folder per class"
+        found = listed(sorted(names), 12) if names else "no folders"
+        remedy = f"put the images to train on into {path / 'train'}"
+        raise DataError("no training images", where=str(path), expected=expected, found=found, remedy=remedy)
+    if not {"train", *HELD_OUT} & {*names}:
+        return Parts(train=None, val=None, test=class_folders(path))
+    val, test = held_out(names, where=str(path), val_split=val_split)
+    train = class_folders(path / "train") if "train" in names else None
+    tested = class_folders(path / test)
+    validated = None if val is None else class_folders(path / val)
+    classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
+    labelled = None if validated is None else _labelled(validated, classes, path / str(val))
+    return Parts(train, labelled, _labelled(tested, classes, path / test))
+
+
+def _labelled(part: FileImages, classes: Classes, where: Path) -> FileImages:
+    """Return the images of a split with the labels of the training folder."""
+    outputs = torch.tensor(classes.match(part.class_names, where=str(where)).outputs)
+    return dataclasses.replace(part, labels=outputs[part.labels], class_names=classes.names)
+
+
+class TimmImages:
+    """A data set of timm's or torchvision's as :class:`~refconv.data.images.Images`.
+
+    Images are read through timm's reader and not through its data set, which puts the next sample in the place
+    of an unreadable one.
+    """
+
+    def __init__(self, name: str, dataset: Any) -> None:
+        self._name, self._dataset = name, dataset
+        self._reader = getattr(dataset, "reader", None)
+        self.labels = _labels(name, dataset, self._reader)
+        self.class_names = _class_names(dataset, self._reader, self.labels)
+
+    def open(self, index: int) -> Image.Image:
+        """Return one image, perhaps not decoded yet."""
+        if self._reader is not None:
+            # The whole file at once: PIL does not close a file that it was given open.
+            with self._reader[index][0] as file:
+                return open_image(io.BytesIO(file.read()))
+        image = self._dataset[index][0]
+        assert isinstance(image, Image.Image), type(image)
+        return image
+
+    def where(self, index: int) -> str:
+        """Name one image."""
+        inside = "" if self._reader is None else f" ({self._dataset.filename(index)})"
+        return f"image {index} of {self._name}{inside}"
+
+    @property
+    def native_size(self) -> int | None:
+        """Height and width where torchvision keeps all images as one array of squares, else None."""
+        shape: tuple[int, ...] = getattr(getattr(self._dataset, "data", None), "shape", ())
+        return int(shape[1]) if len(shape) >= 3 and shape[1] == shape[2] else None
+
+
+def _timm_images(name: str, root: str | None, *, val_split: float) -> Parts[TimmImages]:
+    """Open the splits of a data set by timm's name."""
+    prefix = name.partition("/")[0].lower()
+    if prefix in STREAMS:
+        what = "a streaming data set: its samples cannot be read by index, so a run could not be resumed exactly"
+        raise DataError(what, where=name, expected="folder:PATH, torch/NAME or hfds/NAME")
+    train = TimmImages(name, _opened(name, root, "train"))
+    info = getattr(getattr(train._reader, "dataset", None), "info", None)
+    splits = tuple(getattr(info, "splits", None) or ("train", "validation"))
+    val, test = held_out(splits, where=name, val_split=val_split)
+    validated = None if val is None else TimmImages(name, _opened(name, root, val))
+    return Parts(train, validated, TimmImages(name, _opened(name, root, test)))
+
+
+def _opened(name: str, root: str | None, split: str) -> Any:
+    prefix, _, rest = name.partition("/")
+    if prefix.lower() == "hfds" and importlib.util.find_spec("datasets") is None:
+        what, remedy = "needs a package that is not installed", "pip install datasets"
+        raise DataError(what, where=name, expected="datasets", remedy=remedy)
+    torchvision = prefix.lower() == "torch"
+    download = torchvision and rest.lower() in _DOWNLOADED
+    place = str(cache_folder()) if torchvision and root is None else root
+    try:
+        return create_dataset(name, root=place, split=split, download=download)
+    # What torchvision, urllib and datasets raise for unknown names, missing files and missing networks.
+    except (OSError, RuntimeError, ValueError, AssertionError, TypeError) as error:
+        found, remedy = f"{type(error).__name__}: {error}", "check the name, the network and the folder of the data"
+        raise DataError(f"timm cannot open its split {split!r}", where=name, found=found, remedy=remedy) from error
+
+
+def _labels(name: str, dataset: Any, reader: Any) -> Tensor:
+    if hasattr(dataset, "targets"):
+        listed = dataset.targets
+    elif hasattr(reader, "samples"):
+        listed = [target for _, target in reader.samples]
+    elif hasattr(reader, "label_key"):
+        listed = list(reader.dataset[reader.label_key])
+    else:
+        raise DataError("does not list its labels", where=name, expected="targets, or a reader that lists samples")
+    labels = torch.as_tensor(listed, dtype=torch.int64)
+    # torchvision's QMNIST has a row of facts per image, the class first.
+    return labels if labels.ndim == 1 else labels[:, 0].contiguous()
+
+
+def _class_names(dataset: Any, reader: Any, labels: Tensor) -> tuple[str, ...]:
+    named = getattr(dataset, "class_to_idx", None) or getattr(reader, "class_to_idx", None)
+    if named:
+        return tuple(str(name) for name, _ in sorted(named.items(), key=lambda item: int(item[1])))
+    return tuple(str(label) for label in range(int(labels.max()) + 1))

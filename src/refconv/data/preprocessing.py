@@ -9,7 +9,6 @@ from typing import Any
 
 from timm.data.constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from refconv.data.info import DataInfo
 from refconv.errors import DataError, SettingError
 from refconv.records import Record
 
@@ -21,7 +20,6 @@ FLAGS, RECIPE = "flags", "recipe"
 
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
 _MAJORITY = 0.9  # share of the images that must be squares of one size, for it to be the size of the input
-_IMAGENET = "ImageNet's default"
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 _CROP_MODES = ("center", "squash", "border")
 
@@ -30,20 +28,30 @@ _CROP_MODES = ("center", "squash", "border")
 class Statement:
     """What one source says about preprocessing.
 
-    Attributes:
-        by: the source, as it is printed.
-        values: by timm's names: ``input_size`` [C, H, W] or [C, L] or, for a square, ``img_size``; ``mean``, ``std``,
-            ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, which timm does not have. Names that
-            are missing or None are left to the next source.
-        of_run: whether it says how a run or a model folder was trained, and not what a library's weights take.
+    The values have timm's names: ``input_size`` [C, H, W] or [C, L] or, for a square, ``img_size``; ``mean``, ``std``,
+    ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, which timm does not have. Names that are missing
+    or None are left to the next source.
     """
 
-    by: str
+    by: str  # the source, as it is printed
     values: Mapping[str, Any]
-    of_run: bool = False
+    of_run: bool = False  # says how a run or a model folder was trained, and not what a library's weights take
 
     def __bool__(self) -> bool:
         return any(value is not None for value in self.values.values())
+
+
+_IMAGENET = Statement(
+    "ImageNet's default",
+    {
+        "img_size": DEFAULT_SIZE,
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "interpolation": "bilinear",
+        "crop_pct": DEFAULT_CROP_PCT,
+        "crop_mode": "center",
+    },
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,29 +61,19 @@ class Preprocessing(Record):
     Pictures are converted to ``color_mode``, resized to ``size / crop_pct``, of which the middle is kept, and
     normalised with ``mean`` and ``std``, by the operations of timm's evaluation transform.
 
-    Attributes:
-        input_size: the shape of a tensor, [C, H, W], or [C, L] of a signal.
-        mean: per channel, subtracted from values in [0, 1].
-        std: per channel, by which they are then divided.
-        interpolation: how pictures are resized: ``bilinear``, ``bicubic`` or another of PIL's.
-        crop_pct: share of the resized picture's side that is kept.
-        crop_mode: ``center`` resizes the shorter side, ``border`` the longer one and pads, ``squash`` both.
-        color_mode: ``L``, ``RGB`` or ``BGR``; empty for signals.
-        sources: where each value came from, by its name.
-
     Example:
         >>> print(resolve([Statement("flags", {"img_size": 32, "mean": [0.5]})], in_chans=1))
         L, 32 x 32 px, mean 0.5 (flags); bilinear, center crop 0.875, std 0.226 (ImageNet's default)
     """
 
-    input_size: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop_pct: float
-    crop_mode: str
-    color_mode: str
-    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    input_size: tuple[int, ...]  # the shape of a tensor, [C, H, W], or [C, L] of a signal
+    mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1]
+    std: tuple[float, ...]  # per channel, by which they are then divided
+    interpolation: str  # bilinear, bicubic or another of PIL's
+    crop_pct: float  # share of the resized picture's side that is kept
+    crop_mode: str  # center resizes the shorter side, border the longer one and pads, squash both
+    color_mode: str  # L, RGB or BGR; empty for signals
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)  # where each value came from, by its name
 
     @property
     def in_chans(self) -> int:
@@ -89,15 +87,8 @@ class Preprocessing(Record):
 
     def as_pretrained_cfg(self) -> dict[str, Any]:
         """Return the values under timm's names, as ``pretrained_cfg`` has them."""
-        values = {
-            "input_size": list(self.input_size),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "interpolation": self.interpolation,
-            "crop_pct": self.crop_pct,
-            "crop_mode": self.crop_mode,
-        }
-        return values | ({"color_mode": self.color_mode} if self.color_mode == "BGR" else {})
+        left_out = {"sources"} if self.color_mode == "BGR" else {"sources", "color_mode"}
+        return {name: value for name, value in self.to_dict().items() if name not in left_out}
 
     def __str__(self) -> str:
         normalised = any(self.mean) or any(value != 1 for value in self.std)
@@ -120,30 +111,15 @@ class Preprocessing(Record):
 def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "preprocessing") -> Preprocessing:
     """Choose each value from the first source that states it; ImageNet's defaults come last.
 
-    The order of precedence is that of ``statements``, everywhere: flags, recipe, the model, the data.
-
-    Args:
-        statements: what is said, the first one that states a value winning.
-        in_chans: channels of the tensor. One number of a mean or standard deviation is taken for all of them; the
-            three of a model that is now given grey images are averaged.
-        where: the data, for messages.
+    The order of precedence is that of ``statements``, everywhere: flags, recipe, the model, the data. One number of a
+    mean or standard deviation is taken for all channels; the three of a model that is now given grey images are
+    averaged. ``where`` names the data in messages.
 
     Raises:
         DataError: if there are neither one nor as many numbers as channels.
         SettingError: if a value is impossible.
     """
-    default = Statement(
-        _IMAGENET,
-        {
-            "img_size": DEFAULT_SIZE,
-            "mean": IMAGENET_DEFAULT_MEAN,
-            "std": IMAGENET_DEFAULT_STD,
-            "interpolation": "bilinear",
-            "crop_pct": DEFAULT_CROP_PCT,
-            "crop_mode": "center",
-        },
-    )
-    order = [*statements, default]
+    order = [*statements, _IMAGENET]
     size, sized_by = next(_sizes(order))
     found: dict[str, Any] = {}
     sources = {"input_size": sized_by}
@@ -154,13 +130,9 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
             exact = source.by in {FLAGS, RECIPE}
             found[name] = _fitted(found[name], in_chans, where=f"{name} of {where}", exact=exact)
             if name == "mean" and exact and len(size) == 2 and max(found[name]) > 1:
-                raise SettingError(
-                    "out of range",
-                    where=name,
-                    expected="numbers for values from 0 to 1",
-                    found=_numbers(found[name]),
-                    remedy="divide mean and std by 255",
-                )
+                expected, remedy = "numbers for values from 0 to 1", "divide mean and std by 255"
+                values = _numbers(found[name])
+                raise SettingError("out of range", where=name, expected=expected, found=values, remedy=remedy)
     colour = next((said.values["color_mode"] for said in order if said.values.get("color_mode")), None)
     _check(found)
     mode = colour if in_chans == 3 and colour else IMAGE_MODES.get(in_chans, "") if len(size) == 2 else ""
@@ -168,30 +140,8 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
     return Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
 
 
-def as_they_are(info: DataInfo, task: str) -> Preprocessing:
-    """Return the preprocessing of whole images that are only scaled to values in [0, 1], or as the facts say.
-
-    Args:
-        info: the facts about the data.
-        task: which takes images like this.
-    """
-    values = {
-        "input_size": info.input_size,
-        "mean": info.mean,
-        "std": info.std,
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "crop_mode": "border",
-    }
-    return resolve([Statement(task, values)], in_chans=info.in_chans, where=info.name)
-
-
 def common_size(sizes: Iterable[tuple[int, int]]) -> Statement:
-    """Return the size of images, if nine in ten or more of them are squares of one size; else nothing is stated.
-
-    Args:
-        sizes: width and height of each image that is looked at.
-    """
+    """Return the size of images, if nine in ten or more of them are squares of one size; else nothing is stated."""
     counts = Counter(sizes)
     ((width, height), same), *_ = counts.most_common(1) or [((0, 1), 0)]
     seen = counts.total()
@@ -211,26 +161,6 @@ def says(statements: Sequence[Statement], name: str) -> bool:
     return any(said.values.get(name) is not None for said in statements)
 
 
-def per_channel(values: Sequence[float], in_chans: int, *, where: str) -> tuple[float, ...]:
-    """Return one value per channel; a single one is repeated.
-
-    Args:
-        values: one or ``in_chans`` numbers.
-        in_chans: the number of channels.
-        where: what the values are, for the error message.
-
-    Raises:
-        DataError: if there is another number of values.
-    """
-    if len(values) == 1:
-        return tuple(values) * in_chans
-    if len(values) != in_chans:
-        raise DataError(
-            "wrong number of values", where=where, expected=f"1 or {in_chans}, one per channel", found=str(len(values))
-        )
-    return tuple(values)
-
-
 def _sizes(statements: Sequence[Statement]) -> Iterator[tuple[tuple[int, ...], str]]:
     for said in statements:
         side, shape = said.values.get("img_size"), said.values.get("input_size")
@@ -241,18 +171,18 @@ def _sizes(statements: Sequence[Statement]) -> Iterator[tuple[tuple[int, ...], s
 
 
 def _fitted(values: Any, in_chans: int, *, where: str, exact: bool) -> tuple[float, ...]:
+    """Return one value per channel: a single one is repeated, and another number of them averaged unless ``exact``."""
     given = tuple(float(value) for value in (values if isinstance(values, (list, tuple)) else (values,)))
     if len(given) not in {1, in_chans} and not exact:
         given = (round(sum(given) / len(given), 4),)
-    return per_channel(given, in_chans, where=where)
+    if len(given) not in {1, in_chans}:
+        expected = f"1 or {in_chans}, one per channel"
+        raise DataError("wrong number of values", where=where, expected=expected, found=str(len(given)))
+    return given * in_chans if len(given) == 1 else given
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    """Check values that may come from a file.
-
-    Raises:
-        SettingError: if one is impossible.
-    """
+    """Check values that may come from a file."""
     for name, known in (("interpolation", _INTERPOLATIONS), ("crop_mode", _CROP_MODES)):
         if values[name] not in known:
             raise SettingError("unknown", where=name, expected=", ".join(known), found=repr(values[name]))

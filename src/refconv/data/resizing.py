@@ -1,4 +1,4 @@
-"""The bicubic resizing of restoration.
+"""The bicubic resizing of restoration, of images [C, H, W] or [n, C, H, W].
 
 Note [bicubic]: the field shrinks with MATLAB's ``imresize``: cubic convolution with a = -0.5 (Keys 1981, "Cubic
 convolution interpolation for digital image processing"), widened by the factor against aliasing. torch's
@@ -14,23 +14,12 @@ from torch.nn import functional as F
 
 
 def enlarged(image: Tensor, upscale: int) -> Tensor:
-    """Return a bicubically enlarged image, or the image itself for a factor of 1.
-
-    Args:
-        image: [C, H, W] or [n, C, H, W].
-        upscale: how many times larger, per side.
-    """
+    """Return a bicubically enlarged image, or the image itself for a factor of 1."""
     return image if upscale == 1 else resized(image, image.shape[-2] * upscale, image.shape[-1] * upscale)
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """Return the image in another size, by antialiased cubic convolution; see Note [bicubic].
-
-    Args:
-        image: [C, H, W] or [n, C, H, W].
-        height: wanted.
-        width: wanted.
-    """
+    """Return the image in another size, by antialiased cubic convolution; see Note [bicubic]."""
     batch = image if image.dim() == 4 else image[None]
     result = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     return result if image.dim() == 4 else result[0]

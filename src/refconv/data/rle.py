@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 def encoded(mask: NDArray[np.bool_]) -> list[int]:
     """Return the lengths of the runs of a mask, the first one of zeros (and perhaps empty).
 
-    Args:
-        mask: [H, W].
-
     Example:
-        >>> encoded(np.array([[0, 1], [1, 1]], dtype=bool))
-        [1, 3]
-        >>> encoded(np.array([[1, 0], [0, 0]], dtype=bool))
-        [0, 1, 3]
+        >>> encoded(np.array([[0, 1], [1, 1]], dtype=bool)), encoded(np.array([[1, 0], [0, 0]], dtype=bool))
+        ([1, 3], [0, 1, 3])
     """
     flat = mask.ravel(order="F")
     changes = np.flatnonzero(np.diff(flat)) + 1
@@ -27,21 +22,7 @@ def encoded(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def decoded(counts: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
-    """Return the mask [H, W] of such runs.
-
-    Args:
-        counts: lengths of the runs, zeros first.
-        height: H.
-        width: W.
-
-    Raises:
-        ValueError: if the runs are negative or do not fill the mask.
-
-    Example:
-        >>> decoded([1, 3], 2, 2).astype(int)
-        array([[0, 1],
-               [1, 1]])
-    """
+    """Return the mask [H, W] of such runs, which must fill it."""
     lengths = np.asarray(counts, dtype=np.int64)
     if (lengths < 0).any() or lengths.sum() != height * width:
         raise ValueError(f"runs of {lengths.sum()} pixels for a mask of {height} x {width}")

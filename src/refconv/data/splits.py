@@ -1,4 +1,9 @@
-"""Stratified splits that are fixed by the data alone, so that runs with different seeds share them."""
+"""Which samples are in which split, and in which order an epoch takes them.
+
+Splits are stratified and depend on the data alone, so that runs with different seeds share them. The order is a
+function of seed and epoch: a run can start at any batch of any epoch, and one process with a batch of 2 B sees in each
+step the samples that two processes with batches of B see together.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,15 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from refconv.data.order import epoch_order
 from refconv.errors import DataError
-from refconv.process.randomness import derive_seed
+from refconv.process.randomness import derive_seed, hashes
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts(Generic[T_co]):
-    """What a data set brings: training samples, held-out samples, and perhaps validation samples of its own."""
+    """The splits that a data set brings; validation samples of its own are optional."""
 
     train: T_co
     val: T_co | None
@@ -35,58 +39,28 @@ def held_out(names: Collection[str], *, where: str, val_split: float) -> tuple[s
     A single held-out part, whatever its name, is the test split: it is read once per finished run, and
     validation takes from the training samples. With both ``val`` and ``test`` each is what it says.
 
-    Args:
-        names: the parts that are there.
-        where: the data, for the error message.
-        val_split: share of the training samples to validate on.
-
-    Returns:
-        The name of the part to validate on, or None, and of the part to test on.
-
     Raises:
         DataError: if there is no held-out part, or validation samples would come from two places.
-
-    Example:
-        >>> held_out(["train", "val"], where="here", val_split=0.1)
-        (None, 'val')
-        >>> held_out(["train", "val", "test"], where="here", val_split=0.0)
-        ('val', 'test')
     """
     val = next((name for name in HELD_OUT[:-1] if name in names), None)
     if "test" not in names:
         if val is None:
-            raise DataError(
-                "nothing to test on",
-                where=where,
-                expected="val, validation or test beside train",
-                found=", ".join(sorted(names)),
-                remedy="set some images aside under one of these names",
-            )
+            expected, found = "val, validation or test beside train", ", ".join(sorted(names))
+            remedy = "set some images aside under one of these names"
+            raise DataError("nothing to test on", where=where, expected=expected, found=found, remedy=remedy)
         return None, val
     if val is not None and val_split:
-        raise DataError(
-            "two validation splits",
-            where=where,
-            expected=f"{val} or val_split",
-            found=f"both {val} and val_split={val_split}",
-            remedy="set val_split=0",
-        )
+        expected, found = f"{val} or val_split", f"both {val} and val_split={val_split}"
+        raise DataError("two validation splits", where=where, expected=expected, found=found, remedy="set val_split=0")
     return val, "test"
 
 
 def stratified_split(labels: Tensor, fraction: float, *, purpose: str) -> tuple[Tensor, Tensor]:
-    """Split samples in two so that both parts hold the classes in the same proportions.
+    """Split samples, given their classes [n], in two parts with the same proportions of classes.
 
     Each class gives the whole part of its share; the classes with the largest remainders give one more, until
-    the second part has ``round(fraction * n)`` samples.
-
-    Args:
-        labels: the class of each sample, int64 [n].
-        fraction: the share of the second part, in [0, 1).
-        purpose: names the split; different purposes draw different samples.
-
-    Returns:
-        The indices of the first and of the second part, int64, each in ascending order.
+    the second part has ``round(fraction * n)`` samples. Different purposes draw different samples. Returns the indices
+    of both parts, int64, in ascending order.
     """
     shares = torch.bincount(labels).double() * fraction
     taken = shares.floor().long()
@@ -104,42 +78,56 @@ def stratified_split(labels: Tensor, fraction: float, *, purpose: str) -> tuple[
 def validation_split(
     labels: Tensor, fraction: float, *, name: str, class_names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """Take a validation split from the training data, the same one whatever the run's seed.
-
-    Args:
-        labels: the class of each training sample, int64 [n].
-        fraction: the share to validate on, in [0, 1).
-        name: the data set, for the error message.
-        class_names: one name per class, for the error message.
-
-    Returns:
-        The indices trained on and the indices validated on, int64.
-
-    Raises:
-        DataError: if the fraction is no share, or leaves a part or a class with nothing.
-    """
+    """Return the indices of the training data to train and to validate on, whatever the run's seed."""
     where = f"val_split of {name}"
     if not 0 <= fraction < 1:
         raise DataError("invalid fraction", where=where, expected="0 <= val_split < 1", found=str(fraction))
     if fraction == 0:
         return torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
     train, val = stratified_split(labels, fraction, purpose="validation")
+    found = f"{fraction} of {len(labels)} samples"
     if not len(val):
-        raise DataError(
-            "leaves nothing to validate on",
-            where=where,
-            expected="at least one sample",
-            found=f"{fraction} of {len(labels)} samples",
-            remedy="give a larger val_split",
-        )
+        what, remedy = "leaves nothing to validate on", "give a larger val_split"
+        raise DataError(what, where=where, expected="at least one sample", found=found, remedy=remedy)
     left = torch.bincount(labels[train], minlength=len(class_names))
     emptied = [class_names[i] for i in ((left == 0) & (torch.bincount(labels, minlength=len(left)) > 0)).nonzero()]
     if emptied:
-        raise DataError(
-            f"leaves nothing to train on in class {emptied[0]!r}",
-            where=where,
-            expected="at least one sample of every class",
-            found=f"{fraction} of {len(labels)} samples, {len(emptied)} classes without any",
-            remedy="give a smaller val_split",
-        )
+        what, expected = f"leaves nothing to train on in class {emptied[0]!r}", "at least one sample of every class"
+        found += f", {len(emptied)} classes without any"
+        raise DataError(what, where=where, expected=expected, found=found, remedy="give a smaller val_split")
     return train, val
+
+
+def epoch_order(indices: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """Return sample indices [n], given in any order, sorted by a hash of (seed, epoch, index)."""
+    indices = indices.sort().values
+    return indices[torch.argsort(hashes(seed, epoch, indices), stable=True)]
+
+
+def batch_count(size: int, *, batch_size: int, world_size: int = 1) -> int:
+    """Return the batches of an epoch; an incomplete last one is dropped, unless it is the only one."""
+    assert batch_size > 0, batch_size
+    if size < world_size:
+        expected, remedy = f"at least one for each of {world_size} processes", "start fewer processes or give more data"
+        raise DataError("too few training samples", expected=expected, found=str(size), remedy=remedy)
+    return max(1, size // (batch_size * world_size))
+
+
+def train_index_batches(
+    indices: Tensor, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0, rank: int = 0, world_size: int = 1
+) -> list[Tensor]:
+    """Return the batches of sample indices that one process sees in one epoch, from ``first_batch`` on."""
+    assert 0 <= rank < world_size, (rank, world_size)
+    count = batch_count(len(indices), batch_size=batch_size, world_size=world_size)
+    assert 0 <= first_batch <= count, (first_batch, count)
+    order = epoch_order(indices, seed=seed, epoch=epoch)
+    together = order.split(batch_size * world_size)[first_batch:count]
+    return [batch.tensor_split(world_size)[rank] for batch in together]
+
+
+def eval_index_batches(size: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:
+    """Return the batches of positions that one process evaluates: every ``world_size``-th, none twice."""
+    assert batch_size > 0, batch_size
+    assert 0 <= rank < world_size, (rank, world_size)
+    mine = torch.arange(size)[rank::world_size]
+    return list(mine.split(batch_size)) if len(mine) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 
 from refconv.engine.loop import train
 from refconv.engine.run_record import RunRecord
-from refconv.engine.step_time import medians, step_seconds
+from refconv.engine.stepping import medians, step_seconds
 from refconv.models.creation import restore
 from refconv.models.opening import open_model
 from refconv.models.run_folder import RunFolder
@@ -36,44 +36,25 @@ HEADER = ("", "epochs", "top-1, %", "parameters trained", "parameters shipped", 
 
 @dataclass(frozen=True)
 class DemoRow(Record):
-    """One run of the demo.
-
-    Attributes:
-        title: what was done.
-        top1: accuracy on the test images.
-        epochs: passes over the training images, those of the base included.
-        parameters_trained: parameters that training moves; a frozen base is not among them.
-        parameters_shipped: parameters of the result.
-        step_ms: median time of a training step, in milliseconds.
-    """
+    """One run of the demo."""
 
     title: str
-    top1: float
-    epochs: int
-    parameters_trained: int
+    top1: float  # on the test images
+    epochs: int  # those of the base included
+    parameters_trained: int  # without a frozen base
     parameters_shipped: int
-    step_ms: float
+    step_ms: float  # median
 
 
 @dataclass(frozen=True)
 class DemoRecord(Record):
-    """What the demo measured; ``markdown`` shows it.
+    """What the demo measured; ``markdown`` shows it."""
 
-    Attributes:
-        rows: base, plain, refocused in kernel space, refocused in gradient space.
-        test_images: images that accuracy was measured on.
-        certificate: the report that compares the refocused network in training with the plain one written to disk.
-        certified: whether structure and outputs are the same.
-        seconds: how long the runs trained.
-        hardware: the machine, in words.
-        versions: name and version of each program.
-    """
-
-    rows: tuple[DemoRow, ...]
+    rows: tuple[DemoRow, ...]  # in the order of RUNS
     test_images: int
-    certificate: str
-    certified: bool
-    seconds: float
+    certificate: str  # compares the refocused network in training with the plain one written to disk
+    certified: bool  # structure and outputs are the same
+    seconds: float  # of training, in all
     hardware: str
     versions: dict[str, str]
 
@@ -101,19 +82,7 @@ def recipes(out: Path, epochs: int = EPOCHS) -> dict[str, Recipe]:
 
 
 def demo(out: Path, *, epochs: int = EPOCHS, show: bool = True, say: Callable[[str], None] = print) -> DemoRecord:
-    """Train a base, continue it plainly and refocused with the same budget, merge and certify.
-
-    Finished runs of an earlier call are kept, and an unfinished one is resumed.
-
-    Args:
-        out: folder of the runs and of ``demo.json``.
-        epochs: passes over the training images per run.
-        show: whether the runs show their progress.
-        say: called with a line before each run.
-
-    Raises:
-        RunError: if the folder holds other runs, or cannot be written.
-    """
+    """Train a base, continue it plainly and refocused with the same budget, merge and certify; keep finished runs."""
     records: dict[str, RunRecord] = {}
     with _one_thread():
         for number, (name, recipe) in enumerate(recipes(out, epochs).items(), 1):
@@ -123,9 +92,9 @@ def demo(out: Path, *, epochs: int = EPOCHS, show: bool = True, say: Callable[[s
             records[name] = train(recipe, folder.path, resume=folder.checkpoint_file.is_file(), show=show)
         say(f"merged and certified: {out / 'refocus' / 'model'}")
         certificate, images = _certify(out / "refocus")
-        step_ms = _step_ms(recipes(out, epochs))
+        step_s = medians(step_seconds(recipes(out, epochs), 60))
     record = DemoRecord(
-        rows=tuple(_row(name, run, epochs, step_ms[name]) for name, run in records.items()),
+        rows=tuple(_row(name, run, epochs, 1000 * step_s[name]) for name, run in records.items()),
         test_images=images,
         certificate=str(certificate),
         certified=certificate.same_structure and bool(certificate.same_outputs),
@@ -144,11 +113,6 @@ def _certify(run: Path) -> tuple[Certificate, int]:
     images = data.info.test_size
     trained = restore(run / "checkpoint.pt").model
     return verify(trained, written.model, first_samples(data, images)), images
-
-
-def _step_ms(recipes: Mapping[str, Recipe], turns: int = 60) -> dict[str, float]:
-    """Return the median time of a training step of each recipe, in milliseconds."""
-    return {name: 1000 * seconds for name, seconds in medians(step_seconds(recipes, turns)).items()}
 
 
 @contextmanager
@@ -171,14 +135,8 @@ def markdown(record: DemoRecord) -> str:
 
 def cells(row: DemoRow) -> tuple[str, ...]:
     """Return one row of the table as text."""
-    return (
-        row.title,
-        str(row.epochs),
-        f"{100 * row.top1:.2f}",
-        f"{row.parameters_trained:,}",
-        f"{row.parameters_shipped:,}",
-        f"{row.step_ms:.1f}",
-    )
+    parameters = f"{row.parameters_trained:,}", f"{row.parameters_shipped:,}"
+    return row.title, str(row.epochs), f"{100 * row.top1:.2f}", *parameters, f"{row.step_ms:.1f}"
 
 
 def caption(record: DemoRecord) -> str:
@@ -196,11 +154,5 @@ def caption(record: DemoRecord) -> str:
 
 def _row(name: str, run: RunRecord, epochs: int, step_ms: float) -> DemoRow:
     assert run.top1 is not None  # the digits have a test split
-    return DemoRow(
-        title=RUNS[name],
-        top1=run.top1,
-        epochs=epochs if name == "base" else 2 * epochs,
-        parameters_trained=run.parameters_trained,
-        parameters_shipped=run.parameters_shipped,
-        step_ms=step_ms,
-    )
+    parameters = run.parameters_trained, run.parameters_shipped
+    return DemoRow(RUNS[name], run.top1, epochs if name == "base" else 2 * epochs, *parameters, step_ms)

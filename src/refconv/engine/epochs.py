@@ -38,29 +38,16 @@ _SHORT_STEP = 0.5
 
 
 class Loop:
-    """The loop of one session: from the start, or from a checkpoint, to the end or an interruption.
-
-    Attributes:
-        step: steps taken.
-        total: steps in all.
-        train_loss: mean training loss over the last log interval, over all processes.
-        course: the measured start; None where the measure has no value.
-
-    Args:
-        setup: task, data and model.
-        stepper: what takes a step.
-        folder: where checkpoints go.
-        checkpoint: the state to resume from, if the run is resumed.
-    """
+    """The loop of one session: from the start, or from a checkpoint, to the end or an interruption."""
 
     def __init__(self, setup: Setup, stepper: Stepper, folder: RunFolder, checkpoint: Checkpoint | None = None) -> None:
         self.setup, self.stepper, self.folder = setup, stepper, folder
         self.recipe, self.processes = setup.recipe, setup.processes
         self.step = 0
         self.total = stepper.epochs * setup.steps_per_epoch
-        self.train_loss: float | None = None
+        self.train_loss: float | None = None  # mean over the last log interval and all processes
         self.validation: list[ValidationPoint] = []
-        self.course: Course | None = None
+        self.course: Course | None = None  # the measured start; None where the measure has no value
         self._losses: list[float] = []
         self._seconds_before = 0.0
         if checkpoint is not None:
@@ -94,24 +81,12 @@ class Loop:
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
     def run(self, metrics: Metrics, display: StepDisplay) -> None:
-        """Train to the end.
-
-        Args:
-            metrics: where numbers are written.
-            display: where they are shown.
-
-        Raises:
-            TrainingError: if a loss or a weight is not finite; the last checkpoint is from before.
-            StoppedError: after Ctrl-C, when a checkpoint is written.
-            RunError: if metrics or a checkpoint cannot be written.
-            DataError: if a sample cannot be read.
-        """
+        """Train to the end; leave with an error at what is not finite, and at Ctrl-C with a checkpoint."""
         self._since = time.perf_counter()
         self._metrics, self._display = metrics, display
         if self.step == 0:
             self._save()
-        patient = not self.processes.alone
-        with Interruption(patient=patient, patience=PATIENCE, overdue=self._leave) as interruption:
+        with Interruption(patient=not self.processes.alone, patience=PATIENCE, overdue=self._leave) as interruption:
             self._interruption = interruption
             if self.step == 0 and self.course is None:
                 self._measure_start()
@@ -179,9 +154,7 @@ class Loop:
     def _leave(self) -> None:
         """Leave in the middle of a step or an evaluation, with a checkpoint of the last whole step if that can be."""
         lost = self.step - self._saved_step
-        what = (
-            f"stopped by {self._interruption.word} at step {self.step} of {self.total}, in the middle of the next one"
-        )
+        what = f"{self._stopped}, in the middle of the next one"
         remedy = f"continue with --resume from the checkpoint of step {self._saved_step}"
         if lost:
             remedy += f"; {lost} steps are lost"
@@ -195,6 +168,10 @@ class Loop:
             words = StoppedError(what, where=str(self.folder.path), remedy=remedy)
             leave(str(words) if self.processes.first else None)
 
+    @property
+    def _stopped(self) -> str:
+        return f"stopped by {self._interruption.word} at step {self.step} of {self.total}"
+
     def _measure_start(self) -> None:
         """Evaluate the model before its first step, so that what cannot work is seen before it costs time."""
         with self._interruption.may_be_left():
@@ -203,9 +180,8 @@ class Loop:
         if not result.finite:
             raise self.processes.agreed(self._not_finite("the loss", 0))
         self._metrics.write("start", step=0, epoch=0, **result.measures())
-        self._display.say(said(split, result))
-        if (warning := at_chance(result, self.setup)) is not None:
-            self._display.say(warning)
+        for line in filter(None, (said(split, result), at_chance(result, self.setup))):
+            self._display.say(line)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """Return the rest of an epoch's batches, from this process's share."""
@@ -220,13 +196,9 @@ class Loop:
         )
 
     def _check(self) -> bool:
-        """Wait for the losses of the last steps; return whether a process was asked to stop.
-
-        Raises:
-            TrainingError: if one is not finite, in any process.
-        """
+        """Wait for the losses of the last steps; return whether a process was asked to stop."""
         first = self.step - len(self._pending) + 1
-        losses = [loss.item() for loss in self._pending] if len(self._pending) == 1 else _numbers(self._pending)
+        losses = [float(loss) for loss in torch.stack(self._pending).tolist()]
         self._pending = []
         self._losses.extend(losses)
         bad = next((first + i for i, loss in enumerate(losses) if not math.isfinite(loss)), 0)
@@ -247,15 +219,7 @@ class Loop:
         return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
 
     def check_finite(self, result: Evaluation, split: str) -> None:
-        """Check the loss of an evaluation.
-
-        Args:
-            result: the evaluation.
-            split: of what.
-
-        Raises:
-            TrainingError: if it is not finite: weights that are finite may still give outputs that are not.
-        """
+        """Check the loss of an evaluation: weights that are finite may still give outputs that are not."""
         if not result.finite:
             what = f"the loss on the {'validation' if split == 'val' else split} split"
             raise self.processes.agreed(self._not_finite(what, self.step, updates=self.step))
@@ -290,15 +254,7 @@ class Loop:
             self.processes.share_buffers(self.stepper.average.module)
 
     def _save(self, buffers: Mapping[str, Tensor] | None = None) -> None:
-        """Write a checkpoint.
-
-        Args:
-            buffers: what buffers were before a step that is given up, by name.
-
-        Raises:
-            TrainingError: if a weight is not finite.
-            RunError: if it cannot be written.
-        """
+        """Write a checkpoint, with the buffers from before a step that is given up, by name."""
         self._share_buffers()
         losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
         state = model_state(self.stepper.model)
@@ -326,22 +282,8 @@ class Loop:
         self._saved_step = self.step
 
     def _stop(self) -> None:
-        """Write a checkpoint, if the last one is older, and leave.
-
-        Raises:
-            StoppedError: always; the message says how to resume.
-        """
+        """Write a checkpoint, if the last one is older, and leave."""
         if self._saved_step != self.step:
             self._save()
-        raise self.processes.agreed(
-            StoppedError(
-                f"stopped by {self._interruption.word} at step {self.step} of {self.total}",
-                where=str(self.folder.path),
-                remedy="the checkpoint is written: continue with --resume",
-            )
-        )
-
-
-def _numbers(losses: list[Tensor]) -> list[float]:
-    """Fetch several losses at once."""
-    return [float(loss) for loss in torch.stack(losses).tolist()]
+        remedy = "the checkpoint is written: continue with --resume"
+        raise self.processes.agreed(StoppedError(self._stopped, where=str(self.folder.path), remedy=remedy))

@@ -47,7 +47,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         show: show progress on standard output.
 
     Returns:
-        What was measured; also written as ``record.json``.
+        The record, which is also written as ``record.json``.
 
     Raises:
         RunError: if the folder is in use, exists already, cannot be written, or cannot be resumed with this recipe;
@@ -81,17 +81,14 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         metrics: Metrics = NoMetrics()
         if processes.first:
             length = 0 if checkpoint is None else checkpoint.metrics_length
-            metrics = stack.enter_context(
-                Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
-            )
+            opened = Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
+            metrics = stack.enter_context(opened)
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
         stack.enter_context(shown)
-        for line in setup.data.said:
+        warnings = () if loop.step else (random_bases(method), setup.task.warning(setup.model, recipe))
+        for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)
-        for warning in (random_bases(method), setup.task.warning(setup.model, recipe)):
-            if warning is not None and loop.step == 0:
-                shown.say(warning)
         loop.run(metrics, shown)
         return _finish(loop, metrics, shown)
 
@@ -103,20 +100,13 @@ def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
 
 
 def _record(folder: RunFolder) -> RunRecord:
-    """Read the record of a run that has finished.
-
-    Raises:
-        RunError: if it is damaged or of another version.
-    """
+    """Read the record of a run that has finished."""
     try:
         return RunRecord.read(folder.record_file)
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(
-            "cannot read the record",
-            where=str(folder.record_file),
-            found=str(error),
-            remedy="remove it and resume: it is made again from the last checkpoint",
-        ) from error
+        remedy = "remove it and resume: it is made again from the last checkpoint"
+        where = str(folder.record_file)
+        raise RunError("cannot read the record", where=where, found=str(error), remedy=remedy) from error
 
 
 @contextmanager
@@ -135,7 +125,7 @@ def _reproducible(recipe: Recipe) -> Iterator[None]:
 def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
     """Build the plain result, certify it, test it once, and write model and record."""
     setup, seconds, folder = loop.setup, loop.seconds, loop.folder
-    recipe, processes, space = setup.recipe, setup.processes, setup.method.space
+    recipe, processes, space, device = setup.recipe, setup.processes, setup.method.space, setup.processes.device
     trained = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
     thaw(loop.stepper.result, setup.frozen)
     state = plain_state_dict(loop.stepper.result)
@@ -143,7 +133,7 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
     shipped.load_state_dict(state, strict=True)
     if recipe.channels_last:
         shipped.to(memory_format=torch.channels_last)  # as it was trained: another order of the sums rounds otherwise
-    certificate = _certify(loop.stepper.result, shipped.to(processes.device), setup)
+    certificate = _certify(loop.stepper.result, shipped.to(device), setup)
     result = setup.evaluate(shipped, "test") if recipe.test and setup.data.info.test_size else None
     if result is not None:
         loop.check_finite(result, "test")
@@ -157,16 +147,12 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
         course = dataclasses.replace(course, end=end.measures().get(course.measure))
     allowed = parameters_allowed(shipped, recipe)
     record = RunRecord(
-        model=recipe.model,
-        data=recipe.data,
-        method=recipe.method,
-        seed=recipe.seed,
+        **{name: getattr(recipe, name) for name in ("task", "model", "data", "method", "seed", "batch_size")},
         test_samples=result.samples if result else 0,
         train_loss=loop.train_loss,
         validation=tuple(loop.validation),
         epochs=loop.stepper.epochs,
         steps=loop.total,
-        batch_size=recipe.batch_size,
         samples_seen=loop.samples,
         parameters_trained=trained,
         parameters_shipped=sum(p.numel() for p in shipped.parameters()),
@@ -175,14 +161,13 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
         seconds=seconds,
         step_ms=loop.step_ms,
         processes=processes.world_size,
-        hardware=hardware(processes.device, processes.world_size),
+        hardware=hardware(device, processes.world_size),
         versions=versions(),
         command=command(),
         certificate=certificate,
-        peak_memory_mb=_peak_memory_mb(processes.device),
+        peak_memory_mb=torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None,
         space=space,
         budget_miss=setup.plan.extra_parameters - allowed if setup.plan and allowed is not None else None,
-        task=recipe.task,
         preprocessing=setup.data.preprocessing,
         course=course,
         definitions=setup.task.definitions(setup.data),
@@ -208,10 +193,6 @@ def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup) -> Certificat
     """Compare the model in training with the plain result on training samples: the test split is not for this."""
     samples, _ = next(setup.data.eval_batches("train", batch_size=setup.task.samples_certified))
     return setup.task.certify(trained, shipped, setup.placed(samples))
-
-
-def _peak_memory_mb(device: torch.device) -> float | None:
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 
 def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:

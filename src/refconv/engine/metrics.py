@@ -1,6 +1,7 @@
 """What a run says about its progress, on disk: metrics.jsonl and, if asked for, TensorBoard events.
 
-metrics.jsonl holds one JSON object a line: ``kind`` (``train``, ``val`` or ``test``), ``step``, ``epoch``, and numbers.
+metrics.jsonl holds one JSON object a line: ``kind`` (``start``, ``train``, ``val`` or ``test``), ``step``, ``epoch``
+(with fractions), and numbers; what is not finite is null.
 A checkpoint notes the file's length; a resumed run cuts the file there, so no step appears twice.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from refconv.models.run_folder import RunFolder, writing
@@ -19,17 +19,7 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """The open metrics of a run.
-
-    Args:
-        folder: the run's folder.
-        length: bytes of metrics.jsonl that count, from the checkpoint; what follows is cut off.
-        step: the step that training starts from.
-        tensorboard: also write TensorBoard events.
-
-    Raises:
-        RunError: if the file cannot be written.
-    """
+    """The open metrics of a run; what follows the first ``length`` bytes of metrics.jsonl is cut off."""
 
     def __init__(self, folder: RunFolder, *, length: int = 0, step: int = 0, tensorboard: bool = False) -> None:
         self._path = folder.metrics_file
@@ -40,17 +30,7 @@ class Metrics:
         self._events = _summary_writer(folder.tensorboard_folder, step) if tensorboard else None
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
-        """Write one line.
-
-        Args:
-            kind: ``train``, ``val`` or ``test``.
-            step: steps taken.
-            epoch: epochs done, with fractions.
-            **numbers: what was measured; what is not finite is written as null.
-
-        Raises:
-            RunError: if the line cannot be written.
-        """
+        """Write one line."""
         values = {name: _finite(value) for name, value in numbers.items()}
         with writing(self._path):
             self._file.write(json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
@@ -61,11 +41,7 @@ class Metrics:
                         self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def saved_length(self) -> int:
-        """Bring what was written to the disk and return the file's length, for a checkpoint.
-
-        Raises:
-            RunError: if that fails.
-        """
+        """Bring what was written to the disk and return the file's length, for a checkpoint."""
         with writing(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -76,9 +52,7 @@ class Metrics:
     def __enter__(self) -> Metrics:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         with writing(self._path):
             self._file.close()
             if self._events is not None:
@@ -100,14 +74,8 @@ class NoMetrics(Metrics):
 
 
 def read_metrics(path: Path | str, kind: str | None = None) -> list[dict[str, float | str | None]]:
-    """Read the lines of a metrics.jsonl, leaving out a last one that was cut short.
-
-    Args:
-        path: the file.
-        kind: only lines of this kind.
-    """
-    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
-    rows = [json.loads(line) for line in lines]
+    """Read the lines of a metrics.jsonl, perhaps of one kind only, leaving out a last one that was cut short."""
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1]]
     return [row for row in rows if kind is None or row["kind"] == kind]
 
 

@@ -25,16 +25,7 @@ _FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
 
 @dataclass(frozen=True)
 class ValidationPoint(Record):
-    """One evaluation on the validation split.
-
-    Attributes:
-        step: steps taken.
-        epoch: epochs done.
-        top1: share of samples whose class came first; None in tasks other than classification.
-        top5: share of samples whose class was among the first five; the same.
-        loss: mean loss; None where evaluation has none.
-        measures: whatever else was measured, by name.
-    """
+    """One evaluation on the validation split, with measures as in :class:`RunRecord`."""
 
     step: int
     epoch: int
@@ -50,21 +41,13 @@ class ValidationPoint(Record):
 
 @dataclass(frozen=True)
 class Course(Record):
-    """The task's first measure before the first step and of the result, on the same samples.
-
-    Attributes:
-        measure: its name.
-        split: ``val``, or ``train``, not augmented, where there is no validation split: the test split is read once.
-        samples: how many samples of it that is.
-        start: of the prepared model before its first step.
-        end: of the plain result; None before it is measured.
-    """
+    """The task's first measure before the first step and of the result, on the same samples."""
 
     measure: str
-    split: str
+    split: str  # val or, without one, train, not augmented: the test split is read once
     samples: int
-    start: float
-    end: float | None = None
+    start: float  # of the prepared model before its first step
+    end: float | None = None  # of the plain result; None before it is measured
 
     def __str__(self) -> str:
         measure = self._measure
@@ -114,11 +97,11 @@ class RunRecord(Record):
         data: the data's name.
         method: the method's name, such as ``plain`` or ``refocus``.
         seed: the recipe's seed.
-        top1: on the test split, of the model that is shipped; None where there is none or it was not to be read, and
-            in tasks other than classification.
+        top1: accuracy of the shipped model on the test split; None where that was not read, and in tasks other than
+            classification.
         top5: the same, among the first five.
         loss: mean loss on the test split; None where evaluation has none.
-        test_samples: how many samples that is.
+        test_samples: samples of the test split.
         train_loss: mean training loss over the last log interval.
         validation: evaluations on the validation split, in order; nothing was chosen by them.
         epochs: epochs trained.
@@ -137,18 +120,15 @@ class RunRecord(Record):
         command: the command.
         certificate: what the model in training and the plain result, newly built and loaded strictly, have in common.
         ece: expected calibration error on the test split, in 15 bins of equal width.
-        peak_memory_mb: the most memory of the accelerator that tensors held at once in the last session, in 2**20
-            bytes; None on a CPU, where a process cannot tell a run's memory from its own.
-        budget_miss: numbers of the method that were trained beyond what the recipe's budget allows, or below it if
-            negative; None without a budget.
+        peak_memory_mb: peak memory of tensors on the accelerator in the last session, in 2**20 bytes; None on a CPU.
+        budget_miss: numbers trained beyond what the recipe's budget allows, negative below it; None without a budget.
         space: ``kernel`` or ``gradient``, where the kernels were refocused.
         task: what was learned.
         measures: what else was measured on the test split, by name.
         preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
-        course: from where training led to where; None in runs of versions that did not measure it, and where the
-            measure has no value.
-        definitions: how measures were computed, by name, where the field has several definitions of one name. Records
-            of restoration without it are of luma.
+        course: from where training led to where; None if it was not measured.
+        definitions: how measures were computed, by name, where a name has several definitions in the field. Records of
+            restoration without it are of luma.
     """
 
     model: str
@@ -229,7 +209,7 @@ def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any
 
 
 def measure_of(record: RunRecord | ValidationPoint, name: str) -> float | None:
-    """Return a measure of a record, whether it has a field of its own or not."""
+    """Return a measure of a record, whether it has a field of its own or not; None if it was not taken."""
     value: float | None = getattr(record, name, None) if name in _FIELDS else record.measures.get(name)
     return value
 
@@ -241,12 +221,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device, processes: int = 1) -> str:
-    """Describe the hardware that computes.
-
-    Args:
-        device: where this process computes.
-        processes: number of processes.
-    """
+    """Describe the hardware that all processes compute on, given the device of this one."""
     if device.type == "cuda":
         return f"{processes} x {torch.cuda.get_device_name(device)}"
     name = _processor() if device.type == "cpu" else f"{platform.machine()} {device.type}"

@@ -30,35 +30,20 @@ from refconv.tasks.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What is trained on what, and how.
-
-    Attributes:
-        method: how it is trained.
-        processes: the processes of the run.
-        task: what is learned and how it is measured.
-        data: the data.
-        info: the facts about it; with the model's number of classes, where the recipe gives one.
-        spec: what the model is built from.
-        model: on its device, with its first weights, prepared by the method.
-        plan: which kernels are refocused, if any.
-        frozen: names of parameters that the recipe keeps from training and that would train otherwise.
-        part_size: samples of a part.
-        steps_per_epoch: optimizer steps in an epoch.
-        samples_per_step: samples of an optimizer step, over all processes.
-    """
+    """What is trained on what, and how."""
 
     method: Method
     processes: Processes
     task: Task
     data: Data
-    info: DataInfo
+    info: DataInfo  # with the model's number of classes, where the recipe gives one
     spec: ModelSpec
-    model: nn.Module
-    plan: Plan | None
-    frozen: tuple[str, ...]
-    part_size: int
-    steps_per_epoch: int
-    samples_per_step: int
+    model: nn.Module  # on its device, with its first weights, prepared by the method
+    plan: Plan | None  # which kernels are refocused, if any
+    frozen: tuple[str, ...]  # parameters that the recipe keeps from training and that would train otherwise
+    part_size: int  # samples of a part
+    steps_per_epoch: int  # optimizer steps in an epoch
+    samples_per_step: int  # samples of an optimizer step, over all processes
 
     @property
     def recipe(self) -> Recipe:
@@ -66,13 +51,7 @@ class Setup:
         return self.method.recipe
 
     def evaluate(self, model: nn.Module, split: Split, data: Data | None = None) -> Evaluation:
-        """Evaluate a model on a split; the processes share the work.
-
-        Args:
-            model: the model, on its device.
-            split: the split.
-            data: other data than that of the run.
-        """
+        """Evaluate a model, on its device, on a split of the run's or of other data; the processes share the work."""
         return self.task.evaluate(
             model,
             self.data if data is None else data,
@@ -90,20 +69,7 @@ class Setup:
 
 
 def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | None = None) -> Setup:
-    """Open the data, build the model and prepare it.
-
-    Args:
-        method: how the model is trained, with the settings.
-        processes: the processes of the run.
-        checkpoint: the state to resume from, if the run is resumed; its initial weights are not needed then.
-
-    Raises:
-        DataError: if the data cannot be had, or has more classes than the model is to have.
-        ModelError: if the model cannot be built or does not take the data.
-        CheckpointError: if the weights cannot be read or do not fit.
-        RecipeError: if the batch cannot be cut, or a setting does not go with the task.
-        RunError: if the data is not that of the checkpoint.
-    """
+    """Open the data, build the model and prepare it; a resumed run needs no initial weights."""
     recipe = method.recipe
     task = task_of(recipe)
     goes_on = None
@@ -111,15 +77,11 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
         goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
     data = _with_classes(_open_data(task, recipe, goes_on), recipe, checkpoint)
     info = data.info
-    if recipe.num_classes is not None:
-        if recipe.num_classes < info.num_classes:
-            raise DataError(
-                "the data has more classes than the model is to have",
-                where=recipe.data,
-                expected=f"at most num_classes = {recipe.num_classes}",
-                found=str(info.num_classes),
-            )
-        info = dataclasses.replace(info, num_classes=recipe.num_classes)
+    if (wanted := recipe.num_classes) is not None:
+        if wanted < info.num_classes:
+            what, expected = "the data has more classes than the model is to have", f"at most num_classes = {wanted}"
+            raise DataError(what, where=recipe.data, expected=expected, found=str(info.num_classes))
+        info = dataclasses.replace(info, num_classes=wanted)
     if checkpoint is not None:
         _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
     part_size, steps_per_epoch = _cut(recipe, data, processes)
@@ -162,12 +124,7 @@ def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe)
 
 
 def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
-    """Map the classes of the data to the outputs of the classifier that is trained further, or by the class map.
-
-    Raises:
-        DataError: if a class of the data is not among the classifier's.
-        RecipeError: if there is a class map for another task than classification.
-    """
+    """Map the classes of the data to the outputs of the classifier that is trained further, or by the class map."""
     if recipe.task != "classification":
         if recipe.class_map is not None:
             raise RecipeError("only classifiers have classes to match", where="class_map", found=f"task={recipe.task}")
@@ -190,66 +147,40 @@ def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> 
 
 
 def _open_data(task: Task, recipe: Recipe, goes_on: Statement | None) -> Data:
-    """Open the data of a recipe; of a resumed run, with the preprocessing that it was started with.
-
-    Raises:
-        DataError: if it cannot be had; of a resumed run, the remedy says how to name its new place.
-    """
+    """Open the data of a recipe; of a resumed run, with the preprocessing that it was started with."""
     try:
         return task.open_data(recipe, goes_on)
     except DataError as error:
         if goes_on is None:
             raise
+        place = f"--data-dir FOLDER or --data {recipe.data.partition(':')[0]}:PATH"
+        remedy = f"if the data has moved since the run was started, resume with {place}"
         raise DataError(
-            error.what,
-            where=error.where,
-            expected=error.expected,
-            found=error.found,
-            remedy="if the data has moved since the run was started, resume with --data-dir FOLDER or --data "
-            f"{recipe.data.partition(':')[0]}:PATH",
+            error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
         ) from error
 
 
 def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
-    """Return the samples of a part of a batch, and the steps of an epoch.
-
-    Raises:
-        RecipeError: if the batch cannot be cut into equal parts, or an epoch has no whole batch of them.
-    """
-    parts = recipe.grad_accum_steps
+    """Return the samples of a part of a batch, and the steps of an epoch."""
+    parts, found = recipe.grad_accum_steps, str(recipe.batch_size)
     if recipe.batch_size % (processes.world_size * parts):
-        raise RecipeError(
-            "the batch cannot be cut into equal parts",
-            where="batch_size",
-            expected=f"a multiple of {processes.world_size} processes x {parts} parts",
-            found=str(recipe.batch_size),
-        )
+        what, expected = "the batch cannot be cut into equal parts", f"{processes.world_size} processes x {parts} parts"
+        raise RecipeError(what, where="batch_size", expected=f"a multiple of {expected}", found=found)
     part_size = recipe.batch_size // (processes.world_size * parts)
     steps = data.batches_per_epoch(batch_size=part_size, world_size=processes.world_size) // parts
     if not steps:
-        raise RecipeError(
-            "an epoch has fewer samples than a batch",
-            where="batch_size",
-            expected=f"at most {data.info.train_size} with grad_accum_steps = {parts}",
-            found=str(recipe.batch_size),
-        )
+        expected = f"at most {data.info.train_size} with grad_accum_steps = {parts}"
+        raise RecipeError("an epoch has fewer samples than a batch", where="batch_size", expected=expected, found=found)
     return part_size, steps
 
 
 def _check_same_data(now: DataInfo, before: DataInfo) -> None:
-    """Check that a run is resumed with the data it was started with.
-
-    Raises:
-        RunError: if the facts about the data differ.
-    """
+    """Check that a run is resumed with the data it was started with."""
     names = [field.name for field in dataclasses.fields(now) if getattr(now, field.name) != getattr(before, field.name)]
     if names:
-        raise RunError(
-            "the data is not what the run was started with",
-            where=now.name,
-            expected=", ".join(f"{name}={getattr(before, name)!r}" for name in names),
-            found=", ".join(f"{name}={getattr(now, name)!r}" for name in names),
-        )
+        expected, found = (", ".join(f"{name}={getattr(of, name)!r}" for name in names) for of in (before, now))
+        what = "the data is not what the run was started with"
+        raise RunError(what, where=now.name, expected=expected, found=found)
 
 
 @torch.no_grad()
@@ -276,16 +207,15 @@ def _try(setup: Setup) -> None:
             task.check_training(model, samples, targets)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
-            raise ModelError(
-                "the model does not train on this data", where=type(model).__name__, found=str(error)
-            ) from error
-        raise RecipeError(
+            where = type(model).__name__
+            raise ModelError("the model does not train on this data", where=where, found=str(error)) from error
+        what, expected = (
             "batch norm cannot train on one value per channel",
-            where="batch_size",
-            expected="at least 2 samples in each process and part",
-            found=str(len(samples)),
-            remedy="a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics",
-        ) from error
+            "at least 2 samples in each process and part",
+        )
+        remedy = "a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics"
+        found = str(len(samples))
+        raise RecipeError(what, where="batch_size", expected=expected, found=found, remedy=remedy) from error
     finally:
         for name, buffer in model.named_buffers():
             buffer.copy_(before[name])

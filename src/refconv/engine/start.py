@@ -22,18 +22,10 @@ An image of a thousand is 0.1 points."""
 
 
 def evaluate_start(model: nn.Module, setup: Setup, *, seen: int) -> tuple[str, Evaluation]:
-    """Evaluate a model on samples of the validation split, or of the training split if there is none.
+    """Evaluate a model on samples of the validation split, or of the training split if there is none; name the split.
 
-    They are the same at every call, and never of the test split. Evaluation changes neither the model nor what
-    training draws at random.
-
-    Args:
-        model: the model, prepared for training or plain.
-        setup: task and data.
-        seen: samples that the whole run trains on.
-
-    Returns:
-        The split, and the result.
+    They are the same at every call of a run that sees ``seen`` samples, and never of the test split. Evaluation changes
+    neither the model nor what training draws at random.
     """
     split: Split = "val" if setup.data.info.val_size else "train"
     drawn, _, _ = in_drawn_order(setup.data, split, min(MOST, max(LEAST, seen // SHARE)))
@@ -58,10 +50,6 @@ def at_chance(result: Evaluation, setup: Setup) -> str | None:
 
     That is an accuracy of at most two standard deviations above chance. A reinitialised classifier, or one of random
     weights, is expected to start there.
-
-    Args:
-        result: the measured start.
-        setup: data and model.
     """
     classes = setup.info.num_classes
     if not isinstance(result, ClassificationEvaluation) or classes < 2 or not _classifier_kept(setup):

@@ -1,4 +1,4 @@
-"""One optimizer step: forward, loss, backward, clip, update, average.
+"""One optimizer step (forward, loss, backward, clip, update, average), its learning rate by timm, and its time.
 
 The loss of a step is the mean over all that counts in it, such as the pixels that are not ignored, into however many
 parts and processes the batch is cut.
@@ -9,33 +9,32 @@ and not on how the run came there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from timm.optim import Lookahead
+from timm.scheduler.scheduler import Scheduler
+from timm.scheduler.scheduler_factory import create_scheduler_v2
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from refconv.data import Batch, Samples, Targets
-from refconv.engine.schedule import make_schedule
-from refconv.engine.setup import Setup
+from refconv.engine.setup import Setup, open_setup
+from refconv.errors import RecipeError
+from refconv.methods.registry import method_of
+from refconv.process.distributed import Processes, choose_device
 from refconv.process.randomness import derive_seed, seed_everything
+from refconv.recipe.recipe import Recipe
 
 
 class Stepper:
-    """A model with all that trains it.
-
-    Args:
-        setup: the prepared model, neither compiled nor wrapped, with its method, task and data.
-
-    Raises:
-        RecipeError: if a setting does not fit.
-        ModelError: if the teacher cannot be built.
-        CheckpointError: if the teacher's weights do not fit.
-    """
+    """A prepared model, neither compiled nor wrapped yet, with all that trains it."""
 
     def __init__(self, setup: Setup) -> None:
         method, recipe, task, processes = setup.method, setup.recipe, setup.task, setup.processes
@@ -85,12 +84,7 @@ class Stepper:
         return number in self._round_starts
 
     def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
-        """Take one step and return its loss, on the device and not waited for.
-
-        Args:
-            number: steps taken before this one.
-            parts: the parts of the batch whose gradients are accumulated.
-        """
+        """Take one step, after ``number`` others, and return its loss, on the device and not waited for."""
         seed_everything(derive_seed("step", self._seed, number, self._processes.rank))
         self._set_rates(number)
         if number in self._round_starts:
@@ -135,3 +129,55 @@ class Stepper:
 def _samples(samples: Samples, targets: Targets) -> float:
     """Return how many samples a part has."""
     return float(len(samples))
+
+
+def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps_per_epoch: int) -> tuple[Callable[[int], None], int]:
+    """Return what sets the learning rates by the number of a step alone, and the epochs, warm-up prefix included."""
+    try:
+        schedule, epochs = create_scheduler_v2(
+            optimizer,
+            sched=recipe.sched,
+            num_epochs=recipe.epochs,
+            warmup_epochs=recipe.warmup_epochs,
+            warmup_lr=recipe.warmup_lr,
+            warmup_prefix=recipe.warmup_prefix,
+            min_lr=recipe.min_lr,
+            step_on_epochs=False,
+            updates_per_epoch=steps_per_epoch,
+            **recipe.sched_kwargs,
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RecipeError(f"{recipe.sched} does not take these settings", where="sched", found=str(error)) from error
+    if recipe.sched == "none":
+        return lambda step: None, recipe.epochs
+    if not isinstance(schedule, Scheduler):
+        raise RecipeError("this version of timm has no such schedule", where="sched", found=repr(recipe.sched))
+    return schedule.step_update, int(epochs)
+
+
+def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[float]]:
+    """Return the seconds of ``turns`` steps of each recipe, after one that is not counted.
+
+    The recipes take their steps in turn, so that whatever else the machine does slows all of them alike; the times
+    of whole runs, one after the other, would not compare. The i-th times of two recipes, on the same device, are a
+    pair.
+    """
+    steppers, batches = {}, {}
+    for name, recipe in recipes.items():
+        setup = open_setup(method_of(recipe), Processes(0, 1, choose_device(recipe.device)))
+        steppers[name] = Stepper(setup)
+        parts = setup.data.train_batches(seed=recipe.seed, epoch=0, batch_size=setup.part_size)
+        batches[name] = [next(parts) for _ in range(recipe.grad_accum_steps)]
+    seconds: dict[str, list[float]] = {name: [] for name in recipes}
+    for turn in range(turns + 1):
+        for name, stepper in steppers.items():
+            begin = time.perf_counter()
+            stepper.step(0, batches[name]).item()  # an accelerator has finished when the loss has arrived
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the median of each list."""
+    return {name: statistics.median(found) for name, found in seconds.items()}

@@ -21,20 +21,12 @@ _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, FrozenBat
 
 
 def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Task) -> tuple[str, ...]:
-    """Keep those parameters of a prepared model from training that the recipe leaves out.
+    """Keep the parameters of a prepared model from training that the recipe's ``train`` leaves out; return their names.
 
-    Args:
-        model: the model, prepared by the method.
-        recipe: the settings; ``train`` says which parameters train.
-        done: what the method did to kernels, if anything.
-        task: the task, which knows the head.
-
-    Returns:
-        The names of the parameters that were trainable and are not any more.
+    The kernels are those that the plan ``done`` changed or, where the method changes none, would be refocused.
 
     Raises:
         RecipeError: if no kernel would train.
-        ModelError: if the head is asked for, and there is none.
     """
     if recipe.train == "all":
         return ()

@@ -17,10 +17,10 @@ from timm.data import resolve_data_config
 from timm.data.transforms import interp_mode_to_str
 from torch import nn
 
-from refconv.data.info import DataInfo
+from refconv.data import DataInfo
+from refconv.data.opening import PREFIXES
 from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
-from refconv.data.timm_names import PREFIXES
 from refconv.errors import DataError
 from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, is_timm
 from refconv.models.checkpoint import Checkpoint

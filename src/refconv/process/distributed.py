@@ -28,19 +28,12 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """This process among those of the run.
-
-    Attributes:
-        rank: this process, from 0.
-        world_size: number of processes.
-        device: where this process computes.
-        control: group for messages between the processors, apart from the gradients; None if alone.
-    """
+    """This process, counted from 0, among those of the run."""
 
     rank: int
     world_size: int
-    device: torch.device
-    control: dist.ProcessGroup | None = None
+    device: torch.device  # where this process computes
+    control: dist.ProcessGroup | None = None  # for messages apart from the gradients; None if alone
 
     @property
     def first(self) -> bool:
@@ -114,14 +107,7 @@ class Processes:
 
 @contextmanager
 def joined(device: str | None) -> Iterator[Processes]:
-    """Join the processes that torchrun started, or be alone.
-
-    Args:
-        device: the recipe's device; by default the best there is.
-
-    Raises:
-        RunError: if the device does not exist here.
-    """
+    """Join the processes that torchrun started, or be alone."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield Processes(0, 1, choose_device(device))
@@ -143,15 +129,7 @@ def joined(device: str | None) -> Iterator[Processes]:
 
 
 def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
-    """Return the device of a name; by default the accelerator of this process, or the CPU if there is none.
-
-    Args:
-        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or None.
-        local_rank: number of this process on this machine.
-
-    Raises:
-        RunError: if the device is unknown or does not exist here.
-    """
+    """Return the device of a name such as ``cuda:1``; by default this process's accelerator, else the CPU."""
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn
 
 from refconv.errors import RunError
@@ -31,14 +31,9 @@ class Interruption:
     and torchrun's as well. In a thread other than the main one signals cannot be caught, and nothing is changed.
 
     After SIGTERM the process does not wait for a step without end, such as a backward pass of minutes, in which no
-    Python code runs and so no handler either: a thread calls ``overdue``, as soon as the main thread is where
-    :meth:`may_be_left` allows it. Until that call returns, and it ends the process, the main thread cannot
-    change weights: they are what the last whole step left.
-
-    Args:
-        patient: ignore further signals.
-        patience: seconds between SIGTERM and the call of ``overdue``.
-        overdue: writes what can be written and ends the process; None waits for the step, however long it takes.
+    Python code runs and so no handler either: after ``patience`` seconds a thread calls ``overdue``, as soon as the
+    main thread is where :meth:`may_be_left` allows it. Until that call returns, and it ends the process, the main
+    thread cannot change weights: they are what the last whole step left.
     """
 
     def __init__(
@@ -62,9 +57,7 @@ class Interruption:
             self._former = {number: signal.signal(number, self._remember) for number in numbers}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
         for number, handler in self._former.items():
@@ -89,11 +82,7 @@ class Interruption:
             keep()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        """Note the first signal.
-
-        Raises:
-            KeyboardInterrupt: at the second Ctrl-C.
-        """
+        """Note the first signal; the second Ctrl-C interrupts."""
         first, self.signal = self.signal is None, self.signal or signal.Signals(number)
         if number == signal.SIGTERM and self._overdue is not None and self._timer is None:
             self._timer = threading.Timer(self._patience, self._leave, (self._overdue,))
@@ -108,11 +97,7 @@ class Interruption:
 
 
 def leave(words: str | None) -> NoReturn:
-    """End the process at once, with its workers, while its main thread is busy.
-
-    Args:
-        words: the last line on standard error; None for none.
-    """
+    """End the process at once, with its workers and a last line on standard error, while its main thread is busy."""
     try:
         if words is not None:
             print(f"refconv: {words}", file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """Progress on the screen: a bar in a terminal, plain lines in a pipe, nothing where nothing is to be shown.
 
-:class:`Display` does this for everything that takes long. What is shown of training and of evaluation is below; what
-is shown of a study and of an analysis is beside them.
+What is shown of a study and of an analysis is beside them.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Protocol
 
 from rich import progress as rich
@@ -21,47 +19,26 @@ _BETWEEN_MOVES = 0.1
 
 
 def column(text: str, *, last: bool = False) -> rich.TextColumn:
-    """Return a column of a bar that shows a field of :meth:`Display.move`, such as ``{task.fields[left]}``.
-
-    Args:
-        text: the template.
-        last: whether it fills the line and is cut where the terminal is narrow.
-    """
-    wide = {"overflow": "ellipsis", "ratio": 1} if last else {}
+    """Return a column of a bar that shows a field of :meth:`Display.move`, such as ``{task.fields[left]}``."""
+    wide = {"overflow": "ellipsis", "ratio": 1} if last else {}  # fills the line; cut where the terminal is narrow
     return rich.TextColumn(text, table_column=Column(no_wrap=True, **wide))  # type: ignore[arg-type]  # values of two types
 
 
 class Display:
-    """Shows progress while it is entered.
-
-    Attributes:
-        terminal: whether there is a bar.
-        bar: rich's progress bar, disabled where there is none.
-
-    Args:
-        title: what runs.
-        columns: what the bar shows beside its title, from left to right.
-        total: what there is to do; None if that is not known yet.
-        done: what is done already.
-        show: whether to show anything.
-        error: show on standard error instead of standard output.
-        transient: remove the bar at the end.
-        console: a terminal; by default that of the stream, if it is one.
-        fields: what :func:`column` shows, at first.
-    """
+    """Shows progress while it is entered: rich's ``bar`` in a ``terminal``, disabled elsewhere."""
 
     def __init__(
         self,
         title: str,
-        columns: Sequence[rich.ProgressColumn],
+        columns: Sequence[rich.ProgressColumn],  # beside the title, from left to right
         *,
-        total: int | None = None,
+        total: int | None = None,  # what there is to do; None if that is not known yet
         done: int = 0,
         show: bool = True,
-        error: bool = False,
-        transient: bool = False,
-        console: Console | None = None,
-        **fields: Any,
+        error: bool = False,  # on standard error instead of standard output
+        transient: bool = False,  # remove the bar at the end
+        console: Console | None = None,  # a terminal; by default that of the stream, if it is one
+        **fields: Any,  # what columns show at first
     ) -> None:
         stream = sys.stderr if error else sys.stdout
         self._show, self._error = show, error
@@ -86,19 +63,11 @@ class Display:
         self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.bar.stop()
 
     def move(self, done: int, total: int | None = None, **fields: Any) -> None:
-        """Move the bar, ten times a second at most where only the bar moves.
-
-        Args:
-            done: what is done.
-            total: what there is to do, if it was not known before.
-            **fields: what columns show.
-        """
+        """Move the bar, ten times a second at most where only the bar moves and no other columns do."""
         now = time.perf_counter()
         if not self.terminal or (not fields and done != total and now - self._moved < _BETWEEN_MOVES):
             return
@@ -114,14 +83,7 @@ class Display:
 
 
 class StepDisplay(Display):
-    """The progress of steps, with rate and time left.
-
-    Args:
-        title: what runs.
-        start: steps already done.
-        total: steps in all.
-        **where: ``show``, ``error`` and ``console`` of :class:`Display`.
-    """
+    """The progress of steps, with rate and time left; ``show``, ``error`` and ``console`` as in :class:`Display`."""
 
     def __init__(self, title: str, *, start: int = 0, total: int, **where: Any) -> None:
         left = rich.TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True))
@@ -132,15 +94,7 @@ class StepDisplay(Display):
         self._since = time.perf_counter()
 
     def train(self, *, step: int, epoch: float, loss: float, lr: float, rate: float) -> None:
-        """Show how training goes: beside the bar, or as a line with the time left, estimated from this session.
-
-        Args:
-            step: steps done.
-            epoch: epochs done, with fractions.
-            loss: mean training loss since the last time.
-            lr: learning rate.
-            rate: samples per second, over all processes.
-        """
+        """Show how training goes: beside the bar, or as a line with the time left, estimated from this session."""
         if self.terminal:
             self.move(step, numbers=f"loss {loss:.4f}  {rate:,.0f} samples/s  epoch {epoch:.1f}  lr {lr:.3g}")
             return
@@ -161,15 +115,7 @@ class Counted(Protocol):
 
 
 class Evaluating(StepDisplay):
-    """Shows on standard error how many samples of a split have been evaluated; in a pipe by a line now and then.
-
-    Args:
-        title: what runs.
-        data: the data, which tells this of each batch.
-        split: the split that is evaluated.
-        interval: seconds between two lines.
-        clock: gives the seconds.
-    """
+    """Shows on standard error how many samples of a split have been evaluated; in a pipe by a line each interval."""
 
     def __init__(
         self,
@@ -189,11 +135,9 @@ class Evaluating(StepDisplay):
         self._data.counted = self._count
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._data.counted = None
-        super().__exit__(kind, error, trace)
+        super().__exit__(*raised)
 
     def _count(self, samples: int) -> None:
         self._done += samples

@@ -24,17 +24,7 @@ _MIX_2 = 0x94D049BB133111EB - 2**64
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return a seed in [0, 2**63) that depends on the parts and their order alone, on every machine.
-
-    Args:
-        parts: what the seed is for, such as ``("step", seed, step, rank)``.
-
-    Example:
-        >>> derive_seed("step", 0, 1) == derive_seed("step", 0, 1)
-        True
-        >>> derive_seed("step", 0, 1) == derive_seed("step", 1, 0)
-        False
-    """
+    """Return a seed in [0, 2**63) that depends on the parts and their order alone, on every machine."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         text = f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}"
@@ -45,32 +35,13 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def hashes(seed: int, epoch: int, indices: Tensor) -> Tensor:
-    """Return one 64-bit hash per index.
-
-    Args:
-        seed: the run's seed.
-        epoch: the epoch, counted from 0.
-        indices: sample indices, int64 [n].
-
-    Returns:
-        int64 [n], each a function of (seed, epoch, index) alone.
-    """
+    """Return one 64-bit hash per sample index [n], int64 [n], each a function of (seed, epoch, index) alone."""
     base = derive_seed("hashes", seed, epoch)
     return _mixed((indices + 1) * _GOLDEN + base)
 
 
 def uniforms(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
-    """Return independent uniform numbers for every sample, whatever batch it is in.
-
-    Args:
-        seed: the run's seed.
-        epoch: the epoch, counted from 0.
-        indices: sample indices, int64 [n].
-        draws: how many numbers each sample gets; asking for more leaves the first ones as they are.
-
-    Returns:
-        float32 [n, draws] in [0, 1), each a function of (seed, epoch, index, draw) alone.
-    """
+    """Return uniform numbers in [0, 1), float32 [n, draws], each a function of (seed, epoch, index, draw) alone."""
     counters = torch.arange(1, draws + 1, dtype=torch.int64) * _GOLDEN
     bits = _mixed(hashes(seed, epoch, indices)[:, None] + counters)
     # The upper 24 bits fill the significand of a float32 exactly, so 1.0 cannot come out by rounding.
@@ -78,11 +49,7 @@ def uniforms(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (all devices).
-
-    Args:
-        seed: a number in [0, 2**63), as :func:`derive_seed` returns it.
-    """
+    """Seed the global generators of Python, NumPy and torch (all devices)."""
     random.seed(seed)
     np.random.seed(_words(seed))
     # Not torch.manual_seed: while an accelerator sleeps, that formats a stack trace at every call, 0.3 ms. One that
@@ -96,18 +63,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the CPU generators of Python, NumPy and torch for one block, then put them back as they were.
-
-    Args:
-        seed: a number in [0, 2**63), as :func:`derive_seed` returns it.
-
-    Example:
-        >>> with seeded(1):
-        ...     first = random.random()
-        >>> with seeded(1):
-        ...     random.random() == first
-        True
-    """
+    """Seed the CPU generators of Python, NumPy and torch for one block, then put them back as they were."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(_words(seed))

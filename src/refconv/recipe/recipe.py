@@ -7,6 +7,7 @@ Names are timm's wherever timm has one. This module imports neither torch nor ti
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import typing
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from refconv.config import RefocusConfig
 from refconv.errors import RecipeError, did_you_mean
-from refconv.recipe.settings import about, check_range, coerced, required, setting
+from refconv.recipe.settings import check_range, coerced, required, setting
 from refconv.records import type_hints
 from refconv.task_measures import TASKS
 
@@ -36,9 +37,8 @@ NESTEROV = {"sgd": True, "nesterov": True, "momentum": False}
 LOOKAHEAD = "lookahead_"
 """timm's prefix for averaging an optimizer's steps, which is linear, so that it changes nothing here."""
 
-_LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bilinear")}
+_LEFT_OPEN = [("interpolation", "bilinear", None), ("interpolation", None, "bilinear")]
 """Values that earlier versions wrote where none was given; a resumed run keeps its own."""
-
 
 RATE_FROM_SCRATCH = 0.1
 """Learning rate of SGD from scratch where a recipe gives none; until version 0.1.0 that of every recipe."""
@@ -50,18 +50,18 @@ _SGD_LIKE = (*NESTEROV, "sgdp", "sgdw", "lars", "larc", "nlars", "nlarc")
 """timm's optimizers whose step is proportional to the gradient or to the weight, not scaled entry by entry."""
 
 
-def refocusing(name: str, default: Any = None) -> Any:
-    """Declare the field of a recipe that is a setting of :class:`refconv.RefocusConfig`.
+# One group of flags in the command line's help each.
+_model, _data, _augmentation = (functools.partial(setting, name) for name in ("model", "data", "augmentation"))
+_method, _optimizer, _schedule = (functools.partial(setting, name) for name in ("method", "optimizer", "schedule"))
+_averaging, _run = functools.partial(setting, "averaging and teaching"), functools.partial(setting, "run")
 
-    Args:
-        name: the setting.
-        default: its default, if a recipe writes it in another form.
-    """
+
+def refocusing(name: str, default: Any = None) -> Any:
+    """Declare the field of a recipe that is a setting of :class:`refconv.RefocusConfig`."""
     field = RefocusConfig.__dataclass_fields__[name]
     choices = typing.get_args(type_hints(RefocusConfig)[name])
     selects = name in {"include", "exclude"}
-    return setting(
-        "method",
+    return _method(
         f"{'kernels' if selects else 'refocus'}: {field.metadata['help']}",
         field.default if default is None else default,
         choices=() if default is not None else choices,
@@ -86,94 +86,71 @@ class Recipe:
         ((3,), 'plain')
     """
 
-    task: str = setting("model", "the task", TASKS[0], choices=TASKS)
-    model: str = setting(
-        "model", "timm name, module:function, torchvision:, local-dir:, detector:, smp:NAME or spandrel:FILE"
-    )
-    model_kwargs: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=about("model", "further arguments of the model's builder")
-    )
-    pretrained: bool = setting("model", "start from timm's pretrained weights", False)
-    checkpoint: str | None = setting("model", "start from the weights in this file, folder or run", None)
-    reset_classifier: bool = setting("model", "with --checkpoint: reinitialize the classifier", False)
-    backbone: str | None = setting("model", "timm name of the backbone of detector:HEAD or smp:NAME", None)
-    backbone_checkpoint: str | None = setting(
-        "model", "start the backbone from the classifier in this run, folder or file", None
-    )
-    num_classes: int | None = setting("model", "number of classes; default: those of the data", None, least=1)
-    in_chans: int | None = setting("model", "input channels; default: those of the data", None, least=1)
-    drop: float = setting("model", "dropout rate", 0.0, least=0, most=1)
-    drop_path: float | None = setting("model", "drop path rate (stochastic depth)", None, least=0, most=1)
+    task: str = _model("the task", TASKS[0], choices=TASKS)
+    model: str = _model("timm name, module:function, torchvision:, local-dir:, detector:, smp:NAME or spandrel:FILE")
+    model_kwargs: dict[str, Any] = _model("further arguments of the model's builder", dict)
+    pretrained: bool = _model("start from timm's pretrained weights", False)
+    checkpoint: str | None = _model("start from the weights in this file, folder or run", None)
+    reset_classifier: bool = _model("with --checkpoint: reinitialize the classifier", False)
+    backbone: str | None = _model("timm name of the backbone of detector:HEAD or smp:NAME", None)
+    backbone_checkpoint: str | None = _model("start the backbone from the classifier in this run, folder or file", None)
+    num_classes: int | None = _model("number of classes; default: those of the data", None, least=1)
+    in_chans: int | None = _model("input channels; default: those of the data", None, least=1)
+    drop: float = _model("dropout rate", 0.0, least=0, most=1)
+    drop_path: float | None = _model("drop path rate (stochastic depth)", None, least=0, most=1)
 
-    data: str = setting(
-        "data", "a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows"
+    data: str = _data("a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows")
+    data_dir: str | None = _data("folder of the data", None, may_change=True)
+    class_map: str | None = _data(
+        "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
     )
-    data_dir: str | None = setting("data", "folder of the data", None, may_change=True)
-    class_map: str | None = setting(
-        "data", "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
+    val_split: float = _data("fraction of the training data kept for validation", 0.0, least=0, most=0.9)
+    img_size: int | None = _data("image side in pixels; default: that of the model, else of the images", None, least=1)
+    interpolation: str | None = _data(
+        "resampling of images; default: that of the model", None, choices=("bilinear", "bicubic", "nearest", "random")
     )
-    val_split: float = setting("data", "fraction of the training data kept for validation", 0.0, least=0, most=0.9)
-    img_size: int | None = setting(
-        "data", "image side in pixels; default: that of the model, else of the images", None, least=1
+    ignore_index: int = _data("segmentation: class index to ignore", 255, least=0, most=255, task="segmentation")
+    noise: float = _data("restoration: noise level (0-255)", 0.0, least=0, task="restoration")
+    upscale: int = _data("restoration: factor of super-resolution", 1, least=1, most=4, task="restoration")
+    patch_size: int = _data("restoration: side of the training patches in pixels", 64, least=8, task="restoration")
+    crop_pct: float | None = _data("fraction of the image's side kept in evaluation", None, above=0, most=1)
+    mean: tuple[float, ...] | None = _data(
+        "mean of each channel, or one of all; default: that of the model, else of the data", None
     )
-    interpolation: str | None = setting(
-        "data",
-        "resampling of images; default: that of the model",
-        None,
-        choices=("bilinear", "bicubic", "nearest", "random"),
-    )
-    ignore_index: int = setting(
-        "data", "segmentation: class index to ignore", 255, least=0, most=255, task="segmentation"
-    )
-    noise: float = setting("data", "restoration: noise level (0-255)", 0.0, least=0, task="restoration")
-    upscale: int = setting("data", "restoration: factor of super-resolution", 1, least=1, most=4, task="restoration")
-    patch_size: int = setting(
-        "data", "restoration: side of the training patches in pixels", 64, least=8, task="restoration"
-    )
-    crop_pct: float | None = setting("data", "fraction of the image's side kept in evaluation", None, above=0, most=1)
-    mean: tuple[float, ...] | None = setting(
-        "data", "mean of each channel, or one of all; default: that of the model, else of the data", None
-    )
-    std: tuple[float, ...] | None = setting("data", "standard deviation of each channel", None)
-    workers: int = setting(
-        "data", "processes that decode images", min(4, os.cpu_count() or 1), least=0, may_change=True
-    )
+    std: tuple[float, ...] | None = _data("standard deviation of each channel", None)
+    workers: int = _data("processes that decode images", min(4, os.cpu_count() or 1), least=0, may_change=True)
 
-    hflip: float = setting("augmentation", "probability of a horizontal flip", 0.0, least=0, most=1)
-    pad_crop: int = setting("augmentation", "in-memory data: padding in pixels before a random crop", 0, least=0)
-    scale: tuple[float, float] | None = setting("augmentation", "range of the area of a random resized crop", None)
-    ratio: tuple[float, float] | None = setting("augmentation", "range of the crop's aspect ratio", None)
-    aa: str | None = setting("augmentation", "timm's auto-augment policy, such as rand-m9-mstd0.5", None)
-    color_jitter: float = setting("augmentation", "colour jitter factor", 0.0, least=0)
-    re_prob: float = setting("augmentation", "probability of random erasing", 0.0, least=0, most=1)
-    mixup: float = setting("augmentation", "mixup alpha; 0 is off", 0.0, least=0)
-    cutmix: float = setting("augmentation", "cutmix alpha; 0 is off", 0.0, least=0)
-    mixup_prob: float = setting("augmentation", "probability of mixup or cutmix", 1.0, least=0, most=1)
-    mixup_switch_prob: float = setting("augmentation", "probability of cutmix where both are on", 0.5, least=0, most=1)
-    mixup_mode: str = setting("augmentation", "what is mixed alike", "batch", choices=("batch", "pair", "elem"))
-    smoothing: float = setting("augmentation", "label smoothing", 0.0, least=0, most=1)
+    hflip: float = _augmentation("probability of a horizontal flip", 0.0, least=0, most=1)
+    pad_crop: int = _augmentation("in-memory data: padding in pixels before a random crop", 0, least=0)
+    scale: tuple[float, float] | None = _augmentation("range of the area of a random resized crop", None)
+    ratio: tuple[float, float] | None = _augmentation("range of the crop's aspect ratio", None)
+    aa: str | None = _augmentation("timm's auto-augment policy, such as rand-m9-mstd0.5", None)
+    color_jitter: float = _augmentation("colour jitter factor", 0.0, least=0)
+    re_prob: float = _augmentation("probability of random erasing", 0.0, least=0, most=1)
+    mixup: float = _augmentation("mixup alpha; 0 is off", 0.0, least=0)
+    cutmix: float = _augmentation("cutmix alpha; 0 is off", 0.0, least=0)
+    mixup_prob: float = _augmentation("probability of mixup or cutmix", 1.0, least=0, most=1)
+    mixup_switch_prob: float = _augmentation("probability of cutmix where both are on", 0.5, least=0, most=1)
+    mixup_mode: str = _augmentation("what is mixed alike", "batch", choices=("batch", "pair", "elem"))
+    smoothing: float = _augmentation("label smoothing", 0.0, least=0, most=1)
 
-    method: str = setting("method", "plain, refocus, scratch, norm_fold, or another way to train kernels", "plain")
-    method_kwargs: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=about("method", "further settings of the method, such as rank=4 of low_rank")
-    )
-    budget: str | None = setting(
-        "method", "choose the method's size to match this number of trained parameters, or that of a method", None
+    method: str = _method("plain, refocus, scratch, norm_fold, or another way to train kernels", "plain")
+    method_kwargs: dict[str, Any] = _method("further settings of the method, such as rank=4 of low_rank", dict)
+    budget: str | None = _method(
+        "choose the method's size to match this number of trained parameters, or that of a method", None
     )
     map_size: tuple[int, ...] = refocusing("map_size", (3,))
     order: str = refocusing("order")
     start: str = refocusing("start")
     gram_scale: str = refocusing("scale")
     power: float = refocusing("power")
-    rounds: int = setting("method", "refocus: rounds, each with the last one's kernels as bases", 1, least=1)
-    space: str = setting(
-        "method",
+    rounds: int = _method("refocus: rounds, each with the last one's kernels as bases", 1, least=1)
+    space: str = _method(
         "refocus: where to train; auto is gradient space whenever the optimizer is SGD",
         "auto",
         choices=("auto", "gradient", "kernel"),
     )
-    decay: str = setting(
-        "method",
+    decay: str = _method(
         "refocus: what weight decay pulls kernels to: base, zero (kernel; gradient space only) or nothing",
         "refocus",
         choices=("refocus", "kernel", "none"),
@@ -181,74 +158,54 @@ class Recipe:
     include: tuple[str, ...] = refocusing("include", ())
     exclude: tuple[str, ...] = refocusing("exclude", ())
 
-    train: str = setting(
-        "method", "which parameters train", "all", choices=("all", "refocus", "refocus+norm", "refocus+head")
-    )
+    train: str = _method("which parameters train", "all", choices=("all", "refocus", "refocus+norm", "refocus+head"))
 
-    opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
-    lr: float = setting(
-        "optimizer",
-        "learning rate; default: SGD 0.1 from scratch, 0.01 from weights; other optimizers 0.001",
-        None,
-        least=0,
+    opt: str = _optimizer("any optimizer of timm, by name", "sgd")
+    lr: float = _optimizer(
+        "learning rate; default: SGD 0.1 from scratch, 0.01 from weights; other optimizers 0.001", None, least=0
     )
-    momentum: float = setting("optimizer", "momentum", 0.9, least=0, most=1)
-    weight_decay: float = setting("optimizer", "weight decay", 4e-5, least=0)
-    filter_bias_and_bn: bool = setting("optimizer", "no weight decay on biases and normalization", True)
-    layer_decay: float | None = setting("optimizer", "layer-wise decay of the learning rate", None, above=0, most=1)
-    opt_kwargs: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=about("optimizer", "further arguments of the optimizer")
-    )
-    clip_grad: float | None = setting("optimizer", "clip gradients at this value", None, above=0)
-    clip_mode: str = setting("optimizer", "how to clip", "norm", choices=("norm", "value", "agc"))
+    momentum: float = _optimizer("momentum", 0.9, least=0, most=1)
+    weight_decay: float = _optimizer("weight decay", 4e-5, least=0)
+    filter_bias_and_bn: bool = _optimizer("no weight decay on biases and normalization", True)
+    layer_decay: float | None = _optimizer("layer-wise decay of the learning rate", None, above=0, most=1)
+    opt_kwargs: dict[str, Any] = _optimizer("further arguments of the optimizer", dict)
+    clip_grad: float | None = _optimizer("clip gradients at this value", None, above=0)
+    clip_mode: str = _optimizer("how to clip", "norm", choices=("norm", "value", "agc"))
 
-    epochs: int = setting("schedule", "epochs, warm-up included", 100, least=1)
-    batch_size: int = setting("schedule", "samples per step, over all processes and accumulated parts", 128, least=1)
-    grad_accum_steps: int = setting("schedule", "parts of a batch whose gradients are accumulated", 1, least=1)
-    sched: str = setting(
-        "schedule",
+    epochs: int = _schedule("epochs, warm-up included", 100, least=1)
+    batch_size: int = _schedule("samples per step, over all processes and accumulated parts", 128, least=1)
+    grad_accum_steps: int = _schedule("parts of a batch whose gradients are accumulated", 1, least=1)
+    sched: str = _schedule(
         "schedule of the learning rate, by timm's name",
         "cosine",
         choices=("cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant", "none"),
     )
-    warmup_epochs: float = setting("schedule", "epochs of linear warm-up", 0.0, least=0)
-    warmup_lr: float = setting("schedule", "learning rate at the start of the warm-up", 1e-6, least=0)
-    warmup_prefix: bool = setting("schedule", "add the warm-up to the epochs instead of including it", False)
-    min_lr: float = setting("schedule", "learning rate at the end", 0.0, least=0)
-    sched_kwargs: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=about("schedule", "further arguments of timm's schedule, such as decay_epochs")
-    )
+    warmup_epochs: float = _schedule("epochs of linear warm-up", 0.0, least=0)
+    warmup_lr: float = _schedule("learning rate at the start of the warm-up", 1e-6, least=0)
+    warmup_prefix: bool = _schedule("add the warm-up to the epochs instead of including it", False)
+    min_lr: float = _schedule("learning rate at the end", 0.0, least=0)
+    sched_kwargs: dict[str, Any] = _schedule("further arguments of timm's schedule, such as decay_epochs", dict)
 
-    model_ema: bool = setting("averaging and teaching", "ship a moving average of the weights", False)
-    model_ema_decay: float = setting("averaging and teaching", "decay of the moving average", 0.9998, least=0, most=1)
-    model_ema_warmup: bool = setting("averaging and teaching", "warm the decay up from zero", False)
-    distill: str | None = setting(
-        "averaging and teaching", "teacher: a pretrained timm name, run, folder or module:function", None
-    )
-    distill_checkpoint: str | None = setting("averaging and teaching", "the teacher's weights", None)
-    distill_alpha: float = setting("averaging and teaching", "weight of the teacher in the loss", 0.5, least=0, most=1)
-    distill_temperature: float = setting("averaging and teaching", "temperature of the soft targets", 1.0, above=0)
+    model_ema: bool = _averaging("ship a moving average of the weights", False)
+    model_ema_decay: float = _averaging("decay of the moving average", 0.9998, least=0, most=1)
+    model_ema_warmup: bool = _averaging("warm the decay up from zero", False)
+    distill: str | None = _averaging("teacher: a pretrained timm name, run, folder or module:function", None)
+    distill_checkpoint: str | None = _averaging("the teacher's weights", None)
+    distill_alpha: float = _averaging("weight of the teacher in the loss", 0.5, least=0, most=1)
+    distill_temperature: float = _averaging("temperature of the soft targets", 1.0, above=0)
 
-    seed: int = setting("run", "seed of everything random", 0, least=0)
-    device: str | None = setting("run", "cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)
-    amp: bool = setting("run", "mixed precision with bf16 (autocast)", False)
-    compile: bool = setting("run", "compile the model", False)
-    channels_last: bool = setting("run", "keep tensors in channels-last format", False)
-    deterministic: bool = setting(
-        "run", "only deterministic algorithms (exact resumption on an accelerator needs it)", False
-    )
-    validation_batch_size: int | None = setting(
-        "run", "samples per process in evaluation", None, least=1, may_change=True
-    )
-    eval_interval: int = setting(
-        "run", "epochs between evaluations on the validation split", 1, least=1, may_change=True
-    )
-    log_interval: int = setting("run", "steps between two lines of metrics", 50, least=1, may_change=True)
-    checkpoint_interval: int = setting(
-        "run", "steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True
-    )
-    tensorboard: bool = setting("run", "also write TensorBoard events", False, may_change=True)
-    test: bool = setting("run", "evaluate on the test split, once at the end; off in runs that choose settings", True)
+    seed: int = _run("seed of everything random", 0, least=0)
+    device: str | None = _run("cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)
+    amp: bool = _run("mixed precision with bf16 (autocast)", False)
+    compile: bool = _run("compile the model", False)
+    channels_last: bool = _run("keep tensors in channels-last format", False)
+    deterministic: bool = _run("only deterministic algorithms (exact resumption on an accelerator needs it)", False)
+    validation_batch_size: int | None = _run("samples per process in evaluation", None, least=1, may_change=True)
+    eval_interval: int = _run("epochs between evaluations on the validation split", 1, least=1, may_change=True)
+    log_interval: int = _run("steps between two lines of metrics", 50, least=1, may_change=True)
+    checkpoint_interval: int = _run("steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True)
+    tensorboard: bool = _run("also write TensorBoard events", False, may_change=True)
+    test: bool = _run("evaluate on the test split, once at the end; off in runs that choose settings", True)
 
     def __post_init__(self) -> None:
         hints = type_hints(type(self))
@@ -264,12 +221,10 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-        """Read a recipe.
+        """Read a TOML file of flat keys; a table ``versions`` is a note and is skipped.
 
-        Args:
-            path: a TOML file of flat keys; a table ``versions`` is a note and is skipped.
-            overrides: settings that win over those of the file; a source of weights among them (``pretrained`` or
-                ``checkpoint``) also wins over the file's other one.
+        Settings among the ``overrides`` win over those of the file; a source of weights among them (``pretrained`` or
+        ``checkpoint``) also wins over the file's other one.
 
         Raises:
             RecipeError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
@@ -306,12 +261,8 @@ class Recipe:
                 raise RecipeError("unknown key", where=name, remedy=did_you_mean(name, fields))
         for name, field in fields.items():
             if name not in values and required(field):
-                raise RecipeError(
-                    "missing key",
-                    where=name,
-                    expected=field.metadata["help"],
-                    remedy=f"give --{name} or the key in the recipe",
-                )
+                expected, remedy = field.metadata["help"], f"give --{name} or the key in the recipe"
+                raise RecipeError("missing key", where=name, expected=expected, remedy=remedy)
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -320,12 +271,9 @@ class Recipe:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def to_toml(self, versions: Mapping[str, str] | None = None) -> str:
-        """Return the recipe as TOML: every setting that is not None, and the versions as a note.
+        """Return the recipe as TOML: every setting that is not None, and as a note the version of each program used.
 
         TOML has no null. Reading gives None back, because each setting that may be None is None by default.
-
-        Args:
-            versions: name and version of each program used.
         """
         import tomli_w
 
@@ -336,13 +284,9 @@ class Recipe:
 
     def differences(self, other: Recipe) -> tuple[str, ...]:
         """Name the settings in which two recipes differ and on which the result depends."""
-        return tuple(
-            field.name
-            for field in dataclasses.fields(self)
-            if not field.metadata["may_change"]
-            and getattr(self, field.name) != getattr(other, field.name)
-            and (field.name, getattr(self, field.name), getattr(other, field.name)) not in _LEFT_OPEN
-        )
+        compared = [field.name for field in dataclasses.fields(self) if not field.metadata["may_change"]]
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in compared)
+        return tuple(pair[0] for pair in pairs if pair[1] != pair[2] and pair not in _LEFT_OPEN)
 
 
 def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,17 +313,11 @@ def default_rate(recipe: Recipe) -> float:
     of 2,000 images with SGD, had 61.6 % of 1,000 test images at 0.1, 84.4 % at 0.01 and 83.1 % at 0.003 (one seed).
 
     An optimizer that scales each entry of its step moves a weight by about the rate itself, whatever the gradient:
-    0.001 from scratch and from weights. The same network, which begins with 80.4 % of 1,000 other test images, had
-    after the same training with AdamW (means of two seeds):
-
-    ========  ======  ======  ======  ======
-    rate      0.0001  0.0003  0.001   0.003
-    plain     80.4 %  81.5 %  82.3 %  79.7 %
-    refocus   79.7 %  80.9 %  82.5 %  83.4 %
-    ========  ======  ======  ======  ======
-
-    ImageNet's EfficientNet-Lite0 with a new classifier, after four epochs of 300 images of CIFAR-10 at 96 px, had
-    16.0 % of 300 test images at 0.0001, 32.7 % at 0.0003 and 52.3 % at 0.001 (plain, one seed; refocus 50.7 % there).
+    0.001 from scratch and from weights. The same network began with 80.4 % of 1,000 other test images and had after the
+    same training with AdamW, at 0.0001, 0.0003, 0.001 and 0.003 (means of two seeds): plain 80.4, 81.5, 82.3 and
+    79.7 %; refocused 79.7, 80.9, 82.5 and 83.4 %. ImageNet's EfficientNet-Lite0 with a new classifier had, after four
+    epochs of 300 images of CIFAR-10 at 96 px, 16.0 % of 300 test images at 0.0001, 32.7 % at 0.0003 and 52.3 % at 0.001
+    (plain, one seed; refocused 50.7 % at 0.001).
     """
     if recipe.opt.lower().removeprefix(LOOKAHEAD) not in _SGD_LIKE:
         return RATE_ENTRY_BY_ENTRY
@@ -387,26 +325,17 @@ def default_rate(recipe: Recipe) -> float:
 
 
 def _check_together(recipe: Recipe) -> None:
-    """Refuse settings that exclude each other or that would have no effect.
-
-    Raises:
-        RecipeError: naming one of the settings concerned.
-    """
+    """Refuse settings that exclude each other or that would have no effect."""
     if recipe.pretrained and recipe.checkpoint is not None:
-        raise RecipeError(
-            "two sources of weights", where="checkpoint", remedy="give pretrained or checkpoint, not both"
-        )
+        remedy = "give pretrained or checkpoint, not both"
+        raise RecipeError("two sources of weights", where="checkpoint", remedy=remedy)
     if recipe.reset_classifier and recipe.checkpoint is None:
         raise RecipeError("has no effect without checkpoint", where="reset_classifier")
     if recipe.distill_checkpoint is not None and recipe.distill is None:
         raise RecipeError("has no effect without distill", where="distill_checkpoint")
-    if recipe.grad_accum_steps > recipe.batch_size or recipe.batch_size % recipe.grad_accum_steps:
-        raise RecipeError(
-            "the batch cannot be cut into equal parts",
-            where="grad_accum_steps",
-            expected=f"a divisor of batch_size = {recipe.batch_size}",
-            found=str(recipe.grad_accum_steps),
-        )
+    if recipe.batch_size % recipe.grad_accum_steps:
+        what, expected = "the batch cannot be cut into equal parts", f"a divisor of batch_size = {recipe.batch_size}"
+        raise RecipeError(what, where="grad_accum_steps", expected=expected, found=str(recipe.grad_accum_steps))
     if (recipe.mean is None) != (recipe.std is None):
         raise RecipeError("mean and std go together", where="mean" if recipe.std is None else "std")
     for name in ("scale", "ratio"):
@@ -414,12 +343,8 @@ def _check_together(recipe: Recipe) -> None:
         if limits is not None and not 0 < limits[0] <= limits[1]:
             raise RecipeError("not a range", where=name, expected="0 < low <= high", found=str(limits))
     if not recipe.warmup_prefix and recipe.warmup_epochs > recipe.epochs:
-        raise RecipeError(
-            "the warm-up is longer than the training",
-            where="warmup_epochs",
-            expected=f"at most {recipe.epochs}",
-            found=f"{recipe.warmup_epochs:g}",
-        )
+        what, expected = "the warm-up is longer than the training", f"at most {recipe.epochs}"
+        raise RecipeError(what, where="warmup_epochs", expected=expected, found=f"{recipe.warmup_epochs:g}")
     _check_space(recipe)
 
 
@@ -433,34 +358,19 @@ def space_of(recipe: Recipe) -> Space | None:
 
 
 def _check_space(recipe: Recipe) -> None:
-    """Check that a recipe refocuses in a space in which its other settings have a meaning.
-
-    Raises:
-        RecipeError: if it does not; the remedy names the way out.
-    """
+    """Check that a recipe refocuses in a space in which its other settings have a meaning."""
     space = space_of(recipe)
-    if space is None:
-        return
-    obstacle = _obstacle(recipe)
-    if space == "gradient" and obstacle:
+    if space == "gradient" and (obstacle := _obstacle(recipe)):
         where, what, remedy = obstacle
         raise RecipeError(f"gradient space is {what}", where=where, remedy=remedy)
     if space == "kernel" and recipe.decay == "kernel":
-        raise RecipeError(
-            "kernel space decays refocus weights, which pulls kernels towards their bases, not towards zero",
-            where="decay",
-            expected="refocus or none",
-            found="'kernel'",
-            remedy="space = gradient, with an optimizer that is SGD",
-        )
+        what = "kernel space decays refocus weights, which pulls kernels towards their bases, not towards zero"
+        remedy = "space = gradient, with an optimizer that is SGD"
+        raise RecipeError(what, where="decay", expected="refocus or none", found="'kernel'", remedy=remedy)
     if space == "kernel" and recipe.rounds > 1 and recipe.model_ema:
-        raise RecipeError(
-            "an average over several bases is not the average of the kernels",
-            where="rounds",
-            expected="1 with model_ema in kernel space",
-            found=str(recipe.rounds),
-            remedy="space = gradient, or no model_ema",
-        )
+        what = "an average over several bases is not the average of the kernels"
+        expected, remedy = "1 with model_ema in kernel space", "space = gradient, or no model_ema"
+        raise RecipeError(what, where="rounds", expected=expected, found=str(recipe.rounds), remedy=remedy)
 
 
 def _obstacle(recipe: Recipe) -> tuple[str, str, str] | None:
@@ -468,9 +378,6 @@ def _obstacle(recipe: Recipe) -> tuple[str, str, str] | None:
     if recipe.opt.lower().removeprefix(LOOKAHEAD) not in NESTEROV:
         return "opt", f"equivalent under SGD only, not under {recipe.opt}", "opt = momentum or sgd, or space = kernel"
     if recipe.clip_grad is not None and recipe.clip_mode != "norm":
-        return (
-            "clip_mode",
-            f"not equivalent under clipping by {recipe.clip_mode}, which acts on entries of the refocus weight",
-            "clip_mode = norm, or space = kernel",
-        )
+        what = f"not equivalent under clipping by {recipe.clip_mode}, which acts on entries of the refocus weight"
+        return "clip_mode", what, "clip_mode = norm, or space = kernel"
     return None

@@ -15,44 +15,24 @@ from typing import Any
 from refconv.errors import RecipeError, did_you_mean
 
 
-def about(
-    group: str,
-    text: str,
+def setting(
+    group: str,  # heading under which the command line's help lists the flag
+    text: str,  # one line of help
+    default: Any = dataclasses.MISSING,  # without one the recipe must give the value; dict: an empty table
     *,
     choices: tuple[str, ...] = (),
     least: float | None = None,
-    above: float | None = None,
+    above: float | None = None,  # must be exceeded
     most: float | None = None,
-    may_change: bool = False,
-    task: str | None = None,
-) -> dict[str, Any]:
-    """Return the metadata of one field: what the command line and the checks need to know.
-
-    Args:
-        group: heading under which the command line's help lists the flag.
-        text: one line of help.
-        choices: the words accepted.
-        least: smallest value accepted.
-        above: value that must be exceeded.
-        most: largest value accepted.
-        may_change: whether a resumed run may have another value, because the result does not depend on it.
-        task: the only task that has this setting; None for settings of several tasks.
-    """
-    return {
-        "group": group,
-        "help": text,
-        "choices": choices,
-        "least": least,
-        "above": above,
-        "most": most,
-        "may_change": may_change,
-        "task": task,
-    }
-
-
-def setting(group: str, text: str, default: Any = dataclasses.MISSING, **limits: Any) -> Any:
-    """Declare one field; without a default the recipe must give the value. See :func:`about`."""
-    return dataclasses.field(default=default, metadata=about(group, text, **limits))
+    may_change: bool = False,  # a resumed run may have another value, because the result does not depend on it
+    task: str | None = None,  # the only task that has this setting
+) -> Any:
+    """Declare one field, with what the command line and the checks need to know in its metadata."""
+    limits = {"choices": choices, "least": least, "above": above, "most": most}
+    metadata = {"group": group, "help": text, **limits, "may_change": may_change, "task": task}
+    if default is dict:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def required(field: dataclasses.Field[Any]) -> bool:
@@ -61,59 +41,36 @@ def required(field: dataclasses.Field[Any]) -> bool:
 
 
 def coerced(name: str, hint: Any, value: Any) -> Any:
-    """Return ``value`` as the type ``hint``: a list as a tuple, a whole number as a float, one item as a tuple.
-
-    Raises:
-        RecipeError: if the value is of another type; ``bool`` is no number here.
-    """
+    """Return a value as the type ``hint``: a list or one item as a tuple, a whole number (no bool) as a float."""
+    words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
     if typing.get_origin(hint) is types.UnionType:
         if value is None:
             return None
         (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    kinds, expected = typing.get_args(hint), words.get(hint, "a table of names and values")
     if typing.get_origin(hint) is tuple:
-        return _coerced_tuple(name, hint, value)
-    if typing.get_origin(hint) is dict:
+        items = value if isinstance(value, (list, tuple)) else (value,)
+        kinds = kinds[:1] * len(items) if kinds[-1] is Ellipsis else kinds
+        if len(items) == len(kinds):
+            return tuple(coerced(name, kind, item) for kind, item in zip(kinds, items, strict=True))
+        expected = f"{len(kinds)} numbers"
+    elif typing.get_origin(hint) is dict:
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return dict(value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    expected = words.get(hint, "a table of names and values")
     raise RecipeError("wrong type", where=name, expected=expected, found=repr(value))
 
 
-def _coerced_tuple(name: str, hint: Any, value: Any) -> tuple[Any, ...]:
-    """Return ``value`` as a tuple of the types that ``hint`` names.
-
-    Raises:
-        RecipeError: if the length or an item does not fit.
-    """
-    kinds = typing.get_args(hint)
-    if kinds[-1] is Ellipsis:
-        items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-        return tuple(coerced(name, kinds[0], item) for item in items)
-    if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
-        raise RecipeError("wrong type", where=name, expected=f"{len(kinds)} numbers", found=repr(value))
-    return tuple(coerced(name, kind, item) for kind, item in zip(kinds, value, strict=True))
-
-
 def check_range(field: dataclasses.Field[Any], value: Any) -> None:
-    """Check a value of the right type against the choices and limits of its field.
-
-    Raises:
-        RecipeError: if the value is not among the choices, not finite, or out of range.
-    """
+    """Check a value of the right type against the choices and limits of its field."""
     limits = field.metadata
-    if limits["choices"] and value is not None and value not in limits["choices"]:
-        raise RecipeError(
-            "unknown word",
-            where=field.name,
-            expected="one of " + ", ".join(limits["choices"]),
-            found=repr(value),
-            remedy=did_you_mean(value, limits["choices"]),
-        )
+    choices = limits["choices"]
+    if choices and value is not None and value not in choices:
+        expected, remedy = "one of " + ", ".join(choices), did_you_mean(value, choices)
+        raise RecipeError("unknown word", where=field.name, expected=expected, found=repr(value), remedy=remedy)
     bounds = (("least", operator.ge, "at least"), ("above", operator.gt, "more than"), ("most", operator.le, "at most"))
     for item in value if isinstance(value, tuple) else (value,):
         if not isinstance(item, (int, float)):
@@ -123,6 +80,5 @@ def check_range(field: dataclasses.Field[Any], value: Any) -> None:
         for bound, holds, words in bounds:
             limit = limits[bound]
             if limit is not None and not holds(item, limit):
-                raise RecipeError(
-                    "value out of range", where=field.name, expected=f"{words} {limit:g}", found=f"{item:g}"
-                )
+                expected = f"{words} {limit:g}"
+                raise RecipeError("value out of range", where=field.name, expected=expected, found=f"{item:g}")

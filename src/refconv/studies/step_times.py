@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from refconv.engine.step_time import medians, step_seconds
+from refconv.engine.stepping import medians, step_seconds
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record
 from refconv.studies.runs import Run

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from refconv.data.folder import EXTENSIONS, images_below
-from refconv.data.images import FileImages, PathTable, decode
+from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below
 from refconv.data.opening import of_images
 from refconv.errors import DataError, RunError
 from refconv.models.opening import Opened

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refconv.data.scenes.composition import MIN_VISIBLE, Item, compose
+from refconv.data.scenes.composition import MIN_VISIBLE, PATTERNS, Item, background, compose
 
 SIZE = 64
 
@@ -86,3 +86,22 @@ def test_an_item_beyond_the_edge_is_truncated():
         x0, y0, x1, y1 = instance.box
         assert instance.truncated <= (x0 == 0 or y0 == 0 or x1 == SIZE or y1 == SIZE)
     assert {instance.truncated for instance in seen} == {True, False}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("size", [32, 45])
+def test_patterns_fill_the_range_and_no_more(pattern, size):
+    fields = [PATTERNS[pattern](np.random.default_rng(seed), size) for seed in range(5)]
+    for field in fields:
+        assert field.shape == (size, size)
+        assert field.min() >= 0
+        assert field.max() <= 1
+        assert np.ptp(field) > 0.5
+    assert (fields[0] != fields[1]).any()
+
+
+def test_backgrounds_have_colour():
+    image = background(np.random.default_rng(0), 32)
+    assert image.shape == (32, 32, 3)
+    assert 0 <= image.min() <= image.max() <= 1
+    assert (image[..., 0] != image[..., 1]).any()

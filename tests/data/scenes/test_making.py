@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from refconv.data.rle import decoded
-from refconv.data.scenes import ScenesRecord, make_scenes
-from refconv.data.scenes.making import SplitWriter
+from refconv.data.scenes import ScenesRecord, default_folder, make_scenes, making, scenes_folder
+from refconv.data.scenes.making import SplitWriter, pools
 from refconv.errors import DataError, SettingError
 
 SMALL = {"train": 6, "val": 2, "test": 3, "size": 48, "source": "digits"}
@@ -148,3 +148,73 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
 def test_impossible_settings_are_refused(tmp_path, settings, words):
     with pytest.raises(SettingError, match=words):
         make_scenes(tmp_path / "scenes", **{**SMALL, **settings})
+
+
+def test_pools_share_no_item():
+    pool, names = pools("digits")
+    assert names == tuple("0123456789")
+    pictures = {split: [part[index].pixels.tobytes() for index in range(len(part))] for split, part in pool.items()}
+    assert [len(part) for part in pool.values()] == [1294, 144, 359]
+    together = [picture for part in pictures.values() for picture in part]
+    # The digits hold no two equal images, so equal bytes would be one image in two pools.
+    assert len({*together}) == len(together) == 1797
+
+
+def test_items_are_what_is_bright():
+    item = pools("digits")[0]["train"][0]
+    np.testing.assert_array_equal(item.mask, item.pixels >= 0.25)
+    assert 1 <= item.label <= 10
+
+
+def test_narrow_gaps_belong_to_fashion_items_and_wide_ones_do_not(idx_folder, tmp_path):
+    pool, names = pools("fashion-mnist", str(idx_folder(tmp_path / "fashion")))
+    assert len(names) == 10
+    part = pool["test"]
+    part._images[0] = 0
+    part._images[0, :, 4:24] = 200
+    part._images[0, 10, 10] = 0  # a dark pixel
+    part._images[0, 14:20, 14:20] = 0  # a hole
+    mask = part[0].mask
+    assert mask[10, 10]
+    assert not mask[15:19, 15:19].any()
+    assert mask[0, 4:24].all()
+    assert mask[:, 0:4].sum() == 0
+
+
+def test_an_unknown_source_is_refused():
+    with pytest.raises(SettingError, match="fashion-mnist or digits, found 'cifar10'"):
+        pools("cifar10")
+
+
+def test_where_fashion_mnist_is_missing_the_remedy_names_digits(monkeypatch):
+    def missing(root):
+        raise DataError("cannot be downloaded", where="fashion-mnist", remedy="install it")
+
+    monkeypatch.setitem(making.SOURCES, "fashion-mnist", missing)
+    with pytest.raises(DataError, match=r"install it, or compose digits: --source digits"):
+        pools("fashion-mnist")
+
+
+@pytest.fixture
+def made(tmp_path):
+    make_scenes(tmp_path / "made", train=1, val=0, test=1, size=32, source="digits")
+    return tmp_path / "made"
+
+
+def test_scenes_are_found_by_either_name(made):
+    assert scenes_folder("scenes", str(made)) == made
+    assert scenes_folder(f"scenes:{made}") == made
+    assert scenes_folder("scenes:made", str(made.parent)) == made
+
+
+def test_scenes_without_a_folder_are_in_the_cache(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "refconv" / "scenes"
+    default_folder().parent.mkdir()
+    made.rename(default_folder())
+    assert scenes_folder("scenes") == default_folder()
+
+
+def test_where_there_are_none_the_remedy_is_the_command(tmp_path):
+    with pytest.raises(DataError, match=r"no scenes found; expected scenes.json; refconv data scenes --out .*nowhere"):
+        scenes_folder(f"scenes:{tmp_path / 'nowhere'}")

@@ -1,15 +1,16 @@
-"""One scene: small pictures of items laid over a background and over one another, and what is seen of each."""
+"""One scene: pictures of items laid over a textured background and over one another, and what is seen of each."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refconv.data.scenes.textures import background
+Field = NDArray[np.float64]
+"""[size, size], values in [0, 1]."""
 
 MIN_VISIBLE = 16
 """An item of which fewer pixels than this are seen gets no box and no instance mask."""
@@ -23,34 +24,21 @@ TURN = math.radians(20)
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A picture of one thing.
-
-    Attributes:
-        pixels: brightness [H, W], from 0 to 1.
-        mask: which pixels belong to the thing, [H, W].
-        label: its class, from 1 on.
-    """
+    """A picture of one thing: brightness [H, W] from 0 to 1, and which pixels belong to the thing."""
 
     pixels: NDArray[np.float32]
     mask: NDArray[np.bool_]
-    label: int
+    label: int  # from 1 on
 
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """An item as it is seen in a scene.
-
-    Attributes:
-        label: its class, from 1 on.
-        mask: the pixels that are seen, [size, size].
-        truncated: whether it goes beyond the scene.
-        occluded: whether another item hides a part of it.
-    """
+    """An item as it is seen in a scene."""
 
     label: int
-    mask: NDArray[np.bool_]
-    truncated: bool
-    occluded: bool
+    mask: NDArray[np.bool_]  # the pixels that are seen, [size, size]
+    truncated: bool  # goes beyond the scene
+    occluded: bool  # another item hides a part of it
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -66,19 +54,12 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A picture and the truth about it.
+    """A picture and the truth about it; pixels of hidden items, if any, are in ``classes`` all the same."""
 
-    Attributes:
-        image: uint8 [size, size, 3].
-        classes: the class of each pixel, uint8 [size, size]; 0 is background.
-        instances: the items with at least :data:`MIN_VISIBLE` pixels to be seen, the hindmost first.
-        hidden: items of which less is seen; their pixels, if any, are in ``classes`` all the same.
-    """
-
-    image: NDArray[np.uint8]
-    classes: NDArray[np.uint8]
-    instances: tuple[Instance, ...]
-    hidden: int
+    image: NDArray[np.uint8]  # [size, size, 3]
+    classes: NDArray[np.uint8]  # the class of each pixel, [size, size]; 0 is background
+    instances: tuple[Instance, ...]  # at least MIN_VISIBLE pixels are seen; the hindmost first
+    hidden: int  # number of items of which less is seen
 
     @property
     def objects(self) -> NDArray[np.uint8]:
@@ -90,15 +71,9 @@ class Scene:
 
 
 def compose(draw: np.random.Generator, items: Sequence[Item], *, size: int, mirror: bool) -> Scene:
-    """Lay items over a textured background, each before those that came earlier.
+    """Lay items, the hindmost first, over a textured background of ``size`` x ``size`` pixels.
 
     Every pixel shows one item or the background, never a mixture, so the masks are exact.
-
-    Args:
-        draw: where all that is random comes from.
-        items: the hindmost first.
-        size: height and width of the scene in pixels.
-        mirror: whether left and right of an item may be exchanged.
     """
     image = background(draw, size)
     owner = np.zeros((size, size), dtype=np.int64)
@@ -123,11 +98,7 @@ def compose(draw: np.random.Generator, items: Sequence[Item], *, size: int, mirr
 def _placed(
     draw: np.random.Generator, item: Item, *, size: int, mirror: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
-    """Turn, scale and move an item at random.
-
-    Returns:
-        Its brightness [size, size], its mask [size, size], and whether a part of it lies outside.
-    """
+    """Turn, scale and move an item at random; return brightness and mask [size, size], and if a part lies outside."""
     from scipy.ndimage import map_coordinates
 
     height, width = item.pixels.shape
@@ -152,3 +123,77 @@ def _placed(
     brightness[here] = map_coordinates(item.pixels, places, order=1)[there]
     mask[here] = inside[there]
     return brightness, mask, bool(mask.sum() < inside.sum())
+
+
+def background(draw: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """Return a textured background [size, size, 3] with values in [0, 1]."""
+    field = PATTERNS[tuple(PATTERNS)[draw.integers(len(PATTERNS))]](draw, size)
+    low, high = draw.uniform(0, 0.85, (2, 3))
+    grain = draw.normal(0, draw.uniform(0.01, 0.06), (size, size, 1))
+    image: NDArray[np.float64] = np.clip(low + (high - low) * field[..., None] + grain, 0, 1)
+    return image
+
+
+def _noise(draw: np.random.Generator, size: int) -> Field:
+    """Sum of random grids of doubling fineness, each half as strong as the one before."""
+    from scipy.ndimage import map_coordinates
+
+    field = np.zeros((size, size))
+    for octave in range(4):
+        cells = 2 ** (octave + 1)
+        along = np.linspace(0, cells, size)
+        grid = draw.uniform(-1, 1, (cells + 1, cells + 1))
+        field += 0.5**octave * map_coordinates(grid, np.meshgrid(along, along, indexing="ij"), order=1)
+    return _stretched(field)
+
+
+def _stripes(draw: np.random.Generator, size: int) -> Field:
+    return _edged(draw, np.sin(2 * np.pi * draw.uniform(2, 12) * _ramp(draw, size) + draw.uniform(0, 2 * np.pi)))
+
+
+def _checks(draw: np.random.Generator, size: int) -> Field:
+    angle, waves = draw.uniform(0, np.pi), draw.uniform(2, 8)
+    sides = [np.sin(2 * np.pi * waves * _ramp(draw, size, angle + turn)) for turn in (0, np.pi / 2)]
+    return _edged(draw, sides[0] * sides[1])
+
+
+def _gradient(draw: np.random.Generator, size: int) -> Field:
+    return _stretched(_ramp(draw, size))
+
+
+def _blobs(draw: np.random.Generator, size: int) -> Field:
+    y, x = np.mgrid[0:size, 0:size] / size
+    field = np.zeros((size, size))
+    for _ in range(draw.integers(4, 16)):
+        (row, column), radius = draw.uniform(0, 1, 2), draw.uniform(0.03, 0.2)
+        field += np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * radius**2))
+    return _edged(draw, 2 * _stretched(field) - 1)
+
+
+PATTERNS: dict[str, Callable[[np.random.Generator, int], Field]] = {
+    "noise": _noise,
+    "stripes": _stripes,
+    "checks": _checks,
+    "gradient": _gradient,
+    "blobs": _blobs,
+}
+
+
+def _ramp(draw: np.random.Generator, size: int, angle: float | None = None) -> Field:
+    """Return what grows by 1 over the image's side in one direction, a random one by default."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    angle = draw.uniform(0, 2 * np.pi) if angle is None else angle
+    ramp: Field = x * np.cos(angle) + y * np.sin(angle)
+    return ramp
+
+
+def _edged(draw: np.random.Generator, wave: Field) -> Field:
+    """Bring a wave in [-1, 1] to [0, 1], its edges soft or sharp."""
+    field: Field = 0.5 + 0.5 * np.tanh(wave * np.exp(draw.uniform(0, 3)))
+    return field
+
+
+def _stretched(field: Field) -> Field:
+    low, high = field.min(), field.max()
+    stretched: Field = (field - low) / max(high - low, 1e-12)
+    return stretched

@@ -2,17 +2,14 @@
 
 ::
 
-    scenes.json                              what was made: a ScenesRecord
-    classes.txt                              one name a line, in the order of the numbers in masks; background first
-    images/train/train_000000.png            the scenes
-    annotations/instances_train.json         COCO: boxes, and masks as runs
-    masks/train/train_000000.png             semantic masks: the number of each pixel's class, with VOC's colours
-    voc/JPEGImages/train_000000.png          Pascal VOC; images and class masks are the same files as above
-    voc/SegmentationClass/train_000000.png
-    voc/SegmentationObject/train_000000.png
-    voc/Annotations/train_000000.xml
-    voc/ImageSets/Main/train.txt             and the same in ImageSets/Segmentation
-    voc/classes.txt                          as above
+    scenes.json                          what was made: a ScenesRecord
+    classes.txt                          one name a line, in the order of the numbers in masks; background first
+    images/train/train_000000.png        the scenes
+    annotations/instances_train.json     COCO: boxes, and masks as runs
+    masks/train/train_000000.png         semantic masks: the number of each pixel's class, with VOC's colours
+    voc/JPEGImages/train_000000.png      Pascal VOC; images and class masks are the same files as above
+    voc/SegmentationClass, voc/SegmentationObject, voc/Annotations
+    voc/ImageSets/Main/train.txt         the same in ImageSets/Segmentation; voc/classes.txt as above
 
 and so on for ``val`` and ``test``.
 """
@@ -34,31 +31,20 @@ from PIL import Image
 from refconv.data.rle import encoded
 from refconv.data.scenes.composition import Scene
 
-_VOC = (
-    "JPEGImages",
-    "Annotations",
-    "SegmentationClass",
-    "SegmentationObject",
-    "ImageSets/Main",
-    "ImageSets/Segmentation",
-)
+_VOC_FOLDERS = ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject")
+_VOC_SETS = ("ImageSets/Main", "ImageSets/Segmentation")
 
 
 class SplitWriter:
-    """Writes the scenes of one split.
-
-    Args:
-        folder: where all layouts go.
-        split: ``train``, ``val`` or ``test``.
-        class_names: one name per class, background not among them.
-    """
+    """Writes the scenes of one split; background is not among the names of classes."""
 
     def __init__(self, folder: Path, split: str, class_names: Sequence[str]) -> None:
         self._folder, self._split, self._class_names = folder, split, class_names
         self._names: list[str] = []
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
-        for name in (f"images/{split}", f"masks/{split}", "annotations", *(f"voc/{name}" for name in _VOC)):
+        voc = (f"voc/{name}" for name in _VOC_FOLDERS + _VOC_SETS)
+        for name in (f"images/{split}", f"masks/{split}", "annotations", *voc):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def add(self, scene: Scene) -> None:
@@ -79,35 +65,27 @@ class SplitWriter:
         self._images.append({"id": number, "file_name": f"{name}.png", "width": width, "height": height})
         for instance in scene.instances:
             x0, y0, x1, y1 = instance.box
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": number,
-                    "category_id": instance.label,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": instance.area,
-                    "iscrowd": 0,
-                    "segmentation": {"size": [height, width], "counts": encoded(instance.mask)},
-                }
-            )
+            ids = {"id": len(self._annotations) + 1, "image_id": number, "category_id": instance.label}
+            seen = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": instance.area, "iscrowd": 0}
+            runs = {"size": [height, width], "counts": encoded(instance.mask)}
+            self._annotations.append({**ids, **seen, "segmentation": runs})
 
     def close(self) -> None:
         """Write the files of the split."""
+        numbered = enumerate(self._class_names, 1)
         content = {
             "info": {"description": "scenes composed by refconv data scenes; scenes.json says how"},
             "licenses": [],
-            "categories": [
-                {"id": label, "name": name, "supercategory": "item"} for label, name in enumerate(self._class_names, 1)
-            ],
+            "categories": [{"id": label, "name": name, "supercategory": "item"} for label, name in numbered],
             "images": self._images,
             "annotations": self._annotations,
         }
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         file = self._folder / "annotations" / f"instances_{self._split}.json"
         file.write_text(text + "\n", encoding="utf-8")
-        for kind in ("Main", "Segmentation"):
-            listed = self._folder / "voc" / "ImageSets" / kind / f"{self._split}.txt"
-            listed.write_text("".join(f"{name}\n" for name in self._names), encoding="utf-8")
+        for listed in _VOC_SETS:
+            names = "".join(f"{name}\n" for name in self._names)
+            (self._folder / "voc" / listed / f"{self._split}.txt").write_text(names, encoding="utf-8")
 
 
 def voc_palette() -> list[int]:
@@ -152,14 +130,8 @@ def _voc_xml(scene: Scene, file_name: str, class_names: Sequence[str]) -> str:
     _leaves(root, segmented=1)
     for instance in scene.instances:
         thing = ElementTree.SubElement(root, "object")
-        _leaves(
-            thing,
-            name=class_names[instance.label - 1],
-            pose="Unspecified",
-            truncated=int(instance.truncated),
-            occluded=int(instance.occluded),
-            difficult=0,
-        )
+        _leaves(thing, name=class_names[instance.label - 1], pose="Unspecified", truncated=int(instance.truncated))
+        _leaves(thing, occluded=int(instance.occluded), difficult=0)
         x0, y0, x1, y1 = instance.box
         _leaves(ElementTree.SubElement(thing, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
     ElementTree.indent(root)

@@ -1,4 +1,4 @@
-"""Making a folder of scenes, whole or not at all."""
+"""Making a folder of scenes of the items of a small data set, whole or not at all, and finding it again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from refconv.data.scenes.composition import Scene, compose
-from refconv.data.scenes.items import CUTS, Items, pools
+from refconv.data.scenes.composition import Item, Scene, compose
 from refconv.data.scenes.layouts import SplitWriter
+from refconv.data.sources import SOURCES, Source, cache_folder
+from refconv.data.splits import stratified_split
 from refconv.errors import DataError, SettingError
 from refconv.process.progress import StepDisplay
 from refconv.process.randomness import derive_seed
@@ -21,30 +23,37 @@ RECORD_FILE = "scenes.json"
 SIZES = (32, 1024)
 _SAY_EVERY = 2000  # scenes; about half a minute
 
+VAL_SHARE = 0.1
+"""Share of the source's training images that scenes to validate on are composed of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """How an item is told from the black around it."""
+
+    threshold: float  # brightness, from 0 to 1, from which a pixel belongs to the item
+    closed: bool  # gaps of one or two pixels, dark parts of the item, belong to it too
+    mirror: bool  # the item is the same thing when left and right are exchanged
+
+
+CUTS = {
+    "fashion-mnist": Cut(threshold=0.1, closed=True, mirror=True),
+    "digits": Cut(threshold=0.25, closed=False, mirror=False),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ScenesRecord(Record):
-    """What was made.
-
-    Attributes:
-        source: the data set that the items come from.
-        seed: with the rest, decides every byte.
-        size: height and width of a scene in pixels.
-        items: the least and the largest number of items laid into a scene.
-        class_names: one name per class, numbered from 1; 0 is background.
-        scenes: how many, per split.
-        instances: how many items with a box and a mask, per split.
-        hidden: how many items are seen too little for that, per split.
-    """
+    """What was made; source, seed, size, items and the number of scenes decide every byte."""
 
     source: str
     seed: int
     size: int
     items: tuple[int, int]
-    class_names: tuple[str, ...]
-    scenes: dict[str, int]
-    instances: dict[str, int]
-    hidden: dict[str, int]
+    class_names: tuple[str, ...]  # numbered from 1; 0 is background
+    scenes: dict[str, int]  # how many, per split
+    instances: dict[str, int]  # how many items with a box and a mask, per split
+    hidden: dict[str, int]  # how many items are seen too little for that, per split
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {split}" for split, count in self.scenes.items())
@@ -70,20 +79,9 @@ def make_scenes(
     """Compose scenes and write them as COCO, as masks and as VOC (see :mod:`refconv.data.scenes.layouts`).
 
     The splits share no item, whatever their sizes, and a scene depends on seed, size, items, source, split and its
-    number alone: a larger folder begins with the scenes of a smaller one.
-
-    Args:
-        out: the folder to write; it appears when all is written.
-        train: how many scenes to train on.
-        val: how many to validate on; 0 leaves the split out.
-        test: how many to test on; 0 leaves the split out.
-        size: height and width of a scene in pixels.
-        items: the least and the largest number of items in a scene.
-        seed: decides all that is random.
-        source: ``fashion-mnist`` or ``digits``.
-        root: the folder of the source's files, where they are not found by themselves.
-        force: replace a folder of scenes that is there already.
-        show: whether to show progress.
+    number alone: a larger folder begins with the scenes of a smaller one. The folder appears when all is written, and
+    with ``force`` replaces one of scenes that is there already. A split of 0 scenes is left out. ``size`` is the side
+    in pixels, ``items`` the least and the largest number in a scene, and ``root`` the folder of the source's files.
 
     Raises:
         SettingError: if a setting is impossible.
@@ -113,16 +111,7 @@ def make_scenes(
                     shown.say(f"{done:,} of {total:,} scenes")
         for writer in writers.values():
             writer.close()
-        record = ScenesRecord(
-            source=source,
-            seed=seed,
-            size=size,
-            items=items,
-            class_names=class_names,
-            scenes=counts,
-            instances=instances,
-            hidden=hidden,
-        )
+        record = ScenesRecord(source, seed, size, items, class_names, counts, instances, hidden)
         for place in (partial, partial / "voc"):
             (place / "classes.txt").write_text("\n".join(("background", *class_names)) + "\n", encoding="utf-8")
         record.write(partial / RECORD_FILE)
@@ -152,11 +141,7 @@ def _composed(
 
 
 def _check(*, train: int, val: int, test: int, size: int, items: tuple[int, int], seed: int) -> None:
-    """Refuse what cannot be made.
-
-    Raises:
-        SettingError: if a setting is impossible.
-    """
+    """Refuse what cannot be made."""
     for name, count in (("val", val), ("test", test), ("seed", seed)):
         if count < 0:
             raise SettingError("impossible", where=name, expected="0 or more", found=str(count))
@@ -171,14 +156,65 @@ def _check(*, train: int, val: int, test: int, size: int, items: tuple[int, int]
 
 
 def _check_out(out: Path, *, force: bool) -> None:
-    """Refuse to write over anything but, when told so, scenes.
-
-    Raises:
-        DataError: if something is there.
-    """
+    """Refuse to write over anything but, when told so, scenes."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / RECORD_FILE).is_file():
         raise DataError("exists already and holds no scenes", where=str(out), remedy="give another folder")
     if not force:
         raise DataError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
+
+
+class Items:
+    """The items of one pool."""
+
+    def __init__(self, source: Source, images: torch.Tensor, labels: torch.Tensor, cut: Cut) -> None:
+        self._images, self._labels, self._unit, self._cut = images[:, 0], labels, source.unit, cut
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Item:
+        """Return one item, cut out."""
+        from scipy.ndimage import binary_closing
+
+        pixels = self._images[index].numpy().astype(np.float32) * np.float32(self._unit)
+        mask = pixels >= self._cut.threshold
+        if self._cut.closed:
+            # With a border, as scipy takes what is outside for background and would eat into items at the edge.
+            mask = binary_closing(np.pad(mask, 2), np.ones((3, 3)))[2:-2, 2:-2]
+        return Item(pixels, mask, int(self._labels[index]) + 1)
+
+
+def pools(name: str, root: str | None = None) -> tuple[dict[str, Items], tuple[str, ...]]:
+    """Return items per split ``train``, ``val`` and ``test``, none of them in two, and the names of the classes."""
+    if name not in CUTS:
+        raise SettingError("unknown source of items", where="source", expected=" or ".join(CUTS), found=repr(name))
+    try:
+        source = SOURCES[name](root)
+    except DataError as error:
+        other = None if name == "digits" else "or compose digits: --source digits"
+        remedy = ", ".join(filter(None, (error.remedy, other))) or None
+        raise DataError(
+            error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
+        ) from error
+    train, val = stratified_split(source.train_labels, VAL_SHARE, purpose="scenes")
+    cut = CUTS[name]
+    parts = {split: (source.train[part], source.train_labels[part]) for split, part in (("train", train), ("val", val))}
+    parts["test"] = source.test, source.test_labels
+    return {split: Items(source, *part, cut) for split, part in parts.items()}, source.class_names
+
+
+def default_folder() -> Path:
+    """Return where scenes are written and looked for when no folder is given: below the user's cache folder."""
+    return cache_folder() / "scenes"
+
+
+def scenes_folder(name: str, root: str | None = None) -> Path:
+    """Return the folder that a recipe names: ``scenes:FOLDER`` below ``root``, or ``scenes`` for the root itself."""
+    _, colon, path = name.partition(":")
+    folder = Path(root or "", path) if colon else Path(root) if root else default_folder()
+    if not (folder / RECORD_FILE).is_file():
+        remedy = f"refconv data scenes --out {folder}"
+        raise DataError("no scenes found", where=str(folder), expected=RECORD_FILE, remedy=remedy)
+    return folder

@@ -14,11 +14,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, Split, Targets
+from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets, as_they_are
 from refconv.data.images import decode
-from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
-from refconv.data.preprocessing import as_they_are
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts, validation_split
 from refconv.errors import DataError, SettingError

@@ -13,8 +13,8 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2 import functional as v2
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
-from refconv.data.dataset import Batch
-from refconv.data.preprocessing import IMAGE_MODES, Statement, as_they_are
+from refconv.data.dataset import Batch, as_they_are
+from refconv.data.preprocessing import IMAGE_MODES, Statement
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.models.detectors import all_scores
 from refconv.models.model_folder import architecture_of

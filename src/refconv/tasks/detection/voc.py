@@ -7,8 +7,7 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-from refconv.data.folder import EXTENSIONS
-from refconv.data.images import sizes_of
+from refconv.data.images import EXTENSIONS, sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 from refconv.tasks.detection.annotations import Annotations, Category, ImageAnnotation, ObjectAnnotation, gathered

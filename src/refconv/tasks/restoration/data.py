@@ -13,11 +13,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import Batch, Data, Split
-from refconv.data.info import DataInfo
+from refconv.data.dataset import Batch, Data, DataInfo, Split, as_they_are
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
-from refconv.data.preprocessing import IMAGE_MODES, as_they_are
+from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, validation_split
 from refconv.errors import DataError
 from refconv.process.randomness import derive_seed

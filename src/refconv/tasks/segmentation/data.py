@@ -21,8 +21,7 @@ from torchvision import transforms
 
 from refconv.data.augmentation import Range
 from refconv.data.class_names import Classes
-from refconv.data.dataset import Batch, Data, Split, Targets
-from refconv.data.info import DataInfo
+from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
 from refconv.data.splits import validation_split

@@ -16,8 +16,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from refconv.data.folder import images_below
-from refconv.data.images import PathTable
+from refconv.data.images import PathTable, images_below
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
