@@ -233,7 +233,12 @@ def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
             expected=f"at most {data.info.train_size} with grad_accum_steps = {parts}",
             found=str(recipe.batch_size),
         )
-    return part_size, steps
+    if recipe.epoch_steps is not None and recipe.epoch_steps > steps:
+        raise RecipeError(
+            "an epoch has not so many samples", where="epoch_steps", expected=f"at most {steps} steps of "
+            f"{recipe.batch_size} samples", found=str(recipe.epoch_steps),
+        )
+    return part_size, recipe.epoch_steps or steps
 
 
 def _check_same_data(now: DataInfo, before: DataInfo) -> None:

@@ -182,7 +182,10 @@ class Recipe:
     exclude: tuple[str, ...] = refocusing("exclude", ())
 
     train: str = setting(
-        "method", "which parameters train", "all", choices=("all", "refocus", "refocus+norm", "refocus+head")
+        "method",
+        "which parameters train; refocus: the kernels that are or would be refocused",
+        "all",
+        choices=("all", "refocus", "refocus+norm", "refocus+head", "norm", "head", "norm+head"),
     )
 
     opt: str = setting("optimizer", "any optimizer of timm, by name", "sgd")
@@ -195,6 +198,9 @@ class Recipe:
     momentum: float = setting("optimizer", "momentum", 0.9, least=0, most=1)
     weight_decay: float = setting("optimizer", "weight decay", 4e-5, least=0)
     filter_bias_and_bn: bool = setting("optimizer", "no weight decay on biases and normalization", True)
+    kernel_lr_scale: float = setting(
+        "optimizer", "learning rate of the kernels of all convolutions, as a multiple of lr", 1.0, above=0
+    )
     layer_decay: float | None = setting("optimizer", "layer-wise decay of the learning rate", None, above=0, most=1)
     opt_kwargs: dict[str, Any] = dataclasses.field(
         default_factory=dict, metadata=about("optimizer", "further arguments of the optimizer")
@@ -203,6 +209,9 @@ class Recipe:
     clip_mode: str = setting("optimizer", "how to clip", "norm", choices=("norm", "value", "agc"))
 
     epochs: int = setting("schedule", "epochs, warm-up included", 100, least=1)
+    epoch_steps: int | None = setting(
+        "schedule", "steps of an epoch, on samples drawn anew for each; default: all training samples", None, least=1
+    )
     batch_size: int = setting("schedule", "samples per step, over all processes and accumulated parts", 128, least=1)
     grad_accum_steps: int = setting("schedule", "parts of a batch whose gradients are accumulated", 1, least=1)
     sched: str = setting(
@@ -246,6 +255,9 @@ class Recipe:
     log_interval: int = setting("run", "steps between two lines of metrics", 50, least=1, may_change=True)
     checkpoint_interval: int = setting(
         "run", "steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True
+    )
+    snapshots: int = setting(
+        "run", "also keep the weights at the end of each of this many last epochs, in RUN/snapshots", 0, least=0
     )
     tensorboard: bool = setting("run", "also write TensorBoard events", False, may_change=True)
     test: bool = setting("run", "evaluate on the test split, once at the end; off in runs that choose settings", True)
@@ -406,6 +418,14 @@ def _check_together(recipe: Recipe) -> None:
             where="grad_accum_steps",
             expected=f"a divisor of batch_size = {recipe.batch_size}",
             found=str(recipe.grad_accum_steps),
+        )
+    if "refocus" not in recipe.train and recipe.train != "all" and recipe.method not in {"plain", "scratch", "norm_fold"}:
+        raise RecipeError(
+            f"trains no kernel, so {recipe.method} has no effect",
+            where="train",
+            expected="all or refocus, alone or with norm or head",
+            found=repr(recipe.train),
+            remedy="method = plain",
         )
     if (recipe.mean is None) != (recipe.std is None):
         raise RecipeError("mean and std go together", where="mean" if recipe.std is None else "std")
