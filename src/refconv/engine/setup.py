@@ -235,8 +235,10 @@ def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
         )
     if recipe.epoch_steps is not None and recipe.epoch_steps > steps:
         raise RecipeError(
-            "an epoch has not so many samples", where="epoch_steps", expected=f"at most {steps} steps of "
-            f"{recipe.batch_size} samples", found=str(recipe.epoch_steps),
+            "an epoch has not so many samples",
+            where="epoch_steps",
+            expected=f"at most {steps} steps of {recipe.batch_size} samples",
+            found=str(recipe.epoch_steps),
         )
     return part_size, recipe.epoch_steps or steps
 

@@ -419,7 +419,11 @@ def _check_together(recipe: Recipe) -> None:
             expected=f"a divisor of batch_size = {recipe.batch_size}",
             found=str(recipe.grad_accum_steps),
         )
-    if "refocus" not in recipe.train and recipe.train != "all" and recipe.method not in {"plain", "scratch", "norm_fold"}:
+    if (
+        "refocus" not in recipe.train
+        and recipe.train != "all"
+        and recipe.method not in {"plain", "scratch", "norm_fold"}
+    ):
         raise RecipeError(
             f"trains no kernel, so {recipe.method} has no effect",
             where="train",
