@@ -66,8 +66,7 @@ def improve(
         SettingError: if model and data are not named.
         Exit: if the certificate does not hold.
     """
-    from refconv.improvement import Budget, ImproveConfig
-    from refconv.improvement import improve as run
+    from refconv.improvement import Budget, ImproveConfig, improve_recipe
 
     if recipe is None and not {"model", "data"} <= flags.keys():
         missing = "--data" if "model" in flags else "--model"
@@ -77,6 +76,6 @@ def improve(
         budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, jobs=jobs, threads=threads,
         dry_run=dry_run, check=check,
     )  # fmt: skip
-    record = run(common, out, config, given=tuple(flags))
+    record = improve_recipe(common, out, config, given=tuple(flags))
     if record is not None and not record.certificate.same_structure:
         raise typer.Exit(FAILED)

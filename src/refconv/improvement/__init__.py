@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from refconv.improvement.config import Budget, ImproveConfig
-from refconv.improvement.improving import improve
+from refconv.improvement.improving import improve_recipe
+from refconv.improvement.own import improve
 from refconv.improvement.record import ImproveRecord
 
-__all__ = ["Budget", "ImproveConfig", "ImproveRecord", "improve"]
+__all__ = ["Budget", "ImproveConfig", "ImproveRecord", "improve", "improve_recipe"]

@@ -63,13 +63,14 @@ class Pool:
         """Return the weights of a candidate."""
         return self._states[name]
 
-    def add_run(self, entry: Entry, folder: Path, complexity: float) -> Candidate:
+    def add_run(self, entry: Entry, folder: Path, complexity: float, which: str = "") -> Candidate:
         """Add the weights of a run: its moving average, its last ones, and the mean of its last epochs.
 
         Args:
             entry: what was trained.
             folder: its run folder.
             complexity: of the contender.
+            which: what tells it from a longer run of the same entry.
 
         Returns:
             The best of them on the validation split.
@@ -81,10 +82,10 @@ class Pool:
             variants["last"] = kept[-1]
         if len(kept) > 1:
             variants["tail"] = mean(kept)
-        refocused, found = entry.contender.startswith("refocus"), []
+        refocused, found, title = entry.contender.startswith("refocus"), [], f"{entry}{which and f' ({which})'}"
         for kind, state in variants.items():
-            name = f"{entry}, {_KINDS[kind]}"
-            own = Candidate(name, (str(entry),), kind, complexity, refocused, self._score(state))
+            name = f"{title}, {_KINDS[kind]}"
+            own = Candidate(name, (title,), kind, complexity, refocused, self._score(state))
             self.put(own, state)
             self._say(f"{name}: {own.score}")
             found.append(own)

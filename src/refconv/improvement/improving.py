@@ -34,7 +34,7 @@ from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.recipe import Recipe
 from refconv.studies.board import Board
 from refconv.studies.conduct import carry_out, on_threads, workers_for
-from refconv.studies.execution import record_of
+from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
 from refconv.studies.workers import visible_devices
 from refconv.surgery import verify
@@ -46,7 +46,7 @@ REPORT_FILE = "report.html"
 Say = Callable[[str], None]
 
 
-def improve(
+def improve_recipe(
     recipe: Recipe, out: Path | str, config: ImproveConfig, *, given: Sequence[str] = ()
 ) -> ImproveRecord | None:
     """Improve a trained network within a budget, and leave the result, certified, in ``OUT/model``.
@@ -134,7 +134,14 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         pool.add_run(entry, run.folder, contender_named(entry.contender, plan).complexity)
         for entry, run in search.finalists
     ]
-    pool.add_soup(singles)
+    earlier = [
+        pool.add_run(
+            entry, run.folder, contender_named(entry.contender, plan).complexity, f"round {len(plan.rounds) - 1}"
+        )
+        for entry, run in search.earlier
+        if has_weights(run.folder)
+    ]
+    pool.add_soup([*singles, *earlier])
     decided = _Decision.of(pool, singles)
     tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
     save_model_folder(
@@ -222,8 +229,8 @@ def _between(found: Difference, measure: Measure) -> str:
 
 
 def _clear(search: Search) -> None:
-    """Remove what only going on would need: checkpoints of finished runs, and weights of all rounds but the last."""
-    last = {run.folder for _, run in search.finalists}
+    """Remove what only going on would need: checkpoints, and the weights of all rounds but the last two."""
+    last = {run.folder for _, run in (*search.finalists, *search.earlier)}
     for run in search.over:
         folder = RunFolder(run.folder)
         folder.checkpoint_file.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -192,6 +193,7 @@ def planned(
     return SearchPlan(
         recipe=recipe.to_dict(),
         teacher=config.teacher,
+        contenders=config.contenders,
         budget=str(config.budget),
         samples=int(samples),
         entries=tuple(entries),
@@ -230,9 +232,9 @@ def said(plan: SearchPlan) -> list[str]:
     for name, why in plan.excluded.items():
         rows.append(f"left out: {name}: {why}")
     times = ", ".join(f"{name} {value:.0f}" for name, value in plan.step_ms.items())
-    rows.append(f"milliseconds of a training step: {times}")
+    rows.append(f"ms of a step: {times}")
     if plan.memory_mb:
-        rows.append("MB of a training step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
+        rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
     for number, one in enumerate(plan.rounds, 1):
         epochs = one.steps / plan.steps_per_epoch
         rows.append(f"round {number}: {one.entries} runs of {one.steps:,} steps ({epochs:.3g} epochs)")
@@ -260,15 +262,17 @@ def kept_plan(path: Path, recipe: Recipe, config: ImproveConfig) -> SearchPlan |
         raise RunError(
             "cannot read the plan", where=str(path), found=str(error), remedy="give another --out"
         ) from error
-    names = before.differences(recipe)
-    if names or (known.budget, known.teacher) != (str(config.budget), config.teacher):
-        now = [f"{name}={getattr(recipe, name)!r}" for name in names] or [f"budget={config.budget}"]
-        was = [f"{name}={getattr(before, name)!r}" for name in names] or [f"budget={known.budget}"]
+    was, now = _wanted(before, known), _wanted(recipe, config)
+    names = [
+        *before.differences(recipe),
+        *(name for name in ("budget", "teacher", "contenders") if was[name] != now[name]),
+    ]
+    if names:
         raise RunError(
             "the folder holds an improvement with other settings",
             where=str(path.parent),
-            expected=", ".join(was),
-            found=", ".join(now),
+            expected=", ".join(f"{name}={was[name]}" for name in names),
+            found=", ".join(f"{name}={now[name]}" for name in names),
             remedy="give another --out, or remove the folder",
         )
     return known
@@ -279,3 +283,8 @@ def contender_named(name: str, plan: SearchPlan) -> Contender:
     recipe = Recipe.from_mapping(plan.recipe)
     teacher, weights = (recipe.model, recipe.checkpoint) if plan.teacher == "base" else (plan.teacher, None)
     return next(one for one in contenders(teacher, weights, ()) if one.name == name)
+
+
+def _wanted(recipe: Recipe, config: SearchPlan | ImproveConfig) -> dict[str, Any]:
+    own = {"budget": str(config.budget), "teacher": config.teacher, "contenders": config.contenders}
+    return {**recipe.to_dict(), **own}

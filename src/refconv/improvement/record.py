@@ -38,6 +38,7 @@ class SearchPlan(Record):
     Attributes:
         recipe: the settings that all runs share.
         teacher: the teacher's name; None without distillation.
+        contenders: the patterns of those that take part; empty for all.
         budget: the budget in the user's words.
         samples: the budget in training samples.
         entries: contenders and learning rates, as many as the first round takes.
@@ -54,6 +55,7 @@ class SearchPlan(Record):
 
     recipe: dict[str, Any]
     teacher: str | None
+    contenders: tuple[str, ...]
     budget: str
     samples: int
     entries: tuple[Entry, ...]

@@ -128,8 +128,9 @@ def difference(first: Score, second: Score) -> Difference:
         return Difference(found.difference, found.low, found.high, found.p, error, _lower(first, second))
     changes = [sign * (b - a) for a, b in zip(first.blocks, second.blocks, strict=True)]
     value, half = sign * (second.value - first.value), _half_width(changes)
-    error = stats.sem(changes) if len(changes) > 1 else math.inf
-    p = float(stats.ttest_1samp(changes, 0.0).pvalue) if len(changes) > 1 and any(changes) else None
+    spread = len(changes) > 1 and max(changes) > min(changes)
+    error = stats.sem(changes) if spread else math.inf
+    p = float(stats.ttest_1samp(changes, 0.0).pvalue) if spread else None
     low, high = (None, None) if half is None else (value - half, value + half)
     return Difference(value, low, high, p, float(error))
 

@@ -65,6 +65,11 @@ class Search:
         """The runs of the last round that left a result, the best first."""
         return [(self._entries[run.folder], run) for run in self._ranked(self._rounds[-1])]
 
+    @property
+    def earlier(self) -> list[tuple[Entry, Run]]:
+        """The runs of the round before the last that left a result, the best first; none if there is one round."""
+        return [(self._entries[run.folder], run) for runs in self._rounds[-2:-1] for run in self._ranked(runs)]
+
     def to_do(self) -> Iterator[Run]:
         """Yield every run that is not over, for estimates; those of later rounds with any entries."""
         yield from self._running

@@ -36,7 +36,7 @@ NESTEROV = {"sgd": True, "nesterov": True, "momentum": False}
 LOOKAHEAD = "lookahead_"
 """timm's prefix for averaging an optimizer's steps, which is linear, so that it changes nothing here."""
 
-_LEFT_OPEN = {("interpolation", "bilinear", None), ("interpolation", None, "bilinear")}
+_LEFT_OPEN = [("interpolation", "bilinear", None), ("interpolation", None, "bilinear")]
 """Values that earlier versions wrote where none was given; a resumed run keeps its own."""
 
 
