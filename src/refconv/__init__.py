@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from refconv.errors import RefconvError as RefconvError
     from refconv.gradspace import RefocusSGD as RefocusSGD
     from refconv.gradspace import param_groups as param_groups
+    from refconv.improvement.own import improve as improve
     from refconv.layers import find_layers as find_layers
     from refconv.parametrizations.combination import CombinationConfig as CombinationConfig
     from refconv.parametrizations.continuous import ContinuousConfig as ContinuousConfig
@@ -59,6 +60,7 @@ _HOME = {
     "SpacingsConfig": "refconv.parametrizations.spacings",
     "StandardizeConfig": "refconv.parametrizations.standardize",
     "WeightNormConfig": "refconv.parametrizations.weight_norm",
+    "improve": "refconv.improvement.own",
     "find_layers": "refconv.layers",
     "Certificate": "refconv.surgery",
     "Plan": "refconv.surgery",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refconv.cli import analyze, compare, data, demo, evaluate, merge, plan, predict, report, train, verify
+from refconv.cli import analyze, compare, data, demo, evaluate, improve, merge, plan, predict, report, train, verify
 
 app = typer.Typer(
     name="refconv",
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
+    "improve": improve.improve,
     "plan": plan.plan,
     "train": train.train,
     "eval": evaluate.evaluate,

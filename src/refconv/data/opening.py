@@ -21,6 +21,7 @@ from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
 from refconv.data.images import FileImages, Images, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
+from refconv.data.own import is_own, open_own
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, Statement, common_size, resolve, says, stated_size
 from refconv.data.sources import SOURCES, cache_folder
 from refconv.data.splits import HELD_OUT, Parts, held_out
@@ -51,8 +52,9 @@ def open_data(
     """Open a data set.
 
     Args:
-        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, or a name that timm's
-            ``create_dataset`` knows, such as ``torch/cifar10`` or ``hfds/cifar10``.
+        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, a name that timm's ``create_dataset`` knows,
+            such as ``torch/cifar10`` or ``hfds/cifar10``, or ``module:function`` of the user's own datasets, which
+            bring their validation split and augmentation themselves (:mod:`refconv.data.own`).
         root: the folder of the data, where it is not found by itself.
         val_split: share of the training samples for validation, stratified by class, whatever the run's seed.
         augmentation: what is done to training samples.
@@ -79,6 +81,8 @@ def open_data(
     if name in SOURCES:
         source = SOURCES[name](root)
         return MemoryData(name, source, val_split, augmentation, in_chans=in_chans, stated=stated)
+    if is_own(name):
+        return open_own(name, val_split=val_split, augmented=augmentation != Augmentation(), workers=workers)
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None

@@ -7,6 +7,7 @@ weights bit for bit. See :mod:`refconv.engine.stepping` and :mod:`refconv.models
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import math
 import statistics
@@ -25,9 +26,10 @@ from refconv.engine.stepping import Stepper
 from refconv.errors import RunError, TrainingError
 from refconv.methods.optimizers import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
-from refconv.models.run_folder import RunFolder
+from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
+from refconv.surgery import plain_state_dict
 from refconv.tasks.evaluation import Evaluation
 
 _STEPS_BETWEEN_CHECKS = 10
@@ -119,6 +121,8 @@ class Loop:
             self._window.extend([duration] * steps)
             if logs or self.step == self.total:
                 self._log()
+            if ends:
+                self._keep(epoch + 1)
             if ends and not stop:
                 self._validate(epoch + 1)
             if saves or (ends and (not recipe.checkpoint_interval or self.step == self.total)):
@@ -247,6 +251,25 @@ class Loop:
         self.validation.append(ValidationPoint(self.step, epoch, **by_field(ValidationPoint, measures)))
         self._metrics.write("val", step=self.step, epoch=epoch, **measures)
         self._display.say(f"epoch {epoch}: validation {result}")
+
+    def _keep(self, epoch: int) -> None:
+        """Keep the plain weights at the end of an epoch, if it is one of the last ones that the recipe asks for.
+
+        They are those of the model in training, not of its average.
+
+        Raises:
+            RunError: if they cannot be written.
+        """
+        if epoch <= self.stepper.epochs - self.recipe.snapshots:
+            return
+        self._share_buffers()
+        with self.processes.together():
+            if self.processes.first:
+                with writing(self.folder.snapshots_folder):
+                    self.folder.snapshots_folder.mkdir(exist_ok=True)
+                content = io.BytesIO()
+                torch.save(plain_state_dict(self.stepper.model), content)
+                write_whole(self.folder.snapshots_folder / f"epoch-{epoch:04}.pth", content.getbuffer())
 
     def _share_buffers(self) -> None:
         self.processes.share_buffers(self.stepper.model)

@@ -171,7 +171,10 @@ def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
     if not steps:
         expected = f"at most {data.info.train_size} with grad_accum_steps = {parts}"
         raise RecipeError("an epoch has fewer samples than a batch", where="batch_size", expected=expected, found=found)
-    return part_size, steps
+    if recipe.epoch_steps is not None and recipe.epoch_steps > steps:
+        expected, found = f"at most {steps} steps of {recipe.batch_size} samples", str(recipe.epoch_steps)
+        raise RecipeError("an epoch has not so many samples", where="epoch_steps", expected=expected, found=found)
+    return part_size, recipe.epoch_steps or steps
 
 
 def _check_same_data(now: DataInfo, before: DataInfo) -> None:

@@ -149,6 +149,8 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps_per_epoch: int)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"{recipe.sched} does not take these settings", where="sched", found=str(error)) from error
     if recipe.sched == "none":
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_scale", 1.0)  # as timm's schedules do
         return lambda step: None, recipe.epochs
     if not isinstance(schedule, Scheduler):
         raise RecipeError("this version of timm has no such schedule", where="sched", found=repr(recipe.sched))

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torchvision.ops import FrozenBatchNorm2d
 
 from refconv.errors import RecipeError
+from refconv.methods.optimizers import kernel_names
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Plan, plan
 from refconv.tasks.task import Task
@@ -26,21 +27,22 @@ def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Tas
     The kernels are those that the plan ``done`` changed or, where the method changes none, would be refocused.
 
     Raises:
-        RecipeError: if no kernel would train.
+        RecipeError: if no kernel would train, or the model has none of the parameters that are to train.
     """
     if recipe.train == "all":
         return ()
-    if done is None:
-        done = plan(model, include=list(recipe.include) or None, exclude=list(recipe.exclude) or None)
-    layers = [row.layer for row in done.refocused]
-    kept = {name for name, _ in model.named_parameters() for layer in layers if _is_kernel(name, layer)}
-    if not any(parameter.requires_grad for name, parameter in model.named_parameters() if name in kept):
-        raise RecipeError("no kernel of this model is chosen to train", where="train", remedy="include and exclude")
-    _, _, more = recipe.train.partition("+")
-    if more == "norm":
+    parts, kept = recipe.train.split("+"), set[str]()
+    if "refocus" in parts:
+        done = done or plan(model, include=list(recipe.include) or None, exclude=list(recipe.exclude) or None)
+        kept |= kernel_names(model, [row.layer for row in done.refocused])
+        if not any(parameter.requires_grad for name, parameter in model.named_parameters() if name in kept):
+            raise RecipeError("no kernel of this model is chosen to train", where="train", remedy="include and exclude")
+    if "norm" in parts:
         kept |= norm_names(model)
-    elif more == "head":
+    if "head" in parts:
         kept |= task.head_names(model)
+    if not any(name in kept for name, _ in model.named_parameters()):
+        raise RecipeError("the model has no such parameters", where="train", found=repr(recipe.train))
     frozen = tuple(name for name, p in model.named_parameters() if p.requires_grad and name not in kept)
     for name, parameter in model.named_parameters():
         if name in frozen:
@@ -63,9 +65,3 @@ def norm_names(model: nn.Module) -> set[str]:
         if isinstance(module, _NORMS)
         for own, _ in module.named_parameters(recurse=False)
     }
-
-
-def _is_kernel(name: str, layer: str) -> bool:
-    """Return whether a parameter makes the kernel of a layer, itself or through a transformation."""
-    prefix = f"{layer}." if layer else ""
-    return name == f"{prefix}weight" or name.startswith(f"{prefix}parametrizations.weight.")

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from refconv.errors import RecipeError, RefconvError, did_you_mean
+from refconv.layers import find_layers
 from refconv.recipe.recipe import LOOKAHEAD, Recipe
 
 
@@ -30,7 +31,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
     """
     with checked(model, recipe):
         optimizer = create_optimizer_v2(
-            parameter_groups(model, recipe, exempt) if exempt else model,
+            parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model,
             opt=recipe.opt,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
@@ -94,7 +95,33 @@ def parameter_groups(model: nn.Module, recipe: Recipe, exempt: Collection[str] =
             {"params": [p for name, p in trainable if name in exempt], "weight_decay": 0.0},
             {"params": [p for name, p in trainable if name not in exempt], "weight_decay": recipe.weight_decay},
         ]
+    if recipe.kernel_lr_scale != 1:
+        found = [part for group in found for part in _scaled_kernels(group, model, recipe.kernel_lr_scale)]
     return [group for group in found if group["params"]]
+
+
+def _scaled_kernels(group: dict[str, Any], model: nn.Module, scale: float) -> list[dict[str, Any]]:
+    """Return the kernels of a group, with their learning rate scaled as timm's schedules read it, and the rest."""
+    names = kernel_names(model, [layer.name for layer in find_layers(model)])
+    kernels = {id(parameter) for name, parameter in model.named_parameters() if name in names}
+    scaled = {**group, "lr_scale": scale * group.get("lr_scale", 1.0)}
+    return [
+        {**scaled, "params": [p for p in group["params"] if id(p) in kernels]},
+        {**group, "params": [p for p in group["params"] if id(p) not in kernels]},
+    ]
+
+
+def kernel_names(model: nn.Module, layers: Collection[str]) -> set[str]:
+    """Return the names of the parameters that make the kernels of some layers, themselves or through a transformation.
+
+    Args:
+        model: the model.
+        layers: names of its convolutions.
+    """
+    prefixes = [f"{layer}." if layer else "" for layer in layers]
+    kernels = {f"{prefix}weight" for prefix in prefixes}
+    through = tuple(f"{prefix}parametrizations.weight." for prefix in prefixes)
+    return {name for name, _ in model.named_parameters() if name in kernels or name.startswith(through)}
 
 
 def inner_optimizer(optimizer: Optimizer) -> Optimizer:

@@ -4,6 +4,7 @@ recipe.toml      everything needed to run it again, versions and seed included
 metrics.jsonl    one line per log step and per evaluation
 checkpoint.pt    resumable state
 model/           the plain result
+snapshots/       weights at the end of the last epochs, where the recipe asks for them
 record.json      what was measured; present once the run has finished
 """
 
@@ -38,6 +39,7 @@ class RunFolder:
         self.checkpoint_file = self.path / "checkpoint.pt"
         self.model_folder = self.path / "model"
         self.record_file = self.path / "record.json"
+        self.snapshots_folder = self.path / "snapshots"
         self.tensorboard_folder = self.path / "tensorboard"
 
     @contextmanager

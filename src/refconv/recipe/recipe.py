@@ -158,7 +158,11 @@ class Recipe:
     include: tuple[str, ...] = refocusing("include", ())
     exclude: tuple[str, ...] = refocusing("exclude", ())
 
-    train: str = _method("which parameters train", "all", choices=("all", "refocus", "refocus+norm", "refocus+head"))
+    train: str = _method(
+        "which parameters train; refocus: the kernels that are or would be refocused",
+        "all",
+        choices=("all", "refocus", "refocus+norm", "refocus+head", "norm", "head", "norm+head"),
+    )
 
     opt: str = _optimizer("any optimizer of timm, by name", "sgd")
     lr: float = _optimizer(
@@ -167,12 +171,18 @@ class Recipe:
     momentum: float = _optimizer("momentum", 0.9, least=0, most=1)
     weight_decay: float = _optimizer("weight decay", 4e-5, least=0)
     filter_bias_and_bn: bool = _optimizer("no weight decay on biases and normalization", True)
+    kernel_lr_scale: float = _optimizer(
+        "learning rate of the kernels of all convolutions, as a multiple of lr", 1.0, above=0
+    )
     layer_decay: float | None = _optimizer("layer-wise decay of the learning rate", None, above=0, most=1)
     opt_kwargs: dict[str, Any] = _optimizer("further arguments of the optimizer", dict)
     clip_grad: float | None = _optimizer("clip gradients at this value", None, above=0)
     clip_mode: str = _optimizer("how to clip", "norm", choices=("norm", "value", "agc"))
 
     epochs: int = _schedule("epochs, warm-up included", 100, least=1)
+    epoch_steps: int | None = _schedule(
+        "steps of an epoch, on samples drawn anew for each; default: all training samples", None, least=1
+    )
     batch_size: int = _schedule("samples per step, over all processes and accumulated parts", 128, least=1)
     grad_accum_steps: int = _schedule("parts of a batch whose gradients are accumulated", 1, least=1)
     sched: str = _schedule(
@@ -204,6 +214,7 @@ class Recipe:
     eval_interval: int = _run("epochs between evaluations on the validation split", 1, least=1, may_change=True)
     log_interval: int = _run("steps between two lines of metrics", 50, least=1, may_change=True)
     checkpoint_interval: int = _run("steps between two checkpoints; 0: one per epoch", 0, least=0, may_change=True)
+    snapshots: int = _run("also keep the weights at the end of so many last epochs, in RUN/snapshots", 0, least=0)
     tensorboard: bool = _run("also write TensorBoard events", False, may_change=True)
     test: bool = _run("evaluate on the test split, once at the end; off in runs that choose settings", True)
 
@@ -336,6 +347,15 @@ def _check_together(recipe: Recipe) -> None:
     if recipe.batch_size % recipe.grad_accum_steps:
         what, expected = "the batch cannot be cut into equal parts", f"a divisor of batch_size = {recipe.batch_size}"
         raise RecipeError(what, where="grad_accum_steps", expected=expected, found=str(recipe.grad_accum_steps))
+    trains_no_kernel = recipe.train != "all" and "refocus" not in recipe.train
+    if trains_no_kernel and recipe.method not in {"plain", "scratch", "norm_fold"}:
+        raise RecipeError(
+            f"trains no kernel, so {recipe.method} has no effect",
+            where="train",
+            expected="all or refocus, alone or with norm or head",
+            found=repr(recipe.train),
+            remedy="method = plain",
+        )
     if (recipe.mean is None) != (recipe.std is None):
         raise RecipeError("mean and std go together", where="mean" if recipe.std is None else "std")
     for name in ("scale", "ratio"):

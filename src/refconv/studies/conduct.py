@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import torch
 
@@ -91,8 +91,8 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         write_whole(out / "study.toml", study.text.encode())
         jobs, threads = config.sharing()
         with Board(study.name, show=config.show) as shown:
-            workers = _workers(jobs, threads, study.keep)
-            _carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
+            workers = workers_for(jobs, threads, study.keep)
+            carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
         with on_threads(threads):
             times = _step_times(schedule, study, out)
         comparison = summarise(study, schedule, times, data)
@@ -160,47 +160,80 @@ def schedule_of(study: Study, out: Path, data: Mapping[str, DataInfo], only: str
     return Schedule(runs)
 
 
-def _workers(jobs: int, threads: int, keep: str) -> Workers:
+class Order(Protocol):
+    """Runs of which some are over, some run, and some wait for others."""
+
+    over: list[Run]
+
+    @property
+    def total(self) -> int:
+        """Runs in all."""
+
+    @property
+    def running(self) -> tuple[Run, ...]:
+        """What runs now."""
+
+    def to_do(self) -> Iterator[Run]:
+        """Yield every run that is not over, for estimates."""
+
+    def start(self) -> Run | None:
+        """Return a run that can start now, which is running from then on; None if there is none at the moment."""
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """Take note that a run has ended."""
+
+
+def workers_for(jobs: int, threads: int, keep: str) -> Workers:
+    """Return what executes so many runs at a time; see :class:`refconv.studies.study.Study` for ``keep``."""
     return SerialExecutor(threads, keep) if jobs == 1 else ProcessExecutor(jobs, threads, keep, visible_devices())
 
 
-def _carry_out(
-    schedule: Schedule, workers: Workers, shown: Board, journal: Journal | None, *, jobs: int, out: Path, select_by: str
+def carry_out(
+    order: Order, workers: Workers, shown: Board, journal: Journal | None, *, jobs: int, out: Path, select_by: str
 ) -> None:
-    """Execute the runs until none can be started.
+    """Execute runs until none can be started.
+
+    Args:
+        order: which run comes next.
+        workers: what executes them.
+        shown: shows progress.
+        journal: where finished runs are noted.
+        jobs: runs at a time.
+        out: the folder, for messages.
+        select_by: the measure that is shown of each finished run.
 
     Raises:
         StoppedError: after Ctrl-C.
     """
     estimate = Estimate()
-    for finished in schedule.over:
+    for finished in order.over:
         _learn(estimate, finished)
     if journal is not None:
-        journal.note(schedule.over)
-    if next(schedule.to_do(), None) is None:
+        journal.note(order.over)
+    if next(order.to_do(), None) is None:
         return
     try:
         with workers:
             while True:
-                while workers.free and (run := schedule.start()) is not None:
+                while workers.free and (run := order.start()) is not None:
                     workers.start(run)
-                if not schedule.running:
+                if not order.running:
                     return
-                _move(schedule, shown, estimate, jobs)
+                _move(order, shown, estimate, jobs)
                 for ended, outcome in workers.wait(_SECONDS_BETWEEN_LOOKS):
                     if outcome.state == "stopped":
-                        _stop(schedule, out)
-                    schedule.ended(ended, outcome)
+                        _stop(order, out)
+                    order.ended(ended, outcome)
                     if journal is not None and outcome.state in {"finished", "diverged"}:
                         journal.note([ended])
                     _learn(estimate, ended)
-                    _move(schedule, shown, estimate, jobs)
+                    _move(order, shown, estimate, jobs)
                     shown.say(_line(ended, outcome, MEASURES[select_by]))
     except KeyboardInterrupt:
-        _stop(schedule, out)
+        _stop(order, out)
 
 
-def _stop(schedule: Schedule, out: Path) -> NoReturn:
+def _stop(schedule: Order, out: Path) -> NoReturn:
     """Raise the error that says how many runs are done and how to resume.
 
     Raises:
@@ -213,7 +246,7 @@ def _stop(schedule: Schedule, out: Path) -> NoReturn:
     ) from None
 
 
-def _move(schedule: Schedule, shown: Board, estimate: Estimate, jobs: int) -> None:
+def _move(schedule: Order, shown: Board, estimate: Estimate, jobs: int) -> None:
     left = estimate.seconds(schedule.to_do(), jobs)
     shown.place(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
 

@@ -28,7 +28,7 @@ class Estimate:
             run: the run.
             seconds: how long it took.
         """
-        self._finished.setdefault((run.architecture, run.method), []).append(seconds / run.recipe.epochs)
+        self._finished.setdefault((run.architecture, run.method), []).append(seconds / _size(run))
 
     @property
     def learnt(self) -> bool:
@@ -44,8 +44,13 @@ class Estimate:
         for run in runs:
             near = [value for (architecture, _), value in known.items() if architecture == run.architecture]
             per_epoch = known.get((run.architecture, run.method), statistics.median(near or known.values()))
-            total += per_epoch * run.recipe.epochs
+            total += per_epoch * _size(run)
         return total / jobs
+
+
+def _size(run: Run) -> int:
+    """Return how long a run is, in epochs, or in steps where its recipe says how many steps an epoch has."""
+    return run.recipe.epochs * (run.recipe.epoch_steps or 1)
 
 
 def clock(seconds: float) -> str:

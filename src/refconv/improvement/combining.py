@@ -1,0 +1,195 @@
+"""Weights among which the result is chosen: of single runs, and means over runs that share a start.
+
+Networks trained further from one base lie in one basin, so the mean of their weights is a network as well, often a
+better one (Wortsman et al. 2022, arXiv 2203.05482). The greedy soup takes the candidates from the best one on and keeps
+each that makes the mean better on the validation split. The network as it was is an ingredient, too (Wortsman et al.
+2022, arXiv 2109.01903). Statistics of batch norms are averaged like weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from refconv.engine.setup import Setup
+from refconv.improvement.record import Candidate, Entry
+from refconv.improvement.scoring import Score, difference, score
+from refconv.models.run_folder import RunFolder
+from refconv.models.weight_files import read_weights
+from refconv.surgery import plain_state_dict
+from refconv.tasks.evaluation import autocasting
+
+State = Mapping[str, Tensor]
+
+BASE = "the network as it was"
+
+_STATISTICS_SAMPLES = 2048
+"""Training samples on which batch-norm statistics are recomputed."""
+
+
+class Pool:
+    """The candidates and their weights.
+
+    Attributes:
+        candidates: by name, the network as it was first.
+
+    Args:
+        setup: task, data, and the network as it was.
+        base: its score on the validation split.
+        say: called with a line for each candidate.
+    """
+
+    def __init__(self, setup: Setup, base: Score, say: Callable[[str], None]) -> None:
+        self._setup, self._say = setup, say
+        self._model = setup.spec.build()
+        self._states: dict[str, State] = {}
+        self.candidates: dict[str, Candidate] = {}
+        self.put(Candidate(BASE, (), "base", -1, refocused=False, score=base), plain_state_dict(setup.model))
+
+    def put(self, candidate: Candidate, state: State) -> None:
+        """Add a candidate."""
+        self.candidates[candidate.name], self._states[candidate.name] = candidate, state
+
+    def model(self, name: str) -> nn.Module:
+        """Return a model with the weights of a candidate; the next call changes the same one."""
+        return self._loaded(self._states[name])
+
+    def state(self, name: str) -> State:
+        """Return the weights of a candidate."""
+        return self._states[name]
+
+    def add_run(self, entry: Entry, folder: Path, complexity: float, which: str = "") -> Candidate:
+        """Add the weights of a run: its moving average, its last ones, and the mean of its last epochs.
+
+        Args:
+            entry: what was trained.
+            folder: its run folder.
+            complexity: of the contender.
+            which: what tells it from a longer run of the same entry.
+
+        Returns:
+            The best of them on the validation split.
+        """
+        run = RunFolder(folder)
+        kept = [read_weights(path) for path in sorted(run.snapshots_folder.glob("*.pth"))]
+        variants: dict[str, State] = {"average": read_weights(run.model_folder)}
+        if kept:
+            variants["last"] = kept[-1]
+        if len(kept) > 1:
+            variants["tail"] = mean(kept)
+        refocused, found, title = entry.contender.startswith("refocus"), [], f"{entry}{which and f' ({which})'}"
+        for kind, state in variants.items():
+            name = f"{title}, {_KINDS[kind]}"
+            own = Candidate(name, (title,), kind, complexity, refocused, self._score(state))
+            self.put(own, state)
+            self._say(f"{name}: {own.score}")
+            found.append(own)
+        return ordered(found)[0]
+
+    def add_soup(self, singles: Sequence[Candidate]) -> None:
+        """Add the greedy soup of some candidates and the network as it was, if it has more than one ingredient.
+
+        Args:
+            singles: one candidate of each run.
+        """
+        first, *rest = ordered([*singles, self.candidates[BASE]])
+        chosen, best = [first], first.score
+        for one in rest:
+            trial = self._score(mean([self._states[each.name] for each in (*chosen, one)]))
+            if _key(trial) < _key(best):
+                chosen, best = [*chosen, one], trial
+        if len(chosen) < 2:
+            return
+        members = tuple(sorted({member for one in chosen for member in one.members}))
+        with_base = ["the network as it was"] if any(not one.members for one in chosen) else []
+        name = f"mean of {' and '.join([*members, *with_base])}"
+        complexity = max(one.complexity for one in chosen) + 0.5
+        state, refocused = mean([self._states[one.name] for one in chosen]), any(one.refocused for one in chosen)
+        self.put(Candidate(name, members, "soup", complexity, refocused, best), state)
+        self._say(f"{name}: {best}")
+        anew = self._with_statistics(state)
+        if anew is not None:
+            name = f"{name}, statistics recomputed"
+            own = Candidate(name, members, "statistics", complexity + 0.1, refocused, self._score(anew))
+            self.put(own, anew)
+            self._say(f"{name}: {own.score}")
+
+    def _score(self, state: State) -> Score:
+        return score(self._loaded(state), self._setup, "val")
+
+    def _loaded(self, state: State) -> nn.Module:
+        self._model.load_state_dict(state, strict=True)
+        return self._model.eval()
+
+    @torch.no_grad()
+    def _with_statistics(self, state: State) -> State | None:
+        """Return weights with the statistics of batch norms taken anew from training samples; None without any.
+
+        Detectors take their losses from targets in training mode, and keep the statistics that they have.
+        """
+        model = self._loaded(state).to(self._setup.processes.device)
+        norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.running_mean is not None]
+        if not norms or self._setup.task.name == "detection":
+            return None
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        size = self._setup.part_size
+        autocast = autocasting(self._setup.processes.device, self._setup.recipe.amp)
+        for inputs, _ in itertools.islice(self._batches(size), max(1, _STATISTICS_SAMPLES // size)):
+            with autocast():
+                model(self._setup.placed(inputs))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        return {name: value.detach().cpu().clone() for name, value in model.eval().state_dict().items()}
+
+    def _batches(self, size: int) -> Iterator[tuple[object, object]]:
+        return self._setup.data.train_batches(seed=self._setup.recipe.seed, epoch=0, batch_size=size)
+
+
+_KINDS = {"average": "moving average", "last": "last weights", "tail": "mean of the last epochs"}
+
+
+def mean(states: Sequence[State]) -> State:
+    """Return the mean of some weights, in float64 and then in their own dtype; whole numbers are those of the first."""
+    first = states[0]
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
+        if value.is_floating_point() else value
+        for name, value in first.items()
+    }  # fmt: skip
+
+
+def ordered(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates, the best on the validation split first: by the measure, and by the loss among equals."""
+    return sorted(candidates, key=lambda one: _key(one.score))
+
+
+def chosen(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the network as it was, unless a candidate is better beyond noise; then the simplest that is as good.
+
+    This is the rule of one standard error (Breiman et al. 1984, 3.4.3), with paired differences. The network as it was
+    is given up for a better measure only, since it may have seen the validation samples, which a loss shows first.
+
+    Args:
+        candidates: the network as it was, and others.
+    """
+    base, *trained = candidates
+    better = [one for one in trained if difference(base.score, one.score).beyond_noise]
+    if not better:
+        return base
+    best = ordered(better)[0]
+    within = [one for one in better if not difference(one.score, best.score).surpasses]
+    return min(within, key=lambda one: (one.complexity, *_key(one.score)))
+
+
+def _key(found: Score) -> tuple[float, float]:
+    sign = -1.0 if found.about.larger_is_better else 1.0
+    return (sign * found.value, found.loss or 0.0)

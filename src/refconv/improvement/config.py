@@ -1,0 +1,91 @@
+"""What the user of `refconv improve` decides: the budget, who takes part, and how the work is carried out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from refconv.errors import SettingError
+
+_UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
+    **dict.fromkeys(("ep", "epoch", "epochs"), ("epochs", 1.0)),
+    **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600.0)),
+    **dict.fromkeys(("m", "min", "minutes"), ("seconds", 60.0)),
+    **dict.fromkeys(("s", "sec", "seconds"), ("seconds", 1.0)),
+    **dict.fromkeys(("", "samples", "images"), ("samples", 1.0)),
+}
+_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much training all runs of an improvement may have together, the search for settings included.
+
+    Attributes:
+        amount: a positive number.
+        unit: ``epochs`` of the training split, ``samples``, or ``seconds`` of wall-clock time.
+    """
+
+    amount: float
+    unit: Literal["epochs", "seconds", "samples"]
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read a budget such as ``40ep``, ``2h``, ``90min`` or ``400k samples``.
+
+        Raises:
+            SettingError: if it is none.
+
+        Example:
+            >>> Budget.parse("2h"), Budget.parse("400k samples")
+            (Budget(amount=7200.0, unit='seconds'), Budget(amount=400000.0, unit='samples'))
+        """
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kM]?)\s*([a-z]*)\s*", text)
+        if match is None or match[3] not in _UNITS or not float(match[1]):
+            raise SettingError(
+                "not a budget", where="budget", expected="such as 40ep, 2h, 90min or '400k samples'", found=repr(text)
+            )
+        unit, size = _UNITS[match[3]]
+        return cls(float(match[1]) * _FACTORS[match[2]] * size, unit)
+
+    def samples(self, *, train_size: int, seconds_per_sample: float, jobs: int) -> float:
+        """Return the budget in training samples.
+
+        Args:
+            train_size: samples of the training split.
+            seconds_per_sample: of plain training, validation included.
+            jobs: runs at a time.
+        """
+        if self.unit == "epochs":
+            return self.amount * train_size
+        return self.amount if self.unit == "samples" else self.amount * jobs / seconds_per_sample
+
+    def __str__(self) -> str:
+        return f"{self.amount:,.0f} {self.unit}" if self.amount >= 10 else f"{self.amount:g} {self.unit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImproveConfig:
+    """How a network is improved.
+
+    Attributes:
+        budget: of all training together.
+        contenders: glob patterns of the contenders that take part, such as ``plain`` or ``refocus*``; all by default.
+        teacher: a model to distil from: a pretrained timm name, run, folder or module:function; ``base`` is the
+            network itself as it was before. None leaves distillation out.
+        jobs: runs at a time; by default one for each CUDA device, or one.
+        threads: of torch in each run; by default those of torch divided by the jobs.
+        dry_run: stop after the look, before anything is trained.
+        check: refuse a network that starts at chance, which is a sign of a wrong input.
+        show: show progress on standard output.
+    """
+
+    budget: Budget
+    contenders: tuple[str, ...] = ()
+    teacher: str | None = None
+    jobs: int | None = None
+    threads: int | None = None
+    dry_run: bool = False
+    check: bool = True
+    show: bool = True

@@ -1,0 +1,238 @@
+"""The whole job: look, search, combine, decide, and ship."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from refconv.data import Split
+from refconv.engine.run_record import command, hardware, versions
+from refconv.engine.setup import Setup
+from refconv.improvement.combining import BASE, Pool, chosen, ordered
+from refconv.improvement.config import ImproveConfig
+from refconv.improvement.looking import (
+    check_base,
+    check_seen,
+    completed,
+    contender_named,
+    kept_plan,
+    open_base,
+    planned,
+    said,
+)
+from refconv.improvement.page import write_page
+from refconv.improvement.record import Candidate, ImproveRecord, SearchPlan, Tested
+from refconv.improvement.scoring import Difference, Score, difference, score
+from refconv.improvement.searching import Search
+from refconv.models.model_folder import load_model_folder, save_model_folder
+from refconv.models.model_input import as_run
+from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.recipe.recipe import Recipe
+from refconv.studies.board import Board
+from refconv.studies.conduct import carry_out, on_threads, workers_for
+from refconv.studies.execution import has_weights, record_of
+from refconv.studies.journal import Journal
+from refconv.studies.workers import visible_devices
+from refconv.surgery import verify
+from refconv.task_measures import Measure, measures_of
+
+PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", "improve.json", "journal.jsonl"
+REPORT_FILE = "report.html"
+
+Say = Callable[[str], None]
+
+
+def improve_recipe(
+    recipe: Recipe, out: Path | str, config: ImproveConfig, *, given: Sequence[str] = ()
+) -> ImproveRecord | None:
+    """Improve a trained network within a budget, and leave the result, certified, in ``OUT/model``.
+
+    The same call goes on after an interruption. The test split is read at the end, once.
+
+    Args:
+        recipe: model, weights, data, and the settings that all runs share; ``lr`` is the rate that the contenders'
+            rates are multiples of.
+        out: the folder.
+        config: budget, contenders, and how the work is carried out.
+        given: the names of the recipe's settings that the user chose; the others may be decided by the data.
+
+    Returns:
+        What was found; None after a dry run.
+
+    Raises:
+        SettingError: if a setting is not possible.
+        DataError: if the data cannot be had.
+        ModelError: if the network cannot be built, or does no better than guessing.
+        CheckpointError: if its weights do not fit.
+        RunError: if the folder is in use, holds something else, or no run left a result.
+        StoppedError: after Ctrl-C; the same call goes on.
+    """
+    out = Path(out)
+    jobs = config.jobs or max(1, len(visible_devices()))
+    threads = config.threads or max(1, torch.get_num_threads() // jobs)
+
+    def say(line: str) -> None:
+        if config.show:
+            print(line, flush=True)
+
+    recipe = completed(recipe, given)
+    if config.dry_run:
+        with on_threads(threads):
+            _look(open_base(recipe), recipe, config, say, jobs)
+        return None
+    with locked(out, "folder of the improvement"), on_threads(threads):
+        setup = open_base(recipe)
+        plan = kept_plan(out / PLAN_FILE, recipe, config) or _look(setup, recipe, config, say, jobs)
+        write_whole(out / PLAN_FILE, plan.to_json().encode())
+        search = Search(plan, out / "runs")
+        with Board("improve", show=config.show) as shown:
+            carry_out(
+                search, workers_for(jobs, threads, "all"), shown, Journal(out / JOURNAL_FILE, out), jobs=jobs, out=out,
+                select_by=measures_of(recipe.task).primary.name,
+            )  # fmt: skip
+        record = _finished(search, setup, plan, out, say)
+    say(record.verdict)
+    say(f"{out}: model, {REPORT_FILE}, {RECORD_FILE}")
+    return record
+
+
+def _look(setup: Setup, recipe: Recipe, config: ImproveConfig, say: Say, jobs: int) -> SearchPlan:
+    for line in setup.data.said:
+        say(line)
+    base = score(setup.model, setup, "val")
+    check_base(setup, base, say, check=config.check)
+    tested = score(setup.model, setup, "test") if setup.data.info.test_size else None
+    check_seen(base, tested, say)
+    plan = planned(setup, recipe, config, base, tested, jobs)
+    for line in said(plan):
+        say(line)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What the validation split decided: the result, and the best single runs with and without refocusing."""
+
+    winner: Candidate
+    unrefocused: Candidate | None
+    refocused: Candidate | None
+
+    @classmethod
+    def of(cls, pool: Pool, singles: Sequence[Candidate]) -> _Decision:
+        best = {candidate.refocused: candidate for candidate in reversed(ordered(singles))}
+        return cls(chosen(tuple(pool.candidates.values())), best.get(False), best.get(True))
+
+
+def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Say) -> ImproveRecord:
+    """Combine, decide, test, and write everything."""
+    pool = Pool(setup, plan.base, say)
+    singles = [
+        pool.add_run(entry, run.folder, contender_named(entry.contender, plan).complexity)
+        for entry, run in search.finalists
+    ]
+    earlier = [
+        pool.add_run(
+            entry, run.folder, contender_named(entry.contender, plan).complexity, f"round {len(plan.rounds) - 1}"
+        )
+        for entry, run in search.earlier
+        if has_weights(run.folder)
+    ]
+    pool.add_soup([*singles, *earlier])
+    decided = _Decision.of(pool, singles)
+    tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
+    save_model_folder(
+        out / "model",
+        pool.state(decided.winner.name),
+        name=setup.recipe.model,
+        info=setup.info,
+        model_kwargs=setup.spec.model_kwargs,
+        preprocessing=as_run(setup.data.preprocessing, setup.recipe),
+        task=setup.task.name,
+    )
+    gain, refocusing = difference(tested.base, tested.winner), None
+    if tested.unrefocused is not None and tested.refocused is not None:
+        refocusing = difference(tested.unrefocused, tested.refocused)
+    runs = [done for run in search.over if (done := record_of(run)) is not None]
+    record = ImproveRecord(
+        model=setup.recipe.model,
+        task=setup.task.name,
+        verdict=_verdict(decided.winner, tested, gain, refocusing, setup.task.name),
+        plan=plan,
+        tried=search.tried(),
+        candidates=tuple(pool.candidates.values()),
+        winner=decided.winner.name,
+        unrefocused=None if decided.unrefocused is None else decided.unrefocused.name,
+        refocused=None if decided.refocused is None else decided.refocused.name,
+        tested=tested,
+        gain=gain,
+        refocusing=refocusing,
+        certificate=verify(setup.spec.build(), load_model_folder(out / "model"), None),
+        samples_seen=sum(run.samples_seen for run in runs),
+        seconds=sum(run.seconds for run in runs),
+        preprocessing=str(setup.data.preprocessing),
+        hardware=hardware(setup.processes.device),
+        versions=versions(),
+        command=command(),
+    )
+    write_page(record, out / REPORT_FILE)
+    write_whole(out / RECORD_FILE, record.to_json().encode())
+    _clear(search)
+    return record
+
+
+def _tested(pool: Pool, setup: Setup, base: Score | None, decided: _Decision, path: Path) -> Tested:
+    """Read the test split, unless an earlier call has read it; the network as it was has been tested in the look."""
+    if path.is_file():
+        return Tested.read(path)
+    split: Split = "val" if base is None else "test"
+    known: dict[str, Score] = {}
+    for one in (decided.winner, decided.unrefocused, decided.refocused):
+        if one is not None and one.name not in known:
+            known[one.name] = score(pool.model(one.name), setup, split)
+    single = [None if one is None else known[one.name] for one in (decided.unrefocused, decided.refocused)]
+    tested = Tested(split, base or pool.candidates[BASE].score, known[decided.winner.name], *single)
+    tested.write(path)
+    return tested
+
+
+def _verdict(winner: Candidate, tested: Tested, gain: Difference, refocusing: Difference | None, task: str) -> str:
+    """Return the result in a sentence or two."""
+    said, base = measures_of(task), tested.base
+    measure = said.primary
+    samples = f"{base.samples:,} {'test' if tested.split == 'test' else 'validation'} {said.samples}s"
+    if winner.kind == "base":
+        first = (
+            f"No training is better than the network as it was beyond noise, so it stays as it is: {base} on {samples}."
+        )
+    else:
+        first = (
+            f"{measure.label} {measure.shown(base.value)} to {measure.said(tested.winner.value)} "
+            f"({_between(gain, measure)}) on {samples}, by {winner.name}."
+        )
+    if refocusing is None:
+        return first
+    word = "as good as"
+    if refocusing.clear:
+        word = "better than" if refocusing.value > 0 else "worse than"
+    return f"{first} At equal cost refocusing is {word} the best training without it: {_between(refocusing, measure)}."
+
+
+def _between(found: Difference, measure: Measure) -> str:
+    value = f"{measure.shown(found.value, signed=True)}{measure.unit}"
+    if found.low is None or found.high is None:
+        return value
+    return f"{value}, 95 % interval {measure.shown(found.low, signed=True)} to {measure.shown(found.high, signed=True)}"
+
+
+def _clear(search: Search) -> None:
+    """Remove what only going on would need: checkpoints, and the weights of all rounds but the last two."""
+    last = {run.folder for _, run in (*search.finalists, *search.earlier)}
+    for run in search.over:
+        folder = RunFolder(run.folder)
+        folder.checkpoint_file.unlink(missing_ok=True)
+        if run.folder not in last and folder.model_folder.is_dir():
+            shutil.rmtree(folder.model_folder)

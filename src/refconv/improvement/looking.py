@@ -1,0 +1,290 @@
+"""The look before anything is trained: the data, the network as it is, what a step costs, and the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refconv.engine.setup import Setup, open_setup
+from refconv.engine.start import at_chance
+from refconv.engine.stepping import medians, step_seconds
+from refconv.errors import ModelError, RunError, SettingError
+from refconv.improvement.config import ImproveConfig
+from refconv.improvement.contenders import Contender, able, contenders, recipe_of
+from refconv.improvement.halving import rounds
+from refconv.improvement.record import Entry, SearchPlan
+from refconv.improvement.scoring import Score
+from refconv.methods.registry import method_of
+from refconv.models.located import locate
+from refconv.process.distributed import Processes, choose_device
+from refconv.recipe.recipe import Recipe
+from refconv.studies.estimate import clock
+from refconv.task_measures import measures_of
+from refconv.tasks.registry import task_of
+
+VAL_SPLIT = 0.1
+"""Share of the training data that is validated on where the data has no validation split and none is asked for."""
+
+_STEPS_OF_AN_EPOCH = 50
+"""Where no batch size is given, batches are small enough for so many steps in an epoch."""
+
+_SHORTEST = 50
+"""Steps below which a run is too short to tell contenders apart; fewer where an epoch has fewer."""
+
+_TURNS = 5
+
+
+def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
+    """Return the common recipe with what the data decide: a validation split, and a batch size if none was given.
+
+    Args:
+        recipe: as the user gave it.
+        given: the names of the settings that the user gave.
+
+    Raises:
+        SettingError: if the recipe asks for another method than plain training, or starts from random weights.
+        DataError: if the data cannot be had.
+    """
+    if recipe.method != "plain":
+        raise SettingError("improve chooses the method itself", where="method", found=repr(recipe.method))
+    if not (recipe.pretrained or recipe.checkpoint is not None):
+        raise SettingError(
+            "improve needs a trained network", where="checkpoint", remedy="give --checkpoint or --pretrained"
+        )
+    info = task_of(recipe).open_data(recipe).info
+    if not info.val_size:
+        recipe = dataclasses.replace(recipe, val_split=VAL_SPLIT)
+        info = task_of(recipe).open_data(recipe).info
+    if "batch_size" not in given:
+        size = recipe.batch_size
+        while size > 8 and info.train_size // size < _STEPS_OF_AN_EPOCH:
+            size //= 2
+        recipe = dataclasses.replace(recipe, batch_size=size)
+    return dataclasses.replace(recipe, test=False, epochs=max(recipe.epochs, math.ceil(recipe.warmup_epochs)))
+
+
+def open_base(recipe: Recipe) -> Setup:
+    """Open the data and the network as it is.
+
+    Raises:
+        RefconvError: if either cannot be had.
+    """
+    return open_setup(method_of(recipe), Processes(0, 1, choose_device(recipe.device)))
+
+
+def check_base(setup: Setup, base: Score, say: Callable[[str], None], *, check: bool) -> None:
+    """Compare the network as it is with what is known about it, before hours are spent on a broken input.
+
+    Args:
+        setup: task, data and network.
+        base: its score on the validation split.
+        say: called with what is found.
+        check: whether a network at chance is refused.
+
+    Raises:
+        ModelError: if its outputs are not finite, or it does no better than guessing though its classifier was kept.
+    """
+    if not base.finite:
+        raise ModelError(
+            "its outputs on this data are not finite", where=setup.recipe.model, remedy="check weights and input"
+        )
+    found = setup.evaluate(setup.model, "val")
+    warning = at_chance(found, setup)
+    if warning is not None and check:
+        raise ModelError(
+            warning.removeprefix("warning: ").partition(": check")[0],
+            where=setup.recipe.model,
+            expected="a trained network that knows these classes",
+            remedy="check class names and preprocessing with refconv eval, or give --no-check to train it anyway",
+        )
+    if warning is not None:
+        say(warning)
+    claimed = _claimed(setup.recipe, base.measure)
+    bounds = base.interval
+    if claimed is not None and bounds is not None and not bounds[0] - 0.05 <= claimed <= bounds[1] + 0.05:
+        say(
+            f"note: its run had {base.about.label} {base.about.said(claimed)} on its own test split, and here it has "
+            f"{base}: other data, or another preprocessing"
+        )
+
+
+def _claimed(recipe: Recipe, measure: str) -> float | None:
+    """Return what the run that the weights come from measured on its test split."""
+    found = None if recipe.checkpoint is None or recipe.reset_classifier else locate(recipe.checkpoint)
+    if found is None or found.path.is_file():
+        return None
+    from refconv.engine.run_record import RunRecord
+
+    path = next((p for p in (found.path / "record.json", found.path.parent / "record.json") if p.is_file()), None)
+    try:
+        return None if path is None else RunRecord.read(path).measure(measure)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def check_seen(base: Score, tested: Score | None, say: Callable[[str], None]) -> None:
+    """Warn if the network does clearly better on the validation split than on the test split.
+
+    The usual reason is that it was trained on the validation samples, which then tell too little of what is better.
+
+    Args:
+        base: its score on the validation split.
+        tested: its score on the test split; None where the data has none.
+        say: called with the warning.
+    """
+    if tested is None or not (base.hits and tested.hits):
+        return
+    shares = [(one.value, one.samples) for one in (base, tested)]
+    error = math.sqrt(sum(share * (1 - share) / samples for share, samples in shares))
+    if base.value - tested.value > 3 * max(error, 1 / base.samples):
+        say(
+            f"warning: the network does better on the validation samples ({base.about.said(base.value)}) than on the "
+            f"test samples ({base.about.said(tested.value)}): it was probably trained on them, so validation can tell "
+            "less; a validation split that it has not seen tells more"
+        )
+
+
+def planned(
+    setup: Setup, recipe: Recipe, config: ImproveConfig, base: Score, tested: Score | None, jobs: int
+) -> SearchPlan:
+    """Time the contenders and plan the rounds.
+
+    Args:
+        setup: task, data and network.
+        recipe: the settings that all runs share.
+        config: budget and contenders.
+        base: the score of the network as it is on the validation split.
+        tested: the same on the test split; None where the data has none.
+        jobs: runs at a time.
+
+    Raises:
+        SettingError: if no contender goes with the settings, or the budget does not suffice for a step.
+        RefconvError: if a contender cannot take a step.
+    """
+    teacher, weights = (recipe.model, recipe.checkpoint) if config.teacher == "base" else (config.teacher, None)
+    chosen, excluded = able(contenders(teacher, weights, config.contenders), recipe)
+    recipes = {one.name: recipe_of(one, recipe, one.factors[0]) for one in chosen}
+    milliseconds = {name: 1000 * value for name, value in medians(step_seconds(recipes, _TURNS)).items()}
+    plain = milliseconds.get("plain", min(milliseconds.values()))
+    costs = {name: max(1.0, round(4 * value / plain) / 4) if "taught" in name else 1.0
+             for name, value in milliseconds.items()}  # fmt: skip
+    size = setup.samples_per_step
+    per_sample = plain / 1000 / size
+    samples = config.budget.samples(train_size=setup.info.train_size, seconds_per_sample=per_sample, jobs=jobs)
+    if samples < size:
+        raise SettingError(
+            "the budget does not suffice for a step", where="budget", expected=f"at least {size} samples",
+            found=f"{samples:.0f}",
+        )  # fmt: skip
+    entries = [
+        Entry(one.name, one.title, recipe.lr * one.factors[place], costs[one.name])
+        for place in range(max(len(one.factors) for one in chosen))
+        for one in chosen
+        if place < len(one.factors)
+    ]
+    found = rounds(len(entries), budget=samples / size, shortest=min(_SHORTEST, setup.steps_per_epoch))
+    entries = entries[: found[0].entries]
+    steps = sum(one.entries * one.steps for one in found)
+    return SearchPlan(
+        recipe=recipe.to_dict(),
+        teacher=config.teacher,
+        contenders=config.contenders,
+        budget=str(config.budget),
+        samples=int(samples),
+        entries=tuple(entries),
+        rounds=found,
+        steps_per_epoch=setup.steps_per_epoch,
+        excluded=excluded,
+        step_ms=milliseconds,
+        memory_mb=_memory(recipes, setup),
+        seconds=steps * plain / 1000 / jobs,
+        train_samples=setup.info.train_size,
+        base=base,
+        base_tested=tested,
+    )
+
+
+def _memory(recipes: dict[str, Recipe], setup: Setup) -> dict[str, float]:
+    """Return the most memory of an accelerator that a step of each recipe takes, in 2**20 bytes; none on a CPU."""
+    device = setup.processes.device
+    if device.type != "cuda":
+        return {}
+    found = {}
+    for name, recipe in recipes.items():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        step_seconds({name: recipe}, 1)
+        found[name] = torch.cuda.max_memory_allocated(device) / 2**20
+    return found
+
+
+def said(plan: SearchPlan) -> list[str]:
+    """Return the plan in lines."""
+    about = measures_of(str(plan.recipe["task"]))
+    rows = [f"base: {plan.base} on {plan.base.samples:,} validation {about.samples}s"]
+    if plan.base_tested is not None:
+        rows.append(f"base: {plan.base_tested} on {plan.base_tested.samples:,} test {about.samples}s")
+    for name, why in plan.excluded.items():
+        rows.append(f"left out: {name}: {why}")
+    times = ", ".join(f"{name} {value:.0f}" for name, value in plan.step_ms.items())
+    rows.append(f"ms of a step: {times}")
+    if plan.memory_mb:
+        rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
+    for number, one in enumerate(plan.rounds, 1):
+        epochs = one.steps / plan.steps_per_epoch
+        rows.append(f"round {number}: {one.entries} runs of {one.steps:,} steps ({epochs:.3g} epochs)")
+    rows.append(f"chosen by {about.primary.label} on the validation split; about {clock(plan.seconds)} of training")
+    return rows
+
+
+def kept_plan(path: Path, recipe: Recipe, config: ImproveConfig) -> SearchPlan | None:
+    """Return the plan of an earlier call, if there was one.
+
+    Args:
+        path: the file.
+        recipe: the settings of this call.
+        config: those of its improvement.
+
+    Raises:
+        RunError: if the earlier call had other settings, or its plan is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        known = SearchPlan.read(path)
+        before = Recipe.from_mapping(known.recipe)
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            "cannot read the plan", where=str(path), found=str(error), remedy="give another --out"
+        ) from error
+    was, now = _wanted(before, known), _wanted(recipe, config)
+    names = [
+        *before.differences(recipe),
+        *(name for name in ("budget", "teacher", "contenders") if was[name] != now[name]),
+    ]
+    if names:
+        raise RunError(
+            "the folder holds an improvement with other settings",
+            where=str(path.parent),
+            expected=", ".join(f"{name}={was[name]}" for name in names),
+            found=", ".join(f"{name}={now[name]}" for name in names),
+            remedy="give another --out, or remove the folder",
+        )
+    return known
+
+
+def contender_named(name: str, plan: SearchPlan) -> Contender:
+    """Return a contender of a plan."""
+    recipe = Recipe.from_mapping(plan.recipe)
+    teacher, weights = (recipe.model, recipe.checkpoint) if plan.teacher == "base" else (plan.teacher, None)
+    return next(one for one in contenders(teacher, weights, ()) if one.name == name)
+
+
+def _wanted(recipe: Recipe, config: SearchPlan | ImproveConfig) -> dict[str, Any]:
+    own = {"budget": str(config.budget), "teacher": config.teacher, "contenders": config.contenders}
+    return {**recipe.to_dict(), **own}

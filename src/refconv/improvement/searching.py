@@ -1,0 +1,198 @@
+"""The search: rounds of runs, each chosen from the one before by the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from refconv.errors import RunError
+from refconv.improvement.contenders import recipe_of
+from refconv.improvement.looking import contender_named
+from refconv.improvement.record import Entry, SearchPlan, Tried
+from refconv.recipe.recipe import Recipe
+from refconv.studies.execution import DIVERGED_FILE, Outcome, is_over, record_of
+from refconv.studies.runs import Run, file_name
+from refconv.task_measures import measures_of
+
+_TAIL = 3
+"""Epochs at whose end the weights of the last round's runs are kept."""
+
+_STEPS_BETWEEN_CHECKPOINTS = 500
+
+
+class Search:
+    """The runs of all rounds: those that are over, that run, and that can start.
+
+    The entries of a round are those of the round before that did best on the validation split; the best one with and
+    the best one without refocusing are always among them, so that the two can be compared at equal cost.
+
+    Attributes:
+        over: runs that finished or diverged, whenever that was.
+        failures: runs that failed, and why; a later call tries them again.
+
+    Args:
+        plan: contenders and rounds.
+        out: folder of the runs.
+
+    Raises:
+        StudyError: if a folder holds a run with other settings.
+        RunError: if a record is damaged, or nothing is left for a round.
+    """
+
+    def __init__(self, plan: SearchPlan, out: Path) -> None:
+        self.plan, self.out = plan, out
+        self.over: list[Run] = []
+        self.failures: dict[Path, str] = {}
+        self._entries: dict[Path, Entry] = {}
+        self._rounds: list[list[Run]] = []
+        self._waiting: list[Run] = []
+        self._running: list[Run] = []
+        self._measure = measures_of(str(plan.recipe["task"])).primary
+        self._open(plan.entries)
+
+    @property
+    def total(self) -> int:
+        """Runs in all."""
+        return sum(one.entries for one in self.plan.rounds)
+
+    @property
+    def running(self) -> tuple[Run, ...]:
+        """What runs now."""
+        return tuple(self._running)
+
+    @property
+    def finalists(self) -> list[tuple[Entry, Run]]:
+        """The runs of the last round that left a result, the best first."""
+        return [(self._entries[run.folder], run) for run in self._ranked(self._rounds[-1])]
+
+    @property
+    def earlier(self) -> list[tuple[Entry, Run]]:
+        """The runs of the round before the last that left a result, the best first; none if there is one round."""
+        return [(self._entries[run.folder], run) for runs in self._rounds[-2:-1] for run in self._ranked(runs)]
+
+    def to_do(self) -> Iterator[Run]:
+        """Yield every run that is not over, for estimates; those of later rounds with any entries."""
+        yield from self._running
+        yield from self._waiting
+        for number in range(len(self._rounds), len(self.plan.rounds)):
+            for entry in self.plan.entries[: self.plan.rounds[number].entries]:
+                yield self._run(number, 0, entry)
+
+    def start(self) -> Run | None:
+        """Return a run that can start now, which is running from then on; None if there is none at the moment."""
+        if not self._waiting:
+            return None
+        run = self._waiting.pop(0)
+        self._running.append(run)
+        return run
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """Take note that a run has ended; after the last one of a round the next round can start.
+
+        Raises:
+            StudyError: if a folder of the next round holds a run with other settings.
+            RunError: if no run of the round left a result.
+        """
+        self._running.remove(run)
+        if outcome.state == "failed":
+            self.failures[run.folder] = outcome.message
+        else:
+            self.over.append(run)
+        self._go_on()
+
+    def tried(self) -> tuple[Tried, ...]:
+        """Return what came of every run so far."""
+        return tuple(self._tried(number, run) for number, runs in enumerate(self._rounds, 1) for run in runs)
+
+    def _open(self, entries: tuple[Entry, ...]) -> None:
+        runs = [self._run(len(self._rounds), place, entry) for place, entry in enumerate(entries)]
+        self._entries.update(zip((run.folder for run in runs), entries, strict=True))
+        self._rounds.append(runs)
+        for run in runs:
+            (self.over if is_over(run) else self._waiting).append(run)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Open the next round if this one is over, and clear away the weights of this one.
+
+        Raises:
+            RunError: if nothing is left for the next round.
+        """
+        if self._waiting or self._running:
+            return
+        ranked = self._ranked(self._rounds[-1])
+        if not ranked:
+            raise RunError(
+                "no run of the round left a result", where=str(self.out), found="; ".join(self.failures.values()) or
+                "all of them diverged", remedy="give a lower --lr",
+            )  # fmt: skip
+        if len(self._rounds) < len(self.plan.rounds):
+            entries = [self._entries[run.folder] for run in ranked]
+            self._open(promoted(entries, self.plan.rounds[len(self._rounds)].entries))
+
+    def _ranked(self, runs: list[Run]) -> list[Run]:
+        """Return the runs with a result, the best first: by the measure, and by the loss among equals."""
+        sign = -1.0 if self._measure.larger_is_better else 1.0
+        found = [(self._tried(0, run), run) for run in runs]
+        kept = [(one, run) for one, run in found if one.value is not None]
+        return [run for one, run in sorted(kept, key=lambda pair: (sign * (pair[0].value or 0.0), pair[0].loss or 0.0))]
+
+    def _tried(self, number: int, run: Run) -> Tried:
+        entry, steps = self._entries[run.folder], run.recipe.epochs * (run.recipe.epoch_steps or 1)
+        record = record_of(run)
+        if record is None or record.val_last is None:
+            path = run.folder / DIVERGED_FILE
+            message = path.read_text(encoding="utf-8").strip() if path.is_file() else self.failures.get(run.folder, "")
+            return Tried(number, entry, steps, None, message=message)
+        end = record.val_last
+        return Tried(number, entry, steps, end.measure(self._measure.name), end.measure("loss"))
+
+    def _run(self, number: int, place: int, entry: Entry) -> Run:
+        common, last = Recipe.from_mapping(self.plan.recipe), number == len(self.plan.rounds) - 1
+        epochs, steps = _cut(self.plan.rounds[number].steps / entry.cost, self.plan.steps_per_epoch)
+        recipe = recipe_of(
+            contender_named(entry.contender, self.plan),
+            common,
+            entry.lr / common.lr,
+            lr=entry.lr,
+            epochs=epochs,
+            epoch_steps=steps,
+            warmup_epochs=min(common.warmup_epochs, epochs / 10),
+            eval_interval=epochs,
+            model_ema=True,
+            model_ema_decay=min(0.9998, max(0.5, 1 - 10 / (epochs * steps))),
+            model_ema_warmup=True,
+            snapshots=min(_TAIL, epochs) if last else 0,
+            seed=common.seed + (place if last else 0),
+            checkpoint_interval=_STEPS_BETWEEN_CHECKPOINTS if steps > 2 * _STEPS_BETWEEN_CHECKPOINTS else 0,
+        )
+        point = {"lr": entry.lr}
+        folder = self.out / f"round-{number + 1}" / entry.contender / file_name(point)
+        name = common.model.rpartition(":")[2]
+        return Run(
+            kind="selection", architecture=name, method=entry.contender, point=point, recipe=recipe, folder=folder
+        )
+
+
+def promoted(ranked: list[Entry], count: int) -> tuple[Entry, ...]:
+    """Return the entries that go on: the best ones, the best with and the best without refocusing among them.
+
+    Args:
+        ranked: the entries of a round, the best first.
+        count: how many go on.
+    """
+    kept = ranked[:count]
+    for refocused in (False, True):
+        own = [entry for entry in ranked if entry.contender.startswith("refocus") is refocused]
+        if own and own[0] not in kept:
+            others = [e for e in kept if sum(k.contender.startswith("refocus") is not refocused for k in kept) > 1]
+            if others:
+                kept[kept.index(others[-1])] = own[0]
+    return tuple(kept)
+
+
+def _cut(steps: float, per_epoch: int) -> tuple[int, int]:
+    """Return epochs and steps of each for a number of steps: whole epochs from one on, else a part of one."""
+    if steps < per_epoch:
+        return 1, max(1, round(steps))
+    return round(steps / per_epoch), per_epoch

@@ -1,0 +1,247 @@
+"""The whole job on small networks, interrupted and continued, with good and bad input."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import refconv
+from refconv.data.opening import open_data
+from refconv.engine import Recipe, train
+from refconv.errors import DataError, ModelError, RunError, SettingError
+from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe
+from refconv.models.model_folder import load_model_folder
+from refconv.models.opening import open_model
+from refconv.studies.execution import Outcome, execute
+from refconv.tasks.model_data import data_for
+from refconv.tasks.registry import task_named
+
+MODEL = {"model": "refconv.models.networks:mobilenet_small", "data": "digits", "workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bases") / "base"
+    recipe = Recipe.from_mapping({**MODEL, "epochs": 2, "batch_size": 64, "val_split": 0.3, "test": False})
+    train(recipe, folder, show=False)
+    return folder
+
+
+def recipe(base, **settings):
+    return Recipe.from_mapping({**MODEL, "checkpoint": str(base), "batch_size": 64, "val_split": 0.3, **settings})
+
+
+def config(budget="9ep", **settings):
+    return ImproveConfig(budget=Budget.parse(budget), show=False, **settings)
+
+
+@pytest.fixture(scope="module")
+def improved(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("improved") / "out"
+    record = improve_recipe(recipe(base), folder, config("12ep", contenders=("plain", "refocus")))
+    return folder, record
+
+
+def test_a_network_that_is_not_finished_gets_better(improved):
+    folder, record = improved
+    assert record.gain.value > 0
+    assert record.gain.clear
+    assert record.verdict.startswith(f"top-1 {100 * record.tested.base.value:.2f} to ")
+    assert "At equal cost refocusing is" in record.verdict
+    assert record.certificate.same_structure
+    assert ImproveRecord.read(folder / "improve.json") == record
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
+        "improve.json", "journal.jsonl", "model", "plan.json", "report.html", "runs", "test.json",
+    ]  # fmt: skip
+
+
+def test_the_result_is_what_was_tested(improved):
+    folder, record = improved
+    opened = open_model(str(folder / "model"))
+    found = task_named("classification").evaluate(opened.model, data_for(opened, "digits"), "test", batch_size=64)
+    assert found.measures()["top1"] == pytest.approx(record.tested.winner.value)
+
+
+def test_the_budget_is_kept_by_all_runs_together(improved):
+    _, record = improved
+    assert 0.8 * record.plan.samples < record.samples_seen <= record.plan.samples
+    assert record.plan.samples == 12 * record.plan.train_samples
+    assert len(record.tried) == sum(one.entries for one in record.plan.rounds)
+
+
+def test_checkpoints_are_cleared_away_and_the_journal_has_every_run(improved):
+    folder, record = improved
+    assert not list(folder.rglob("checkpoint.pt"))
+    noted = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    assert len(noted) == len(record.tried)
+
+
+def test_the_same_call_finds_everything_done(improved, base, monkeypatch):
+    folder, record = improved
+    monkeypatch.setattr("refconv.studies.workers.execute", lambda *_: pytest.fail("a run was started again"))
+    again = improve_recipe(recipe(base), folder, config("12ep", contenders=("plain", "refocus")))
+    assert (again.winner, again.tested, again.verdict) == (record.winner, record.tested, record.verdict)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"budget": "25ep"}, "budget=12 epochs, found budget=25 epochs"),
+        ({"contenders": ("plain",)}, r"contenders=\('plain', 'refocus'\), found contenders=\('plain',\)"),
+    ],
+)
+def test_other_settings_are_refused_in_the_same_folder(improved, base, changed, words):
+    folder, _ = improved
+    settings = {"budget": "12ep", "contenders": ("plain", "refocus"), **changed}
+    with pytest.raises(RunError, match=words):
+        improve_recipe(recipe(base), folder, config(**settings))
+
+
+def test_a_crashed_contender_leaves_the_others(base, tmp_path, monkeypatch):
+    def crash(run, keep):
+        if run.method == "refocus":
+            return Outcome("failed", f"{run.folder}: boom")
+        return execute(run, keep)
+
+    monkeypatch.setattr("refconv.studies.workers.execute", crash)
+    record = improve_recipe(recipe(base), tmp_path / "out", config(contenders=("plain", "refocus")))
+    assert next(one.message for one in record.tried if one.entry.contender == "refocus").endswith("boom")
+    assert record.refocused is None
+    assert record.refocusing is None
+    assert "At equal cost" not in record.verdict
+
+
+def test_diverged_runs_are_out(base, tmp_path):
+    with pytest.raises(
+        RunError, match="no run of the round left a result; found all of them diverged; give a lower --lr"
+    ):
+        improve_recipe(recipe(base, lr=1e9), tmp_path / "out", config(contenders=("plain",), budget="3ep"))
+
+
+def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
+    wanted = ImproveConfig(budget=Budget.parse("60ep"), dry_run=True)
+    assert improve_recipe(recipe(base), tmp_path / "out", wanted) is None
+    assert not (tmp_path / "out").exists()
+    said = capsys.readouterr().out
+    for words in ("base: top-1", "431 validation images", "359 test images", "round 3: 3 runs", "ms of a step: plain "):
+        assert words in said
+
+
+def test_a_network_at_chance_is_refused_before_anything_is_trained(base, tmp_path):
+    model = load_model_folder(base / "model")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter))
+    torch.save(model.state_dict(), tmp_path / "broken.pth")
+    wanted = recipe(base, checkpoint=str(tmp_path / "broken.pth"))
+    with pytest.raises(ModelError, match=r"at chance for 10 classes.*--no-check"):
+        improve_recipe(wanted, tmp_path / "out", config())
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"checkpoint": None}, SettingError, "improve needs a trained network"),
+        ({"method": "refocus"}, SettingError, "improve chooses the method itself"),
+    ],
+)
+def test_what_improve_decides_is_refused(base, tmp_path, settings, error, words):
+    with pytest.raises(error, match=words):
+        improve_recipe(recipe(base, **settings), tmp_path / "out", config())
+
+
+def test_a_budget_below_a_step_is_refused(base, tmp_path):
+    with pytest.raises(
+        SettingError, match="the budget does not suffice for a step; expected at least 16 samples, found 10"
+    ):
+        improve_recipe(recipe(base), tmp_path / "out", config("10"))
+
+
+def test_validation_samples_are_set_aside_and_batches_made_small_enough(base, tmp_path):
+    wanted = Recipe.from_mapping({**MODEL, "checkpoint": str(base)})
+    record = improve_recipe(wanted, tmp_path / "out", config("600 samples", contenders=("plain",)))
+    assert record.plan.recipe["val_split"] == 0.1
+    assert record.plan.recipe["batch_size"] == 16  # 1,294 samples
+
+
+def loader(split, size=64):
+    data = open_data("digits", val_split=0.3)
+    inputs, labels = next(iter(data.eval_batches(split, batch_size=10_000)))
+    return DataLoader(TensorDataset(inputs, labels), batch_size=size)
+
+
+def test_a_module_is_improved_on_loaders(base, tmp_path):
+    model = load_model_folder(base / "model")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    loaders = [loader(split) for split in ("train", "val", "test")]
+    record = refconv.improve(
+        model, *loaders, out=tmp_path / "out", budget="6ep", contenders=("plain", "refocus"), device="cpu", show=False
+    )
+    assert record.gain.value > 0
+    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.eval()
+    inputs, labels = loaders[2].dataset.tensors
+    assert (model(inputs).argmax(1) == labels).float().mean().item() == pytest.approx(record.tested.winner.value)
+    again = refconv.improve(
+        load_model_folder(base / "model"), *loaders, out=tmp_path / "out", budget="6ep",
+        contenders=("plain", "refocus"), device="cpu", show=False,
+    )  # fmt: skip
+    assert again.tested == record.tested
+
+
+def test_loaders_without_items_are_refused(base, tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(1, 8, 8), 0
+
+    model = load_model_folder(base / "model")
+    with pytest.raises(DataError, match="map-style dataset"):
+        refconv.improve(model, DataLoader(Stream()), loader("val"), out=tmp_path / "out", budget="1ep", show=False)
+    with pytest.raises(SettingError, match=r"val: not a loader; expected a torch.utils.data.DataLoader, found list"):
+        refconv.improve(model, loader("train"), [], out=tmp_path / "out", budget="1ep")
+
+
+def test_an_interrupted_call_goes_on(base, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "refconv.cli", "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
+        str(base), "--val-split", "0.3", "--batch-size", "64", "--workers", "0", "--device", "cpu", "--out", str(out),
+        "--budget", "12ep", "--contender", "plain",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/*/*/record.json")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/*/record.json")}
+    assert finished
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ImproveRecord.read(out / "improve.json").certificate.same_structure
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "model", "data", "more"),
+    [
+        ("restoration", "refconv.models.restorers:dncnn_small", "photographs", {"noise": 25.0, "val_split": 0.2}),
+        ("segmentation", "smp:unet", "scenes", {"backbone": "resnet18", "img_size": 64}),
+        ("detection", "detector:fcos", "scenes", {"backbone": "test_resnet", "img_size": 64}),
+    ],
+)
+def test_every_task_goes_through(task, model, data, more, tmp_path):
+    settings = {"task": task, "model": model, "data": data, "workers": 0, "device": "cpu", "batch_size": 8, **more}
+    train(Recipe.from_mapping({**settings, "epochs": 1, "test": False}), tmp_path / "base", show=False)
+    wanted = Recipe.from_mapping({**settings, "checkpoint": str(tmp_path / "base")})
+    record = improve_recipe(wanted, tmp_path / "out", config("4ep", contenders=("plain", "refocus")))
+    assert record.certificate.same_structure
+    assert Path(tmp_path / "out" / "report.html").is_file()
