@@ -13,29 +13,13 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
-    """Return the values that are there: neither None nor infinite nor undefined.
-
-    Example:
-        >>> finite([1, None, float("nan"), float("inf"), 2.5])
-        [1.0, 2.5]
-    """
+    """Return the values that are there: neither None nor infinite nor undefined."""
     return [float(value) for value in values if value is not None and math.isfinite(value)]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values laid out between two positions.
-
-    Attributes:
-        low: the value at `start`.
-        high: the value at `end`, above `low`.
-        start: a position in the drawing.
-        end: another; may be the smaller one, as positions grow downwards.
-        log: whether equal factors take equal room.
-
-    Raises:
-        ValueError: if `high` is not above `low`, or `low` is not positive on a logarithmic axis.
-    """
+    """Values from `low` to `high` laid out between two positions, of which `end` may be the smaller one."""
 
     low: float
     high: float
@@ -59,6 +43,10 @@ class Axis:
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
         return self.start + (self.end - self.start) * ((at - low) / (high - low))
 
+    def bounded(self, value: float) -> float:
+        """Return where a value lies, the nearer end if that is outside of the range."""
+        return self.place(min(max(value, self.low), self.high)) or 0.0
+
     def contains(self, value: float) -> bool:
         """Return whether a value lies within the range, give or take rounding."""
         place = self.place(value)
@@ -68,8 +56,7 @@ class Axis:
     def ticks(self, count: int = 5) -> list[tuple[float, str]]:
         """Return about `count` round values in the range, with their labels."""
         if self.log:
-            values = log_ticks(self.low, self.high, count)
-            return [(value, log_label(value)) for value in values]
+            return [(value, log_label(value)) for value in log_ticks(self.low, self.high, count)]
         values = linear_ticks(self.low, self.high, count)
         return list(zip(values, labels(values), strict=True))
 
@@ -79,18 +66,11 @@ def fit(
 ) -> Axis | None:
     """Return an axis on which all the values have room; None if none of them can be drawn.
 
-    Args:
-        values: those missing are passed over, with `log` those that are not positive as well.
-        start: position of the lowest.
-        end: position of the highest.
-        log: whether the axis is logarithmic.
-        room: share of the range that is added on either side.
+    `room` is the share of the range that is added on either side. With `log` values that are not positive are left out.
 
     Example:
         >>> fit([0, 10], 0, 100, room=0.1)
         Axis(low=-1.0, high=11.0, start=0, end=100, log=False)
-        >>> fit([None], 0, 100) is None
-        True
     """
     there = [value for value in finite(values) if value > 0 or not log]
     if not there:
@@ -111,14 +91,15 @@ def linear_ticks(low: float, high: float, count: int = 5) -> list[float]:
         >>> linear_ticks(0, 1, 5)
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    step = _step((high - low) / count)
+    step = round_step((high - low) / count, 0.75)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
-def _step(raw: float) -> float:
+def round_step(raw: float, least: float = 1.0) -> float:
+    """Return the smallest of 1, 2, 5 or 10 times a power of ten that is at least a share `least` of a step."""
     power = 10.0 ** math.floor(math.log10(raw))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.75)
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * least)
 
 
 def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -127,8 +108,6 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
     Example:
         >>> log_ticks(0.9, 120)
         [1.0, 10.0, 100.0]
-        >>> log_ticks(1, 10)
-        [1.0, 2.0, 5.0, 10.0]
     """
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors, least in (((1,), 3), ((1, 3), 4), ((1, 2, 5), 3), ((1, 1.5, 2, 3, 4, 5, 6, 8), 3)):
