@@ -63,7 +63,7 @@ def analyze(
     """
     from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
     from refconv.analysis.measuring import Display
-    from refconv.measures.pairs import Pair
+    from refconv.measures.pairs import ModelPair
     from refconv.measures.verdicts import judgements
 
     if out is not None:
@@ -84,7 +84,7 @@ def analyze(
     analysis = analyse(couple, questions, display=Display())
     if as_json:
         records = {name: record.to_dict() for name, record in analysis.records.items()}
-        pair = Pair(analysis.facts.after.method or "after", analysis.facts.to_dict(), analysis.records)
+        pair = ModelPair(analysis.facts.after.method or "after", analysis.facts.to_dict(), analysis.records)
         verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
         typer.echo(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
     else:

@@ -15,7 +15,7 @@ from refconv.cli.outputs import check_file
 from refconv.errors import RunError, SettingError
 
 if TYPE_CHECKING:
-    from refconv.report import Pair
+    from refconv.report import ModelPair
 
 PAGE = "report.html"
 
@@ -127,7 +127,7 @@ def _analyses(
     return {run: one.folder for run, one in zip(runs, found, strict=True)}
 
 
-def _chosen(pair: Pair, only: list[str] | None) -> Pair:
+def _chosen(pair: ModelPair, only: list[str] | None) -> ModelPair:
     """Return a pair with the records of some measures alone.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -11,16 +11,7 @@ from refconv.measures.findings import Claim, Finding
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under a header; the first column names the row, the others hold numbers.
-
-    Attributes:
-        caption: what the table shows, for those who hear it read.
-        header: a name per column.
-        rows: cells as text, as many per row as the header has.
-
-    Raises:
-        ValueError: if a row has another number of cells than the header.
-    """
+    """Cells as text under a header; the first column names the row, the caption is for those who hear it read."""
 
     caption: str
     header: tuple[str, ...]
@@ -56,15 +47,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One measure on the page.
+    """One measure on the page; its name is also its anchor.
 
     Attributes:
-        name: the measure's name, also the section's anchor.
-        title: its heading.
         about: what is measured, in two sentences at most.
         findings: at least one per pair; the first of each pair is the one that the verdict repeats.
-        figures: in the order in which they are to be read.
-        claim: what is claimed about this measure, where something is.
         notes: small print: samples used, what was cut off, what to be careful about.
         more_records: measures besides the one of its name whose records it reads.
     """
@@ -75,10 +62,5 @@ class Section:
     findings: tuple[Finding, ...]
     figures: tuple[Figure, ...] = ()
     claim: Claim | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     more_records: tuple[str, ...] = ()
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Names of the measures whose records it reads."""
-        return (self.name, *self.more_records)

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from refconv.measures.facts import SideFacts
 from refconv.measures.findings import Finding
 from refconv.measures.numbers import MISSING
 from refconv.measures.paired_difference import wilson
-from refconv.measures.pairs import Pair, Role
-from refconv.report import results
-from refconv.report.certificate import checks, summary
-from refconv.report.cost import duration
+from refconv.measures.pairs import ModelPair, Role
 from refconv.report.elements import Section
+from refconv.report.results import Result, result
+from refconv.report.runs import certified, checks, duration
 
-MOST = 5
-"""Findings on the first screen."""
+MOST = 5  # findings on the first screen
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model of the table.
-
-    Attributes:
-        role: the shared start, or the place of the pair.
-        name: what the model is called.
-        cells: as many as :data:`HEADER` has after the first.
-    """
+    """One model of the table: as many cells as the header has after the first."""
 
     role: Role
     name: str
@@ -36,13 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Key:
-    """A finding on the first screen.
-
-    Attributes:
-        section: the name of its section, which is the anchor.
-        title: the heading of the section.
-        finding: the finding.
-    """
+    """A finding on the first screen, with the name and the heading of its section."""
 
     section: str
     title: str
@@ -51,14 +37,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Overview:
-    """The first screen as plain data.
-
-    Attributes:
-        header: a name per column.
-        rows: the start, then a row per pair.
-        keys: the findings with the strongest evidence, at most :data:`MOST`, one of each section.
-        measures: how many measures were looked through for them.
-    """
+    """The first screen: the table, the start first, and the strongest findings of so many measures."""
 
     header: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -66,24 +45,17 @@ class Overview:
     measures: int
 
 
-def overview(pairs: Sequence[Pair], sections: Sequence[Section]) -> Overview:
-    """Return what the page begins with.
-
-    Args:
-        pairs: one or more, of one start.
-        sections: all that follow on the page.
-    """
-    found = [results.result(pair) for pair in pairs]
-    start = next(((one, pair) for one, pair in zip(found, pairs, strict=True) if one.first is not None), None)
-    cells = (MISSING,) * 3
-    first = _level(start[0], start[0].first, start[1].facts["before"]) if start else MISSING
-    rows = [Row("before", "base", (first, *cells))]
-    rows += [
-        Row(place, pair.name, (_level(one, one.second, pair.facts["after"]), _difference(one), *_made(pair)))
-        for place, (one, pair) in enumerate(zip(found, pairs, strict=True))
-    ]
-    measure = found[0].measure
-    header = ("model", f"{measure.title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
+def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overview:
+    """Return what the page begins with, given pairs of one start and all sections that follow."""
+    found = [(result(pair), pair.facts) for pair in pairs]
+    start = next(((one, facts) for one, facts in found if one.first is not None), None)
+    first = _level(start[0], start[0].first, start[1].before) if start else MISSING
+    rows = [Row("before", "base", (first, *(MISSING,) * 3))]
+    for place, (one, facts) in enumerate(found):
+        cells = (_level(one, one.second, facts.after), _difference(one), *_made(facts.after))
+        rows.append(Row(place, pairs[place].name, cells))
+    title = found[0][0].measure.title
+    header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
     return Overview(header, tuple(rows), keys(sections), len(sections))
 
 
@@ -103,27 +75,27 @@ def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
     return tuple(sorted(found, key=lambda one: (rank[one.finding.change], one.finding.p))[:MOST])
 
 
-def _level(found: results.Result, value: float | None, side: Mapping[str, Any]) -> str:
+def _level(found: Result, value: float | None, side: SideFacts) -> str:
     """Return a level, with Wilson's interval where it is a share of samples whose number is known."""
     if value is None:
         return "not known"
     level = found.measure.level(value)
-    samples = found.paired.samples if found.paired else (side.get("run") or {}).get("test_samples")
+    samples = found.paired.samples if found.paired else side.training.test_samples if side.training else 0
     if found.measure.name != "top1" or not samples:
         return level
-    low, high = (found.measure.level(bound) for bound in wilson(round(value * samples), samples))
-    return f"{level} ({low.removesuffix(found.measure.unit)} to {high.removesuffix(found.measure.unit)})"
+    low, high = wilson(round(value * samples), samples)
+    return f"{level} ({found.measure.level(low, False)} to {found.measure.level(high, False)})"
 
 
-def _difference(found: results.Result) -> str:
+def _difference(found: Result) -> str:
     if found.difference is None:
         return "not known"
     interval = f" ({found.interval})" if found.interval else ""
     return f"{found.measure.change(found.difference)}{interval}"
 
 
-def _made(pair: Pair) -> tuple[str, str]:
-    run = pair.facts["after"].get("run")
-    if not run:
+def _made(side: SideFacts) -> tuple[str, str]:
+    run = side.training
+    if run is None:
         return "none on record", MISSING
-    return summary(checks(run)), f"{duration(run['seconds'])}, {run['parameters_trained']:,} parameters"
+    return certified(checks(run)), f"{duration(run.seconds)}, {run.parameters_trained:,} parameters"

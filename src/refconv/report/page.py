@@ -24,35 +24,15 @@ from refconv.sentences import capital
 
 WEIGHTS = frozenset(
     ("redundancy", "skeleton", "filters", "components", "gaussians", "movement", "relations", "spectrum", "kernels")
-)
-"""Names of the sections on weights alone; all others are about behaviour on data."""
+)  # the sections on weights alone; all others are about behaviour on data
 
-CHANGES: Mapping[Change, tuple[str, str, str]] = {
-    "better": ("better", "▲", "For the better"),
-    "worse": ("worse", "▼", "For the worse"),
-    "different": ("different", "◆", "Different, neither better nor worse"),
-    "same": ("same", "=", "The same"),
-    "unclear": ("unclear", "?", "Cannot be told"),
-}
-"""Per change its word, its sign and the heading of its group."""
-
+CHANGES: Mapping[Change, str] = {"better": "▲", "worse": "▼", "different": "◆", "same": "=", "unclear": "?"}
 SUPPORTS: Mapping[Support, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
-"""Signs beside the words."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that is drawn.
-
-    Attributes:
-        title: of the page.
-        model: the name of the architecture, for people.
-        start: what the shared first model was named by.
-        overview: the first screen.
-        verdict: the result of the task, the certificate, the cost and the claims.
-        sections: in their order.
-        provenance: the last one.
-    """
+    """All that is drawn; `model` is the name of the architecture, `start` what the shared first model was named by."""
 
     title: str
     model: str
@@ -65,12 +45,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Choice:
-    """Figures of which the reader picks one.
-
-    Attributes:
-        name: what there is to choose, such as ``layer``.
-        figures: the options, one each.
-    """
+    """Figures of which the reader picks one; the name is what there is to choose, such as ``layer``."""
 
     name: str
     figures: tuple[Figure, ...]
@@ -86,9 +61,8 @@ def draw(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )
     names = [pair.name for pair in page.verdict.pairs]
-    environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves)
     environment.filters.update(capital=capital, tied=tied)
-    environment.globals.update(p_value=p_value)
+    environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves, p_value=p_value)
     environment.globals.update(arranged=arranged, headline=headline, names=names, several=len(names) > 1)
     charts = resources.files("refconv.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
     return environment.get_template("template.html.j2").render(

@@ -6,19 +6,22 @@ test; where only the records of the runs tell, there are two numbers and no inte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from refconv.measures.enough import few
+from refconv.measures.facts import SideFacts
 from refconv.measures.numbers import MINUS, count
 from refconv.measures.paired_difference import PairedDifference, paired_difference
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.sentences import capital
 from refconv.task_measures import TASKS, measures_of
 
-_LIMIT = 0.05
-"""Of McNemar's p."""
+_LIMIT = 0.05  # of McNemar's p
+_APART = 0.5  # samples by which an analysis and a run may differ: none
+_SINGLE = "one number for each model does not tell what is chance"
+_EARLIER = {"psnr": measures_of("restoration").primary.note}
+"""How earlier versions computed measures of which their records do not say it."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,7 @@ class Measure:
     """What a task is judged by.
 
     Attributes:
-        name: as run records call it.
-        title: as people do.
+        name: as run records call it; the title is what people call it.
         unit: of levels, with the space before it.
         difference: unit of differences, the same.
         factor: what a recorded value is multiplied by to be shown.
@@ -45,14 +47,22 @@ class Measure:
     better: str
     worse: str
 
-    def level(self, value: float) -> str:
+    @classmethod
+    def of(cls, task: str) -> Measure:
+        """Return the first measure of a task."""
+        said = measures_of(task)
+        one = said.primary
+        words = (said.samples, said.better, said.worse)
+        return cls(one.name, one.description, f" {one.scale.unit}", one.unit, one.factor, *words)
+
+    def level(self, value: float, unit: bool = True) -> str:
         """Return a level as the page shows it.
 
         Example:
             >>> MEASURES["classification"].level(0.9123)
             '91.23 %'
         """
-        return f"{self.factor * value:.2f}{self.unit}".replace("-", MINUS)
+        return f"{self.factor * value:.2f}{self.unit if unit else ''}".replace("-", MINUS)
 
     def change(self, value: float, unit: bool = True) -> str:
         """Return a difference as the page shows it, with its sign.
@@ -64,20 +74,13 @@ class Measure:
         return f"{self.factor * value:+.2f}{self.difference if unit else ''}".replace("-", MINUS)
 
 
-def _measure(task: str) -> Measure:
-    said = measures_of(task)
-    first = said.primary
-    unit = f" {first.scale.unit}"
-    return Measure(first.name, first.description, unit, first.unit, first.factor, said.samples, said.better, said.worse)
-
-
-MEASURES = {task: _measure(task) for task in TASKS}
+MEASURES = {task: Measure.of(task) for task in TASKS}
 """The first measure of each task."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out between two models, the first and the second.
+    """What came out between two models.
 
     Attributes:
         name: what the row is called.
@@ -104,25 +107,26 @@ class Result:
 
     @property
     def interval(self) -> str:
-        """The bounds in words, with the unit of differences left to the context."""
+        """The bounds in words, with the unit of differences left to the context; empty if there are none."""
         if self.paired is None:
             return ""
         return f"{self.measure.change(self.paired.low, False)} to {self.measure.change(self.paired.high, False)}"
 
 
-def result(pair: Pair) -> Result:
+def result(pair: ModelPair) -> Result:
     """Return what a pair's records say of its models' task, on a whole evaluation split and never on a part of one.
 
     What the runs recorded on their test split comes first. An analysis counts where it was on all samples of its split;
     then the same samples went through both models, and the difference has an interval. It has none where the analysis
     came to other values than the runs.
     """
-    measure = MEASURES.get(pair.facts.get("task") or "classification", MEASURES["classification"])
+    measure = MEASURES.get(pair.facts.task, MEASURES["classification"])
+    sides = (pair.facts.before, pair.facts.after)
     whole = _whole(pair, measure)
-    first, second = (_recorded(pair.facts[side].get("run"), measure.name) for side in ("before", "after"))
+    first, second = (side.training.measure(measure.name) if side.training else None for side in sides)
     if whole is not None and _fits(pair, whole, first, second):
         return whole
-    ways = [_definition(pair, side, measure.name) for side in ("before", "after")]
+    ways = [_definition(side, measure.name) for side in sides]
     measure = _defined(measure, ways[1] if second is not None else ways[0])
     if None not in (first, second) and len({way or _EARLIER.get(measure.name, "") for way in ways}) > 1:
         said = " and ".join(way or "without saying how" for way in ways)
@@ -132,19 +136,17 @@ def result(pair: Pair) -> Result:
         levels = " and ".join(measure.level(value or 0.0) for value in (whole.first, whole.second))
         why_not = f"the analysis of the same split found {levels}, not what the runs recorded"
     elif first is None or second is None:
-        why_not = _unknown(first, second)
+        unknown = [name for name, value in (("before", first), ("after", second)) if value is None]
+        why_not = (
+            f"no test of the model {' and of the one '.join(unknown)} on the whole split is on record; report (or "
+            "analyze) without --samples, and with --seconds for long enough, tests both on all samples"
+        )
     return Result(pair.name, measure, first, second, None, why_not)
 
 
-_EARLIER = {"psnr": measures_of("restoration").primary.note}
-"""How earlier versions computed measures of which their records do not say it."""
-
-
-def _definition(pair: Pair, side: str, name: str) -> str:
+def _definition(side: SideFacts, name: str) -> str:
     """Return how the run of a model computed a measure, if its record says so."""
-    run = pair.facts[side].get("run") or {}
-    said: str = (run.get("definitions") or {}).get(name, "")
-    return said
+    return side.training.definitions.get(name, "") if side.training else ""
 
 
 def _defined(measure: Measure, words: str) -> Measure:
@@ -152,26 +154,25 @@ def _defined(measure: Measure, words: str) -> Measure:
     return replace(measure, title=f"{measure.title} ({words.partition(',')[0]})") if words else measure
 
 
-def course(pair: Pair) -> str:
+def course(pair: ModelPair) -> str:
     """Say from where to where training led by what the run itself measured on a few samples, never of the test split.
 
-    Returns:
-        The words, with samples and split; empty if the record has no such measurement.
+    Empty if the record has no such measurement.
     """
-    found = (pair.facts["after"].get("run") or {}).get("course")
-    measure = next((one for one in MEASURES.values() if found and one.name == found["measure"]), None)
-    if not found or measure is None or found["end"] is None:
+    found = pair.facts.after.training and pair.facts.after.training.course
+    measure = next((one for one in MEASURES.values() if found and one.name == found.measure), None)
+    if not found or measure is None or found.end is None:
         return ""
-    split = {"val": "validation", "train": "training"}.get(found["split"], found["split"])
-    levels = f"from {measure.level(found['start'])} to {measure.level(found['end'])}"
-    return f"{measure.title} {levels} on {count(found['samples'], f'{split} sample')}"
+    split = {"val": "validation", "train": "training"}.get(found.split, found.split)
+    levels = f"from {measure.level(found.start)} to {measure.level(found.end)}"
+    return f"{measure.title} {levels} on {count(found.samples, f'{split} sample')}"
 
 
-def _whole(pair: Pair, measure: Measure) -> Result | None:
+def _whole(pair: ModelPair, measure: Measure) -> Result | None:
     """Return what an analysis of a whole split found; None if there is none, or it was of a part."""
     agreed = pair.record("agreement")
     if agreed is not None and measure.name == "top1" and not agreed.cut:
-        found = paired_difference(*(agreed.both_right, agreed.gained, agreed.lost, agreed.both_wrong))
+        found = paired_difference(agreed.both_right, agreed.gained, agreed.lost, agreed.both_wrong)
         return Result(pair.name, measure, found.first, found.second, found)
     scored = pair.sides("scores")
     if scored is None or any(side.cut or measure.name not in side.measures for side in scored):
@@ -180,12 +181,7 @@ def _whole(pair: Pair, measure: Measure) -> Result | None:
     return Result(pair.name, measure, first, second, None, _SINGLE)
 
 
-_SINGLE = "one number for each model does not tell what is chance"
-_APART = 0.5
-"""Samples by which an analysis and a run may differ: none."""
-
-
-def _fits(pair: Pair, whole: Result, first: float | None, second: float | None) -> bool:
+def _fits(pair: ModelPair, whole: Result, first: float | None, second: float | None) -> bool:
     """Return whether an analysis can stand for the records of runs: they say nothing, or the same of the same split."""
     recorded = [(value, found) for value, found in ((first, whole.first), (second, whole.second)) if value is not None]
     if not _same_split(pair):
@@ -196,45 +192,21 @@ def _fits(pair: Pair, whole: Result, first: float | None, second: float | None) 
     return all(found is not None and abs(value - found) < apart for value, found in recorded)
 
 
-def _same_split(pair: Pair) -> bool:
+def _same_split(pair: ModelPair) -> bool:
     """Return whether the analysis was on the test split of the later model's run."""
-    data, run = pair.facts.get("data") or {}, pair.facts["after"].get("run") or {}
-    return bool(data.get("split") == "test" and data.get("name") == run.get("data"))
+    data, run = pair.facts.data, pair.facts.after.training
+    return data is not None and data.split == "test" and run is not None and data.name == run.data
 
 
-def _unknown(first: float | None, second: float | None) -> str:
-    """Return which model was not measured on a whole split, and what measures it."""
-    sides = [side for side, value in (("before", first), ("after", second)) if value is None]
-    return (
-        f"no test of the model {' and of the one '.join(sides)} on the whole split is on record; report (or analyze) "
-        "without --samples, and with --seconds for long enough, tests both on all samples"
-    )
-
-
-def _recorded(run: Mapping[str, Any] | None, name: str) -> float | None:
-    if not run:
-        return None
-    value: float | None = run.get(name)
-    return (run.get("measures") or {}).get(name) if value is None else value
-
-
-def reference(pairs: Sequence[Pair]) -> int:
-    """Return the place of the pair that others are compared with: the first trained plainly, else the first."""
-    methods = [
-        pair.facts["after"].get("method") or (pair.facts["after"].get("run") or {}).get("method") for pair in pairs
-    ]
-    return methods.index("plain") if "plain" in methods else 0
-
-
-def contrasts(pairs: Sequence[Pair]) -> list[Result]:
-    """Return, for every pair but the reference, what its second model does beyond the reference's second model."""
+def contrasts(pairs: Sequence[ModelPair]) -> list[Result]:
+    """Return what the second model of each other pair does beyond that of the first plainly trained, or the first."""
     if len(pairs) < 2:
         return []
-    place = reference(pairs)
-    return [contrast(pairs[place], pair) for i, pair in enumerate(pairs) if i != place]
+    reference = next((pair for pair in pairs if pair.facts.after.trained_by == "plain"), pairs[0])
+    return [contrast(reference, pair) for pair in pairs if pair is not reference]
 
 
-def contrast(one: Pair, other: Pair) -> Result:
+def contrast(one: ModelPair, other: ModelPair) -> Result:
     """Compare the second models of two pairs with one start.
 
     Both met the same samples, and the records name those that changed sides against the common start; a sample that
@@ -255,40 +227,30 @@ def contrast(one: Pair, other: Pair) -> Result:
     return Result(name, first.measure, found.first, found.second, found)
 
 
-def _moved(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
+def _moved(pair: ModelPair) -> tuple[frozenset[int], frozenset[int]]:
     """Return the places of the samples that only the second model gets right, and of those that only the first does."""
     rows = pair.record("agreement").changed
-    return (
-        frozenset(row.place for row in rows if row.after == row.target),
-        frozenset(row.place for row in rows if row.before == row.target),
-    )
+    gained = frozenset(row.place for row in rows if row.after == row.target)
+    return gained, frozenset(row.place for row in rows if row.before == row.target)
 
 
-def _incomparable(one: Pair, other: Pair) -> str:
+def _incomparable(one: ModelPair, other: ModelPair) -> str:
     """Return why two pairs' samples cannot be paired; empty if they can."""
     records = [pair.record("agreement") for pair in (one, other)]
     if any(record is None or result(pair).paired is None for record, pair in zip(records, (one, other), strict=True)):
         return "the models were not compared sample by sample"
-    data = [{key: (pair.facts.get("data") or {}).get(key) for key in ("name", "split")} for pair in (one, other)]
-    if data[0] != data[1] or len({(record.samples, record.both_right + record.lost) for record in records}) > 1:
+    data = {(facts.name, facts.split) if (facts := pair.facts.data) else None for pair in (one, other)}
+    if len(data) > 1 or len({(record.samples, record.both_right + record.lost) for record in records}) > 1:
         return "the two were not measured on the same samples"
     for pair, record in zip((one, other), records, strict=True):
-        gained, lost = _moved(pair)
-        if (len(gained), len(lost)) != (record.gained, record.lost):
-            changed = record.gained + record.lost
-            return (
-                f"the record of {pair.name} names {len(gained) + len(lost):,} of {changed:,} samples that changed sides"
-            )
+        named, changed = tuple(map(len, _moved(pair))), (record.gained, record.lost)
+        if named != changed:
+            return f"the record of {pair.name} names {sum(named):,} of {sum(changed):,} samples that changed sides"
     return ""
 
 
 def sentence(found: Result, samples: str) -> str:
-    """Say what came of a pair in a sentence.
-
-    Args:
-        found: the result.
-        samples: what the data are, such as ``samples of fashion-mnist (test)``.
-    """
+    """Say what came of a pair in a sentence; `samples` says what the data are: ``samples of fashion-mnist (test)``."""
     measure, difference = found.measure, found.difference
     title = capital(measure.title)
     if found.first is None and found.second is None:
@@ -300,7 +262,8 @@ def sentence(found: Result, samples: str) -> str:
     levels = f"{measure.level(found.first or 0.0)} before and {measure.level(found.second or 0.0)} after"
     if found.paired is None:
         return f"{title} was {levels}: {measure.change(difference)}. There is no interval: {found.why_not}."
-    return f"{title} was {levels}: {_judged(found)} on the same {found.paired.samples:,} {samples}: {_sides(found)}."
+    on = f"on the same {found.paired.samples:,} {samples}"
+    return f"{title} was {levels}: {_judged(found, found.paired)} {on}: {_sides(found, found.paired)}."
 
 
 ONE_SEED = "With one seed of each that is a number and no verdict on the methods; refconv compare gives one."
@@ -314,18 +277,37 @@ def contrast_sentence(found: Result) -> str:
     if found.paired is None:
         change = found.measure.change(found.difference)
         return f"{found.name}: {change}. There is no interval: {found.why_not}. {ONE_SEED}"
-    return f"{found.name}: {_judged(found)}; {_sides(found)}. {ONE_SEED}"
+    return f"{found.name}: {_judged(found, found.paired)}; {_sides(found, found.paired)}. {ONE_SEED}"
 
 
-def _judged(found: Result) -> str:
-    assert found.paired is not None
-    change = found.measure.change(found.paired.difference)
-    return f"{change} (95 % interval {found.interval}, McNemar's exact p {p_value(found.paired.p)})"
+def _judged(found: Result, paired: PairedDifference) -> str:
+    change = found.measure.change(paired.difference)
+    return f"{change} (95 % interval {found.interval}, McNemar's exact p {p_value(paired.p)})"
 
 
-def _sides(found: Result) -> str:
-    assert found.paired is not None
-    return f"{count(found.paired.gained, found.measure.samples)} gained, {found.paired.lost:,} lost"
+def _sides(found: Result, paired: PairedDifference) -> str:
+    return f"{count(paired.gained, found.measure.samples)} gained, {paired.lost:,} lost"
+
+
+def headline(found: Result) -> str:
+    """Return a result in one line."""
+    measure, said = found.measure, conclusion(found)
+    if found.first is None and found.second is None:
+        return f"{measure.title} {said}: {found.why_not}"
+    if found.first is None or found.second is None or found.difference is None:
+        known, missing = ("after", "before") if found.first is None else ("before", "after")
+        value = found.second if found.first is None else found.first
+        return f"{measure.title} {measure.level(value or 0.0)} {known}, not known {missing}: {found.why_not}"
+    interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
+    levels = f"{measure.level(found.first)} to {measure.level(found.second)}"
+    return f"{measure.title} from {levels}, {measure.change(found.difference)}{interval}: {said}"
+
+
+def brief(found: Result) -> str:
+    """Return the same for a reader who has the numbers before them."""
+    if found.paired is None:
+        return headline(found)
+    return f"{conclusion(found)} ({_sides(found, found.paired)}, McNemar's p {p_value(found.paired.p)})"
 
 
 def conclusion(found: Result) -> str:

@@ -12,9 +12,6 @@ from refconv.report.charts.axes import Axis
 from refconv.report.charts.labels import TEXT, Places, text, width
 from refconv.report.charts.svg import coordinate, element, group, path
 
-TEXT = (
-    13.5  # size of text in the units of a drawing; charts.css says the same, and makes it smaller where there is room
-)
 WIDTH = 400.0  # of a drawing in its own units
 EDGE = 12.0  # room at the right of a plane, and above it
 FOOT = 22.0  # room below a plane, for the labels of its ticks
