@@ -3,6 +3,6 @@
 Nothing here imports torch or timm before a command runs, so that help is quick.
 """
 
-from refconv.cli.entry import main
+from refconv.cli.app import main
 
 __all__ = ["main"]
