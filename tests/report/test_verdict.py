@@ -82,7 +82,6 @@ def test_contrast_of_other_samples_is_refused():
 
 
 def test_conclusion_needs_interval_and_test():
-    measure = results.MEASURES["classification"]
     narrow = paired_difference(both=59, gained=16, lost=6, neither=80)
     assert narrow.excludes_zero
     assert narrow.p > 0.05
@@ -93,7 +92,7 @@ def test_conclusion_needs_interval_and_test():
         "too few samples to say: 8, and it takes 60": paired_difference(0, 8, 0, 0),
     }
     for words, found in said.items():
-        assert results.conclusion(results.Result("a", measure, found.first, found.second, found)) == words
+        assert results.conclusion(results.Result("a", "classification", found.first, found.second, found)) == words
 
 
 def test_without_samples_the_records_of_runs_tell():

@@ -30,37 +30,33 @@ def intervals_figure(found: Sequence[Result], between: Sequence[Result]) -> Figu
     drawn = [(one, one.paired, role) for one, role in rows if one.paired is not None]
     if not drawn:
         return None
-    measure = found[0].measure
-    said = "; ".join(f"{one.name} {_difference(one)}, 95 % interval {one.interval}" for one, *_ in drawn)
+    title, unit = found[0].title, found[0].words.primary.unit
+    said = "; ".join(f"{one.name} {one.change(one.difference)}, 95 % interval {one.interval}" for one, *_ in drawn)
     return Figure(
         drawing=_drawing(drawn),
-        alt=f"Differences in {measure.title} with 95 % intervals around a line at zero. {said}.",
-        caption=f"Difference in {measure.title},{measure.difference}, with 95 % intervals: each pair against its start"
+        alt=f"Differences in {title} with 95 % intervals around a line at zero. {said}.",
+        caption=f"Difference in {title},{unit}, with 95 % intervals: each pair against its start"
         f"{', then the ends of two pairs against one another' if between else ''}. To the right of zero is better.",
         table=_table([result for result, _ in rows]),
     )
 
 
 def _table(found: Sequence[Result]) -> Table:
-    measure = found[0].measure
-    header = ("", f"first,{measure.unit}", f"second,{measure.unit}", f"difference,{measure.difference}")
+    measure = found[0].words.primary
+    header = ("", f"first, {measure.scale.unit}", f"second, {measure.scale.unit}", f"difference,{measure.unit}")
     rows = []
     for one in found:
-        cells = [MISSING if value is None else measure.level(value, False) for value in (one.first, one.second)]
-        cells += [MISSING if one.difference is None else measure.change(one.difference, False), one.interval or MISSING]
+        cells = [MISSING if value is None else one.level(value, "") for value in (one.first, one.second)]
+        cells += [MISSING if one.difference is None else one.change(one.difference, ""), one.interval or MISSING]
         paired = one.paired
         more = (p_value(paired.p).removeprefix("= "), f"{paired.gained:,}", f"{paired.lost:,}") if paired else ()
         rows.append((one.name, *cells, *(more or (MISSING,) * 3)))
-    caption = f"{capital(measure.title)} of both models"
+    caption = f"{capital(found[0].title)} of both models"
     return Table(caption, (*header, "95 % interval", "McNemar's p", "gained", "lost"), tuple(rows))
 
 
-def _difference(found: Result) -> str:
-    return found.measure.change(found.difference or 0.0)
-
-
 def _drawing(rows: Sequence[tuple[Result, PairedDifference, int | None]]) -> Markup:
-    factor = rows[0][0].measure.factor
+    factor = rows[0][0].words.primary.factor
     ends = [factor * end for _, paired, _ in rows for end in (paired.low, paired.high)]
     span = (max(*ends, 0.0) - min(*ends, 0.0)) or 1.0
     low, high = min(*ends, 0.0) - 0.06 * span, max(*ends, 0.0) + 0.06 * span
@@ -86,11 +82,11 @@ def _line(
     shape = element("circle", class_="c-mark", cx=8, cy=8, r=4) if role is None else marker(role, 8, 8, 5)
     style = f"left:{share(paired.difference):.2f}%"
     mark = element("svg", shape, class_="iv-mark", style=style, viewBox="0 0 16 16", aria_hidden="true")
-    tip = f"{found.name}: {_difference(found)}\n95 % interval {found.interval}"
+    tip = f"{found.name}: {found.change(found.difference)}\n95 % interval {found.interval}"
     return element(
         "div",
         element("span", found.name, class_="iv-name"),
-        element("span", _difference(found), class_="iv-value"),
+        element("span", found.change(found.difference), class_="iv-value"),
         element("span", zero, whisker, mark, class_="iv-track", data_tip=tip),
         class_=f"iv-row {'iv-between' if role is None else role_class(role)}",
     )

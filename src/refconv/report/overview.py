@@ -54,7 +54,7 @@ def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overvie
     for place, (one, facts) in enumerate(found):
         cells = (_level(one, one.second, facts.after), _difference(one), *_made(facts.after))
         rows.append(Row(place, pairs[place].name, cells))
-    title = found[0][0].measure.title
+    title = found[0][0].title
     header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
     return Overview(header, tuple(rows), keys(sections), len(sections))
 
@@ -79,19 +79,19 @@ def _level(found: Result, value: float | None, side: SideFacts) -> str:
     """Return a level, with Wilson's interval where it is a share of samples whose number is known."""
     if value is None:
         return "not known"
-    level = found.measure.level(value)
+    level = found.level(value)
     samples = found.paired.samples if found.paired else side.training.test_samples if side.training else 0
-    if found.measure.name != "top1" or not samples:
+    if found.words.primary.name != "top1" or not samples:
         return level
     low, high = wilson(round(value * samples), samples)
-    return f"{level} ({found.measure.level(low, False)} to {found.measure.level(high, False)})"
+    return f"{level} ({found.level(low, '')} to {found.level(high, '')})"
 
 
 def _difference(found: Result) -> str:
     if found.difference is None:
         return "not known"
     interval = f" ({found.interval})" if found.interval else ""
-    return f"{found.measure.change(found.difference)}{interval}"
+    return f"{found.change(found.difference)}{interval}"
 
 
 def _made(side: SideFacts) -> tuple[str, str]:

@@ -7,15 +7,14 @@ test; where only the records of the runs tell, there are two numbers and no inte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from refconv.measures.enough import few
-from refconv.measures.facts import SideFacts
 from refconv.measures.numbers import MINUS, count
 from refconv.measures.paired_difference import PairedDifference, paired_difference
 from refconv.measures.pairs import ModelPair
 from refconv.sentences import capital
-from refconv.task_measures import TASKS, measures_of
+from refconv.task_measures import TASKS, Measure, TaskMeasures, measures_of
 
 _LIMIT = 0.05  # of McNemar's p
 _APART = 0.5  # samples by which an analysis and a run may differ: none
@@ -25,78 +24,37 @@ _EARLIER = {"psnr": measures_of("restoration").primary.note}
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What a task is judged by.
-
-    Attributes:
-        name: as run records call it; the title is what people call it.
-        unit: of levels, with the space before it.
-        difference: unit of differences, the same.
-        factor: what a recorded value is multiplied by to be shown.
-        samples: what the test data consist of.
-        better: the comparative for a model with more of it.
-        worse: for one with less.
-    """
-
-    name: str
-    title: str
-    unit: str
-    difference: str
-    factor: float
-    samples: str
-    better: str
-    worse: str
-
-    @classmethod
-    def of(cls, task: str) -> Measure:
-        """Return the first measure of a task."""
-        said = measures_of(task)
-        one = said.primary
-        words = (said.samples, said.better, said.worse)
-        return cls(one.name, one.description, f" {one.scale.unit}", one.unit, one.factor, *words)
-
-    def level(self, value: float, unit: bool = True) -> str:
-        """Return a level as the page shows it.
-
-        Example:
-            >>> MEASURES["classification"].level(0.9123)
-            '91.23 %'
-        """
-        return f"{self.factor * value:.2f}{self.unit if unit else ''}".replace("-", MINUS)
-
-    def change(self, value: float, unit: bool = True) -> str:
-        """Return a difference as the page shows it, with its sign.
-
-        Example:
-            >>> MEASURES["classification"].change(-0.0012)
-            '−0.12 points'
-        """
-        return f"{self.factor * value:+.2f}{self.difference if unit else ''}".replace("-", MINUS)
-
-
-MEASURES = {task: Measure.of(task) for task in TASKS}
-"""The first measure of each task."""
-
-
-@dataclass(frozen=True)
 class Result:
-    """What came out between two models.
+    """What came out between two models in the primary measure of their task.
 
     Attributes:
         name: what the row is called.
-        measure: what was measured.
-        first: its value in the first model; None if that is not known.
-        second: in the second.
+        task: the task.
+        first: the measure of the first model; None if that is not known.
+        second: of the second.
         paired: the same with interval and test, where the same samples went through both models.
         why_not: why there is no interval, in half a sentence; empty where there is one.
+        how: how the measure was computed, where the records say it.
     """
 
     name: str
-    measure: Measure
+    task: str
     first: float | None
     second: float | None
     paired: PairedDifference | None = None
     why_not: str = ""
+    how: str = ""
+
+    @property
+    def words(self) -> TaskMeasures:
+        """What the task measures, and how text speaks of it."""
+        return measures_of(self.task)
+
+    @property
+    def title(self) -> str:
+        """The measure in words, with the first ones of how it was computed."""
+        how = f" ({self.how.partition(',')[0]})" if self.how else ""
+        return f"{self.words.primary.description}{how}"
 
     @property
     def difference(self) -> float | None:
@@ -108,9 +66,21 @@ class Result:
     @property
     def interval(self) -> str:
         """The bounds in words, with the unit of differences left to the context; empty if there are none."""
-        if self.paired is None:
-            return ""
-        return f"{self.measure.change(self.paired.low, False)} to {self.measure.change(self.paired.high, False)}"
+        paired = self.paired
+        return f"{self.change(paired.low, '')} to {self.change(paired.high, '')}" if paired else ""
+
+    def level(self, value: float | None, unit: str | None = None) -> str:
+        """Return a value as the page shows it, with its unit unless another is given."""
+        return _level(self.words.primary, value or 0.0, unit)
+
+    def change(self, value: float | None, unit: str | None = None) -> str:
+        """Return a difference as the page shows it, with its sign and its unit unless another is given."""
+        measure = self.words.primary
+        return (measure.shown(value or 0.0, signed=True) + (measure.unit if unit is None else unit)).replace("-", MINUS)
+
+
+def _level(measure: Measure, value: float, unit: str | None = None) -> str:
+    return (measure.shown(value) + (f" {measure.scale.unit}" if unit is None else unit)).replace("-", MINUS)
 
 
 def result(pair: ModelPair) -> Result:
@@ -120,38 +90,29 @@ def result(pair: ModelPair) -> Result:
     then the same samples went through both models, and the difference has an interval. It has none where the analysis
     came to other values than the runs.
     """
-    measure = MEASURES.get(pair.facts.task, MEASURES["classification"])
-    sides = (pair.facts.before, pair.facts.after)
-    whole = _whole(pair, measure)
-    first, second = (side.training.measure(measure.name) if side.training else None for side in sides)
+    task = pair.facts.task if pair.facts.task in TASKS else TASKS[0]
+    name = measures_of(task).primary.name
+    sides = (pair.facts.before.training, pair.facts.after.training)
+    first, second = (run.measure(name) if run else None for run in sides)
+    whole = _whole(pair, task)
     if whole is not None and _fits(pair, whole, first, second):
         return whole
-    ways = [_definition(side, measure.name) for side in sides]
-    measure = _defined(measure, ways[1] if second is not None else ways[0])
-    if None not in (first, second) and len({way or _EARLIER.get(measure.name, "") for way in ways}) > 1:
+    ways = [run.definitions.get(name, "") if run else "" for run in sides]
+    how = ways[0] if second is None else ways[1]
+    if None not in (first, second) and len({way or _EARLIER.get(name, "") for way in ways}) > 1:
         said = " and ".join(way or "without saying how" for way in ways)
-        return Result(pair.name, measure, None, second, None, f"the two runs measured it in different ways ({said})")
+        return Result(pair.name, task, None, second, None, f"the two runs measured it in different ways ({said})", how)
     why_not = "both values are those of the runs' own tests, sample by sample they were not compared"
     if whole is not None and _same_split(pair):
-        levels = " and ".join(measure.level(value or 0.0) for value in (whole.first, whole.second))
+        levels = " and ".join(map(whole.level, (whole.first, whole.second)))
         why_not = f"the analysis of the same split found {levels}, not what the runs recorded"
     elif first is None or second is None:
-        unknown = [name for name, value in (("before", first), ("after", second)) if value is None]
+        unknown = [side for side, value in (("before", first), ("after", second)) if value is None]
         why_not = (
             f"no test of the model {' and of the one '.join(unknown)} on the whole split is on record; report (or "
             "analyze) without --samples, and with --seconds for long enough, tests both on all samples"
         )
-    return Result(pair.name, measure, first, second, None, why_not)
-
-
-def _definition(side: SideFacts, name: str) -> str:
-    """Return how the run of a model computed a measure, if its record says so."""
-    return side.training.definitions.get(name, "") if side.training else ""
-
-
-def _defined(measure: Measure, words: str) -> Measure:
-    """Return a measure whose title says how it was computed, in the first words of the definition."""
-    return replace(measure, title=f"{measure.title} ({words.partition(',')[0]})") if words else measure
+    return Result(pair.name, task, first, second, None, why_not, how)
 
 
 def course(pair: ModelPair) -> str:
@@ -160,25 +121,26 @@ def course(pair: ModelPair) -> str:
     Empty if the record has no such measurement.
     """
     found = pair.facts.after.training and pair.facts.after.training.course
-    measure = next((one for one in MEASURES.values() if found and one.name == found.measure), None)
+    primaries = [measures_of(task).primary for task in TASKS]
+    measure = next((one for one in primaries if found and one.name == found.measure), None)
     if not found or measure is None or found.end is None:
         return ""
     split = {"val": "validation", "train": "training"}.get(found.split, found.split)
-    levels = f"from {measure.level(found.start)} to {measure.level(found.end)}"
-    return f"{measure.title} {levels} on {count(found.samples, f'{split} sample')}"
+    levels = f"from {_level(measure, found.start)} to {_level(measure, found.end)}"
+    return f"{measure.description} {levels} on {count(found.samples, f'{split} sample')}"
 
 
-def _whole(pair: ModelPair, measure: Measure) -> Result | None:
+def _whole(pair: ModelPair, task: str) -> Result | None:
     """Return what an analysis of a whole split found; None if there is none, or it was of a part."""
-    agreed = pair.record("agreement")
-    if agreed is not None and measure.name == "top1" and not agreed.cut:
+    agreed, name = pair.record("agreement"), measures_of(task).primary.name
+    if agreed is not None and name == "top1" and not agreed.cut:
         found = paired_difference(agreed.both_right, agreed.gained, agreed.lost, agreed.both_wrong)
-        return Result(pair.name, measure, found.first, found.second, found)
+        return Result(pair.name, task, found.first, found.second, found)
     scored = pair.sides("scores")
-    if scored is None or any(side.cut or measure.name not in side.measures for side in scored):
+    if scored is None or any(side.cut or name not in side.measures for side in scored):
         return None
-    first, second = (side.measures[measure.name] for side in scored)
-    return Result(pair.name, measure, first, second, None, _SINGLE)
+    first, second = (side.measures[name] for side in scored)
+    return Result(pair.name, task, first, second, None, _SINGLE)
 
 
 def _fits(pair: ModelPair, whole: Result, first: float | None, second: float | None) -> bool:
@@ -217,14 +179,14 @@ def contrast(one: ModelPair, other: ModelPair) -> Result:
     name = f"{other.name} against {one.name}"
     why_not = _incomparable(one, other)
     if why_not:
-        return Result(name, first.measure, first.second, second.second, None, why_not)
+        return Result(name, first.task, first.second, second.second, None, why_not, first.how)
     (gained, lost), (then_gained, then_lost) = _moved(one), _moved(other)
     more = len(then_gained - gained) + len(lost - then_lost)
     less = len(gained - then_gained) + len(then_lost - lost)
     record = one.record("agreement")
     both = record.both_right + record.gained - less
     found = paired_difference(both, more, less, record.samples - both - more - less)
-    return Result(name, first.measure, found.first, found.second, found)
+    return Result(name, first.task, found.first, found.second, found)
 
 
 def _moved(pair: ModelPair) -> tuple[frozenset[int], frozenset[int]]:
@@ -251,17 +213,15 @@ def _incomparable(one: ModelPair, other: ModelPair) -> str:
 
 def sentence(found: Result, samples: str) -> str:
     """Say what came of a pair in a sentence; `samples` says what the data are: ``samples of fashion-mnist (test)``."""
-    measure, difference = found.measure, found.difference
-    title = capital(measure.title)
+    title = capital(found.title)
     if found.first is None and found.second is None:
         return f"{title} is not known: {found.why_not}."
-    if difference is None:
-        known = "before" if found.second is None else "after"
-        value = found.first if found.second is None else found.second
-        return f"{title} {known}: {measure.level(value or 0.0)}; {found.why_not}."
-    levels = f"{measure.level(found.first or 0.0)} before and {measure.level(found.second or 0.0)} after"
+    if found.difference is None:
+        known, value = ("before", found.first) if found.second is None else ("after", found.second)
+        return f"{title} {known}: {found.level(value)}; {found.why_not}."
+    levels = f"{found.level(found.first)} before and {found.level(found.second)} after"
     if found.paired is None:
-        return f"{title} was {levels}: {measure.change(difference)}. There is no interval: {found.why_not}."
+        return f"{title} was {levels}: {found.change(found.difference)}. There is no interval: {found.why_not}."
     on = f"on the same {found.paired.samples:,} {samples}"
     return f"{title} was {levels}: {_judged(found, found.paired)} {on}: {_sides(found, found.paired)}."
 
@@ -275,32 +235,30 @@ def contrast_sentence(found: Result) -> str:
     if found.difference is None:
         return f"{found.name}: not comparable, as {found.why_not}."
     if found.paired is None:
-        change = found.measure.change(found.difference)
-        return f"{found.name}: {change}. There is no interval: {found.why_not}. {ONE_SEED}"
+        return f"{found.name}: {found.change(found.difference)}. There is no interval: {found.why_not}. {ONE_SEED}"
     return f"{found.name}: {_judged(found, found.paired)}; {_sides(found, found.paired)}. {ONE_SEED}"
 
 
 def _judged(found: Result, paired: PairedDifference) -> str:
-    change = found.measure.change(paired.difference)
+    change = found.change(paired.difference)
     return f"{change} (95 % interval {found.interval}, McNemar's exact p {p_value(paired.p)})"
 
 
 def _sides(found: Result, paired: PairedDifference) -> str:
-    return f"{count(paired.gained, found.measure.samples)} gained, {paired.lost:,} lost"
+    return f"{count(paired.gained, found.words.samples)} gained, {paired.lost:,} lost"
 
 
 def headline(found: Result) -> str:
     """Return a result in one line."""
-    measure, said = found.measure, conclusion(found)
     if found.first is None and found.second is None:
-        return f"{measure.title} {said}: {found.why_not}"
-    if found.first is None or found.second is None or found.difference is None:
-        known, missing = ("after", "before") if found.first is None else ("before", "after")
-        value = found.second if found.first is None else found.first
-        return f"{measure.title} {measure.level(value or 0.0)} {known}, not known {missing}: {found.why_not}"
+        return f"{found.title} {conclusion(found)}: {found.why_not}"
+    if found.difference is None:
+        before = found.second is None
+        value, known, missing = (found.first, "before", "after") if before else (found.second, "after", "before")
+        return f"{found.title} {found.level(value)} {known}, not known {missing}: {found.why_not}"
     interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
-    levels = f"{measure.level(found.first)} to {measure.level(found.second)}"
-    return f"{measure.title} from {levels}, {measure.change(found.difference)}{interval}: {said}"
+    levels = f"{found.level(found.first)} to {found.level(found.second)}"
+    return f"{found.title} from {levels}, {found.change(found.difference)}{interval}: {conclusion(found)}"
 
 
 def brief(found: Result) -> str:
@@ -314,11 +272,6 @@ def conclusion(found: Result) -> str:
     """Return what a result amounts to in a few words.
 
     These very models differ where interval and test both say so, on samples enough. Two single numbers decide nothing.
-
-    Example:
-        >>> measure = MEASURES["classification"]
-        >>> conclusion(Result("a", measure, 0.5, 0.6, paired_difference(400, 200, 100, 300)))
-        'more accurate on these samples'
     """
     if found.difference is None:
         return "not known"
@@ -328,7 +281,7 @@ def conclusion(found: Result) -> str:
         return why
     if not (found.paired.excludes_zero and found.paired.p < _LIMIT):
         return "no difference that these samples can show"
-    return f"{found.measure.better if found.difference > 0 else found.measure.worse} on these {found.measure.samples}s"
+    return f"{found.words.better if found.difference > 0 else found.words.worse} on these {found.words.samples}s"
 
 
 def p_value(p: float) -> str:

@@ -81,7 +81,7 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
     between = results.contrasts(pairs)
     claims = [(section, claim) for section in sections if (claim := section.claim) is not None]
     return Verdict(
-        measure=found[0].measure.title,
+        measure=found[0].title,
         pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
         contrasts=tuple(map(results.contrast_sentence, between)),
         figure=intervals_figure(found, between),
@@ -115,7 +115,7 @@ def _of_pair(pair: ModelPair, result: results.Result, sections: Sequence[Section
 def _samples(pair: ModelPair, found: results.Result) -> str:
     """Return what the samples are that a sentence counts."""
     alone = found.paired is not None and found.paired.samples == 1
-    noun = found.measure.samples if alone else f"{found.measure.samples}s"
+    noun = found.words.samples if alone else f"{found.words.samples}s"
     data = pair.facts.data
     return f"{noun} ({data.name}, {data.split})" if data else noun
 
