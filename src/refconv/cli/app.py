@@ -6,7 +6,7 @@ import importlib.metadata
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -30,20 +30,11 @@ app = typer.Typer(
 )
 data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "plan": plan.plan,
-    "train": train.train,
-    "eval": evaluate.evaluate,
-    "predict": predict.predict,
-    "merge": merge.merge,
-    "verify": verify.verify,
-    "compare": compare.compare,
-    "analyze": analyze.analyze,
-    "report": report.report,
-    "demo": demo.demo,
-}
-for name, command in _COMMANDS.items():
-    app.command(name)(command)
+for command in (
+    plan.plan, train.train, evaluate.eval_, predict.predict, merge.merge, verify.verify, compare.compare,
+    analyze.analyze, report.report, demo.demo,
+):  # fmt: skip
+    app.command(command.__name__.rstrip("_"))(command)
 data_app.command("scenes")(data.scenes)
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from refconv.cli.options import option, switch
 from refconv.cli.outputs import draw_table
 from refconv.errors import StudyError
-
-if TYPE_CHECKING:
-    from refconv.studies.pages import Rows
 
 
 def compare(
@@ -55,7 +52,7 @@ def compare(
     typer.echo(f"\n{folder}: {', '.join(files)}")
 
 
-def _print(rows: Rows) -> None:
+def _print(rows: list[tuple[str, ...]]) -> None:
     """Print a table: drawn in a terminal, as Markdown in a pipe."""
     if sys.stdout.isatty():
         draw_table(rows)

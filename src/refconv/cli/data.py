@@ -34,16 +34,9 @@ def scenes(
     from refconv.data.scenes import default_folder, make_scenes
 
     out = out or default_folder()
-    splits: dict[str, Any] = {"train": train, "val": val, "test": test}
-    made: dict[str, Any] = {
-        "size": size,
-        "items": counts,
-        "seed": seed,
-        "source": source,
-        "root": data_dir,
-        "force": force,
-    }
-    typer.echo(f"{out}: {make_scenes(out, **splits, **made, show=True)}")
+    scenes: dict[str, Any] = {"train": train, "val": val, "test": test, "size": size, "items": counts}
+    record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=True)
+    typer.echo(f"{out}: {record}")
 
 
 def _range(text: str) -> tuple[int, int]:

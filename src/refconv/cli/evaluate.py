@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,9 @@ from refconv.cli.flags import PREPROCESSING, with_recipe_flags
 from refconv.cli.options import option
 from refconv.errors import ModelError, SettingError
 
-if TYPE_CHECKING:
-    from refconv.data import Split
-
 
 @with_recipe_flags(PREPROCESSING)
-def evaluate(
+def eval_(
     flags: Mapping[str, Any],
     model: options.Reference,
     data: options.DataName = None,
@@ -52,8 +49,9 @@ def evaluate(
     images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
     for line in images.said:
         typer.echo(line, err=True)
+    part: Any = split
     settings: dict[str, Any] = {"batch_size": batch_size, "device": place, "amp": amp}
-    with Evaluating(model, images, part := cast("Split", split)):
+    with Evaluating(model, images, part):
         found = task_named(opened.task).evaluate(opened.model.to(place), images, part, **settings)
     if not found.finite:
         remedy = "check the preprocessing and how the weights were trained"

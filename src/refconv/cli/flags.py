@@ -26,22 +26,11 @@ PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
 """Fields of the preprocessing of images: flags of every command that reads images."""
 
 USUAL = {
-    "--learning-rate": "--lr",
-    "--base-lr": "--lr",
-    "--optimizer": "--opt",
-    "--scheduler": "--sched",
-    "--wd": "--weight-decay",
-    "--num-workers": "--workers",
-    "--dataset": "--data",
-    "--data-path": "--data-dir",
-    "--arch": "--model",
-    "--output": "--out",
-    "--output-dir": "--out",
-    "--ema": "--model-ema",
-    "--image-size": "--img-size",
-    "--imgsz": "--img-size",
-    "--label-smoothing": "--smoothing",
-}
+    "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
+    "--wd": "--weight-decay", "--num-workers": "--workers", "--dataset": "--data", "--data-path": "--data-dir",
+    "--arch": "--model", "--output": "--out", "--output-dir": "--out", "--ema": "--model-ema",
+    "--image-size": "--img-size", "--imgsz": "--img-size", "--label-smoothing": "--smoothing",
+}  # fmt: skip
 """Flags of other training programs, and those that mean the same here."""
 
 _WORDS = {"true": True, "false": False, "none": None}

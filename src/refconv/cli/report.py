@@ -56,13 +56,7 @@ def report(
     page = out or (runs[0] / PAGE if len(runs) == 1 else Path(PAGE))
     check_file(page)
     unmade = [folder for folder in runs if not holds_analysis(folder)]
-    asked: dict[str, Any] = {
-        "data": data,
-        "data_dir": data_dir,
-        "class_map": class_map,
-        "samples": samples,
-        "device": device,
-    }
+    asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}
     how: dict[str, Any] = {"before": before, "weights": weights, "again": again}
     made: dict[Path, Path] = {}
     if unmade:

@@ -86,15 +86,10 @@ class RunFacts(_Excerpt):
 
 @dataclass(frozen=True)
 class SideFacts(Record):
-    """One of two models.
+    """One of two models: what the user named it by, how and in which space its run trained it, if it comes from one.
 
-    Attributes:
-        reference: what the user named it by.
-        method: how its run trained it; None if it comes from no run.
-        space: ``kernel`` or ``gradient``, where its run refocused.
-        run: the whole record of its run as JSON, if it has finished.
-        parameters: of the plain model.
-        fingerprint: SHA-256 of the plain model's weights, in hexadecimal.
+    `run` is the whole record of the run as JSON, if it has finished; parameters and fingerprint (SHA-256) are those of
+    the plain model.
     """
 
     reference: str = ""
@@ -120,14 +115,9 @@ class SideFacts(Record):
 
 @dataclass(frozen=True)
 class DataFacts(Record):
-    """The data that two models were measured on.
+    """The data that two models were measured on, with the bounds of a measure; None is its own, or no bound.
 
-    Attributes:
-        name: as the user named it.
-        split: ``train``, ``val`` or ``test``.
-        max_samples: samples that a measure was to take at most; None: its own bound.
-        max_seconds: time that a measure was to take at most; None: no bound.
-        flags: what the user said about how images become tensors, by setting.
+    `flags` are what the user said about how images become tensors, by setting.
     """
 
     name: str
@@ -142,20 +132,11 @@ class PairFacts(Record):
     """What was analysed, and how.
 
     Attributes:
-        before: the earlier model.
-        after: the later one.
-        model: the name of the architecture.
-        task: what the later model is for.
-        class_names: a name per class, where known.
-        data: what both were measured on; None where weights alone were.
+        data: what both models were measured on; None where weights alone were.
         measured: seconds that each measure took, for both models together.
         left_out: measures that were wanted and could not be taken, with the reason.
         samples: how many samples each measure with data took.
         include: patterns of layers that measures of weights looked at; empty for all.
-        exclude: patterns of layers that they did not look at.
-        hardware: what it ran on.
-        versions: name and version of each program.
-        command: the command.
         images: how the samples became tensors, in words; empty where no measure took any.
     """
 

@@ -27,14 +27,8 @@ class Table:
 class Figure:
     """A picture with the words and the numbers that replace it for those who do not see it.
 
-    Attributes:
-        drawing: inline SVG or an image, made by `refconv.report.charts`.
-        alt: what is to be seen in it, in a sentence or two with the main numbers.
-        caption: what it shows, below the picture.
-        table: the numbers behind it; None only where there are none, as in a photograph.
-        choice: name of the choice that this figure is one option of, such as ``layer``: where there are several of one
-            choice, the reader picks; without scripts each folds open.
-        option: what the option is called, such as the layer's name.
+    A figure may be one `option` of a `choice`, such as ``layer``: where there are several of one choice, the reader
+    picks; without scripts each folds open. Only photographs have no table.
     """
 
     drawing: Markup
@@ -49,11 +43,8 @@ class Figure:
 class Section:
     """One measure on the page; its name is also its anchor.
 
-    Attributes:
-        about: what is measured, in two sentences at most.
-        findings: at least one per pair; the first of each pair is the one that the verdict repeats.
-        notes: small print: samples used, what was cut off, what to be careful about.
-        more_records: measures besides the one of its name whose records it reads.
+    There is at least one finding per pair; the first of each is the one in the heading. `more_records` are measures
+    besides the one of its name whose records it reads.
     """
 
     name: str

@@ -16,10 +16,9 @@ from refconv.measures.pairs import Role
 from refconv.report.charts.roles import marker
 from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Section
-from refconv.report.overview import Overview
 from refconv.report.provenance import Provenance
 from refconv.report.results import p_value
-from refconv.report.verdict import Verdict
+from refconv.report.verdict import Overview, Verdict
 from refconv.sentences import capital
 
 WEIGHTS = frozenset(
@@ -90,16 +89,13 @@ def shelves(figures: Sequence[Figure]) -> list[Figure | Choice]:
 
     A choice with a single option is no choice: its figure stands alone.
     """
-    options: dict[str, list[Figure]] = {}
-    for figure in figures:
-        if figure.choice is not None:
-            options.setdefault(figure.choice, []).append(figure)
     found: list[Figure | Choice] = []
     for figure in figures:
-        if figure.choice is None or len(options[figure.choice]) == 1:
+        options = tuple(one for one in figures if one.choice is not None and one.choice == figure.choice)
+        if figure.choice is None or len(options) == 1:
             found.append(figure)
-        elif figure is options[figure.choice][0]:
-            found.append(Choice(figure.choice, tuple(options[figure.choice])))
+        elif figure is options[0]:
+            found.append(Choice(figure.choice, options))
     return found
 
 

@@ -57,11 +57,7 @@ def numbered(pairs: Sequence[ModelPair]) -> list[ModelPair]:
 
 
 def check(pairs: Sequence[ModelPair]) -> None:
-    """Make sure that pairs can stand on one page.
-
-    Raises:
-        RunError: if there are none or too many, or they differ in architecture, task or start.
-    """
+    """Make sure that pairs can stand on one page: not none or too many, of one architecture, task and start."""
     if not 1 <= len(pairs) <= MOST:
         raise RunError("cannot report on these pairs", where="report", expected=f"1 to {MOST}", found=f"{len(pairs)}")
     first = pairs[0]

@@ -25,16 +25,10 @@ _EARLIER = {"psnr": measures_of("restoration").primary.note}
 
 @dataclass(frozen=True)
 class Result:
-    """What came out between two models in the primary measure of their task.
+    """What came out between two models, the first and the second, in the primary measure of their task.
 
-    Attributes:
-        name: what the row is called.
-        task: the task.
-        first: the measure of the first model; None if that is not known.
-        second: of the second.
-        paired: the same with interval and test, where the same samples went through both models.
-        why_not: why there is no interval, in half a sentence; empty where there is one.
-        how: how the measure was computed, where the records say it.
+    None is not known. `paired` has interval and test, where the same samples went through both models; else `why_not`
+    says why there are none, in half a sentence. `how` says how the measure was computed, where the records do.
     """
 
     name: str

@@ -31,10 +31,8 @@ def checks(run: RunFacts | None) -> tuple[Check, ...]:
     found = run.certificate
     keys = [*_named("missing", found.missing), *_named("surplus", found.surplus)]
     keys += ["in another order"] if found.reordered else []
-    differing = {
-        "shapes": found.shapes,
-        "types of numbers": found.dtypes,
-        "classes of modules": found.classes,
+    differing = {"shapes": found.shapes, "types of numbers": found.dtypes, "classes of modules": found.classes}
+    differing |= {
         "gradient flags": found.flags,
         **({"values that are no tensors": found.values} if found.values else {}),
     }
@@ -68,12 +66,7 @@ def _named(word: str, names: Sequence[str]) -> list[str]:
 
 
 def certified(found: Sequence[Check]) -> str:
-    """Return a certificate in a few words.
-
-    Example:
-        >>> certified([Check("keys", True, "the same"), Check("outputs", None, "not compared")])
-        'holds, but not everything was checked'
-    """
+    """Return a certificate in a few words."""
     if not found:
         return "none on record"
     if any(check.holds is False for check in found):
@@ -82,12 +75,7 @@ def certified(found: Sequence[Check]) -> str:
 
 
 def certificate(found: Sequence[Check]) -> str:
-    """Return a certificate in full, what fails first.
-
-    Example:
-        >>> certificate([Check("keys", True, "the same"), Check("shapes", False, "1 different: a")])
-        'Shapes: 1 different: a. The same: keys.'
-    """
+    """Return a certificate in full, what fails first."""
     if not found:
         return "The second model is not the result of a run of refconv, so nothing was certified."
     same = ", ".join(check.what for check in found if check.holds and check.text == SAME)

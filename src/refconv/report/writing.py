@@ -12,7 +12,7 @@ from refconv.measures.enough import NOTE, weighed
 from refconv.measures.findings import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import ModelPair
-from refconv.report import overview, page, verdict
+from refconv.report import page, verdict
 from refconv.report.elements import Figure, Section
 from refconv.report.pairs import check, numbered
 from refconv.report.provenance import provenance
@@ -69,7 +69,7 @@ def write_report(
         title=title or f"What changed in {model}",
         model=model,
         start=facts.before.reference,
-        overview=overview.overview(pairs, found),
+        overview=verdict.overview(pairs, found),
         verdict=verdict.verdict(pairs, found),
         sections=found,
         provenance=provenance(pairs),
@@ -93,11 +93,7 @@ def _weighed(section: Section, pairs: Sequence[ModelPair]) -> Section:
 
 
 def _small_enough(whole: page.Page, path: Path) -> bytes:
-    """Return the page, with fewer options to choose from where it would be too large.
-
-    Raises:
-        RunError: if it is too large without them, too.
-    """
+    """Return the page, with fewer options to choose from where it would be too large."""
     while len(text := page.draw(whole).encode()) > LIMIT:
         fewer = thinned(whole.sections)
         if fewer is None:
@@ -113,30 +109,21 @@ def thinned(sections: Sequence[Section]) -> tuple[Section, ...] | None:
 
     What was left out is said in the section's notes. None if no choice has options to spare.
     """
-    sizes: dict[tuple[int, str], int] = {}
+    choices: dict[tuple[int, str], list[Figure]] = {}
     for place, section in enumerate(sections):
         for figure in section.figures:
-            if figure.choice is not None and len(_options(section, figure.choice)) > _FEWEST:
-                key = (place, figure.choice)
-                sizes[key] = sizes.get(key, 0) + _size(figure)
-    if not sizes:
+            if figure.choice is not None:
+                choices.setdefault((place, figure.choice), []).append(figure)
+    large = [(key, options) for key, options in choices.items() if len(options) > _FEWEST]
+    if not large:
         return None
-    place, choice = max(sizes, key=lambda key: sizes[key])
-    return tuple(_halved(section, choice) if i == place else section for i, section in enumerate(sections))
-
-
-def _halved(section: Section, choice: str) -> Section:
-    options = _options(section, choice)
+    (place, choice), options = max(large, key=lambda entry: sum(map(_size, entry[1])))
     dropped = {id(figure) for figure in options[1::2]}
     start = f"Of each {choice} in the analysis, "
-    notes = [note for note in section.notes if not note.startswith(start)]
+    notes = [note for note in sections[place].notes if not note.startswith(start)]
     notes.append(f"{start}every few are shown here, {len(options[::2])} in all, so that the page stays small.")
-    figures = tuple(figure for figure in section.figures if id(figure) not in dropped)
-    return replace(section, figures=figures, notes=tuple(notes))
-
-
-def _options(section: Section, choice: str) -> list[Figure]:
-    return [figure for figure in section.figures if figure.choice == choice]
+    figures = tuple(figure for figure in sections[place].figures if id(figure) not in dropped)
+    return (*sections[:place], replace(sections[place], figures=figures, notes=tuple(notes)), *sections[place + 1 :])
 
 
 def _size(figure: Figure) -> int:

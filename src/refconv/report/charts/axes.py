@@ -32,12 +32,7 @@ class Axis:
             raise ValueError(f"expected a range of {'positive ' * self.log}values, found {self.low} to {self.high}")
 
     def place(self, value: float | None) -> float | None:
-        """Return where a value lies; None where it is missing or has no logarithm.
-
-        Example:
-            >>> Axis(1, 100, 0, 50, log=True).place(10)
-            25.0
-        """
+        """Return where a value lies; None where it is missing or has no logarithm."""
         if value is None or not math.isfinite(value) or (self.log and value <= 0):
             return None
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
@@ -67,10 +62,6 @@ def fit(
     """Return an axis on which all the values have room; None if none of them can be drawn.
 
     `room` is the share of the range that is added on either side. With `log` values that are not positive are left out.
-
-    Example:
-        >>> fit([0, 10], 0, 100, room=0.1)
-        Axis(low=-1.0, high=11.0, start=0, end=100, log=False)
     """
     there = [value for value in finite(values) if value > 0 or not log]
     if not there:
@@ -85,12 +76,7 @@ def fit(
 
 
 def linear_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return the multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them.
-
-    Example:
-        >>> linear_ticks(0, 1, 5)
-        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
+    """Return the multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them."""
     step = round_step((high - low) / count, 0.75)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
@@ -103,12 +89,7 @@ def round_step(raw: float, least: float = 1.0) -> float:
 
 
 def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return round values within a range of factors: powers of ten, with few of them 2 and 5 times those as well.
-
-    Example:
-        >>> log_ticks(0.9, 120)
-        [1.0, 10.0, 100.0]
-    """
+    """Return round values within a range of factors: powers of ten, with few of them 2 and 5 times those as well."""
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors, least in (((1,), 3), ((1, 3), 4), ((1, 2, 5), 3), ((1, 1.5, 2, 3, 4, 5, 6, 8), 3)):
         values = [float(f"{f}e{power}") for power in range(bottom, top + 1) for f in factors]

@@ -26,12 +26,7 @@ def width(text: str) -> float:
 
 
 def abbreviate(names: Sequence[str], limit: int) -> list[str]:
-    """Return names of at most `limit` characters, all cut at the same place, so that they stay different if they can.
-
-    Example:
-        >>> abbreviate(["stages.3.blocks.10.conv_dw", "stages.3.blocks.11.conv_dw", "stem"], 18)
-        ['stages.3…0.conv_dw', 'stages.3…1.conv_dw', 'stem']
-    """
+    """Return names of at most `limit` characters, all cut at the same place, so that they stay different if they can."""
     heads = sorted(range(1, limit - 1), key=lambda head: abs(head - 0.45 * limit))
     best: list[str] = []
     for head in heads:

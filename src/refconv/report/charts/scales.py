@@ -37,11 +37,7 @@ Values = npt.NDArray[np.float64]
 
 
 def numbers(values: Iterable[Iterable[float | None]]) -> Values:
-    """Return rows of numbers as an array, NaN for what is missing.
-
-    Raises:
-        ValueError: if the rows differ in length.
-    """
+    """Return rows of numbers, which are of one length, as an array, NaN for what is missing."""
     rows = [[np.nan if value is None else float(value) for value in row] for row in values]
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"expected rows of one length, found {sorted({len(row) for row in rows})}")
@@ -72,9 +68,6 @@ class Scale:
         """Return the scale that holds all values, but for ends that are given; None if there are no values.
 
         The ends of a diverging scale lie equally far from zero; with `log`, values that are not positive are missing.
-
-        Raises:
-            ValueError: if the scale should be both diverging and logarithmic.
         """
         if diverging and log:
             raise ValueError("expected a diverging or a logarithmic scale, found both")
@@ -90,12 +83,7 @@ class Scale:
         return cls(*ends, diverging, log)
 
     def shades(self, values: Values) -> npt.NDArray[np.uint8]:
-        """Return the shade of each value, `HATCH` for those missing.
-
-        Example:
-            >>> Scale(0, 1).shades(np.array([0.0, 0.5, 1.0, 2.0, np.nan])).tolist()
-            [0, 126, 253, 253, 254]
-        """
+        """Return the shade of each value, `HATCH` for those missing."""
         there = np.isfinite(values) & ((values > 0) | (not self.log))
         known = np.where(there, values, self.high)
         low, high = self.low, self.high

@@ -50,12 +50,7 @@ def drawing(width: float, height: float, *children: Markup, class_: str = "c-svg
 
 
 def path(points: Iterable[tuple[float, float]], *, closed: bool = False) -> str:
-    """Return the data of a path through points.
-
-    Example:
-        >>> path([(0, 0), (1.26, 2)], closed=True)
-        'M0 0L1.3 2Z'
-    """
+    """Return the data of a path through points."""
     steps = "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)
     return f"M{steps}{'Z' if closed else ''}"
 
@@ -76,7 +71,6 @@ def hit(outline: str, words: str) -> Markup:
 
 
 NOTHING = element("p", "no values", class_="c-empty")
-"""What stands in place of a drawing that has nothing to show."""
 
 
 def block(kind: str, *parts: Markup, title: str = "") -> Markup:
