@@ -8,7 +8,8 @@ import pytest
 from refconv.engine.run_record import Course
 from refconv.measures.facts import RunFacts
 from refconv.measures.paired_difference import paired_difference
-from refconv.report import results, runs
+from refconv.report import provenance as made
+from refconv.report import results
 from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict
 from report_pairs import agreed, pair, run, section
@@ -245,9 +246,9 @@ def test_claims_are_counted_per_pair():
 
 
 def test_certificate_of_a_run_holds_and_names_what_was_checked():
-    found = runs.checks(RunFacts.from_dict(run()))
-    assert runs.certified(found) == "holds"
-    said = runs.certificate(found)
+    found = made.checks(RunFacts.from_dict(run()))
+    assert made.certified(found) == "holds"
+    said = made.certificate(found)
     assert "The same: keys and their order, shapes, types of numbers" in said
     assert "identical on a batch of 8" in said
 
@@ -265,23 +266,23 @@ def test_certificate_of_a_run_holds_and_names_what_was_checked():
 def test_certificate_that_does_not_hold_says_where(change, summary):
     record = run()
     record["certificate"].update(change)
-    found = runs.checks(RunFacts.from_dict(record))
-    assert runs.certified(found) == summary
+    found = made.checks(RunFacts.from_dict(record))
+    assert made.certified(found) == summary
     if "missing" in change:
-        assert runs.certificate(found).startswith("Keys and their order: 4 missing: a, b, c, ....")
+        assert made.certificate(found).startswith("Keys and their order: 4 missing: a, b, c, ....")
 
 
 def test_cost_has_a_column_per_pair_and_no_empty_rows():
-    table = runs.costs([pair("plain", after_run=run("plain", space=None)), pair(after_run=run(seconds=7980.0))])
+    table = made.costs([pair("plain", after_run=run("plain", space=None)), pair(after_run=run(seconds=7980.0))])
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["training samples seen"] == ("76,800", "76,800")
     assert rows["time of training"] == ("1 min 35 s", "2 h 13 min")
     assert rows["in which space"] == ("–", "gradient")
-    assert len(runs.costs([pair()]).rows) == 1
+    assert len(made.costs([pair()]).rows) == 1
 
 
 def test_networks_that_grew_are_named():
     facts = pair().facts
     grown = replace(pair(), facts=replace(facts, after=replace(facts.after, parameters=130)))
-    assert runs.parameters([pair("plain"), grown]).endswith("another number is shipped by refocus 130.")
-    assert "exactly as many parameters: 122" in runs.parameters([pair()])
+    assert made.parameters([pair("plain"), grown]).endswith("another number is shipped by refocus 130.")
+    assert "exactly as many parameters: 122" in made.parameters([pair()])

@@ -110,10 +110,7 @@ def result(pair: ModelPair) -> Result:
 
 
 def course(pair: ModelPair) -> str:
-    """Say from where to where training led by what the run itself measured on a few samples, never of the test split.
-
-    Empty if the record has no such measurement.
-    """
+    """Say from where to where training led by what the run measured on a few samples outside of the test split."""
     found = pair.facts.after.training and pair.facts.after.training.course
     primaries = [measures_of(task).primary for task in TASKS]
     measure = next((one for one in primaries if found and one.name == found.measure), None)
@@ -263,10 +260,7 @@ def brief(found: Result) -> str:
 
 
 def conclusion(found: Result) -> str:
-    """Return what a result amounts to in a few words.
-
-    These very models differ where interval and test both say so, on samples enough. Two single numbers decide nothing.
-    """
+    """Return in a few words whether these very models differ: interval and test both say so, on samples enough."""
     if found.difference is None:
         return "not known"
     if found.paired is None:

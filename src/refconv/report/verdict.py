@@ -10,7 +10,7 @@ from refconv.measures.findings import Finding, Support
 from refconv.measures.numbers import MISSING
 from refconv.measures.paired_difference import wilson
 from refconv.measures.pairs import ModelPair, Role
-from refconv.report import results, runs
+from refconv.report import provenance, results
 from refconv.report.elements import Figure, Section, Table
 from refconv.report.intervals import intervals_figure
 
@@ -157,7 +157,9 @@ def _made(side: SideFacts) -> tuple[str, str]:
     run = side.training
     if run is None:
         return "none on record", MISSING
-    return runs.certified(runs.checks(run)), f"{runs.duration(run.seconds)}, {run.parameters_trained:,} parameters"
+    return provenance.certified(
+        provenance.checks(run)
+    ), f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
 
 
 def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
@@ -171,8 +173,8 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
         contrasts=tuple(map(results.contrast_sentence, between)),
         figure=intervals_figure(found, between),
         caution=_CAUTION if any(result.paired is not None for result in found) else _NO_INTERVAL,
-        parameters=runs.parameters(pairs),
-        costs=runs.costs(pairs),
+        parameters=provenance.parameters(pairs),
+        costs=provenance.costs(pairs),
         claims=tuple(
             ClaimRow(section.name, claim.says, claim.source, tuple(_support(section, pair.name) for pair in pairs))
             for section, claim in claims
@@ -181,7 +183,7 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
 
 
 def _of_pair(pair: ModelPair, result: results.Result, sections: Sequence[Section]) -> PairVerdict:
-    checks = runs.checks(pair.facts.after.training)
+    checks = provenance.checks(pair.facts.after.training)
     course = results.course(pair) if result.difference is None else ""
     claims = [_support(section, pair.name) for section in sections]
     return PairVerdict(
@@ -191,8 +193,8 @@ def _of_pair(pair: ModelPair, result: results.Result, sections: Sequence[Section
         conclusion=results.conclusion(result),
         result=result,
         sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
-        merged=runs.certified(checks),
-        certificate=runs.certificate(checks),
+        merged=provenance.certified(checks),
+        certificate=provenance.certificate(checks),
         claims={word: claims.count(word) for word in WORDS},
     )
 

@@ -15,7 +15,7 @@ from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
 from refconv.report.charts.labels import TEXT, Places, text, width
 from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, upright_ticks
-from refconv.report.charts.scales import BAR, Values, numbers, under_unit
+from refconv.report.charts.scales import BAR, Values, numbers, ticked_bar
 from refconv.report.charts.svg import NOTHING, above, below, block, drawing, element, group, note, panels, path
 
 _SIDE = 240.0
@@ -142,15 +142,9 @@ def _labels(heights: Sequence[float]) -> list[str]:
 
 def _bar(heights: Sequence[float], unit: str) -> Markup:
     """Return the fillings from lowest to highest, the heights where they change written below."""
-    each, taken = (BAR - 2) / (len(heights) + 1), Places()
-    opacities = [f"{_opacity(i, len(heights)):.3f}" for i in range(len(heights) + 1)]
-    parts = [
-        element("rect", class_="c-area", x=1 + i * each, y=1.0, width=each, height=10.0, fill_opacity=opacity)
-        for i, opacity in enumerate(opacities)
-    ]
-    for i, label in enumerate(_labels(heights)):
-        x, wide = 1 + (i + 1) * each, width(label)
-        if taken.take(x - wide / 2 - 3, 0, wide + 6, 1):
-            parts.append(element("path", class_="c-axis", d=path([(x, 11), (x, 15)])))
-            parts.append(text(label, x, 28, "middle"))
-    return under_unit(parts, unit)
+    each = (BAR - 2) / (len(heights) + 1)
+    fills = []
+    for i in range(len(heights) + 1):
+        box = {"x": 1 + i * each, "y": 1.0, "width": each, "height": 10.0}
+        fills.append(element("rect", class_="c-area", **box, fill_opacity=f"{_opacity(i, len(heights)):.3f}"))
+    return ticked_bar(fills, [(1 + i * each, label) for i, label in enumerate(_labels(heights), 1)], unit)

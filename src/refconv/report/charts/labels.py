@@ -26,7 +26,7 @@ def width(text: str) -> float:
 
 
 def abbreviate(names: Sequence[str], limit: int) -> list[str]:
-    """Return names of at most `limit` characters, all cut at the same place, so that they stay different if they can."""
+    """Return names of at most `limit` characters, all cut at one place, so that they stay different if they can."""
     heads = sorted(range(1, limit - 1), key=lambda head: abs(head - 0.45 * limit))
     best: list[str] = []
     for head in heads:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from refconv.report.charts.axes import Axis, fit
 from refconv.report.charts.labels import Places, text, width
-from refconv.report.charts.svg import drawing, element, group, note, path
+from refconv.report.charts.svg import drawing, element, note, path
 
 AMOUNTS = (
     "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c "
@@ -137,17 +137,17 @@ def colour_bar(scale: Scale, unit: str, *, hatched: bool = False) -> Markup:
     """Return the colours of a scale with ticks, under the name of their unit; if asked, with what hatched cells are."""
     shades = np.arange(SHADES, dtype=np.uint8)[np.newaxis]
     axis = Axis(scale.low, scale.high, 1, BAR - 1, scale.log)
-    parts, taken = [picture(indexed(shades, scale), 1, 1, BAR - 2, 10)], Places()
-    for value, label in axis.ticks(4):
-        x, wide = axis.place(value), width(label)
-        if x is not None and taken.take(x - wide / 2 - 4, 0, wide + 8, 1):
-            middle = min(max(x, wide / 2), BAR - wide / 2)
-            parts.append(group([element("path", class_="c-axis", d=path([(x, 11), (x, 15)]))], "c-ticks"))
-            parts.append(text(label, middle, 28, "middle"))
-    return under_unit(parts, unit, "hatched: no value" if hatched else "")
+    ticks = [(axis.bounded(value), label) for value, label in axis.ticks(4)]
+    return ticked_bar([picture(indexed(shades, scale), 1, 1, BAR - 2, 10)], ticks, unit, hatched * "hatched: no value")
 
 
-def under_unit(parts: Iterable[Markup], unit: str, remark: str = "") -> Markup:
-    """Return the parts of a bar of colours under the name of their unit, with a remark below."""
+def ticked_bar(fills: Iterable[Markup], ticks: Iterable[tuple[float, str]], unit: str, remark: str = "") -> Markup:
+    """Return a bar of fills with ticks at places along it, under the name of its unit, with a remark below."""
+    parts, taken = [*fills], Places()
+    for x, label in ticks:
+        wide = width(label)
+        if taken.take(x - wide / 2 - 4, 0, wide + 8, 1):
+            parts.append(element("path", class_="c-axis", d=path([(x, 11), (x, 15)])))
+            parts.append(text(label, min(max(x, wide / 2), BAR - wide / 2), 28, "middle"))
     bar = drawing(BAR, 32, *parts, class_="c-svg c-scale")
     return element("div", note(unit, "c-under"), bar, note(remark, "c-under"), class_="c-measure")
