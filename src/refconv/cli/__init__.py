@@ -1,7 +1,4 @@
-"""The command line: parse, call one function, print.
-
-Nothing here imports torch or timm before a command runs, so that help is quick.
-"""
+"""The command line: parse, call one function, print; torch and timm are imported when a command runs."""
 
 from refconv.cli.app import main
 

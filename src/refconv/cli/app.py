@@ -48,13 +48,11 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_Version = Annotated[
-    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
-]
+_VERSION = typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
 
 
 @app.callback(help=_ABOUT)
-def refconv(version: _Version = False) -> None:
+def refconv(version: Annotated[bool, _VERSION] = False) -> None:
     """Take what stands before the command."""
 
 
@@ -109,14 +107,10 @@ def _usage(error: Exception) -> str:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     surplus = _SURPLUS.match(message)
     if surplus and context is not None:
-        return str(RefconvError("unexpected argument", where=surplus[1], remedy=_place_for(surplus[1], context)))
+        flags = [flag for parameter in context.command.params for flag in parameter.opts]
+        recipe = next((word for word in surplus[1].split() if word.endswith(".toml") and "--recipe" in flags), None)
+        takes = f"{context.command_path} --help shows what it takes"
+        remedy = f"give a recipe as --recipe {recipe}" if recipe else takes
+        return str(RefconvError("unexpected argument", where=surplus[1], remedy=remedy))
     where = "" if context is None else f"; {context.command_path} --help says more"
     return " ".join(message.split()).rstrip(".") + where
-
-
-def _place_for(arguments: str, context: typer.Context) -> str:
-    """Return where arguments belong that a command does not take."""
-    recipe = next((word for word in arguments.split() if word.endswith(".toml")), None)
-    if recipe is not None and any("--recipe" in parameter.opts for parameter in context.command.params):
-        return f"give a recipe as --recipe {recipe}"
-    return f"{context.command_path} --help shows what it takes"

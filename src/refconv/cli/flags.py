@@ -65,10 +65,7 @@ def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[
 
 
 def from_text(name: str, hint: Any, text: Any) -> Any:
-    """Turn what was written on the command line for a field into the field's type.
-
-    The text is one; several for repeated flags and pairs; a truth value for switches.
-    """
+    """Turn what was written for a field, one text, several or the truth value of a switch, into the field's type."""
     if typing.get_origin(hint) is types.UnionType:
         if isinstance(text, str) and text.lower() == "none":
             return None

@@ -1,7 +1,4 @@
-"""What commands leave behind: exit statuses, tables, and files at places that are checked before the work.
-
-A traceback, which is a bug, has the exit status 1, an interruption 130.
-"""
+"""What commands leave behind: exit statuses, tables, and files at places that are checked before the work."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from pathlib import Path
 
 from refconv.errors import RunError
 
+# A traceback, which is a bug, has the exit status 1, an interruption 130.
 MISTAKE = 2  # the user asked for something impossible; one line on stderr says what
 FAILED = 3  # the command did its work, and the certificate it was asked for does not hold
 

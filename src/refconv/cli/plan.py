@@ -13,14 +13,13 @@ from refconv.config import FIELDS
 from refconv.errors import SettingError
 from refconv.records import Record
 
-MODEL_FLAGS = (
-    "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans",
-    "backbone",
+_MODEL = (
+    "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans", "backbone",
 )  # fmt: skip
 _BUDGET = "instead, show which size of the method trains closest to N parameters"
 
 
-@with_recipe_flags((*MODEL_FLAGS, "method", "method_kwargs", *FIELDS.values()))
+@with_recipe_flags((*_MODEL, "method", "method_kwargs", *FIELDS.values()))
 def plan(
     flags: Mapping[str, Any], as_json: Json = False, budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None
 ) -> None:
@@ -33,7 +32,7 @@ def plan(
     from refconv import surgery
     from refconv.models.creation import create_model
 
-    arguments = chosen(flags, MODEL_FLAGS)
+    arguments = chosen(flags, _MODEL)
     if "backbone" in arguments:
         arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
     model = create_model(arguments.pop("model"), **arguments)

@@ -63,13 +63,9 @@ def draw(page: Page) -> str:
     environment.filters.update(capital=capital, tied=tied)
     environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves, p_value=p_value)
     environment.globals.update(arranged=arranged, headline=headline, names=names, several=len(names) > 1)
-    charts = resources.files("refconv.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
-    return environment.get_template("template.html.j2").render(
-        page=page,
-        groups=groups(page.sections),
-        style=Markup(_text("style.css") + charts),
-        script=Markup(_text("script.js")),
-    )
+    style = Markup(_text("style.css") + _text("charts/charts.css"))
+    environment.globals.update(style=style, script=Markup(_text("script.js")))
+    return environment.get_template("template.html.j2").render(page=page, groups=groups(page.sections))
 
 
 def _text(name: str) -> str:
@@ -85,10 +81,7 @@ def groups(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
 
 
 def shelves(figures: Sequence[Figure]) -> list[Figure | Choice]:
-    """Return figures in their order, those of one choice together where the first of them stands.
-
-    A choice with a single option is no choice: its figure stands alone.
-    """
+    """Return figures in their order, those of one choice, if there are several, together where the first stands."""
     found: list[Figure | Choice] = []
     for figure in figures:
         options = tuple(one for one in figures if one.choice is not None and one.choice == figure.choice)

@@ -18,9 +18,9 @@ from refconv.task_measures import TASKS, Measure, TaskMeasures, measures_of
 
 _LIMIT = 0.05  # of McNemar's p
 _APART = 0.5  # samples by which an analysis and a run may differ: none
+ONE_SEED = "With one seed of each that is a number and no verdict on the methods; refconv compare gives one."
 _SINGLE = "one number for each model does not tell what is chance"
-_EARLIER = {"psnr": measures_of("restoration").primary.note}
-"""How earlier versions computed measures of which their records do not say it."""
+_EARLIER = {"psnr": measures_of("restoration").primary.note}  # how earlier versions computed what they do not say
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Result:
 
     def change(self, value: float | None, unit: str | None = None) -> str:
         """Return a difference as the page shows it, with its sign and its unit unless another is given."""
-        measure = self.words.primary
-        return (measure.shown(value or 0.0, signed=True) + (measure.unit if unit is None else unit)).replace("-", MINUS)
+        said = self.words.primary.shown(value or 0.0, signed=True)
+        return (said + (self.words.primary.unit if unit is None else unit)).replace("-", MINUS)
 
 
 def _level(measure: Measure, value: float, unit: str | None = None) -> str:
@@ -162,9 +162,8 @@ def contrasts(pairs: Sequence[ModelPair]) -> list[Result]:
 def contrast(one: ModelPair, other: ModelPair) -> Result:
     """Compare the second models of two pairs with one start.
 
-    Both met the same samples, and the records name those that changed sides against the common start; a sample that
-    changed in neither pair, or in both alike, tells nothing between the two. So the paired table of the two second
-    models follows exactly.
+    Their paired table follows exactly from the samples that changed sides against the common start, which the records
+    name: one that changed in neither pair, or in both alike, tells nothing between the two.
     """
     first, second = result(one), result(other)
     name = f"{other.name} against {one.name}"
@@ -215,10 +214,6 @@ def sentence(found: Result, samples: str) -> str:
         return f"{title} was {levels}: {found.change(found.difference)}. There is no interval: {found.why_not}."
     on = f"on the same {found.paired.samples:,} {samples}"
     return f"{title} was {levels}: {_judged(found, found.paired)} {on}: {_sides(found, found.paired)}."
-
-
-ONE_SEED = "With one seed of each that is a number and no verdict on the methods; refconv compare gives one."
-"""Said of every difference between two methods."""
 
 
 def contrast_sentence(found: Result) -> str:

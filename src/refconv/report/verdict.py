@@ -55,10 +55,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """What came of one pair: in one line, for a reader who has the numbers before them, in a few words, in full.
-
-    Whether the certificate of the merge holds, what it says, and how many claims the pair supports and contradicts.
-    """
+    """What came of one pair: in one line, for readers who have the numbers before them, in a few words, in full."""
 
     name: str
     headline: str
@@ -119,10 +116,7 @@ def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overvie
 
 
 def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
-    """Return the findings with the strongest evidence: smallest p first, changes for the better or worse before others.
-
-    Only findings with a test count, and of each section the strongest one.
-    """
+    """Return the strongest tested finding of sections: changes for the better or worse first, then by smallest p."""
     rank = {"better": 0, "worse": 0, "different": 1}
     found = []
     for section in sections:
@@ -157,16 +151,19 @@ def _made(side: SideFacts) -> tuple[str, str]:
     run = side.training
     if run is None:
         return "none on record", MISSING
-    return provenance.certified(
-        provenance.checks(run)
-    ), f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
+    cost = f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
+    return provenance.certified(provenance.checks(run)), cost
 
 
 def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
     """Return what the page begins with, given pairs of one start with names of their own, and all sections."""
     found = [results.result(pair) for pair in pairs]
     between = results.contrasts(pairs)
-    claims = [(section, claim) for section in sections if (claim := section.claim) is not None]
+    claims = []
+    for section in sections:
+        if section.claim is not None:
+            supports = tuple(_support(section, pair.name) for pair in pairs)
+            claims.append(ClaimRow(section.name, section.claim.says, section.claim.source, supports))
     return Verdict(
         measure=found[0].title,
         pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
@@ -175,10 +172,7 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
         caution=_CAUTION if any(result.paired is not None for result in found) else _NO_INTERVAL,
         parameters=provenance.parameters(pairs),
         costs=provenance.costs(pairs),
-        claims=tuple(
-            ClaimRow(section.name, claim.says, claim.source, tuple(_support(section, pair.name) for pair in pairs))
-            for section, claim in claims
-        ),
+        claims=tuple(claims),
     )
 
 

@@ -100,12 +100,7 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Return ticks as text, all with as many decimals as their distance asks for.
-
-    Example:
-        >>> labels([-0.5, 0.0, 0.5]), labels([0.0, 20000.0]), labels([0.0, 2e-5])
-        (['−0.5', '0', '0.5'], ['0', '20,000'], ['0', '2×10⁻⁵'])
-    """
+    """Return ticks as text, all with as many decimals as their distance asks for."""
     step = min((b - a for a, b in pairwise(values)), default=abs(values[0]) if values else 0) or 1.0
     largest = max((abs(value) for value in values), default=0)
     short = all(abs(float(f"{value:.2e}") - value) <= 1e-6 * step for value in values)
@@ -117,12 +112,7 @@ def labels(values: Sequence[float]) -> list[str]:
 
 
 def log_label(value: float) -> str:
-    """Return a tick of a logarithmic axis.
-
-    Example:
-        >>> log_label(0.01), log_label(1000), log_label(1e-5), log_label(2e6)
-        ('0.01', '1,000', '10⁻⁵', '2×10⁶')
-    """
+    """Return a tick of a logarithmic axis."""
     return f"{value:,.6g}" if 1e-3 <= value < 1e5 else _scientific(value)
 
 

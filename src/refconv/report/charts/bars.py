@@ -16,9 +16,7 @@ from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing
 
 _HEIGHT = 210.0
 _LYING = 13.0  # thickness of a lying bar and the gap below it
-_LINES = 3
-_LETTERS = 52
-_THINNEST = 8.0
+_LINES, _LETTERS, _THINNEST = 3, 52, 8.0
 _FILLED = 0.72  # share of a group's room that its bars take
 
 

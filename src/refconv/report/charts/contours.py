@@ -36,17 +36,14 @@ class Surface:
     def __post_init__(self) -> None:
         found = {len(row) for row in self.values}
         if len(self.values) != len(self.y) or found - {len(self.x)}:
-            raise ValueError(
-                f"surface {self.title!r}: expected {len(self.y)} rows of {len(self.x)} values, "
-                f"found {len(self.values)} of {sorted(found)}"
-            )
+            expected, there = f"{len(self.y)} rows of {len(self.x)} values", f"{len(self.values)} of {sorted(found)}"
+            raise ValueError(f"surface {self.title!r}: expected {expected}, found {there}")
 
 
 def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str, levels: int = 10) -> Markup:
     """Return surfaces side by side, cut at the same heights, about `levels` of them, with a bar that names them.
 
     Heights are round numbers; they grow by factors where values span several powers of two. A cross marks the origin.
-    A surface over fewer than two by two positions, or without values, says so.
     """
     arrays = [numbers(one.values) for one in surfaces]
     there = [array for array in arrays if np.isfinite(array).any()]
@@ -59,12 +56,7 @@ def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_labe
 
 
 def round_levels(low: float, high: float, count: int) -> list[float]:
-    """Return about `count` round heights between two, none of them the lowest or the highest itself.
-
-    Example:
-        >>> round_levels(0.3, 40, 5)
-        [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]
-    """
+    """Return about `count` round heights between two, none of them the lowest or the highest itself."""
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         return []
     if low <= 0 or high / low < _WIDE:

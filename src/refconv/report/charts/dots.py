@@ -18,8 +18,7 @@ from refconv.report.charts.svg import NOTHING, below, block, box, drawing, eleme
 _ABOVE = 12  # at most so many rows have long names above them; more have shortened ones beside
 _LETTERS = 27
 _PITCH, _TIGHT, _LOOSE = 17.0, 9.0, 34.0
-_ALL_NAMED = 60
-_TALL = 30
+_ALL_NAMED, _TALL = 60, 30
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,13 @@ def dot_chart(
     lines, labelled = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), guides_x)
     dotted = "".join(path([(x.start, y), (x.end, y)]) for y in map(layout.middle, range(len(rows))))
     parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides)]
-    parts += [element("path", class_="c-row", d=dotted), lines, _names(layout), _spans(x, layout, rows, list(names))]
+    spans, hits = _spans(x, layout, rows, names)
+    parts += [element("path", class_="c-row", d=dotted), lines, _names(layout), spans]
     for role in names:
         places = [x.place(row.values.get(role)) for row in rows]
         points = [(place, layout.middle(i)) for i, place in enumerate(places) if place is not None]
         parts.append(marks(role, points, 3.4 if layout.pitch > _TIGHT else 2.6))
-    picture = drawing(WIDTH, layout.foot + FOOT, *parts, labelled, _hits(layout, rows, names))
+    picture = drawing(WIDTH, layout.foot + FOOT, *parts, labelled, hits)
     return block("dots", legend(names.items()), picture, below(x_label), title=title)
 
 
@@ -99,20 +99,14 @@ def _names(layout: _Rows) -> Markup:
     return group([text(layout.labels[i], x, layout.middle(i) + down, anchor, "c-name") for i in shown], "c-names")
 
 
-def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], roles: Sequence[Role]) -> Markup:
-    """Return the lines that join the dots of each row."""
-    data = ""
+def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> tuple[Markup, Markup]:
+    """Return the lines that join the dots of each row, and an invisible box per row that says its name and values."""
+    data, hits = "", []
     for i, row in enumerate(rows):
-        places = [place for role in roles if (place := x.place(row.values.get(role))) is not None]
+        known = [(name, value) for role, name in names.items() for value in finite([row.values.get(role)])]
+        places = [place for _, value in known if (place := x.place(value)) is not None]
         if len(places) > 1:
             data += path([(min(places), layout.middle(i)), (max(places), layout.middle(i))])
-    return element("path", class_="c-span", d=data) if data else Markup("")
-
-
-def _hits(layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> Markup:
-    """Return an invisible box per row that says its name and its values."""
-    hits = []
-    for i, row in enumerate(rows):
-        values = [f"{name} {number(v)}" for role, name in names.items() for v in finite([row.values.get(role)])]
-        hits.append(hit(box(0, layout.top + i * layout.pitch, WIDTH, layout.pitch), "\n".join([row.label, *values])))
-    return group(hits, "c-hits")
+        words = "\n".join([row.label, *(f"{name} {number(value)}" for name, value in known)])
+        hits.append(hit(box(0, layout.top + i * layout.pitch, WIDTH, layout.pitch), words))
+    return element("path", class_="c-span", d=data) if data else Markup(""), group(hits, "c-hits")

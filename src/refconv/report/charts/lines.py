@@ -61,7 +61,8 @@ def line_chart(
         return block("lines", NOTHING, title=title)
     under, labelled = guide_lines(plane, guides)
     curves = plane.clipped([*(_band(plane, line) for line in lines), *(_curve(plane, line) for line in lines)])
-    parts = [level_ticks(plane), upright_ticks(plane), plane.foot(), under, curves]
+    foot = path([(plane.x.start, plane.y.start), (plane.x.end, plane.y.start)])
+    parts = [level_ticks(plane), upright_ticks(plane), element("path", class_="c-axis", d=foot), under, curves]
     parts += [*(_shapes(plane, line) for line in lines), labelled, _columns(plane, lines, x_label)]
     picture = drawing(WIDTH, plane.y.start + FOOT, *parts)
     keys = legend([(line.role, line.name) for line in lines])

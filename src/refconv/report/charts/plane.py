@@ -54,10 +54,6 @@ class Plane:
         box = {"viewBox": " ".join(coordinate(number) for number in self.corner.values())}
         return element("svg", *parts, **self.corner, class_="c-clip", **box)
 
-    def foot(self) -> Markup:
-        """Return the line below the plane."""
-        return element("path", class_="c-axis", d=path([(self.x.start, self.y.start), (self.x.end, self.y.start)]))
-
     def frame(self, class_: str = "c-frame") -> Markup:
         """Return the box around the plane."""
         return element("rect", class_=class_, **self.corner)
@@ -81,10 +77,7 @@ def level_ticks(plane: Plane, count: int = 5, *, grid: bool = True) -> Markup:
 
 
 def upright_ticks(plane: Plane, count: int = 6, *, grid: bool = False, above: bool = False) -> Markup:
-    """Return the ticks of the level axis with labels below, if asked above too; those that would overlap are left out.
-
-    `grid` draws lines through the plane instead of short ticks.
-    """
+    """Return the ticks of the level axis, or lines through the plane, with labels below, and above if asked."""
     marks, taken = [], Places()
     foot, top = plane.y.start, plane.y.end
     for value, label in plane.x.ticks(count):
@@ -103,10 +96,7 @@ def upright_ticks(plane: Plane, count: int = 6, *, grid: bool = False, above: bo
 
 
 def guide_lines(plane: Plane, guides: Sequence[Guide]) -> tuple[Markup, Markup]:
-    """Return the guides that cross the plane: the lines, to lie below the data, and their labels, to lie above.
-
-    No label covers another; one for which there is no room is left out.
-    """
+    """Return the lines of the guides that cross the plane, to lie below the data, and their labels, to lie above it."""
     lines, names, taken = [], [], Places()
     for guide in guides:
         ends = _ends(plane, guide)

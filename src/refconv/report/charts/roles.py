@@ -36,12 +36,10 @@ def role_class(role: Role) -> str:
 
 
 def marks(role: Role, points: Iterable[tuple[float, float]], size: float = 3.4) -> Markup:
-    """Return the role's shape around positions, all as one path: hollow circles for the start, filled ones for pairs.
-
-    Nothing if there are no positions. `size` is about the radius.
-    """
+    """Return the role's shape around positions as one path; it is a hollow circle for the start, filled for pairs."""
     if role == "before":
-        first, outline = (0.0, -1.2 * size), _circle(1.2 * size)
+        half = f"a{coordinate(1.2 * size)} {coordinate(1.2 * size)} 0 0 1 0 "
+        first, outline = (0.0, -1.2 * size), f"{half}{coordinate(2.4 * size)}{half}{coordinate(-2.4 * size)}z"
     else:
         shape = _SHAPES[role % len(_SHAPES)]
         steps = ((size * (x1 - x0), size * (y1 - y0)) for (x0, y0), (x1, y1) in pairwise(shape))
@@ -54,11 +52,6 @@ def marks(role: Role, points: Iterable[tuple[float, float]], size: float = 3.4) 
 def marker(role: Role, x: float, y: float, size: float = 3.4) -> Markup:
     """Return the role's shape around one position."""
     return marks(role, [(x, y)], size)
-
-
-def _circle(r: float) -> str:
-    half = f"a{coordinate(r)} {coordinate(r)} 0 0 1 0 "
-    return f"{half}{coordinate(2 * r)}{half}{coordinate(-2 * r)}z"
 
 
 def legend(names: Iterable[tuple[Role, str]]) -> Markup:

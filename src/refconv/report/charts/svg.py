@@ -6,13 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-Attribute = str | float | None
 
-
-def element(name: str, *children: str | Markup, **attributes: Attribute) -> Markup:
+def element(name: str, *children: str | Markup, **attributes: str | float | None) -> Markup:
     """Return one element with its children; plain text is escaped, attributes that are None are left out.
-
-    Underscores within the names of attributes become hyphens, one at the end is dropped.
 
     Example:
         >>> element("text", "a < b", x=1.25, text_anchor="end", class_="c-tick")
@@ -25,7 +21,7 @@ def element(name: str, *children: str | Markup, **attributes: Attribute) -> Mark
     return start + Markup(">") + inside + Markup("</") + Markup(name) + Markup(">")
 
 
-def _attribute(name: str, value: Attribute) -> Markup:
+def _attribute(name: str, value: str | float | None) -> Markup:
     if value is None:
         return Markup("")
     text = escape(value if isinstance(value, str) else coordinate(value)).replace("\n", Markup("&#10;"))
