@@ -6,7 +6,7 @@ from torch import nn
 from refconv.analysis.measures.agreement import agreement
 from refconv.engine.run_record import RunRecord
 from refconv.measures.findings import Claim, Finding
-from refconv.report import Pair
+from refconv.report import ModelPair
 from refconv.report.elements import Figure, Section, Table
 from refconv.surgery import verify
 
@@ -81,7 +81,7 @@ def pair(name="refocus", *, records=None, before_run=None, after_run=None, **cha
         "versions": {"torch": "2.8", "refconv": "0.1.0"},
         "command": f"refconv analyze --before runs/base --after runs/{name}",
     }
-    return Pair(name, {**facts, **changes}, records or {})
+    return ModelPair(name, {**facts, **changes}, records or {})
 
 
 def section(pairs, name="redundancy", *, change="better", support="supported", figures=(), **changes):

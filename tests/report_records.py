@@ -14,7 +14,7 @@ from refconv.measures.conditions import Conditions
 from refconv.measures.curvature import Curvature
 from refconv.measures.interpolation import Interpolation
 from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.measures.receptive_field import ReceptiveField
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
 from refconv.measures.scores import Scores
@@ -39,7 +39,7 @@ def pair(name="refocus", method="refocus", fingerprint="f0", **records):
         "class_names": list(CLASSES),
         "left_out": {},
     }
-    return Pair(name, facts, found)
+    return ModelPair(name, facts, found)
 
 
 def plain(**records):
@@ -64,8 +64,8 @@ def unmoved(other):
     for name in records:
         if name.endswith("-after"):
             records[name] = records[name.replace("-after", "-before")]
-    facts = {**other.facts, "after": {**other.facts["after"], "reference": "plain", "method": "plain"}}
-    return Pair("plain", facts, records)
+    facts = replace(other.facts, after=replace(other.facts.after, reference="plain", method="plain"))
+    return ModelPair("plain", facts, records)
 
 
 def agreement(gained, lost, *, both=60, neither=40, listed=1.0, places=None):

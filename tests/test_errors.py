@@ -9,3 +9,4 @@ def test_did_you_mean_names_close_words_only():
     expected = "did you mean efficientnet_lite0 or efficientnet_lite4 or efficientnet_lite10?"
     assert did_you_mean("efficientnet_lite", lites) == expected
     assert did_you_mean("xyz", ["cosine", "step"]) is None
+    assert did_you_mean("--nosuch", ["--out", "--amp"]) is None  # what they share are the dashes

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return the remedy for a mistyped name: names that begin with it, in natural order, then similar ones.
 
-    Capitals make no difference.
+    Capitals and the dashes before a flag make no difference.
 
     Args:
         name: what was given.
@@ -20,7 +20,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
         >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "kite"])
         'did you mean lite0 or lite4 or lite10?'
     """
-    names, name = {other.lower(): other for other in known}, name.lower()
+    names, name = {other.lower().lstrip("-"): other for other in known}, name.lower().lstrip("-")
     begun = [other for other in names if len(name) > 2 and other.startswith(name)]
     close = difflib.get_close_matches(name, names, n=3)
     closest = [names[other] for other in dict.fromkeys([*sorted(begun, key=_natural), *close])][:3]

@@ -11,9 +11,9 @@ from refconv import analysis
 from refconv.analysis import registry
 from refconv.analysis.analysing import Analysis, AnalysisConfig, analyse, open_couple, reusable
 from refconv.analysis.measuring import Display
-from refconv.analysis.pair_facts import PairFacts
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.facts import PairFacts
 from refconv.surgery import merged
 from refconv.surgery.attach import transformed
 from run_checkpoints import save_run, small_recipe

@@ -47,7 +47,7 @@ def test_half_precision_has_a_fingerprint():
 def test_a_run_says_how_it_was_trained(tmp_path):
     plain = finished_run(tmp_path / "run", small_recipe(seed=7))
     facts = side_facts(str(tmp_path / "run"), open_model(str(tmp_path / "run")))
-    assert (facts.method, facts.space, facts.run.seed, facts.run.top1) == ("refocus", "kernel", 7, 0.5)
+    assert (facts.method, facts.space, facts.training.seed, facts.training.top1) == ("refocus", "kernel", 7, 0.5)
     assert facts.fingerprint == fingerprint(plain)
     (tmp_path / "run/record.json").write_text("{}")
     with pytest.raises(RunError, match="record.json: cannot read the record of the run") as caught:
@@ -60,7 +60,7 @@ def test_the_model_folder_of_a_run_has_its_record_and_a_copy_elsewhere_has_none(
     finished_run(tmp_path / "run", small_recipe())
     opened = open_model(str(tmp_path / "run/model"))
     facts = side_facts(f"{prefix}{tmp_path}/run/model", opened)
-    assert (facts.method, facts.space, facts.run.top1) == ("refocus", "kernel", 0.5)
+    assert (facts.method, facts.space, facts.training.top1) == ("refocus", "kernel", 0.5)
     (tmp_path / "run/model").rename(tmp_path / "model")
     facts = side_facts(f"{prefix}{tmp_path}/model", opened)
     assert (facts.method, facts.space, facts.run) == (None, None, None)

@@ -8,7 +8,9 @@ import pytest
 
 from refconv.analysis.reportable import holds_analysis, pair_names
 from refconv.errors import RunError
+from refconv.measures.facts import PairFacts, SideFacts
 from refconv.recipe.recipe import Recipe
+from report_pairs import run
 
 
 def files(folder, *names):
@@ -48,7 +50,8 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
 
 
 def side(method, space=None, seed=None):
-    return {"after": {"method": method, "space": space, "run": None if seed is None else {"seed": seed}}}
+    ran = None if seed is None else run(seed=seed)
+    return PairFacts(SideFacts("base"), SideFacts(method=method, space=space, run=ran))
 
 
 @pytest.mark.parametrize(

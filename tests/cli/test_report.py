@@ -9,9 +9,9 @@ import torch
 
 from finished_runs import finished_run
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
-from refconv.analysis.reportable import FACTS_FILE
 from refconv.cli import main
-from refconv.report.pairs import FACTS, read_pair
+from refconv.measures.facts import FACTS_FILE
+from refconv.report import read_pair
 from run_checkpoints import save_run, small_recipe
 
 QUICK = ["--only", "agreement", "--only", "skeleton", "--samples", "40", "--device", "cpu"]
@@ -41,10 +41,6 @@ def fails(capsys, *arguments):
     assert error.startswith("refconv: error: ")
     assert error.count("\n") == 1
     return error
-
-
-def test_the_file_of_facts_is_the_one_that_reports_read():
-    assert FACTS_FILE == FACTS
 
 
 def test_runs_of_one_base_stand_on_one_page_with_what_the_recipes_say(runs, capsys):

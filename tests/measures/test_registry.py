@@ -9,7 +9,7 @@ import pytest
 import report_records as made
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import RunError
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.measures.registry import RECORDS
 from refconv.measures.verdicts import VERDICTS, judgements
 from refconv.report import read_pair
@@ -55,7 +55,7 @@ def test_too_few_samples_are_not_judged():
 )
 def test_a_damaged_record_is_refused_in_one_line(tmp_path, change, said):
     record = {**made.agreement(3, 1).to_dict(), **change}
-    (tmp_path / "pair.json").write_text(json.dumps({"after": {"method": "refocus"}}))
+    (tmp_path / "pair.json").write_text(json.dumps({"before": {}, "after": {"method": "refocus"}}))
     (tmp_path / "agreement.json").write_text(json.dumps(record))
     with pytest.raises(RunError) as refused:
         read_pair(tmp_path)
@@ -64,4 +64,4 @@ def test_a_damaged_record_is_refused_in_one_line(tmp_path, change, said):
 
 
 def test_what_is_no_record_of_a_measure_is_left_out():
-    assert Pair("refocus", {}, {"notes": {"a": 1}}).records == {}
+    assert ModelPair("refocus", {"before": {}, "after": {}}, {"notes": {"a": 1}}).records == {}

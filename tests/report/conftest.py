@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 
 CLASSES = 4
 MEAN, STD = 0.5, 0.25
@@ -94,7 +94,7 @@ def pair_of():
         models = layered(before), layered(after)
         found = {measure: WEIGHT_MEASURES[measure](*models).to_dict() for measure in measures}
         facts = {"before": side("start", None, models[0]), "after": side(name, name, models[1])}
-        return Pair(name, facts, json.loads(json.dumps(found)))
+        return ModelPair(name, facts, json.loads(json.dumps(found)))
 
     return made
 
@@ -111,7 +111,7 @@ def pairs():
         refocused = refconv.merged(trained(refocused, steps=6))
         evidence = EvalData(samples(100), samples(101), mean=(MEAN,) * 3, std=(STD,) * 3)
         return [
-            Pair(
+            ModelPair(
                 method,
                 {
                     "before": side("start", None, before),

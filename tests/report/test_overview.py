@@ -3,7 +3,7 @@
 import pytest
 
 from refconv.measures.findings import Finding
-from refconv.report.overview import keys, overview
+from refconv.report.verdict import keys, overview
 from report_pairs import agreed, pair, run, section
 
 

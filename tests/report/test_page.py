@@ -9,9 +9,10 @@ from importlib import resources
 import pytest
 from markupsafe import Markup
 
-from refconv.report import overview, page, provenance
+from refconv.measures.findings import Finding
+from refconv.report import page, provenance
 from refconv.report.elements import Figure, Table
-from refconv.report.verdict import verdict
+from refconv.report.verdict import overview, verdict
 from report_pairs import agreed, drawing, pair, run, section
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -46,7 +47,7 @@ class Reader(HTMLParser):
 
 
 def drawn(pairs, sections, title="A <b>title</b>"):
-    first, made = overview.overview(pairs, sections), provenance.provenance(pairs)
+    first, made = overview(pairs, sections), provenance.provenance(pairs)
     whole = page.Page(title, "tiny", "runs/base", first, verdict(pairs, sections), tuple(sections), made)
     return page.draw(whole)
 
@@ -206,3 +207,19 @@ def test_tables_show_every_cell():
     pairs = several(1)
     reader = read(drawn(pairs, [section(pairs, figures=(Figure(Markup("<svg></svg>"), "A.", "B.", table),))]))
     assert {"x<y", "1 %", "conv", "Cells"} <= set(reader.words)
+
+
+def test_a_strong_finding_says_its_p_once_on_the_first_screen():
+    """Its sentence stands there, in the line of its section and in the section; p is added where it lacks one."""
+    texts = {"redundancy": "Kernels are less alike, p = 0.01.", "attacks": "Accuracy is higher."}
+    sections = [
+        section([], name, findings=(Finding("other0", text, "better", 0.01),), claim=None)
+        for name, text in texts.items()
+    ]
+    reader = read(drawn(several(1), sections))
+    words = " ".join("".join(reader.words).split())
+    first_screen = words[words.index("Strongest findings Of 2 measures") : words.index("Details The top-1")]
+    assert f"The redundancy of <kernels>: {texts['redundancy']} " in first_screen
+    assert first_screen.endswith(f"The attacks of <kernels>: {texts['attacks']} (p = 0.01) ")
+    assert first_screen.count("p = 0.01") == 2
+    assert [words.count(text) for text in texts.values()] == [3, 3]

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from refconv.engine.run_record import Course
+from refconv.measures.facts import RunFacts
 from refconv.measures.paired_difference import paired_difference
-from refconv.report import certificate, cost, results
+from refconv.report import provenance as made
+from refconv.report import results
 from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict
 from report_pairs import agreed, pair, run, section
@@ -81,7 +83,6 @@ def test_contrast_of_other_samples_is_refused():
 
 
 def test_conclusion_needs_interval_and_test():
-    measure = results.MEASURES["classification"]
     narrow = paired_difference(both=59, gained=16, lost=6, neither=80)
     assert narrow.excludes_zero
     assert narrow.p > 0.05
@@ -92,7 +93,7 @@ def test_conclusion_needs_interval_and_test():
         "too few samples to say: 8, and it takes 60": paired_difference(0, 8, 0, 0),
     }
     for words, found in said.items():
-        assert results.conclusion(results.Result("a", measure, found.first, found.second, found)) == words
+        assert results.conclusion(results.Result("a", "classification", found.first, found.second, found)) == words
 
 
 def test_without_samples_the_records_of_runs_tell():
@@ -245,9 +246,9 @@ def test_claims_are_counted_per_pair():
 
 
 def test_certificate_of_a_run_holds_and_names_what_was_checked():
-    found = certificate.checks(run())
-    assert certificate.summary(found) == "holds"
-    said = certificate.sentence(found)
+    found = made.checks(RunFacts.from_dict(run()))
+    assert made.certified(found) == "holds"
+    said = made.certificate(found)
     assert "The same: keys and their order, shapes, types of numbers" in said
     assert "identical on a batch of 8" in said
 
@@ -265,23 +266,23 @@ def test_certificate_of_a_run_holds_and_names_what_was_checked():
 def test_certificate_that_does_not_hold_says_where(change, summary):
     record = run()
     record["certificate"].update(change)
-    found = certificate.checks(record)
-    assert certificate.summary(found) == summary
+    found = made.checks(RunFacts.from_dict(record))
+    assert made.certified(found) == summary
     if "missing" in change:
-        assert certificate.sentence(found).startswith("Keys and their order: 4 missing: a, b, c, ....")
+        assert made.certificate(found).startswith("Keys and their order: 4 missing: a, b, c, ....")
 
 
 def test_cost_has_a_column_per_pair_and_no_empty_rows():
-    table = cost.table([pair("plain", after_run=run("plain", space=None)), pair(after_run=run(seconds=7980.0))])
+    table = made.costs([pair("plain", after_run=run("plain", space=None)), pair(after_run=run(seconds=7980.0))])
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["training samples seen"] == ("76,800", "76,800")
     assert rows["time of training"] == ("1 min 35 s", "2 h 13 min")
     assert rows["in which space"] == ("–", "gradient")
-    assert len(cost.table([pair()]).rows) == 1
+    assert len(made.costs([pair()]).rows) == 1
 
 
 def test_networks_that_grew_are_named():
-    grown = pair()
-    grown.facts["after"]["parameters"] = 130
-    assert cost.parameters([pair("plain"), grown]).endswith("another number is shipped by refocus 130.")
-    assert "exactly as many parameters: 122" in cost.parameters([pair()])
+    facts = pair().facts
+    grown = replace(pair(), facts=replace(facts, after=replace(facts.after, parameters=130)))
+    assert made.parameters([pair("plain"), grown]).endswith("another number is shipped by refocus 130.")
+    assert "exactly as many parameters: 122" in made.parameters([pair()])

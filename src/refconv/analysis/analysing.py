@@ -14,14 +14,14 @@ import torch
 from refconv.analysis.batches import classify, observing
 from refconv.analysis.evidence import open_evidence
 from refconv.analysis.measuring import Display, announced
-from refconv.analysis.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
+from refconv.analysis.pair_facts import read_facts, side_facts
 from refconv.analysis.pairs import pair_kernels
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData, Found
-from refconv.analysis.reportable import FACTS_FILE
 from refconv.analysis.scores import Examination, open_examination
 from refconv.data import Data
 from refconv.engine.run_record import command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
+from refconv.measures.facts import FACTS_FILE, DataFacts, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
 from refconv.records import Record
 from refconv.surgery import merge

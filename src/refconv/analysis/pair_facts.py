@@ -1,100 +1,19 @@
-"""What was analysed: two models, the data, what was measured and what was left out; the file pair.json."""
+"""The facts of two models that are analysed, for the file pair.json."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from refconv.analysis.reportable import FACTS_FILE
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RunError
+from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.opening import Opened
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import space_of
-from refconv.records import Record
-
-
-@dataclass(frozen=True)
-class SideFacts(Record):
-    """One of two models.
-
-    Attributes:
-        reference: what the user named it by.
-        method: how its run trained it; None if it comes from no run.
-        space: ``kernel`` or ``gradient``, where its run refocused.
-        run: the record of its run, if it has finished.
-        parameters: of the plain model.
-        fingerprint: SHA-256 of the plain model's weights, in hexadecimal.
-    """
-
-    reference: str
-    method: str | None
-    space: str | None
-    run: RunRecord | None
-    parameters: int
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class DataFacts(Record):
-    """The data that two models were measured on.
-
-    Attributes:
-        name: as the user named it.
-        split: ``train``, ``val`` or ``test``.
-        max_samples: samples that a measure was to take at most; None: its own bound.
-        max_seconds: time that a measure was to take at most; None: no bound.
-        flags: what the user said about how images become tensors, by setting.
-    """
-
-    name: str
-    split: str
-    max_samples: int | None
-    max_seconds: float | None
-    flags: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PairFacts(Record):
-    """What was analysed, and how.
-
-    Attributes:
-        before: the earlier model.
-        after: the later one.
-        model: the name of the architecture.
-        task: what the later model is for.
-        class_names: a name per class, where known.
-        data: what both were measured on; None where weights alone were.
-        measured: seconds that each measure took, for both models together.
-        left_out: measures that were wanted and could not be taken, with the reason.
-        samples: how many samples each measure with data took.
-        include: patterns of layers that measures of weights looked at; empty for all.
-        exclude: patterns of layers that they did not look at.
-        hardware: what it ran on.
-        versions: name and version of each program.
-        command: the command.
-        images: how the samples became tensors, in words; empty where no measure took any.
-    """
-
-    before: SideFacts
-    after: SideFacts
-    model: str
-    task: str
-    class_names: tuple[str, ...]
-    data: DataFacts | None
-    measured: dict[str, float]
-    left_out: dict[str, str]
-    samples: dict[str, int] = field(default_factory=dict)
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    hardware: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    command: str = ""
-    images: str = ""
 
 
 def side_facts(reference: str, opened: Opened) -> SideFacts:
@@ -114,7 +33,7 @@ def side_facts(reference: str, opened: Opened) -> SideFacts:
         reference=reference,
         method=recipe.method if recipe is not None else run.method if run is not None else None,
         space=space,
-        run=run,
+        run=run.to_dict() if run is not None else None,
         parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
         fingerprint=fingerprint(opened.model),
     )

@@ -6,16 +6,13 @@ Imports nothing heavy: where the analyses are there, a report needs neither torc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from refconv.errors import RunError
+from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.run_folder import RunFolder
-
-FACTS_FILE = "pair.json"
-"""The file of an analysis that says what was analysed; written last."""
 
 ANALYSIS_FOLDER = "analysis"
 """Where the analysis of a run lies, inside the run."""
@@ -52,7 +49,7 @@ def holds_analysis(folder: Path) -> bool:
     )
 
 
-def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> list[str]:
+def pair_names(facts: Sequence[PairFacts], folders: Sequence[Path]) -> list[str]:
     """Return what readers call each pair: its method and settings, with as much more as tells it from the others.
 
     Settings are those of the run's recipe that are not the default, as in ``refocus, paper scale``.
@@ -62,19 +59,19 @@ def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> l
         folders: where each came from.
 
     Example:
-        >>> after = {"method": "refocus", "space": "gradient", "run": {"seed": 0}}
-        >>> facts = [{"after": {"method": "plain"}}, {"after": after}, {"after": {**after, "run": {"seed": 1}}}]
+        >>> base = SideFacts("base")
+        >>> facts = [PairFacts(base, SideFacts(method, method)) for method in ("plain", "refocus", "refocus")]
         >>> pair_names(facts, [Path("a"), Path("b"), Path("c")])
-        ['plain', 'refocus, seed 0', 'refocus, seed 1']
+        ['plain', 'refocus, b', 'refocus, c']
     """
-    sides = [pair["after"] for pair in facts]
+    sides = [pair.after for pair in facts]
     names = [
-        ", ".join([side.get("method") or folder.resolve().name, *_settings(side, folder)])
+        ", ".join([side.method or folder.resolve().name, *_settings(side, folder)])
         for side, folder in zip(sides, folders, strict=True)
     ]
     more: list[list[str | None]] = [
-        [side.get("space") and f"{side['space']} space" for side in sides],
-        [f"seed {side['run']['seed']}" if side.get("run") else None for side in sides],
+        [side.space and f"{side.space} space" for side in sides],
+        [f"seed {side.run['seed']}" if side.run else None for side in sides],
         [folder.resolve().name for folder in folders],
     ]
     for words in more:
@@ -82,11 +79,11 @@ def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> l
     return names
 
 
-def _settings(side: Mapping[str, Any], folder: Path) -> list[str]:
+def _settings(side: SideFacts, folder: Path) -> list[str]:
     """Return the settings of refocusing that differ from the defaults, where the recipe of the run is at hand."""
-    runs = [RunFolder(place) for place in (folder, Path(side.get("reference") or folder))]
+    runs = [RunFolder(place) for place in (folder, Path(side.reference or folder))]
     run = next((run for run in runs if run.recipe_file.is_file()), None)
-    if run is None or side.get("method") != "refocus":
+    if run is None or side.method != "refocus":
         return []
     recipe = run.recipe()
     usual = {field.name: field.default for field in fields(recipe)}

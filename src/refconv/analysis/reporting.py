@@ -9,9 +9,10 @@ from typing import Any
 
 from refconv.analysis.analysing import Analysis, AnalysisConfig, ModelPair, analyse, open_couple, reusable
 from refconv.analysis.measuring import Display
-from refconv.analysis.pair_facts import PairFacts, fingerprint
+from refconv.analysis.pair_facts import fingerprint
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
+from refconv.measures.facts import PairFacts
 from refconv.models.opening import Opened
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe

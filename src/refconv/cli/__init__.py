@@ -1,8 +1,5 @@
-"""The command line: parse, call one function, print.
+"""The command line: parse, call one function, print; torch and timm are imported when a command runs."""
 
-Nothing here imports torch or timm before a command runs, so that help is quick.
-"""
-
-from refconv.cli.entry import main
+from refconv.cli.app import main
 
 __all__ = ["main"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from refconv.cli.entry import main
+from refconv.cli.app import main
 
 sys.exit(main())

@@ -1,50 +1,45 @@
-"""The commands of ``refconv``, put together."""
+"""The commands of ``refconv`` put together, and its entry point: a user's mistake is one line."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
-from collections.abc import Callable
-from typing import Annotated
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from refconv.cli import analyze, compare, data, demo, evaluate, improve, merge, plan, predict, report, train, verify
+from refconv.cli.flags import USUAL
+from refconv.cli.outputs import MISTAKE
+from refconv.errors import RefconvError, RefconvWarning, did_you_mean
+from refconv.process.interruption import INTERRUPTED, StoppedError
 
+_HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
+_ABOUT = "Retrain a ConvNet through its own kernels, and get the same network back with better weights."
 app = typer.Typer(
     name="refconv",
-    help="Retrain a ConvNet through its own kernels, and get the same network back with better weights.",
+    help=_ABOUT,
     epilog="Start with: refconv demo",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **_HELP,
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "improve": improve.improve,
-    "plan": plan.plan,
-    "train": train.train,
-    "eval": evaluate.evaluate,
-    "predict": predict.predict,
-    "merge": merge.merge,
-    "verify": verify.verify,
-    "compare": compare.compare,
-    "analyze": analyze.analyze,
-    "report": report.report,
-    "demo": demo.demo,
-}
-_DATA_COMMANDS: dict[str, Callable[..., None]] = {"scenes": data.scenes}
-data_app = typer.Typer(
-    name="data",
-    help="Make data to run on.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
-for group, commands in ((app, _COMMANDS), (data_app, _DATA_COMMANDS)):
-    for name, command in commands.items():
-        # Help shows what a command does and when it fails, not what a caller in Python must know.
-        group.command(name, help=(inspect.getdoc(command) or "").split("\n\nRaises:")[0])(command)
+for command in (
+    improve.improve, plan.plan, train.train, evaluate.eval_, predict.predict, merge.merge, verify.verify, compare.compare,
+    analyze.analyze, report.report, demo.demo,
+):  # fmt: skip
+    app.command(command.__name__.rstrip("_"))(command)
+data_app.command("scenes")(data.scenes)
+
+# typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+_SURPLUS = re.compile(r"Got unexpected extra arguments? ?(?:\(s\) )?\((.*)\)")
 
 
 def _show_version(wanted: bool) -> None:
@@ -53,10 +48,69 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def refconv(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
-    ] = False,
-) -> None:
-    """Retrain a ConvNet through its own kernels, and get the same network back with better weights."""
+_VERSION = typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
+
+
+@app.callback(help=_ABOUT)
+def refconv(version: Annotated[bool, _VERSION] = False) -> None:
+    """Take what stands before the command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
+    command = typer.main.get_command(app)
+    given = None if arguments is None else list(arguments)
+    try:
+        with _warnings_as_lines():
+            status = command.main(args=given, prog_name="refconv", standalone_mode=False)
+    except StoppedError as error:
+        print(f"refconv: {error}", file=sys.stderr)
+        return INTERRUPTED
+    except (RefconvError, _UsageError) as error:
+        line = str(error) if isinstance(error, RefconvError) else _usage(error)
+        print(f"refconv: error: {line}", file=sys.stderr)
+        return MISTAKE
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each warning of this package once, as one line, without the place in the code that Python shows."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, RefconvWarning):
+                usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                print(f"refconv: warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RefconvWarning)
+        yield
+
+
+def _usage(error: Exception) -> str:
+    """Return in one line what is wrong with the arguments, with the flag that was probably meant."""
+    context = getattr(error, "ctx", None)
+    name = getattr(error, "option_name", None)
+    if name is not None and hasattr(error, "possibilities") and context is not None:
+        flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
+        meant = USUAL.get(name.replace("_", "-"))
+        remedy = f"did you mean {meant}?" if meant in flags else did_you_mean(name, flags)
+        remedy = remedy or f"{context.command_path} --help lists them"
+        return str(RefconvError("unknown flag", where=name, remedy=remedy))
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    surplus = _SURPLUS.match(message)
+    if surplus and context is not None:
+        flags = [flag for parameter in context.command.params for flag in parameter.opts]
+        recipe = next((word for word in surplus[1].split() if word.endswith(".toml") and "--recipe" in flags), None)
+        takes = f"{context.command_path} --help shows what it takes"
+        remedy = f"give a recipe as --recipe {recipe}" if recipe else takes
+        return str(RefconvError("unexpected argument", where=surplus[1], remedy=remedy))
+    where = "" if context is None else f"; {context.command_path} --help says more"
+    return " ".join(message.split()).rstrip(".") + where

@@ -26,83 +26,50 @@ PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
 """Fields of the preprocessing of images: flags of every command that reads images."""
 
 USUAL = {
-    "--learning-rate": "--lr",
-    "--base-lr": "--lr",
-    "--optimizer": "--opt",
-    "--scheduler": "--sched",
-    "--wd": "--weight-decay",
-    "--num-workers": "--workers",
-    "--dataset": "--data",
-    "--data-path": "--data-dir",
-    "--arch": "--model",
-    "--output": "--out",
-    "--output-dir": "--out",
-    "--ema": "--model-ema",
-    "--image-size": "--img-size",
-    "--imgsz": "--img-size",
-    "--label-smoothing": "--smoothing",
-}
+    "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
+    "--wd": "--weight-decay", "--num-workers": "--workers", "--dataset": "--data", "--data-path": "--data-dir",
+    "--arch": "--model", "--output": "--out", "--output-dir": "--out", "--ema": "--model-ema",
+    "--image-size": "--img-size", "--imgsz": "--img-size", "--label-smoothing": "--smoothing",
+}  # fmt: skip
 """Flags of other training programs, and those that mean the same here."""
 
 _WORDS = {"true": True, "false": False, "none": None}
+_Field = dataclasses.Field[Any]
 
 
 def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a command: give it one flag per field of the recipe, in place of its argument ``flags``.
+    """Decorate a command: give it one flag per field of the recipe, by default all, in place of its argument ``flags``.
 
     The command gets ``flags``, a mapping of the settings that were given; what was not given is not in it.
-
-    Args:
-        names: the fields to offer; by default all.
     """
     fields = [field for field in dataclasses.fields(Recipe) if names is None or field.name in set(names)]
     hints = typing.get_type_hints(Recipe)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
-            texts = {field.name: given.pop(field.name) for field in fields}
-            flags = {
-                field.name: _checked(field, hints[field.name], texts[field.name])
-                for field in fields
-                if texts[field.name] not in (None, [], ())
-            }
+            texts = [(field, given.pop(field.name)) for field in fields]
+            stated = [(field, text) for field, text in texts if text not in (None, [], ())]
+            flags = {field.name: _checked(field, hints[field.name], text) for field, text in stated}
             return command(**given, flags=flags)
 
-        own = [
-            parameter
-            for parameter in inspect.signature(command, eval_str=True).parameters.values()
-            if parameter.name != "flags"
-        ]
-        parameters = [
-            *(parameter for parameter in own if parameter.default is inspect.Parameter.empty),
-            *(parameter for parameter in own if parameter.default is not inspect.Parameter.empty),
-            *(_parameter(field, hints[field.name]) for field in fields),
-        ]
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "flags"]
+        parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)
+        parameters += [_parameter(field, hints[field.name]) for field in fields]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # read by inspect, unknown to mypy
-            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        )
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # unknown to mypy
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
         return run
 
     return decorate
 
 
 def from_text(name: str, hint: Any, text: Any) -> Any:
-    """Turn what was written on the command line into the type of a field.
-
-    Args:
-        name: the field, for messages.
-        hint: its type.
-        text: one text; several for repeated flags and pairs; a truth value for switches.
-
-    Raises:
-        SettingError: if an entry of a table is not of the form ``key=value``.
-    """
+    """Turn what was written for a field, one text, several or the truth value of a switch, into the field's type."""
     if typing.get_origin(hint) is types.UnionType:
         if isinstance(text, str) and text.lower() == "none":
             return None
-        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+        hint = _some(hint)
     if typing.get_origin(hint) is dict:
         return dict(_entry(name, entry) for entry in text)
     if typing.get_origin(hint) is tuple:
@@ -116,18 +83,27 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _checked(field: dataclasses.Field[Any], hint: Any, text: Any) -> Any:
+def chosen(flags: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of ``flags`` that are among ``names``."""
+    return {name: flags[name] for name in names if name in flags}
+
+
+def _checked(field: _Field, hint: Any, text: Any) -> Any:
     value = coerced(field.name, hint, from_text(field.name, hint, text))
     check_range(field, value)
     return value
 
 
+def _some(hint: Any) -> Any:
+    """Return the type that a field has besides None."""
+    (found,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    return found
+
+
 def _number(hint: Any, text: Any) -> Any:
     """Return a number where one is wanted; what is none stays a text, and the check says what was expected."""
-    if hint not in {int, float}:
-        return text
     try:
-        return hint(text)
+        return hint(text) if hint in {int, float} else text
     except ValueError:
         return text
 
@@ -144,26 +120,20 @@ def _entry(name: str, text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
+def _parameter(field: _Field, hint: Any) -> inspect.Parameter:
     kind, metavar = _kind(field, hint)
     names = [flag(field.name), *([TIMM[field.name]] if field.name in TIMM else [])]
     if kind is bool:
         names = [f"{name}/{name.replace('--', '--no-', 1)}" for name in names]
-    option = typer.Option(
-        *names,
-        help=_help(field),
-        metavar=metavar,
-        rich_help_panel=field.metadata["group"].capitalize(),
-        show_default=False,
-    )
+    panel = field.metadata["group"].capitalize()
+    option = typer.Option(*names, help=_help(field), metavar=metavar, rich_help_panel=panel)
     annotation: Any = typing.Annotated[kind | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(field: dataclasses.Field[Any], hint: Any) -> tuple[Any, str | None]:
+def _kind(field: _Field, hint: Any) -> tuple[Any, str | None]:
     """Return the type that typer sees, and the word that help shows for the value."""
-    if typing.get_origin(hint) is types.UnionType:
-        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    hint = _some(hint) if typing.get_origin(hint) is types.UnionType else hint
     if hint is bool:
         return bool, None
     if field.metadata["choices"]:
@@ -178,7 +148,7 @@ def _kind(field: dataclasses.Field[Any], hint: Any) -> tuple[Any, str | None]:
     return str, {int: "N", float: "X"}.get(hint, "TEXT")
 
 
-def _help(field: dataclasses.Field[Any]) -> str:
+def _help(field: _Field) -> str:
     """Return the help text of a field, with the words it takes and its default where that says something."""
     default = field.default if field.default is not dataclasses.MISSING else None
     notes = []
@@ -189,8 +159,3 @@ def _help(field: dataclasses.Field[Any]) -> str:
         notes.append("default: " + ("on" if default is True else shown))
     text: str = field.metadata["help"]
     return f"{text} ({'; '.join(notes)})" if notes else text
-
-
-def chosen(flags: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the settings of ``flags`` that are among ``names``."""
-    return {name: flags[name] for name in names if name in flags}

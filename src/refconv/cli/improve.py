@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import with_recipe_flags
-from refconv.cli.options import optional
-from refconv.cli.status import FAILED
+from refconv.cli.options import option, switch
+from refconv.cli.outputs import FAILED
 from refconv.errors import SettingError
 from refconv.recipe.recipe import Recipe
 
@@ -28,32 +28,17 @@ _NAMES = [name for name in Recipe.__dataclass_fields__ if name not in _DECIDED]
 @with_recipe_flags(_NAMES)
 def improve(
     flags: Mapping[str, Any],
-    out: Annotated[Path, optional("--out", "-o", metavar="FOLDER", help="folder of the result and of all runs")],
-    budget: Annotated[
-        str, optional("--budget", metavar="AMOUNT", help="of all training together: 40ep, 2h, 90min or '400k samples'")
-    ],
+    out: Annotated[Path, option("FOLDER", "folder of the result and of all runs", "--out", "-o")],
+    budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 90min or '400k samples'")],
     contenders: Annotated[
-        list[str] | None, optional("--contender", metavar="PATTERN", help="only these ways to train, such as 'plain'")
+        list[str] | None, option("PATTERN", "only these ways to train, such as 'plain'", "--contender")
     ] = None,
-    teacher: Annotated[
-        str | None,
-        optional("--teacher", metavar="MODEL", help="also distil from this model; base: the network as it is"),
-    ] = None,
-    jobs: Annotated[
-        int | None, optional("--jobs", metavar="N", min=1, help="runs at a time; default: GPUs, or 1")
-    ] = None,
-    threads: Annotated[
-        int | None, optional("--threads", metavar="N", min=1, help="threads of each run on a CPU")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="measure the network and show the plan, then stop")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="refuse a network that does no better than guessing")
-    ] = True,
-    recipe: Annotated[
-        Path | None, optional("--recipe", metavar="FILE", help="recipe in TOML; flags override it")
-    ] = None,
+    teacher: Annotated[str | None, option("MODEL", "also distil from this model; base: the network as it is")] = None,
+    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", min=1)] = None,
+    threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+    dry_run: Annotated[bool, switch("--dry-run", "measure the network and show the plan, then stop")] = False,
+    no_check: Annotated[bool, switch("--no-check", "also train a network that does no better than guessing")] = False,
+    recipe: Annotated[Path | None, option("FILE", "recipe in TOML; flags override it")] = None,
 ) -> None:
     """Train a trained network further in several ways within one budget, and keep the best result.
 
@@ -61,10 +46,6 @@ def improve(
     that helps, and the validation split decides. The test split is read once, at the end. The result has the structure
     of the network it came from and lies in FOLDER/model, with a report beside it. The same command goes on after an
     interruption.
-
-    Raises:
-        SettingError: if model and data are not named.
-        Exit: if the certificate does not hold.
     """
     from refconv.improvement import Budget, ImproveConfig, improve_recipe
 
@@ -74,7 +55,7 @@ def improve(
     common = Recipe.from_toml(recipe, flags) if recipe is not None else Recipe.from_mapping(flags)
     config = ImproveConfig(
         budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, jobs=jobs, threads=threads,
-        dry_run=dry_run, check=check,
+        dry_run=dry_run, check=not no_check,
     )  # fmt: skip
     record = improve_recipe(common, out, config, given=tuple(flags))
     if record is not None and not record.certificate.same_structure:

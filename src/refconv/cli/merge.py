@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli.flags import PREPROCESSING, chosen, flag, with_recipe_flags
-from refconv.cli.options import optional
+from refconv.cli.options import option, switch
+from refconv.cli.outputs import FAILED
 from refconv.cli.plan import method_settings
-from refconv.cli.status import FAILED
 from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RunError, SettingError
 
@@ -20,20 +20,15 @@ if TYPE_CHECKING:
 
 _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
 _KERNELS = tuple(FIELDS[name] for name in RefocusConfig().settings())
+_RUN = "a run folder, its checkpoint.pt, or a file of refocused weights with --model"
 
 
 @with_recipe_flags(("model", *_ARCHITECTURE, *PREPROCESSING, "method", "method_kwargs", *_KERNELS))
 def merge(
     flags: Mapping[str, Any],
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN_OR_CHECKPOINT",
-            help="a run folder, its checkpoint.pt, or a file of refocused weights with --model",
-        ),
-    ],
-    out: Annotated[Path, optional("--out", "-o", metavar="FOLDER", help="the model folder to write")],
-    force: Annotated[bool, typer.Option("--force", help="replace an existing model folder")] = False,
+    run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help=_RUN)],
+    out: Annotated[Path, option("FOLDER", "the model folder to write", "--out", "-o")],
+    force: Annotated[bool, switch("--force", "replace an existing model folder")] = False,
 ) -> None:
     """Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.
 
@@ -41,11 +36,6 @@ def merge(
     torch.save kept the metadata of model.state_dict(), the file says how its kernels were refocused; else the flags
     --power, --order and so on have to. The folder loads with timm.create_model("local-dir:FOLDER", pretrained=True).
     The exit status is 3 if the certificate does not hold.
-
-    Raises:
-        RunError: if the folder exists.
-        SettingError: if flags describe a run, which says itself what it is.
-        Exit: if the certificate does not hold.
     """
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
@@ -56,21 +46,16 @@ def merge(
     from refconv.tasks.registry import task_named
 
     if is_model_folder(run):
-        raise RunError(
-            "is plain already, so there is nothing to merge", where=str(run), expected="a run or a checkpoint"
-        )
+        what = "is plain already, so there is nothing to merge"
+        raise RunError(what, where=str(run), expected="a run or a checkpoint")
     file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
     if flags:
         file = weights_file(file)
     if "model" in flags and not is_run_checkpoint(file):
         before, words = _merge_weights(file, flags, out)
     elif flags:
-        raise SettingError(
-            "has no effect: a run says itself what its model is"
-            if "model" in flags
-            else "has no effect without --model",
-            where=flag(next(iter(flags))),
-        )
+        why = ": a run says itself what its model is" if "model" in flags else " without --model"
+        raise SettingError(f"has no effect{why}", where=flag(next(iter(flags))))
     else:
         before, words = _merge_run(file, out)
     written = open_model(str(out))
@@ -105,11 +90,11 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
     """Write the plain model of a file of refocused weights; return it, and what was written in words."""
     from refconv.models.foreign import merge_weights
 
-    given = {**flags.get("method_kwargs", {}), **method_settings(flags)}
+    given = method_settings(flags)
     settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}
-    merged = merge_weights(
-        file, flags["model"], out, settings=settings, flags=chosen(flags, PREPROCESSING), **chosen(flags, _ARCHITECTURE)
-    )
+    stated = chosen(flags, PREPROCESSING)
+    built = chosen(flags, _ARCHITECTURE)
+    merged = merge_weights(file, flags["model"], out, settings=settings, flags=stated, **built)
     typer.echo(f"images: {merged.preprocessing}", err=True)
     words = f"{flags['model']} with the weights of {file}"
     if not merged.told:

@@ -9,32 +9,26 @@ import typer
 REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a model"
 
 
-def optional(*names: str, **more: Any) -> Any:
-    """Return an option whose help shows no default."""
-    return typer.Option(*names, show_default=False, **more)
+def option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """Return an option with its help; its name is that of the argument unless names are given."""
+    return typer.Option(*names, metavar=metavar, help=text, **more)
+
+
+def switch(name: str, text: str) -> Any:
+    """Return an option without a value, and without the ``--no-`` that typer would give it."""
+    return typer.Option(name, help=text)
 
 
 Reference = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=REFERENCE)]
-Like = Annotated[str | None, optional("--model", metavar="NAME", help="the model that weights files belong to")]
-TaskName = Annotated[str | None, optional("--task", metavar="WORD", help="task of a bare model; default: as trained")]
-Pretrained = Annotated[
-    bool,
-    typer.Option(
-        "--pretrained/--no-pretrained", help="a model's bare name means its pretrained weights, or fresh ones"
-    ),
-]
-DataName = Annotated[str | None, optional("--data", metavar="DATA", help="the data; default: that of the run")]
-DataFolder = Annotated[str | None, optional("--data-dir", metavar="FOLDER", help="folder of the data")]
-ClassMapFile = Annotated[
-    str | None, optional("--class-map", metavar="FILE", help="file with the model's class of each folder")
-]
-SplitName = Annotated[str, typer.Option("--split", metavar="WORD", help="one of train, val, test")]
-Only = Annotated[
-    list[str] | None, optional("--only", metavar="NAME", help="only this measure; may be given several times")
-]
-Samples = Annotated[
-    int | None, optional("--samples", metavar="N", min=2, help="most samples of a measure; default: its own limit")
-]
-Device = Annotated[
-    str | None, optional("--device", metavar="TEXT", help="cpu, cuda, cuda:1, mps; default: the best there is")
-]
+Like = Annotated[str | None, option("NAME", "the model that weights files belong to", "--model")]
+TaskName = Annotated[str | None, option("WORD", "task of a bare model; default: as trained", "--task")]
+_FRESH = "a model's bare name means its pretrained weights, or fresh ones"
+Pretrained = Annotated[bool, typer.Option("--pretrained/--no-pretrained", help=_FRESH)]
+DataName = Annotated[str | None, option("DATA", "the data; default: that of the run")]
+DataFolder = Annotated[str | None, option("FOLDER", "folder of the data")]
+ClassMapFile = Annotated[str | None, option("FILE", "file with the model's class of each folder")]
+SplitName = Annotated[str, option("WORD", "one of train, val, test")]
+Only = Annotated[list[str] | None, option("NAME", "only this measure; may be given several times")]
+Samples = Annotated[int | None, option("N", "most samples of a measure; default: its own limit", min=2)]
+Device = Annotated[str | None, option("TEXT", "cpu, cuda, cuda:1, mps; default: the best there is")]
+Json = Annotated[bool, switch("--json", "print JSON")]

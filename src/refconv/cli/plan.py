@@ -8,49 +8,41 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.flags import chosen, flag, with_recipe_flags
+from refconv.cli.options import Json, option
 from refconv.config import FIELDS
 from refconv.errors import SettingError
 from refconv.records import Record
 
-MODEL_FLAGS = (
-    "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans",
-    "backbone",
+_MODEL = (
+    "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans", "backbone",
 )  # fmt: skip
-METHOD_FLAGS = tuple(FIELDS.values())
+_BUDGET = "instead, show which size of the method trains closest to N parameters"
 
 
-@with_recipe_flags((*MODEL_FLAGS, "method", "method_kwargs", *METHOD_FLAGS))
+@with_recipe_flags((*_MODEL, "method", "method_kwargs", *FIELDS.values()))
 def plan(
-    flags: Mapping[str, Any],
-    as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the table")] = False,
-    budget: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="instead, show which size of the method trains closest to N parameters"),
-    ] = None,
+    flags: Mapping[str, Any], as_json: Json = False, budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None
 ) -> None:
     """Show which kernels of a model would be refocused, which not and why, and what it costs while training.
 
     With --method, the same for another transformation of kernels.
-
-    Raises:
-        SettingError: if no model is given.
     """
     if "model" not in flags:
         raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
     from refconv import surgery
     from refconv.models.creation import create_model
 
-    arguments = chosen(flags, MODEL_FLAGS)
+    arguments = chosen(flags, _MODEL)
     if "backbone" in arguments:
         arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
     model = create_model(arguments.pop("model"), **arguments)
-    name, settings = flags.get("method", "refocus"), {**flags.get("method_kwargs", {}), **method_settings(flags)}
-    result: Record = (
-        surgery.plan_of(model, name, **settings)
-        if budget is None
-        else surgery.fit_budget(model, name, budget, **settings)
-    )
-    typer.echo(result.to_json() if as_json else str(result), nl=not as_json)
+    name, settings = flags.get("method", "refocus"), method_settings(flags)
+    found: Record
+    if budget is None:
+        found = surgery.plan_of(model, name, **settings)
+    else:
+        found = surgery.fit_budget(model, name, budget, **settings)
+    typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
 
 
 def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,4 +50,4 @@ def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: flags[field] for name, field in FIELDS.items() if field in flags}
     if len(settings.get("map_size", ())) == 1:
         (settings["map_size"],) = settings["map_size"]
-    return settings
+    return {**flags.get("method_kwargs", {}), **settings}

@@ -9,25 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
+from refconv.cli import options
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
-from refconv.cli.options import Device, Like, Reference, TaskName, optional
+from refconv.cli.options import option
 
 
 @with_recipe_flags(PREPROCESSING)
 def predict(
     flags: Mapping[str, Any],
-    model: Reference,
+    model: options.Reference,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="images, or folders of images")],
-    out: Annotated[
-        Path | None, optional("--out", "-o", metavar="FOLDER", help="write pictures and predictions.json")
-    ] = None,
-    threshold: Annotated[
-        float | None, optional("--threshold", metavar="X", min=0, max=1, help="minimum score; default for boxes: 0.5")
-    ] = None,
-    device: Device = None,
-    like: Like = None,
-    task: TaskName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, an object a line")] = False,
+    out: Annotated[Path | None, option("FOLDER", "write pictures and predictions.json", "--out", "-o")] = None,
+    threshold: Annotated[float | None, option("X", "minimum score; default for boxes: 0.5", min=0, max=1)] = None,
+    device: options.Device = None,
+    like: options.Like = None,
+    task: options.TaskName = None,
+    as_json: Annotated[bool, options.switch("--json", "print JSON, an object a line")] = False,
 ) -> None:
     """Predict on images: classes, boxes, segments, or the restored image.
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from refconv.cli.flags import with_recipe_flags
-from refconv.cli.options import optional
+from refconv.cli.options import option, switch
 from refconv.errors import SettingError
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe
@@ -18,21 +16,13 @@ from refconv.recipe.recipe import Recipe
 @with_recipe_flags()
 def train(
     flags: Mapping[str, Any],
-    out: Annotated[Path, optional("--out", "-o", metavar="RUN", help="folder of the run, written here")],
-    recipe: Annotated[
-        Path | None, optional("--recipe", metavar="FILE", help="recipe in TOML; flags override it")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="resume the run in --out; its recipe is the default")
-    ] = False,
+    out: Annotated[Path, option("RUN", "folder of the run, written here", "--out", "-o")],
+    recipe: Annotated[Path | None, option("FILE", "recipe in TOML; flags override it")] = None,
+    resume: Annotated[bool, switch("--resume", "resume the run in --out; its recipe is the default")] = False,
 ) -> None:
     """Train a model on images or signals, plainly or with its kernels refocused.
 
     The run folder gets the recipe, metrics, a resumable checkpoint, a record, and the plain result in RUN/model.
-
-    Raises:
-        RunError: if the folder to be resumed is no run.
-        SettingError: if neither a recipe nor the flags name model and data.
     """
     if recipe is None and resume:
         recipe = RunFolder(out).recipe_to_resume()

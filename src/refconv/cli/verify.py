@@ -8,27 +8,27 @@ from typing import Annotated, Any
 
 import typer
 
+from refconv.cli import options
 from refconv.cli.flags import PREPROCESSING, with_recipe_flags
-from refconv.cli.options import REFERENCE, DataFolder, Like, Pretrained, optional
-from refconv.cli.status import FAILED
+from refconv.cli.options import REFERENCE, option, switch
+from refconv.cli.outputs import FAILED
+
+_AFTER = "the same; weights files need the other, or --model"
+_EQUAL = "also require equal outputs; without --data, on random input"
 
 
 @with_recipe_flags(PREPROCESSING)
 def verify(
     flags: Mapping[str, Any],
     before: Annotated[str, typer.Argument(metavar="BEFORE", help=REFERENCE)],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="the same; weights files need the other, or --model")],
-    data: Annotated[
-        str | None, optional("--data", metavar="DATA", help="compare outputs on this data's test split")
-    ] = None,
-    data_dir: DataFolder = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="how many samples to compare outputs on")] = 64,
-    equal: Annotated[
-        bool, typer.Option("--equal", help="also require equal outputs; without --data, on random input")
-    ] = False,
-    model: Like = None,
-    pretrained: Pretrained = True,
-    as_json: Annotated[bool, typer.Option("--json", help="print the record instead of the report")] = False,
+    after: Annotated[str, typer.Argument(metavar="AFTER", help=_AFTER)],
+    data: Annotated[str | None, option("DATA", "compare outputs on this data's test split")] = None,
+    data_dir: options.DataFolder = None,
+    samples: Annotated[int, typer.Option(min=1, help="how many samples to compare outputs on")] = 64,
+    equal: Annotated[bool, switch("--equal", _EQUAL)] = False,
+    model: options.Like = None,
+    pretrained: options.Pretrained = True,
+    as_json: options.Json = False,
 ) -> None:
     """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
 
@@ -37,9 +37,6 @@ def verify(
     A model's bare name means its pretrained weights and is built with the other one's classes and channels. Refocused
     models count as the plain ones they merge to. The exit status is 0 if the structure is the same (with --equal: and
     all outputs were compared and agree), else 3.
-
-    Raises:
-        Exit: with the status.
     """
     from refconv.models.opening import open_pair
     from refconv.tasks.model_data import data_for, first_samples, random_input

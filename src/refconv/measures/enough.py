@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from refconv.measures.findings import Finding, Judgement
 from refconv.measures.numbers import count
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.sentences import capital
 
 CHANGED = 6
@@ -37,7 +37,7 @@ NOTE = (
 """What is said beside numbers of fewer."""
 
 
-def weighed(found: Judgement, pairs: Sequence[Pair], measures: Sequence[str]) -> Judgement | None:
+def weighed(found: Judgement, pairs: Sequence[ModelPair], measures: Sequence[str]) -> Judgement | None:
     """Return a judgement that judges nothing in place of one on too few samples; None if there are enough.
 
     Args:
@@ -54,7 +54,7 @@ def weighed(found: Judgement, pairs: Sequence[Pair], measures: Sequence[str]) ->
     return Judgement(tuple(Finding(name, said, "unclear") for name in names), claim)
 
 
-def _samples(pair: Pair, name: str) -> list[int]:
+def _samples(pair: ModelPair, name: str) -> list[int]:
     """Return how many samples a pair's records of a measure are of; nothing for records of weights."""
     records = [pair.record(name), *(pair.sides(name) or ())]
     found = [getattr(getattr(record, "conditions", record), "samples", None) for record in records if record]

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from refconv.errors import RunError
+from refconv.measures.facts import FACTS_FILE, PairFacts
 from refconv.measures.registry import RECORDS, measure_of
+from refconv.records import Record
 
 Role = Literal["before"] | int
 """A model among those of a page: the shared start, or the result of pair number 0, 1, ...."""
@@ -17,25 +19,28 @@ BEFORE = "before"
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """Two models, before and after, and what was measured of them.
 
     Attributes:
         name: what the reader calls it, such as ``refocus``.
         facts: what ``pair.json`` says: the two models, their task, the data, versions.
         records: the records of measures, by the names of their files: ``redundancy`` for both models together,
-            ``calibration-before`` and ``calibration-after`` where each has its own. Plain dictionaries, as JSON gives
-            them, are read into records; what is no record of a measure is left out.
+            ``calibration-before`` and ``calibration-after`` where each has its own; what is no record of a measure is
+            left out.
+
+    Facts and records may be plain dictionaries, as JSON gives them.
 
     Raises:
-        RunError: if a record is damaged, or of another version.
+        RunError: if the facts or a record are damaged, or of another version.
     """
 
     name: str
-    facts: Mapping[str, Any]
+    facts: PairFacts
     records: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", read_json(PairFacts, self.facts, FACTS_FILE))
         known = {file: found for file, found in self.records.items() if measure_of(file) in RECORDS}
         object.__setattr__(self, "records", {file: read_record(file, found) for file, found in known.items()})
 
@@ -60,15 +65,22 @@ def read_record(file: str, found: Any, where: str = "") -> Any:
     Raises:
         RunError: if it is damaged, or of another version.
     """
+    return read_json(RECORDS[measure_of(file)], found, where or f"{file}.json")
+
+
+def read_json(kind: type[Record], found: Any, where: str) -> Any:
+    """Return the record of a kind that JSON gave; see :func:`read_record`.
+
+    Raises:
+        RunError: if it is damaged, or of another version.
+    """
     if not isinstance(found, dict):
         return found
     try:
-        return RECORDS[measure_of(file)].from_dict(found)
+        return kind.from_dict(found)
     except (ValueError, TypeError) as error:
         remedy = "analyse again by this version"
-        raise RunError(
-            "cannot read a record", where=where or f"{file}.json", found=str(error), remedy=remedy
-        ) from error
+        raise RunError("cannot read a record", where=where, found=str(error), remedy=remedy) from error
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Measured:
     """
 
     role: int
-    pair: Pair
+    pair: ModelPair
     record: Any
 
     @property
@@ -111,17 +123,15 @@ class Measured:
     @property
     def plain(self) -> bool:
         """Whether the pair went from before to after by plain training."""
-        side = self.pair.facts.get("after") or {}
-        method = side.get("method") or (side.get("run") or {}).get("method") or self.name
-        return bool(method == "plain")
+        return (self.pair.facts.after.trained_by or self.name) == "plain"
 
     def class_name(self, place: int) -> str:
         """Return what class number `place` is called."""
-        names = self.pair.facts.get("class_names") or ()
-        return str(names[place]) if place < len(names) else f"class {place}"
+        names = self.pair.facts.class_names
+        return names[place] if place < len(names) else f"class {place}"
 
 
-def measured(pairs: Sequence[Pair], name: str) -> list[Measured]:
+def measured(pairs: Sequence[ModelPair], name: str) -> list[Measured]:
     """Return the pairs that have a record of this name, of both models or of each, in their order."""
     found = []
     for role, pair in enumerate(pairs):
@@ -151,7 +161,7 @@ def rivals(items: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
     return [(item, reference) for item in items if item is not reference]
 
 
-def notes_on(pairs: Sequence[Pair], items: Sequence[Measured], name: str) -> tuple[str, ...]:
+def notes_on(pairs: Sequence[ModelPair], items: Sequence[Measured], name: str) -> tuple[str, ...]:
     """Return what is to be said of pairs without the record, and of a start that was not measured alike in all."""
     without = [pair for role, pair in enumerate(pairs) if role not in {item.role for item in items}]
     notes = [_missing(pair, name) for pair in without]
@@ -160,8 +170,8 @@ def notes_on(pairs: Sequence[Pair], items: Sequence[Measured], name: str) -> tup
     return tuple(notes)
 
 
-def _missing(pair: Pair, name: str) -> str:
+def _missing(pair: ModelPair, name: str) -> str:
     if pair.record(name) is not None:
         return f"{pair.name} has no layers that this measure is about."
-    reason = (pair.facts.get("left_out") or {}).get(name)
+    reason = pair.facts.left_out.get(name)
     return f"{pair.name} was not measured{f': {reason}' if reason else ''}."

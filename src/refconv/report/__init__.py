@@ -6,8 +6,8 @@ What is read are the JSON files that an analysis left; nothing here needs torch,
     print(write_report(pairs, "report.html"))
 """
 
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.report.pairs import read_pair
 from refconv.report.writing import Report, write_report
 
-__all__ = ["Pair", "Report", "read_pair", "write_report"]
+__all__ = ["ModelPair", "Report", "read_pair", "write_report"]

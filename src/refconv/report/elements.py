@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -11,16 +11,7 @@ from refconv.measures.findings import Claim, Finding
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under a header; the first column names the row, the others hold numbers.
-
-    Attributes:
-        caption: what the table shows, for those who hear it read.
-        header: a name per column.
-        rows: cells as text, as many per row as the header has.
-
-    Raises:
-        ValueError: if a row has another number of cells than the header.
-    """
+    """Cells as text under a header; the first column names the row, the caption is for those who hear it read."""
 
     caption: str
     header: tuple[str, ...]
@@ -36,14 +27,8 @@ class Table:
 class Figure:
     """A picture with the words and the numbers that replace it for those who do not see it.
 
-    Attributes:
-        drawing: inline SVG or an image, made by `refconv.report.charts`.
-        alt: what is to be seen in it, in a sentence or two with the main numbers.
-        caption: what it shows, below the picture.
-        table: the numbers behind it; None only where there are none, as in a photograph.
-        choice: name of the choice that this figure is one option of, such as ``layer``: where there are several of one
-            choice, the reader picks; without scripts each folds open.
-        option: what the option is called, such as the layer's name.
+    A figure may be one `option` of a `choice`, such as ``layer``: where there are several of one choice, the reader
+    picks; without scripts each folds open. Only photographs have no table.
     """
 
     drawing: Markup
@@ -56,17 +41,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One measure on the page.
+    """One measure on the page; its name is also its anchor.
 
-    Attributes:
-        name: the measure's name, also the section's anchor.
-        title: its heading.
-        about: what is measured, in two sentences at most.
-        findings: at least one per pair; the first of each pair is the one that the verdict repeats.
-        figures: in the order in which they are to be read.
-        claim: what is claimed about this measure, where something is.
-        notes: small print: samples used, what was cut off, what to be careful about.
-        more_records: measures besides the one of its name whose records it reads.
+    There is at least one finding per pair; the first of each is the one in the heading. `more_records` are measures
+    besides the one of its name whose records it reads.
     """
 
     name: str
@@ -75,10 +53,5 @@ class Section:
     findings: tuple[Finding, ...]
     figures: tuple[Figure, ...] = ()
     claim: Claim | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     more_records: tuple[str, ...] = ()
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Names of the measures whose records it reads."""
-        return (self.name, *self.more_records)

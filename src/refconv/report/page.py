@@ -16,43 +16,22 @@ from refconv.measures.pairs import Role
 from refconv.report.charts.roles import marker
 from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Section
-from refconv.report.overview import Overview
 from refconv.report.provenance import Provenance
 from refconv.report.results import p_value
-from refconv.report.verdict import Verdict
+from refconv.report.verdict import Overview, Verdict
 from refconv.sentences import capital
 
 WEIGHTS = frozenset(
     ("redundancy", "skeleton", "filters", "components", "gaussians", "movement", "relations", "spectrum", "kernels")
-)
-"""Names of the sections on weights alone; all others are about behaviour on data."""
+)  # the sections on weights alone; all others are about behaviour on data
 
-CHANGES: Mapping[Change, tuple[str, str, str]] = {
-    "better": ("better", "▲", "For the better"),
-    "worse": ("worse", "▼", "For the worse"),
-    "different": ("different", "◆", "Different, neither better nor worse"),
-    "same": ("same", "=", "The same"),
-    "unclear": ("unclear", "?", "Cannot be told"),
-}
-"""Per change its word, its sign and the heading of its group."""
-
+CHANGES: Mapping[Change, str] = {"better": "▲", "worse": "▼", "different": "◆", "same": "=", "unclear": "?"}
 SUPPORTS: Mapping[Support, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
-"""Signs beside the words."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that is drawn.
-
-    Attributes:
-        title: of the page.
-        model: the name of the architecture, for people.
-        start: what the shared first model was named by.
-        overview: the first screen.
-        verdict: the result of the task, the certificate, the cost and the claims.
-        sections: in their order.
-        provenance: the last one.
-    """
+    """All that is drawn; `model` is the name of the architecture, `start` what the shared first model was named by."""
 
     title: str
     model: str
@@ -65,12 +44,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Choice:
-    """Figures of which the reader picks one.
-
-    Attributes:
-        name: what there is to choose, such as ``layer``.
-        figures: the options, one each.
-    """
+    """Figures of which the reader picks one; the name is what there is to choose, such as ``layer``."""
 
     name: str
     figures: tuple[Figure, ...]
@@ -86,17 +60,12 @@ def draw(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )
     names = [pair.name for pair in page.verdict.pairs]
-    environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves)
     environment.filters.update(capital=capital, tied=tied)
-    environment.globals.update(p_value=p_value)
+    environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves, p_value=p_value)
     environment.globals.update(arranged=arranged, headline=headline, names=names, several=len(names) > 1)
-    charts = resources.files("refconv.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
-    return environment.get_template("template.html.j2").render(
-        page=page,
-        groups=groups(page.sections),
-        style=Markup(_text("style.css") + charts),
-        script=Markup(_text("script.js")),
-    )
+    style = Markup(_text("style.css") + _text("charts/charts.css"))
+    environment.globals.update(style=style, script=Markup(_text("script.js")))
+    return environment.get_template("template.html.j2").render(page=page, groups=groups(page.sections))
 
 
 def _text(name: str) -> str:
@@ -112,20 +81,14 @@ def groups(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
 
 
 def shelves(figures: Sequence[Figure]) -> list[Figure | Choice]:
-    """Return figures in their order, those of one choice together where the first of them stands.
-
-    A choice with a single option is no choice: its figure stands alone.
-    """
-    options: dict[str, list[Figure]] = {}
-    for figure in figures:
-        if figure.choice is not None:
-            options.setdefault(figure.choice, []).append(figure)
+    """Return figures in their order, those of one choice, if there are several, together where the first stands."""
     found: list[Figure | Choice] = []
     for figure in figures:
-        if figure.choice is None or len(options[figure.choice]) == 1:
+        options = tuple(one for one in figures if one.choice is not None and one.choice == figure.choice)
+        if figure.choice is None or len(options) == 1:
             found.append(figure)
-        elif figure is options[figure.choice][0]:
-            found.append(Choice(figure.choice, tuple(options[figure.choice])))
+        elif figure is options[0]:
+            found.append(Choice(figure.choice, options))
     return found
 
 

@@ -1,19 +1,21 @@
-"""The result of each pair: the measure of the task, the certificate, the cost and the claims."""
+"""The first screen, and the result of each pair in full: the measure, the certificate, the cost and the claims."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from refconv.measures.findings import Support
-from refconv.measures.numbers import count
-from refconv.measures.pairs import Pair
-from refconv.report import certificate, cost, results
+from refconv.measures.facts import SideFacts
+from refconv.measures.findings import Finding, Support
+from refconv.measures.numbers import MISSING
+from refconv.measures.paired_difference import wilson
+from refconv.measures.pairs import ModelPair, Role
+from refconv.report import provenance, results
 from refconv.report.elements import Figure, Section, Table
 from refconv.report.intervals import intervals_figure
 
+MOST = 5  # findings on the first screen
 WORDS: tuple[Support, ...] = ("supported", "contradicted", "undecided")
-"""What pairs say of claims."""
 
 _CAUTION = (
     "An interval says what other test samples of the same kind would give for these very models (Newcombe 1998, "
@@ -24,20 +26,36 @@ _NO_INTERVAL = "A difference between two single numbers may be chance; refconv c
 
 
 @dataclass(frozen=True)
-class PairVerdict:
-    """What came of one pair.
+class Row:
+    """One model of the table: as many cells as the header has after the first."""
 
-    Attributes:
-        name: the pair's.
-        headline: the result in one line.
-        brief: the same for a reader who has the numbers before them.
-        conclusion: the same in a few words.
-        result: the measure of the task.
-        sentence: what came out, with interval and test where there are.
-        merged: whether the certificate of the merge holds, in a few words.
-        certificate: what it says.
-        claims: how many claims it supports, contradicts and leaves undecided.
-    """
+    role: Role
+    name: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A finding on the first screen, with the name and the heading of its section."""
+
+    section: str
+    title: str
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The first screen: the table, the start first, and the strongest findings of so many measures."""
+
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+    keys: tuple[Key, ...]
+    measures: int
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """What came of one pair: in one line, for readers who have the numbers before them, in a few words, in full."""
 
     name: str
     headline: str
@@ -52,14 +70,7 @@ class PairVerdict:
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """A claim and what each pair says of it.
-
-    Attributes:
-        section: the name of the section that it belongs to.
-        says: the claim.
-        source: who claims it.
-        supports: per pair; None where the pair has no records for it.
-    """
+    """A claim, and what each pair says of it; None where the pair has no records for it."""
 
     section: str
     says: str
@@ -69,17 +80,9 @@ class ClaimRow:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The first section as plain data.
+    """What the pairs are judged by, what came of each and of each beyond another, cost and claims.
 
-    Attributes:
-        measure: what the pairs are judged by, as a heading.
-        pairs: what came of each.
-        contrasts: what the pairs do beyond one another, a sentence each.
-        figure: all differences with their intervals; None where no interval is known.
-        caution: what an interval says and what it does not.
-        parameters: whether as many parameters are shipped as came in.
-        costs: a row per cost, a column per pair.
-        claims: a row per claim.
+    The figure has all differences with their intervals; it is None where no interval is known.
     """
 
     measure: str
@@ -98,83 +101,106 @@ class Verdict:
         return ", ".join(f"{number} {word}" for word, number in total.items())
 
 
-def verdict(pairs: Sequence[Pair], sections: Sequence[Section]) -> Verdict:
-    """Return what the page begins with.
+def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overview:
+    """Return what the page begins with, given pairs of one start and all sections that follow."""
+    found = [(results.result(pair), pair.facts) for pair in pairs]
+    start = next(((one, facts) for one, facts in found if one.first is not None), None)
+    first = _level(start[0], start[0].first, start[1].before) if start else MISSING
+    rows = [Row("before", "base", (first, *(MISSING,) * 3))]
+    for place, (one, facts) in enumerate(found):
+        cells = (_level(one, one.second, facts.after), _difference(one), *_made(facts.after))
+        rows.append(Row(place, pairs[place].name, cells))
+    title = found[0][0].title
+    header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
+    return Overview(header, tuple(rows), keys(sections), len(sections))
 
-    Args:
-        pairs: one or more, of one start, with names of their own.
-        sections: all that follow on the page.
-    """
+
+def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
+    """Return the strongest tested finding of sections: changes for the better or worse first, then by smallest p."""
+    rank = {"better": 0, "worse": 0, "different": 1}
+    found = []
+    for section in sections:
+        told = [finding for finding in section.findings if finding.p is not None and finding.change in rank]
+        if told:
+            # of equally strong ones the last: runs stand in the order given, and contrasts of runs after them
+            best = min(reversed(told), key=lambda finding: (rank[finding.change], finding.p))
+            found.append(Key(section.name, section.title, best))
+    return tuple(sorted(found, key=lambda one: (rank[one.finding.change], one.finding.p))[:MOST])
+
+
+def _level(found: results.Result, value: float | None, side: SideFacts) -> str:
+    """Return a level, with Wilson's interval where it is a share of samples whose number is known."""
+    if value is None:
+        return "not known"
+    level = found.level(value)
+    samples = found.paired.samples if found.paired else side.training.test_samples if side.training else 0
+    if found.words.primary.name != "top1" or not samples:
+        return level
+    low, high = wilson(round(value * samples), samples)
+    return f"{level} ({found.level(low, '')} to {found.level(high, '')})"
+
+
+def _difference(found: results.Result) -> str:
+    if found.difference is None:
+        return "not known"
+    interval = f" ({found.interval})" if found.interval else ""
+    return f"{found.change(found.difference)}{interval}"
+
+
+def _made(side: SideFacts) -> tuple[str, str]:
+    run = side.training
+    if run is None:
+        return "none on record", MISSING
+    cost = f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
+    return provenance.certified(provenance.checks(run)), cost
+
+
+def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
+    """Return what the page begins with, given pairs of one start with names of their own, and all sections."""
     found = [results.result(pair) for pair in pairs]
     between = results.contrasts(pairs)
-    paired = any(result.paired is not None for result in found)
+    claims = []
+    for section in sections:
+        if section.claim is not None:
+            supports = tuple(_support(section, pair.name) for pair in pairs)
+            claims.append(ClaimRow(section.name, section.claim.says, section.claim.source, supports))
     return Verdict(
-        measure=found[0].measure.title,
+        measure=found[0].title,
         pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
-        contrasts=tuple(results.contrast_sentence(result) for result in between),
+        contrasts=tuple(map(results.contrast_sentence, between)),
         figure=intervals_figure(found, between),
-        caution=_CAUTION if paired else _NO_INTERVAL,
-        parameters=cost.parameters(pairs),
-        costs=cost.table(pairs),
-        claims=tuple(
-            ClaimRow(section.name, claim.says, claim.source, tuple(_support(section, pair.name) for pair in pairs))
-            for section in sections
-            if (claim := section.claim) is not None
-        ),
+        caution=_CAUTION if any(result.paired is not None for result in found) else _NO_INTERVAL,
+        parameters=provenance.parameters(pairs),
+        costs=provenance.costs(pairs),
+        claims=tuple(claims),
     )
 
 
-def _of_pair(pair: Pair, result: results.Result, sections: Sequence[Section]) -> PairVerdict:
-    checks = certificate.checks(pair.facts["after"].get("run"))
-    conclusion = results.conclusion(result)
+def _of_pair(pair: ModelPair, result: results.Result, sections: Sequence[Section]) -> PairVerdict:
+    checks = provenance.checks(pair.facts.after.training)
     course = results.course(pair) if result.difference is None else ""
     claims = [_support(section, pair.name) for section in sections]
     return PairVerdict(
         name=pair.name,
-        headline=_headline(result, conclusion),
-        brief=_brief(result, conclusion),
-        conclusion=conclusion,
+        headline=results.headline(result),
+        brief=results.brief(result),
+        conclusion=results.conclusion(result),
         result=result,
         sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
-        merged=certificate.summary(checks),
-        certificate=certificate.sentence(checks),
+        merged=provenance.certified(checks),
+        certificate=provenance.certificate(checks),
         claims={word: claims.count(word) for word in WORDS},
     )
 
 
-def _brief(found: results.Result, conclusion: str) -> str:
-    if found.paired is None:
-        return _headline(found, conclusion)
-    gained, lost = count(found.paired.gained, found.measure.samples), f"{found.paired.lost:,}"
-    return f"{conclusion} ({gained} gained, {lost} lost, McNemar's p {results.p_value(found.paired.p)})"
-
-
-def _headline(found: results.Result, conclusion: str) -> str:
-    measure = found.measure
-    if found.first is None and found.second is None:
-        return f"{measure.title} {conclusion}: {found.why_not}"
-    if found.first is None or found.second is None or found.difference is None:
-        known, missing = ("after", "before") if found.first is None else ("before", "after")
-        value = found.second if found.first is None else found.first
-        return f"{measure.title} {measure.level(value or 0.0)} {known}, not known {missing}: {found.why_not}"
-    change = measure.change(found.difference)
-    interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
-    levels = f"{measure.level(found.first)} to {measure.level(found.second)}"
-    return f"{measure.title} from {levels}, {change}{interval}: {conclusion}"
-
-
-def _samples(pair: Pair, found: results.Result) -> str:
+def _samples(pair: ModelPair, found: results.Result) -> str:
     """Return what the samples are that a sentence counts."""
-    noun = (
-        found.measure.samples if found.paired is not None and found.paired.samples == 1 else f"{found.measure.samples}s"
-    )
-    data = pair.facts.get("data") or {}
-    if not data.get("name"):
-        return noun
-    return f"{noun} ({data['name']}, {data.get('split') or 'test'})"
+    alone = found.paired is not None and found.paired.samples == 1
+    noun = found.words.samples if alone else f"{found.words.samples}s"
+    data = pair.facts.data
+    return f"{noun} ({data.name}, {data.split})" if data else noun
 
 
 def _support(section: Section, name: str) -> Support | None:
-    if section.claim is None or name not in section.claim.verdicts:
-        return None
-    return section.claim.verdicts[name][0]
+    found = section.claim.verdicts.get(name) if section.claim else None
+    return found[0] if found else None

@@ -1,4 +1,4 @@
-"""Writing a report: pairs of models in, one HTML file out."""
+"""Writing a report: pairs of models in, one HTML file out that keeps a limit of size."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pathlib import Path
 from refconv.errors import RunError
 from refconv.measures.enough import NOTE, weighed
 from refconv.measures.findings import Judgement
-from refconv.measures.pairs import Pair
-from refconv.report import overview, page, verdict
-from refconv.report.elements import Section
-from refconv.report.fitting import thinned
+from refconv.measures.numbers import count
+from refconv.measures.pairs import ModelPair
+from refconv.report import page, verdict
+from refconv.report.elements import Figure, Section
+from refconv.report.pairs import check, numbered
 from refconv.report.provenance import provenance
+from refconv.report.sections import SECTIONS
 
-LIMIT = 5_000_000
-"""Bytes that a page may have."""
+LIMIT = 5_000_000  # bytes that a page may have
+_FEWEST = 3  # options of a choice that are always kept
 
-MOST = 6
-"""Pairs that have a colour of their own."""
-
-Draws = Callable[[Sequence[Pair]], Section | None]
+Draws = Callable[[Sequence[ModelPair]], Section | None]
 """A section of the page, made of the pairs' records; None if no pair has them."""
 
 
@@ -44,12 +43,11 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{name}: {headline}" for name, headline in self.headlines]
-        measures = f"{len(self.sections)} measure{'' if len(self.sections) == 1 else 's'}"
-        return "\n".join([*lines, f"{self.path}: {measures}, {self.size / 1e6:.2f} MB"])
+        return "\n".join([*lines, f"{self.path}: {count(len(self.sections), 'measure')}, {self.size / 1e6:.2f} MB"])
 
 
 def write_report(
-    pairs: Sequence[Pair], path: Path | str, *, title: str | None = None, sections: Sequence[Draws] | None = None
+    pairs: Sequence[ModelPair], path: Path | str, *, title: str | None = None, sections: Sequence[Draws] | None = None
 ) -> Report:
     """Write a page on pairs of models with one start; the file appears whole or not at all.
 
@@ -62,113 +60,76 @@ def write_report(
     Raises:
         RunError: if there are no pairs or too many, they do not belong together, or the file cannot be written.
     """
-    pairs = numbered(pairs)
+    path, pairs = Path(path), numbered(pairs)
     check(pairs)
-    found = told(_chosen(sections), pairs)
+    found = told(SECTIONS if sections is None else sections, pairs)
     facts = pairs[0].facts
-    model = facts["model"].rpartition(":")[2]
+    model = facts.model.rpartition(":")[2]
     whole = page.Page(
         title=title or f"What changed in {model}",
         model=model,
-        start=facts["before"]["reference"],
-        overview=overview.overview(pairs, found),
+        start=facts.before.reference,
+        overview=verdict.overview(pairs, found),
         verdict=verdict.verdict(pairs, found),
         sections=found,
         provenance=provenance(pairs),
     )
-    text = _small_enough(whole, Path(path))
-    _write(Path(path), text)
+    text = _small_enough(whole, path)
+    _write(path, text)
     headlines = tuple((one.name, one.headline) for one in whole.verdict.pairs)
-    return Report(Path(path), len(text), tuple(section.name for section in found), headlines)
+    return Report(path, len(text), tuple(section.name for section in found), headlines)
 
 
-def told(makes: Sequence[Draws], pairs: Sequence[Pair]) -> tuple[Section, ...]:
-    """Return the sections that pairs have records for; those measured on too few samples judge nothing.
-
-    Args:
-        makes: the sections, functions of all pairs.
-        pairs: the pairs.
-    """
+def told(makes: Sequence[Draws], pairs: Sequence[ModelPair]) -> tuple[Section, ...]:
+    """Return the sections that pairs have records for; those measured on too few samples judge nothing."""
     return tuple(_weighed(section, pairs) for make in makes if (section := make(pairs)) is not None)
 
 
-def _weighed(section: Section, pairs: Sequence[Pair]) -> Section:
-    found = weighed(Judgement(section.findings, section.claim), pairs, section.records)
+def _weighed(section: Section, pairs: Sequence[ModelPair]) -> Section:
+    found = weighed(Judgement(section.findings, section.claim), pairs, (section.name, *section.more_records))
     if found is None:
         return section
     return replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
 
 
-def _chosen(sections: Sequence[Draws] | None) -> Sequence[Draws]:
-    if sections is not None:
-        return sections
-    from refconv.report.sections import SECTIONS
-
-    return SECTIONS
-
-
-def numbered(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return pairs with names of their own: of several with one name, the second and later ones get a number."""
-    taken: set[str] = set()
-    found = []
-    for pair in pairs:
-        name, number = pair.name, 1
-        while name in taken:
-            number += 1
-            name = f"{pair.name} {number}"
-        taken.add(name)
-        found.append(pair if name == pair.name else replace(pair, name=name))
-    return found
-
-
-def check(pairs: Sequence[Pair]) -> None:
-    """Make sure that pairs can stand on one page.
-
-    Raises:
-        RunError: if there are none or too many, or they differ in architecture, task or start.
-    """
-    if not 1 <= len(pairs) <= MOST:
-        raise RunError("cannot report on these pairs", where="report", expected=f"1 to {MOST}", found=f"{len(pairs)}")
-    first = pairs[0]
-    for pair in pairs[1:]:
-        for what, one, other in (
-            ("architecture", first.facts["model"], pair.facts["model"]),
-            ("task", first.facts.get("task"), pair.facts.get("task")),
-            ("start", first.facts["before"]["fingerprint"], pair.facts["before"]["fingerprint"]),
-        ):
-            if one != other:
-                raise RunError(
-                    f"another {what} than {first.name}",
-                    where=pair.name,
-                    expected=_start(first) if what == "start" else str(one),
-                    found=_start(pair) if what == "start" else str(other),
-                    remedy="pairs on one page share their first model; write one report each",
-                )
-
-
-def _start(pair: Pair) -> str:
-    before = pair.facts["before"]
-    return f"{before['reference']} (weights {str(before['fingerprint'])[:12]})"
-
-
 def _small_enough(whole: page.Page, path: Path) -> bytes:
-    """Return the page, with fewer options to choose from where it would be too large.
-
-    Raises:
-        RunError: if it is too large without them, too.
-    """
+    """Return the page, with fewer options to choose from where it would be too large."""
     while len(text := page.draw(whole).encode()) > LIMIT:
         fewer = thinned(whole.sections)
         if fewer is None:
-            raise RunError(
-                "the page is too large",
-                where=str(path),
-                expected=f"at most {LIMIT / 1e6:g} MB",
-                found=f"{len(text) / 1e6:.1f} MB",
-                remedy="report on fewer pairs",
-            )
+            most, size = f"at most {LIMIT / 1e6:g} MB", f"{len(text) / 1e6:.1f} MB"
+            remedy = "report on fewer pairs"
+            raise RunError("the page is too large", where=str(path), expected=most, found=size, remedy=remedy)
         whole = replace(whole, sections=fewer)
     return text
+
+
+def thinned(sections: Sequence[Section]) -> tuple[Section, ...] | None:
+    """Return the sections with about half of the options of their largest choice, the first one kept.
+
+    What was left out is said in the section's notes. None if no choice has options to spare.
+    """
+    choices: dict[tuple[int, str], list[Figure]] = {}
+    for place, section in enumerate(sections):
+        for figure in section.figures:
+            if figure.choice is not None:
+                choices.setdefault((place, figure.choice), []).append(figure)
+    large = [(key, options) for key, options in choices.items() if len(options) > _FEWEST]
+    if not large:
+        return None
+    (place, choice), options = max(large, key=lambda entry: sum(map(_size, entry[1])))
+    dropped = {id(figure) for figure in options[1::2]}
+    start = f"Of each {choice} in the analysis, "
+    notes = [note for note in sections[place].notes if not note.startswith(start)]
+    notes.append(f"{start}every few are shown here, {len(options[::2])} in all, so that the page stays small.")
+    figures = tuple(figure for figure in sections[place].figures if id(figure) not in dropped)
+    return (*sections[:place], replace(sections[place], figures=figures, notes=tuple(notes)), *sections[place + 1 :])
+
+
+def _size(figure: Figure) -> int:
+    """Return about how many characters a figure takes on the page."""
+    rows = figure.table.rows if figure.table else ()
+    return len(figure.drawing) + sum(len(cell) + 9 for row in rows for cell in row)
 
 
 def _write(path: Path, text: bytes) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from refconv.report.charts.axes import Axis, fit, labels, linear_ticks, log_ticks
+from refconv.report.charts.axes import Axis, fit, labels, linear_ticks, log_label, log_ticks
 
 NUMBERS = some.floats(-1e12, 1e12, allow_subnormal=False)
 
@@ -50,7 +50,15 @@ def test_logarithmic_ticks_are_few_and_inside(low, factor):
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([0.25, 0.5], ["0.25", "0.50"]), ([1.0, 1.5], ["1.0", "1.5"]), ([-10.0, 0.0], ["−10", "0"]), ([5e6], ["5×10⁶"])],
+    [
+        ([0.25, 0.5], ["0.25", "0.50"]),
+        ([1.0, 1.5], ["1.0", "1.5"]),
+        ([-10.0, 0.0], ["−10", "0"]),
+        ([5e6], ["5×10⁶"]),
+        ([-0.5, 0.0, 0.5], ["−0.5", "0", "0.5"]),
+        ([0.0, 20000.0], ["0", "20,000"]),
+        ([0.0, 2e-5], ["0", "2×10⁻⁵"]),
+    ],
 )
 def test_labels_have_the_decimals_of_their_step(values, expected):
     assert labels(values) == expected
@@ -60,3 +68,12 @@ def test_a_constant_has_room_on_both_sides():
     axis = fit([3.0], 0, 100)
     assert axis.place(3.0) == pytest.approx(50)
     assert fit([0.0], 0, 100).place(0.0) == pytest.approx(50)
+
+
+def test_labels_of_logarithmic_axes_are_powers_of_ten_where_numbers_are_long():
+    assert [log_label(value) for value in (0.01, 1000, 1e-5, 2e6)] == ["0.01", "1,000", "10⁻⁵", "2×10⁶"]
+
+
+def test_ticks_are_multiples_of_one_two_and_five():
+    assert linear_ticks(0, 1, 5) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert (log_ticks(0.9, 120), log_ticks(1, 10)) == ([1.0, 10.0, 100.0], [1.0, 2.0, 5.0, 10.0])

@@ -81,3 +81,8 @@ def test_heights_are_about_as_many_as_asked_for(low, high):
 def test_values_fit_their_positions():
     with pytest.raises(ValueError, match="expected 1 rows of 2 values, found 2"):
         Surface("a", [0, 1], [0], [[1, 2], [3, 4]])
+
+
+def test_heights_are_round_and_grow_by_factors_where_values_do():
+    assert round_levels(0.05, 1.05, 5) == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert round_levels(0.3, 40, 5) == [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]

@@ -93,7 +93,7 @@ def test_confusions_that_were_resolved_count_negative():
 
 def test_class_without_a_name_is_numbered():
     pair = made.pair(agreement=made.agreement(3, 1))
-    pair = dataclasses.replace(pair, facts={**pair.facts, "class_names": []})
+    pair = dataclasses.replace(pair, facts=dataclasses.replace(pair.facts, class_names=()))
     assert section([pair]).figures[0].table.rows[0][0] == "class 0"
 
 

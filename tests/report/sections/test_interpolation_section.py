@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import report_records as made
 from refconv.report.sections.interpolation import section
 
@@ -45,5 +47,5 @@ def test_pairs_are_compared_by_their_basins():
 def test_loss_has_a_unit_for_classification_only():
     pair = made.pair(interpolation=made.interpolation(1.0, 0.8, 0.7))
     assert "nats" in section([pair]).figures[0].drawing
-    pair.facts["task"] = "segmentation"
+    pair = replace(pair, facts=replace(pair.facts, task="segmentation"))
     assert "nats" not in section([pair]).figures[0].drawing

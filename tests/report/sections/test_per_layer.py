@@ -6,7 +6,7 @@ import pytest
 
 from refconv.measures.layer_findings import contrast_finding, course_finding
 from refconv.measures.layers import Quantity, contrast_of, course_of, field, means, values
-from refconv.measures.pairs import Measured, Pair
+from refconv.measures.pairs import Measured, ModelPair
 from refconv.report.sections.per_layer import layer_figure, pictured_note, spread
 
 SIZE = Quantity("size", field("size"), "m")
@@ -22,7 +22,9 @@ def items(**layers):
             )
             for layer, (a, b) in of.items()
         ]
-        pairs.append(Measured(len(pairs), Pair(name, {"after": {"method": name}}), Namespace(layers=rows)))
+        pairs.append(
+            Measured(len(pairs), ModelPair(name, {"before": {}, "after": {"method": name}}), Namespace(layers=rows))
+        )
     return pairs
 
 

@@ -76,7 +76,7 @@ def test_what_was_drawn_from_more_is_said():
     assert "Measured on 400 samples, the whole split." in section([made.pair(scores=detectors())]).notes
     cut = section([made.pair(scores=detectors(cut=True))])
     assert "Measured on 400 samples drawn from more." in cut.notes
-    without = replace(made.pair("other"), facts={**made.pair().facts, "left_out": {"scores": "no data"}})
+    without = replace(made.pair("other"), facts=replace(made.pair().facts, left_out={"scores": "no data"}))
     assert "other was not measured: no data." in section([made.pair(scores=detectors()), without]).notes
     assert section([without]) is None
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.report.sections import (
     agreement,
     attacks,
@@ -81,14 +81,14 @@ def test_claim_is_about_refocusing_and_measured_against_plain_training(module, p
 
 @every
 def test_no_pair_with_the_record_means_no_section(module):
-    assert module.section([Pair("empty", {"before": {}, "after": {}})]) is None
+    assert module.section([ModelPair("empty", {"before": {}, "after": {}})]) is None
 
 
 @every
 def test_pair_without_the_record_is_named_in_the_notes_and_the_other_keeps_its_role(module, pairs):
     name = module.__name__.rpartition(".")[2]
     missing = without_records(pairs[0], name, "surface")
-    missing = dataclasses.replace(missing, facts={**missing.facts, "left_out": {name: "too few samples"}})
+    missing = dataclasses.replace(missing, facts=dataclasses.replace(missing.facts, left_out={name: "too few samples"}))
     found = module.section([missing, pairs[1]])
     assert {finding.pair for finding in found.findings} == {"refocus"}
     assert "plain was not measured: too few samples." in found.notes

@@ -1,7 +1,8 @@
 import pytest
 
-from refconv.measures.pairs import Measured
+from refconv.measures.pairs import Measured, ModelPair
 from refconv.measures.support import claim, verdict
+from report_pairs import run
 from report_records import pair, plain
 
 ALONE = "not compared with plain training, as the report has no plain run from the same start."
@@ -45,5 +46,4 @@ def test_plain_training_is_known_by_its_method_then_by_its_run_then_by_its_name(
     assert not Measured(0, pair("plain", "refocus"), {}).plain
     unnamed = pair("plain", None)
     assert Measured(0, unnamed, {}).plain
-    unnamed.facts["after"]["run"] = {"method": "refocus"}
-    assert not Measured(0, unnamed, {}).plain
+    assert not Measured(0, ModelPair("plain", {"before": {}, "after": {"run": run("refocus")}}), {}).plain

@@ -1,11 +1,12 @@
 """What all sections on weights keep to, on the records of two real pairs."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from refconv.analysis.registry import WEIGHT_MEASURES
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.report.sections import SECTIONS
 
 OF_WEIGHTS = {section.name: section for section in SECTIONS[: len(WEIGHT_MEASURES)]}
@@ -41,13 +42,13 @@ def test_both_pairs_are_told_of_and_drawn(name, pairs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_records_there_is_no_section(name, pairs):
-    assert OF_WEIGHTS[name]([Pair(pair.name, pair.facts) for pair in pairs]) is None
+    assert OF_WEIGHTS[name]([ModelPair(pair.name, pair.facts) for pair in pairs]) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pair_without_the_record_is_left_out_and_named(name, pairs):
     plain, refocus = pairs
-    bare = Pair("plain", {**plain.facts, "left_out": {name: "no time"}})
+    bare = ModelPair("plain", replace(plain.facts, left_out={name: "no time"}))
     section = OF_WEIGHTS[name]([bare, refocus])
     assert {finding.pair for finding in section.findings} == {"refocus"}
     assert "plain was not measured: no time." in section.notes

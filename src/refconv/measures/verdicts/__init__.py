@@ -5,7 +5,7 @@ from importlib import import_module
 
 from refconv.measures.enough import weighed
 from refconv.measures.findings import Judgement
-from refconv.measures.pairs import Pair
+from refconv.measures.pairs import ModelPair
 from refconv.measures.registry import RECORDS
 from refconv.measures.verdicts.verdict import Verdict
 
@@ -18,7 +18,7 @@ VERDICTS: dict[str, Verdict] = {
 """By the name of the measure, in the order of the page."""
 
 
-def judgements(pairs: Sequence[Pair]) -> dict[str, Judgement]:
+def judgements(pairs: Sequence[ModelPair]) -> dict[str, Judgement]:
     """Return what the records of pairs say, by measure; those on too few samples judge nothing.
 
     Args:

@@ -20,7 +20,7 @@ def same_samples_difference(subject: Measured, reference: Measured) -> tuple[int
     """
     first, second = subject.record, reference.record
     starts = [(record.both_right + record.lost, record.samples) for record in (first, second)]
-    prints = {(item.pair.facts.get("before") or {}).get("fingerprint") for item in (subject, reference)}
+    prints = {item.pair.facts.before.fingerprint for item in (subject, reference)}
     if starts[0] != starts[1] or len(prints) > 1 or first.listed < 1 or second.listed < 1:
         return None
     mine, theirs = ({row.place: row for row in record.changed} for record in (first, second))

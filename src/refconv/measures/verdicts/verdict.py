@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from refconv.measures.findings import Claim, Finding, Judgement
-from refconv.measures.pairs import Measured, Pair, measured, rivals
+from refconv.measures.pairs import Measured, ModelPair, measured, rivals
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Verdict:
     more: tuple[str, ...] = ()
     has: Callable[[Measured], bool] = lambda item: True
 
-    def items(self, pairs: Sequence[Pair]) -> list[Measured]:
+    def items(self, pairs: Sequence[ModelPair]) -> list[Measured]:
         """Return the pairs that it is about, in their order."""
         found = {
             item.role: item for name in (*self.more, self.name) for item in measured(pairs, name) if self.has(item)
         }
         return [found[role] for role in sorted(found)]
 
-    def __call__(self, pairs: Sequence[Pair]) -> Judgement | None:
+    def __call__(self, pairs: Sequence[ModelPair]) -> Judgement | None:
         """Return what is found, whatever the number of samples; None if no pair has the record."""
         items = self.items(pairs)
         if not items:

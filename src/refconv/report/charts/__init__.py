@@ -9,28 +9,12 @@ and a table beside them say the same. Values under the pointer are in ``data-tip
 from refconv.report.charts.bars import Bars, bar_chart
 from refconv.report.charts.contours import Surface, contour_maps
 from refconv.report.charts.dots import Dots, dot_chart
-from refconv.report.charts.heat import Heat, heat_maps
 from refconv.report.charts.lines import Line, line_chart
-from refconv.report.charts.photos import Photo, photo_row
+from refconv.report.charts.pictures import Heat, Photo, Sheet, heat_maps, kernel_sheets, photo_row
 from refconv.report.charts.plane import Guide
 from refconv.report.charts.roles import Role
-from refconv.report.charts.sheets import Sheet, kernel_sheets
 
 __all__ = [
-    "Bars",
-    "Dots",
-    "Guide",
-    "Heat",
-    "Line",
-    "Photo",
-    "Role",
-    "Sheet",
-    "Surface",
-    "bar_chart",
-    "contour_maps",
-    "dot_chart",
-    "heat_maps",
-    "kernel_sheets",
-    "line_chart",
-    "photo_row",
-]
+    "Bars", "Dots", "Guide", "Heat", "Line", "Photo", "Role", "Sheet", "Surface",
+    "bar_chart", "contour_maps", "dot_chart", "heat_maps", "kernel_sheets", "line_chart", "photo_row",
+]  # fmt: skip

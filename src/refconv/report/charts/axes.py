@@ -13,29 +13,13 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
-    """Return the values that are there: neither None nor infinite nor undefined.
-
-    Example:
-        >>> finite([1, None, float("nan"), float("inf"), 2.5])
-        [1.0, 2.5]
-    """
+    """Return the values that are there: neither None nor infinite nor undefined."""
     return [float(value) for value in values if value is not None and math.isfinite(value)]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values laid out between two positions.
-
-    Attributes:
-        low: the value at `start`.
-        high: the value at `end`, above `low`.
-        start: a position in the drawing.
-        end: another; may be the smaller one, as positions grow downwards.
-        log: whether equal factors take equal room.
-
-    Raises:
-        ValueError: if `high` is not above `low`, or `low` is not positive on a logarithmic axis.
-    """
+    """Values from `low` to `high` laid out between two positions, of which `end` may be the smaller one."""
 
     low: float
     high: float
@@ -48,16 +32,15 @@ class Axis:
             raise ValueError(f"expected a range of {'positive ' * self.log}values, found {self.low} to {self.high}")
 
     def place(self, value: float | None) -> float | None:
-        """Return where a value lies; None where it is missing or has no logarithm.
-
-        Example:
-            >>> Axis(1, 100, 0, 50, log=True).place(10)
-            25.0
-        """
+        """Return where a value lies; None where it is missing or has no logarithm."""
         if value is None or not math.isfinite(value) or (self.log and value <= 0):
             return None
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
         return self.start + (self.end - self.start) * ((at - low) / (high - low))
+
+    def bounded(self, value: float) -> float:
+        """Return where a value lies, the nearer end if that is outside of the range."""
+        return self.place(min(max(value, self.low), self.high)) or 0.0
 
     def contains(self, value: float) -> bool:
         """Return whether a value lies within the range, give or take rounding."""
@@ -68,8 +51,7 @@ class Axis:
     def ticks(self, count: int = 5) -> list[tuple[float, str]]:
         """Return about `count` round values in the range, with their labels."""
         if self.log:
-            values = log_ticks(self.low, self.high, count)
-            return [(value, log_label(value)) for value in values]
+            return [(value, log_label(value)) for value in log_ticks(self.low, self.high, count)]
         values = linear_ticks(self.low, self.high, count)
         return list(zip(values, labels(values), strict=True))
 
@@ -79,18 +61,7 @@ def fit(
 ) -> Axis | None:
     """Return an axis on which all the values have room; None if none of them can be drawn.
 
-    Args:
-        values: those missing are passed over, with `log` those that are not positive as well.
-        start: position of the lowest.
-        end: position of the highest.
-        log: whether the axis is logarithmic.
-        room: share of the range that is added on either side.
-
-    Example:
-        >>> fit([0, 10], 0, 100, room=0.1)
-        Axis(low=-1.0, high=11.0, start=0, end=100, log=False)
-        >>> fit([None], 0, 100) is None
-        True
+    `room` is the share of the range that is added on either side. With `log` values that are not positive are left out.
     """
     there = [value for value in finite(values) if value > 0 or not log]
     if not there:
@@ -105,31 +76,20 @@ def fit(
 
 
 def linear_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return the multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them.
-
-    Example:
-        >>> linear_ticks(0, 1, 5)
-        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
-    step = _step((high - low) / count)
+    """Return the multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them."""
+    step = round_step((high - low) / count, 0.75)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
-def _step(raw: float) -> float:
+def round_step(raw: float, least: float = 1.0) -> float:
+    """Return the smallest of 1, 2, 5 or 10 times a power of ten that is at least a share `least` of a step."""
     power = 10.0 ** math.floor(math.log10(raw))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.75)
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * least)
 
 
 def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return round values within a range of factors: powers of ten, with few of them 2 and 5 times those as well.
-
-    Example:
-        >>> log_ticks(0.9, 120)
-        [1.0, 10.0, 100.0]
-        >>> log_ticks(1, 10)
-        [1.0, 2.0, 5.0, 10.0]
-    """
+    """Return round values within a range of factors: powers of ten, with few of them 2 and 5 times those as well."""
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors, least in (((1,), 3), ((1, 3), 4), ((1, 2, 5), 3), ((1, 1.5, 2, 3, 4, 5, 6, 8), 3)):
         values = [float(f"{f}e{power}") for power in range(bottom, top + 1) for f in factors]
@@ -140,12 +100,7 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Return ticks as text, all with as many decimals as their distance asks for.
-
-    Example:
-        >>> labels([-0.5, 0.0, 0.5]), labels([0.0, 20000.0]), labels([0.0, 2e-5])
-        (['−0.5', '0', '0.5'], ['0', '20,000'], ['0', '2×10⁻⁵'])
-    """
+    """Return ticks as text, all with as many decimals as their distance asks for."""
     step = min((b - a for a, b in pairwise(values)), default=abs(values[0]) if values else 0) or 1.0
     largest = max((abs(value) for value in values), default=0)
     short = all(abs(float(f"{value:.2e}") - value) <= 1e-6 * step for value in values)
@@ -157,12 +112,7 @@ def labels(values: Sequence[float]) -> list[str]:
 
 
 def log_label(value: float) -> str:
-    """Return a tick of a logarithmic axis.
-
-    Example:
-        >>> log_label(0.01), log_label(1000), log_label(1e-5), log_label(2e6)
-        ('0.01', '1,000', '10⁻⁵', '2×10⁶')
-    """
+    """Return a tick of a logarithmic axis."""
     return f"{value:,.6g}" if 1e-3 <= value < 1e5 else _scientific(value)
 
 

@@ -9,42 +9,20 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.frames import across, block, empty, upwards
-from refconv.report.charts.labels import TEXT, abbreviate, wrap
-from refconv.report.charts.plane import (
-    EDGE,
-    FOOT,
-    WIDTH,
-    Guide,
-    Plane,
-    guide_lines,
-    level_ticks,
-    margin,
-    text,
-    upright_ticks,
-)
+from refconv.report.charts.labels import TEXT, abbreviate, text, wrap
+from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
 from refconv.report.charts.roles import Role, legend, marker, role_class
-from refconv.report.charts.svg import box, drawing, element, group, path, tip
+from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
 _HEIGHT = 210.0
-_LYING = 13.0
-"""Thickness of a lying bar and the gap below it."""
-_LINES = 3
-_LETTERS = 52
-_THINNEST = 8.0
-_FILLED = 0.72
-"""Share of a group's room that its bars take."""
+_LYING = 13.0  # thickness of a lying bar and the gap below it
+_LINES, _LETTERS, _THINNEST = 3, 52, 8.0
+_FILLED = 0.72  # share of a group's room that its bars take
 
 
 @dataclass(frozen=True)
 class Bars:
-    """One group of bars.
-
-    Attributes:
-        label: the group's name.
-        values: a value per role; None is missing.
-        errors: half the length of the error bar, per role.
-    """
+    """One group of bars: a value per role, None is missing, and half the length of the error bar per role."""
 
     label: str
     values: Mapping[Role, float | None]
@@ -52,8 +30,7 @@ class Bars:
 
     def ends(self, role: Role) -> tuple[float, float] | None:
         """Return the ends of a role's error bar; None if it has none."""
-        value, error = self.values.get(role), self.errors.get(role)
-        known = finite([value, error])
+        known = finite([self.values.get(role), self.errors.get(role)])
         return (known[0] - known[1], known[0] + known[1]) if len(known) == 2 else None
 
 
@@ -92,33 +69,24 @@ def bar_chart(
     y_range: tuple[float, float] | None = None,
     guides: Sequence[Guide] = (),
 ) -> Markup:
-    """Return groups of bars that start at zero, each with its role's shape at its end.
+    """Return groups of bars from zero, each with its role's shape at its end; roles without a name are left out.
 
     Bars stand upright while the names of the groups fit below them; otherwise they lie, each group under its name.
-
-    Args:
-        groups: in their order.
-        names: what the legend calls each role; those that are not in it are not drawn.
-        title: stands above.
-        y_label: what the length of a bar is.
-        y_range: ends of the axis of values; by default those of the values, their errors, the guides and zero.
-        guides: values to compare with, their axis ``y`` even where bars lie.
+    The axis of guides is ``y`` even where bars lie. By default the axis holds values, errors, guides and zero.
     """
     values = [one.values.get(role) for one in groups for role in names]
     if not finite(values):
-        return empty("bars", title)
+        return block("bars", NOTHING, title=title)
     ends = [end for one in groups for role in names for end in one.ends(role) or ()]
     levels = [guide.value for guide in guides if guide.axis == "y"]
     between = y_range or _ends([*values, *ends, *levels])
-    labels = [one.label for one in groups]
-    layout, around, height = _upright(labels, list(names), between) or _lying(
-        labels, list(names), between, bool(levels)
-    )
+    labels, roles = [one.label for one in groups], list(names)
+    layout, around, height = _upright(labels, roles, between) or _lying(labels, roles, between, bool(levels))
     turned = [Guide("y" if layout.upright else "x", one.value, one.label) for one in guides if one.axis == "y"]
-    below, above = guide_lines(layout.plane, turned)
+    lines, labelled = guide_lines(layout.plane, turned)
     bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
-    picture = drawing(WIDTH, height, around[0], below, *bars, *around[1:], _zero(layout), above)
-    named = [upwards(y_label), picture] if layout.upright else [picture, across(y_label)]
+    picture = drawing(WIDTH, height, around[0], lines, *bars, *around[1:], _zero(layout), labelled)
+    named = [above(y_label), picture] if layout.upright else [picture, below(y_label)]
     return block("bars", legend(names.items()), *named, title=title)
 
 
@@ -166,8 +134,7 @@ def _below(layout: _Layout, i: int, lines: Sequence[str]) -> Markup:
 
 
 def _zero(layout: _Layout) -> Markup:
-    value = 0.0 if layout.values.contains(0.0) else layout.values.low
-    place = layout.values.place(value) or 0.0
+    place = layout.values.place(0.0 if layout.values.contains(0.0) else layout.values.low) or 0.0
     plane = layout.plane
     ends = (plane.x.start, plane.x.end) if layout.upright else (plane.y.start, plane.y.end)
     return element("path", class_="c-axis", d=path([layout.point(end, place) for end in ends]))
@@ -177,31 +144,23 @@ def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Ma
     parts = []
     said = [bars.label]
     for place, role in enumerate(layout.roles):
-        value = bars.values.get(role)
+        value, ends = bars.values.get(role), bars.ends(role)
         if value is not None and finite([value]):
-            parts += _bar(layout, layout.along(i, place), value, bars.ends(role), role)
-            error = bars.errors.get(role)
-            said.append(f"{names[role]} {number(value)}" + (f" ± {number(error)}" if bars.ends(role) else ""))
-    words = "\n".join(said)
-    start = layout.first + i * layout.room
-    plane = layout.plane
-    if layout.upright:
-        around = box(start, plane.y.end, layout.room, plane.y.start - plane.y.end)
-    else:
-        around = box(0, start, WIDTH, layout.room)
-    hit = group([element("path", tip(words), d=around, data_tip=words)], "c-hits")
-    return group([*parts, hit], "c-group")
+            parts += _bar(layout, layout.along(i, place), value, ends, role)
+            said.append(f"{names[role]} {number(value)}" + (f" ± {number(bars.errors.get(role))}" if ends else ""))
+    start, y = layout.first + i * layout.room, layout.plane.y
+    around = box(start, y.end, layout.room, y.start - y.end) if layout.upright else box(0, start, WIDTH, layout.room)
+    return group([*parts, group([hit(around, "\n".join(said))], "c-hits")], "c-group")
 
 
 def _bar(layout: _Layout, along: float, value: float, ends: tuple[float, float] | None, role: Role) -> list[Markup]:
     axis, half = layout.values, layout.thickness / 2
-    base = axis.place(min(max(0.0, axis.low), axis.high)) or 0.0
-    end = axis.place(min(max(value, axis.low), axis.high)) or 0.0
+    base, end = axis.bounded(0.0), axis.bounded(value)
     corners = [(along - half, base), (along - half, end), (along + half, end), (along + half, base)]
     outline = path([layout.point(*corner) for corner in corners])
     parts = [element("path", class_=f"c-bar {role_class(role)}", d=outline)]
     if ends is not None:
-        low, high = (axis.place(min(max(one, axis.low), axis.high)) or 0.0 for one in ends)
+        low, high = map(axis.bounded, ends)
         cap = min(4.0, half)
         strokes = [((along, low), (along, high)), *(((along - cap, one), (along + cap, one)) for one in (low, high))]
         stems = "".join(path([layout.point(*a), layout.point(*b)]) for a, b in strokes)

@@ -13,36 +13,20 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
-from refconv.report.charts.frames import across, block, empty, note, panels, upwards
-from refconv.report.charts.labels import TEXT, Places, width
-from refconv.report.charts.pictures import scaled
-from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, text, upright_ticks
-from refconv.report.charts.scales import Values, numbers
-from refconv.report.charts.svg import drawing, element, group, path
+from refconv.report.charts.labels import TEXT, Places, text, width
+from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, upright_ticks
+from refconv.report.charts.scales import BAR, Values, numbers, ticked_bar
+from refconv.report.charts.svg import NOTHING, above, below, block, drawing, element, group, note, panels, path
 
 _SIDE = 240.0
-_WIDE = 25
-"""Where the highest value is more than so many times the lowest, levels are equal factors apart."""
-_TOP = 0.72
-"""How opaque the highest area is."""
-_BAR = 300.0
-_WRITTEN = 6
-"""At most so many heights are written on their lines."""
+_WIDE = 25  # where the highest value is more than so many times the lowest, levels are equal factors apart
+_TOP = 0.72  # how opaque the highest area is
+_WRITTEN = 6  # at most so many heights are written on their lines
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Heights over a plane.
-
-    Attributes:
-        title: what stands above it.
-        x: positions of the columns, ascending.
-        y: positions of the rows, ascending.
-        values: [len(y), len(x)]; None is missing.
-
-    Raises:
-        ValueError: if the values are not as many as positions.
-    """
+    """Heights [len(y), len(x)] over a plane, at ascending positions; None is missing."""
 
     title: str
     x: Sequence[float]
@@ -52,43 +36,27 @@ class Surface:
     def __post_init__(self) -> None:
         found = {len(row) for row in self.values}
         if len(self.values) != len(self.y) or found - {len(self.x)}:
-            raise ValueError(
-                f"surface {self.title!r}: expected {len(self.y)} rows of {len(self.x)} values, "
-                f"found {len(self.values)} of {sorted(found)}"
-            )
+            expected, there = f"{len(self.y)} rows of {len(self.x)} values", f"{len(self.values)} of {sorted(found)}"
+            raise ValueError(f"surface {self.title!r}: expected {expected}, found {there}")
 
 
 def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str, levels: int = 10) -> Markup:
-    """Return surfaces side by side, cut at the same heights, with a bar that names the heights.
+    """Return surfaces side by side, cut at the same heights, about `levels` of them, with a bar that names them.
 
     Heights are round numbers; they grow by factors where values span several powers of two. A cross marks the origin.
-
-    Args:
-        surfaces: each over at least two by two positions; one with fewer, or without values, says so.
-        unit: what the heights are.
-        x_label: what runs across; stands below.
-        y_label: what runs up; stands above.
-        levels: about how many heights.
     """
     arrays = [numbers(one.values) for one in surfaces]
     there = [array for array in arrays if np.isfinite(array).any()]
     if not there:
-        return empty("contours")
+        return block("contours", NOTHING)
     heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), levels)
     drawn = [_surface(one, array, heights) for one, array in zip(surfaces, arrays, strict=True)]
-    around = [panels(drawn, [one.title for one in surfaces]), across(x_label)]
-    return block("contours", upwards(y_label), *around, _bar(heights, unit))
+    around = [panels(drawn, [one.title for one in surfaces]), below(x_label)]
+    return block("contours", above(y_label), *around, _bar(heights, unit))
 
 
 def round_levels(low: float, high: float, count: int) -> list[float]:
-    """Return about `count` round heights between two, none of them the lowest or the highest itself.
-
-    Example:
-        >>> round_levels(0.05, 1.05, 5)
-        [0.2, 0.4, 0.6, 0.8, 1.0]
-        >>> round_levels(0.3, 40, 5)
-        [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]
-    """
+    """Return about `count` round heights between two, none of them the lowest or the highest itself."""
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         return []
     if low <= 0 or high / low < _WIDE:
@@ -103,7 +71,7 @@ def round_levels(low: float, high: float, count: int) -> list[float]:
 
 def _surface(surface: Surface, values: Values, heights: Sequence[float]) -> Markup:
     if min(values.shape) < 2 or not np.isfinite(values).any():
-        return element("p", "no values", class_="c-empty")
+        return NOTHING
     y = Axis(float(surface.y[0]), float(surface.y[-1]), _SIDE - FOOT, TEXT * 0.6)
     left = margin(y.ticks(4))
     plane = Plane(Axis(float(surface.x[0]), float(surface.x[-1]), left, _SIDE - EDGE), y)
@@ -146,9 +114,7 @@ def _names(plane: Plane, generator: contourpy.ContourGenerator, heights: Sequenc
     written, taken = [], Places()
     middle, centre = (plane.x.start + plane.x.end) / 2, (plane.y.start + plane.y.end) / 2
     reach, tall = (plane.x.end - plane.x.start) / 2 - 3, (plane.y.start - plane.y.end) / 2 - 3
-    lines: list[Sequence[tuple[float, float]]] = [
-        max(generator.lines(height), key=len, default=[]) for height in heights
-    ]
+    lines = [max(generator.lines(height), key=len, default=()) for height in heights]
     long = [(line, label) for line, label in zip(lines, _labels(heights), strict=True) if len(line) > 5]
     for line, label in long[:: max(1, math.ceil(len(long) / _WRITTEN))]:
         wide, high = width(label), TEXT
@@ -168,16 +134,9 @@ def _labels(heights: Sequence[float]) -> list[str]:
 
 def _bar(heights: Sequence[float], unit: str) -> Markup:
     """Return the fillings from lowest to highest, the heights where they change written below."""
-    each = (_BAR - 2) / (len(heights) + 1)
-    parts, taken = [], Places()
+    each = (BAR - 2) / (len(heights) + 1)
+    fills = []
     for i in range(len(heights) + 1):
-        opacity = f"{_opacity(i, len(heights)):.3f}"
-        parts.append(
-            element("rect", class_="c-area", x=1 + i * each, y=1.0, width=each, height=10.0, fill_opacity=opacity)
-        )
-    for i, label in enumerate(_labels(heights)):
-        x, wide = 1 + (i + 1) * each, width(label)
-        if taken.take(x - wide / 2 - 3, 0, wide + 6, 1):
-            parts.append(element("path", class_="c-axis", d=path([(x, 11), (x, 15)])))
-            parts.append(text(label, x, 28, "middle"))
-    return scaled(drawing(_BAR, 32, *parts, class_="c-svg c-scale"), unit)
+        box = {"x": 1 + i * each, "y": 1.0, "width": each, "height": 10.0}
+        fills.append(element("rect", class_="c-area", **box, fill_opacity=f"{_opacity(i, len(heights)):.3f}"))
+    return ticked_bar(fills, [(1 + i * each, label) for i, label in enumerate(_labels(heights), 1)], unit)

@@ -10,28 +10,20 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.frames import across, block, empty
-from refconv.report.charts.labels import TEXT, abbreviate, width
-from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, text, upright_ticks
+from refconv.report.charts.labels import TEXT, abbreviate, text, width
+from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks
-from refconv.report.charts.svg import box, drawing, element, group, path, tip
+from refconv.report.charts.svg import NOTHING, below, block, box, drawing, element, group, hit, path
 
-_ABOVE = 12
-"""At most so many rows have long names above them; more have shortened ones beside."""
+_ABOVE = 12  # at most so many rows have long names above them; more have shortened ones beside
 _LETTERS = 27
 _PITCH, _TIGHT, _LOOSE = 17.0, 9.0, 34.0
-_ALL_NAMED = 60
-_TALL = 30
+_ALL_NAMED, _TALL = 60, 30
 
 
 @dataclass(frozen=True)
 class Dots:
-    """One row of a dot chart.
-
-    Attributes:
-        label: the row's name, such as that of a layer.
-        values: a value per role; None is missing.
-    """
+    """One row of a dot chart: a value per role; None is missing."""
 
     label: str
     values: Mapping[Role, float | None]
@@ -64,37 +56,31 @@ def dot_chart(
     log: bool = False,
     guides: Sequence[Guide] = (),
 ) -> Markup:
-    """Return a row per label with a dot per role, joined by a thin line.
+    """Return a row per label with a dot per role, joined by a thin line; roles without a name are left out.
 
     Long names are cut in the middle; of more than 60 rows not every one is named. The row under the pointer says its
-    full name and its values.
-
-    Args:
-        rows: from the top.
-        names: what the legend calls each role; those that are not in it are not drawn.
-        title: stands above.
-        x_label: what runs across; stands below.
-        log: give equal factors equal room; values that are not positive are left out.
-        guides: values to compare with, their axis ``x``.
+    full name and its values. With `log`, values that are not positive are left out. The axis of guides is ``x``.
     """
     values = [row.values.get(role) for row in rows for role in names]
+    guides_x = [guide for guide in guides if guide.axis == "x"]
     layout = _layout([row.label for row in rows], guides=len(guides))
-    compared = [guide.value for guide in guides if guide.axis == "x"]
     known = [value for value in finite(values) if value > 0 or not log]
+    compared = [guide.value for guide in guides_x]
     x = fit([*known, *compared], layout.left, WIDTH - EDGE, log=log) if known else None
     if x is None:
-        return empty("dots", title)
+        return block("dots", NOTHING, title=title)
     plane = Plane(x, Axis(0, 1, layout.foot, layout.top - 3))
-    below, above = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), [one for one in guides if one.axis == "x"])
-    parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides), _lines(plane, layout), below]
-    parts += [_names(layout), _spans(plane, layout, rows, list(names))]
-    size = 3.4 if layout.pitch > _TIGHT else 2.6
+    lines, labelled = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), guides_x)
+    dotted = "".join(path([(x.start, y), (x.end, y)]) for y in map(layout.middle, range(len(rows))))
+    parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides)]
+    spans, hits = _spans(x, layout, rows, names)
+    parts += [element("path", class_="c-row", d=dotted), lines, _names(layout), spans]
     for role in names:
-        places = [plane.x.place(row.values.get(role)) for row in rows]
+        places = [x.place(row.values.get(role)) for row in rows]
         points = [(place, layout.middle(i)) for i, place in enumerate(places) if place is not None]
-        parts.append(marks(role, points, size))
-    picture = drawing(WIDTH, layout.foot + FOOT, *parts, above, _hits(layout, rows, names))
-    return block("dots", legend(names.items()), picture, across(x_label), title=title)
+        parts.append(marks(role, points, 3.4 if layout.pitch > _TIGHT else 2.6))
+    picture = drawing(WIDTH, layout.foot + FOOT, *parts, labelled, hits)
+    return block("dots", legend(names.items()), picture, below(x_label), title=title)
 
 
 def _layout(labels: Sequence[str], *, guides: int) -> _Rows:
@@ -107,39 +93,20 @@ def _layout(labels: Sequence[str], *, guides: int) -> _Rows:
 
 
 def _names(layout: _Rows) -> Markup:
-    if layout.above:
-        each = [text(one, 0, layout.middle(i) - 0.8 * TEXT, None, "c-name") for i, one in enumerate(layout.labels)]
-        return group(each, "c-names")
-    every = math.ceil(1.2 * TEXT / layout.pitch)
+    every = 1 if layout.above else math.ceil(1.2 * TEXT / layout.pitch)
+    x, down, anchor = (0.0, -0.8 * TEXT, None) if layout.above else (layout.left - 8, 0.35 * TEXT, "end")
     shown = range(0, len(layout.labels), every)
-    down = 0.35 * TEXT
-    each = [text(layout.labels[i], layout.left - 8, layout.middle(i) + down, "end", "c-name") for i in shown]
-    return group(each, "c-names")
+    return group([text(layout.labels[i], x, layout.middle(i) + down, anchor, "c-name") for i in shown], "c-names")
 
 
-def _lines(plane: Plane, layout: _Rows) -> Markup:
-    """Return the dotted line of each row."""
-    rows = range(len(layout.labels))
-    data = "".join(path([(plane.x.start, layout.middle(i)), (plane.x.end, layout.middle(i))]) for i in rows)
-    return element("path", class_="c-row", d=data)
-
-
-def _spans(plane: Plane, layout: _Rows, rows: Sequence[Dots], roles: Sequence[Role]) -> Markup:
-    """Return the lines that join the dots of each row."""
-    data = ""
+def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> tuple[Markup, Markup]:
+    """Return the lines that join the dots of each row, and an invisible box per row that says its name and values."""
+    data, hits = "", []
     for i, row in enumerate(rows):
-        places = [place for role in roles if (place := plane.x.place(row.values.get(role))) is not None]
+        known = [(name, value) for role, name in names.items() for value in finite([row.values.get(role)])]
+        places = [place for _, value in known if (place := x.place(value)) is not None]
         if len(places) > 1:
             data += path([(min(places), layout.middle(i)), (max(places), layout.middle(i))])
-    return element("path", class_="c-span", d=data) if data else Markup("")
-
-
-def _hits(layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> Markup:
-    """Return an invisible box per row that says its name and its values."""
-    hits = []
-    for i, row in enumerate(rows):
-        values = [f"{name} {number(v)}" for role, name in names.items() for v in finite([row.values.get(role)])]
-        words = "\n".join([row.label, *values])
-        band = box(0, layout.top + i * layout.pitch, WIDTH, layout.pitch)
-        hits.append(element("path", tip(words), d=band, data_tip=words))
-    return group(hits, "c-hits")
+        words = "\n".join([row.label, *(f"{name} {number(value)}" for name, value in known)])
+        hits.append(hit(box(0, layout.top + i * layout.pitch, WIDTH, layout.pitch), words))
+    return element("path", class_="c-span", d=data) if data else Markup(""), group(hits, "c-hits")

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-TEXT = 13.5
-"""Size of text in the units of a drawing; ``charts.css`` says the same, and makes it smaller where there is room."""
+from markupsafe import Markup
+
+from refconv.report.charts.svg import element
+
+TEXT = 13.5  # size of text in units of a drawing; charts.css says the same, and makes it smaller where there is room
 
 _NARROW = frozenset("iljtfrI|.,:;'()[] ·")
 _WIDE = frozenset("mwMW%×@")
 
 
-def width(text: str) -> float:
-    """Return about how wide text is in a sans-serif face, rather too wide than too narrow.
+def text(label: str, x: float, y: float, anchor: str | None = None, class_: str = "c-tick") -> Markup:
+    """Return a label at a position."""
+    return element("text", label, class_=class_, x=x, y=y, text_anchor=anchor if anchor != "start" else None)
 
-    Example:
-        >>> round(width("0.25"), 1), width("") < width("i") < width("m")
-        (27.1, True)
-    """
+
+def width(text: str) -> float:
+    """Return about how wide text is in a sans-serif face, rather too wide than too narrow."""
     return TEXT * sum(0.33 if c in _NARROW else 0.86 if c in _WIDE else 0.66 if c.isupper() else 0.56 for c in text)
 
 
 def abbreviate(names: Sequence[str], limit: int) -> list[str]:
-    """Return names of at most `limit` characters, with an ellipsis where the middle was left out.
-
-    Where to cut is the same for all of them and chosen so that they stay different, if they can.
-
-    Example:
-        >>> abbreviate(["stages.3.blocks.10.conv_dw", "stages.3.blocks.11.conv_dw", "stem"], 18)
-        ['stages.3…0.conv_dw', 'stages.3…1.conv_dw', 'stem']
-    """
+    """Return names of at most `limit` characters, all cut at one place, so that they stay different if they can."""
     heads = sorted(range(1, limit - 1), key=lambda head: abs(head - 0.45 * limit))
-    best = [_cut(name, limit, heads[0]) for name in names]
+    best: list[str] = []
     for head in heads:
-        short = [_cut(name, limit, head) for name in names]
+        short = [n if len(n) <= limit else f"{n[:head]}…{n[len(n) - (limit - 1 - head) :]}" for n in names]
         if len(set(short)) == len(set(names)):
             return short
         if len(set(short)) > len(set(best)):
@@ -42,17 +38,8 @@ def abbreviate(names: Sequence[str], limit: int) -> list[str]:
     return best
 
 
-def _cut(name: str, limit: int, head: int) -> str:
-    return name if len(name) <= limit else f"{name[:head]}…{name[len(name) - (limit - 1 - head) :]}"
-
-
 def wrap(text: str, room: float) -> list[str] | None:
-    """Return the words of a text in lines that fit into `room`; None if a single word does not.
-
-    Example:
-        >>> wrap("gaussian noise", 70), wrap("compression", 20)
-        (['gaussian', 'noise'], None)
-    """
+    """Return the words of a text in lines that fit into `room`; None if a single word does not."""
     lines: list[str] = []
     for word in text.split():
         if width(word) > room:
@@ -66,13 +53,7 @@ def wrap(text: str, room: float) -> list[str] | None:
 
 @dataclass
 class Places:
-    """The boxes that labels already take, so that none is put over another.
-
-    Example:
-        >>> places = Places()
-        >>> places.take(0, 0, 10, 10), places.take(5, 5, 10, 10), places.take(11, 0, 10, 10)
-        (True, False, True)
-    """
+    """The boxes that labels already take, so that none is put over another."""
 
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
 

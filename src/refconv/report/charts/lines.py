@@ -12,34 +12,20 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.frames import across, block, empty, upwards
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
 from refconv.report.charts.roles import Role, legend, marks, role_class
-from refconv.report.charts.svg import box, drawing, element, group, path, tip
+from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
 T = TypeVar("T")
 
 _HEIGHT = 236.0
-_MARKED = 25
-"""A line of at most so many points shows each; of a longer one about a third as many."""
+_MARKED = 25  # a line of at most so many points shows each; of a longer one about a third as many
 _COLUMNS = 60
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a line chart.
-
-    Attributes:
-        name: what the legend calls it.
-        role: which model it stands for.
-        x: positions, ascending.
-        y: as many values; None leaves a gap.
-        low: lower end of a band around the line, as many values.
-        high: its upper end.
-
-    Raises:
-        ValueError: if there are not as many values as positions.
-    """
+    """One curve: positions x, ascending, as many values y, None leaves a gap, and the ends of a band around it."""
 
     name: str
     role: Role
@@ -65,37 +51,22 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     guides: Sequence[Guide] = (),
 ) -> Markup:
-    """Return curves over one plane, with a legend and the values at each position under the pointer.
+    """Return curves over one plane, later ones on top, with a legend and the values at each position under the pointer.
 
-    Args:
-        lines: drawn in their order, the later ones on top.
-        title: stands above.
-        x_label: what runs across; stands below.
-        y_label: what runs up; stands above the axis.
-        x_log: give equal factors of x equal room; positions that are not positive are left out.
-        y_log: the same for y.
-        y_range: the ends of the upright axis; by default those of the values, bands and guides.
-        guides: lines to compare with; one that is diagonal makes the plane square.
+    By default the upright axis holds values, bands and guides. A diagonal guide makes the plane square. Values that
+    are not positive are left out on a logarithmic axis.
     """
     plane = _plane(lines, guides, x_log=x_log, y_log=y_log, y_range=y_range)
     if plane is None:
-        return empty("lines", title)
-    below, above = guide_lines(plane, guides)
+        return block("lines", NOTHING, title=title)
+    under, labelled = guide_lines(plane, guides)
     curves = plane.clipped([*(_band(plane, line) for line in lines), *(_curve(plane, line) for line in lines)])
-    shapes = [_shapes(plane, line) for line in lines]
-    parts = [
-        level_ticks(plane),
-        upright_ticks(plane),
-        plane.foot(),
-        below,
-        curves,
-        *shapes,
-        above,
-        _columns(plane, lines, x_label),
-    ]
+    foot = path([(plane.x.start, plane.y.start), (plane.x.end, plane.y.start)])
+    parts = [level_ticks(plane), upright_ticks(plane), element("path", class_="c-axis", d=foot), under, curves]
+    parts += [*(_shapes(plane, line) for line in lines), labelled, _columns(plane, lines, x_label)]
     picture = drawing(WIDTH, plane.y.start + FOOT, *parts)
     keys = legend([(line.role, line.name) for line in lines])
-    return block("lines", keys, upwards(y_label), picture, across(x_label), title=title)
+    return block("lines", keys, above(y_label), picture, below(x_label), title=title)
 
 
 def _plane(
@@ -119,25 +90,26 @@ def _plane(
 
 def _stretches(items: Iterable[T | None]) -> list[list[T]]:
     """Return what lies between gaps, in order."""
-    return [
-        [item for item in run if item is not None] for there, run in groupby(items, lambda i: i is not None) if there
-    ]
+    runs = groupby(items, lambda item: item is not None)
+    return [[item for item in run if item is not None] for there, run in runs if there]
+
+
+def _runs(plane: Plane, line: Line) -> list[list[tuple[float, float]]]:
+    return _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
 
 
 def _curve(plane: Plane, line: Line) -> Markup:
-    runs = _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
-    stroke = "".join(path(run) for run in runs if len(run) > 1)
+    stroke = "".join(path(run) for run in _runs(plane, line) if len(run) > 1)
     return element("path", class_=f"c-line {role_class(line.role)}", d=stroke) if stroke else Markup("")
 
 
 def _shapes(plane: Plane, line: Line) -> Markup:
     """Return the shapes on a line: all of its points if they are few, and those that no line joins."""
-    runs = _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
+    runs = _runs(plane, line)
     points = [point for run in runs for point in run]
     every = 1 if len(points) <= _MARKED else math.ceil(3 * len(points) / _MARKED)
     alone = [run[0] for run in runs if len(run) == 1 and every > 1]
-    shown = [point for point in [*points[::every], *alone] if plane.holds(*point)]
-    return marks(line.role, shown)
+    return marks(line.role, [point for point in [*points[::every], *alone] if plane.holds(*point)])
 
 
 def _band(plane: Plane, line: Line) -> Markup:
@@ -150,8 +122,7 @@ def _band(plane: Plane, line: Line) -> Markup:
             outline += path([*(a for a, _ in run), *(b for _, b in reversed(run))], closed=True)
         else:
             stems += path(run[0])
-    parts = [element("path", class_="c-band", d=outline)] if outline else []
-    parts += [element("path", class_="c-error", d=stems)] if stems else []
+    parts = [element("path", class_=c, d=d) for c, d in (("c-band", outline), ("c-error", stems)) if d]
     return group(parts, role_class(line.role))
 
 
@@ -164,8 +135,7 @@ def _columns(plane: Plane, lines: Sequence[Line], x_label: str) -> Markup:
     columns = []
     for x, left, right in zip(positions, edges[:-1], edges[1:], strict=True):
         words = "\n".join([f"{x_label} {number(x)}", *(said for line in lines if (said := _at(line, x)))])
-        column = box(left, plane.y.end, right - left, plane.y.start - plane.y.end)
-        columns.append(element("path", tip(words), d=column, data_tip=words))
+        columns.append(hit(box(left, plane.y.end, right - left, plane.y.start - plane.y.end), words))
     return group(columns, "c-hits")
 
 

@@ -9,30 +9,18 @@ from typing import Literal
 from markupsafe import Markup
 
 from refconv.report.charts.axes import Axis
-from refconv.report.charts.labels import TEXT, Places, width
+from refconv.report.charts.labels import TEXT, Places, text, width
 from refconv.report.charts.svg import coordinate, element, group, path
 
-WIDTH = 400.0
-"""Width of a drawing in its own units."""
-
-EDGE = 12.0
-"""Room at the right of a plane, and above it."""
-
-FOOT = 22.0
-"""Room below a plane, for the labels of its ticks."""
-
+WIDTH = 400.0  # of a drawing in its own units
+EDGE = 12.0  # room at the right of a plane, and above it
+FOOT = 22.0  # room below a plane, for the labels of its ticks
 _GAP = 6.0
 
 
 @dataclass(frozen=True)
 class Guide:
-    """A line to compare with.
-
-    Attributes:
-        axis: ``x`` for an upright line at a value of x, ``y`` for a level one, ``diagonal`` for y = x + value.
-        value: where it is.
-        label: what it says; may be empty.
-    """
+    """A labelled line to compare with: upright at a value of x, level at a value of y, or y = x + value."""
 
     axis: Literal["x", "y", "diagonal"]
     value: float = 0
@@ -55,20 +43,20 @@ class Plane:
         """Return whether a position lies in the plane or on its edge."""
         return self.x.start - 0.05 <= x <= self.x.end + 0.05 and self.y.end - 0.05 <= y <= self.y.start + 0.05
 
+    @property
+    def corner(self) -> dict[str, float]:
+        """The upper left corner and the size, as attributes."""
+        x, y = self.x, self.y
+        return {"x": x.start, "y": y.end, "width": x.end - x.start, "height": y.start - y.end}
+
     def clipped(self, parts: Sequence[Markup]) -> Markup:
         """Return elements without what of them lies outside of the plane."""
-        x, y, width, height = self.x.start, self.y.end, self.x.end - self.x.start, self.y.start - self.y.end
-        box = {"viewBox": " ".join(coordinate(number) for number in (x, y, width, height))}
-        return element("svg", *parts, x=x, y=y, width=width, height=height, class_="c-clip", **box)
-
-    def foot(self) -> Markup:
-        """Return the line below the plane."""
-        return element("path", class_="c-axis", d=path([(self.x.start, self.y.start), (self.x.end, self.y.start)]))
+        box = {"viewBox": " ".join(coordinate(number) for number in self.corner.values())}
+        return element("svg", *parts, **self.corner, class_="c-clip", **box)
 
     def frame(self, class_: str = "c-frame") -> Markup:
         """Return the box around the plane."""
-        size = {"width": self.x.end - self.x.start, "height": self.y.start - self.y.end}
-        return element("rect", class_=class_, x=self.x.start, y=self.y.end, **size)
+        return element("rect", class_=class_, **self.corner)
 
 
 def margin(ticks: Iterable[tuple[float, str]]) -> float:
@@ -89,21 +77,14 @@ def level_ticks(plane: Plane, count: int = 5, *, grid: bool = True) -> Markup:
 
 
 def upright_ticks(plane: Plane, count: int = 6, *, grid: bool = False, above: bool = False) -> Markup:
-    """Return the ticks of the level axis with their labels below it, those that would overlap left out.
-
-    Args:
-        plane: where.
-        count: about how many.
-        grid: draw lines through the plane instead of short ticks.
-        above: repeat the labels above the plane.
-    """
+    """Return the ticks of the level axis, or lines through the plane, with labels below, and above if asked."""
     marks, taken = [], Places()
     foot, top = plane.y.start, plane.y.end
     for value, label in plane.x.ticks(count):
         x = plane.x.place(value)
         if x is None:
             continue
-        line = [(x, foot), (x, top)] if grid else [(x, foot), (x, foot + 4)]
+        line = [(x, foot), (x, top if grid else foot + 4)]
         marks.append(element("path", class_="c-grid" if grid else "c-axis", d=path(line)))
         wide = width(label)
         middle = min(max(x, wide / 2), plane.x.end + EDGE - wide / 2)
@@ -114,16 +95,8 @@ def upright_ticks(plane: Plane, count: int = 6, *, grid: bool = False, above: bo
     return group(marks, "c-ticks")
 
 
-def text(label: str, x: float, y: float, anchor: str | None = None, class_: str = "c-tick") -> Markup:
-    """Return a label at a position."""
-    return element("text", label, class_=class_, x=x, y=y, text_anchor=anchor if anchor != "start" else None)
-
-
 def guide_lines(plane: Plane, guides: Sequence[Guide]) -> tuple[Markup, Markup]:
-    """Return the guides that cross the plane: the lines, to lie below the data, and their labels, to lie above.
-
-    No label covers another; one for which there is no room is left out.
-    """
+    """Return the lines of the guides that cross the plane, to lie below the data, and their labels, to lie above it."""
     lines, names, taken = [], [], Places()
     for guide in guides:
         ends = _ends(plane, guide)
@@ -141,12 +114,13 @@ def guide_lines(plane: Plane, guides: Sequence[Guide]) -> tuple[Markup, Markup]:
 
 
 def _ends(plane: Plane, guide: Guide) -> list[tuple[float, float]] | None:
-    if guide.axis == "y":
-        y = plane.y.place(guide.value) if plane.y.contains(guide.value) else None
-        return None if y is None else [(plane.x.start, y), (plane.x.end, y)]
-    if guide.axis == "x":
-        x = plane.x.place(guide.value) if plane.x.contains(guide.value) else None
-        return None if x is None else [(x, plane.y.start), (x, plane.y.end)]
+    if guide.axis != "diagonal":
+        axis = plane.x if guide.axis == "x" else plane.y
+        place = axis.place(guide.value) if axis.contains(guide.value) else None
+        if place is None:
+            return None
+        upright = [(place, plane.y.start), (place, plane.y.end)]
+        return upright if guide.axis == "x" else [(plane.x.start, place), (plane.x.end, place)]
     low = max(plane.x.low, plane.y.low - guide.value)
     high = min(plane.x.high, plane.y.high - guide.value)
     steps = [low + (high - low) * i / 32 for i in range(33)] if plane.x.log or plane.y.log else [low, high]

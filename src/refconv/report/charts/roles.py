@@ -31,43 +31,27 @@ _SHAPES: tuple[Corners, ...] = (
 
 
 def role_class(role: Role) -> str:
-    """Return the class that gives an element its role's colour and dash.
-
-    Example:
-        >>> role_class("before"), role_class(1), role_class(7)
-        ('c-before', 'c-r1', 'c-r1')
-    """
+    """Return the class that gives an element its role's colour and dash."""
     return "c-before" if role == "before" else f"c-r{role % _COLOURS}"
 
 
 def marks(role: Role, points: Iterable[tuple[float, float]], size: float = 3.4) -> Markup:
-    """Return the role's shape around each of some positions, all as one path; nothing if there are none.
-
-    Args:
-        role: hollow circles for the shared start, filled shapes for pairs.
-        points: where.
-        size: about the radius.
-    """
-    outline = _circle(1.2 * size) if role == "before" else _corners(_SHAPES[role % len(_SHAPES)], size)
-    start = (0.0, -1.2 * size) if role == "before" else tuple(size * one for one in _SHAPES[role % len(_SHAPES)][0])
-    data = "".join(f"M{coordinate(x + start[0])} {coordinate(y + start[1])}{outline}" for x, y in points)
+    """Return the role's shape around positions as one path; it is a hollow circle for the start, filled for pairs."""
+    if role == "before":
+        half = f"a{coordinate(1.2 * size)} {coordinate(1.2 * size)} 0 0 1 0 "
+        first, outline = (0.0, -1.2 * size), f"{half}{coordinate(2.4 * size)}{half}{coordinate(-2.4 * size)}z"
+    else:
+        shape = _SHAPES[role % len(_SHAPES)]
+        steps = ((size * (x1 - x0), size * (y1 - y0)) for (x0, y0), (x1, y1) in pairwise(shape))
+        first = (size * shape[0][0], size * shape[0][1])
+        outline = "l" + " ".join(f"{coordinate(dx)} {coordinate(dy)}" for dx, dy in steps) + "z"
+    data = "".join(f"M{coordinate(x + first[0])} {coordinate(y + first[1])}{outline}" for x, y in points)
     return element("path", class_=f"c-mark {role_class(role)}", d=data) if data else Markup("")
 
 
 def marker(role: Role, x: float, y: float, size: float = 3.4) -> Markup:
     """Return the role's shape around one position."""
     return marks(role, [(x, y)], size)
-
-
-def _circle(r: float) -> str:
-    half = f"a{coordinate(r)} {coordinate(r)} 0 0 1 0 "
-    return f"{half}{coordinate(2 * r)}{half}{coordinate(-2 * r)}z"
-
-
-def _corners(shape: Corners, size: float) -> str:
-    """Return the way around a shape from its first corner, in steps."""
-    steps = [(size * (x1 - x0), size * (y1 - y0)) for (x0, y0), (x1, y1) in pairwise(shape)]
-    return "l" + " ".join(f"{coordinate(dx)} {coordinate(dy)}" for dx, dy in steps) + "z"
 
 
 def legend(names: Iterable[tuple[Role, str]]) -> Markup:

@@ -6,23 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-Attribute = str | float | None
-"""Text, a number, or None for an attribute that is left out."""
 
-
-def element(name: str, *children: str | Markup, **attributes: Attribute) -> Markup:
-    """Return one element with its children.
-
-    Args:
-        name: of the element, such as ``circle``.
-        children: markup as it is, plain text escaped.
-        attributes: underscores within become hyphens, one at the end is dropped.
+def element(name: str, *children: str | Markup, **attributes: str | float | None) -> Markup:
+    """Return one element with its children; plain text is escaped, attributes that are None are left out.
 
     Example:
         >>> element("text", "a < b", x=1.25, text_anchor="end", class_="c-tick")
         Markup('<text x="1.2" text-anchor="end" class="c-tick">a &lt; b</text>')
-        >>> element("line", x1=0.0, y1=None)
-        Markup('<line x1="0"/>')
     """
     inside = Markup("").join(children)
     start = Markup("<") + Markup(name) + Markup("").join(_attribute(*pair) for pair in attributes.items())
@@ -31,7 +21,7 @@ def element(name: str, *children: str | Markup, **attributes: Attribute) -> Mark
     return start + Markup(">") + inside + Markup("</") + Markup(name) + Markup(">")
 
 
-def _attribute(name: str, value: Attribute) -> Markup:
+def _attribute(name: str, value: str | float | None) -> Markup:
     if value is None:
         return Markup("")
     text = escape(value if isinstance(value, str) else coordinate(value)).replace("\n", Markup("&#10;"))
@@ -56,23 +46,13 @@ def drawing(width: float, height: float, *children: Markup, class_: str = "c-svg
 
 
 def path(points: Iterable[tuple[float, float]], *, closed: bool = False) -> str:
-    """Return the data of a path through points.
-
-    Example:
-        >>> path([(0, 0), (1.26, 2)], closed=True)
-        'M0 0L1.3 2Z'
-    """
+    """Return the data of a path through points."""
     steps = "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)
     return f"M{steps}{'Z' if closed else ''}"
 
 
 def box(x: float, y: float, wide: float, high: float) -> str:
-    """Return the data of a path around a box.
-
-    Example:
-        >>> box(1, 2, 30, 4.5)
-        'M1 2h30v4.5h-30z'
-    """
+    """Return the data of a path around a box."""
     return f"M{coordinate(x)} {coordinate(y)}h{coordinate(wide)}v{coordinate(high)}h{coordinate(-wide)}z"
 
 
@@ -81,6 +61,37 @@ def group(children: Sequence[Markup], class_: str) -> Markup:
     return element("g", *children, class_=class_) if children else Markup("")
 
 
-def tip(text: str) -> Markup:
-    """Return the title of an element, which browsers show under the pointer where no script runs."""
-    return element("title", text)
+def hit(outline: str, words: str) -> Markup:
+    """Return an invisible area that says its words under the pointer, without a script by its title."""
+    return element("path", element("title", words), d=outline, data_tip=words)
+
+
+NOTHING = element("p", "no values", class_="c-empty")
+
+
+def block(kind: str, *parts: Markup, title: str = "") -> Markup:
+    """Return a chart with its title as one block of HTML; what screen readers hear stands beside it."""
+    heading = element("div", title, class_="c-title") if title else Markup("")
+    return element("div", heading, *parts, class_=f"c-block c-{kind}", aria_hidden="true")
+
+
+def note(text: str, class_: str) -> Markup:
+    """Return a line of text around a drawing; nothing if it is empty."""
+    return element("div", text, class_=class_) if text else Markup("")
+
+
+def above(label: str, arrow: str = "↑") -> Markup:
+    """Return the name of an axis that runs up or down, to stand above it."""
+    return note(f"{arrow} {label}" if label else "", "c-up")
+
+
+def below(label: str) -> Markup:
+    """Return the name of an axis that runs to the right, to stand below it."""
+    return note(f"{label} →" if label else "", "c-across")
+
+
+def panels(drawings: Sequence[Markup], titles: Sequence[str]) -> Markup:
+    """Return drawings side by side, each under its title; as many in a row as there is room."""
+    pairs = zip(drawings, titles, strict=True)
+    each = [element("div", note(title, "c-panel-title"), drawing, class_="c-panel") for drawing, title in pairs]
+    return element("div", *each, class_="c-panels", style=f"--c-count:{len(each)}")

@@ -11,7 +11,7 @@ from refconv.measures.pairs import Measured
 
 def loss_label(items: Sequence[Measured]) -> str:
     """Return the name of the loss, with its unit where that is known."""
-    tasks = {item.pair.facts.get("task") for item in items}
+    tasks = {item.pair.facts.task for item in items}
     return "loss (cross-entropy, nats)" if tasks == {"classification"} else "loss"
 
 

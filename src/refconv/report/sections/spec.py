@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from refconv.measures.pairs import Measured, Pair, notes_on
+from refconv.measures.pairs import Measured, ModelPair, notes_on
 from refconv.measures.verdicts.verdict import Verdict
 from refconv.report.elements import Figure, Section
 
@@ -35,7 +35,7 @@ class Spec:
         """The measure's name, also the section's anchor."""
         return self.verdict.name
 
-    def __call__(self, pairs: Sequence[Pair]) -> Section | None:
+    def __call__(self, pairs: Sequence[ModelPair]) -> Section | None:
         """Return the section; None if no pair has the record.
 
         Args:
