@@ -31,8 +31,8 @@ app = typer.Typer(
 data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
 for command in (
-    improve.improve, plan.plan, train.train, evaluate.eval_, predict.predict, merge.merge, verify.verify, compare.compare,
-    analyze.analyze, report.report, demo.demo,
+    improve.improve, plan.plan, train.train, evaluate.eval_, predict.predict, merge.merge, verify.verify,
+    compare.compare, analyze.analyze, report.report, demo.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
 data_app.command("scenes")(data.scenes)
