@@ -1,12 +1,178 @@
-"""The report of an improvement."""
+"""The report of an improvement: the verdict first, then what it rests on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from refconv.improvement.record import ImproveRecord
+from refconv.improvement.scoring import Difference, Score, difference
+from refconv.models.run_folder import write_whole
+from refconv.report.charts import Dots, Guide, Role, dot_chart
+from refconv.report.elements import Figure, Table
+from refconv.report.page import environment
+from refconv.report.results import p_value
+from refconv.studies.estimate import clock
+from refconv.task_measures import measures_of
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What is drawn: the verdict and lines below it, the result, the search, the candidates, and how it was made."""
+
+    title: str
+    headline: str
+    lines: tuple[str, ...]
+    result: Table
+    notes: tuple[str, ...]
+    search: Figure
+    candidates: Table
+    usage: str
+    made: Table
 
 
 def write_page(record: ImproveRecord, path: Path) -> None:
-    """Write the report."""
-    path.write_text(record.verdict, encoding="utf-8")
+    """Write the report as one HTML file.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    headline, _, rest = record.verdict.partition(". ")
+    page = _Page(
+        title=f"{record.model.rpartition(':')[2]}, improved",
+        headline=f"{headline.removesuffix('.')}.",
+        lines=tuple(filter(None, (rest, f"{record.model}; {record.preprocessing}"))),
+        result=_result(record),
+        notes=_notes(record),
+        search=_search(record),
+        candidates=_candidates(record),
+        usage=_usage(record, path.parent),
+        made=_made(record),
+    )
+    template = environment().get_template("refconv.improvement:page.html.j2")
+    write_whole(path, template.render(page=page).encode())
+
+
+def _result(record: ImproveRecord) -> Table:
+    tested = record.tested
+    named = [
+        ("the network as it was", tested.base),
+        (f"best run without refocusing: {record.unrefocused}", tested.unrefocused),
+        (f"best run with refocusing: {record.refocused}", tested.refocused),
+        (f"result: {record.winner}", tested.winner),
+    ]
+    about = tested.base.about
+    split = "test" if tested.split == "test" else "validation"
+    samples = f"on {tested.base.samples:,} {split} samples"
+    header = (samples, about.title, "95 % interval", "difference", "95 % interval", "p")
+    cells = tuple((name, *_value(score), *_change(tested.base, score)) for name, score in named if score is not None)
+    return Table("Result", header, cells)
+
+
+def _value(score: Score) -> tuple[str, str]:
+    bounds = score.interval
+    interval = "" if bounds is None else f"{score.about.shown(bounds[0])} to {score.about.shown(bounds[1])}"
+    return score.about.shown(score.value), interval
+
+
+def _change(base: Score, score: Score) -> tuple[str, str, str]:
+    if score is base:
+        return "", "", ""
+    found, about = difference(base, score), base.about
+    return about.shown(found.value, signed=True), _interval(base, found), "" if found.p is None else p_value(found.p)
+
+
+def _interval(base: Score, found: Difference) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f"{base.about.shown(found.low, signed=True)} to {base.about.shown(found.high, signed=True)}"
+
+
+def _notes(record: ImproveRecord) -> tuple[str, ...]:
+    """Return what has to be known to read the table."""
+    classifier = bool(record.tested.base.hits)
+    method = (
+        "Intervals of one model are Wilson's, those of differences Newcombe's for paired shares; p is McNemar's exact."
+        if classifier
+        else "Intervals are Student's over parts of the split; p is that of the paired t test over them."
+    )
+    chosen = "Everything was chosen on the validation split; the test split was read once, at the end."
+    if record.tested.split != "test":
+        chosen = "The data has no test split: the result is told on the samples that chose it, which flatters it."
+    return (f"{chosen} {method} They tell of other samples, not of other trainings.",)
+
+
+def _search(record: ImproveRecord) -> Figure:
+    about, base = measures_of(record.task).primary, record.plan.base
+    rounds = range(1, len(record.plan.rounds) + 1)
+    names: dict[Role, str] = {
+        number - 1: f"round {number}: {record.plan.rounds[number - 1].steps:,} steps" for number in rounds
+    }
+    by_entry: dict[str, dict[Role, float | None]] = {}
+    for one in record.tried:
+        value = None if one.value is None else one.value * about.factor
+        by_entry.setdefault(str(one.entry), {})[one.round - 1] = value
+    rows = [Dots(name, values) for name, values in by_entry.items()]
+    table = Table(
+        f"{about.title} on the validation split",
+        ("contender and learning rate", *names.values()),
+        tuple((row.label, *(_number(about.scale.digits, row.values.get(role)) for role in names)) for row in rows),
+    )
+    title = f"{about.title} on {base.samples:,} validation samples"
+    drawing = dot_chart(
+        rows, names, title=title, x_label=about.title, guides=[Guide("x", base.value * about.factor, "as it was")]
+    )
+    best = max((one for one in record.tried if one.value is not None), key=lambda one: one.value or 0.0)
+    words = f"{len(record.tried)} runs of {len(by_entry)} contenders and learning rates; the best is {best.entry}."
+    return Figure(
+        drawing,
+        alt=f"A row for each contender and learning rate with its result in each round: {words}",
+        caption=f"{title}, of the moving average of the weights. The best third of each round went on, anew and three "
+        f"times as long. {words}",
+        table=table,
+    )
+
+
+def _number(digits: int, value: float | None) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _candidates(record: ImproveRecord) -> Table:
+    about = measures_of(record.task).primary
+    rows = []
+    for one in sorted(record.candidates, key=lambda c: -c.score.value if about.larger_is_better else c.score.value):
+        loss = "" if one.score.loss is None else f"{one.score.loss:.4f}"
+        rows.append((one.name, *_value(one.score), loss, "chosen" if one.name == record.winner else ""))
+    return Table(
+        f"On the validation split; within noise the simpler one is chosen ({len(rows)} candidates)",
+        ("weights", about.title, "95 % interval", "loss", ""),
+        tuple(rows),
+    )
+
+
+def _usage(record: ImproveRecord, out: Path) -> str:
+    lines = [f"refconv eval {out.name}/model --data {record.plan.recipe['data']}"]
+    lines.append(f"refconv predict {out.name}/model IMAGE")
+    if ":" not in record.model:
+        lines.append(f'timm.create_model("local-dir:{out.name}/model", pretrained=True)')
+    return "\n".join(lines)
+
+
+def _made(record: ImproveRecord) -> Table:
+    plan = record.plan
+    left_out = "; ".join(f"{name}: {why}" for name, why in plan.excluded.items()) or "none"
+    failed = (
+        "; ".join(f"{one.entry}: {one.message or 'diverged'}" for one in record.tried if one.value is None) or "none"
+    )
+    rows = (
+        ("certificate", str(record.certificate).splitlines()[0]),
+        ("budget", f"{plan.budget}, {plan.samples:,} samples; {record.samples_seen:,} were used"),
+        ("training time", f"{clock(record.seconds)}, one run after the other"),
+        ("ms of a step", ", ".join(f"{name} {value:.1f}" for name, value in plan.step_ms.items())),
+        ("contenders left out", left_out),
+        ("runs without result", failed),
+        ("hardware", record.hardware),
+        ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
+        ("command", record.command),
+    )
+    return Table("How this was made", ("", "value"), rows)

@@ -52,24 +52,34 @@ class Choice:
 
 def draw(page: Page) -> str:
     """Return the page as HTML."""
-    environment = jinja2.Environment(
+    names = [pair.name for pair in page.verdict.pairs]
+    drawn = environment(shelves=shelves, arranged=arranged, headline=headline, names=names, several=len(names) > 1)
+    return drawn.get_template("template.html.j2").render(page=page, groups=groups(page.sections))
+
+
+def environment(**more: Any) -> jinja2.Environment:
+    """Return what draws pages: templates of this package or, as ``package:file``, of another, and style and script.
+
+    Args:
+        **more: further names for the templates.
+    """
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    names = [pair.name for pair in page.verdict.pairs]
-    environment.filters.update(capital=capital, tied=tied)
-    environment.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, shelves=shelves, p_value=p_value)
-    environment.globals.update(arranged=arranged, headline=headline, names=names, several=len(names) > 1)
+    made.filters.update(capital=capital, tied=tied)
     style = Markup(_text("style.css") + _text("charts/charts.css"))
-    environment.globals.update(style=style, script=Markup(_text("script.js")))
-    return environment.get_template("template.html.j2").render(page=page, groups=groups(page.sections))
+    made.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, p_value=p_value, style=style)
+    made.globals.update(script=Markup(_text("script.js")), **more)
+    return made
 
 
 def _text(name: str) -> str:
-    return resources.files("refconv.report").joinpath(name).read_text(encoding="utf-8")
+    package, _, file = name.rpartition(":")
+    return resources.files(package or "refconv.report").joinpath(file).read_text(encoding="utf-8")
 
 
 def groups(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
