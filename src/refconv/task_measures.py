@@ -1,8 +1,7 @@
-"""What each task measures: names, titles, units, directions. Declared once per task, read everywhere, without torch.
+"""What each task measures: names, titles, units, directions; read everywhere, without torch.
 
-A task declares its measures in ``refconv/tasks/NAME/measures.py`` as ``MEASURES``, a :class:`TaskMeasures`. Recipes,
-records of runs, studies, analysis and reports read them here. A new task is one folder in ``refconv/tasks`` and its
-name in :data:`TASKS`.
+Each task declares ``MEASURES`` in ``refconv/tasks/NAME/measures.py``. A new task is one folder in ``refconv/tasks`` and
+its name in :data:`TASKS`.
 """
 
 from __future__ import annotations
@@ -17,14 +16,7 @@ TASKS = ("classification", "detection", "segmentation", "restoration")
 
 @dataclass(frozen=True)
 class Scale:
-    """How values of a measure are shown.
-
-    Attributes:
-        factor: what a value is multiplied by.
-        digits: decimals.
-        unit: of values, such as ``%``; may be empty.
-        difference: unit of differences, with a space before it; may be empty.
-    """
+    """How values of a measure are shown; ``difference`` is the unit of differences, with a space before it."""
 
     factor: float
     digits: int
@@ -86,13 +78,7 @@ class Measure:
         return self.scale.factor
 
     def resolution(self, samples: int | None) -> float | None:
-        """Return the smallest step between two values on so many samples; None where it is not known.
-
-        Measures that are no share of the samples (mAP, IoU, PSNR, losses, calibration errors) have steps that depend
-        on the predictions.
-
-        Args:
-            samples: how many; None if that is not known.
+        """Return the smallest step between two values on so many samples; None where it depends on the predictions.
 
         Example:
             >>> top1, psnr = (measures_of(task).primary for task in ("classification", "restoration"))

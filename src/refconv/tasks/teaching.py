@@ -18,10 +18,10 @@ from refconv.recipe.recipe import Recipe
 
 
 class Teacher:
-    """A frozen teacher and the weight of its logits in the loss.
+    """A frozen teacher on the training device.
 
     Args:
-        model: the teacher, on the device where training goes on.
+        model: the teacher.
         weight: of the teacher in the loss, from 0 to 1; the labels have the rest.
         temperature: T; both distributions are softened by it.
         autocast: the context of a forward.
@@ -42,15 +42,7 @@ class Teacher:
         self.weight, self.temperature, self._autocast = weight, temperature, autocast
 
     def logits(self, inputs: Tensor, student: Tensor) -> Tensor:
-        """Return the teacher's logits for a batch as the student sees it.
-
-        Args:
-            inputs: the batch.
-            student: the student's logits.
-
-        Raises:
-            ModelError: if the teacher has other classes than the student.
-        """
+        """Return the teacher's logits for a batch as the student sees it."""
         with torch.no_grad(), self._autocast():
             outputs = self.model(self.prepare(inputs))
         logits: Tensor = outputs["out"] if isinstance(outputs, Mapping) else outputs
@@ -64,16 +56,7 @@ class Teacher:
         return logits
 
     def loss(self, inputs: Tensor, outputs: Tensor, labelled: Tensor) -> Tensor:
-        """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T.
-
-        Args:
-            inputs: the batch as the student saw it.
-            outputs: the student's outputs, [batch, classes].
-            labelled: the student's loss on the labels.
-
-        Raises:
-            ModelError: if the teacher has other classes than the student.
-        """
+        """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T."""
         teacher_logits = self.logits(inputs, outputs)
         t = self.temperature
         divergence = F.kl_div(
@@ -95,16 +78,7 @@ def make_teacher(
 ) -> Teacher | None:
     """Open the teacher that a recipe names: a run, a model folder, a model's name, or weights of the student's model.
 
-    Args:
-        recipe: the student's.
-        device: where training goes on.
-        autocast: the context of a forward.
-        info: what the student's batches are like.
-        resizes: whether images are brought to the teacher's own size.
-
-    Raises:
-        ModelError: if it cannot be built.
-        CheckpointError: if its weights are missing, damaged or do not fit.
+    ``info`` says what the student's batches are like; with ``resizes`` images are brought to the teacher's own size.
     """
     if recipe.distill is None:
         return None
@@ -127,14 +101,6 @@ def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Call
     Values in [0, 1] are recovered and normalised as the teacher was trained. The teacher sees what the student sees:
     the same crop, resized if the teacher takes another size. Of 8-bit images it gets the tensor that its own
     normalisation makes of them, bit for bit: k / 255 is recovered exactly, as it is known to within rounding.
-
-    Args:
-        info: what the student's batches are like.
-        opened: the teacher.
-        resizes: whether images are brought to the teacher's own size.
-
-    Raises:
-        ModelError: if the teacher takes another number of channels.
     """
     if not opened.stated or (info.name in SOURCES and not opened.of_run):
         return None

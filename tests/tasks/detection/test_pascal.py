@@ -7,8 +7,8 @@ from torch import nn
 
 from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.data.scenes import make_scenes
-from refconv.tasks.detection.average_precision import average_precision, constant_results
 from refconv.tasks.detection.data import DetectionData
+from refconv.tasks.detection.evaluation import average_precision, constant_results
 from refconv.tasks.detection.objects import image_result
 from refconv.tasks.detection.pascal import pascal_average_precision
 from refconv.tasks.detection.segments import runs

@@ -21,7 +21,6 @@ class ClassificationEvaluation(Evaluation):
     """How well a classifier does on a split.
 
     Attributes:
-        samples: how many samples were evaluated.
         top1: share of samples whose class has the largest output.
         top5: share of samples whose class is among the five largest outputs, or among all if there are fewer.
         loss: mean cross-entropy.
@@ -42,13 +41,7 @@ class ClassificationEvaluation(Evaluation):
 def evaluation_of(
     batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, processes: Processes
 ) -> ClassificationEvaluation:
-    """Return the evaluation of a classifier's outputs.
-
-    Args:
-        batches: outputs [batch, classes] and labels [batch] of this process, on ``device``.
-        device: where sums are held.
-        processes: the processes that share the work.
-    """
+    """Return the evaluation of outputs [batch, classes] and labels [batch] of this process, on ``device``."""
     totals = torch.zeros(3, dtype=torch.float64, device=None if device.type == "mps" else device)
     gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=totals.device)
     samples = 0

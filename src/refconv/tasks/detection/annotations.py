@@ -23,16 +23,10 @@ Category = int | str
 
 @dataclasses.dataclass(frozen=True)
 class ObjectAnnotation:
-    """One object, as a reader found it.
+    """One object, as a reader found it: its box (x0, y0, x1, y1 in pixels), its class, the area of its mask or box.
 
-    Attributes:
-        box: x0, y0, x1, y1 in pixels from the image's upper left corner.
-        category: its class.
-        area: in pixels, of its mask or its box.
-        crowd: whether it is a group of objects under one box.
-        difficult: whether a detector need not find it.
-        segment: its mask as text (see :mod:`refconv.tasks.detection.segments`); empty if it was not asked for.
-        where: what the file calls it.
+    A detector need not find ``difficult`` ones; a ``crowd`` is a group under one box. ``segment`` is the mask as text
+    (:mod:`refconv.tasks.detection.segments`), empty if not asked for; ``where`` is what the file calls the object.
     """
 
     box: tuple[float, float, float, float]
@@ -46,15 +40,7 @@ class ObjectAnnotation:
 
 @dataclasses.dataclass(frozen=True)
 class ImageAnnotation:
-    """One image and its objects, as a reader found them.
-
-    Attributes:
-        path: the file.
-        id: the image's number in the annotations.
-        height: in pixels, as the annotations say.
-        width: in pixels, as the annotations say.
-        objects: the objects.
-    """
+    """One image and its objects, as a reader found them; height and width in pixels, as the annotations say."""
 
     path: str
     id: int
@@ -70,15 +56,12 @@ class Annotations:
     The objects of image ``i`` are the rows ``first[i]`` up to ``first[i + 1]`` of what has a row per object.
 
     Attributes:
-        paths: the files of the images.
         sizes: height and width of each image, int64 [images, 2].
         image_ids: the numbers of the images in the annotations, int64 [images].
         first: int64 [images + 1].
         boxes: x0, y0, x1, y1 in pixels, inside the image, float32 [objects, 4].
         labels: from 1 on, int64 [objects].
         areas: in pixels, float32 [objects].
-        crowd: bool [objects].
-        difficult: bool [objects].
         segments: the masks as text, one per object; None if they were not asked for.
         places: what the file calls each object.
         class_names: the names of the labels 1, 2, ...
@@ -107,15 +90,7 @@ class Annotations:
         return range(int(self.first[index]), int(self.first[index + 1]))
 
     def masks(self, index: int, rows: Sequence[int]) -> Tensor:
-        """Return the masks of objects of one image, bool [objects, H, W].
-
-        Args:
-            index: the image.
-            rows: which of its objects.
-
-        Raises:
-            DataError: if one is malformed.
-        """
+        """Return the masks of some objects of one image, bool [objects, H, W]."""
         assert self.segments is not None, "masks were not asked for"
         height, width = self.sizes[index].tolist()
         masks = np.zeros((len(rows), height, width), dtype=bool)
@@ -125,12 +100,7 @@ class Annotations:
         return torch.from_numpy(masks)
 
     def runs(self, rows: Sequence[int], masks: Tensor) -> tuple[Runs, ...]:
-        """Return masks of objects as compressed runs, as the annotations have them if they do.
-
-        Args:
-            rows: which objects.
-            masks: their masks, bool [objects, H, W].
-        """
+        """Return masks of objects, bool [objects, H, W], as compressed runs."""
         assert self.segments is not None, "masks were not asked for"
         return tuple(runs_of(self.segments[row], mask) for row, mask in zip(rows, masks.numpy(), strict=True))
 
@@ -138,19 +108,10 @@ class Annotations:
 def gathered(
     images: Sequence[ImageAnnotation], *, where: str, class_names: Mapping[Category, str], masks: bool
 ) -> Annotations:
-    """Put annotations into tensors, boxes clipped to the images.
+    """Put annotations into tensors; ``class_names`` has the name of each category in the order of the labels.
 
-    Boxes that reach beyond their image are clipped; those without area or wholly outside are left out. One
-    warning says how many there were.
-
-    Args:
-        images: the images.
-        where: the file or folder they are annotated in, for messages.
-        class_names: the name of each category, in the order of the labels.
-        masks: whether to keep the masks.
-
-    Raises:
-        DataError: if there is no image, or most boxes lie outside their images.
+    Boxes that reach beyond their image are clipped; those without area or wholly outside are left out. One warning says
+    how many there were. If most lie outside, the annotations are refused.
     """
     if not images:
         raise DataError("no images", where=where, expected="at least one")
@@ -187,11 +148,7 @@ def _with_area(boxes: Tensor) -> Tensor:
 
 
 def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -> None:
-    """Warn once about boxes that are left out or clipped.
-
-    Raises:
-        DataError: if most of them lie outside.
-    """
+    """Warn once about boxes that are left out or clipped; refuse them if most lie outside."""
     flat = ~_with_area(boxes)
     outside = ~flat & ~_with_area(clipped)
     beyond = ~flat & ~outside & ((boxes - clipped).abs() > _TOLERANCE).any(1)

@@ -16,16 +16,16 @@ from torchvision.transforms import v2
 from refconv.data.augmentation import Augmentation
 from refconv.data.dataset import Batch, Data, Split, Targets
 from refconv.data.images import decode
-from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import as_they_are
 from refconv.data.scenes import scenes_folder
-from refconv.data.splits import Parts, validation_split
+from refconv.data.splits import Parts
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.detection.annotations import Annotations
 from refconv.tasks.detection.coco import coco_annotations
 from refconv.tasks.detection.voc import voc_annotations
+from refconv.tasks.image_data import divided, info_of
 
 LARGEST_DEFAULT = 640
 """Images are not made larger than this by default, in pixels."""
@@ -46,11 +46,9 @@ class DetectionData(Data):
     * ``runs``: the same masks as compressed runs, in evaluation;
     * ``area``: float32 [objects], in pixels, as the annotations say (after a crop: what is left of it, in
       proportion to the box);
-    * ``iscrowd``: int64 [objects], 1 for COCO's crowds. Training leaves these out;
-    * ``difficult``: int64 [objects], 1 for VOC's difficult objects. Training leaves these out;
+    * ``iscrowd``, ``difficult``: int64 [objects], 1 for COCO's crowds and VOC's difficult objects, which training
+      leaves out;
     * ``image_id``: int64, the number of the image in its annotations.
-
-    An image may hold no objects.
 
     Args:
         name: ``scenes`` or ``scenes:FOLDER`` (made by ``refconv data scenes``), ``coco:FOLDER`` or ``voc:FOLDER``.
@@ -61,11 +59,6 @@ class DetectionData(Data):
         img_size: the size at which a detector is to look at images; by default the longest side of a training
             image, at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
         masks: whether the objects' masks are wanted.
-
-    Raises:
-        DataError: if the data is unknown, missing, damaged or contradicts itself, the validation split is impossible,
-            or nothing is left to learn from.
-        SettingError: if an augmentation cannot be done to images with boxes.
     """
 
     def __init__(
@@ -81,41 +74,13 @@ class DetectionData(Data):
     ) -> None:
         parts = _open_annotations(name, root, val_split=val_split, masks=masks)
         side = img_size or min(LARGEST_DEFAULT, int(parts.train.sizes.max()))
-        train, val = validation_split(
-            torch.zeros(len(parts.train), dtype=torch.int64), val_split, name=name, class_names=("images",)
-        )
-        if parts.val is not None:
-            val = torch.arange(len(parts.val))
+        self._annotations, indices = divided(parts, val_split, name=name)
         if not len(parts.train.labels):
             raise DataError("no objects to train on", where=name, expected="at least one box")
-        classes = parts.train.class_names
-        info = DataInfo(
-            name=name,
-            num_classes=len(classes),
-            in_chans=3,
-            input_size=(3, side, side),
-            mean=(0.0,) * 3,
-            std=(1.0,) * 3,
-            class_names=classes,
-            train_size=len(train),
-            val_size=len(val),
-            test_size=len(parts.test),
-        )
-        super().__init__(
-            info, {"train": train, "val": val, "test": torch.arange(len(parts.test))}, as_they_are(info, "detection")
-        )
-        self._annotations: dict[Split, Annotations] = {
-            "train": parts.train,
-            "val": parts.train if parts.val is None else parts.val,
-            "test": parts.test,
-        }
+        info = info_of(name, indices, class_names=parts.train.class_names, input_size=(3, side, side))
+        super().__init__(info, indices, as_they_are(info, "detection"))
         self._augment = Augment.from_settings(augmentation or Augmentation())
         self._workers = workers
-
-    @property
-    def category_ids(self) -> tuple[int, ...]:
-        """The numbers of the labels 1, 2, ... in the annotations."""
-        return self._annotations["train"].category_ids
 
     @property
     def has_masks(self) -> bool:
@@ -159,14 +124,7 @@ _Sample = tuple[Tensor, dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """What is done to an image and its objects together.
-
-    Attributes:
-        hflip: probability of a flip.
-        color_jitter: strength of the change of brightness, contrast and saturation.
-        scale: range of the area of a crop, as a fraction; None crops nothing.
-        ratio: range of a crop's width over its height.
-    """
+    """What is done to an image and its objects together: flip, colours, and a crop where ``scale`` is not None."""
 
     hflip: float
     color_jitter: float
@@ -175,11 +133,7 @@ class Augment:
 
     @classmethod
     def from_settings(cls, settings: Augmentation) -> Augment:
-        """Take over what can be done to images with boxes.
-
-        Raises:
-            SettingError: if the settings ask for more.
-        """
+        """Take over what can be done to images with boxes; refuse settings that ask for more."""
         default = Augmentation()
         for name, reason in _IMPOSSIBLE.items():
             value = getattr(settings, name)
@@ -195,12 +149,7 @@ class Augment:
         return cls(settings.hflip, settings.color_jitter, settings.scale, ratio)
 
     def __call__(self, image: Tensor, objects: dict[str, Tensor]) -> _Sample:
-        """Change an image and its objects, drawing from torch's generator.
-
-        Args:
-            image: uint8 [3, H, W].
-            objects: ``boxes``, ``labels``, ``area`` and perhaps ``masks`` as in a target.
-        """
+        """Change an image, uint8 [3, H, W], and its objects, drawing from torch's generator."""
         height, width = image.shape[-2:]
         before = objects["boxes"]
         boxes = tv_tensors.BoundingBoxes(before, format="XYXY", canvas_size=(height, width))
@@ -240,17 +189,10 @@ _WHOLE = 1.0  # RandomIoUCrop's word for no crop
 
 
 def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
-    """Return which of SSD's least overlaps of a crop with a box can come about at all.
+    """Return which of SSD's least overlaps of a crop with a box [objects, 4] can come about; none in a tiny image.
 
-    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes
-    no probability and takes a third of the time.
-
-    Args:
-        boxes: [objects, 4].
-        least_area: of a crop, in pixels.
-
-    Returns:
-        None of them for an image without objects, or for one that is too small for a crop.
+    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes no
+    probability and takes a third of the time.
     """
     if not len(boxes) or not least_area:
         return []
@@ -269,13 +211,7 @@ _IMPOSSIBLE = {
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """What a worker process gets: it makes sample ``index``.
-
-    Attributes:
-        annotations: the images and their objects.
-        augment: None to leave images as they are and keep what is not to be judged.
-        coordinates: seed and epoch, for the augmentation.
-    """
+    """What a worker process gets: it makes sample ``index``. Without ``augment`` it keeps what is not to be judged."""
 
     annotations: Annotations
     augment: Augment | None
@@ -311,9 +247,6 @@ class _Samples:
 
         Boxes are taken for those of the upright image, as annotation tools show it, unless only the stored one has the
         annotated height and width.
-
-        Raises:
-            DataError: if it cannot be read, or is of another size than its annotations say.
         """
         annotations = self.annotations
         where, (height, width) = annotations.paths[index], annotations.sizes[index].tolist()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from refconv.tasks.prediction import NOTHING_FOUND, Prediction
+from refconv.tasks.task import NOTHING_FOUND, Prediction
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,28 +19,12 @@ _LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names
 _OBJECTS_SHOWN = 10
 
 _COLOURS = (
-    "#e6194b",
-    "#3cb44b",
-    "#ffe119",
-    "#4363d8",
-    "#f58231",
-    "#911eb4",
-    "#46f0f0",
-    "#f032e6",
-    "#bcf60c",
-    "#fabebe",
-)
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe",
+)  # fmt: skip
 
 
 def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
-    """Return the prediction in a detector's output, the highest score first.
-
-    Args:
-        image: the image in colour.
-        output: boxes [n, 4], labels [n], scores [n] and perhaps masks [n, 1, height, width], on the CPU.
-        opened: what is known about the model.
-        threshold: minimum score of an object.
-    """
+    """Return the prediction in a detector's output (tensors on the CPU), the highest score first."""
     chosen = output["scores"] >= threshold
     order = output["scores"][chosen].argsort(descending=True, stable=True)
     boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
@@ -65,15 +49,7 @@ def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Ope
 def draw_objects(
     image: Image.Image, boxes: Tensor, words: list[str], labels: Tensor, masks: Tensor | None
 ) -> Image.Image:
-    """Draw boxes with words, and masks, on an image; one colour per class.
-
-    Args:
-        image: the image; a small one is enlarged so that words can be read.
-        boxes: [n, 4], left, top, right and bottom in pixels.
-        words: one for each box.
-        labels: int64 [n], which choose the colours.
-        masks: bool [n, height, width], if there are any.
-    """
+    """Draw boxes [n, 4] with words, and masks bool [n, H, W], on an image, enlarged if small; one colour per class."""
     factor = max(1, _LEGIBLE // max(image.size))
     pixels = v2.pil_to_tensor(image.resize((image.width * factor, image.height * factor)))
     if len(boxes):

@@ -36,17 +36,16 @@ class Objects:
     difficult: NDArray[np.bool_]
     masks: tuple[Runs, ...] | None = None
 
+    def chosen(self, kept: NDArray[np.bool_]) -> Objects:
+        """Return some of the objects; ``kept`` is bool [objects]."""
+        masks = None if self.masks is None else tuple(m for m, keep in zip(self.masks, kept, strict=True) if keep)
+        arrays = (self.boxes, self.labels, self.weights, self.crowd, self.difficult)
+        return Objects(*(array[kept] for array in arrays), masks)
+
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What there is in an image, and what was detected.
-
-    Attributes:
-        image_id: the image's number; results are put into this order before anything is computed.
-        size: height and width in pixels.
-        truth: the annotated objects.
-        found: the detected ones.
-    """
+    """What there is in an image, and what was detected; results are put into the order of ``image_id`` before use."""
 
     image_id: int
     size: tuple[int, int]
@@ -57,17 +56,9 @@ class ImageResult:
 def image_result(
     target: dict[str, Any], output: dict[str, Tensor], size: tuple[int, int], *, masks: bool
 ) -> ImageResult:
-    """Bring a target and a detector's output for one image into the form in which they are compared.
-
-    Args:
-        target: ``boxes`` [n, 4], ``labels``, ``area``, ``iscrowd``, perhaps ``difficult``, ``image_id`` and, for
-            masks, ``runs``.
-        output: ``boxes`` [m, 4], ``labels``, ``scores`` and, for masks, ``masks`` [m, 1, H, W] from 0 to 1.
-        size: height and width of the image in pixels.
-        masks: whether masks are compared too.
-    """
+    """Bring a target and a detector's output for an image of size (height, width) into a form to be compared."""
     scores = _array(output["scores"], np.float64)
-    count = len(scores)
+    count, none = len(scores), np.zeros(len(scores), dtype=np.bool_)
     return ImageResult(
         int(target["image_id"]),
         size,
@@ -83,8 +74,8 @@ def image_result(
             _array(output["boxes"], np.float64).reshape(-1, 4),
             _array(output["labels"], np.int64),
             scores,
-            np.zeros(count, dtype=np.bool_),
-            np.zeros(count, dtype=np.bool_),
+            none,
+            none,
             runs(output["masks"].reshape(count, *size) > 0.5) if masks else None,
         ),
     )

@@ -29,27 +29,19 @@ OVERLAP = 0.5
 
 
 def without_difficult(result: ImageResult, threshold: float, kind: Kind) -> ImageResult:
-    """Return the result of an image without difficult objects, and without the detections that belong to them.
-
-    Args:
-        result: of one image.
-        threshold: the overlap from which a detection belongs to an object.
-        kind: whether boxes or masks are compared.
-    """
+    """Return a result without difficult objects, and without the detections that belong to them at a threshold."""
     difficult = result.truth.difficult
     if not difficult.any():
         return result
     best, overlaps = _nearest(result, kind)
     excused = (overlaps >= threshold) & difficult[best]
-    return replace(result, truth=_chosen(result.truth, ~difficult), found=_chosen(result.found, ~excused))
+    return replace(result, truth=result.truth.chosen(~difficult), found=result.found.chosen(~excused))
 
 
 def pascal_average_precision(results: Sequence[ImageResult], *, classes: int) -> tuple[float | None, ...]:
     """Return VOC's average precision of each class, from 0 to 1; None where there is nothing to find.
 
-    Args:
-        results: one per image; those of equal scores count in the order of their images' numbers.
-        classes: how many classes there are; labels go from 1 to this.
+    Detections of equal scores count in the order of their images' numbers.
     """
     labels, scores, hits = [], [], []
     positives = np.zeros(classes + 1, dtype=np.int64)
@@ -76,12 +68,7 @@ def pascal_average_precision(results: Sequence[ImageResult], *, classes: int) ->
 
 
 def _area(right: NDArray[np.bool_], positives: int) -> float | None:
-    """Return the area under precision over recall.
-
-    Args:
-        right: whether each detection is right, the highest score first.
-        positives: objects to find.
-    """
+    """Return the area under precision over recall; ``right`` has the detection with the highest score first."""
     if not positives:
         return None
     found = np.cumsum(right)
@@ -91,10 +78,7 @@ def _area(right: NDArray[np.bool_], positives: int) -> float | None:
 
 
 def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return, per detection, the object of its class that it overlaps with most, and that overlap.
-
-    The overlap is -1 where there is none of its class.
-    """
+    """Return, per detection, the object of its class that it overlaps with most, and that overlap; -1 without any."""
     overlaps = np.where(
         result.found.labels[:, None] == result.truth.labels[None, :], _overlaps(result.found, result.truth, kind), -1.0
     )
@@ -104,8 +88,8 @@ def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArra
 def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]:
     """Return intersection over union, [detections, objects]."""
     if kind == "segm":
-        assert found.masks is not None, "masks are compared where there are none"
-        assert truth.masks is not None, "masks are compared where there are none"
+        assert found.masks is not None
+        assert truth.masks is not None
         overlaps: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
         return np.asarray(overlaps, dtype=np.float64).reshape(len(found.labels), len(truth.labels))
     first, second = found.boxes[:, None], truth.boxes[None]
@@ -115,15 +99,3 @@ def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]
     union = areas[0] + areas[1] - both
     ratios: NDArray[np.float64] = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
     return ratios
-
-
-def _chosen(objects: Objects, kept: NDArray[np.bool_]) -> Objects:
-    masks = None if objects.masks is None else tuple(m for m, keep in zip(objects.masks, kept, strict=True) if keep)
-    return Objects(
-        objects.boxes[kept],
-        objects.labels[kept],
-        objects.weights[kept],
-        objects.crowd[kept],
-        objects.difficult[kept],
-        masks,
-    )

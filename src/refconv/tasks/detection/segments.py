@@ -26,11 +26,7 @@ _REACH = 10  # sides of the image
 
 
 def coco_tools() -> Any:
-    """Return the package faster-coco-eval.
-
-    Raises:
-        DataError: if it is not installed.
-    """
+    """Return the package faster-coco-eval."""
     try:
         return importlib.import_module("faster_coco_eval")
     except ImportError as error:
@@ -40,15 +36,8 @@ def coco_tools() -> Any:
 def encoded(form: Any, height: int, width: int, *, where: str) -> str:
     """Return the mask of an object in COCO's annotations as the counts of its compressed runs.
 
-    Args:
-        form: a list of polygons, each [x0, y0, x1, y1, ...] in pixels, or runs ``{"size": [H, W], "counts": numbers or
-            compressed text}``.
-        height: of the image.
-        width: of the image.
-        where: the annotation, for the error message.
-
-    Raises:
-        DataError: if it is malformed, or of another size than the image.
+    ``form`` is a list of polygons, each [x0, y0, x1, y1, ...] in pixels, or runs ``{"size": [H, W], "counts": ...}``
+    with numbers or compressed text; ``where`` names the annotation in errors.
 
     Example:
         >>> encoded({"size": [2, 3], "counts": [2, 2, 2]}, 2, 3, where="here")
@@ -66,15 +55,6 @@ def numbered(file: str, value: int) -> str:
 def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.bool_]:
     """Return a mask [H, W] that :func:`encoded` or :func:`numbered` made.
 
-    Args:
-        segment: the text.
-        height: of the image.
-        width: of the image.
-        where: the annotation, for the error message.
-
-    Raises:
-        DataError: if it is malformed, or of another size than the image.
-
     Example:
         >>> decoded("222", 2, 3, where="here").astype(int)
         array([[0, 1, 0],
@@ -89,21 +69,12 @@ def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.
 
 
 def runs_of(segment: str, mask: NDArray[np.bool_]) -> Runs:
-    """Return a mask as compressed runs.
-
-    Args:
-        segment: the text that it is kept as.
-        mask: the same decoded, [H, W].
-    """
+    """Return a mask [H, W], kept as the text ``segment``, as compressed runs."""
     return _packed(mask) if " " in segment else _runs(segment, *mask.shape)
 
 
 def runs(masks: Tensor) -> tuple[Runs, ...]:
-    """Return masks, bool [n, H, W], as compressed runs.
-
-    Raises:
-        DataError: if faster-coco-eval is not installed.
-    """
+    """Return masks, bool [n, H, W], as compressed runs."""
     return tuple(_packed(plane) for plane in masks.cpu().numpy())
 
 
@@ -158,11 +129,7 @@ def _check_polygons(polygons: list[Any], height: int, width: int) -> None:
 
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
-    """Turn what is raised about a malformed mask into one line.
-
-    Raises:
-        DataError: naming the annotation.
-    """
+    """Turn what is raised about a malformed mask into one line that names the annotation."""
     try:
         yield
     except DataError:

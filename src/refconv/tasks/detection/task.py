@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +14,34 @@ from torchvision.transforms.v2 import functional as v2
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
-from refconv.data.preprocessing import IMAGE_MODES, Statement, as_they_are
+from refconv.data.preprocessing import IMAGE_MODES, Statement, as_they_are, resolve
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.models.detectors import all_scores
 from refconv.models.model_folder import architecture_of
+from refconv.models.model_input import NOTHING, of_weights, stated_by
 from refconv.models.torchvision_detectors import is_detector
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
 from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import DetectionEvaluation, evaluation_of
-from refconv.tasks.detection.input_normalisation import normalisation
 from refconv.tasks.detection.object_pictures import draw_objects, object_prediction
 from refconv.tasks.detection.objects import ImageResult, image_result
 from refconv.tasks.detection.segments import coco_tools
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.prediction import Prediction
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, names_outside, refuse, unfit
+from refconv.tasks.task import (
+    EvaluationRun,
+    Network,
+    Objective,
+    Prediction,
+    Source,
+    Task,
+    augmentation_of,
+    described,
+    names_outside_backbone,
+    refuse,
+    unfit,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +50,9 @@ if TYPE_CHECKING:
 
 _BODIES = ("backbone.body.", "backbone.features.", "backbone.")
 """Where detectors keep what a classifier would have, too; the first that is there counts."""
+
+_MIXED = "boxes of mixed images cannot be told apart"
+_NO_SCORES = "detectors give boxes, not scores of classes"
 
 
 class Detection(Task):
@@ -53,31 +67,20 @@ class Detection(Task):
     threshold = 0.5
     samples_certified = 4
 
-    def check(self, recipe: Recipe) -> None:
-        """Refuse what mixes images or teaches by class scores.
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),
+        **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), _NO_SCORES),
+        "smoothing": "the detector brings its own loss",
+        "aa": "its policies move images and leave boxes",
+        "re_prob": "what is erased would keep its box",
+        "pad_crop": "give scale for a random crop",
+        **dict.fromkeys(("crop_pct", "interpolation"), "detectors see whole images, which they resize themselves"),
+        "drop": "detectors have no dropout; drop_path reaches the backbone",
+    }
 
-        Raises:
-            RecipeError: if one is given.
-        """
+    def check(self, recipe: Recipe) -> None:
+        """Refuse settings without effect, other images than colour ones, and what is no detector."""
         super().check(recipe)
-        mixing = "boxes of mixed images cannot be told apart"
-        teacher = "detectors give boxes, not scores of classes"
-        whole = "detectors see whole images, which they resize themselves"
-        refuse(
-            recipe,
-            self.name,
-            {
-                **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), mixing),
-                **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), teacher),
-                "smoothing": "the detector brings its own loss",
-                "aa": "its policies move images and leave boxes",
-                "re_prob": "what is erased would keep its box",
-                "pad_crop": "give scale for a random crop",
-                "crop_pct": whole,
-                "interpolation": whole,
-                "drop": "detectors have no dropout; drop_path reaches the backbone",
-            },
-        )
         if recipe.in_chans not in {None, 3}:
             raise RecipeError(
                 "detectors take colour images", where="in_chans", expected="3", found=str(recipe.in_chans)
@@ -93,7 +96,7 @@ class Detection(Task):
         if source not in {"detector", "torchvision"}:
             reason = f"{recipe.model} normalises and resizes images as it likes: use model_kwargs"
             refuse(recipe, self.name, {"img_size": reason, "mean": reason, "std": reason})
-        if source not in {"detector"}:
+        if source != "detector":
             refuse(recipe, self.name, {"backbone": "only detector:HEAD takes a backbone"})
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> DetectionData:
@@ -101,36 +104,22 @@ class Detection(Task):
 
         The data holds images as they are. Its mean and std say how the model is to normalise them, where that is not
         left to the model: as the recipe says, or as the classifier was trained that its backbone starts from.
-
-        Raises:
-            DataError: if it cannot be had, or faster-coco-eval is not installed.
-            SettingError: if an augmentation does not fit it.
-            CheckpointError: if the backbone's classifier is not there.
-            RecipeError: if mean and std are not of three channels.
         """
         coco_tools()
         data = DetectionData(
             recipe.data,
-            root=recipe.data_dir,
-            val_split=recipe.val_split,
-            augmentation=Augmentation(
-                hflip=recipe.hflip, scale=recipe.scale, ratio=recipe.ratio, color_jitter=recipe.color_jitter
-            ),
-            workers=recipe.workers,
+            augmentation=augmentation_of(recipe, Augmentation),
             img_size=recipe.img_size,
             masks=_looks_at_masks(recipe.model),
+            **Source.of(recipe).settings,
         )
-        mean, std = normalisation(recipe, data.info, model)
+        mean, std = _normalisation(recipe, data.info, model)
         data.info = dataclasses.replace(data.info, mean=mean, std=std)
         data.preprocessing = as_they_are(data.info, self.name)
         return data
 
     def open_for(self, opened: Opened, source: Source) -> DetectionData:
-        """Open data for a model that was opened.
-
-        Raises:
-            DataError: if it cannot be opened, or another image size is asked for.
-        """
+        """Open data for a model that was opened."""
         coco_tools()
         if opened.flags:
             raise DataError(
@@ -138,13 +127,7 @@ class Detection(Task):
                 where=", ".join(opened.flags),
                 remedy="leave it out, or train with another",
             )
-        return DetectionData(
-            source.name,
-            root=source.root,
-            val_split=source.val_split,
-            workers=source.workers,
-            masks=_looks_at_masks(opened.name),
-        )
+        return DetectionData(source.name, masks=_looks_at_masks(opened.name), **source.settings)
 
     def random_samples(self, shape: tuple[int, ...]) -> list[Tensor]:
         """Return a list of random images; see :meth:`refconv.tasks.task.Task.random_samples`."""
@@ -159,26 +142,15 @@ class Detection(Task):
             return verify(before, after, samples)
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check for one dictionary of boxes, labels and scores per image.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for one dictionary of boxes, labels and scores per image."""
         entries = outputs if isinstance(outputs, (list, tuple)) else []
         if len(entries) != len(samples) or not all(_is_detected(entry) for entry in entries):
-            raise ModelError(
-                "the model is not a detector",
-                **unfit(model, outputs),
-                expected="a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image",
-                remedy="try detector:ssdlite with --backbone",
-            )
+            expected = "a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image"
+            remedy = "try detector:ssdlite with --backbone"
+            raise unfit(model, outputs, "the model is not a detector", expected=expected, remedy=remedy)
 
     def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
-        """Check for a dictionary of losses, on the objects that training looks at.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for a dictionary of losses, on the objects that training looks at."""
         _summed(model(samples, targets), where=type(model).__name__)
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
@@ -205,11 +177,7 @@ class Detection(Task):
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> DetectionEvaluation:
-        """Evaluate a detector.
-
-        Raises:
-            ModelError: if the model does not fit the data.
-        """
+        """Evaluate a detector."""
         assert isinstance(data, DetectionData)
         own: list[ImageResult] = []
         masks = data.has_masks
@@ -232,21 +200,8 @@ class Detection(Task):
         return {"map": f"{words} from 0.5 to 0.95", "map50": f"{words} of 0.5", "map75": f"{words} of 0.75"}
 
     def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers.
-
-        Raises:
-            ModelError: if the model has no part called ``backbone``.
-        """
-        names = names_outside(model)
-        body = next((prefix for prefix in _BODIES if any(name.startswith(prefix) for name in names)), None)
-        if body is None:
-            raise ModelError(
-                "cannot tell the head of this detector from its backbone",
-                where=type(model).__name__,
-                expected="a part called backbone",
-                remedy="train all of it, or refocus+norm",
-            )
-        return names_outside(model, body)
+        """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers."""
+        return names_outside_backbone(model, _BODIES, expected="a part called backbone")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
@@ -268,27 +223,37 @@ class Detection(Task):
         """Return an image with the boxes and masks of its objects."""
         labels = target["labels"]
         masks = target["masks"].bool() if "masks" in target else None
-        return draw_objects(
-            image, target["boxes"], [class_names[label - 1] for label in labels.tolist()], labels, masks
-        )
+        names = [class_names[label - 1] for label in labels.tolist()]
+        return draw_objects(image, target["boxes"], names, labels, masks)
+
+
+def _normalisation(
+    recipe: Recipe, info: DataInfo, model: Statement | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and std with which the model normalises images.
+
+    They are the recipe's, else those of the classifier in its backbone, else the data's: 0 and 1, which leaves them to
+    the model's builder. ``model`` says how a run was started, where it goes on.
+    """
+    learned = model
+    if learned is None:
+        learned = of_weights(recipe.backbone_checkpoint) if recipe.backbone_checkpoint is not None else NOTHING
+    data = Statement("data", {"mean": info.mean, "std": info.std})
+    found = resolve([stated_by(recipe), learned, data], in_chans=info.in_chans, where=info.name)
+    return found.mean, found.std
 
 
 def _is_detected(entry: Any) -> bool:
     """Return whether an output holds boxes [n, 4], labels [n] and scores [n]."""
-    if not isinstance(entry, Mapping) or not all(
-        isinstance(entry.get(name), Tensor) for name in ("boxes", "labels", "scores")
-    ):
+    found = [entry.get(name) for name in ("boxes", "labels", "scores")] if isinstance(entry, Mapping) else [None]
+    if not all(isinstance(value, Tensor) for value in found):
         return False
-    count = len(entry["scores"])
-    return tuple(entry["boxes"].shape) == (count, 4) and tuple(entry["labels"].shape) == (count,)
+    boxes, labels, scores = found
+    return tuple(boxes.shape) == (len(scores), 4) and tuple(labels.shape) == (len(scores),)
 
 
 def _summed(losses: Any, *, where: str) -> Tensor:
-    """Return the sum of a detector's losses.
-
-    Raises:
-        ModelError: if there are none.
-    """
+    """Return the sum of a detector's losses."""
     if not isinstance(losses, Mapping) or not losses:
         raise ModelError(
             "the model returns no losses in training",

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from refconv.data.dataset import Batch, Data, Split
-from refconv.data.info import DataInfo
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
-from refconv.data.preprocessing import IMAGE_MODES, as_they_are
-from refconv.data.splits import Parts, validation_split
+from refconv.data.preprocessing import as_they_are
+from refconv.data.splits import validation_split
 from refconv.errors import DataError
 from refconv.process.randomness import derive_seed
+from refconv.tasks.image_data import image_channels, info_of
 from refconv.tasks.restoration.degradation import LEVELS, Degradation, cropped_to_multiple
 
 LEAST_SIDE = 11
@@ -48,10 +48,6 @@ class RestorationData(Data):
         val_split: share of the training pictures set aside for validation, whatever the run's seed.
         workers: processes that read pictures which are too many to be held in memory.
         for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
-
-    Raises:
-        DataError: if the data is unknown, missing, empty, a picture is too small, or the validation split or the number
-            of channels is impossible.
     """
 
     def __init__(
@@ -67,47 +63,35 @@ class RestorationData(Data):
         for_training: bool = True,
     ) -> None:
         parts = open_pictures(name, root, val_split=val_split, for_training=for_training)
-        in_chans = 3 if in_chans is None else in_chans
-        if in_chans not in IMAGE_MODES:
-            raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
-        self.degradation = degradation
-        self._in_chans, self._workers = in_chans, workers
+        self.degradation, self._workers = degradation, workers
+        self._in_chans = channels = image_channels(in_chans, name=name)
         upscale = degradation.upscale
         self._side = patch_size - patch_size % upscale
-        chosen, val = _training_pictures(name, parts, val_split)
-        self._pictures: dict[Split, Pictures | None] = {
-            "train": parts.train,
-            "val": parts.train if parts.val is None else parts.val,
-            "test": parts.test,
-        }
+        train = val = torch.empty(0, dtype=torch.int64)
+        if parts.train is not None:
+            train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
+        if parts.val is not None:
+            val = torch.arange(len(parts.val.names))
+        test = torch.arange(0 if parts.test is None else len(parts.test.names))
+        validated = parts.train if parts.val is None else parts.val
+        self._pictures: dict[Split, Pictures | None] = {"train": parts.train, "val": validated, "test": parts.test}
         self._held: dict[Split, dict[int, Tensor] | None] = {
-            split: {} if pictures is not None and _bytes(pictures, in_chans) <= _HELD_BYTES else None
+            split: {} if pictures is not None and _bytes(pictures, channels) <= _HELD_BYTES else None
             for split, pictures in self._pictures.items()
         }
-        if parts.train is not None:
-            _check_sides(parts.train, chosen, self._side, multiple=upscale, remedy="lower patch_size or remove it")
-        test = torch.arange(0 if parts.test is None else len(parts.test.names))
-        least = LEAST_SIDE + 2 * border(upscale)
-        for split, indices in (("val", val), ("test", test)):
-            pictures = self._pictures[split]  # type: ignore[index]  # both splits are keys
+        least = LEAST_SIDE + 2 * degradation.border
+        for pictures, indices, side, remedy in (
+            (parts.train, train, self._side, "lower patch_size or remove it"),
+            (validated, val, least, "remove it"),
+            (parts.test, test, least, "remove it"),
+        ):
             if pictures is not None:
-                _check_sides(pictures, indices, least, multiple=upscale, remedy="remove it")
-        self._patches = _patches(parts.train, chosen, self._side)
-        side = self._side // upscale
-        info = DataInfo(
-            name=name,
-            num_classes=0,
-            in_chans=in_chans,
-            input_size=(in_chans, side, side),
-            mean=(0.0,) * in_chans,
-            std=(1.0,) * in_chans,
-            class_names=(),
-            train_size=len(self._patches),
-            val_size=len(val),
-            test_size=len(test),
-        )
-        chosen_by_split: dict[Split, Tensor] = {"train": torch.arange(info.train_size), "val": val, "test": test}
-        super().__init__(info, chosen_by_split, as_they_are(info, "restoration"))
+                _check_sides(pictures, indices, side, multiple=upscale, remedy=remedy)
+        self._patches = _patches(parts.train, train, self._side)
+        samples: dict[Split, Tensor] = {"train": torch.arange(len(self._patches)), "val": val, "test": test}
+        small = self._side // upscale
+        info = info_of(name, samples, class_names=(), input_size=(channels, small, small))
+        super().__init__(info, samples, as_they_are(info, "restoration"))
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         return self._loaded("train", batches, (seed, epoch))
@@ -120,21 +104,9 @@ class RestorationData(Data):
     def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[int, int] | None) -> Iterator[Batch]:
         pictures, held = self._pictures[split], self._held[split]
         assert pictures is not None  # its split would have no samples
-        samples = _Samples(
-            pictures,
-            held,
-            self._in_chans,
-            self.degradation,
-            self._patches if split == "train" else None,
-            self._side,
-            coordinates,
-        )
+        patches = self._patches if split == "train" else None
+        samples = _Samples(pictures, held, self._in_chans, self.degradation, patches, self._side, coordinates)
         return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=_collated)
-
-
-def border(upscale: int) -> int:
-    """Return how many pixels on every side of the restored image are not compared."""
-    return upscale if upscale > 1 else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,10 +114,7 @@ class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
     Attributes:
-        pictures: where they come from.
-        held: those that were decoded already; None to hold none.
-        in_chans: channels.
-        degradation: what is done to them.
+        held: those pictures that were decoded already; None to hold none.
         patches: picture, top and left of each patch where no chance is wanted, int64 [n, 3]; None for whole pictures.
         side: of a clean patch.
         coordinates: seed and epoch; None for no chance.
@@ -214,14 +183,6 @@ def _bytes(pictures: Pictures, in_chans: int) -> int:
     return int(pictures.sizes.prod(dim=1).sum()) * in_chans
 
 
-def _training_pictures(name: str, parts: Parts[Pictures | None], val_split: float) -> tuple[Tensor, Tensor]:
-    """Return the indices of the pictures to train on, and of those to validate on, in the part that holds them."""
-    train = val = torch.empty(0, dtype=torch.int64)
-    if parts.train is not None:
-        train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
-    return train, val if parts.val is None else torch.arange(len(parts.val.names))
-
-
 def _patches(pictures: Pictures | None, chosen: Tensor, side: int) -> Tensor:
     """Return picture, top and left of the patches that lie side by side, int64 [n, 3]."""
     rows = []
@@ -233,11 +194,7 @@ def _patches(pictures: Pictures | None, chosen: Tensor, side: int) -> Tensor:
 
 
 def _check_sides(pictures: Pictures, chosen: Tensor, least: int, *, multiple: int, remedy: str) -> None:
-    """Check that pictures are large enough, once their sides are multiples of the factor.
-
-    Raises:
-        DataError: naming the first that is not.
-    """
+    """Refuse pictures that are too small, once their sides are multiples of the factor."""
     sizes = pictures.sizes[chosen]
     small = chosen[((sizes - sizes % multiple) < least).any(dim=1)].tolist()
     if small:

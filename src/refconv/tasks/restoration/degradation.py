@@ -24,12 +24,8 @@ LEVELS = 255
 class Degradation:
     """Shrink by a whole number, then add Gaussian noise; both are optional, one of them must be there.
 
-    Attributes:
-        noise: noise level (0-255): the standard deviation, in steps of an 8-bit image.
-        upscale: how many times the restored image is larger than the input, per side.
-
-    Raises:
-        SettingError: if a value is impossible, or nothing would be done.
+    ``noise`` is its standard deviation in steps of an 8-bit image (0-255); ``upscale`` says how many times larger, per
+    side, the restored image is than the input.
 
     Example:
         >>> Degradation(upscale=2)(torch.rand(3, 8, 6), seed=0).shape
@@ -40,24 +36,21 @@ class Degradation:
     upscale: int = 1
 
     def __post_init__(self) -> None:
+        level = f"{self.noise:g}"
         if not 0 <= self.noise <= LEVELS:
-            raise SettingError(
-                "noise level out of range", where="noise", expected=f"0 to {LEVELS}", found=f"{self.noise:g}"
-            )
+            raise SettingError("noise level out of range", where="noise", expected=f"0 to {LEVELS}", found=level)
         if 0 < self.noise < 1:
             raise SettingError(
                 "noise level below one step of an 8-bit image",
                 where="noise",
                 expected="0, or 1 and more",
-                found=f"{self.noise:g}",
-                remedy=f"the noise level runs from 0 to {LEVELS}: for {self.noise:g} of the whole range give "
-                f"{LEVELS * self.noise:g}",
+                found=level,
+                remedy=f"it runs from 0 to {LEVELS}: for {level} of the whole range give {LEVELS * self.noise:g}",
             )
         if self.upscale not in UPSCALES:
             expected = ", ".join(map(str, UPSCALES))
-            raise SettingError(
-                "unsupported upscaling factor", where="upscale", expected=expected, found=str(self.upscale)
-            )
+            what = "unsupported upscaling factor"
+            raise SettingError(what, where="upscale", expected=expected, found=str(self.upscale))
         if not self.noise and self.upscale == 1:
             raise SettingError(
                 "nothing to restore",
@@ -68,28 +61,24 @@ class Degradation:
             )
 
     @property
+    def border(self) -> int:
+        """Pixels on every side of the restored image that are not compared."""
+        return self.upscale if self.upscale > 1 else 0
+
+    @property
     def margin(self) -> int:
         """Pixels around a part of a clean image on which that part of the degraded one depends."""
-        return 2 * self.upscale if self.upscale > 1 else 0
+        return 2 * self.border
 
     def __call__(self, clean: Tensor, *, seed: int) -> Tensor:
-        """Return the degraded image [C, H / upscale, W / upscale].
+        """Return the degraded image [C, H / upscale, W / upscale] of a clean one with values in [0, 1].
 
-        Small images are rounded to 8 bits, as the field stores them. Noise is neither rounded nor cut off, as the
-        field adds it.
-
-        Args:
-            clean: values in [0, 1], [C, H, W], both sides multiples of ``upscale``.
-            seed: of the noise.
+        Small images are rounded to 8 bits, as the field stores them. Noise is neither rounded nor cut off.
         """
         return self.noisy(self.shrunk(clean), seed=seed)
 
     def shrunk(self, clean: Tensor) -> Tensor:
-        """Return the small image, or the image itself.
-
-        Args:
-            clean: values in [0, 1], [C, H, W], both sides multiples of ``upscale``.
-        """
+        """Return the small image of one [C, H, W] whose sides are multiples of ``upscale``, or the image itself."""
         if self.upscale == 1:
             return clean
         height, width = clean.shape[-2:]
@@ -97,12 +86,7 @@ class Degradation:
         return rounded(resized(clean, height // self.upscale, width // self.upscale))
 
     def noisy(self, image: Tensor, *, seed: int) -> Tensor:
-        """Return the image with noise.
-
-        Args:
-            image: values in [0, 1], [C, H, W].
-            seed: of the noise.
-        """
+        """Return the image with noise."""
         if not self.noise:
             return image
         generator = torch.Generator().manual_seed(derive_seed("noise", seed))
@@ -110,20 +94,11 @@ class Degradation:
 
 
 def rounded(image: Tensor) -> Tensor:
-    """Return the values that an 8-bit image can hold: cut off to [0, 1] and rounded to multiples of 1 / 255.
-
-    Args:
-        image: any shape.
-    """
+    """Return the values that an 8-bit image can hold: cut off to [0, 1] and rounded to multiples of 1 / 255."""
     return (image * LEVELS).round().clamp(0, LEVELS) / LEVELS
 
 
 def cropped_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Return the image without the last rows and columns that make its sides no multiples.
-
-    Args:
-        image: [..., H, W].
-        multiple: the number that shall divide both sides.
-    """
+    """Return an image [..., H, W] without the last rows and columns that make its sides no multiples."""
     height, width = image.shape[-2:]
     return image[..., : height - height % multiple, : width - width % multiple]

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from refconv.data.scenes.layouts import voc_palette
-from refconv.tasks.prediction import Prediction
+from refconv.tasks.task import Prediction
 
 if TYPE_CHECKING:
     from refconv.models.opening import Opened
@@ -18,13 +18,7 @@ _CLASSES_SHOWN = 5
 
 
 def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
-    """Return the prediction of a segmenter for an image, the class with the largest share first.
-
-    Args:
-        image: the image.
-        classes: the class of each pixel; it gets a palette.
-        opened: what is known about the model.
-    """
+    """Return the prediction of a segmenter for an image, the class with the largest share first."""
     numbers, counts = np.unique(np.asarray(classes), return_counts=True)
     shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
     shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
@@ -35,13 +29,7 @@ def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -
 
 
 def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:
-    """Lay the classes in their colours over an image.
-
-    Args:
-        image: the image.
-        classes: the class of each pixel; it gets a palette.
-        background: whether class 0 is background, which is left as it is.
-    """
+    """Lay the classes in their colours over an image; class 0 is left as it is where it is background."""
     palette = list(voc_palette())
     # The first of the colours is black, which suits a background alone.
     classes.putpalette(palette if background else [*palette[3:], *palette[:3]])

@@ -21,13 +21,10 @@ _COLOURS = 4  # bands of a mask at most
 
 @dataclasses.dataclass(frozen=True)
 class MaskedImages:
-    """Images and their masks of one split; picklable, as worker processes get a copy.
+    """Images and their masks of one split, in the same order; picklable, as worker processes get a copy.
 
-    Attributes:
-        images: where the images are.
-        masks: where their masks are, in the same order.
-        meanings: what each number in the files means, where it is not the class itself: class by number, with
-            :data:`IGNORED` for pixels to ignore. Other numbers are refused.
+    ``meanings`` says what each number in the files means, where it is not the class itself: class by number, with
+    :data:`IGNORED` for pixels to ignore. Other numbers are refused.
     """
 
     images: PathTable
@@ -38,54 +35,31 @@ class MaskedImages:
         return len(self.images)
 
     def image(self, index: int, mode: str) -> Image.Image:
-        """Read one image upright, as its mask is; as it is stored, if only so it has the size of its mask.
-
-        Args:
-            index: which one.
-            mode: PIL's mode, ``L`` or ``RGB``.
-
-        Raises:
-            DataError: if it cannot be read.
-        """
+        """Read one image upright, as its mask is; as it is stored, if only so it has the size of its mask."""
         image = decode(self.images[index])
         if image.size != sizes_of(self.masks[index])[1]:
             image = decode(self.images[index], upright=False)
         return image.convert(mode)
 
     def numbers(self, index: int) -> Numbers:
-        """Read one mask as the numbers in its file, [H, W].
-
-        Raises:
-            DataError: if it cannot be read, or is no mask of numbers.
-        """
+        """Read one mask as the numbers in its file, [H, W]."""
         return read_mask(self.masks[index])
 
     def classes(self, index: int, *, count: int, ignored: int) -> NDArray[np.uint8]:
-        """Read one mask as classes.
-
-        Args:
-            index: which one.
-            count: how many classes there are.
-            ignored: class index to ignore.
-
-        Returns:
-            uint8 [H, W]: 0 to ``count - 1``, or ``ignored``.
-
-        Raises:
-            DataError: if it cannot be read, or holds a number that is no class.
-        """
+        """Read one mask as classes, uint8 [H, W]: 0 to ``count - 1``, or ``ignored``; other numbers are refused."""
         numbers = self.numbers(index)
         if self.meanings is None:
             known = ((numbers >= 0) & (numbers < count)) | (numbers == ignored)
         else:
             known = np.isin(numbers, [number for number, _ in self.meanings])
         if not known.all():
+            expected = f"0 to {count - 1}, or {ignored} to be ignored"
+            if self.meanings is not None:
+                expected = f"one of {len(self.meanings)} known numbers"
             raise DataError(
                 "the mask holds an undeclared class",
                 where=self.masks[index],
-                expected=f"0 to {count - 1}, or {ignored} to be ignored"
-                if self.meanings is None
-                else f"one of {len(self.meanings)} known numbers",
+                expected=expected,
                 found=_counted(numbers[~known]),
                 remedy="fix the mask, or declare the class",
             )
@@ -98,11 +72,7 @@ class MaskedImages:
         return table[numbers]
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Return width and height of every image as :meth:`image` gives it, from the heads of the files.
-
-        Raises:
-            DataError: if a file cannot be read, or a mask has another size than its image.
-        """
+        """Return width and height of every image as :meth:`image` gives it, from the heads of the files."""
         found = []
         for index in range(len(self)):
             where, mask = self.images[index], self.masks[index]
@@ -125,17 +95,7 @@ IGNORED = -1
 
 
 def read_mask(path: str) -> Numbers:
-    """Read the numbers of a mask: an image of one band, of indices into a palette, or grey in three equal bands.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The number of each pixel, [H, W].
-
-    Raises:
-        DataError: if it cannot be read, or holds colours.
-    """
+    """Read the numbers of a mask, [H, W]: an image of one band, of indices into a palette, or of three equal bands."""
     if path.lower().endswith((".jpg", ".jpeg")):
         raise DataError("lossy format for a mask", where=path, expected="PNG", found="JPEG", remedy="export it as PNG")
     with reading(path), open_image(path) as image:
@@ -162,17 +122,7 @@ def read_mask(path: str) -> Numbers:
 
 
 def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) -> None:
-    """Look through training masks until two classes have been seen; mostly that is the first mask.
-
-    Args:
-        pairs: the training images.
-        count: how many classes there are.
-        ignored: class index to ignore.
-        where: the data, for the message.
-
-    Raises:
-        DataError: if all masks together hold one class only, or none.
-    """
+    """Look through training masks until two classes have been seen, mostly in the first; refuse fewer."""
     seen: set[int] = set()
     for index in range(len(pairs)):
         seen |= set(np.unique(pairs.classes(index, count=count, ignored=ignored)).tolist())
@@ -187,19 +137,7 @@ def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) 
 
 
 def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
-    """Look through all masks for the largest class; for data that does not declare its classes.
-
-    Args:
-        pairs: the training images.
-        ignored: class index to ignore.
-        where: the data, for the message.
-
-    Returns:
-        How many classes there are, from 0 to the largest number.
-
-    Raises:
-        DataError: if a mask cannot be read, or there is no more than one class.
-    """
+    """Look through all masks, where classes are not declared, and return how many there are, 0 to the largest."""
     seen: set[int] = set()
     for index in range(len(pairs)):
         seen |= set(np.unique(pairs.numbers(index)).tolist())

@@ -15,14 +15,7 @@ from refconv.data.augmentation import Range
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A part of an image in pixels, which may reach beyond it.
-
-    Attributes:
-        left: of the box's left edge, from the image's.
-        top: of the box's upper edge.
-        width: of the box.
-        height: of the box.
-    """
+    """A part of an image in pixels from its left upper corner, which may reach beyond it."""
 
     left: float
     top: float
@@ -42,12 +35,7 @@ def whole_box(width: int, height: int) -> Box:
 
 
 def place_in_square(width: int, height: int, *, size: int) -> tuple[int, int, int, int]:
-    """Return where a whole image lies in its square: left, top, right and bottom, in pixels of the square.
-
-    Args:
-        width: of the image.
-        height: of the image.
-        size: side of the square.
+    """Return where a whole image lies in its square of ``size`` pixels: left, top, right and bottom.
 
     Example:
         >>> place_in_square(40, 20, size=32)
@@ -64,12 +52,6 @@ def random_box(width: int, height: int, *, scale: Range, ratio: Range) -> Box:
 
     Its area is uniform in ``scale`` times that of :func:`whole_box`, the logarithm of its aspect ratio uniform in that
     of ``ratio``. Along each dimension it lies within the image at random, or, where it is longer, around it.
-
-    Args:
-        width: of the image.
-        height: of the image.
-        scale: range of the area.
-        ratio: range of width over height.
     """
     area, shape, x, y = torch.rand(4, dtype=torch.float64).tolist()
     side = max(width, height) * math.sqrt(scale[0] + area * (scale[1] - scale[0]))
@@ -88,19 +70,9 @@ def fitted(
     fill: tuple[int, ...],
     ignored: int,
 ) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """Scale a box of an image and of its mask to a square.
+    """Scale a box of an image and of its mask [H, W] to a square of ``size`` pixels; the mask by the nearest pixel.
 
-    Args:
-        image: the image.
-        classes: its mask, [H, W]; None ignores every pixel.
-        box: the part wanted.
-        size: side of the square in pixels.
-        resample: how the image is scaled. The mask takes the class of the nearest pixel.
-        fill: the colour outside the image.
-        ignored: the number of pixels outside the image.
-
-    Returns:
-        The square and its mask, [size, size].
+    ``fill`` is the colour outside the image, where pixels are ``ignored``; without ``classes`` all are.
     """
     (x0, x1, left, right), (y0, y1, top, bottom) = (
         _along(box.left, box.width, image.width, size),
@@ -117,11 +89,7 @@ def fitted(
 
 
 def _along(start: float, length: float, image: int, size: int) -> tuple[float, float, int, int]:
-    """Return, along one dimension, the part of the image inside the box, and where it goes in the square.
-
-    Returns:
-        Start and end in the image, in pixels; start and end in the square, at least one pixel.
-    """
+    """Return, along one dimension, the part of the image inside the box, and where it goes in the square."""
     first, last = max(0.0, start), min(float(image), start + length)
     low, high = (round((edge - start) / length * size) for edge in (first, last))
     low = min(low, size - 1)

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from refconv.data import Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
 from refconv.data.preprocessing import Statement
-from refconv.errors import DataError, ModelError, RecipeError
+from refconv.errors import DataError, RecipeError
 from refconv.models.model_input import of_backbone, of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.prediction import Prediction
 from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
-from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
 from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
-from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
-from refconv.tasks.segmentation.losses import pixel_losses, teacher_losses
+from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
 from refconv.tasks.segmentation.squares import place_in_square
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, names_outside, refuse, unfit
+from refconv.tasks.task import (
+    EvaluationRun,
+    Network,
+    Objective,
+    Prediction,
+    Source,
+    Task,
+    augmentation_of,
+    names_outside_backbone,
+    unfit,
+)
 from refconv.tasks.teaching import make_teacher
 
 AUXILIARY_WEIGHT = 0.5
 """How much the auxiliary output counts in the loss, as in torchvision's reference training."""
 
 _OUTPUT, _AUXILIARY = "out", "aux"
-_BACKBONES = ("backbone", "encoder")  # what torchvision and segmentation-models-pytorch call it
 
 
 class Segmentation(Task):
@@ -46,86 +53,54 @@ class Segmentation(Task):
     samples_certified = 8
     prepares_images = True
 
-    def check(self, recipe: Recipe) -> None:
-        """Refuse what mixes or covers pixels without their truth.
-
-        Raises:
-            RecipeError: if one is given.
-        """
-        super().check(recipe)
-        refuse(
-            recipe,
-            self.name,
-            {
-                "mixup": "two images have no one class per pixel",
-                "cutmix": "its boxes are not cut out of the masks",
-                "re_prob": "what is erased would keep its class",
-                "aa": "its policies move images and leave masks",
-                "pad_crop": "give scale for a random box",
-                "crop_pct": "whole images are evaluated",
-                "reset_classifier": "give the weights of the backbone by backbone_checkpoint",
-            },
-        )
+    without_effect: ClassVar[Mapping[str, str]] = {
+        "mixup": "two images have no one class per pixel",
+        "cutmix": "its boxes are not cut out of the masks",
+        "re_prob": "what is erased would keep its class",
+        "aa": "its policies move images and leave masks",
+        "pad_crop": "give scale for a random box",
+        "crop_pct": "whole images are evaluated",
+        "reset_classifier": "give the weights of the backbone by backbone_checkpoint",
+    }
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
         return SegmentationData(
             recipe.data,
-            root=recipe.data_dir,
-            val_split=recipe.val_split,
-            augmentation=SegmentationAugmentation(
-                hflip=recipe.hflip,
-                scale=recipe.scale,
-                ratio=recipe.ratio,
-                color_jitter=recipe.color_jitter,
-                interpolation=recipe.interpolation,
-            ),
+            augmentation=augmentation_of(recipe, SegmentationAugmentation),
             ignore_index=recipe.ignore_index,
-            workers=recipe.workers,
             num_classes=recipe.num_classes,
             in_chans=recipe.in_chans,
             stated=(stated_by(recipe), _learned_from(recipe) if model is None else model),
+            **Source.of(recipe).settings,
         )
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
         return SegmentationData(
             source.name,
-            root=source.root,
-            val_split=source.val_split,
             ignore_index=opened.recipe.ignore_index if opened.recipe is not None else 255,
-            workers=source.workers,
             num_classes=opened.arguments.get("num_classes"),
             in_chans=opened.arguments.get("in_chans"),
             stated=opened.statements,
+            **source.settings,
         )
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check for logits [batch, at least the number of classes, H, W], of the size of the images.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for logits [batch, at least the number of classes, H, W], of the size of the images."""
         maps = outputs.get(_OUTPUT) if isinstance(outputs, Mapping) else outputs
         batch, _, *size = samples.shape
         shape = list(maps.shape) if isinstance(maps, Tensor) else []
         is_map = len(shape) == 4 and [shape[0], *shape[2:]] == [batch, *size]
         if not is_map or shape[1] < info.num_classes:
-            raise ModelError(
-                "the model's output does not fit the masks",
-                **unfit(model, maps),
-                expected=f"logits of shape {[batch, info.num_classes, *size]}",
-                remedy="give the model that many classes" if is_map else "take a segmenter, such as smp:Unet",
-            )
+            remedy = "give the model that many classes" if is_map else "take a segmenter, such as smp:Unet"
+            expected = f"logits of shape {[batch, info.num_classes, *size]}"
+            raise unfit(model, maps, "the model's output does not fit the masks", expected=expected, remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the mean cross-entropy of a part's pixels, with that of an auxiliary output, or a teacher's logits.
 
         Ignored pixels count nowhere; a step weighs the parts by the pixels that do (:meth:`counting`).
-
-        Raises:
-            ModelError: if the teacher cannot be built.
-            CheckpointError: if the teacher's weights do not fit.
         """
         autocast = autocasting(processes.device, recipe.amp)
         teacher = make_teacher(recipe, processes.device, autocast, info, resizes=False)
@@ -161,12 +136,7 @@ class Segmentation(Task):
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> SegmentationEvaluation:
-        """Evaluate a segmenter.
-
-        Raises:
-            ModelError: if the model does not take the images, or gives other maps.
-            DataError: if every pixel is ignored.
-        """
+        """Evaluate a segmenter."""
         assert isinstance(data, SegmentationData), type(data)
         place_truth = self.place_targets(run.device)
         classes, ignored = data.info.num_classes, data.ignore_index
@@ -183,11 +153,8 @@ class Segmentation(Task):
         loss, count, *cells = run.processes.sums([loss, float(samples), *map(float, matrix.flatten().tolist())])
         pixels = sum(cells)
         if not pixels:
-            raise DataError(
-                "every pixel is ignored",
-                where=f"split {run.split!r} of {data.info.name}",
-                found=f"ignore_index={ignored}",
-            )
+            where = f"split {run.split!r} of {data.info.name}"
+            raise DataError("every pixel is ignored", where=where, found=f"ignore_index={ignored}")
         known = range(classes) if data.matching is None else data.matching.outputs
         uncounted = {ignored, *range(classes)} - ({*known} - {ignored})
         found = overlap(torch.tensor(cells, dtype=torch.float64).view(classes, classes + 1), ignored=uncounted)
@@ -202,29 +169,14 @@ class Segmentation(Task):
         )
 
     def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of everything but the backbone: a decoder starts anew where a backbone is given.
-
-        Raises:
-            ModelError: if the model does not say what its backbone is.
-        """
-        backbone = next((name for name in _BACKBONES if isinstance(getattr(model, name, None), nn.Module)), None)
-        if backbone is None:
-            raise ModelError(
-                "cannot tell the model's head from its backbone",
-                where=type(model).__name__,
-                expected=f"a module {' or '.join(_BACKBONES)}",
-                remedy="train all, or refocus+norm",
-            )
-        return names_outside(model, f"{backbone}.")
+        """Return the names of everything but the backbone: a decoder starts anew where a backbone is given."""
+        # What torchvision and segmentation-models-pytorch call it.
+        return names_outside_backbone(model, ("backbone.", "encoder."), expected="a module backbone or encoder")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the share of each class, the mask, and the image with the mask's colours laid over it.
-
-        Raises:
-            DataError: if the size of the model's input is not known.
-        """
+        """Return the share of each class, the mask, and the image with the mask's colours laid over it."""
         preprocessing = input_of(opened)
         shape, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
         info = DataInfo("", 0, shape[0], shape, mean, std, (), 0, 0, 0)
@@ -243,13 +195,27 @@ class Segmentation(Task):
         return overlay(image, classes, background=list(class_names[:1]) == ["background"])
 
 
-def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
-    """Run a model in training mode.
+def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
+    """Return the sum, in float32, of the cross-entropies of all pixels but the ignored ones.
 
-    Raises:
-        RecipeError: if a batch norm on pooled features sees a single value.
-        ValueError: what else the model raises.
+    ``maps`` are logits [batch, classes, H, W], ``truth`` the class of each pixel, int64 [batch, H, W].
     """
+    maps = maps.float()
+    if maps.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # Of maps torch has no deterministic loss there; of a list of pixels it has, which takes longer.
+        maps, truth = maps.movedim(1, -1).flatten(0, -2), truth.flatten()
+    return F.cross_entropy(maps, truth, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
+
+
+def teacher_losses(maps: Tensor, teacher_logits: Tensor, counted: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(teacher || student) at temperature T, in float32, summed over the pixels that count."""
+    student, teacher = (F.log_softmax(logits.float() / temperature, dim=1) for logits in (maps, teacher_logits))
+    distances = (teacher.exp() * (teacher - student)).sum(1)
+    return temperature**2 * (distances * counted).sum()
+
+
+def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
+    """Run a model in training mode; name the remedy where a batch norm on pooled features sees a single value."""
     try:
         return network(images)
     except ValueError as error:

@@ -10,7 +10,7 @@ import torch
 from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.errors import DataError
 from refconv.process.distributed import Processes
-from refconv.tasks.detection.average_precision import average_precision, constant_results
+from refconv.tasks.detection.evaluation import average_precision, constant_results
 from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
 from two_processes import two_processes
 
@@ -148,7 +148,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import torch
 from refconv.process.distributed import joined
-from refconv.tasks.detection.average_precision import average_precision
+from refconv.tasks.detection.evaluation import average_precision
 from detected_images import CLASSES, as_results, random_images
 torch.set_num_threads(1)
 whole = as_results(random_images(7))
