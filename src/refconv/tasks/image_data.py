@@ -1,7 +1,8 @@
-"""What the data of detection, segmentation and restoration share: text files, missing files, splits, facts."""
+"""What the data of several tasks share: augmentation, text files, missing files, splits, facts."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from refconv.data.info import DataInfo
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out, validation_split
 from refconv.errors import DataError
+from refconv.recipe.recipe import Recipe
 
 CLASSES_FILE = "classes.txt"
 
@@ -23,6 +25,7 @@ _REMEDIES = {
 }
 
 T = TypeVar("T", bound=Sized)
+Settings = TypeVar("Settings")
 
 
 def missing(
@@ -31,6 +34,12 @@ def missing(
     """Return the error for a missing ``file`` or ``folder``, which says a remedy in any case."""
     wanted = None if expected is None else str(expected)
     return DataError(what, where=str(where), expected=wanted, found=found, remedy=remedy or _REMEDIES[kind])
+
+
+def augmentation_of(recipe: Recipe, kind: type[Settings]) -> Settings:
+    """Return the settings of an augmentation, a dataclass, that a recipe holds."""
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(recipe, "aa" if name == "auto_augment" else name) for name in names})
 
 
 def image_channels(in_chans: int | None, *, name: str) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,6 @@ Network = Callable[..., Any]
 """The model in training: itself, or wrapped for several processes."""
 Objective = Callable[[Network, Samples, Targets], Tensor]
 """The training loss of one part of a batch, a number; samples and targets are on the device already."""
-Settings = TypeVar("Settings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +116,18 @@ class Task(ABC):
         """Refuse settings that have no effect, those of other tasks among them."""
         owners = {field.name: field.metadata["task"] for field in dataclasses.fields(Recipe)}
         foreign = {name: owner for name, owner in owners.items() if owner not in {None, self.name}}
-        refuse(recipe, self.name, {name: f"it is for {owner}" for name, owner in foreign.items()})
-        refuse(recipe, self.name, self.without_effect)
+        self.refuse(recipe, {**{name: f"it is for {owner}" for name, owner in foreign.items()}, **self.without_effect})
+
+    def refuse(self, recipe: Recipe, reasons: Mapping[str, str]) -> None:
+        """Refuse settings that differ from their defaults and would have no effect; the reasons are by their names."""
+        defaults = {field.name: field for field in dataclasses.fields(Recipe)}
+        for name, reason in reasons.items():
+            value, field = getattr(recipe, name), defaults[name]
+            factory = field.default_factory
+            default = field.default if factory is dataclasses.MISSING else factory()
+            if value != default:
+                what = f"has no effect in {self.name}: {reason}"
+                raise RecipeError(what, where=name, expected=repr(default), found=repr(value))
 
     @abstractmethod
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
@@ -244,6 +253,16 @@ class Task(ABC):
         with evaluating(model), torch.no_grad():
             return self.evaluate_batches(model, data, batches, run)
 
+    def judged(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
+    ) -> Iterator[tuple[Samples, Any, Targets]]:
+        """Yield the samples of each batch on the device, the checked outputs for them, and their targets."""
+        for samples, targets in batches:
+            placed = run.place(samples)
+            with run.autocast():
+                outputs = self.outputs(model, placed, data.info)
+            yield placed, outputs, targets
+
     @abstractmethod
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
@@ -257,6 +276,15 @@ class Task(ABC):
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names, in the state dict, of the part of a model that depends on the task's classes."""
         return classifier_names(model)
+
+    def names_outside(self, model: nn.Module, backbones: Sequence[str], *, expected: str) -> set[str]:
+        """Return the names that do not begin with the first of the prefixes that the model has."""
+        names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+        backbone = next((prefix for prefix in backbones if any(name.startswith(prefix) for name in names)), None)
+        if backbone is None:
+            what, remedy = "cannot tell the model's head from its backbone", "train all of it, or refocus+norm"
+            raise ModelError(what, where=type(model).__name__, expected=expected, remedy=remedy)
+        return {name for name in names if not name.startswith(backbone)}
 
     @abstractmethod
     def predict(
@@ -272,35 +300,10 @@ class Task(ABC):
         return image
 
 
-def augmentation_of(recipe: Recipe, kind: type[Settings]) -> Settings:
-    """Return the settings of an augmentation that a recipe holds."""
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]  # a dataclass
-    return kind(**{name: getattr(recipe, "aa" if name == "auto_augment" else name) for name in names})
-
-
-def names_outside(model: nn.Module, *parts: str) -> set[str]:
-    """Return the names of all parameters and entries of a state dict but those that begin with one of ``parts``."""
-    names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
-    return {name for name in names if not name.startswith(parts)}
-
-
-def names_outside_backbone(model: nn.Module, prefixes: Sequence[str], *, expected: str) -> set[str]:
-    """Return the names of what is not below the first of the prefixes that the model has."""
-    names = names_outside(model)
-    backbone = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in names)), None)
-    if backbone is None:
-        raise ModelError(
-            "cannot tell the model's head from its backbone",
-            where=type(model).__name__,
-            expected=expected,
-            remedy="train all of it, or refocus+norm",
-        )
-    return names_outside(model, backbone)
-
-
-def unfit(model: nn.Module, outputs: Any, what: str, *, expected: str, remedy: str | None = None) -> ModelError:
-    """Return the error for a model's outputs that do not fit."""
-    return ModelError(what, where=type(model).__name__, expected=expected, found=described(outputs), remedy=remedy)
+def unfit(model: nn.Module | str, outputs: Any, what: str, *, expected: str, remedy: str | None = None) -> ModelError:
+    """Return the error for the outputs of a model, or of one of this name, that do not fit."""
+    where = model if isinstance(model, str) else type(model).__name__
+    return ModelError(what, where=where, expected=expected, found=described(outputs), remedy=remedy)
 
 
 def described(outputs: Any) -> str:
@@ -318,15 +321,3 @@ def described(outputs: Any) -> str:
     if isinstance(outputs, (list, tuple)) and outputs:
         return f"a list of {len(outputs)}, first {described(outputs[0])}"
     return type(outputs).__name__
-
-
-def refuse(recipe: Recipe, task: str, reasons: Mapping[str, str]) -> None:
-    """Refuse settings that differ from their defaults and would have no effect; reasons by the name of the setting."""
-    defaults = {field.name: field for field in dataclasses.fields(Recipe)}
-    for name, reason in reasons.items():
-        value, field = getattr(recipe, name), defaults[name]
-        factory = field.default_factory
-        default = field.default if factory is dataclasses.MISSING else factory()
-        if value != default:
-            what = f"has no effect in {task}: {reason}"
-            raise RecipeError(what, where=name, expected=repr(default), found=repr(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -17,34 +18,27 @@ from refconv.models.opening import Opened, open_model
 from refconv.recipe.recipe import Recipe
 
 
+@dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher on the training device.
+    """A frozen teacher, whose logits have a ``weight`` from 0 to 1 in the loss; the labels have the rest.
 
-    Args:
-        model: the teacher.
-        weight: of the teacher in the loss, from 0 to 1; the labels have the rest.
-        temperature: T; both distributions are softened by it.
-        autocast: the context of a forward.
-        prepare: from the student's batch to the teacher's; by default it is the same.
+    Both distributions are softened by the temperature; ``autocast`` is the context of a forward, and ``prepare`` turns
+    the student's batch into the teacher's, where they differ.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        weight: float,
-        temperature: float,
-        autocast: Callable[[], AbstractContextManager[object]],
-        prepare: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.prepare = prepare or (lambda inputs: inputs)
-        self.weight, self.temperature, self._autocast = weight, temperature, autocast
+    model: nn.Module
+    weight: float
+    temperature: float
+    autocast: Callable[[], AbstractContextManager[object]]
+    prepare: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False)
 
     def logits(self, inputs: Tensor, student: Tensor) -> Tensor:
         """Return the teacher's logits for a batch as the student sees it."""
-        with torch.no_grad(), self._autocast():
-            outputs = self.model(self.prepare(inputs))
+        with torch.no_grad(), self.autocast():
+            outputs = self.model(inputs if self.prepare is None else self.prepare(inputs))
         logits: Tensor = outputs["out"] if isinstance(outputs, Mapping) else outputs
         if logits.shape != student.shape:
             raise ModelError(
@@ -57,14 +51,9 @@ class Teacher:
 
     def loss(self, inputs: Tensor, outputs: Tensor, labelled: Tensor) -> Tensor:
         """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T."""
-        teacher_logits = self.logits(inputs, outputs)
         t = self.temperature
-        divergence = F.kl_div(
-            F.log_softmax(outputs.float() / t, dim=1),
-            F.log_softmax(teacher_logits.float() / t, dim=1),
-            reduction="batchmean",
-            log_target=True,
-        )
+        teacher, student = (F.log_softmax(one.float() / t, dim=1) for one in (self.logits(inputs, outputs), outputs))
+        divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return (1 - self.weight) * labelled + self.weight * t * t * divergence
 
 
@@ -86,13 +75,8 @@ def make_teacher(
         opened = open_model(recipe.distill_checkpoint, model=recipe.distill)
     else:
         opened = open_model(recipe.distill, pretrained=True, model=recipe.model)
-    return Teacher(
-        opened.model.to(device),
-        weight=recipe.distill_alpha,
-        temperature=recipe.distill_temperature,
-        autocast=autocast,
-        prepare=for_teacher(info, opened, resizes=resizes),
-    )
+    prepare = for_teacher(info, opened, resizes=resizes)
+    return Teacher(opened.model.to(device), recipe.distill_alpha, recipe.distill_temperature, autocast, prepare)
 
 
 def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Callable[[Tensor], Tensor] | None:

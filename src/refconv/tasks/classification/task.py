@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -20,17 +20,8 @@ from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.classification.evaluation import ClassificationEvaluation, evaluation_of
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.task import (
-    NOTHING_FOUND,
-    EvaluationRun,
-    Network,
-    Objective,
-    Prediction,
-    Source,
-    Task,
-    augmentation_of,
-    unfit,
-)
+from refconv.tasks.image_data import augmentation_of
+from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
 
 if TYPE_CHECKING:
@@ -77,13 +68,9 @@ class Classification(Task):
         """Check for logits [batch, at least the number of classes]."""
         logits = isinstance(outputs, Tensor) and outputs.ndim == 2
         if not logits or outputs.shape[1] < info.num_classes:
-            raise unfit(
-                model,
-                outputs,
-                "the model's output does not fit the classes of the data",
-                expected=f"[{len(samples)}, {info.num_classes}]",
-                remedy="give the model that many classes" if logits else "let its forward return the logits alone",
-            )
+            what, expected = "the model's output does not fit the classes of the data", [len(samples), info.num_classes]
+            remedy = "give the model that many classes" if logits else "let its forward return the logits alone"
+            raise unfit(model, outputs, what, expected=str(expected), remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the cross-entropy, of mixed samples and beside a teacher's logits where the recipe says so."""
@@ -108,14 +95,9 @@ class Classification(Task):
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> ClassificationEvaluation:
         """Evaluate a classifier."""
-
-        def judged() -> Iterator[tuple[Tensor, Tensor]]:
-            for inputs, labels in batches:
-                with run.autocast():
-                    outputs = self.outputs(model, run.place(inputs), data.info)
-                yield outputs, labels.to(run.device, non_blocking=True)
-
-        return evaluation_of(judged(), run.device, run.processes)
+        judged = self.judged(model, data, batches, run)
+        pairs = ((outputs, labels.to(run.device, non_blocking=True)) for _, outputs, labels in judged)
+        return evaluation_of(pairs, run.device, run.processes)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
@@ -127,9 +109,8 @@ class Classification(Task):
         for image in images:
             sample = prepare(image.convert(IMAGE_MODES[preprocessing.in_chans]))[None].to(device)
             probabilities = model(sample).float().softmax(dim=1)[0].cpu()
-            shares, classes = (
-                values.tolist() for values in probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
-            )
+            highest = probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
+            shares, classes = highest.values.tolist(), highest.indices.tolist()
             shown = [
                 {"class": index, "name": opened.class_name(index), "probability": share}
                 for index, share in zip(classes, shares, strict=True)

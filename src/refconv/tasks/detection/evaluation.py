@@ -1,10 +1,19 @@
-"""How well a detector does: average precisions of boxes and masks, COCO's computed by faster-coco-eval.
+"""How well a detector does: COCO's average precisions of boxes and masks, and Pascal VOC's of boxes.
 
-Per class and per threshold of overlap (0.5, 0.55, ..., 0.95), detections are matched to the objects of their image,
-the highest score first; the precision at 101 recalls is averaged over recalls, thresholds and classes. At most the 100
-highest-scoring detections of a class in an image count. COCO's crowds are neither to be found nor is finding them a
-mistake, even by a detection that covers a small part of one; VOC's difficult objects are left out by VOC's own rule,
-which asks for an ordinary overlap (:mod:`refconv.tasks.detection.pascal`).
+COCO's, computed by faster-coco-eval: per class and per threshold of overlap (0.5, 0.55, ..., 0.95), detections are
+matched to the objects of their image, the highest score first; the precision at 101 recalls is averaged over recalls,
+thresholds and classes. At most the 100 highest-scoring detections of a class in an image count. COCO's crowds are
+neither to be found nor is finding them a mistake, even by a detection that covers a small part of one.
+
+VOC's rules (Everingham et al. 2010, and its development kit): a detection belongs to the object of its class and image
+that it overlaps with most. If that overlap reaches the threshold and the object is difficult, the detection counts
+neither way, however many there are; difficult objects need not be found. Of the detections that belong to another
+object the one with the highest score is right, the others are mistakes, as are those that overlap too little with all.
+VOC's own average precision, since 2010, is at an overlap of 0.5: the area under the curve of precision over recall, the
+precision at a recall being the best at that recall or a larger one; the mean over classes is VOC's mAP.
+
+Note [coordinates]: the kit counts pixels inclusively from 1. Boxes here reach from the left edge of their first pixel
+to the right edge of their last, so that ordinary areas of them are the kit's.
 """
 
 from __future__ import annotations
@@ -13,37 +22,34 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refconv.tasks.detection.objects import ImageResult, Kind, Objects
-from refconv.tasks.detection.pascal import pascal_average_precision, without_difficult
 from refconv.tasks.detection.segments import coco_tools
 from refconv.tasks.evaluation import Evaluation
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """COCO's thresholds of overlap."""
+_VOC_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
 class DetectionEvaluation(Evaluation):
-    """How well a detector does on a split: COCO's average precisions, from 0 to 1, at the images' own sizes.
+    """How well a detector does on a split: average precisions, from 0 to 1, at the images' own sizes.
 
-    Of data in VOC's layout also VOC's own. VOC's difficult objects are left out of both by VOC's rule. None stands
-    where there is nothing to find: no object at all, of this size or of this class. There is no loss in evaluation.
+    VOC's difficult objects are left out by VOC's rule. None stands where there is nothing to find: no object at all, of
+    this size or of this class. There is no loss in evaluation.
 
     Attributes:
-        map: COCO's average precision of boxes: 101 recalls, over overlaps from 0.5 to 0.95 and over classes.
-        map50: the same at an overlap of 0.5; ``map75`` at 0.75.
+        map: COCO's average precision of boxes, over overlaps from 0.5 to 0.95; ``map50`` and ``map75`` at one of them.
         map_small: that of ``map`` for objects below 32 x 32 pixels; ``map_large`` from 96 x 96 on.
         baseline_map: ``map`` of a detector that does not look: in every image the mean box of each class.
         recall: share of the objects found among the 100 highest-scoring boxes of each image, over overlaps and classes.
-        per_class: that of ``map`` for each class, by name.
         mask_map: as ``map`` for masks, like the following three; None where the data or the model has none.
-        voc_ap50: VOC's average precision of boxes since 2010: the area under the curve at an overlap of 0.5, over
-            classes; None for data in other layouts.
+        voc_ap50: VOC's average precision of boxes, over classes; None for data in other layouts.
     """
 
     map: float | None
@@ -80,16 +86,9 @@ def evaluation_of(results: Sequence[ImageResult], names: Sequence[str], *, is_vo
     classes, truth = len(names), ground_truth(results, len(names))
     boxes = average_precision(results, classes=classes, truth=truth)
     found = DetectionEvaluation(
-        samples=len(results),
-        map=boxes.all,
-        map50=boxes.at50,
-        map75=boxes.at75,
-        map_small=boxes.small,
-        map_medium=boxes.medium,
-        map_large=boxes.large,
-        baseline_map=average_precision(constant_results(results), classes=classes, truth=truth).all,
-        recall=boxes.recall,
-        per_class=dict(zip(names, boxes.per_class, strict=True)),
+        len(results),
+        **boxes._replace(per_class=dict(zip(names, boxes.per_class, strict=True)))._asdict(),
+        baseline_map=average_precision(constant_results(results), classes=classes, truth=truth).map,
     )
     if is_voc:
         known = [value for value in pascal_average_precision(results, classes=classes) if value is not None]
@@ -98,21 +97,20 @@ def evaluation_of(results: Sequence[ImageResult], names: Sequence[str], *, is_vo
         return found
     masks = average_precision(results, classes=classes, kind="segm", truth=truth)
     per_class = dict(zip(names, masks.per_class, strict=True))
-    return replace(found, mask_map=masks.all, mask_map50=masks.at50, mask_map75=masks.at75, mask_per_class=per_class)
+    return replace(found, mask_map=masks.map, mask_map50=masks.map50, mask_map75=masks.map75, mask_per_class=per_class)
 
 
-@dataclass(frozen=True)
-class AveragePrecision:
-    """Average precisions, from 0 to 1, as in :class:`DetectionEvaluation`; None where there is nothing to find."""
+class AveragePrecision(NamedTuple):
+    """Average precisions as in :class:`DetectionEvaluation`, those of classes in the order of the labels."""
 
-    all: float | None
-    at50: float | None
-    at75: float | None
-    small: float | None
-    medium: float | None
-    large: float | None
+    map: float | None
+    map50: float | None
+    map75: float | None
+    map_small: float | None
+    map_medium: float | None
+    map_large: float | None
     recall: float | None
-    per_class: tuple[float | None, ...]
+    per_class: Any
 
 
 def average_precision(
@@ -133,16 +131,14 @@ def average_precision(
         precision, recall = (np.concatenate(parts) for parts in zip(*tables, strict=True))
     else:
         precision, recall = _tables(truth, [result.found for result in results], kind, THRESHOLDS)
-    return AveragePrecision(
-        all=_mean(precision[..., 0]),
-        at50=_mean(precision[0, ..., 0]),
-        at75=_mean(precision[5, ..., 0]),
-        small=_mean(precision[..., 1]),
-        medium=_mean(precision[..., 2]),
-        large=_mean(precision[..., 3]),
-        recall=_mean(recall[..., 0]),
-        per_class=tuple(_mean(precision[:, :, number, 0]) for number in range(classes)),
+    shown = (
+        precision[..., 0],
+        precision[0, ..., 0],
+        precision[5, ..., 0],
+        *(precision[..., size] for size in (1, 2, 3)),
     )
+    per_class = tuple(_mean(precision[:, :, number, 0]) for number in range(classes))
+    return AveragePrecision(*map(_mean, shown), _mean(recall[..., 0]), per_class)
 
 
 def ground_truth(results: Sequence[ImageResult], classes: int) -> Any:
@@ -151,8 +147,8 @@ def ground_truth(results: Sequence[ImageResult], classes: int) -> Any:
     objects = [result.truth.chosen(~result.truth.difficult) for result in results]
     content = {
         "images": [
-            {"id": number, "height": result.size[0], "width": result.size[1]}
-            for number, result in enumerate(results, 1)
+            {"id": number, "height": height, "width": width}
+            for number, (height, width) in enumerate((result.size for result in results), 1)
         ],
         "categories": [{"id": label, "name": str(label)} for label in range(1, classes + 1)],
         "annotations": _annotations(objects, "area", boxes=True, masks=all(one.masks is not None for one in objects)),
@@ -215,3 +211,76 @@ def _annotations(objects: Sequence[Objects], weight: str, *, boxes: bool, masks:
 def _mean(values: NDArray[np.float64]) -> float | None:
     present = values[values > -1]
     return float(present.mean()) if present.size else None
+
+
+def without_difficult(result: ImageResult, threshold: float, kind: Kind) -> ImageResult:
+    """Return a result without difficult objects, and without the detections that belong to them at a threshold."""
+    difficult = result.truth.difficult
+    if not difficult.any():
+        return result
+    best, overlaps = _nearest(result, kind)
+    excused = (overlaps >= threshold) & difficult[best]
+    return replace(result, truth=result.truth.chosen(~difficult), found=result.found.chosen(~excused))
+
+
+def pascal_average_precision(results: Sequence[ImageResult], *, classes: int) -> tuple[float | None, ...]:
+    """Return VOC's average precision of each class, from 0 to 1; None where there is nothing to find.
+
+    Detections of equal scores count in the order of their images' numbers.
+    """
+    labels, scores, hits = [], [], []
+    positives = np.zeros(classes + 1, dtype=np.int64)
+    for result in sorted(results, key=lambda result: result.image_id):
+        easy = result.truth.labels[~result.truth.difficult]
+        positives += np.bincount(easy, minlength=classes + 1)
+        kept = without_difficult(result, _VOC_OVERLAP, "bbox")
+        hit = np.zeros(len(kept.found.labels), dtype=np.bool_)
+        if len(easy):
+            best, overlaps = _nearest(kept, "bbox")
+            taken: set[int] = set()
+            for number in np.argsort(-kept.found.weights, kind="stable").tolist():
+                if overlaps[number] >= _VOC_OVERLAP and best[number] not in taken:
+                    hit[number] = True
+                    taken.add(int(best[number]))
+        labels.append(kept.found.labels)
+        scores.append(kept.found.weights)
+        hits.append(hit)
+    label, score, right = (np.concatenate(parts) if parts else np.empty(0) for parts in (labels, scores, hits))
+    return tuple(
+        _area(right[label == number][np.argsort(-score[label == number], kind="stable")], int(positives[number]))
+        for number in range(1, classes + 1)
+    )
+
+
+def _area(right: NDArray[np.bool_], positives: int) -> float | None:
+    """Return the area under precision over recall; ``right`` has the detection with the highest score first."""
+    if not positives:
+        return None
+    found = np.cumsum(right)
+    precision = found / np.arange(1, len(right) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(envelope[right.astype(np.bool_)].sum() / positives)
+
+
+def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return, per detection, the object of its class that it overlaps with most, and that overlap; -1 without any."""
+    overlaps = np.where(
+        result.found.labels[:, None] == result.truth.labels[None, :], _overlaps(result.found, result.truth, kind), -1.0
+    )
+    return overlaps.argmax(axis=1), overlaps.max(axis=1)
+
+
+def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]:
+    """Return intersection over union, [detections, objects]."""
+    if kind == "segm":
+        assert found.masks is not None
+        assert truth.masks is not None
+        overlaps: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
+        return np.asarray(overlaps, dtype=np.float64).reshape(len(found.labels), len(truth.labels))
+    first, second = found.boxes[:, None], truth.boxes[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    both = sides.clip(min=0).prod(axis=-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (first, second)]
+    union = areas[0] + areas[1] - both
+    ratios: NDArray[np.float64] = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    return ratios

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,11 +22,11 @@ class Objects:
     """Objects of one image, annotated or detected.
 
     Attributes:
-        boxes: x0, y0, x1, y1 in pixels, float64 [objects, 4].
-        labels: classes from 1 on, int64 [objects].
-        weights: of annotated objects the area in pixels, of detected ones the score, float64 [objects].
-        crowd: of annotated objects, whether they are COCO's groups under one box, bool [objects].
-        difficult: of annotated objects, whether they are VOC's difficult ones, bool [objects].
+        boxes: x0, y0, x1, y1 in pixels, [objects, 4].
+        labels: classes from 1 on.
+        weights: of annotated objects the area in pixels, of detected ones the score.
+        crowd: whether annotated objects are COCO's groups under one box.
+        difficult: whether annotated objects are VOC's difficult ones.
         masks: one per object; None where masks are not judged.
     """
 
@@ -57,28 +58,20 @@ def image_result(
     target: dict[str, Any], output: dict[str, Tensor], size: tuple[int, int], *, masks: bool
 ) -> ImageResult:
     """Bring a target and a detector's output for an image of size (height, width) into a form to be compared."""
-    scores = _array(output["scores"], np.float64)
-    count, none = len(scores), np.zeros(len(scores), dtype=np.bool_)
-    return ImageResult(
-        int(target["image_id"]),
-        size,
-        truth=Objects(
-            _array(target["boxes"], np.float64).reshape(-1, 4),
-            _array(target["labels"], np.int64),
-            _array(target["area"], np.float64),
-            _array(target["iscrowd"], np.bool_),
-            _array(target.get("difficult", torch.zeros_like(target["iscrowd"])), np.bool_),
-            tuple(target["runs"]) if masks else None,
-        ),
-        found=Objects(
-            _array(output["boxes"], np.float64).reshape(-1, 4),
-            _array(output["labels"], np.int64),
-            scores,
-            none,
-            none,
-            runs(output["masks"].reshape(count, *size) > 0.5) if masks else None,
-        ),
-    )
+    crowd, difficult = target["iscrowd"], target.get("difficult", torch.zeros_like(target["iscrowd"]))
+    none = torch.zeros(len(output["scores"]))
+    planes = runs(output["masks"].reshape(len(none), *size) > 0.5) if masks else None
+    truth = _objects(target, "area", (crowd, difficult), tuple(target["runs"]) if masks else None)
+    return ImageResult(int(target["image_id"]), size, truth, _objects(output, "scores", (none, none), planes))
+
+
+def _objects(
+    source: Mapping[str, Any], weight: str, flags: Iterable[Tensor], masks: tuple[Runs, ...] | None
+) -> Objects:
+    boxes = _array(source["boxes"], np.float64).reshape(-1, 4)
+    labels, weights = _array(source["labels"], np.int64), _array(source[weight], np.float64)
+    crowd, difficult = (_array(flag, np.bool_) for flag in flags)
+    return Objects(boxes, labels, weights, crowd, difficult, masks)
 
 
 def _array(values: Tensor, kind: type) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as v2
 from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
 from refconv.data.preprocessing import IMAGE_MODES, Statement, as_they_are, resolve
-from refconv.errors import DataError, ModelError, RecipeError
+from refconv.errors import DataError, RecipeError
 from refconv.models.detectors import all_scores
 from refconv.models.model_folder import architecture_of
 from refconv.models.model_input import NOTHING, of_weights, stated_by
@@ -29,19 +29,8 @@ from refconv.tasks.detection.object_pictures import draw_objects, object_predict
 from refconv.tasks.detection.objects import ImageResult, image_result
 from refconv.tasks.detection.segments import coco_tools
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.task import (
-    EvaluationRun,
-    Network,
-    Objective,
-    Prediction,
-    Source,
-    Task,
-    augmentation_of,
-    described,
-    names_outside_backbone,
-    refuse,
-    unfit,
-)
+from refconv.tasks.image_data import augmentation_of
+from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -82,9 +71,8 @@ class Detection(Task):
         """Refuse settings without effect, other images than colour ones, and what is no detector."""
         super().check(recipe)
         if recipe.in_chans not in {None, 3}:
-            raise RecipeError(
-                "detectors take colour images", where="in_chans", expected="3", found=str(recipe.in_chans)
-            )
+            found = str(recipe.in_chans)
+            raise RecipeError("detectors take colour images", where="in_chans", expected="3", found=found)
         source, separator, name = architecture_of(recipe.model).partition(":")
         if not separator or (source == "torchvision" and not is_detector(name)):
             raise RecipeError(
@@ -95,9 +83,9 @@ class Detection(Task):
             )
         if source not in {"detector", "torchvision"}:
             reason = f"{recipe.model} normalises and resizes images as it likes: use model_kwargs"
-            refuse(recipe, self.name, {"img_size": reason, "mean": reason, "std": reason})
+            self.refuse(recipe, dict.fromkeys(("img_size", "mean", "std"), reason))
         if source != "detector":
-            refuse(recipe, self.name, {"backbone": "only detector:HEAD takes a backbone"})
+            self.refuse(recipe, {"backbone": "only detector:HEAD takes a backbone"})
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> DetectionData:
         """Open scenes, COCO's json or Pascal VOC's folders; masks only for models that look at them.
@@ -122,11 +110,8 @@ class Detection(Task):
         """Open data for a model that was opened."""
         coco_tools()
         if opened.flags:
-            raise DataError(
-                "a detector resizes and normalises images itself, as it was built",
-                where=", ".join(opened.flags),
-                remedy="leave it out, or train with another",
-            )
+            what = "a detector resizes and normalises images itself, as it was built"
+            raise DataError(what, where=", ".join(opened.flags), remedy="leave it out, or train with another")
         return DetectionData(source.name, masks=_looks_at_masks(opened.name), **source.settings)
 
     def random_samples(self, shape: tuple[int, ...]) -> list[Tensor]:
@@ -181,9 +166,7 @@ class Detection(Task):
         assert isinstance(data, DetectionData)
         own: list[ImageResult] = []
         masks = data.has_masks
-        for images, targets in batches:
-            with run.autocast():
-                outputs = self.outputs(model, run.place(images), data.info)
+        for images, outputs, targets in self.judged(model, data, batches, run):
             masks = masks and all("masks" in output for output in outputs)
             own += [
                 image_result(target, output, tuple(image.shape[-2:]), masks=masks)
@@ -201,7 +184,7 @@ class Detection(Task):
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers."""
-        return names_outside_backbone(model, _BODIES, expected="a part called backbone")
+        return self.names_outside(model, _BODIES, expected="a part called backbone")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
@@ -255,12 +238,8 @@ def _is_detected(entry: Any) -> bool:
 def _summed(losses: Any, *, where: str) -> Tensor:
     """Return the sum of a detector's losses."""
     if not isinstance(losses, Mapping) or not losses:
-        raise ModelError(
-            "the model returns no losses in training",
-            where=where,
-            expected="a dictionary of losses, as torchvision's detectors give",
-            found=described(losses),
-        )
+        expected = "a dictionary of losses, as torchvision's detectors give"
+        raise unfit(where, losses, "the model returns no losses in training", expected=expected)
     return torch.stack([loss.float() for loss in losses.values()]).sum()
 
 

@@ -19,21 +19,12 @@ from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
+from refconv.tasks.image_data import augmentation_of
 from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
 from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
 from refconv.tasks.segmentation.squares import place_in_square
-from refconv.tasks.task import (
-    EvaluationRun,
-    Network,
-    Objective,
-    Prediction,
-    Source,
-    Task,
-    augmentation_of,
-    names_outside_backbone,
-    unfit,
-)
+from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
 
 AUXILIARY_WEIGHT = 0.5
@@ -142,11 +133,8 @@ class Segmentation(Task):
         classes, ignored = data.info.num_classes, data.ignore_index
         matrix = torch.zeros(classes, classes + 1, dtype=torch.int64)
         loss, samples = 0.0, 0
-        for images, truth in batches:
-            images, truth = run.place(images), place_truth(truth)
-            with run.autocast():
-                outputs = self.outputs(model, images, data.info)
-            maps, _ = _maps(outputs)
+        for images, outputs, targets in self.judged(model, data, batches, run):
+            (maps, _), truth = _maps(outputs), place_truth(targets)
             loss += float(pixel_losses(maps, truth, ignored=ignored))
             matrix += confusion_matrix(maps.argmax(1), truth, classes=classes, ignored=ignored).cpu()
             samples += len(images)
@@ -171,7 +159,7 @@ class Segmentation(Task):
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names of everything but the backbone: a decoder starts anew where a backbone is given."""
         # What torchvision and segmentation-models-pytorch call it.
-        return names_outside_backbone(model, ("backbone.", "encoder."), expected="a module backbone or encoder")
+        return self.names_outside(model, ("backbone.", "encoder."), expected="a module backbone or encoder")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
