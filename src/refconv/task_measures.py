@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 TASKS = ("classification", "detection", "segmentation", "restoration")
 """The names of all tasks; the first one is the default."""
@@ -29,16 +29,12 @@ DECIBEL = Scale(1, 2, "dB", " dB")
 NUMBER = Scale(1, 4, "", "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Measure:
     """A number that the evaluation of a task gives.
 
     Attributes:
-        name: what evaluations and records call it.
-        label: what tables call it, without unit.
-        long: what text calls it, where that is not the label.
-        scale: how its values are shown.
-        larger_is_better: whether more is better.
+        name: what evaluations and records call it; ``label``: what tables call it; ``long``: what text calls it.
         compared: whether studies compare it.
         resolve: the smallest difference, as recorded, that is of interest; None where no size is customary.
         validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
@@ -48,6 +44,7 @@ class Measure:
 
     name: str
     label: str
+    _: KW_ONLY
     long: str = ""
     scale: Scale = SHARE
     larger_is_better: bool = True
@@ -88,9 +85,7 @@ class Measure:
         return 1 / samples if self.counts and samples else None
 
     def shown(self, value: float, *, signed: bool = False) -> str:
-        """Return a value as tables show it.
-
-        A zero keeps its sign: an end of an interval at -0.00 lies below zero, if not by much.
+        """Return a value as tables show it; a zero keeps its sign, as an end of an interval at -0.00 lies below zero.
 
         Example:
             >>> top1 = measures_of("classification").primary
@@ -115,14 +110,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class TaskMeasures:
-    """What one task measures, and how text speaks of it.
+    """What one task measures, the primary measure first, and how text speaks of it.
 
-    Attributes:
-        measures: the primary one first, then in the order of tables.
-        per_class: what the primary measure is called for one class; empty where there are no classes.
-        samples: what the data consist of, in the singular.
-        better: the comparative for a model whose primary measure is better.
-        worse: for one whose is worse.
+    ``per_class`` is what the primary measure is called for one class, empty where there are no classes; ``samples`` is
+    what the data consist of, in the singular; ``better`` and ``worse`` say how a model compares.
     """
 
     measures: tuple[Measure, ...]

@@ -24,14 +24,9 @@ def data_for(
 ) -> Data:
     """Open data with the size, channels and normalisation that a model was trained with, and with its classes.
 
-    Args:
-        opened: the model.
-        name: the data; by default what its run was trained on.
-        root: folder of the data.
-        workers: processes that decode images.
-        class_map: a file that says which class of the model each folder belongs to; by default that of the run, if the
-            data is the run's own.
-        labelled: False leaves the labels as they are, where only samples are needed.
+    By default it is what the model's run was trained on, with the class map of that run: a file that says which class
+    of the model each folder belongs to. Without ``labelled`` the labels stay as they are, where only samples are
+    needed.
     """
     task = task_named(opened.task)
     data = task.data_for(opened, name, root=root, workers=workers)

@@ -75,13 +75,10 @@ class EvaluationRun:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A prediction for one image.
+    """A prediction for one image: values ready for JSON, and the same as a line of text.
 
-    Attributes:
-        content: plain values, ready for JSON: classes and scores; boxes; shares of classes; sizes.
-        words: the same as a line of text.
-        picture: the image with the prediction drawn on it, or the restored image; None where there is nothing to draw.
-        mask: the class of each pixel of the image, as an image of indices with a palette; for segmentation.
+    ``picture`` is the image with the prediction drawn on it, or the restored image; ``mask`` is the class of each
+    pixel, as an image of indices with a palette. They are None where there is nothing to draw.
     """
 
     content: dict[str, Any]

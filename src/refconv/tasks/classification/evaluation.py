@@ -21,12 +21,10 @@ class ClassificationEvaluation(Evaluation):
     """How well a classifier does on a split.
 
     Attributes:
-        top1: share of samples whose class has the largest output.
-        top5: share of samples whose class is among the five largest outputs, or among all if there are fewer.
+        top1: share of samples whose class has the largest output; ``top5``: is among the five largest.
         loss: mean cross-entropy.
-        ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over
-            :data:`CALIBRATION_BINS` bins of equal width in confidence, the mean distance between confidence and
-            accuracy, weighted by the samples of the bin. None where it was not measured.
+        ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over bins of confidence,
+            the mean distance between confidence and accuracy, weighted by the samples. None where it was not measured.
     """
 
     top1: float

@@ -53,19 +53,10 @@ class ImageAnnotation:
 class Annotations:
     """The annotated images of one split; tensors all through, which worker processes share.
 
-    The objects of image ``i`` are the rows ``first[i]`` up to ``first[i + 1]`` of what has a row per object.
-
-    Attributes:
-        sizes: height and width of each image, int64 [images, 2].
-        image_ids: the numbers of the images in the annotations, int64 [images].
-        first: int64 [images + 1].
-        boxes: x0, y0, x1, y1 in pixels, inside the image, float32 [objects, 4].
-        labels: from 1 on, int64 [objects].
-        areas: in pixels, float32 [objects].
-        segments: the masks as text, one per object; None if they were not asked for.
-        places: what the file calls each object.
-        class_names: the names of the labels 1, 2, ...
-        category_ids: the numbers of the labels 1, 2, ... in the annotations.
+    The objects of image ``i`` are the rows ``first[i]`` up to ``first[i + 1]`` of what has a row per object: boxes (x0,
+    y0, x1, y1 in pixels, inside the image, float32 [objects, 4]), labels (from 1 on), areas in pixels, masks as text
+    (None if not asked for), and what the file calls each object. ``sizes`` are heights and widths, int64 [images, 2];
+    ``category_ids`` are the numbers of the labels in the annotations.
     """
 
     paths: PathTable

@@ -40,25 +40,15 @@ class DetectionData(Data):
     Samples are a list of images, float32 [3, H, W] with values in [0, 1], of their own sizes. Targets are a list of
     dictionaries, one per image, in the words of torchvision's detectors:
 
-    * ``boxes``: float32 [objects, 4], x0, y0, x1, y1 in pixels;
-    * ``labels``: int64 [objects], from 1 on;
-    * ``masks``: uint8 [objects, H, W], if they were asked for;
-    * ``runs``: the same masks as compressed runs, in evaluation;
-    * ``area``: float32 [objects], in pixels, as the annotations say (after a crop: what is left of it, in
-      proportion to the box);
+    * ``boxes``: float32 [objects, 4], x0, y0, x1, y1 in pixels; ``labels``: int64 [objects], from 1 on;
+    * ``masks``: uint8 [objects, H, W], if asked for; ``runs``: the same as compressed runs, in evaluation;
+    * ``area``: float32 [objects], in pixels, as annotated (after a crop: what is left, in proportion to the box);
     * ``iscrowd``, ``difficult``: int64 [objects], 1 for COCO's crowds and VOC's difficult objects, which training
       leaves out;
     * ``image_id``: int64, the number of the image in its annotations.
 
-    Args:
-        name: ``scenes`` or ``scenes:FOLDER`` (made by ``refconv data scenes``), ``coco:FOLDER`` or ``voc:FOLDER``.
-        root: what FOLDER is relative to; for ``scenes`` the folder itself.
-        val_split: share of the training images set aside for validation, whatever the run's seed.
-        augmentation: what is done to training images; nothing by default.
-        workers: processes that read images; 0 reads in this one.
-        img_size: the size at which a detector is to look at images; by default the longest side of a training
-            image, at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
-        masks: whether the objects' masks are wanted.
+    ``img_size`` is the size at which a detector is to look at images; by default the longest side of a training image,
+    at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
     """
 
     def __init__(

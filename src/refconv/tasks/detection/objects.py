@@ -19,15 +19,10 @@ Kind = Literal["bbox", "segm"]
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of one image, annotated or detected.
+    """Objects of one image, annotated or detected: boxes x0, y0, x1, y1 in pixels, [objects, 4], labels from 1 on.
 
-    Attributes:
-        boxes: x0, y0, x1, y1 in pixels, [objects, 4].
-        labels: classes from 1 on.
-        weights: of annotated objects the area in pixels, of detected ones the score.
-        crowd: whether annotated objects are COCO's groups under one box.
-        difficult: whether annotated objects are VOC's difficult ones.
-        masks: one per object; None where masks are not judged.
+    ``weights`` are areas in pixels of annotated objects, scores of detected ones. Annotated objects may be COCO's
+    groups under one box (``crowd``) or VOC's difficult ones. Without ``masks`` these are not judged.
     """
 
     boxes: NDArray[np.float64]

@@ -37,17 +37,8 @@ class RestorationData(Data):
     """Degraded and clean images, in patches to train on and whole to evaluate on.
 
     Samples are float32: batches [n, C, h, w] of the training split; single pictures [1, C, h, w] of the others,
-    whatever the batch size. Targets are [n, C, h * upscale, w * upscale].
-
-    Args:
-        name: ``photographs`` or ``images:FOLDER``; see :func:`refconv.data.pictures.open_pictures`.
-        degradation: what is done to the pictures.
-        root: the folder that FOLDER lies in.
-        in_chans: 3 by default, or 1 for grey.
-        patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
-        val_split: share of the training pictures set aside for validation, whatever the run's seed.
-        workers: processes that read pictures which are too many to be held in memory.
-        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
+    whatever the batch size. Targets are [n, C, h * upscale, w * upscale]. The side of a clean patch is the largest
+    multiple of ``upscale`` up to ``patch_size``. Without ``for_training`` a folder without ``train`` is the test split.
     """
 
     def __init__(
@@ -113,11 +104,8 @@ class RestorationData(Data):
 class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
-    Attributes:
-        held: those pictures that were decoded already; None to hold none.
-        patches: picture, top and left of each patch where no chance is wanted, int64 [n, 3]; None for whole pictures.
-        side: of a clean patch.
-        coordinates: seed and epoch; None for no chance.
+    ``held`` are pictures decoded already (None to hold none); ``patches`` are picture, top and left of each patch,
+    int64 [n, 3] (None for whole pictures), where there are no ``coordinates``, seed and epoch, to draw others by.
     """
 
     pictures: Pictures

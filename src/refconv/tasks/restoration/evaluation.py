@@ -39,19 +39,16 @@ CHANNEL_NAMES = {"rgb": "RGB", "luma": "luma", "grey": "grey"}
 class RestorationEvaluation(Evaluation):
     """How near restored images come to the clean ones: means over images.
 
-    Measured on 8-bit images without a border of ``upscale`` pixels, in the channel that the field uses: RGB where
-    noise is removed, luma where images are enlarged. Colour images are measured in the other one of the two as well.
+    Measured on 8-bit images without a border of ``upscale`` pixels, in the channel that the field uses: RGB where noise
+    is removed, luma where images are enlarged. Colour images are measured in the other one of the two as well.
 
     Attributes:
         psnr: peak signal-to-noise ratio in ``channel``, dB.
         ssim: structural similarity in ``channel``, at most 1.
         loss: mean absolute difference of the values in [0, 1], neither rounded nor cut off.
         input_psnr: of the input itself, bicubically enlarged where the result is larger: what a network must beat.
-        input_ssim: the same.
         enlarged: whether the network was given the bicubically enlarged image.
-        channel: what ``psnr``, ``ssim``, ``input_psnr`` and ``input_ssim`` compare.
-        psnr_rgb: as ``psnr``, of all three channels, as are the following of the other channel; None where ``psnr`` is
-            that, or images are grey.
+        psnr_rgb: in the other channel, like the following; None where ``channel`` is that, or images are grey.
     """
 
     psnr: float
@@ -104,12 +101,7 @@ def scores_of(
 
 
 def field_channel(in_chans: int, upscale: int) -> Channel:
-    """Return in which channel the field compares restored images.
-
-    Example:
-        >>> field_channel(3, 1), field_channel(3, 2), field_channel(1, 2)
-        ('rgb', 'luma', 'grey')
-    """
+    """Return in which channel the field compares restored images."""
     if in_chans == 1:
         return "grey"
     return "luma" if upscale > 1 else "rgb"

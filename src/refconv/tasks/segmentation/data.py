@@ -1,10 +1,9 @@
 """Images with a class for every pixel, served as batches of one size.
 
-Every sample is a box of its image, scaled to the square that the model takes; what of the square lies outside the image
-is filled with the mean colour, and its pixels are ignored. In evaluation the box is the smallest square that holds
-the whole image, which is thus scaled by its longer side, at its own aspect ratio, and lies in the middle. In training
-the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1 makes the
-image smaller than in evaluation.
+Every sample is a box of its image, scaled to the square that the model takes; outside the image it has the mean colour,
+and pixels are ignored. In evaluation the box is the smallest square that holds the whole image, in its middle. In
+training the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1
+makes the image smaller than in evaluation.
 """
 
 from __future__ import annotations
@@ -43,12 +42,9 @@ _DEFAULT_RATIO = (3 / 4, 4 / 3)
 class SegmentationAugmentation:
     """What is done to training samples at random; the default does nothing.
 
-    Attributes:
-        hflip: probability of a horizontal flip.
-        scale: range of the area of the box, as a share of the smallest square that holds the image.
-        ratio: range of the box's width over height; from 3/4 to 4/3 by default.
-        color_jitter: strength of the change of brightness, contrast and saturation.
-        interpolation: ``random``, or another resampling than in evaluation; None takes that of evaluation.
+    ``scale`` is the range of the area of the box, as a share of the smallest square that holds the image; ``ratio``, of
+    its width over height, is 3/4 to 4/3 by default. ``interpolation`` is ``random``, or another resampling than in
+    evaluation.
     """
 
     hflip: float = 0.0
@@ -68,19 +64,9 @@ class SegmentationAugmentation:
 class SegmentationData(Data):
     """Images and class maps in batches: float32 [batch, C, S, S], normalised, and int64 [batch, S, S].
 
-    Args:
-        name: ``masks:FOLDER``, ``voc:FOLDER``, ``cityscapes:FOLDER`` or ``scenes``; see
-            :mod:`refconv.tasks.segmentation.mask_layouts`.
-        root: what FOLDER is relative to; for ``scenes`` the folder itself.
-        val_split: share of the training images set aside for validation.
-        augmentation: what is done to training samples; nothing by default.
-        ignore_index: class index to ignore.
-        workers: processes that read images; 0 reads in this one.
-        num_classes: how many classes there are, where no file declares them; else all training masks are looked
-            through for the largest number.
-        in_chans: channels wanted; 3 by default.
-        stated: what flags, recipe and model say about preprocessing, in this order. The side of the square is by
-            default that of the images if nine in ten training images are squares of one size, else 224.
+    ``num_classes`` counts where no file declares the classes; else all training masks are looked through for the
+    largest number. ``stated`` is what flags, recipe and model say about preprocessing, in this order. The side of the
+    square is by default that of the images if nine in ten training images are squares of one size, else 224.
     """
 
     def __init__(

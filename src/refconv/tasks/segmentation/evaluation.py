@@ -13,18 +13,14 @@ from refconv.tasks.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class SegmentationEvaluation(Evaluation):
-    """How well a segmenter does on a split, over all its pixels but the ignored ones.
-
-    Images are compared at the size at which the model sees them (see :mod:`refconv.tasks.segmentation.data`).
+    """How well a segmenter does on a split, over all its pixels but the ignored ones, at the size that the model sees.
 
     Attributes:
-        miou: mean over classes of ``class_iou``; classes without one are left out.
+        miou: mean of the values in ``class_iou``, which are those of :class:`Overlap`.
         pixel_accuracy: share of pixels whose class has the largest output.
         mean_accuracy: the same share among the pixels of one class, as a mean over the classes in the truth.
         loss: mean cross-entropy of a pixel.
         baseline_miou: ``miou`` of giving every pixel to the most frequent class.
-        class_iou: per class, the pixels that are of it and were given to it, over those that are or were; None for a
-            class that is neither in the truth nor in the predictions.
     """
 
     miou: float
@@ -70,7 +66,6 @@ class Overlap:
         iou: per class, the pixels that are of it and were given to it, over those that are or were (the Jaccard index);
             None for a class that is neither in the truth nor in the predictions, and for the ignored one.
         accuracy: per class, the share of its pixels that were given to it; None for a class that is not in the truth.
-        pixel_accuracy: the share of all pixels that were given to their class.
         baseline: the mean of ``iou`` if every pixel were given to the most frequent class.
     """
 

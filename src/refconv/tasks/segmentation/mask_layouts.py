@@ -4,10 +4,9 @@
 
     masks:FOLDER       images/train/a.jpg, masks/train/a.png, and the same for val and test; any folders below
                        classes.txt: the name of each class, one a line, the first for number 0
-    voc:FOLDER         JPEGImages/a.jpg, SegmentationClass/a.png, ImageSets/Segmentation/train.txt and val.txt;
-                       FOLDER may also hold VOCdevkit/VOC2012; classes.txt if the classes are not Pascal VOC's
+    voc:FOLDER         JPEGImages/a.jpg, SegmentationClass/a.png, ImageSets/Segmentation/train.txt and val.txt, here or
+                       in VOCdevkit/VOC2012; classes.txt if the classes are not Pascal VOC's
     cityscapes:FOLDER  leftImg8bit/train/CITY/a_leftImg8bit.png, gtFine/train/CITY/a_gtFine_labelIds.png
-    scenes             what ``refconv data scenes`` wrote
 """
 
 from __future__ import annotations
