@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,7 +14,7 @@ from torch import nn
 from refconv.records import Record
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Evaluation(Record):
     """How well a model does on a split; each task has a subclass of its own.
 
@@ -27,12 +26,11 @@ class Evaluation(Record):
 
     def measures(self) -> dict[str, float]:
         """Return what was measured, by name; what has no value here is left out."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            name: float(value)
-            for name, value in values.items()
-            if name != "samples" and isinstance(value, (int, float)) and not math.isnan(value)
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "samples"
         }
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
     @property
     def finite(self) -> bool:

@@ -21,7 +21,7 @@ CLASSES_FILE = "classes.txt"
 
 _REMEDIES = {
     "file": "add the file, or remove the entry that names it",
-    "folder": "check the folder that --data and --data-dir name, and download what is missing",
+    "folder": "check the path, and download what is missing",
 }
 
 T = TypeVar("T", bound=Sized)
@@ -63,9 +63,9 @@ def first_words(path: Path) -> list[str]:
     return [line.split()[0] for line in text_of(path).splitlines() if line.strip()]
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return the first of some names for an error."""
-    found = sorted(names)
+def listed(names: Iterable[str] | Iterable[int]) -> str:
+    """Return the first of some names or numbers for an error."""
+    found = [str(name) for name in sorted(names)]
     return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "") if found else "nothing"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -27,15 +28,12 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = [Path(file) for file in images_below(path)]
             if not inside:
-                remedy = "give a folder with images, or the images"
-                raise missing(
-                    "folder", "no images in this folder", where=path, expected=", ".join(EXTENSIONS), remedy=remedy
-                )
+                raise missing("folder", "no images in this folder", where=path, expected=", ".join(EXTENSIONS))
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise missing("file", "no such image or folder", where=path, remedy="check the path")
+            raise missing("folder", "no such image or folder", where=path)
     return found
 
 
@@ -69,21 +67,13 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
             for kind, ending in (("picture", ".png"), ("mask", ".mask.png")):
                 made = getattr(prediction, kind)
                 if made is not None:
-                    name = _unused(file.stem, ending, names)
-                    made.save(folder / name)
-                    entry[kind] = name
+                    # Images of two folders may share a name.
+                    stems = (file.stem if number == 1 else f"{file.stem}-{number}" for number in count(1))
+                    entry[kind] = next(f"{stem}{ending}" for stem in stems if f"{stem}{ending}" not in names)
+                    names.add(entry[kind])
+                    made.save(folder / entry[kind])
             entries.append(entry)
         text = json.dumps(entries, indent=2, ensure_ascii=False)
         (folder / "predictions.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError("cannot write the predictions", where=str(folder), found=str(error)) from error
-
-
-def _unused(stem: str, ending: str, names: set[str]) -> str:
-    """Return a file name that no other picture has, since images of two folders may share one."""
-    name, number = f"{stem}{ending}", 1
-    while name in names:
-        number += 1
-        name = f"{stem}-{number}{ending}"
-    names.add(name)
-    return name

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from refconv.tasks.segmentation.squares import Box, fitted, random_box, whole_box
+from refconv.tasks.segmentation.data import Box, fitted, random_box, whole_box
 
 
 def in_classes(mask):

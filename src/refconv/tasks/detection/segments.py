@@ -43,8 +43,19 @@ def encoded(form: Any, height: int, width: int, *, where: str) -> str:
         >>> encoded({"size": [2, 3], "counts": [2, 2, 2]}, 2, 3, where="here")
         '222'
     """
+    tools = coco_tools().mask
     with _reading(where):
-        return _encoded(form, height, width)
+        if isinstance(form, list):
+            _check_polygons(form, height, width)
+            return _text(tools.merge(tools.frPyObjects([*form], height, width)))
+        if not (isinstance(form, dict) and {"size", "counts"} <= form.keys()):
+            raise ValueError("neither polygons nor runs")
+        if [*form["size"]] != [height, width]:
+            raise ValueError(f"a mask of {form['size']} for an image of [{height}, {width}]")
+        if isinstance(form["counts"], str):
+            tools.area(form)  # refuses counts that are cut off
+            return str(form["counts"])
+        return _text(_packed(rle.decoded(form["counts"], height, width)))
 
 
 def numbered(file: str, value: int) -> str:
@@ -62,10 +73,14 @@ def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.
     """
     value, is_numbered, file = segment.partition(" ")
     with _reading(where):
-        if is_numbered:
-            return _numbered_pixels(file, int(value), height, width)
-        unpacked: NDArray[np.bool_] = np.asarray(coco_tools().mask.decode(_runs(segment, height, width)))
-        return unpacked.astype(bool)
+        if not is_numbered:
+            return np.asarray(coco_tools().mask.decode(_runs(segment, height, width))).astype(bool)
+        with open_image(file) as picture:
+            numbers = np.asarray(picture)
+        if numbers.shape != (height, width):
+            raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")
+        mask: NDArray[np.bool_] = numbers == int(value)
+        return mask
 
 
 def runs_of(segment: str, mask: NDArray[np.bool_]) -> Runs:
@@ -76,30 +91,6 @@ def runs_of(segment: str, mask: NDArray[np.bool_]) -> Runs:
 def runs(masks: Tensor) -> tuple[Runs, ...]:
     """Return masks, bool [n, H, W], as compressed runs."""
     return tuple(_packed(plane) for plane in masks.cpu().numpy())
-
-
-def _encoded(form: Any, height: int, width: int) -> str:
-    tools = coco_tools().mask
-    if isinstance(form, list):
-        _check_polygons(form, height, width)
-        return _text(tools.merge(tools.frPyObjects([*form], height, width)))
-    if not (isinstance(form, dict) and {"size", "counts"} <= form.keys()):
-        raise ValueError("neither polygons nor runs")
-    if [*form["size"]] != [height, width]:
-        raise ValueError(f"a mask of {form['size']} for an image of [{height}, {width}]")
-    if isinstance(form["counts"], str):
-        tools.area(form)  # refuses counts that are cut off
-        return str(form["counts"])
-    return _text(_packed(rle.decoded(form["counts"], height, width)))
-
-
-def _numbered_pixels(file: str, value: int, height: int, width: int) -> NDArray[np.bool_]:
-    with open_image(file) as picture:
-        numbers = np.asarray(picture)
-    if numbers.shape != (height, width):
-        raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")
-    mask: NDArray[np.bool_] = numbers == value
-    return mask
 
 
 def _runs(counts: str, height: int, width: int) -> Runs:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from refconv.data.resizing import enlarged
 from refconv.tasks.evaluation import Evaluation
-from refconv.tasks.restoration.degradation import LEVELS, Degradation, rounded
+from refconv.tasks.restoration.data import LEVELS, Degradation, rounded
 
 # ITU-R BT.601 for values in [0, 1]: Y = 16 + 65.481 R + 128.553 G + 24.966 B.
 _OFFSET = 16.0

@@ -21,8 +21,7 @@ from refconv.errors import DataError, ModelError
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.restoration.data import RestorationData
-from refconv.tasks.restoration.degradation import LEVELS, Degradation, rounded
+from refconv.tasks.restoration.data import LEVELS, Degradation, RestorationData, rounded
 from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, Channel, RestorationEvaluation, field_channel, scores_of
 from refconv.tasks.restoration.restoring import needs_of, restored
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit

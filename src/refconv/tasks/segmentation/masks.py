@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,13 @@ from PIL import Image
 
 from refconv.data.images import PathTable, decode, open_image, reading, sizes_of
 from refconv.errors import DataError
+from refconv.tasks.image_data import listed
 
 Numbers = NDArray[np.integer]
 """The class of each pixel, [H, W]."""
 
+IGNORED = -1
+"""The meaning of numbers to ignore."""
 MOST_CLASSES = 255
 _COLOURS = 4  # bands of a mask at most
 
@@ -50,12 +52,11 @@ class MaskedImages:
         numbers = self.numbers(index)
         if self.meanings is None:
             known = ((numbers >= 0) & (numbers < count)) | (numbers == ignored)
+            expected = f"0 to {count - 1}, or {ignored} to be ignored"
         else:
             known = np.isin(numbers, [number for number, _ in self.meanings])
+            expected = f"one of {len(self.meanings)} known numbers"
         if not known.all():
-            expected = f"0 to {count - 1}, or {ignored} to be ignored"
-            if self.meanings is not None:
-                expected = f"one of {len(self.meanings)} known numbers"
             raise DataError(
                 "the mask holds an undeclared class",
                 where=self.masks[index],
@@ -90,10 +91,6 @@ class MaskedImages:
         return found
 
 
-IGNORED = -1
-"""The meaning of numbers to ignore."""
-
-
 def read_mask(path: str) -> Numbers:
     """Read the numbers of a mask, [H, W]: an image of one band, of indices into a palette, or of three equal bands."""
     if path.lower().endswith((".jpg", ".jpeg")):
@@ -110,10 +107,9 @@ def read_mask(path: str) -> Numbers:
         first: Numbers = found[..., 0]
         if bands and (found[..., :bands] == first[..., None]).all():
             return first
+    coloured = found.ndim == 3 and found.shape[2] <= _COLOURS
     raise DataError(
-        "the mask holds colours"
-        if found.ndim == 3 and found.shape[2] <= _COLOURS
-        else "the mask does not hold class indices",
+        "the mask holds colours" if coloured else "the mask does not hold class indices",
         where=path,
         expected="one number per pixel, the class, with or without a palette",
         found=f"mode {image.mode}",
@@ -128,12 +124,8 @@ def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) 
         seen |= set(np.unique(pairs.classes(index, count=count, ignored=ignored)).tolist())
         if len(seen - {ignored}) > 1:
             return
-    raise DataError(
-        "all training masks together hold fewer than two classes",
-        where=where,
-        expected=f"numbers from 0 to {count - 1}",
-        **_too_few(seen, ignored),
-    )
+    what, expected = "all training masks together hold fewer than two classes", f"numbers from 0 to {count - 1}"
+    raise _too_few(what, seen, ignored, where=where, expected=expected)
 
 
 def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
@@ -143,30 +135,23 @@ def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
         seen |= set(np.unique(pairs.numbers(index)).tolist())
     classes = seen - {ignored}
     if len(classes) < 2 or not 0 <= min(classes) <= max(classes) < MOST_CLASSES:
-        raise DataError(
-            "the masks do not hold the numbers of classes",
-            where=where,
-            expected=f"numbers from 0 to {MOST_CLASSES - 1}, and more than one class",
-            **_too_few(seen, ignored),
-        )
+        expected = f"numbers from 0 to {MOST_CLASSES - 1}, and more than one class"
+        what = "the masks do not hold the numbers of classes"
+        raise _too_few(what, seen, ignored, where=where, expected=expected)
     return max(classes) + 1
 
 
-def _too_few(seen: set[int], ignored: int) -> dict[str, str]:
-    """Return what was found in masks of too few classes, and the remedy, for an error."""
+def _too_few(what: str, seen: set[int], ignored: int, *, where: str, expected: str) -> DataError:
+    """Return the error for masks of too few classes."""
     remedy = "check that the masks are those of this data"
     if seen == {0, ignored}:
         remedy = f"if {ignored} is what is looked for, write 1 instead"
-    found = _listed(sorted(seen)) + (f", of which {ignored} is ignored" if ignored in seen else "")
-    return {"found": found, "remedy": remedy}
+    found = ("only " if len(seen) <= 8 else "") + listed(seen)
+    found += f", of which {ignored} is ignored" if ignored in seen else ""
+    return DataError(what, where=where, expected=expected, found=found, remedy=remedy)
 
 
 def _counted(strange: Numbers) -> str:
     numbers, times = np.unique(strange, return_counts=True)
     words = [f"{number} in {n:,} pixels" for number, n in zip(numbers[:5].tolist(), times[:5].tolist(), strict=True)]
     return ", ".join(words) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:8]))
-    return f"only {shown}" if len(numbers) <= 8 else f"{shown} and {len(numbers) - 8} more"

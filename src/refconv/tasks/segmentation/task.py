@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from refconv.data import Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
 from refconv.data.preprocessing import Statement
+from refconv.data.scenes.layouts import voc_palette
 from refconv.errors import DataError, RecipeError
 from refconv.models.model_input import of_backbone, of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
@@ -20,10 +22,8 @@ from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.image_data import augmentation_of
-from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
-from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
+from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, place_in_square, prepared
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
-from refconv.tasks.segmentation.squares import place_in_square
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
 
@@ -209,12 +209,9 @@ def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise RecipeError(
-            "too few images for a batch norm that follows pooling over the whole image",
-            where="batch_size",
-            expected="at least 2 images in each process and part",
-            found=str(part_size),
-        ) from error
+        what = "too few images for a batch norm that follows pooling over the whole image"
+        expected = "at least 2 images in each process and part"
+        raise RecipeError(what, where="batch_size", expected=expected, found=str(part_size)) from error
 
 
 def _maps(outputs: Any) -> tuple[Tensor, Tensor | None]:
@@ -230,3 +227,29 @@ def _learned_from(recipe: Recipe) -> Statement:
     if stated.of_run and recipe.backbone_checkpoint is None:
         return stated
     return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})
+
+
+_OVERLAY = 0.5
+_CLASSES_SHOWN = 5
+
+
+def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
+    """Return the prediction of a segmenter for an image, the class with the largest share first."""
+    numbers, counts = np.unique(np.asarray(classes), return_counts=True)
+    shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
+    shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
+    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
+    more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
+    picture = overlay(image, classes, background=opened.class_name(0) == "background")
+    return Prediction({"classes": shown}, words + more, picture, classes)
+
+
+def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:
+    """Lay the classes in their colours over an image; class 0 is left as it is where it is background."""
+    palette = list(voc_palette())
+    # The first of the colours is black, which suits a background alone.
+    classes.putpalette(palette if background else [*palette[3:], *palette[:3]])
+    strength = np.full((image.height, image.width), round(255 * _OVERLAY), dtype=np.uint8)
+    if background:
+        strength[np.asarray(classes) == 0] = 0
+    return Image.composite(classes.convert("RGB"), image.convert("RGB"), Image.fromarray(strength))
