@@ -75,13 +75,7 @@ class Measure:
         return self.scale.factor
 
     def resolution(self, samples: int | None) -> float | None:
-        """Return the smallest step between two values on so many samples; None where it depends on the predictions.
-
-        Example:
-            >>> top1, psnr = (measures_of(task).primary for task in ("classification", "restoration"))
-            >>> top1.resolution(500), psnr.resolution(500)
-            (0.002, None)
-        """
+        """Return the smallest step between two values on so many samples; None where it depends on the predictions."""
         return 1 / samples if self.counts and samples else None
 
     def shown(self, value: float, *, signed: bool = False) -> str:
@@ -95,12 +89,7 @@ class Measure:
         return f"{self.factor * value:{'+' if signed else ''}.{self.scale.digits}f}"
 
     def said(self, value: float) -> str:
-        """Return a value with its unit.
-
-        Example:
-            >>> measures_of("classification").primary.said(0.9123), measures_of("restoration").primary.said(31.4)
-            ('91.23%', '31.40 dB')
-        """
+        """Return a value with its unit."""
         return self.shown(value) + {"": "", "%": "%"}.get(self.scale.unit, f" {self.scale.unit}")
 
     def limit(self) -> str:

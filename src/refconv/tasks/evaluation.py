@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -23,12 +24,11 @@ class Evaluation(Record):
     """
 
     samples: int
+    by_class: ClassVar[str] = ""
 
     def measures(self) -> dict[str, float]:
         """Return what was measured, by name; what has no value here is left out."""
-        values = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "samples"
-        }
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
         numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
         return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
@@ -39,7 +39,7 @@ class Evaluation(Record):
 
     def classes(self) -> dict[str, float | None]:
         """Return the task's primary measure for each class, by name; empty where it has none."""
-        return {}
+        return dict(getattr(self, self.by_class)) if self.by_class else {}
 
 
 @contextmanager

@@ -184,12 +184,9 @@ class Task(ABC):
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            raise ModelError(
-                "the model does not take this data",
-                where=type(model).__name__,
-                expected=f"samples of shape {list(samples[0].shape)} accepted",
-                found=f"{type(error).__name__}: {error}",
-            ) from error
+            what, expected = "the model does not take this data", f"samples of shape {list(samples[0].shape)} accepted"
+            found = f"{type(error).__name__}: {error}"
+            raise ModelError(what, where=type(model).__name__, expected=expected, found=found) from error
         self.check_outputs(model, samples, outputs, info)
         return outputs
 

@@ -41,12 +41,8 @@ class Teacher:
             outputs = self.model(inputs if self.prepare is None else self.prepare(inputs))
         logits: Tensor = outputs["out"] if isinstance(outputs, Mapping) else outputs
         if logits.shape != student.shape:
-            raise ModelError(
-                "the teacher has other classes than the student",
-                where="distill",
-                expected=f"outputs of shape {list(student.shape)}",
-                found=str(list(logits.shape)),
-            )
+            what, expected = "the teacher has other classes than the student", f"outputs of shape {list(student.shape)}"
+            raise ModelError(what, where="distill", expected=expected, found=str(list(logits.shape)))
         return logits
 
     def loss(self, inputs: Tensor, outputs: Tensor, labelled: Tensor) -> Tensor:
@@ -90,13 +86,9 @@ def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Call
         return None
     in_chans = opened.arguments.get("in_chans") or (opened.preprocessing.get("input_size") or info.input_size)[0]
     if in_chans != info.in_chans:
-        raise ModelError(
-            "the teacher takes another number of channels than the student",
-            where="distill",
-            expected=str(info.in_chans),
-            found=str(in_chans),
-            remedy=f"give --in-chans {in_chans}, or another teacher",
-        )
+        what = "the teacher takes another number of channels than the student"
+        expected, remedy = str(info.in_chans), f"give --in-chans {in_chans}, or another teacher"
+        raise ModelError(what, where="distill", expected=expected, found=str(in_chans), remedy=remedy)
     own = Statement("student", {"input_size": info.input_size, "mean": info.mean, "std": info.std})
     theirs = resolve([opened.stated, own], in_chans=info.in_chans, where=opened.name)
     size = theirs.size if resizes and len(theirs.size) == len(info.input_size) - 1 else info.input_size[1:]

@@ -197,11 +197,7 @@ def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
     several = outputs if isinstance(outputs, tuple) else (outputs,)
     found = [entry for entry in several if entry is not None]
     if not found or any(not isinstance(entry, Tensor) or entry.shape != found[0].shape for entry in found):
-        raise ModelError(
-            "the model's outputs in training mode are not logits",
-            where="model",
-            expected="a tensor [batch, classes], or a tuple of the logits and those of auxiliary classifiers",
-            found=type(outputs).__name__,
-            remedy="let its forward return the logits",
-        )
+        what, remedy = "the model's outputs in training mode are not logits", "let its forward return the logits"
+        expected = "a tensor [batch, classes], or a tuple of the logits and those of auxiliary classifiers"
+        raise ModelError(what, where="model", expected=expected, found=type(outputs).__name__, remedy=remedy)
     return found[0], found[1:], _AUXILIARY.get(type(outputs).__name__, 0.3)

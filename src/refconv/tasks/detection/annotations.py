@@ -150,15 +150,9 @@ def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -
             expected="corner, width and height (COCO) or two corners (VOC) in pixels",
             found=f"{int(outside.sum()):,} of {len(boxes):,} boxes outside, the first: {_first(outside, places)}",
         )
-    parts = [
-        f"{int(which.sum()):,} {text} (the first: {_first(which, places)})"
-        for which, text in (
-            (flat, "without area left out"),
-            (outside, "wholly outside the image left out"),
-            (beyond, "that reach beyond the image clipped"),
-        )
-        if which.any()
-    ]
+    said = ("without area left out", "wholly outside the image left out", "that reach beyond the image clipped")
+    kinds = zip(said, (flat, outside, beyond), strict=True)
+    parts = [f"{int(n.sum()):,} {text} (the first: {_first(n, places)})" for text, n in kinds if n.any()]
     if parts:
         warnings.warn(f"{where}: of {len(boxes):,} boxes {', '.join(parts)}", RefconvWarning, stacklevel=4)
 

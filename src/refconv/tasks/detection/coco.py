@@ -18,6 +18,7 @@ from refconv.tasks.detection.annotations import Annotations, Category, ImageAnno
 from refconv.tasks.detection.segments import encoded
 from refconv.tasks.image_data import missing
 
+_TRAINING = "annotations/instances_train.json"
 _SPLITS = ("train", "val", "validation", "valid", "test")
 
 
@@ -30,14 +31,9 @@ def coco_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = Fals
     """
     files = _split_files(folder)
     if "train" not in files:
-        found = ", ".join(sorted(str(file.relative_to(folder)) for file in files.values()))
-        raise missing(
-            "folder",
-            "nothing to train on",
-            where=f"coco:{folder}",
-            expected="annotations/instances_train.json",
-            found=found or ("no json of a split" if folder.is_dir() else "no such folder"),
-        )
+        names = ", ".join(sorted(str(file.relative_to(folder)) for file in files.values()))
+        found, expected = names or ("no json of a split" if folder.is_dir() else "no such folder"), _TRAINING
+        raise missing("folder", "nothing to train on", where=f"coco:{folder}", expected=expected, found=found)
     val, test = held_out(files, where=f"coco:{folder}", val_split=val_split)
     read = {name: read_coco(files[name], folder, masks=masks) for name in ("train", val, test) if name is not None}
     for name, part in read.items():
@@ -62,12 +58,9 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
         where = f"annotation {entry.get('id', f'number {position}')}"
         for key, declared in (("image_id", images), ("category_id", categories)):
             if type(entry.get(key)) is not int or entry[key] not in declared:
-                raise DataError(
-                    f"{key} that is not declared",
-                    where=f"{file}: {where}",
-                    expected=f"one of the {len(declared)} ids in {'images' if key == 'image_id' else 'categories'}",
-                    found=repr(entry.get(key, "none")),
-                )
+                what, found = f"{key} that is not declared", repr(entry.get(key, "none"))
+                expected = f"one of the {len(declared)} ids in {'images' if key == 'image_id' else 'categories'}"
+                raise DataError(what, where=f"{file}: {where}", expected=expected, found=found)
         image = entry["image_id"]
         objects[image].append(_object(file, entry, where, mask_size=sizes[image] if masks else None))
     found = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
@@ -107,13 +100,13 @@ def _split_files(folder: Path) -> dict[str, Path]:
         for pattern in (rf"instances_{split}[_-]?\d*\.json", rf"{split}[_-]?\d*\.json"):
             matches = [name for name in names if re.fullmatch(pattern, name)]
             if len(matches) > 1:
-                raise DataError(
+                what, found_files, remedy = (
                     f"several files for {split}",
-                    where=str(folder / "annotations"),
-                    expected="one",
-                    found=" and ".join(matches),
-                    remedy="move the others elsewhere",
+                    " and ".join(matches),
+                    "move the others elsewhere",
                 )
+                where = str(folder / "annotations")
+                raise DataError(what, where=where, expected="one", found=found_files, remedy=remedy)
             if matches:
                 found.setdefault(split, folder / "annotations" / matches[0])
         exported = folder / split / "_annotations.coco.json"
@@ -175,14 +168,10 @@ def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[
     there = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
     absent = [name for name in names.values() if name not in there and not (place / str(name)).is_file()]
     if absent:
-        raise missing(
-            "file",
-            "lists image files that do not exist",
-            where=file,
-            expected=f"{absent[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}",
-            found=f"{len(absent):,} of {len(names):,} missing",
-            remedy="add the images, or remove their entries",
-        )
+        what, found = "lists image files that do not exist", f"{len(absent):,} of {len(names):,} missing"
+        expected = f"{absent[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}"
+        remedy = "add the images, or remove their entries"
+        raise missing("file", what, where=file, expected=expected, found=found, remedy=remedy)
     return {number: str(place / str(name)) for number, name in names.items()}
 
 
@@ -200,9 +189,6 @@ def _require_same_categories(train_file: Path, train: Annotations, file: Path, p
     different = sorted(ours ^ theirs)
     if different:
         number, name = different[0]
-        raise DataError(
-            "declares other categories than the training data",
-            where=str(file),
-            expected=f"those of {train_file.name}",
-            found=f"{len(different)} differences, the first: {number} {name!r}",
-        )
+        what, expected = "declares other categories than the training data", f"those of {train_file.name}"
+        found = f"{len(different)} differences, the first: {number} {name!r}"
+        raise DataError(what, where=str(file), expected=expected, found=found)

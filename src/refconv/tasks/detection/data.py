@@ -69,7 +69,7 @@ class DetectionData(Data):
             raise DataError("no objects to train on", where=name, expected="at least one box")
         info = info_of(name, indices, class_names=parts.train.class_names, input_size=(3, side, side))
         super().__init__(info, indices, as_they_are(info, "detection"))
-        self._augment = Augment.from_settings(augmentation or Augmentation())
+        self._augment = Augment(augmentation or Augmentation())
         self._workers = workers
 
     @property
@@ -112,31 +112,17 @@ def _open_annotations(name: str, root: str | None, *, val_split: float, masks: b
 _Sample = tuple[Tensor, dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
 class Augment:
-    """What is done to an image and its objects together: flip, colours, and a crop where ``scale`` is not None."""
+    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``."""
 
-    hflip: float
-    color_jitter: float
-    scale: tuple[float, float] | None
-    ratio: tuple[float, float]
-
-    @classmethod
-    def from_settings(cls, settings: Augmentation) -> Augment:
-        """Take over what can be done to images with boxes; refuse settings that ask for more."""
+    def __init__(self, settings: Augmentation) -> None:
         default = Augmentation()
         for name, reason in _IMPOSSIBLE.items():
-            value = getattr(settings, name)
-            if value != getattr(default, name):
-                raise SettingError(
-                    f"cannot be done to images with boxes: {reason}",
-                    where=name,
-                    expected=repr(getattr(default, name)),
-                    found=repr(value),
-                )
-        # SSD's crop may be of any shape from half to twice as wide as high.
-        ratio = settings.ratio or (0.5, 2.0)
-        return cls(settings.hflip, settings.color_jitter, settings.scale, ratio)
+            value, expected = getattr(settings, name), getattr(default, name)
+            if value != expected:
+                what = f"cannot be done to images with boxes: {reason}"
+                raise SettingError(what, where=name, expected=repr(expected), found=repr(value))
+        self._settings = settings
 
     def __call__(self, image: Tensor, objects: dict[str, Tensor]) -> _Sample:
         """Change an image, uint8 [3, H, W], and its objects, drawing from torch's generator."""
@@ -162,18 +148,21 @@ class Augment:
 
     def _transforms(self, height: int, width: int, boxes: Tensor) -> list[v2.Transform]:
         chosen: list[v2.Transform] = []
-        if self.color_jitter:
-            chosen.append(v2.ColorJitter(*[self.color_jitter] * 3))
-        if self.scale:
-            low, high = map(math.sqrt, self.scale)
+        settings = self._settings
+        if settings.color_jitter:
+            chosen.append(v2.ColorJitter(*[settings.color_jitter] * 3))
+        if settings.scale:
+            low, high = map(math.sqrt, settings.scale)
             overlaps = possible_overlaps(boxes, int(width * low) * int(height * low))
+            ratio = settings.ratio or _SHAPES
             if overlaps:
-                chosen.append(v2.RandomIoUCrop(low, high, *self.ratio, sampler_options=[*overlaps, _WHOLE]))
-        if self.hflip:
-            chosen.append(v2.RandomHorizontalFlip(self.hflip))
+                chosen.append(v2.RandomIoUCrop(low, high, *ratio, sampler_options=[*overlaps, _WHOLE]))
+        if settings.hflip:
+            chosen.append(v2.RandomHorizontalFlip(settings.hflip))
         return chosen
 
 
+_SHAPES = (0.5, 2.0)  # of SSD's crop: from half to twice as wide as high
 _OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 _WHOLE = 1.0  # RandomIoUCrop's word for no crop
 
@@ -213,11 +202,8 @@ class _Samples:
         rows = annotations.rows(index)
         ignored = annotations.crowd[rows.start : rows.stop] | annotations.difficult[rows.start : rows.stop]
         chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.augment)]
-        objects = {
-            "boxes": annotations.boxes[chosen],
-            "labels": annotations.labels[chosen],
-            "area": annotations.areas[chosen],
-        }
+        rows_of = {"boxes": annotations.boxes, "labels": annotations.labels, "area": annotations.areas}
+        objects = {name: values[chosen] for name, values in rows_of.items()}
         runs: dict[str, Any] = {}
         if annotations.segments is not None:
             masks = annotations.masks(index, chosen)
@@ -245,13 +231,10 @@ class _Samples:
             found = image.size
             image = decode(where, upright=False)
             if image.size != (width, height):
-                raise DataError(
-                    "image of another size than its annotations say",
-                    where=where,
-                    expected=f"{width} x {height} pixels",
-                    found=f"{found[0]} x {found[1]}",
-                    remedy="annotate the image again, or replace it by the right one",
-                )
+                what = "image of another size than its annotations say"
+                remedy = "annotate the image again, or replace it by the right one"
+                expected, shown = f"{width} x {height} pixels", f"{found[0]} x {found[1]}"
+                raise DataError(what, where=where, expected=expected, found=shown, remedy=remedy)
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels
 

@@ -22,7 +22,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -67,10 +67,7 @@ class DetectionEvaluation(Evaluation):
     mask_map75: float | None = None
     mask_per_class: dict[str, float | None] | None = None
     voc_ap50: float | None = None
-
-    def classes(self) -> dict[str, float | None]:
-        """Return ``per_class``."""
-        return dict(self.per_class)
+    by_class: ClassVar[str] = "per_class"
 
     def __str__(self) -> str:
         shares = {"mAP": self.map, "mAP50": self.map50, "mAP75": self.map75}
@@ -132,14 +129,10 @@ def average_precision(
         precision, recall = (np.concatenate(parts) for parts in zip(*tables, strict=True))
     else:
         precision, recall = _tables(truth, [result.found for result in results], kind, THRESHOLDS)
-    shown = (
-        precision[..., 0],
-        precision[0, ..., 0],
-        precision[5, ..., 0],
-        *(precision[..., size] for size in (1, 2, 3)),
-    )
+    everywhere, *of_sizes = (_mean(precision[..., size]) for size in range(4))
     per_class = tuple(_mean(precision[:, :, number, 0]) for number in range(classes))
-    return AveragePrecision(*map(_mean, shown), _mean(recall[..., 0]), per_class)
+    at50, at75 = (_mean(precision[step, ..., 0]) for step in (0, 5))
+    return AveragePrecision(everywhere, at50, at75, *of_sizes, _mean(recall[..., 0]), per_class)
 
 
 def ground_truth(results: Sequence[ImageResult], classes: int) -> Any:
@@ -147,10 +140,7 @@ def ground_truth(results: Sequence[ImageResult], classes: int) -> Any:
     results = sorted(results, key=lambda result: result.image_id)
     objects = [result.truth.chosen(~result.truth.difficult) for result in results]
     content = {
-        "images": [
-            {"id": number, "height": height, "width": width}
-            for number, (height, width) in enumerate((result.size for result in results), 1)
-        ],
+        "images": [{"id": n, "height": one.size[0], "width": one.size[1]} for n, one in enumerate(results, 1)],
         "categories": [{"id": label, "name": str(label)} for label in range(1, classes + 1)],
         "annotations": _annotations(objects, "area", boxes=True, masks=all(one.masks is not None for one in objects)),
     }

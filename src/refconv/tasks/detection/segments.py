@@ -38,10 +38,6 @@ def encoded(form: Any, height: int, width: int, *, where: str) -> str:
 
     ``form`` is a list of polygons, each [x0, y0, x1, y1, ...] in pixels, or runs ``{"size": [H, W], "counts": ...}``
     with numbers or compressed text; ``where`` names the annotation in errors.
-
-    Example:
-        >>> encoded({"size": [2, 3], "counts": [2, 2, 2]}, 2, 3, where="here")
-        '222'
     """
     tools = coco_tools().mask
     with _reading(where):
@@ -64,13 +60,7 @@ def numbered(file: str, value: int) -> str:
 
 
 def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.bool_]:
-    """Return a mask [H, W] that :func:`encoded` or :func:`numbered` made.
-
-    Example:
-        >>> decoded("222", 2, 3, where="here").astype(int)
-        array([[0, 1, 0],
-               [0, 1, 0]])
-    """
+    """Return a mask [H, W] that :func:`encoded` or :func:`numbered` made."""
     value, is_numbered, file = segment.partition(" ")
     with _reading(where):
         if not is_numbered:
@@ -127,10 +117,5 @@ def _reading(where: str) -> Iterator[None]:
         raise
     # ValueError and TypeError: also what NumPy raises for lists that hold no numbers.
     except (ValueError, TypeError, RuntimeError, OSError, SyntaxError) as error:
-        raise DataError(
-            "unreadable mask",
-            where=where,
-            expected="polygons, or runs that fill the image",
-            found=str(error),
-            remedy="repair or remove the annotation",
-        ) from error
+        expected, remedy = "polygons, or runs that fill the image", "repair or remove the annotation"
+        raise DataError("unreadable mask", where=where, expected=expected, found=str(error), remedy=remedy) from error

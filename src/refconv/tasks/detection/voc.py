@@ -55,14 +55,12 @@ def voc_home(folder: Path) -> Path:
         return folder
     homes = sorted({*(path.parent for pattern in ("*", "VOCdevkit/*") for path in folder.glob(f"{pattern}/ImageSets"))})
     if len(homes) != 1:
-        raise missing(
-            "folder",
-            "no VOC folder" if not homes else "several VOC folders",
-            where=f"voc:{folder}",
-            expected="one folder with Annotations, ImageSets and JPEGImages",
-            found=", ".join(str(home.relative_to(folder)) for home in homes) or "none",
-            remedy=f"give one of them, such as voc:{homes[0]}" if homes else None,
-        )
+        what, expected = "several VOC folders", "one folder with Annotations, ImageSets and JPEGImages"
+        if not homes:
+            raise missing("folder", "no VOC folder", where=f"voc:{folder}", expected=expected, found="none")
+        found = ", ".join(str(home.relative_to(folder)) for home in homes)
+        remedy = f"give one of them, such as voc:{homes[0]}"
+        raise DataError(what, where=f"voc:{folder}", expected=expected, found=found, remedy=remedy)
     return homes[0]
 
 
@@ -107,14 +105,9 @@ def _image_file(home: Path, xml: Path, root: ElementTree.Element, name: str) -> 
     candidates = [written, *(f"{name}{extension}" for extension in EXTENSIONS)]
     found = next((folder / file for file in candidates if file and (folder / file).is_file()), None)
     if found is None:
-        raise missing(
-            "file",
-            "lists an image file that does not exist",
-            where=xml,
-            expected=folder / (written or f"{name}.jpg"),
-            found="no such file",
-            remedy="add the image, or remove it from the lists",
-        )
+        expected, remedy = folder / (written or f"{name}.jpg"), "add the image, or remove it from the lists"
+        what = "lists an image file that does not exist"
+        raise missing("file", what, where=xml, expected=expected, found="no such file", remedy=remedy)
     return str(found)
 
 
@@ -130,12 +123,9 @@ def _object(
     except ValueError:
         possible = False
     if not possible:
-        raise DataError(
-            "invalid object",
-            where=where,
-            expected="a name and bndbox with xmin <= xmax and ymin <= ymax",
-            found=f"name {name!r}, bndbox {' '.join(str(text) for text in texts.values())}",
-        )
+        expected = "a name and bndbox with xmin <= xmax and ymin <= ymax"
+        found = f"name {name!r}, bndbox {' '.join(map(str, texts.values()))}"
+        raise DataError("invalid object", where=where, expected=expected, found=found)
     if declared is not None and name not in declared:
         expected = f"one of the {len(declared)} names in {CLASSES_FILE}"
         raise DataError("class that is not declared", where=where, expected=expected, found=repr(name))

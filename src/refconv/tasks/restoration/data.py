@@ -1,4 +1,4 @@
-"""Pairs of degraded and clean images, made of clean ones on the fly.
+"""Pairs of degraded and clean images, made of clean ones on the fly: what is done to them, and how they are served.
 
 Training takes patches: a picture gives as many samples in an epoch as patches fit into it side by side, each from a
 random place, turned and mirrored at random. Evaluation takes whole pictures, one at a time, and degrades each as its
@@ -35,10 +35,6 @@ class Degradation:
 
     ``noise`` is its standard deviation in steps of an 8-bit image (0-255); ``upscale`` says how many times larger, per
     side, the restored image is than the input.
-
-    Example:
-        >>> Degradation(upscale=2)(torch.rand(3, 8, 6), seed=0).shape
-        torch.Size([3, 4, 3])
     """
 
     noise: float = 0.0
@@ -49,25 +45,18 @@ class Degradation:
         if not 0 <= self.noise <= LEVELS:
             raise SettingError("noise level out of range", where="noise", expected=f"0 to {LEVELS}", found=level)
         if 0 < self.noise < 1:
-            raise SettingError(
-                "noise level below one step of an 8-bit image",
-                where="noise",
-                expected="0, or 1 and more",
-                found=level,
-                remedy=f"it runs from 0 to {LEVELS}: for {level} of the whole range give {LEVELS * self.noise:g}",
-            )
+            what, expected = "noise level below one step of an 8-bit image", "0, or 1 and more"
+            whole = f"the noise level runs from 0 to {LEVELS}"
+            remedy = f"{whole}: for {level} of the whole range give {LEVELS * self.noise:g}"
+            raise SettingError(what, where="noise", expected=expected, found=level, remedy=remedy)
         if self.upscale not in UPSCALES:
             expected = ", ".join(map(str, UPSCALES))
             what = "unsupported upscaling factor"
             raise SettingError(what, where="upscale", expected=expected, found=str(self.upscale))
         if not self.noise and self.upscale == 1:
-            raise SettingError(
-                "nothing to restore",
-                where="noise",
-                expected="noise > 0 or upscale > 1",
-                found="noise=0 and upscale=1",
-                remedy="give, for example, noise=25 to remove noise or upscale=2 to enlarge",
-            )
+            expected, found = "noise > 0 or upscale > 1", "noise=0 and upscale=1"
+            remedy = "give, for example, noise=25 to remove noise or upscale=2 to enlarge"
+            raise SettingError("nothing to restore", where="noise", expected=expected, found=found, remedy=remedy)
 
     @property
     def border(self) -> int:
@@ -277,10 +266,6 @@ def _check_sides(pictures: Pictures, chosen: Tensor, least: int, *, multiple: in
     small = chosen[((sizes - sizes % multiple) < least).any(dim=1)].tolist()
     if small:
         height, width = pictures.sizes[small[0]].tolist()
-        raise DataError(
-            "image too small",
-            where=pictures.where(small[0]),
-            expected=f"at least {least} x {least} pixels",
-            found=f"{width} x {height}" + (f", and {len(small) - 1} more such images" if len(small) > 1 else ""),
-            remedy=remedy,
-        )
+        where, expected = pictures.where(small[0]), f"at least {least} x {least} pixels"
+        found = f"{width} x {height}" + (f", and {len(small) - 1} more such images" if len(small) > 1 else "")
+        raise DataError("image too small", where=where, expected=expected, found=found, remedy=remedy)

@@ -113,12 +113,7 @@ def compared(image: Tensor, channel: Channel) -> Tensor:
 
 
 def luma(image: Tensor) -> Tensor:
-    """Return the luma, float64 [H, W] in 8-bit steps: Y of a colour image [16, 235], the values of a grey one [0, 255].
-
-    Example:
-        >>> luma(torch.ones(3, 1, 1)).item(), luma(torch.zeros(3, 1, 1)).item()
-        (235.0, 16.0)
-    """
+    """Return the luma, float64 [H, W] in 8-bit steps: Y of a colour image (16 to 235), values of a grey one."""
     eight_bit = rounded(image.double())
     if len(image) == 1:
         return eight_bit[0] * LEVELS

@@ -59,13 +59,12 @@ def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
                 return Needs(True, multiple)
             found = f"{shape} for {list(image.shape)}"
     larger = f", or that of the input {upscale} times larger" if upscale > 1 else ""
-    raise ModelError(
+    what, expected = (
         "the network does not restore these images",
-        where=type(model).__name__,
-        expected=f"{in_chans} channels and the size of the input{larger}",
-        found=found,
-        remedy=f"give the network's builder the factor: model_kwargs upscale={upscale}" if upscale > 1 else None,
+        f"{in_chans} channels and the size of the input{larger}",
     )
+    remedy = f"give the network's builder the factor: model_kwargs upscale={upscale}" if upscale > 1 else None
+    raise ModelError(what, where=type(model).__name__, expected=expected, found=found, remedy=remedy)
 
 
 @torch.no_grad()

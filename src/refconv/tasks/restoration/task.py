@@ -21,7 +21,7 @@ from refconv.errors import DataError, ModelError
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.restoration.data import LEVELS, Degradation, RestorationData, rounded
+from refconv.tasks.restoration.data import LEVELS, Degradation, RestorationData
 from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, Channel, RestorationEvaluation, field_channel, scores_of
 from refconv.tasks.restoration.restoring import needs_of, restored
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
@@ -93,13 +93,10 @@ class Restoration(Task):
         given = enlarged(samples, upscale) if needs.enlarge else samples
         outputs = self.outputs(model, given, info)
         if outputs.shape != targets.shape:
-            raise ModelError(
-                "the model's output has another size than the patch",
-                where=type(model).__name__,
-                expected=str(list(targets.shape[1:])),
-                found=f"{list(outputs.shape[1:])} for {list(given.shape[1:])}",
-                remedy=f"give a patch_size that is a multiple of {needs.multiple}" if needs.multiple > 1 else None,
-            )
+            what, expected = "the model's output has another size than the patch", str(list(targets.shape[1:]))
+            found = f"{list(outputs.shape[1:])} for {list(given.shape[1:])}"
+            remedy = f"give a patch_size that is a multiple of {needs.multiple}" if needs.multiple > 1 else None
+            raise ModelError(what, where=type(model).__name__, expected=expected, found=found, remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the mean absolute difference (Lim et al. 2017 on why not squared), of values in [0, 1]."""
@@ -170,9 +167,7 @@ class Restoration(Task):
             pixels = np.asarray(decode(image).convert(IMAGE_MODES[in_chans]))
             values = pixels.reshape(*pixels.shape[:2], in_chans)
             sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
-            output = rounded(restored(model, sample, needs, upscale=upscale)[0].float().cpu()) * LEVELS
-            rows = output.round().to(torch.uint8).permute(1, 2, 0).numpy()
-            picture = Image.fromarray(rows[..., 0] if in_chans == 1 else rows)
+            picture = _picture(restored(model, sample, needs, upscale=upscale)[0].float().cpu())
             content = {"width": picture.width, "height": picture.height, "upscale": upscale}
             words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
             found.append(Prediction(content, words, picture))
@@ -180,8 +175,13 @@ class Restoration(Task):
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return the clean image."""
-        pixels = (target * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
-        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        return _picture(target)
+
+
+def _picture(values: Tensor) -> Image.Image:
+    """Return values [C, H, W] in [0, 1] as an image."""
+    pixels = (values * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _degradation(opened: Opened) -> Degradation:
@@ -189,10 +189,10 @@ def _degradation(opened: Opened) -> Degradation:
     known = opened.preprocessing if opened.recipe is None else vars(opened.recipe)
     values = {name: known.get(name) for name in ("noise", "upscale")}
     if None in values.values():
-        raise DataError(
+        what, expected = (
             "it is not known what the model restores",
-            where=opened.name,
-            expected="noise and upscale, in the recipe of a run or in config.json",
-            remedy="give the run, or train one: refconv train --task restoration",
+            "noise and upscale, in a run's recipe or config.json",
         )
+        remedy = "give the run, or train one: refconv train --task restoration"
+        raise DataError(what, where=opened.name, expected=expected, remedy=remedy)
     return Degradation(**values)

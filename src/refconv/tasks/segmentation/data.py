@@ -103,12 +103,9 @@ class SegmentationData(Data):
         ignored = self.ignore_index
         outputs = () if changed.matching is None else changed.matching.outputs
         if any(output == ignored != number for number, output in enumerate(outputs)):
-            raise DataError(
-                "a class of the model has the number of ignored pixels",
-                where=self.info.name,
-                expected="another ignore_index than the number of a class",
-                found=f"ignore_index={ignored}",
-            )
+            what = "a class of the model has the number of ignored pixels"
+            expected, found = "another ignore_index than the number of a class", f"ignore_index={ignored}"
+            raise DataError(what, where=self.info.name, expected=expected, found=found)
         return changed
 
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
@@ -161,13 +158,8 @@ def _check_square(preprocessing: Preprocessing, name: str) -> None:
         what = "segmentation needs a square input size"
         raise DataError(what, where=name, found=f"{found} px", remedy="give --img-size")
     if preprocessing.interpolation not in _RESAMPLING:
-        raise DataError(
-            "unsupported interpolation",
-            where=name,
-            expected=", ".join(_RESAMPLING),
-            found=preprocessing.interpolation,
-            remedy="give --interpolation bicubic",
-        )
+        what, found, remedy = "unsupported interpolation", preprocessing.interpolation, "give --interpolation bicubic"
+        raise DataError(what, where=name, expected=", ".join(_RESAMPLING), found=found, remedy=remedy)
 
 
 def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple[str, ...]:
@@ -235,23 +227,13 @@ class Box:
 
 
 def whole_box(width: int, height: int) -> Box:
-    """Return the smallest square that holds a whole image, which lies in the middle of it.
-
-    Example:
-        >>> whole_box(40, 30)
-        Box(left=0.0, top=-5.0, width=40.0, height=40.0)
-    """
+    """Return the smallest square that holds a whole image, which lies in the middle of it."""
     side = float(max(width, height))
     return Box((width - side) / 2, (height - side) / 2, side, side)
 
 
 def place_in_square(width: int, height: int, *, size: int) -> tuple[int, int, int, int]:
-    """Return where a whole image lies in its square of ``size`` pixels: left, top, right and bottom.
-
-    Example:
-        >>> place_in_square(40, 20, size=32)
-        (0, 8, 32, 24)
-    """
+    """Return where a whole image lies in its square of ``size`` pixels: left, top, right and bottom."""
     box = whole_box(width, height)
     _, _, left, right = _along(box.left, box.width, width, size)
     _, _, top, bottom = _along(box.top, box.height, height, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,10 +30,7 @@ class SegmentationEvaluation(Evaluation):
     loss: float
     baseline_miou: float
     class_iou: dict[str, float | None]
-
-    def classes(self) -> dict[str, float | None]:
-        """Return ``class_iou``."""
-        return dict(self.class_iou)
+    by_class: ClassVar[str] = "class_iou"
 
     def __str__(self) -> str:
         known = sum(value is not None for value in self.class_iou.values())
@@ -90,22 +88,14 @@ def overlap(matrix: Tensor, *, ignored: Collection[int] = ()) -> Overlap:
 
     ``ignored`` are classes without an overlap: the ignored number, where it is that of a class, and what the model has
     and the data has not. What is given to the latter counts as wrong.
-
-    Example:
-        >>> overlap(torch.tensor([[1, 1, 0], [0, 1, 1]])).iou
-        (0.5, 0.3333333333333333)
     """
     counts = matrix.double().cpu()
     right = counts.diagonal()
     there, given = counts.sum(1), counts[:, :-1].sum(0)
     union = there + given - right
     union[[number for number in ignored if number < len(union)]] = 0
-    return Overlap(
-        iou=_ratios(right, union),
-        accuracy=_ratios(right, there),
-        pixel_accuracy=float(right.sum() / counts.sum()),
-        baseline=float(there.max() / counts.sum() / (there > 0).sum()),
-    )
+    baseline = float(there.max() / counts.sum() / (there > 0).sum())
+    return Overlap(_ratios(right, union), _ratios(right, there), float(right.sum() / counts.sum()), baseline)
 
 
 def _ratios(parts: Tensor, wholes: Tensor) -> tuple[float | None, ...]:

@@ -57,13 +57,9 @@ class MaskedImages:
             known = np.isin(numbers, [number for number, _ in self.meanings])
             expected = f"one of {len(self.meanings)} known numbers"
         if not known.all():
-            raise DataError(
-                "the mask holds an undeclared class",
-                where=self.masks[index],
-                expected=expected,
-                found=_counted(numbers[~known]),
-                remedy="fix the mask, or declare the class",
-            )
+            what, remedy = "the mask holds an undeclared class", "fix the mask, or declare the class"
+            found = _counted(numbers[~known])
+            raise DataError(what, where=self.masks[index], expected=expected, found=found, remedy=remedy)
         if self.meanings is None:
             return numbers.astype(np.uint8)
         table = np.full(max(number for number, _ in self.meanings) + 1, ignored, dtype=np.uint8)
@@ -80,13 +76,9 @@ class MaskedImages:
             upright, stored = sizes_of(where)
             masked = sizes_of(mask)[1]
             if masked not in {upright, stored}:
-                raise DataError(
-                    "the mask has another size than its image",
-                    where=mask,
-                    expected=f"{upright[0]} x {upright[1]}",
-                    found=f"{masked[0]} x {masked[1]}",
-                    remedy="export mask and image from the same source",
-                )
+                what, remedy = "the mask has another size than its image", "export mask and image from the same source"
+                expected, shown = (f"{size[0]} x {size[1]}" for size in (upright, masked))
+                raise DataError(what, where=mask, expected=expected, found=shown, remedy=remedy)
             found.append(masked)
         return found
 
@@ -108,13 +100,10 @@ def read_mask(path: str) -> Numbers:
         if bands and (found[..., :bands] == first[..., None]).all():
             return first
     coloured = found.ndim == 3 and found.shape[2] <= _COLOURS
-    raise DataError(
-        "the mask holds colours" if coloured else "the mask does not hold class indices",
-        where=path,
-        expected="one number per pixel, the class, with or without a palette",
-        found=f"mode {image.mode}",
-        remedy="replace each colour by the number of its class",
-    )
+    what = "the mask holds colours" if coloured else "the mask does not hold class indices"
+    expected = "one number per pixel, the class, with or without a palette"
+    remedy = "replace each colour by the number of its class"
+    raise DataError(what, where=path, expected=expected, found=f"mode {image.mode}", remedy=remedy)
 
 
 def check_variety(pairs: MaskedImages, *, count: int, ignored: int, where: str) -> None:

@@ -107,9 +107,8 @@ class Segmentation(Task):
                 more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
-                distance = teacher_losses(
-                    maps, teacher.logits(images, maps), truth != recipe.ignore_index, teacher.temperature
-                )
+                logits, judged = teacher.logits(images, maps), truth != recipe.ignore_index
+                distance = teacher_losses(maps, logits, judged, teacher.temperature)
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
 
@@ -117,12 +116,7 @@ class Segmentation(Task):
 
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float]:
         """Return what counts the pixels of a part that are not ignored."""
-
-        def counted(images: Samples, truth: Targets) -> float:
-            assert isinstance(truth, Tensor), type(truth)
-            return float((truth != recipe.ignore_index).sum())
-
-        return counted
+        return lambda images, truth: float((truth != recipe.ignore_index).sum())
 
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
@@ -146,15 +140,9 @@ class Segmentation(Task):
         known = range(classes) if data.matching is None else data.matching.outputs
         uncounted = {ignored, *range(classes)} - ({*known} - {ignored})
         found = overlap(torch.tensor(cells, dtype=torch.float64).view(classes, classes + 1), ignored=uncounted)
-        return SegmentationEvaluation(
-            samples=int(count),
-            miou=found.mean_iou,
-            pixel_accuracy=found.pixel_accuracy,
-            mean_accuracy=found.mean_accuracy,
-            loss=loss / pixels,
-            baseline_miou=found.baseline,
-            class_iou=dict(zip(data.info.class_names, found.iou, strict=True)),
-        )
+        means = (found.mean_iou, found.pixel_accuracy, found.mean_accuracy)
+        class_iou = dict(zip(data.info.class_names, found.iou, strict=True))
+        return SegmentationEvaluation(int(count), *means, loss / pixels, found.baseline, class_iou)
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names of everything but the backbone: a decoder starts anew where a backbone is given."""
