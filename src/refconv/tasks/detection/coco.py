@@ -63,8 +63,8 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
                 raise DataError(what, where=f"{file}: {where}", expected=expected, found=found)
         image = entry["image_id"]
         objects[image].append(_object(file, entry, where, mask_size=sizes[image] if masks else None))
-    found = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
-    return gathered(found, where=str(file), class_names=names, masks=masks)
+    read = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
+    return gathered(read, where=str(file), class_names=names, masks=masks)
 
 
 def _object(file: Path, entry: dict[str, Any], where: str, *, mask_size: tuple[int, int] | None) -> ObjectAnnotation:
@@ -100,13 +100,8 @@ def _split_files(folder: Path) -> dict[str, Path]:
         for pattern in (rf"instances_{split}[_-]?\d*\.json", rf"{split}[_-]?\d*\.json"):
             matches = [name for name in names if re.fullmatch(pattern, name)]
             if len(matches) > 1:
-                what, found_files, remedy = (
-                    f"several files for {split}",
-                    " and ".join(matches),
-                    "move the others elsewhere",
-                )
-                where = str(folder / "annotations")
-                raise DataError(what, where=where, expected="one", found=found_files, remedy=remedy)
+                what, where, remedy = f"several files for {split}", folder / "annotations", "move the others elsewhere"
+                raise DataError(what, where=str(where), expected="one", found=" and ".join(matches), remedy=remedy)
             if matches:
                 found.setdefault(split, folder / "annotations" / matches[0])
         exported = folder / split / "_annotations.coco.json"

@@ -129,10 +129,10 @@ def average_precision(
         precision, recall = (np.concatenate(parts) for parts in zip(*tables, strict=True))
     else:
         precision, recall = _tables(truth, [result.found for result in results], kind, THRESHOLDS)
-    everywhere, *of_sizes = (_mean(precision[..., size]) for size in range(4))
+    overall, small, medium, large = (_mean(precision[..., size]) for size in range(4))
     per_class = tuple(_mean(precision[:, :, number, 0]) for number in range(classes))
     at50, at75 = (_mean(precision[step, ..., 0]) for step in (0, 5))
-    return AveragePrecision(everywhere, at50, at75, *of_sizes, _mean(recall[..., 0]), per_class)
+    return AveragePrecision(overall, at50, at75, small, medium, large, _mean(recall[..., 0]), per_class)
 
 
 def ground_truth(results: Sequence[ImageResult], classes: int) -> Any:
@@ -299,8 +299,8 @@ class Objects:
     def chosen(self, kept: NDArray[np.bool_]) -> Objects:
         """Return some of the objects; ``kept`` is bool [objects]."""
         masks = None if self.masks is None else tuple(m for m, keep in zip(self.masks, kept, strict=True) if keep)
-        arrays = (self.boxes, self.labels, self.weights, self.crowd, self.difficult)
-        return Objects(*(array[kept] for array in arrays), masks)
+        flags = (self.crowd[kept], self.difficult[kept])
+        return Objects(self.boxes[kept], self.labels[kept], self.weights[kept], *flags, masks)
 
 
 @dataclass(frozen=True)

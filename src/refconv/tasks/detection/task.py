@@ -228,10 +228,9 @@ def _normalisation(
 
 def _is_detected(entry: Any) -> bool:
     """Return whether an output holds boxes [n, 4], labels [n] and scores [n]."""
-    found = [entry.get(name) for name in ("boxes", "labels", "scores")] if isinstance(entry, Mapping) else [None]
-    if not all(isinstance(value, Tensor) for value in found):
+    boxes, labels, scores = (isinstance(entry, Mapping) and entry.get(name) for name in ("boxes", "labels", "scores"))
+    if not (isinstance(boxes, Tensor) and isinstance(labels, Tensor) and isinstance(scores, Tensor)):
         return False
-    boxes, labels, scores = found
     return tuple(boxes.shape) == (len(scores), 4) and tuple(labels.shape) == (len(scores),)
 
 

@@ -59,10 +59,8 @@ def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
                 return Needs(True, multiple)
             found = f"{shape} for {list(image.shape)}"
     larger = f", or that of the input {upscale} times larger" if upscale > 1 else ""
-    what, expected = (
-        "the network does not restore these images",
-        f"{in_chans} channels and the size of the input{larger}",
-    )
+    what = "the network does not restore these images"
+    expected = f"{in_chans} channels and the size of the input{larger}"
     remedy = f"give the network's builder the factor: model_kwargs upscale={upscale}" if upscale > 1 else None
     raise ModelError(what, where=type(model).__name__, expected=expected, found=found, remedy=remedy)
 

@@ -134,9 +134,11 @@ class Restoration(Task):
                 scores = scores_of(output, sample, target, data.degradation, (channel, other))
                 totals = [total + score for total, score in zip(totals, (*scores, 1.0), strict=True)]
         *sums, count = run.processes.sums(totals)
-        *own, other_psnr, other_ssim = (total / count for total in sums)
-        of_other = {} if channel == "grey" else {f"psnr_{other}": other_psnr, f"ssim_{other}": other_ssim}
-        return RestorationEvaluation(int(count), *own, enlarged=needs.enlarge, channel=channel, **of_other)
+        names = ("psnr", "ssim", "loss", "input_psnr", "input_ssim", f"psnr_{other}", f"ssim_{other}")
+        means: dict[str, Any] = {name: total / count for name, total in zip(names, sums, strict=True)}
+        if channel == "grey":  # which has no other
+            means = {name: means[name] for name in names[:5]}
+        return RestorationEvaluation(int(count), **means, enlarged=needs.enlarge, channel=channel)
 
     def definitions(self, data: Data) -> dict[str, str]:
         """Return in which channel images are compared."""
@@ -187,12 +189,10 @@ def _picture(values: Tensor) -> Image.Image:
 def _degradation(opened: Opened) -> Degradation:
     """Return what was done to the images that a model was trained on."""
     known = opened.preprocessing if opened.recipe is None else vars(opened.recipe)
-    values = {name: known.get(name) for name in ("noise", "upscale")}
+    values: dict[str, Any] = {name: known.get(name) for name in ("noise", "upscale")}
     if None in values.values():
-        what, expected = (
-            "it is not known what the model restores",
-            "noise and upscale, in a run's recipe or config.json",
-        )
+        what = "it is not known what the model restores"
+        expected = "noise and upscale, in the recipe of a run or in config.json"
         remedy = "give the run, or train one: refconv train --task restoration"
         raise DataError(what, where=opened.name, expected=expected, remedy=remedy)
     return Degradation(**values)
