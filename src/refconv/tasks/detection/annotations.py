@@ -13,9 +13,9 @@ from torch import Tensor
 from refconv.data.images import PathTable
 from refconv.errors import DataError, RefconvWarning
 from refconv.tasks.detection.segments import Runs, decoded, runs_of
+from refconv.tasks.image_data import missing
 
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
-
 
 Category = int | str
 """A class in a file: its number (COCO), or its name (Pascal VOC)."""
@@ -105,7 +105,7 @@ def gathered(
     how many there were. If most lie outside, the annotations are refused.
     """
     if not images:
-        raise DataError("no images", where=where, expected="at least one")
+        raise missing("folder", "no images", where=where, expected="at least one")
     objects = [entry for image in images for entry in image.objects]
     counts = torch.tensor([len(image.objects) for image in images])
     sizes = torch.tensor([(image.height, image.width) for image in images])

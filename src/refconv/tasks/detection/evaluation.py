@@ -83,11 +83,9 @@ def evaluation_of(results: Sequence[ImageResult], names: Sequence[str], *, is_vo
     """Return the evaluation of what was detected; masks are compared where all results have them."""
     classes, truth = len(names), ground_truth(results, len(names))
     boxes = average_precision(results, classes=classes, truth=truth)
-    found = DetectionEvaluation(
-        len(results),
-        **boxes._replace(per_class=dict(zip(names, boxes.per_class, strict=True)))._asdict(),
-        baseline_map=average_precision(constant_results(results), classes=classes, truth=truth).map,
-    )
+    baseline = average_precision(constant_results(results), classes=classes, truth=truth).map
+    named = {**boxes._asdict(), "per_class": dict(zip(names, boxes.per_class, strict=True))}
+    found = DetectionEvaluation(len(results), **named, baseline_map=baseline)
     if is_voc:
         known = [value for value in pascal_average_precision(results, classes=classes) if value is not None]
         found = replace(found, voc_ap50=sum(known) / len(known) if known else None)
@@ -108,7 +106,7 @@ class AveragePrecision(NamedTuple):
     map_medium: float | None
     map_large: float | None
     recall: float | None
-    per_class: Any
+    per_class: tuple[float | None, ...]
 
 
 def average_precision(

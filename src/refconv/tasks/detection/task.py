@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from refconv.models.opening import Opened
 
 
+_LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
+_OBJECTS_SHOWN = 10
+
+_COLOURS = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe",
+)  # fmt: skip
 _BODIES = ("backbone.body.", "backbone.features.", "backbone.")
 """Where detectors keep what a classifier would have, too; the first that is there counts."""
 
@@ -244,14 +250,6 @@ def _summed(losses: Any, *, where: str) -> Tensor:
 
 def _looks_at_masks(model: str) -> bool:
     return "mask" in architecture_of(model).lower()
-
-
-_LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
-_OBJECTS_SHOWN = 10
-
-_COLOURS = (
-    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe",
-)  # fmt: skip
 
 
 def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:

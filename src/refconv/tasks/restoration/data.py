@@ -27,6 +27,14 @@ UPSCALES = (1, 2, 3, 4)
 
 LEVELS = 255
 """Values of an 8-bit image run from 0 to this."""
+LEAST_SIDE = 11
+"""The least side of what is compared: one window of the structural similarity."""
+
+_HELD_BYTES = 2**29
+"""Pictures that need no more than this are decoded once and held in memory."""
+
+Sample = tuple[Tensor, Tensor]
+"""Degraded [C, h, w] and clean [C, h * upscale, w * upscale]; clean values are in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +108,6 @@ def cropped_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Return an image [..., H, W] without the last rows and columns that make its sides no multiples."""
     height, width = image.shape[-2:]
     return image[..., : height - height % multiple, : width - width % multiple]
-
-
-LEAST_SIDE = 11
-"""The least side of what is compared: one window of the structural similarity."""
-
-_HELD_BYTES = 2**29
-"""Pictures that need no more than this are decoded once and held in memory."""
-
-Sample = tuple[Tensor, Tensor]
-"""Degraded [C, h, w] and clean [C, h * upscale, w * upscale]; clean values are in [0, 1]."""
 
 
 class RestorationData(Data):

@@ -30,6 +30,8 @@ from refconv.tasks.teaching import make_teacher
 AUXILIARY_WEIGHT = 0.5
 """How much the auxiliary output counts in the loss, as in torchvision's reference training."""
 
+_OVERLAY = 0.5
+_CLASSES_SHOWN = 5
 _OUTPUT, _AUXILIARY = "out", "aux"
 
 
@@ -215,10 +217,6 @@ def _learned_from(recipe: Recipe) -> Statement:
     if stated.of_run and recipe.backbone_checkpoint is None:
         return stated
     return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})
-
-
-_OVERLAY = 0.5
-_CLASSES_SHOWN = 5
 
 
 def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
