@@ -21,7 +21,7 @@ CLASSES_FILE = "classes.txt"
 
 _REMEDIES = {
     "file": "add the file, or remove the entry that names it",
-    "folder": "check the path, and download what is missing",
+    "folder": "check the path, and add what is missing",
 }
 
 T = TypeVar("T", bound=Sized)

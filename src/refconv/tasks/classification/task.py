@@ -42,7 +42,6 @@ class Classification(Task):
 
     name = "classification"
     prepares_images = True
-
     without_effect: ClassVar[Mapping[str, str]] = {
         "backbone": "a classifier is its own backbone",
         "backbone_checkpoint": "give the weights of the whole model by checkpoint",

@@ -18,7 +18,6 @@ from refconv.tasks.detection.annotations import Annotations, Category, ImageAnno
 from refconv.tasks.detection.segments import encoded
 from refconv.tasks.image_data import missing
 
-_TRAINING = "annotations/instances_train.json"
 _SPLITS = ("train", "val", "validation", "valid", "test")
 
 
@@ -31,8 +30,9 @@ def coco_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = Fals
     """
     files = _split_files(folder)
     if "train" not in files:
-        names = ", ".join(sorted(str(file.relative_to(folder)) for file in files.values()))
-        found, expected = names or ("no json of a split" if folder.is_dir() else "no such folder"), _TRAINING
+        found = ", ".join(sorted(str(file.relative_to(folder)) for file in files.values()))
+        found = found or ("no json of a split" if folder.is_dir() else "no such folder")
+        expected = "annotations/instances_train.json"
         raise missing("folder", "nothing to train on", where=f"coco:{folder}", expected=expected, found=found)
     val, test = held_out(files, where=f"coco:{folder}", val_split=val_split)
     read = {name: read_coco(files[name], folder, masks=masks) for name in ("train", val, test) if name is not None}

@@ -61,7 +61,6 @@ class Detection(Task):
     name = "detection"
     threshold = 0.5
     samples_certified = 4
-
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),
         **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), _NO_SCORES),

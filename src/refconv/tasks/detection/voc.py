@@ -55,12 +55,12 @@ def voc_home(folder: Path) -> Path:
         return folder
     homes = sorted({*(path.parent for pattern in ("*", "VOCdevkit/*") for path in folder.glob(f"{pattern}/ImageSets"))})
     if len(homes) != 1:
-        what, expected = "several VOC folders", "one folder with Annotations, ImageSets and JPEGImages"
+        expected = "one folder with Annotations, ImageSets and JPEGImages"
         if not homes:
             raise missing("folder", "no VOC folder", where=f"voc:{folder}", expected=expected, found="none")
         found = ", ".join(str(home.relative_to(folder)) for home in homes)
         remedy = f"give one of them, such as voc:{homes[0]}"
-        raise DataError(what, where=f"voc:{folder}", expected=expected, found=found, remedy=remedy)
+        raise DataError("several VOC folders", where=f"voc:{folder}", expected=expected, found=found, remedy=remedy)
     return homes[0]
 
 

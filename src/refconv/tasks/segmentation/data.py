@@ -122,8 +122,8 @@ class SegmentationData(Data):
 
     def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
         count = self.info.num_classes if self.matching is None else len(self.matching.found)
-        shown = (self.preprocessing, self.ignore_index, self._augmentation)
-        return _Samples(self._parts[split], count, *shown, coordinates)
+        settings = (self.preprocessing, self.ignore_index, self._augmentation)
+        return _Samples(self._parts[split], count, *settings, coordinates)
 
 
 def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:

@@ -45,7 +45,6 @@ class Segmentation(Task):
     name = "segmentation"
     samples_certified = 8
     prepares_images = True
-
     without_effect: ClassVar[Mapping[str, str]] = {
         "mixup": "two images have no one class per pixel",
         "cutmix": "its boxes are not cut out of the masks",
@@ -109,8 +108,8 @@ class Segmentation(Task):
                 more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
-                logits, judged = teacher.logits(images, maps), truth != recipe.ignore_index
-                distance = teacher_losses(maps, logits, judged, teacher.temperature)
+                logits, known = teacher.logits(images, maps), truth != recipe.ignore_index
+                distance = teacher_losses(maps, logits, known, teacher.temperature)
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
 
