@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from refconv.tasks.detection.objects import image_result
+from refconv.tasks.detection.evaluation import image_result
 from refconv.tasks.detection.segments import runs
 
 SIZE = 160

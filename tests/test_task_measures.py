@@ -43,6 +43,7 @@ def test_units_are_those_of_the_values():
     assert (top1.scale, psnr.scale, ssim.scale) == (SHARE, DECIBEL, NUMBER)
     assert [measure.title for measure in (top1, psnr, ssim)] == ["top-1, %", "PSNR, dB", "SSIM"]
     assert [measure.said(0.5) for measure in (top1, psnr, ssim)] == ["50.00%", "0.50 dB", "0.5000"]
+    assert (top1.resolution(500), top1.resolution(None), psnr.resolution(500)) == (0.002, None, None)
     assert [measure.limit() for measure in (top1, psnr, ssim)] == ["0.1 points", "0.05 dB", "0"]
 
 

@@ -1,15 +1,14 @@
-"""What each task measures: names, titles, units, directions. Declared once per task, read everywhere, without torch.
+"""What each task measures: names, titles, units, directions; read everywhere, without torch.
 
-A task declares its measures in ``refconv/tasks/NAME/measures.py`` as ``MEASURES``, a :class:`TaskMeasures`. Recipes,
-records of runs, studies, analysis and reports read them here. A new task is one folder in ``refconv/tasks`` and its
-name in :data:`TASKS`.
+Each task declares ``MEASURES`` in ``refconv/tasks/NAME/measures.py``. A new task is one folder in ``refconv/tasks`` and
+its name in :data:`TASKS`.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 TASKS = ("classification", "detection", "segmentation", "restoration")
 """The names of all tasks; the first one is the default."""
@@ -17,14 +16,7 @@ TASKS = ("classification", "detection", "segmentation", "restoration")
 
 @dataclass(frozen=True)
 class Scale:
-    """How values of a measure are shown.
-
-    Attributes:
-        factor: what a value is multiplied by.
-        digits: decimals.
-        unit: of values, such as ``%``; may be empty.
-        difference: unit of differences, with a space before it; may be empty.
-    """
+    """How values of a measure are shown; ``difference`` is the unit of differences, with a space before it."""
 
     factor: float
     digits: int
@@ -37,16 +29,12 @@ DECIBEL = Scale(1, 2, "dB", " dB")
 NUMBER = Scale(1, 4, "", "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Measure:
     """A number that the evaluation of a task gives.
 
     Attributes:
-        name: what evaluations and records call it.
-        label: what tables call it, without unit.
-        long: what text calls it, where that is not the label.
-        scale: how its values are shown.
-        larger_is_better: whether more is better.
+        name: what evaluations and records call it; ``label``: what tables call it; ``long``: what text calls it.
         compared: whether studies compare it.
         resolve: the smallest difference, as recorded, that is of interest; None where no size is customary.
         validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
@@ -56,6 +44,7 @@ class Measure:
 
     name: str
     label: str
+    _: KW_ONLY
     long: str = ""
     scale: Scale = SHARE
     larger_is_better: bool = True
@@ -86,25 +75,11 @@ class Measure:
         return self.scale.factor
 
     def resolution(self, samples: int | None) -> float | None:
-        """Return the smallest step between two values on so many samples; None where it is not known.
-
-        Measures that are no share of the samples (mAP, IoU, PSNR, losses, calibration errors) have steps that depend
-        on the predictions.
-
-        Args:
-            samples: how many; None if that is not known.
-
-        Example:
-            >>> top1, psnr = (measures_of(task).primary for task in ("classification", "restoration"))
-            >>> top1.resolution(500), psnr.resolution(500)
-            (0.002, None)
-        """
+        """Return the smallest step between two values on so many samples; None where it depends on the predictions."""
         return 1 / samples if self.counts and samples else None
 
     def shown(self, value: float, *, signed: bool = False) -> str:
-        """Return a value as tables show it.
-
-        A zero keeps its sign: an end of an interval at -0.00 lies below zero, if not by much.
+        """Return a value as tables show it; a zero keeps its sign, as an end of an interval at -0.00 lies below zero.
 
         Example:
             >>> top1 = measures_of("classification").primary
@@ -114,12 +89,7 @@ class Measure:
         return f"{self.factor * value:{'+' if signed else ''}.{self.scale.digits}f}"
 
     def said(self, value: float) -> str:
-        """Return a value with its unit.
-
-        Example:
-            >>> measures_of("classification").primary.said(0.9123), measures_of("restoration").primary.said(31.4)
-            ('91.23%', '31.40 dB')
-        """
+        """Return a value with its unit."""
         return self.shown(value) + {"": "", "%": "%"}.get(self.scale.unit, f" {self.scale.unit}")
 
     def limit(self) -> str:
@@ -129,14 +99,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class TaskMeasures:
-    """What one task measures, and how text speaks of it.
+    """What one task measures, the primary measure first, and how text speaks of it.
 
-    Attributes:
-        measures: the primary one first, then in the order of tables.
-        per_class: what the primary measure is called for one class; empty where there are no classes.
-        samples: what the data consist of, in the singular.
-        better: the comparative for a model whose primary measure is better.
-        worse: for one whose is worse.
+    ``per_class`` is what the primary measure is called for one class, empty where there are no classes; ``samples`` is
+    what the data consist of, in the singular; ``better`` and ``worse`` say how a model compares.
     """
 
     measures: tuple[Measure, ...]

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from refconv.records import Record
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Evaluation(Record):
     """How well a model does on a split; each task has a subclass of its own.
 
@@ -24,15 +24,13 @@ class Evaluation(Record):
     """
 
     samples: int
+    by_class: ClassVar[str] = ""
 
     def measures(self) -> dict[str, float]:
         """Return what was measured, by name; what has no value here is left out."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            name: float(value)
-            for name, value in values.items()
-            if name != "samples" and isinstance(value, (int, float)) and not math.isnan(value)
-        }
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
     @property
     def finite(self) -> bool:
@@ -41,7 +39,7 @@ class Evaluation(Record):
 
     def classes(self) -> dict[str, float | None]:
         """Return the task's primary measure for each class, by name; empty where it has none."""
-        return {}
+        return dict(getattr(self, self.by_class)) if self.by_class else {}
 
 
 @contextmanager

@@ -24,18 +24,9 @@ def data_for(
 ) -> Data:
     """Open data with the size, channels and normalisation that a model was trained with, and with its classes.
 
-    Args:
-        opened: the model.
-        name: the data; by default what its run was trained on.
-        root: folder of the data.
-        workers: processes that decode images.
-        class_map: a file that says which class of the model each folder belongs to, where the names differ; by default
-            that of the run, if the data is the run's own.
-        labelled: False leaves the labels as they are, for who looks at samples only.
-
-    Raises:
-        DataError: if no data is named, it cannot be opened, or its classes are not the model's.
-        SettingError: if there is a class map for a task without classes, or a model whose classes nobody knows.
+    By default it is what the model's run was trained on, with the class map of that run: a file that says which class
+    of the model each folder belongs to. Without ``labelled`` the labels stay as they are, where only samples are
+    needed.
     """
     task = task_named(opened.task)
     data = task.data_for(opened, name, root=root, workers=workers)
@@ -57,17 +48,7 @@ def data_for(
 
 
 def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
-    """Return what is known about the classes of a model that was opened.
-
-    Args:
-        opened: the model.
-        class_map: a file; see :func:`refconv.data.class_names.read_class_map`.
-
-    Raises:
-        DataError: if the class map cannot be read.
-        ModelError: if the model has no classifier.
-        SettingError: if it is no classifier, and neither names nor number of its classes are known.
-    """
+    """Return what is known about the classes of a model; see :func:`refconv.data.class_names.read_class_map`."""
     outputs = opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
     outputs = outputs or len(opened.class_names) or None
     if outputs is None and opened.task != "classification":
@@ -79,11 +60,7 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
 
 
 def random_input(opened: Opened, count: int) -> Samples:
-    """Return random input for a model, the same each time: [count, *input_size], or a list of images for a detector.
-
-    Raises:
-        DataError: if the shape of its input is not known.
-    """
+    """Return random input for a model, the same each time: [count, *input_size], or a list of images for a detector."""
     known: Mapping[str, Any] = opened.preprocessing or getattr(opened.model, "pretrained_cfg", {})
     size = known.get("input_size")
     if size is None and opened.recipe is not None:

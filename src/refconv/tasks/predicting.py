@@ -5,49 +5,39 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import torch
 
 from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below
 from refconv.data.opening import of_images
-from refconv.errors import DataError, RunError
+from refconv.errors import RunError
 from refconv.models.opening import Opened
 from refconv.surgery import evaluating
-from refconv.tasks.prediction import Prediction
+from refconv.tasks.image_data import missing
 from refconv.tasks.registry import task_named
+from refconv.tasks.task import Prediction
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the images that paths name: files as they are, and those in folders as training finds them, in order.
-
-    Raises:
-        DataError: if a path does not exist, or a folder holds no image.
-    """
+    """Return the images that paths name: files as they are, and those in folders as training finds them, in order."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = [Path(file) for file in images_below(path)]
             if not inside:
-                raise DataError("no images in this folder", where=str(path), expected=", ".join(EXTENSIONS))
+                raise missing("folder", "no images in this folder", where=path, expected=", ".join(EXTENSIONS))
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise DataError("no such image or folder", where=str(path))
+            raise missing("folder", "no such image or folder", where=path)
     return found
 
 
 def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
-    """Return a model with the input size that images state where nothing else states one, as in evaluation.
-
-    Args:
-        opened: the model.
-        files: the images.
-
-    Raises:
-        DataError: if an image cannot be read.
-    """
+    """Return a model with the input size that images state where nothing else states one, as in evaluation."""
     images = FileImages(PathTable(files), torch.zeros(len(files), dtype=torch.int64), ())
     return dataclasses.replace(opened, images=of_images(images, None, opened.statements))
 
@@ -55,18 +45,7 @@ def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
 def predictions(
     opened: Opened, files: Sequence[Path], *, device: torch.device, threshold: float | None = None
 ) -> Iterator[tuple[Path, Prediction]]:
-    """Yield the prediction for each image.
-
-    Args:
-        opened: the model; its mode is put back afterwards.
-        files: the images.
-        device: where to compute.
-        threshold: minimum score; by default that of the task.
-
-    Raises:
-        DataError: if an image cannot be read.
-        ModelError: if the model does not take it.
-    """
+    """Yield the prediction for each image."""
     task = task_named(opened.task)
     model = opened.model.to(device)
     least = task.threshold if threshold is None else threshold
@@ -77,11 +56,7 @@ def predictions(
 
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
-    """Write predictions.json, and a picture and a mask for each prediction that has one.
-
-    Raises:
-        RunError: if the folder cannot be written.
-    """
+    """Write predictions.json, and a picture and a mask for each prediction that has one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names: set[str] = set()
@@ -91,21 +66,13 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
             for kind, ending in (("picture", ".png"), ("mask", ".mask.png")):
                 made = getattr(prediction, kind)
                 if made is not None:
-                    name = _unused(file.stem, ending, names)
-                    made.save(folder / name)
-                    entry[kind] = name
+                    # Images of two folders may share a name.
+                    stems = (file.stem if number == 1 else f"{file.stem}-{number}" for number in count(1))
+                    entry[kind] = next(f"{stem}{ending}" for stem in stems if f"{stem}{ending}" not in names)
+                    names.add(entry[kind])
+                    made.save(folder / entry[kind])
             entries.append(entry)
         text = json.dumps(entries, indent=2, ensure_ascii=False)
         (folder / "predictions.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError("cannot write the predictions", where=str(folder), found=str(error)) from error
-
-
-def _unused(stem: str, ending: str, names: set[str]) -> str:
-    """Return a file name that no other picture has, since images of two folders may share one."""
-    name, number = f"{stem}{ending}", 1
-    while name in names:
-        number += 1
-        name = f"{stem}-{number}{ending}"
-    names.add(name)
-    return name

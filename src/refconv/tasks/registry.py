@@ -1,7 +1,4 @@
-"""The tasks by name: ``captioning`` would be the class ``Captioning`` in ``refconv/tasks/captioning/task.py``.
-
-Their names are listed in :mod:`refconv.task_measures`; a task is imported when it is first asked for.
-"""
+"""The tasks by name: ``captioning`` would be the class ``Captioning`` in ``refconv/tasks/captioning/task.py``."""
 
 from __future__ import annotations
 
@@ -16,11 +13,7 @@ if TYPE_CHECKING:
 
 
 def task_named(name: str) -> Task:
-    """Return a task by name.
-
-    Raises:
-        KeyError: if there is none of this name.
-    """
+    """Import and return a task, one of :data:`refconv.task_measures.TASKS`; KeyError if there is none of this name."""
     if name not in TASKS:
         raise KeyError(name)
     task: Task = getattr(importlib.import_module(f"refconv.tasks.{name}.task"), name.capitalize())()
@@ -28,11 +21,7 @@ def task_named(name: str) -> Task:
 
 
 def task_of(recipe: Recipe) -> Task:
-    """Return the task that a recipe names, after checking the recipe's settings against it.
-
-    Raises:
-        RecipeError: if a setting does not go with the task.
-    """
+    """Return the task that a recipe names, after checking the recipe's settings against it."""
     task = task_named(recipe.task)
     task.check(recipe)
     return task

@@ -1,14 +1,14 @@
-"""What a task is to the loop: its data, its loss, its measures, and the shape of what goes in and out.
+"""A task as the training loop sees it: its data, loss, measures, and the form of its inputs and outputs.
 
-The loop, the recipe's other settings, the order of samples, methods, checkpoints and studies are the same for all
-tasks. A new task is one folder here and its name in :mod:`refconv.task_measures`.
+All else (the loop, the order of samples, methods, checkpoints, studies) is the same for all tasks. A new task is one
+folder here and its name in :mod:`refconv.task_measures`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,9 +31,9 @@ from refconv.tasks.evaluation import Evaluation, autocasting
 if TYPE_CHECKING:
     from PIL import Image
 
-    from refconv.tasks.prediction import Prediction
+__all__ = ["Evaluation", "EvaluationRun", "Network", "Objective", "Prediction", "Source", "Task"]
 
-__all__ = ["Evaluation", "EvaluationRun", "Network", "Objective", "Source", "Task"]
+NOTHING_FOUND = "nothing above the minimum score"
 
 Network = Callable[..., Any]
 """The model in training: itself, or wrapped for several processes."""
@@ -43,15 +43,7 @@ Objective = Callable[[Network, Samples, Targets], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Data to open for a model that was trained before.
-
-    Attributes:
-        name: the data.
-        root: folder of the data.
-        val_split: share of the training samples set aside for validation.
-        workers: processes that decode images.
-        of_run: whether it is the data that the model was trained on.
-    """
+    """Data to open for a model; ``of_run`` says whether it was trained on them."""
 
     name: str
     root: str | None
@@ -59,24 +51,40 @@ class Source:
     workers: int
     of_run: bool
 
+    @classmethod
+    def of(cls, recipe: Recipe) -> Source:
+        """Return the data of a recipe."""
+        return cls(recipe.data, recipe.data_dir, recipe.val_split, recipe.workers, of_run=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the data of every task take beside their name."""
+        return {"root": self.root, "val_split": self.val_split, "workers": self.workers}
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationRun:
-    """How one evaluation computes.
-
-    Attributes:
-        split: what is evaluated on.
-        device: where the model is.
-        processes: the processes that share the work.
-        autocast: makes the context of one forward.
-        place: brings samples to the device.
-    """
+    """How one evaluation computes: ``autocast`` makes the context of one forward, ``place`` moves samples."""
 
     split: Split
     device: torch.device
     processes: Processes
     autocast: Callable[[], AbstractContextManager[object]]
     place: Callable[[Samples], Samples]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A prediction for one image: values ready for JSON, and the same as a line of text.
+
+    ``picture`` is the image with the prediction drawn on it, or the restored image; ``mask`` is the class of each
+    pixel, as an image of indices with a palette. They are None where there is nothing to draw.
+    """
+
+    content: dict[str, Any]
+    words: str
+    picture: Image.Image | None = None
+    mask: Image.Image | None = None
 
 
 class Task(ABC):
@@ -87,12 +95,14 @@ class Task(ABC):
         threshold: minimum score of a prediction, where the user names none.
         samples_certified: samples on which the result is compared with the model in training.
         prepares_images: whether images are resized and normalised for the model; else it takes them as they are.
+        without_effect: settings that are refused, and why.
     """
 
     name: ClassVar[str]
     threshold: ClassVar[float] = 0.0
     samples_certified: ClassVar[int] = 32
     prepares_images: ClassVar[bool] = False
+    without_effect: ClassVar[Mapping[str, str]] = {}
 
     @property
     def primary(self) -> str:
@@ -100,40 +110,28 @@ class Task(ABC):
         return measures_of(self.name).primary.name
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse settings that cannot work or would have no effect: those of other tasks here, others in subclasses.
-
-        Raises:
-            RecipeError: naming the setting, and why.
-        """
+        """Refuse settings that have no effect, those of other tasks among them."""
         owners = {field.name: field.metadata["task"] for field in dataclasses.fields(Recipe)}
         foreign = {name: owner for name, owner in owners.items() if owner not in {None, self.name}}
-        refuse(recipe, self.name, {name: f"it is for {owner}" for name, owner in foreign.items()})
+        self.refuse(recipe, {**{name: f"it is for {owner}" for name, owner in foreign.items()}, **self.without_effect})
+
+    def refuse(self, recipe: Recipe, reasons: Mapping[str, str]) -> None:
+        """Refuse settings that differ from their defaults and would have no effect; the reasons are by their names."""
+        defaults = {field.name: field for field in dataclasses.fields(Recipe)}
+        for name, reason in reasons.items():
+            value, field = getattr(recipe, name), defaults[name]
+            factory = field.default_factory
+            default = field.default if factory is dataclasses.MISSING else factory()
+            if value != default:
+                what = f"has no effect in {self.name}: {reason}"
+                raise RecipeError(what, where=name, expected=repr(default), found=repr(value))
 
     @abstractmethod
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
-        """Open the data of a recipe.
-
-        Args:
-            recipe: the settings.
-            model: what the model says about its input; by default what the weights say that the recipe names.
-
-        Raises:
-            DataError: if it cannot be had.
-            SettingError: if an augmentation does not fit it.
-        """
+        """Open the data of a recipe; ``model`` is what the model says about its input, by default what weights say."""
 
     def data_for(self, opened: Opened, name: str | None = None, *, root: str | None = None, workers: int = 0) -> Data:
-        """Open data prepared as in the training of a model that was opened, or as its flags say.
-
-        Args:
-            opened: the model.
-            name: the data; by default what its run was trained on.
-            root: folder of the data.
-            workers: processes that decode images.
-
-        Raises:
-            DataError: if no data is named, or it cannot be opened.
-        """
+        """Open data prepared as in the training of a model that was opened; by default what its run was trained on."""
         recipe = opened.recipe
         chosen = name or (None if recipe is None else recipe.data)
         if chosen is None:
@@ -144,18 +142,10 @@ class Task(ABC):
 
     @abstractmethod
     def open_for(self, opened: Opened, source: Source) -> Data:
-        """Open data for a model that was opened; see :meth:`data_for`.
-
-        Raises:
-            DataError: if it cannot be opened.
-        """
+        """Open data for a model that was opened; see :meth:`data_for`."""
 
     def preparation(self, opened: Opened) -> Preprocessing | None:
-        """Return how single images are prepared for a model; None where it takes images of every size as they are.
-
-        Raises:
-            DataError: if the size of its input is not known, or it takes no images.
-        """
+        """Return how single images are prepared for a model; None where it takes images of every size as they are."""
         return input_of(opened) if self.prepares_images else None
 
     def place(self, device: torch.device, channels_last: bool) -> Callable[[Samples], Samples]:
@@ -179,96 +169,51 @@ class Task(ABC):
         return lambda targets: pytree.tree_map(move, targets)
 
     def random_samples(self, shape: tuple[int, ...]) -> Samples:
-        """Return random samples, the same each time; values in [0, 1] where images are not normalised.
-
-        Args:
-            shape: [count, *input_size].
-        """
+        """Return the same random samples of a shape each time; in [0, 1] where images are not normalised."""
         draw = torch.randn if self.prepares_images else torch.rand
         return draw(shape, generator=torch.Generator().manual_seed(0))
 
     def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
-        """Compare two models of this task; see :func:`refconv.surgery.verify`.
-
-        Args:
-            before: a model.
-            after: another.
-            samples: what to compare their outputs on; None compares their structure alone.
-        """
+        """Compare two models of this task as :func:`refconv.surgery.verify`; without samples, their structure alone."""
         return verify(before, after, samples)
 
     def outputs(self, model: nn.Module, samples: Samples, info: DataInfo) -> Any:
-        """Return what a model in evaluation mode gives for samples, checked.
-
-        Raises:
-            ModelError: if it does not take the samples, or gives what this task cannot use.
-            OutOfMemoryError: as torch raises it.
-        """
+        """Return the checked outputs of a model in evaluation mode; running out of memory passes through."""
         try:
             outputs = model(samples)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            raise ModelError(
-                "the model does not take this data",
-                where=type(model).__name__,
-                expected=f"samples of shape {list(samples[0].shape)} accepted",
-                found=f"{type(error).__name__}: {error}",
-            ) from error
+            what, expected = "the model does not take this data", f"samples of shape {list(samples[0].shape)} accepted"
+            found = f"{type(error).__name__}: {error}"
+            raise ModelError(what, where=type(model).__name__, expected=expected, found=found) from error
         self.check_outputs(model, samples, outputs, info)
         return outputs
 
     @abstractmethod
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check what a model in evaluation mode gives.
-
-        Raises:
-            ModelError: if this task cannot use it.
-        """
+        """Raise ModelError if this task cannot use what a model in evaluation mode gives."""
 
     def check_fit(self, model: nn.Module, samples: Samples, targets: Targets, info: DataInfo) -> None:
-        """Check, before anything is written, that a model in evaluation mode fits the data.
-
-        Raises:
-            ModelError: if it does not take the samples, or gives what this task cannot use.
-        """
+        """Raise ModelError, before anything is written, if a model in evaluation mode does not fit the data."""
         self.outputs(model, samples, info)
 
     def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
-        """Check, before anything is written, that a model in training mode takes samples and gives what is trained.
-
-        Raises:
-            ModelError: if it gives what this task cannot train.
-        """
+        """Raise ModelError, before anything is written, if what a model in training mode gives cannot be trained."""
         outputs = model(samples)
         if not isinstance(outputs, (Tensor, Mapping)):
-            raise ModelError(
-                "the model's outputs in training cannot be trained",
-                **unfit(model, outputs),
-                expected="a tensor, or a dictionary of them",
-            )
+            what, expected = "the model's outputs in training cannot be trained", "a tensor, or a dictionary of them"
+            raise unfit(model, outputs, what, expected=expected)
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
-        """Return a warning about training a model like this; None if there is none.
-
-        Args:
-            model: the model in training.
-            recipe: the settings.
-        """
+        """Return a warning about training a model like this; None if there is none."""
         return None
 
     @abstractmethod
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
-        """Return the training loss; autocast is entered in it, where the recipe asks for bf16.
+        """Return the training loss, which enters autocast where the recipe asks for bf16.
 
-        Args:
-            recipe: the settings.
-            info: the facts about the data.
-            processes: the processes of the run.
-            part_size: samples of a part of a batch, in one process.
-
-        Raises:
-            RecipeError: if a setting does not fit.
+        ``part_size`` is the number of samples in a part of a batch, in one process.
         """
 
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:
@@ -276,9 +221,6 @@ class Task(ABC):
 
         Parts count in the loss of a step, over all its parts and processes, in proportion. None says that every part of
         the same number of samples has as many.
-
-        Args:
-            recipe: the settings.
         """
         return None
 
@@ -296,19 +238,7 @@ class Task(ABC):
     ) -> Evaluation:
         """Evaluate a model on every sample of a split, once; the model's mode is put back afterwards.
 
-        Args:
-            model: on ``device``, plain or refocused.
-            data: the data.
-            split: ``train``, ``val`` or ``test``; training samples are not augmented.
-            batch_size: samples at a time, in each process.
-            device: where the model is; by default where its first parameter is.
-            amp: compute in bf16 where that is safe.
-            channels_last: give images in channels-last format.
-            processes: the processes that share the work; by default this one alone. Each gets the whole result.
-
-        Raises:
-            ModelError: if the model does not fit the data.
-            DataError: if the split has nothing to evaluate on.
+        The arguments are those of :func:`refconv.tasks.classification.task.evaluate`; each process gets the result.
         """
         device = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         shared = processes or Processes(0, 1, device)
@@ -317,69 +247,57 @@ class Task(ABC):
         with evaluating(model), torch.no_grad():
             return self.evaluate_batches(model, data, batches, run)
 
+    def judged(
+        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
+    ) -> Iterator[tuple[Samples, Any, Targets]]:
+        """Yield the samples of each batch on the device, the checked outputs for them, and their targets."""
+        for samples, targets in batches:
+            placed = run.place(samples)
+            with run.autocast():
+                outputs = self.outputs(model, placed, data.info)
+            yield placed, outputs, targets
+
     @abstractmethod
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> Evaluation:
-        """Evaluate a model in evaluation mode, without gradients, on this process's share; see :meth:`evaluate`.
-
-        Raises:
-            ModelError: if the model does not fit the data.
-        """
+        """Evaluate a model in evaluation mode, without gradients, on this process's share; see :meth:`evaluate`."""
 
     def definitions(self, data: Data) -> dict[str, str]:
-        """Return how measures are computed, by name, where the field has several definitions of one name.
-
-        Args:
-            data: what is evaluated on.
-        """
+        """Return how measures are computed, by name, where the field has several definitions of one name."""
         return {}
 
     def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names, in the state dict, of the part of a model that depends on the task's classes.
-
-        Raises:
-            ModelError: if there is none.
-        """
+        """Return the names, in the state dict, of the part of a model that depends on the task's classes."""
         return classifier_names(model)
+
+    def names_outside(self, model: nn.Module, backbones: Sequence[str], *, expected: str) -> set[str]:
+        """Return the names that do not begin with the first of the prefixes that the model has."""
+        names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+        backbone = next((prefix for prefix in backbones if any(name.startswith(prefix) for name in names)), None)
+        if backbone is None:
+            what, remedy = "cannot tell the model's head from its backbone", "train all of it, or refocus+norm"
+            raise ModelError(what, where=type(model).__name__, expected=expected, remedy=remedy)
+        return {name for name in names if not name.startswith(backbone)}
 
     @abstractmethod
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return a model's predictions, one for each image.
+        """Return the predictions of the model of ``opened``, on ``device`` in evaluation mode, one for each image.
 
-        Args:
-            model: the model of ``opened``, on ``device``, in evaluation mode, without gradients.
-            images: as they were read.
-            opened: what is known about the model: preprocessing, class names.
-            device: where the model is.
-            threshold: minimum score, from 0 to 1; for tasks without scores it has no effect.
-
-        Raises:
-            ModelError: if the model does not take them.
+        ``threshold`` is the minimum score, from 0 to 1; for tasks without scores it has no effect.
         """
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
-        """Return an image with its ground truth drawn as predictions are; unchanged where there is nothing to draw.
-
-        Args:
-            image: a sample as an image.
-            target: its target.
-            class_names: one name per class.
-        """
+        """Return a sample's image with its target drawn as predictions are; unchanged where nothing is drawn."""
         return image
 
 
-def names_outside(model: nn.Module, *parts: str) -> set[str]:
-    """Return the names of all parameters and entries of a state dict but those that begin with one of ``parts``."""
-    names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
-    return {name for name in names if not name.startswith(parts)}
-
-
-def unfit(model: nn.Module, outputs: Any) -> dict[str, str]:
-    """Return where and what was found, for an error about a model's outputs."""
-    return {"where": type(model).__name__, "found": described(outputs)}
+def unfit(model: nn.Module | str, outputs: Any, what: str, *, expected: str, remedy: str | None = None) -> ModelError:
+    """Return the error for the outputs of a model, or of one of this name, that do not fit."""
+    where = model if isinstance(model, str) else type(model).__name__
+    return ModelError(what, where=where, expected=expected, found=described(outputs), remedy=remedy)
 
 
 def described(outputs: Any) -> str:
@@ -397,25 +315,3 @@ def described(outputs: Any) -> str:
     if isinstance(outputs, (list, tuple)) and outputs:
         return f"a list of {len(outputs)}, first {described(outputs[0])}"
     return type(outputs).__name__
-
-
-def refuse(recipe: Recipe, task: str, reasons: Mapping[str, str]) -> None:
-    """Refuse settings that differ from their defaults and would have no effect.
-
-    Args:
-        recipe: the settings.
-        task: the task, for the message.
-        reasons: why, by the name of the setting.
-
-    Raises:
-        RecipeError: for the first of them.
-    """
-    defaults = {field.name: field for field in dataclasses.fields(Recipe)}
-    for name, reason in reasons.items():
-        value, field = getattr(recipe, name), defaults[name]
-        factory = field.default_factory
-        default = field.default if factory is dataclasses.MISSING else factory()
-        if value != default:
-            raise RecipeError(
-                f"has no effect in {task}: {reason}", where=name, expected=repr(default), found=repr(value)
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -17,71 +18,38 @@ from refconv.models.opening import Opened, open_model
 from refconv.recipe.recipe import Recipe
 
 
+@dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher and the weight of its logits in the loss.
+    """A frozen teacher, whose logits have a ``weight`` from 0 to 1 in the loss; the labels have the rest.
 
-    Args:
-        model: the teacher, on the device where training goes on.
-        weight: of the teacher in the loss, from 0 to 1; the labels have the rest.
-        temperature: T; both distributions are softened by it.
-        autocast: the context of a forward.
-        prepare: from the student's batch to the teacher's; by default it is the same.
+    Both distributions are softened by the temperature; ``autocast`` is the context of a forward, and ``prepare`` turns
+    the student's batch into the teacher's, where they differ.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        weight: float,
-        temperature: float,
-        autocast: Callable[[], AbstractContextManager[object]],
-        prepare: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.prepare = prepare or (lambda inputs: inputs)
-        self.weight, self.temperature, self._autocast = weight, temperature, autocast
+    model: nn.Module
+    weight: float
+    temperature: float
+    autocast: Callable[[], AbstractContextManager[object]]
+    prepare: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False)
 
     def logits(self, inputs: Tensor, student: Tensor) -> Tensor:
-        """Return the teacher's logits for a batch as the student sees it.
-
-        Args:
-            inputs: the batch.
-            student: the student's logits.
-
-        Raises:
-            ModelError: if the teacher has other classes than the student.
-        """
-        with torch.no_grad(), self._autocast():
-            outputs = self.model(self.prepare(inputs))
+        """Return the teacher's logits for a batch as the student sees it."""
+        with torch.no_grad(), self.autocast():
+            outputs = self.model(inputs if self.prepare is None else self.prepare(inputs))
         logits: Tensor = outputs["out"] if isinstance(outputs, Mapping) else outputs
         if logits.shape != student.shape:
-            raise ModelError(
-                "the teacher has other classes than the student",
-                where="distill",
-                expected=f"outputs of shape {list(student.shape)}",
-                found=str(list(logits.shape)),
-            )
+            what, expected = "the teacher has other classes than the student", f"outputs of shape {list(student.shape)}"
+            raise ModelError(what, where="distill", expected=expected, found=str(list(logits.shape)))
         return logits
 
     def loss(self, inputs: Tensor, outputs: Tensor, labelled: Tensor) -> Tensor:
-        """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T.
-
-        Args:
-            inputs: the batch as the student saw it.
-            outputs: the student's outputs, [batch, classes].
-            labelled: the student's loss on the labels.
-
-        Raises:
-            ModelError: if the teacher has other classes than the student.
-        """
-        teacher_logits = self.logits(inputs, outputs)
+        """Return (1 - weight) * labelled + weight * T^2 * KL(teacher || student), both at temperature T."""
         t = self.temperature
-        divergence = F.kl_div(
-            F.log_softmax(outputs.float() / t, dim=1),
-            F.log_softmax(teacher_logits.float() / t, dim=1),
-            reduction="batchmean",
-            log_target=True,
-        )
+        teacher, student = (F.log_softmax(one.float() / t, dim=1) for one in (self.logits(inputs, outputs), outputs))
+        divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return (1 - self.weight) * labelled + self.weight * t * t * divergence
 
 
@@ -95,16 +63,7 @@ def make_teacher(
 ) -> Teacher | None:
     """Open the teacher that a recipe names: a run, a model folder, a model's name, or weights of the student's model.
 
-    Args:
-        recipe: the student's.
-        device: where training goes on.
-        autocast: the context of a forward.
-        info: what the student's batches are like.
-        resizes: whether images are brought to the teacher's own size.
-
-    Raises:
-        ModelError: if it cannot be built.
-        CheckpointError: if its weights are missing, damaged or do not fit.
+    ``info`` says what the student's batches are like; with ``resizes`` images are brought to the teacher's own size.
     """
     if recipe.distill is None:
         return None
@@ -112,13 +71,8 @@ def make_teacher(
         opened = open_model(recipe.distill_checkpoint, model=recipe.distill)
     else:
         opened = open_model(recipe.distill, pretrained=True, model=recipe.model)
-    return Teacher(
-        opened.model.to(device),
-        weight=recipe.distill_alpha,
-        temperature=recipe.distill_temperature,
-        autocast=autocast,
-        prepare=for_teacher(info, opened, resizes=resizes),
-    )
+    prepare = for_teacher(info, opened, resizes=resizes)
+    return Teacher(opened.model.to(device), recipe.distill_alpha, recipe.distill_temperature, autocast, prepare)
 
 
 def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Callable[[Tensor], Tensor] | None:
@@ -127,26 +81,14 @@ def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Call
     Values in [0, 1] are recovered and normalised as the teacher was trained. The teacher sees what the student sees:
     the same crop, resized if the teacher takes another size. Of 8-bit images it gets the tensor that its own
     normalisation makes of them, bit for bit: k / 255 is recovered exactly, as it is known to within rounding.
-
-    Args:
-        info: what the student's batches are like.
-        opened: the teacher.
-        resizes: whether images are brought to the teacher's own size.
-
-    Raises:
-        ModelError: if the teacher takes another number of channels.
     """
     if not opened.stated or (info.name in SOURCES and not opened.of_run):
         return None
     in_chans = opened.arguments.get("in_chans") or (opened.preprocessing.get("input_size") or info.input_size)[0]
     if in_chans != info.in_chans:
-        raise ModelError(
-            "the teacher takes another number of channels than the student",
-            where="distill",
-            expected=str(info.in_chans),
-            found=str(in_chans),
-            remedy=f"give --in-chans {in_chans}, or another teacher",
-        )
+        what = "the teacher takes another number of channels than the student"
+        expected, remedy = str(info.in_chans), f"give --in-chans {in_chans}, or another teacher"
+        raise ModelError(what, where="distill", expected=expected, found=str(in_chans), remedy=remedy)
     own = Statement("student", {"input_size": info.input_size, "mean": info.mean, "std": info.std})
     theirs = resolve([opened.stated, own], in_chans=info.in_chans, where=opened.name)
     size = theirs.size if resizes and len(theirs.size) == len(info.input_size) - 1 else info.input_size[1:]

@@ -8,7 +8,7 @@ import torch
 from refconv.data import DataInfo
 from refconv.errors import RecipeError
 from refconv.recipe.recipe import Recipe
-from refconv.tasks.classification.loss import make_loss, make_mixing
+from refconv.tasks.classification.task import make_loss, make_mixing
 
 IMAGES = DataInfo("images", 4, 1, (1, 8, 8), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)
 SIGNALS = DataInfo("signals", 4, 1, (1, 40), (0.0,), (1.0,), ("a", "b", "c", "d"), 8, 0, 0)

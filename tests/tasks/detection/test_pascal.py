@@ -7,10 +7,13 @@ from torch import nn
 
 from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.data.scenes import make_scenes
-from refconv.tasks.detection.average_precision import average_precision, constant_results
 from refconv.tasks.detection.data import DetectionData
-from refconv.tasks.detection.objects import image_result
-from refconv.tasks.detection.pascal import pascal_average_precision
+from refconv.tasks.detection.evaluation import (
+    average_precision,
+    constant_results,
+    image_result,
+    pascal_average_precision,
+)
 from refconv.tasks.detection.segments import runs
 from refconv.tasks.detection.task import Detection
 
@@ -88,20 +91,20 @@ def test_false_boxes_inside_a_difficult_object_are_mistakes():
     objects = [(1, FAR), (1, large)]
     found = [(1, 0.9, inside[0]), (1, 0.8, inside[1]), (1, 0.7, FAR)]
     one = result(1, objects, found, difficult=(1,))
-    assert average_precision([one], classes=1).all == pytest.approx(1 / 3)
+    assert average_precision([one], classes=1).map == pytest.approx(1 / 3)
     assert pascal_average_precision([one], classes=1) == pytest.approx((1 / 3,))
     # The neighbour: as COCO's crowd, of which any part will do.
-    assert average_precision([result(1, objects, found, crowd=(1,))], classes=1).all == pytest.approx(1.0)
+    assert average_precision([result(1, objects, found, crowd=(1,))], classes=1).map == pytest.approx(1.0)
 
 
 def test_all_detections_of_a_difficult_object_count_neither_way():
     objects = [(1, BOX), (1, FAR)]
     found = [(1, 0.95, FAR), (1, 0.9, FAR), (1, 0.8, BOX)]
-    assert average_precision([result(1, objects, found, difficult=(1,))], classes=1).all == pytest.approx(1.0)
+    assert average_precision([result(1, objects, found, difficult=(1,))], classes=1).map == pytest.approx(1.0)
     assert pascal_average_precision([result(1, objects, found, difficult=(1,))], classes=1) == (1.0,)
-    assert average_precision([result(1, objects, found)], classes=1).all < 0.9
+    assert average_precision([result(1, objects, found)], classes=1).map < 0.9
     only = average_precision([result(1, [(1, FAR)], found, difficult=(0,))], classes=1)
-    assert (only.all, only.per_class) == (None, (None,))  # nothing is left to be found
+    assert (only.map, only.per_class) == (None, (None,))  # nothing is left to be found
 
 
 def test_vocs_average_precision_is_the_kits():
@@ -112,7 +115,7 @@ def test_vocs_average_precision_is_the_kits():
     assert found[CLASSES] is None
     assert 0.1 < mean(found) < 0.9
     assert mean(found) != pytest.approx(mean([kit(images, label, points="11") for label in labels]), abs=1e-3)
-    assert mean(found) != pytest.approx(average_precision(results_of(images), classes=CLASSES).at50, abs=1e-4)
+    assert mean(found) != pytest.approx(average_precision(results_of(images), classes=CLASSES).map50, abs=1e-4)
     easy = [{**image, "difficult": np.zeros_like(image["difficult"])} for image in images]
     assert mean(found) != pytest.approx(mean([kit(easy, label) for label in labels]), abs=1e-2)
 
@@ -132,8 +135,8 @@ def test_at_each_threshold_detections_are_excused_by_the_overlap_asked_for(kind)
         output |= {"scores": torch.tensor([0.9, 0.8]), "masks": pixels[1][:, None].float()}
         one = image_result(target, output, (160, 160), masks=True)
     ap = average_precision([one], classes=1, kind=kind)
-    assert (ap.at50, ap.at75) == (pytest.approx(1.0), pytest.approx(0.5))
-    assert ap.all == pytest.approx((3 * 1.0 + 7 * 0.5) / 10)
+    assert (ap.map50, ap.map75) == (pytest.approx(1.0), pytest.approx(0.5))
+    assert ap.map == pytest.approx((3 * 1.0 + 7 * 0.5) / 10)
 
 
 def _filled(box):
@@ -152,7 +155,7 @@ def test_without_difficult_objects_coco_is_as_it_was():
     # One image more, with a difficult object that nothing was found near: another route to the same numbers.
     lone = result(99, [(1, BOX)], [], difficult=(0,))
     assert average_precision([*two, lone], classes=CLASSES) == average_precision(one, classes=CLASSES)
-    assert average_precision(one, classes=CLASSES).all > 0.1
+    assert average_precision(one, classes=CLASSES).map > 0.1
 
 
 def test_the_baseline_does_not_know_difficult_objects():

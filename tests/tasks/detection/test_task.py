@@ -244,7 +244,7 @@ def test_the_head_is_all_but_the_classifiers_part():
         assert any(name.startswith(("backbone.extra", "backbone.fpn")) for name in names)
     model = create_model("torchvision:ssdlite320_mobilenet_v3_large", num_classes=2)
     assert not any(name.startswith("backbone.features.") for name in TASK.head_names(model))
-    with pytest.raises(ModelError, match="cannot tell the head of this detector"):
+    with pytest.raises(ModelError, match="cannot tell the model's head from its backbone"):
         TASK.head_names(boxless())
 
 

@@ -7,8 +7,7 @@ from PIL import Image
 
 from refconv.errors import DataError
 from refconv.tasks.restoration import data as restoration
-from refconv.tasks.restoration.data import RestorationData
-from refconv.tasks.restoration.degradation import Degradation, rounded
+from refconv.tasks.restoration.data import Degradation, RestorationData, rounded
 
 
 def write(folder, sizes, seed=0):

@@ -7,7 +7,7 @@ import torch
 
 from refconv.data.resizing import enlarged, resized
 from refconv.errors import SettingError
-from refconv.tasks.restoration.degradation import Degradation, cropped_to_multiple, rounded
+from refconv.tasks.restoration.data import Degradation, cropped_to_multiple, rounded
 
 
 def cubic(x, a=-0.5):

@@ -22,10 +22,8 @@ from refconv.process.distributed import Processes
 from refconv.studies.measures import MEASURES
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_of
-from refconv.tasks.restoration.data import RestorationData
-from refconv.tasks.restoration.degradation import Degradation
-from refconv.tasks.restoration.evaluation import RestorationEvaluation
-from refconv.tasks.restoration.image_quality import luma, psnr, ssim
+from refconv.tasks.restoration.data import Degradation, RestorationData
+from refconv.tasks.restoration.evaluation import RestorationEvaluation, luma, psnr, ssim
 from refconv.tasks.restoration.task import Restoration
 from run_results import same_result
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from refconv.tasks.segmentation.squares import Box, fitted, random_box, whole_box
+from refconv.tasks.segmentation.data import Box, fitted, place_in_square, random_box, whole_box
 
 
 def in_classes(mask):
@@ -93,3 +93,8 @@ def test_random_boxes_cover_the_ranges_and_lie_within_or_around_the_image():
             assert (start >= 0 and end <= image + 1e-9) or (start <= 1e-9 and end >= image - 1e-9)
     places = [box.left / (60 - box.width) for box in boxes]
     assert np.quantile(places, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.04)
+
+
+def test_a_whole_image_lies_in_the_middle_of_its_square():
+    assert whole_box(40, 30) == Box(0.0, -5.0, 40.0, 40.0)
+    assert place_in_square(40, 20, size=32) == (0, 8, 32, 24)

@@ -30,9 +30,8 @@ from refconv.tasks.predicting import predictions, save_predictions
 from refconv.tasks.registry import task_of
 from refconv.tasks.segmentation.data import SegmentationData
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
-from refconv.tasks.segmentation.losses import pixel_losses
 from refconv.tasks.segmentation.masks import read_mask
-from refconv.tasks.segmentation.task import Segmentation
+from refconv.tasks.segmentation.task import Segmentation, pixel_losses
 from refconv.tasks.teaching import Teacher
 from run_results import same_result
 

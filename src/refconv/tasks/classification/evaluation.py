@@ -21,13 +21,10 @@ class ClassificationEvaluation(Evaluation):
     """How well a classifier does on a split.
 
     Attributes:
-        samples: how many samples were evaluated.
-        top1: share of samples whose class has the largest output.
-        top5: share of samples whose class is among the five largest outputs, or among all if there are fewer.
+        top1: share of samples whose class has the largest output; ``top5``: is among the five largest.
         loss: mean cross-entropy.
-        ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over
-            :data:`CALIBRATION_BINS` bins of equal width in confidence, the mean distance between confidence and
-            accuracy, weighted by the samples of the bin. None where it was not measured.
+        ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over bins of confidence,
+            the mean distance between confidence and accuracy, weighted by the samples. None where it was not measured.
     """
 
     top1: float
@@ -42,13 +39,7 @@ class ClassificationEvaluation(Evaluation):
 def evaluation_of(
     batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, processes: Processes
 ) -> ClassificationEvaluation:
-    """Return the evaluation of a classifier's outputs.
-
-    Args:
-        batches: outputs [batch, classes] and labels [batch] of this process, on ``device``.
-        device: where sums are held.
-        processes: the processes that share the work.
-    """
+    """Return the evaluation of outputs [batch, classes] and labels [batch] of this process, on ``device``."""
     totals = torch.zeros(3, dtype=torch.float64, device=None if device.type == "mps" else device)
     gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=totals.device)
     samples = 0

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Split, Targets, open_data
 from refconv.data.dataset import Batch
 from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Statement
-from refconv.errors import ModelError
+from refconv.errors import ModelError, RecipeError
 from refconv.models.model_input import of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.classification.evaluation import ClassificationEvaluation, evaluation_of
-from refconv.tasks.classification.loss import make_loss, make_mixing
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.prediction import NOTHING_FOUND, Prediction
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
+from refconv.tasks.image_data import augmentation_of
+from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
 
 if TYPE_CHECKING:
@@ -42,87 +42,37 @@ class Classification(Task):
 
     name = "classification"
     prepares_images = True
-
-    def check(self, recipe: Recipe) -> None:
-        """Refuse a separate backbone.
-
-        Raises:
-            RecipeError: if one is given.
-        """
-        super().check(recipe)
-        refuse(
-            recipe,
-            self.name,
-            {
-                "backbone": "a classifier is its own backbone",
-                "backbone_checkpoint": "give the weights of the whole model by checkpoint",
-            },
-        )
+    without_effect: ClassVar[Mapping[str, str]] = {
+        "backbone": "a classifier is its own backbone",
+        "backbone_checkpoint": "give the weights of the whole model by checkpoint",
+    }
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images in folders, small sets in memory, or whatever timm knows."""
-        return open_data(
-            recipe.data,
-            root=recipe.data_dir,
-            val_split=recipe.val_split,
-            augmentation=Augmentation(
-                hflip=recipe.hflip,
-                pad_crop=recipe.pad_crop,
-                scale=recipe.scale,
-                ratio=recipe.ratio,
-                auto_augment=recipe.aa,
-                color_jitter=recipe.color_jitter,
-                re_prob=recipe.re_prob,
-                interpolation=recipe.interpolation,
-            ),
-            workers=recipe.workers,
-            in_chans=recipe.in_chans,
-            stated=(stated_by(recipe), of_recipe(recipe) if model is None else model),
-        )
+        augmentation = augmentation_of(recipe, Augmentation)
+        stated = (stated_by(recipe), of_recipe(recipe) if model is None else model)
+        settings = {**Source.of(recipe).settings, "in_chans": recipe.in_chans, "stated": stated}
+        return open_data(recipe.data, augmentation=augmentation, **settings)
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
-        return open_data(
-            source.name,
-            root=source.root,
-            val_split=source.val_split,
-            workers=source.workers,
-            in_chans=opened.arguments.get("in_chans"),
-            stated=opened.statements,
-            for_training=False,
-        )
+        settings = {**source.settings, "in_chans": opened.arguments.get("in_chans"), "stated": opened.statements}
+        return open_data(source.name, for_training=False, **settings)
 
     def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
-        """Check for logits, alone or with those of auxiliary classifiers.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for logits, alone or with those of auxiliary classifiers."""
         _logits(model(samples))
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check for logits [batch, at least the number of classes].
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for logits [batch, at least the number of classes]."""
         logits = isinstance(outputs, Tensor) and outputs.ndim == 2
         if not logits or outputs.shape[1] < info.num_classes:
-            raise ModelError(
-                "the model's output does not fit the classes of the data",
-                **unfit(model, outputs),
-                expected=f"[{len(samples)}, {info.num_classes}]",
-                remedy="give the model that many classes" if logits else "let its forward return the logits alone",
-            )
+            what, expected = "the model's output does not fit the classes of the data", [len(samples), info.num_classes]
+            remedy = "give the model that many classes" if logits else "let its forward return the logits alone"
+            raise unfit(model, outputs, what, expected=str(expected), remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
-        """Return the cross-entropy, of mixed samples and beside a teacher's logits where the recipe says so.
-
-        Raises:
-            RecipeError: if samples cannot be mixed.
-            ModelError: if the teacher cannot be built.
-            CheckpointError: if the teacher's weights do not fit.
-        """
+        """Return the cross-entropy, of mixed samples and beside a teacher's logits where the recipe says so."""
         mixing = make_mixing(recipe, info, batch_size=part_size, processes=processes.world_size)
         criterion = make_loss(recipe)
         autocast = autocasting(processes.device, recipe.amp)
@@ -143,37 +93,23 @@ class Classification(Task):
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> ClassificationEvaluation:
-        """Evaluate a classifier.
-
-        Raises:
-            ModelError: if the model does not take the samples, or gives too few classes.
-        """
-
-        def judged() -> Iterator[tuple[Tensor, Tensor]]:
-            for inputs, labels in batches:
-                with run.autocast():
-                    outputs = self.outputs(model, run.place(inputs), data.info)
-                yield outputs, labels.to(run.device, non_blocking=True)
-
-        return evaluation_of(judged(), run.device, run.processes)
+        """Evaluate a classifier."""
+        judged = self.judged(model, data, batches, run)
+        pairs = ((outputs, labels.to(run.device, non_blocking=True)) for _, outputs, labels in judged)
+        return evaluation_of(pairs, run.device, run.processes)
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the first classes with their probabilities.
-
-        Raises:
-            DataError: if the model takes signals.
-        """
+        """Return the first classes with their probabilities."""
         preprocessing = input_of(opened)
         prepare = eval_transform(preprocessing)
         found = []
         for image in images:
             sample = prepare(image.convert(IMAGE_MODES[preprocessing.in_chans]))[None].to(device)
             probabilities = model(sample).float().softmax(dim=1)[0].cpu()
-            shares, classes = (
-                values.tolist() for values in probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
-            )
+            highest = probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
+            shares, classes = highest.values.tolist(), highest.indices.tolist()
             shown = [
                 {"class": index, "name": opened.class_name(index), "probability": share}
                 for index, share in zip(classes, shares, strict=True)
@@ -195,12 +131,12 @@ def evaluate(
     channels_last: bool = False,
     processes: Processes | None = None,
 ) -> ClassificationEvaluation:
-    """Evaluate a classifier; see :meth:`refconv.tasks.task.Task.evaluate`.
+    """Evaluate a classifier on every sample of a split, once; the model's mode is put back afterwards.
 
     Args:
         model: a classifier on ``device``, plain or refocused.
         data: the data.
-        split: ``train``, ``val`` or ``test``; training samples are not augmented.
+        split: the split; training samples are not augmented.
         batch_size: samples at a time, in each process.
         device: where the model is; by default where its first parameter is.
         amp: compute in bf16 where that is safe.
@@ -224,20 +160,43 @@ def evaluate(
     return found
 
 
-def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
-    """Return what a classifier in training mode gives: logits, those of auxiliary classifiers, and the weight of these.
+def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int, processes: int = 1) -> Mixup | None:
+    """Return what mixes samples and labels of a batch of one process, if the recipe asks for it."""
+    if not (recipe.mixup or recipe.cutmix):
+        return None
+    if info.train_size < batch_size * processes:  # the only batch is smaller, and shared out
+        shares = {info.train_size // processes, -(-info.train_size // processes)}
+    else:
+        shares = {batch_size}
+    odd = [share for share in sorted(shares) if share % 2]
+    if odd:
+        expected = "an even number of samples in each process and part"
+        raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=str(odd[0]))
+    if recipe.cutmix and len(info.input_size) != 3:
+        raise RecipeError("cutmix needs images", where="cutmix", found=f"samples of shape {list(info.input_size)}")
+    return Mixup(
+        mixup_alpha=recipe.mixup,
+        cutmix_alpha=recipe.cutmix,
+        prob=recipe.mixup_prob,
+        switch_prob=recipe.mixup_switch_prob,
+        mode=recipe.mixup_mode,
+        label_smoothing=recipe.smoothing,
+        num_classes=recipe.num_classes or info.num_classes,
+    )
 
-    Raises:
-        ModelError: if that is neither logits nor a tuple of logits, [batch, classes] each.
-    """
+
+def make_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the cross-entropy of the recipe; where samples are mixed, the labels are smoothed there already."""
+    smoothing = 0.0 if recipe.mixup or recipe.cutmix else recipe.smoothing
+    return nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+
+def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:
+    """Return the logits of a classifier in training mode, those of auxiliary classifiers, and the weight of these."""
     several = outputs if isinstance(outputs, tuple) else (outputs,)
     found = [entry for entry in several if entry is not None]
     if not found or any(not isinstance(entry, Tensor) or entry.shape != found[0].shape for entry in found):
-        raise ModelError(
-            "the model's outputs in training mode are not logits",
-            where="model",
-            expected="a tensor [batch, classes], or a tuple of the logits and those of auxiliary classifiers",
-            found=type(outputs).__name__,
-            remedy="let its forward return the logits",
-        )
+        what, remedy = "the model's outputs in training mode are not logits", "let its forward return the logits"
+        expected = "a tensor [batch, classes], or a tuple of the logits and those of auxiliary classifiers"
+        raise ModelError(what, where="model", expected=expected, found=type(outputs).__name__, remedy=remedy)
     return found[0], found[1:], _AUXILIARY.get(type(outputs).__name__, 0.3)

@@ -13,9 +13,9 @@ from torch import Tensor
 from refconv.data.images import PathTable
 from refconv.errors import DataError, RefconvWarning
 from refconv.tasks.detection.segments import Runs, decoded, runs_of
+from refconv.tasks.image_data import missing
 
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
-
 
 Category = int | str
 """A class in a file: its number (COCO), or its name (Pascal VOC)."""
@@ -23,16 +23,10 @@ Category = int | str
 
 @dataclasses.dataclass(frozen=True)
 class ObjectAnnotation:
-    """One object, as a reader found it.
+    """One object, as a reader found it: its box (x0, y0, x1, y1 in pixels), its class, the area of its mask or box.
 
-    Attributes:
-        box: x0, y0, x1, y1 in pixels from the image's upper left corner.
-        category: its class.
-        area: in pixels, of its mask or its box.
-        crowd: whether it is a group of objects under one box.
-        difficult: whether a detector need not find it.
-        segment: its mask as text (see :mod:`refconv.tasks.detection.segments`); empty if it was not asked for.
-        where: what the file calls it.
+    A detector need not find ``difficult`` ones; a ``crowd`` is a group under one box. ``segment`` is the mask as text
+    (:mod:`refconv.tasks.detection.segments`), empty if not asked for; ``where`` is what the file calls the object.
     """
 
     box: tuple[float, float, float, float]
@@ -46,15 +40,7 @@ class ObjectAnnotation:
 
 @dataclasses.dataclass(frozen=True)
 class ImageAnnotation:
-    """One image and its objects, as a reader found them.
-
-    Attributes:
-        path: the file.
-        id: the image's number in the annotations.
-        height: in pixels, as the annotations say.
-        width: in pixels, as the annotations say.
-        objects: the objects.
-    """
+    """One image and its objects, as a reader found them; height and width in pixels, as the annotations say."""
 
     path: str
     id: int
@@ -67,22 +53,10 @@ class ImageAnnotation:
 class Annotations:
     """The annotated images of one split; tensors all through, which worker processes share.
 
-    The objects of image ``i`` are the rows ``first[i]`` up to ``first[i + 1]`` of what has a row per object.
-
-    Attributes:
-        paths: the files of the images.
-        sizes: height and width of each image, int64 [images, 2].
-        image_ids: the numbers of the images in the annotations, int64 [images].
-        first: int64 [images + 1].
-        boxes: x0, y0, x1, y1 in pixels, inside the image, float32 [objects, 4].
-        labels: from 1 on, int64 [objects].
-        areas: in pixels, float32 [objects].
-        crowd: bool [objects].
-        difficult: bool [objects].
-        segments: the masks as text, one per object; None if they were not asked for.
-        places: what the file calls each object.
-        class_names: the names of the labels 1, 2, ...
-        category_ids: the numbers of the labels 1, 2, ... in the annotations.
+    The objects of image ``i`` are the rows ``first[i]`` up to ``first[i + 1]`` of what has a row per object: boxes (x0,
+    y0, x1, y1 in pixels, inside the image, float32 [objects, 4]), labels (from 1 on), areas in pixels, masks as text
+    (None if not asked for), and what the file calls each object. ``sizes`` are heights and widths, int64 [images, 2];
+    ``category_ids`` are the numbers of the labels in the annotations.
     """
 
     paths: PathTable
@@ -107,15 +81,7 @@ class Annotations:
         return range(int(self.first[index]), int(self.first[index + 1]))
 
     def masks(self, index: int, rows: Sequence[int]) -> Tensor:
-        """Return the masks of objects of one image, bool [objects, H, W].
-
-        Args:
-            index: the image.
-            rows: which of its objects.
-
-        Raises:
-            DataError: if one is malformed.
-        """
+        """Return the masks of some objects of one image, bool [objects, H, W]."""
         assert self.segments is not None, "masks were not asked for"
         height, width = self.sizes[index].tolist()
         masks = np.zeros((len(rows), height, width), dtype=bool)
@@ -125,12 +91,7 @@ class Annotations:
         return torch.from_numpy(masks)
 
     def runs(self, rows: Sequence[int], masks: Tensor) -> tuple[Runs, ...]:
-        """Return masks of objects as compressed runs, as the annotations have them if they do.
-
-        Args:
-            rows: which objects.
-            masks: their masks, bool [objects, H, W].
-        """
+        """Return masks of objects, bool [objects, H, W], as compressed runs."""
         assert self.segments is not None, "masks were not asked for"
         return tuple(runs_of(self.segments[row], mask) for row, mask in zip(rows, masks.numpy(), strict=True))
 
@@ -138,22 +99,13 @@ class Annotations:
 def gathered(
     images: Sequence[ImageAnnotation], *, where: str, class_names: Mapping[Category, str], masks: bool
 ) -> Annotations:
-    """Put annotations into tensors, boxes clipped to the images.
+    """Put annotations into tensors; ``class_names`` has the name of each category in the order of the labels.
 
-    Boxes that reach beyond their image are clipped; those without area or wholly outside are left out. One
-    warning says how many there were.
-
-    Args:
-        images: the images.
-        where: the file or folder they are annotated in, for messages.
-        class_names: the name of each category, in the order of the labels.
-        masks: whether to keep the masks.
-
-    Raises:
-        DataError: if there is no image, or most boxes lie outside their images.
+    Boxes that reach beyond their image are clipped; those without area or wholly outside are left out. One warning says
+    how many there were. If most lie outside, the annotations are refused.
     """
     if not images:
-        raise DataError("no images", where=where, expected="at least one")
+        raise missing("folder", "no images", where=where, expected="at least one")
     objects = [entry for image in images for entry in image.objects]
     counts = torch.tensor([len(image.objects) for image in images])
     sizes = torch.tensor([(image.height, image.width) for image in images])
@@ -187,11 +139,7 @@ def _with_area(boxes: Tensor) -> Tensor:
 
 
 def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -> None:
-    """Warn once about boxes that are left out or clipped.
-
-    Raises:
-        DataError: if most of them lie outside.
-    """
+    """Warn once about boxes that are left out or clipped; refuse them if most lie outside."""
     flat = ~_with_area(boxes)
     outside = ~flat & ~_with_area(clipped)
     beyond = ~flat & ~outside & ((boxes - clipped).abs() > _TOLERANCE).any(1)
@@ -202,15 +150,9 @@ def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -
             expected="corner, width and height (COCO) or two corners (VOC) in pixels",
             found=f"{int(outside.sum()):,} of {len(boxes):,} boxes outside, the first: {_first(outside, places)}",
         )
-    parts = [
-        f"{int(which.sum()):,} {text} (the first: {_first(which, places)})"
-        for which, text in (
-            (flat, "without area left out"),
-            (outside, "wholly outside the image left out"),
-            (beyond, "that reach beyond the image clipped"),
-        )
-        if which.any()
-    ]
+    said = ("without area left out", "wholly outside the image left out", "that reach beyond the image clipped")
+    kinds = zip(said, (flat, outside, beyond), strict=True)
+    parts = [f"{int(n.sum()):,} {text} (the first: {_first(n, places)})" for text, n in kinds if n.any()]
     if parts:
         warnings.warn(f"{where}: of {len(boxes):,} boxes {', '.join(parts)}", RefconvWarning, stacklevel=4)
 

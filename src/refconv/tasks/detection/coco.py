@@ -16,64 +16,40 @@ from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
 from refconv.tasks.detection.annotations import Annotations, Category, ImageAnnotation, ObjectAnnotation, gathered
 from refconv.tasks.detection.segments import encoded
+from refconv.tasks.image_data import missing
 
 _SPLITS = ("train", "val", "validation", "valid", "test")
 
 
 def coco_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = False) -> Parts[Annotations]:
-    """Read the splits of a folder.
+    """Read the splits of a folder, with masks if asked for.
 
     The json of a split is ``annotations/instances_train2017.json`` (with any year, or none), or
     ``annotations/train.json``, or ``train/_annotations.coco.json``. Its images lie in ``train2017``,
     ``images/train2017``, ``images/train``, ``train``, ``images``, or beside it.
-
-    Args:
-        folder: the folder that holds all this.
-        val_split: share of the training images to be validated on (see
-            :func:`refconv.data.splits.held_out`).
-        masks: whether to read masks.
-
-    Raises:
-        DataError: if something is missing, damaged, or contradicts itself.
     """
     files = _split_files(folder)
     if "train" not in files:
-        raise DataError(
-            "nothing to train on",
-            where=f"coco:{folder}",
-            expected="annotations/instances_train.json",
-            found=", ".join(sorted(str(file.relative_to(folder)) for file in files.values()))
-            or ("no json of a split" if folder.is_dir() else "no such folder"),
-        )
+        found = ", ".join(sorted(str(file.relative_to(folder)) for file in files.values()))
+        found = found or ("no json of a split" if folder.is_dir() else "no such folder")
+        expected = "annotations/instances_train.json"
+        raise missing("folder", "nothing to train on", where=f"coco:{folder}", expected=expected, found=found)
     val, test = held_out(files, where=f"coco:{folder}", val_split=val_split)
-    parts = Parts(
-        train=read_coco(files["train"], folder, masks=masks),
-        val=None if val is None else read_coco(files[val], folder, masks=masks),
-        test=read_coco(files[test], folder, masks=masks),
-    )
-    for name, part in ((val, parts.val), (test, parts.test)):
-        if part is not None:
-            _require_same_categories(files["train"], parts.train, files[str(name)], part)
-    return parts
+    read = {name: read_coco(files[name], folder, masks=masks) for name in ("train", val, test) if name is not None}
+    for name, part in read.items():
+        _require_same_categories(files["train"], read["train"], files[name], part)
+    return Parts(train=read["train"], val=None if val is None else read[val], test=read[test])
 
 
 def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
-    """Read one json.
-
-    Args:
-        file: the json.
-        folder: the folder of the whole data set, in which images are looked for.
-        masks: whether to read masks.
-
-    Raises:
-        DataError: if it is damaged, contradicts itself, or names a missing file.
-    """
+    """Read one json; images are looked for in the folder of the whole data set."""
     content = _content(file)
-    categories = _by_id(file, content, "categories")
+    categories, images = (_by_id(file, content, key) for key in ("categories", "images"))
+    if not categories:
+        raise DataError("declares no categories", where=str(file))
     names: dict[Category, str] = {
-        number: str(category.get("name", number)) for number, category in sorted(categories.items())
+        number: str(entry.get("name", number)) for number, entry in sorted(categories.items())
     }
-    images = _by_id(file, content, "images")
     paths = _paths(file, folder, images)
     sizes = {number: _size(image, paths[number]) for number, image in images.items()}
     objects: dict[int, list[ObjectAnnotation]] = {number: [] for number in images}
@@ -82,29 +58,23 @@ def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
         where = f"annotation {entry.get('id', f'number {position}')}"
         for key, declared in (("image_id", images), ("category_id", categories)):
             if type(entry.get(key)) is not int or entry[key] not in declared:
-                raise DataError(
-                    f"{key} that is not declared",
-                    where=f"{file}: {where}",
-                    expected=f"one of the {len(declared)} ids in {'images' if key == 'image_id' else 'categories'}",
-                    found=repr(entry.get(key, "none")),
-                )
+                what, found = f"{key} that is not declared", repr(entry.get(key, "none"))
+                expected = f"one of the {len(declared)} ids in {'images' if key == 'image_id' else 'categories'}"
+                raise DataError(what, where=f"{file}: {where}", expected=expected, found=found)
         image = entry["image_id"]
-        size = sizes[image] if masks else None
-        objects[image].append(_object(file, entry, where, mask_size=size))
-    found = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
-    return gathered(found, where=str(file), class_names=names, masks=masks)
+        objects[image].append(_object(file, entry, where, mask_size=sizes[image] if masks else None))
+    read = [ImageAnnotation(paths[number], number, *sizes[number], objects[number]) for number in images]
+    return gathered(read, where=str(file), class_names=names, masks=masks)
 
 
 def _object(file: Path, entry: dict[str, Any], where: str, *, mask_size: tuple[int, int] | None) -> ObjectAnnotation:
-    place = f"{file}: {where}"
+    place, form = f"{file}: {where}", "bbox [x, y, width, height]"
     box = entry.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-        raise DataError("invalid bounding box", where=place, expected="bbox [x, y, width, height]", found=repr(box))
+        raise DataError("invalid bounding box", where=place, expected=form, found=repr(box))
     x, y, width, height = box
     if width < 0 or height < 0:
-        raise DataError(
-            "box of negative size", where=place, expected="bbox [x, y, width, height] in pixels", found=repr(box)
-        )
+        raise DataError("box of negative size", where=place, expected=f"{form} in pixels", found=repr(box))
     area = entry.get("area", width * height)
     if not _is_number(area) or area < 0:
         raise DataError("invalid area", where=place, expected="a number of pixels", found=repr(area))
@@ -123,24 +93,15 @@ def _is_number(value: object) -> bool:
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """Return the json of each split that has one.
-
-    Raises:
-        DataError: if a split has several.
-    """
+    """Return the json of each split that has one; refuse several."""
     found: dict[str, Path] = {}
     names = sorted(file.name for file in (folder / "annotations").glob("*.json"))
     for split in _SPLITS:
         for pattern in (rf"instances_{split}[_-]?\d*\.json", rf"{split}[_-]?\d*\.json"):
             matches = [name for name in names if re.fullmatch(pattern, name)]
             if len(matches) > 1:
-                raise DataError(
-                    f"several files for {split}",
-                    where=str(folder / "annotations"),
-                    expected="one",
-                    found=" and ".join(matches),
-                    remedy="move the others elsewhere",
-                )
+                what, where, remedy = f"several files for {split}", folder / "annotations", "move the others elsewhere"
+                raise DataError(what, where=str(where), expected="one", found=" and ".join(matches), remedy=remedy)
             if matches:
                 found.setdefault(split, folder / "annotations" / matches[0])
         exported = folder / split / "_annotations.coco.json"
@@ -150,13 +111,9 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """Read a json with the three lists that every COCO file has.
-
-    Raises:
-        DataError: if it is damaged or something else.
-    """
+    """Read a json with the three lists that every COCO file has."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     # RecursionError: brackets within brackets; ValueError: broken json, and bytes that are not UTF-8.
     except (OSError, ValueError, RecursionError) as error:
         raise DataError("invalid JSON", where=str(file), found=str(error), remedy="download the file again") from error
@@ -164,49 +121,29 @@ def _content(file: Path) -> dict[str, Any]:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DataError("not in COCO format", where=str(file), expected=f"a list {key!r} of objects")
-    whole: dict[str, Any] = content
-    return whole
+    return content
 
 
 def _by_id(file: Path, content: dict[str, Any], key: str) -> dict[int, dict[str, Any]]:
-    """Return the entries of a list by their ids.
-
-    Raises:
-        DataError: if one has none, or two the same.
-    """
+    """Return the entries of a list by their ids; refuse an entry without one, and two of the same."""
     for position, entry in enumerate(content[key]):
         if type(entry.get("id")) is not int:
-            raise DataError(
-                "id is not an integer", where=f"{file}: {key}[{position}]", found=repr(entry.get("id", "none"))
-            )
+            where = f"{file}: {key}[{position}]"
+            raise DataError("id is not an integer", where=where, found=repr(entry.get("id", "none")))
     _require_unique(file, key, (entry["id"] for entry in content[key]))
-    if key == "categories" and not content[key]:
-        raise DataError("declares no categories", where=str(file))
     return {entry["id"]: entry for entry in content[key]}
 
 
 def _require_unique(file: Path, key: str, ids: Iterable[Any]) -> None:
-    """Refuse ids that occur twice.
-
-    Raises:
-        DataError: naming the first.
-    """
     twice = [number for number, count in Counter(map(str, ids)).items() if count > 1]
     if twice:
-        raise DataError(
-            "ids that occur more than once",
-            where=f"{file}: {key}",
-            expected="one entry per id",
-            found=f"{twice[0]} and {len(twice) - 1} more" if len(twice) > 1 else twice[0],
-        )
+        found = f"{twice[0]} and {len(twice) - 1} more" if len(twice) > 1 else twice[0]
+        where = f"{file}: {key}"
+        raise DataError("ids that occur more than once", where=where, expected="one entry per id", found=found)
 
 
 def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[int, str]:
-    """Find the files of all images.
-
-    Raises:
-        DataError: if one is missing.
-    """
+    """Find the files of all images."""
     names = {number: image.get("file_name") for number, image in images.items()}
     for number, name in names.items():
         if not isinstance(name, str) or not name:
@@ -223,25 +160,18 @@ def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[
     place = next((place for place in places if (place / first).is_file()), None)
     if place is None:
         place = max(places, key=lambda place: sum((place / str(name)).is_file() for name in list(names.values())[:100]))
-    listed = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
-    missing = [name for name in names.values() if name not in listed and not (place / str(name)).is_file()]
-    if missing:
-        raise DataError(
-            "lists image files that do not exist",
-            where=str(file),
-            expected=f"{missing[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}",
-            found=f"{len(missing):,} of {len(names):,} missing",
-            remedy="add the images, or remove their entries",
-        )
+    there = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
+    absent = [name for name in names.values() if name not in there and not (place / str(name)).is_file()]
+    if absent:
+        what, found = "lists image files that do not exist", f"{len(absent):,} of {len(names):,} missing"
+        expected = f"{absent[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}"
+        remedy = "add the images, or remove their entries"
+        raise missing("file", what, where=file, expected=expected, found=found, remedy=remedy)
     return {number: str(place / str(name)) for number, name in names.items()}
 
 
 def _size(image: dict[str, Any], path: str) -> tuple[int, int]:
-    """Return height and width as declared, else of the upright image.
-
-    Raises:
-        DataError: if the image cannot be read.
-    """
+    """Return height and width as declared, else of the upright image."""
     height, width = image.get("height"), image.get("width")
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
         return height, width
@@ -250,14 +180,10 @@ def _size(image: dict[str, Any], path: str) -> tuple[int, int]:
 
 
 def _require_same_categories(train_file: Path, train: Annotations, file: Path, part: Annotations) -> None:
-    ours = dict(zip(train.category_ids, train.class_names, strict=True))
-    theirs = dict(zip(part.category_ids, part.class_names, strict=True))
-    if ours != theirs:
-        different = sorted({*ours.items()} ^ {*theirs.items()})
+    ours, theirs = ({*zip(one.category_ids, one.class_names, strict=True)} for one in (train, part))
+    different = sorted(ours ^ theirs)
+    if different:
         number, name = different[0]
-        raise DataError(
-            "declares other categories than the training data",
-            where=str(file),
-            expected=f"those of {train_file.name}",
-            found=f"{len(different)} differences, the first: {number} {name!r}",
-        )
+        what, expected = "declares other categories than the training data", f"those of {train_file.name}"
+        found = f"{len(different)} differences, the first: {number} {name!r}"
+        raise DataError(what, where=str(file), expected=expected, found=found)

@@ -14,16 +14,17 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets, as_they_are
+from refconv.data.dataset import Batch, Data, Split, Targets, as_they_are
 from refconv.data.images import decode
 from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
-from refconv.data.splits import Parts, validation_split
+from refconv.data.splits import Parts
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.detection.annotations import Annotations
 from refconv.tasks.detection.coco import coco_annotations
 from refconv.tasks.detection.voc import voc_annotations
+from refconv.tasks.image_data import divided, info_of
 
 LARGEST_DEFAULT = 640
 """Images are not made larger than this by default, in pixels."""
@@ -38,32 +39,15 @@ class DetectionData(Data):
     Samples are a list of images, float32 [3, H, W] with values in [0, 1], of their own sizes. Targets are a list of
     dictionaries, one per image, in the words of torchvision's detectors:
 
-    * ``boxes``: float32 [objects, 4], x0, y0, x1, y1 in pixels;
-    * ``labels``: int64 [objects], from 1 on;
-    * ``masks``: uint8 [objects, H, W], if they were asked for;
-    * ``runs``: the same masks as compressed runs, in evaluation;
-    * ``area``: float32 [objects], in pixels, as the annotations say (after a crop: what is left of it, in
-      proportion to the box);
-    * ``iscrowd``: int64 [objects], 1 for COCO's crowds. Training leaves these out;
-    * ``difficult``: int64 [objects], 1 for VOC's difficult objects. Training leaves these out;
+    * ``boxes``: float32 [objects, 4], x0, y0, x1, y1 in pixels; ``labels``: int64 [objects], from 1 on;
+    * ``masks``: uint8 [objects, H, W], if asked for; ``runs``: the same as compressed runs, in evaluation;
+    * ``area``: float32 [objects], in pixels, as annotated (after a crop: what is left, in proportion to the box);
+    * ``iscrowd``, ``difficult``: int64 [objects], 1 for COCO's crowds and VOC's difficult objects, which training
+      leaves out;
     * ``image_id``: int64, the number of the image in its annotations.
 
-    An image may hold no objects.
-
-    Args:
-        name: ``scenes`` or ``scenes:FOLDER`` (made by ``refconv data scenes``), ``coco:FOLDER`` or ``voc:FOLDER``.
-        root: what FOLDER is relative to; for ``scenes`` the folder itself.
-        val_split: share of the training images set aside for validation, whatever the run's seed.
-        augmentation: what is done to training images; nothing by default.
-        workers: processes that read images; 0 reads in this one.
-        img_size: the size at which a detector is to look at images; by default the longest side of a training
-            image, at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
-        masks: whether the objects' masks are wanted.
-
-    Raises:
-        DataError: if the data is unknown, missing, damaged or contradicts itself, the validation split is impossible,
-            or nothing is left to learn from.
-        SettingError: if an augmentation cannot be done to images with boxes.
+    ``img_size`` is the size at which a detector is to look at images; by default the longest side of a training image,
+    at most 640. Images come as they are: resizing them, and putting boxes back, is the model's work.
     """
 
     def __init__(
@@ -79,41 +63,13 @@ class DetectionData(Data):
     ) -> None:
         parts = _open_annotations(name, root, val_split=val_split, masks=masks)
         side = img_size or min(LARGEST_DEFAULT, int(parts.train.sizes.max()))
-        train, val = validation_split(
-            torch.zeros(len(parts.train), dtype=torch.int64), val_split, name=name, class_names=("images",)
-        )
-        if parts.val is not None:
-            val = torch.arange(len(parts.val))
+        self._annotations, indices = divided(parts, val_split, name=name)
         if not len(parts.train.labels):
             raise DataError("no objects to train on", where=name, expected="at least one box")
-        classes = parts.train.class_names
-        info = DataInfo(
-            name=name,
-            num_classes=len(classes),
-            in_chans=3,
-            input_size=(3, side, side),
-            mean=(0.0,) * 3,
-            std=(1.0,) * 3,
-            class_names=classes,
-            train_size=len(train),
-            val_size=len(val),
-            test_size=len(parts.test),
-        )
-        super().__init__(
-            info, {"train": train, "val": val, "test": torch.arange(len(parts.test))}, as_they_are(info, "detection")
-        )
-        self._annotations: dict[Split, Annotations] = {
-            "train": parts.train,
-            "val": parts.train if parts.val is None else parts.val,
-            "test": parts.test,
-        }
-        self._augment = Augment.from_settings(augmentation or Augmentation())
+        info = info_of(name, indices, class_names=parts.train.class_names, input_size=(3, side, side))
+        super().__init__(info, indices, as_they_are(info, "detection"))
+        self._augment = Augment(augmentation or Augmentation())
         self._workers = workers
-
-    @property
-    def category_ids(self) -> tuple[int, ...]:
-        """The numbers of the labels 1, 2, ... in the annotations."""
-        return self._annotations["train"].category_ids
 
     @property
     def has_masks(self) -> bool:
@@ -155,50 +111,20 @@ def _open_annotations(name: str, root: str | None, *, val_split: float, masks: b
 _Sample = tuple[Tensor, dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
 class Augment:
-    """What is done to an image and its objects together.
+    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``."""
 
-    Attributes:
-        hflip: probability of a flip.
-        color_jitter: strength of the change of brightness, contrast and saturation.
-        scale: range of the area of a crop, as a fraction; None crops nothing.
-        ratio: range of a crop's width over its height.
-    """
-
-    hflip: float
-    color_jitter: float
-    scale: tuple[float, float] | None
-    ratio: tuple[float, float]
-
-    @classmethod
-    def from_settings(cls, settings: Augmentation) -> Augment:
-        """Take over what can be done to images with boxes.
-
-        Raises:
-            SettingError: if the settings ask for more.
-        """
+    def __init__(self, settings: Augmentation) -> None:
         default = Augmentation()
         for name, reason in _IMPOSSIBLE.items():
-            value = getattr(settings, name)
-            if value != getattr(default, name):
-                raise SettingError(
-                    f"cannot be done to images with boxes: {reason}",
-                    where=name,
-                    expected=repr(getattr(default, name)),
-                    found=repr(value),
-                )
-        # SSD's crop may be of any shape from half to twice as wide as high.
-        ratio = settings.ratio or (0.5, 2.0)
-        return cls(settings.hflip, settings.color_jitter, settings.scale, ratio)
+            value, expected = getattr(settings, name), getattr(default, name)
+            if value != expected:
+                what = f"cannot be done to images with boxes: {reason}"
+                raise SettingError(what, where=name, expected=repr(expected), found=repr(value))
+        self._settings = settings
 
     def __call__(self, image: Tensor, objects: dict[str, Tensor]) -> _Sample:
-        """Change an image and its objects, drawing from torch's generator.
-
-        Args:
-            image: uint8 [3, H, W].
-            objects: ``boxes``, ``labels``, ``area`` and perhaps ``masks`` as in a target.
-        """
+        """Change an image, uint8 [3, H, W], and its objects, drawing from torch's generator."""
         height, width = image.shape[-2:]
         before = objects["boxes"]
         boxes = tv_tensors.BoundingBoxes(before, format="XYXY", canvas_size=(height, width))
@@ -221,34 +147,30 @@ class Augment:
 
     def _transforms(self, height: int, width: int, boxes: Tensor) -> list[v2.Transform]:
         chosen: list[v2.Transform] = []
-        if self.color_jitter:
-            chosen.append(v2.ColorJitter(*[self.color_jitter] * 3))
-        if self.scale:
-            low, high = map(math.sqrt, self.scale)
+        settings = self._settings
+        if settings.color_jitter:
+            chosen.append(v2.ColorJitter(*[settings.color_jitter] * 3))
+        if settings.scale:
+            low, high = map(math.sqrt, settings.scale)
             overlaps = possible_overlaps(boxes, int(width * low) * int(height * low))
+            ratio = settings.ratio or _SHAPES
             if overlaps:
-                chosen.append(v2.RandomIoUCrop(low, high, *self.ratio, sampler_options=[*overlaps, _WHOLE]))
-        if self.hflip:
-            chosen.append(v2.RandomHorizontalFlip(self.hflip))
+                chosen.append(v2.RandomIoUCrop(low, high, *ratio, sampler_options=[*overlaps, _WHOLE]))
+        if settings.hflip:
+            chosen.append(v2.RandomHorizontalFlip(settings.hflip))
         return chosen
 
 
+_SHAPES = (0.5, 2.0)  # of SSD's crop: from half to twice as wide as high
 _OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 _WHOLE = 1.0  # RandomIoUCrop's word for no crop
 
 
 def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
-    """Return which of SSD's least overlaps of a crop with a box can come about at all.
+    """Return which of SSD's least overlaps of a crop with a box [objects, 4] can come about; none in a tiny image.
 
-    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes
-    no probability and takes a third of the time.
-
-    Args:
-        boxes: [objects, 4].
-        least_area: of a crop, in pixels.
-
-    Returns:
-        None of them for an image without objects, or for one that is too small for a crop.
+    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes no
+    probability and takes a third of the time.
     """
     if not len(boxes) or not least_area:
         return []
@@ -267,13 +189,7 @@ _IMPOSSIBLE = {
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """What a worker process gets: it makes sample ``index``.
-
-    Attributes:
-        annotations: the images and their objects.
-        augment: None to leave images as they are and keep what is not to be judged.
-        coordinates: seed and epoch, for the augmentation.
-    """
+    """What a worker process gets: it makes sample ``index``. Without ``augment`` it keeps what is not to be judged."""
 
     annotations: Annotations
     augment: Augment | None
@@ -285,11 +201,8 @@ class _Samples:
         rows = annotations.rows(index)
         ignored = annotations.crowd[rows.start : rows.stop] | annotations.difficult[rows.start : rows.stop]
         chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.augment)]
-        objects = {
-            "boxes": annotations.boxes[chosen],
-            "labels": annotations.labels[chosen],
-            "area": annotations.areas[chosen],
-        }
+        rows_of = {"boxes": annotations.boxes, "labels": annotations.labels, "area": annotations.areas}
+        objects = {name: values[chosen] for name, values in rows_of.items()}
         runs: dict[str, Any] = {}
         if annotations.segments is not None:
             masks = annotations.masks(index, chosen)
@@ -309,9 +222,6 @@ class _Samples:
 
         Boxes are taken for those of the upright image, as annotation tools show it, unless only the stored one has the
         annotated height and width.
-
-        Raises:
-            DataError: if it cannot be read, or is of another size than its annotations say.
         """
         annotations = self.annotations
         where, (height, width) = annotations.paths[index], annotations.sizes[index].tolist()
@@ -320,13 +230,10 @@ class _Samples:
             found = image.size
             image = decode(where, upright=False)
             if image.size != (width, height):
-                raise DataError(
-                    "image of another size than its annotations say",
-                    where=where,
-                    expected=f"{width} x {height} pixels",
-                    found=f"{found[0]} x {found[1]}",
-                    remedy="annotate the image again, or replace it by the right one",
-                )
+                what = "image of another size than its annotations say"
+                remedy = "annotate the image again, or replace it by the right one"
+                expected, shown = f"{width} x {height} pixels", f"{found[0]} x {found[1]}"
+                raise DataError(what, where=where, expected=expected, found=shown, remedy=remedy)
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels
 

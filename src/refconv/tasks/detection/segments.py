@@ -26,11 +26,7 @@ _REACH = 10  # sides of the image
 
 
 def coco_tools() -> Any:
-    """Return the package faster-coco-eval.
-
-    Raises:
-        DataError: if it is not installed.
-    """
+    """Return the package faster-coco-eval."""
     try:
         return importlib.import_module("faster_coco_eval")
     except ImportError as error:
@@ -40,22 +36,22 @@ def coco_tools() -> Any:
 def encoded(form: Any, height: int, width: int, *, where: str) -> str:
     """Return the mask of an object in COCO's annotations as the counts of its compressed runs.
 
-    Args:
-        form: a list of polygons, each [x0, y0, x1, y1, ...] in pixels, or runs ``{"size": [H, W], "counts": numbers or
-            compressed text}``.
-        height: of the image.
-        width: of the image.
-        where: the annotation, for the error message.
-
-    Raises:
-        DataError: if it is malformed, or of another size than the image.
-
-    Example:
-        >>> encoded({"size": [2, 3], "counts": [2, 2, 2]}, 2, 3, where="here")
-        '222'
+    ``form`` is a list of polygons, each [x0, y0, x1, y1, ...] in pixels, or runs ``{"size": [H, W], "counts": ...}``
+    with numbers or compressed text; ``where`` names the annotation in errors.
     """
+    tools = coco_tools().mask
     with _reading(where):
-        return _encoded(form, height, width)
+        if isinstance(form, list):
+            _check_polygons(form, height, width)
+            return _text(tools.merge(tools.frPyObjects([*form], height, width)))
+        if not (isinstance(form, dict) and {"size", "counts"} <= form.keys()):
+            raise ValueError("neither polygons nor runs")
+        if [*form["size"]] != [height, width]:
+            raise ValueError(f"a mask of {form['size']} for an image of [{height}, {width}]")
+        if isinstance(form["counts"], str):
+            tools.area(form)  # refuses counts that are cut off
+            return str(form["counts"])
+        return _text(_packed(rle.decoded(form["counts"], height, width)))
 
 
 def numbered(file: str, value: int) -> str:
@@ -64,71 +60,27 @@ def numbered(file: str, value: int) -> str:
 
 
 def decoded(segment: str, height: int, width: int, *, where: str) -> NDArray[np.bool_]:
-    """Return a mask [H, W] that :func:`encoded` or :func:`numbered` made.
-
-    Args:
-        segment: the text.
-        height: of the image.
-        width: of the image.
-        where: the annotation, for the error message.
-
-    Raises:
-        DataError: if it is malformed, or of another size than the image.
-
-    Example:
-        >>> decoded("222", 2, 3, where="here").astype(int)
-        array([[0, 1, 0],
-               [0, 1, 0]])
-    """
+    """Return a mask [H, W] that :func:`encoded` or :func:`numbered` made."""
     value, is_numbered, file = segment.partition(" ")
     with _reading(where):
-        if is_numbered:
-            return _numbered_pixels(file, int(value), height, width)
-        unpacked: NDArray[np.bool_] = np.asarray(coco_tools().mask.decode(_runs(segment, height, width)))
-        return unpacked.astype(bool)
+        if not is_numbered:
+            return np.asarray(coco_tools().mask.decode(_runs(segment, height, width))).astype(bool)
+        with open_image(file) as picture:
+            numbers = np.asarray(picture)
+        if numbers.shape != (height, width):
+            raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")
+        mask: NDArray[np.bool_] = numbers == int(value)
+        return mask
 
 
 def runs_of(segment: str, mask: NDArray[np.bool_]) -> Runs:
-    """Return a mask as compressed runs.
-
-    Args:
-        segment: the text that it is kept as.
-        mask: the same decoded, [H, W].
-    """
+    """Return a mask [H, W], kept as the text ``segment``, as compressed runs."""
     return _packed(mask) if " " in segment else _runs(segment, *mask.shape)
 
 
 def runs(masks: Tensor) -> tuple[Runs, ...]:
-    """Return masks, bool [n, H, W], as compressed runs.
-
-    Raises:
-        DataError: if faster-coco-eval is not installed.
-    """
+    """Return masks, bool [n, H, W], as compressed runs."""
     return tuple(_packed(plane) for plane in masks.cpu().numpy())
-
-
-def _encoded(form: Any, height: int, width: int) -> str:
-    tools = coco_tools().mask
-    if isinstance(form, list):
-        _check_polygons(form, height, width)
-        return _text(tools.merge(tools.frPyObjects([*form], height, width)))
-    if not (isinstance(form, dict) and {"size", "counts"} <= form.keys()):
-        raise ValueError("neither polygons nor runs")
-    if [*form["size"]] != [height, width]:
-        raise ValueError(f"a mask of {form['size']} for an image of [{height}, {width}]")
-    if isinstance(form["counts"], str):
-        tools.area(form)  # refuses counts that are cut off
-        return str(form["counts"])
-    return _text(_packed(rle.decoded(form["counts"], height, width)))
-
-
-def _numbered_pixels(file: str, value: int, height: int, width: int) -> NDArray[np.bool_]:
-    with open_image(file) as picture:
-        numbers = np.asarray(picture)
-    if numbers.shape != (height, width):
-        raise ValueError(f"{file} is of {[*numbers.shape]}, the image of [{height}, {width}]")
-    mask: NDArray[np.bool_] = numbers == value
-    return mask
 
 
 def _runs(counts: str, height: int, width: int) -> Runs:
@@ -158,21 +110,12 @@ def _check_polygons(polygons: list[Any], height: int, width: int) -> None:
 
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
-    """Turn what is raised about a malformed mask into one line.
-
-    Raises:
-        DataError: naming the annotation.
-    """
+    """Turn what is raised about a malformed mask into one line that names the annotation."""
     try:
         yield
     except DataError:
         raise
     # ValueError and TypeError: also what NumPy raises for lists that hold no numbers.
     except (ValueError, TypeError, RuntimeError, OSError, SyntaxError) as error:
-        raise DataError(
-            "unreadable mask",
-            where=where,
-            expected="polygons, or runs that fill the image",
-            found=str(error),
-            remedy="repair or remove the annotation",
-        ) from error
+        expected, remedy = "polygons, or runs that fill the image", "repair or remove the annotation"
+        raise DataError("unreadable mask", where=where, expected=expected, found=str(error), remedy=remedy) from error

@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2 import functional as v2
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch, as_they_are
-from refconv.data.preprocessing import IMAGE_MODES, Statement
-from refconv.errors import DataError, ModelError, RecipeError
+from refconv.data.preprocessing import IMAGE_MODES, Statement, resolve
+from refconv.errors import DataError, RecipeError
 from refconv.models.detectors import all_scores
 from refconv.models.model_folder import architecture_of
+from refconv.models.model_input import NOTHING, of_weights, stated_by
 from refconv.models.torchvision_detectors import is_detector
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
 from refconv.tasks.detection.data import DetectionData
-from refconv.tasks.detection.evaluation import DetectionEvaluation, evaluation_of
-from refconv.tasks.detection.input_normalisation import normalisation
-from refconv.tasks.detection.object_pictures import draw_objects, object_prediction
-from refconv.tasks.detection.objects import ImageResult, image_result
+from refconv.tasks.detection.evaluation import DetectionEvaluation, ImageResult, evaluation_of, image_result
 from refconv.tasks.detection.segments import coco_tools
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.prediction import Prediction
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, described, names_outside, refuse, unfit
+from refconv.tasks.image_data import augmentation_of
+from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from refconv.models.opening import Opened
 
+
+_LEGIBLE = 320  # pixels; pictures of smaller images are enlarged, so that names can be read
+_OBJECTS_SHOWN = 10
+
+_COLOURS = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe",
+)  # fmt: skip
 _BODIES = ("backbone.body.", "backbone.features.", "backbone.")
 """Where detectors keep what a classifier would have, too; the first that is there counts."""
+
+_MIXED = "boxes of mixed images cannot be told apart"
+_NO_SCORES = "detectors give boxes, not scores of classes"
 
 
 class Detection(Task):
@@ -52,36 +61,23 @@ class Detection(Task):
     name = "detection"
     threshold = 0.5
     samples_certified = 4
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),
+        **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), _NO_SCORES),
+        "smoothing": "the detector brings its own loss",
+        "aa": "its policies move images and leave boxes",
+        "re_prob": "what is erased would keep its box",
+        "pad_crop": "give scale for a random crop",
+        **dict.fromkeys(("crop_pct", "interpolation"), "detectors see whole images, which they resize themselves"),
+        "drop": "detectors have no dropout; drop_path reaches the backbone",
+    }
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse what mixes images or teaches by class scores.
-
-        Raises:
-            RecipeError: if one is given.
-        """
+        """Refuse settings without effect, other images than colour ones, and what is no detector."""
         super().check(recipe)
-        mixing = "boxes of mixed images cannot be told apart"
-        teacher = "detectors give boxes, not scores of classes"
-        whole = "detectors see whole images, which they resize themselves"
-        refuse(
-            recipe,
-            self.name,
-            {
-                **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), mixing),
-                **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), teacher),
-                "smoothing": "the detector brings its own loss",
-                "aa": "its policies move images and leave boxes",
-                "re_prob": "what is erased would keep its box",
-                "pad_crop": "give scale for a random crop",
-                "crop_pct": whole,
-                "interpolation": whole,
-                "drop": "detectors have no dropout; drop_path reaches the backbone",
-            },
-        )
         if recipe.in_chans not in {None, 3}:
-            raise RecipeError(
-                "detectors take colour images", where="in_chans", expected="3", found=str(recipe.in_chans)
-            )
+            found = str(recipe.in_chans)
+            raise RecipeError("detectors take colour images", where="in_chans", expected="3", found=found)
         source, separator, name = architecture_of(recipe.model).partition(":")
         if not separator or (source == "torchvision" and not is_detector(name)):
             raise RecipeError(
@@ -92,59 +88,36 @@ class Detection(Task):
             )
         if source not in {"detector", "torchvision"}:
             reason = f"{recipe.model} normalises and resizes images as it likes: use model_kwargs"
-            refuse(recipe, self.name, {"img_size": reason, "mean": reason, "std": reason})
-        if source not in {"detector"}:
-            refuse(recipe, self.name, {"backbone": "only detector:HEAD takes a backbone"})
+            self.refuse(recipe, dict.fromkeys(("img_size", "mean", "std"), reason))
+        if source != "detector":
+            self.refuse(recipe, {"backbone": "only detector:HEAD takes a backbone"})
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> DetectionData:
         """Open scenes, COCO's json or Pascal VOC's folders; masks only for models that look at them.
 
         The data holds images as they are. Its mean and std say how the model is to normalise them, where that is not
         left to the model: as the recipe says, or as the classifier was trained that its backbone starts from.
-
-        Raises:
-            DataError: if it cannot be had, or faster-coco-eval is not installed.
-            SettingError: if an augmentation does not fit it.
-            CheckpointError: if the backbone's classifier is not there.
-            RecipeError: if mean and std are not of three channels.
         """
         coco_tools()
         data = DetectionData(
             recipe.data,
-            root=recipe.data_dir,
-            val_split=recipe.val_split,
-            augmentation=Augmentation(
-                hflip=recipe.hflip, scale=recipe.scale, ratio=recipe.ratio, color_jitter=recipe.color_jitter
-            ),
-            workers=recipe.workers,
+            augmentation=augmentation_of(recipe, Augmentation),
             img_size=recipe.img_size,
             masks=_looks_at_masks(recipe.model),
+            **Source.of(recipe).settings,
         )
-        mean, std = normalisation(recipe, data.info, model)
+        mean, std = _normalisation(recipe, data.info, model)
         data.info = dataclasses.replace(data.info, mean=mean, std=std)
         data.preprocessing = as_they_are(data.info, self.name)
         return data
 
     def open_for(self, opened: Opened, source: Source) -> DetectionData:
-        """Open data for a model that was opened.
-
-        Raises:
-            DataError: if it cannot be opened, or another image size is asked for.
-        """
+        """Open data for a model that was opened."""
         coco_tools()
         if opened.flags:
-            raise DataError(
-                "a detector resizes and normalises images itself, as it was built",
-                where=", ".join(opened.flags),
-                remedy="leave it out, or train with another",
-            )
-        return DetectionData(
-            source.name,
-            root=source.root,
-            val_split=source.val_split,
-            workers=source.workers,
-            masks=_looks_at_masks(opened.name),
-        )
+            what = "a detector resizes and normalises images itself, as it was built"
+            raise DataError(what, where=", ".join(opened.flags), remedy="leave it out, or train with another")
+        return DetectionData(source.name, masks=_looks_at_masks(opened.name), **source.settings)
 
     def random_samples(self, shape: tuple[int, ...]) -> list[Tensor]:
         """Return a list of random images; see :meth:`refconv.tasks.task.Task.random_samples`."""
@@ -159,26 +132,15 @@ class Detection(Task):
             return verify(before, after, samples)
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check for one dictionary of boxes, labels and scores per image.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for one dictionary of boxes, labels and scores per image."""
         entries = outputs if isinstance(outputs, (list, tuple)) else []
         if len(entries) != len(samples) or not all(_is_detected(entry) for entry in entries):
-            raise ModelError(
-                "the model is not a detector",
-                **unfit(model, outputs),
-                expected="a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image",
-                remedy="try detector:ssdlite with --backbone",
-            )
+            expected = "a list of dictionaries with boxes [n, 4], labels [n] and scores [n], one per image"
+            remedy = "try detector:ssdlite with --backbone"
+            raise unfit(model, outputs, "the model is not a detector", expected=expected, remedy=remedy)
 
     def check_training(self, model: nn.Module, samples: Samples, targets: Targets) -> None:
-        """Check for a dictionary of losses, on the objects that training looks at.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for a dictionary of losses, on the objects that training looks at."""
         _summed(model(samples, targets), where=type(model).__name__)
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
@@ -205,17 +167,11 @@ class Detection(Task):
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> DetectionEvaluation:
-        """Evaluate a detector.
-
-        Raises:
-            ModelError: if the model does not fit the data.
-        """
+        """Evaluate a detector."""
         assert isinstance(data, DetectionData)
         own: list[ImageResult] = []
         masks = data.has_masks
-        for images, targets in batches:
-            with run.autocast():
-                outputs = self.outputs(model, run.place(images), data.info)
+        for images, outputs, targets in self.judged(model, data, batches, run):
             masks = masks and all("masks" in output for output in outputs)
             own += [
                 image_result(target, output, tuple(image.shape[-2:]), masks=masks)
@@ -232,21 +188,8 @@ class Detection(Task):
         return {"map": f"{words} from 0.5 to 0.95", "map50": f"{words} of 0.5", "map75": f"{words} of 0.75"}
 
     def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers.
-
-        Raises:
-            ModelError: if the model has no part called ``backbone``.
-        """
-        names = names_outside(model)
-        body = next((prefix for prefix in _BODIES if any(name.startswith(prefix) for name in names)), None)
-        if body is None:
-            raise ModelError(
-                "cannot tell the head of this detector from its backbone",
-                where=type(model).__name__,
-                expected="a part called backbone",
-                remedy="train all of it, or refocus+norm",
-            )
-        return names_outside(model, body)
+        """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers."""
+        return self.names_outside(model, _BODIES, expected="a part called backbone")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
@@ -268,36 +211,80 @@ class Detection(Task):
         """Return an image with the boxes and masks of its objects."""
         labels = target["labels"]
         masks = target["masks"].bool() if "masks" in target else None
-        return draw_objects(
-            image, target["boxes"], [class_names[label - 1] for label in labels.tolist()], labels, masks
-        )
+        names = [class_names[label - 1] for label in labels.tolist()]
+        return draw_objects(image, target["boxes"], names, labels, masks)
+
+
+def _normalisation(
+    recipe: Recipe, info: DataInfo, model: Statement | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and std with which the model normalises images.
+
+    They are the recipe's, else those of the classifier in its backbone, else the data's: 0 and 1, which leaves them to
+    the model's builder. ``model`` says how a run was started, where it goes on.
+    """
+    learned = model
+    if learned is None:
+        learned = of_weights(recipe.backbone_checkpoint) if recipe.backbone_checkpoint is not None else NOTHING
+    data = Statement("data", {"mean": info.mean, "std": info.std})
+    found = resolve([stated_by(recipe), learned, data], in_chans=info.in_chans, where=info.name)
+    return found.mean, found.std
 
 
 def _is_detected(entry: Any) -> bool:
     """Return whether an output holds boxes [n, 4], labels [n] and scores [n]."""
-    if not isinstance(entry, Mapping) or not all(
-        isinstance(entry.get(name), Tensor) for name in ("boxes", "labels", "scores")
-    ):
+    boxes, labels, scores = (isinstance(entry, Mapping) and entry.get(name) for name in ("boxes", "labels", "scores"))
+    if not (isinstance(boxes, Tensor) and isinstance(labels, Tensor) and isinstance(scores, Tensor)):
         return False
-    count = len(entry["scores"])
-    return tuple(entry["boxes"].shape) == (count, 4) and tuple(entry["labels"].shape) == (count,)
+    return tuple(boxes.shape) == (len(scores), 4) and tuple(labels.shape) == (len(scores),)
 
 
 def _summed(losses: Any, *, where: str) -> Tensor:
-    """Return the sum of a detector's losses.
-
-    Raises:
-        ModelError: if there are none.
-    """
+    """Return the sum of a detector's losses."""
     if not isinstance(losses, Mapping) or not losses:
-        raise ModelError(
-            "the model returns no losses in training",
-            where=where,
-            expected="a dictionary of losses, as torchvision's detectors give",
-            found=described(losses),
-        )
+        expected = "a dictionary of losses, as torchvision's detectors give"
+        raise unfit(where, losses, "the model returns no losses in training", expected=expected)
     return torch.stack([loss.float() for loss in losses.values()]).sum()
 
 
 def _looks_at_masks(model: str) -> bool:
     return "mask" in architecture_of(model).lower()
+
+
+def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
+    """Return the prediction in a detector's output (tensors on the CPU), the highest score first."""
+    chosen = output["scores"] >= threshold
+    order = output["scores"][chosen].argsort(descending=True, stable=True)
+    boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
+    masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
+    names = [opened.class_name(label - 1) for label in labels.tolist()]
+    rows = [
+        {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
+        for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
+    ]
+    if masks is not None:
+        for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
+            row["area"] = area
+    tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
+    words = ", ".join(tags[:_OBJECTS_SHOWN]) or NOTHING_FOUND
+    if len(rows) > _OBJECTS_SHOWN:
+        words += f", ... ({len(rows)} objects)"
+    # The highest score is drawn last, on top of the others.
+    picture = draw_objects(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
+    return Prediction({"objects": rows}, words, picture)
+
+
+def draw_objects(
+    image: Image.Image, boxes: Tensor, words: list[str], labels: Tensor, masks: Tensor | None
+) -> Image.Image:
+    """Draw boxes [n, 4] with words, and masks bool [n, H, W], on an image, enlarged if small; one colour per class."""
+    factor = max(1, _LEGIBLE // max(image.size))
+    pixels = v2.pil_to_tensor(image.resize((image.width * factor, image.height * factor)))
+    if len(boxes):
+        colours = [_COLOURS[label % len(_COLOURS)] for label in labels.tolist()]
+        if masks is not None:
+            enlarged = masks.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            pixels = draw_segmentation_masks(pixels, enlarged, alpha=0.4, colors=colours)
+        pixels = draw_bounding_boxes(pixels, boxes * factor, labels=words, colors=colours, width=2)
+    drawn: Image.Image = v2.to_pil_image(pixels)
+    return drawn

@@ -1,4 +1,4 @@
-"""Pairs of degraded and clean images, made of clean ones on the fly.
+"""Pairs of degraded and clean images, made of clean ones on the fly: what is done to them, and how they are served.
 
 Training takes patches: a picture gives as many samples in an epoch as patches fit into it side by side, each from a
 random place, turned and mirrored at random. Evaluation takes whole pictures, one at a time, and degrades each as its
@@ -13,15 +13,19 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import Batch, Data, DataInfo, Split, as_they_are
+from refconv.data.dataset import Batch, Data, Split, as_they_are
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
-from refconv.data.preprocessing import IMAGE_MODES
-from refconv.data.splits import Parts, validation_split
-from refconv.errors import DataError
+from refconv.data.resizing import resized
+from refconv.data.splits import validation_split
+from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed
-from refconv.tasks.restoration.degradation import LEVELS, Degradation, cropped_to_multiple
+from refconv.tasks.image_data import image_channels, info_of
 
+UPSCALES = (1, 2, 3, 4)
+
+LEVELS = 255
+"""Values of an 8-bit image run from 0 to this."""
 LEAST_SIDE = 11
 """The least side of what is compared: one window of the structural similarity."""
 
@@ -32,25 +36,85 @@ Sample = tuple[Tensor, Tensor]
 """Degraded [C, h, w] and clean [C, h * upscale, w * upscale]; clean values are in [0, 1]."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Degradation:
+    """Shrink by a whole number, then add Gaussian noise; both are optional, one of them must be there.
+
+    ``noise`` is its standard deviation in steps of an 8-bit image (0-255); ``upscale`` says how many times larger, per
+    side, the restored image is than the input.
+    """
+
+    noise: float = 0.0
+    upscale: int = 1
+
+    def __post_init__(self) -> None:
+        level = f"{self.noise:g}"
+        if not 0 <= self.noise <= LEVELS:
+            raise SettingError("noise level out of range", where="noise", expected=f"0 to {LEVELS}", found=level)
+        if 0 < self.noise < 1:
+            what, expected = "noise level below one step of an 8-bit image", "0, or 1 and more"
+            whole = f"the noise level runs from 0 to {LEVELS}"
+            remedy = f"{whole}: for {level} of the whole range give {LEVELS * self.noise:g}"
+            raise SettingError(what, where="noise", expected=expected, found=level, remedy=remedy)
+        if self.upscale not in UPSCALES:
+            expected = ", ".join(map(str, UPSCALES))
+            what = "unsupported upscaling factor"
+            raise SettingError(what, where="upscale", expected=expected, found=str(self.upscale))
+        if not self.noise and self.upscale == 1:
+            expected, found = "noise > 0 or upscale > 1", "noise=0 and upscale=1"
+            remedy = "give, for example, noise=25 to remove noise or upscale=2 to enlarge"
+            raise SettingError("nothing to restore", where="noise", expected=expected, found=found, remedy=remedy)
+
+    @property
+    def border(self) -> int:
+        """Pixels on every side of the restored image that are not compared."""
+        return self.upscale if self.upscale > 1 else 0
+
+    @property
+    def margin(self) -> int:
+        """Pixels around a part of a clean image on which that part of the degraded one depends."""
+        return 2 * self.border
+
+    def __call__(self, clean: Tensor, *, seed: int) -> Tensor:
+        """Return the degraded image [C, H / upscale, W / upscale] of a clean one with values in [0, 1].
+
+        Small images are rounded to 8 bits, as the field stores them. Noise is neither rounded nor cut off.
+        """
+        return self.noisy(self.shrunk(clean), seed=seed)
+
+    def shrunk(self, clean: Tensor) -> Tensor:
+        """Return the small image of one [C, H, W] whose sides are multiples of ``upscale``, or the image itself."""
+        if self.upscale == 1:
+            return clean
+        height, width = clean.shape[-2:]
+        assert height % self.upscale == 0 == width % self.upscale, (height, width, self.upscale)
+        return rounded(resized(clean, height // self.upscale, width // self.upscale))
+
+    def noisy(self, image: Tensor, *, seed: int) -> Tensor:
+        """Return the image with noise."""
+        if not self.noise:
+            return image
+        generator = torch.Generator().manual_seed(derive_seed("noise", seed))
+        return image + torch.randn(image.shape, generator=generator).to(image.dtype) * (self.noise / LEVELS)
+
+
+def rounded(image: Tensor) -> Tensor:
+    """Return the values that an 8-bit image can hold: cut off to [0, 1] and rounded to multiples of 1 / 255."""
+    return (image * LEVELS).round().clamp(0, LEVELS) / LEVELS
+
+
+def cropped_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Return an image [..., H, W] without the last rows and columns that make its sides no multiples."""
+    height, width = image.shape[-2:]
+    return image[..., : height - height % multiple, : width - width % multiple]
+
+
 class RestorationData(Data):
     """Degraded and clean images, in patches to train on and whole to evaluate on.
 
     Samples are float32: batches [n, C, h, w] of the training split; single pictures [1, C, h, w] of the others,
-    whatever the batch size. Targets are [n, C, h * upscale, w * upscale].
-
-    Args:
-        name: ``photographs`` or ``images:FOLDER``; see :func:`refconv.data.pictures.open_pictures`.
-        degradation: what is done to the pictures.
-        root: the folder that FOLDER lies in.
-        in_chans: 3 by default, or 1 for grey.
-        patch_size: side of a clean patch; the largest multiple of ``upscale`` up to it is taken.
-        val_split: share of the training pictures set aside for validation, whatever the run's seed.
-        workers: processes that read pictures which are too many to be held in memory.
-        for_training: False leaves the training pictures out, and a folder without ``train`` is the test split.
-
-    Raises:
-        DataError: if the data is unknown, missing, empty, a picture is too small, or the validation split or the number
-            of channels is impossible.
+    whatever the batch size. Targets are [n, C, h * upscale, w * upscale]. The side of a clean patch is the largest
+    multiple of ``upscale`` up to ``patch_size``. Without ``for_training`` a folder without ``train`` is the test split.
     """
 
     def __init__(
@@ -66,47 +130,35 @@ class RestorationData(Data):
         for_training: bool = True,
     ) -> None:
         parts = open_pictures(name, root, val_split=val_split, for_training=for_training)
-        in_chans = 3 if in_chans is None else in_chans
-        if in_chans not in IMAGE_MODES:
-            raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
-        self.degradation = degradation
-        self._in_chans, self._workers = in_chans, workers
+        self.degradation, self._workers = degradation, workers
+        self._in_chans = channels = image_channels(in_chans, name=name)
         upscale = degradation.upscale
         self._side = patch_size - patch_size % upscale
-        chosen, val = _training_pictures(name, parts, val_split)
-        self._pictures: dict[Split, Pictures | None] = {
-            "train": parts.train,
-            "val": parts.train if parts.val is None else parts.val,
-            "test": parts.test,
-        }
+        train = val = torch.empty(0, dtype=torch.int64)
+        if parts.train is not None:
+            train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
+        if parts.val is not None:
+            val = torch.arange(len(parts.val.names))
+        test = torch.arange(0 if parts.test is None else len(parts.test.names))
+        validated = parts.train if parts.val is None else parts.val
+        self._pictures: dict[Split, Pictures | None] = {"train": parts.train, "val": validated, "test": parts.test}
         self._held: dict[Split, dict[int, Tensor] | None] = {
-            split: {} if pictures is not None and _bytes(pictures, in_chans) <= _HELD_BYTES else None
+            split: {} if pictures is not None and _bytes(pictures, channels) <= _HELD_BYTES else None
             for split, pictures in self._pictures.items()
         }
-        if parts.train is not None:
-            _check_sides(parts.train, chosen, self._side, multiple=upscale, remedy="lower patch_size or remove it")
-        test = torch.arange(0 if parts.test is None else len(parts.test.names))
-        least = LEAST_SIDE + 2 * border(upscale)
-        for split, indices in (("val", val), ("test", test)):
-            pictures = self._pictures[split]  # type: ignore[index]  # both splits are keys
+        least = LEAST_SIDE + 2 * degradation.border
+        for pictures, indices, side, remedy in (
+            (parts.train, train, self._side, "lower patch_size or remove it"),
+            (validated, val, least, "remove it"),
+            (parts.test, test, least, "remove it"),
+        ):
             if pictures is not None:
-                _check_sides(pictures, indices, least, multiple=upscale, remedy="remove it")
-        self._patches = _patches(parts.train, chosen, self._side)
-        side = self._side // upscale
-        info = DataInfo(
-            name=name,
-            num_classes=0,
-            in_chans=in_chans,
-            input_size=(in_chans, side, side),
-            mean=(0.0,) * in_chans,
-            std=(1.0,) * in_chans,
-            class_names=(),
-            train_size=len(self._patches),
-            val_size=len(val),
-            test_size=len(test),
-        )
-        chosen_by_split: dict[Split, Tensor] = {"train": torch.arange(info.train_size), "val": val, "test": test}
-        super().__init__(info, chosen_by_split, as_they_are(info, "restoration"))
+                _check_sides(pictures, indices, side, multiple=upscale, remedy=remedy)
+        self._patches = _patches(parts.train, train, self._side)
+        samples: dict[Split, Tensor] = {"train": torch.arange(len(self._patches)), "val": val, "test": test}
+        small = self._side // upscale
+        info = info_of(name, samples, class_names=(), input_size=(channels, small, small))
+        super().__init__(info, samples, as_they_are(info, "restoration"))
 
     def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
         return self._loaded("train", batches, (seed, epoch))
@@ -119,35 +171,17 @@ class RestorationData(Data):
     def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[int, int] | None) -> Iterator[Batch]:
         pictures, held = self._pictures[split], self._held[split]
         assert pictures is not None  # its split would have no samples
-        samples = _Samples(
-            pictures,
-            held,
-            self._in_chans,
-            self.degradation,
-            self._patches if split == "train" else None,
-            self._side,
-            coordinates,
-        )
+        patches = self._patches if split == "train" else None
+        samples = _Samples(pictures, held, self._in_chans, self.degradation, patches, self._side, coordinates)
         return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=_collated)
-
-
-def border(upscale: int) -> int:
-    """Return how many pixels on every side of the restored image are not compared."""
-    return upscale if upscale > 1 else 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
-    Attributes:
-        pictures: where they come from.
-        held: those that were decoded already; None to hold none.
-        in_chans: channels.
-        degradation: what is done to them.
-        patches: picture, top and left of each patch where no chance is wanted, int64 [n, 3]; None for whole pictures.
-        side: of a clean patch.
-        coordinates: seed and epoch; None for no chance.
+    ``held`` are pictures decoded already (None to hold none); ``patches`` are picture, top and left of each patch,
+    int64 [n, 3] (None for whole pictures), where there are no ``coordinates``, seed and epoch, to draw others by.
     """
 
     pictures: Pictures
@@ -213,14 +247,6 @@ def _bytes(pictures: Pictures, in_chans: int) -> int:
     return int(pictures.sizes.prod(dim=1).sum()) * in_chans
 
 
-def _training_pictures(name: str, parts: Parts[Pictures | None], val_split: float) -> tuple[Tensor, Tensor]:
-    """Return the indices of the pictures to train on, and of those to validate on, in the part that holds them."""
-    train = val = torch.empty(0, dtype=torch.int64)
-    if parts.train is not None:
-        train, val = validation_split(parts.train.labels, val_split, name=name, class_names=parts.train.class_names)
-    return train, val if parts.val is None else torch.arange(len(parts.val.names))
-
-
 def _patches(pictures: Pictures | None, chosen: Tensor, side: int) -> Tensor:
     """Return picture, top and left of the patches that lie side by side, int64 [n, 3]."""
     rows = []
@@ -232,19 +258,11 @@ def _patches(pictures: Pictures | None, chosen: Tensor, side: int) -> Tensor:
 
 
 def _check_sides(pictures: Pictures, chosen: Tensor, least: int, *, multiple: int, remedy: str) -> None:
-    """Check that pictures are large enough, once their sides are multiples of the factor.
-
-    Raises:
-        DataError: naming the first that is not.
-    """
+    """Refuse pictures that are too small, once their sides are multiples of the factor."""
     sizes = pictures.sizes[chosen]
     small = chosen[((sizes - sizes % multiple) < least).any(dim=1)].tolist()
     if small:
         height, width = pictures.sizes[small[0]].tolist()
-        raise DataError(
-            "image too small",
-            where=pictures.where(small[0]),
-            expected=f"at least {least} x {least} pixels",
-            found=f"{width} x {height}" + (f", and {len(small) - 1} more such images" if len(small) > 1 else ""),
-            remedy=remedy,
-        )
+        where, expected = pictures.where(small[0]), f"at least {least} x {least} pixels"
+        found = f"{width} x {height}" + (f", and {len(small) - 1} more such images" if len(small) > 1 else "")
+        raise DataError("image too small", where=where, expected=expected, found=found, remedy=remedy)

@@ -7,18 +7,14 @@ _LUMA = "luma of 8-bit images, mean over images"
 
 MEASURES = TaskMeasures(
     (
-        Measure(name="psnr", label="PSNR", scale=DECIBEL, resolve=0.05, note=_LUMA),
-        Measure(name="psnr_rgb", label="PSNR of RGB", scale=DECIBEL),
-        Measure(name="psnr_luma", label="PSNR of luma", scale=DECIBEL),
-        Measure(name="ssim", label="SSIM", scale=NUMBER, note=_LUMA),
-        Measure(name="ssim_rgb", label="SSIM of RGB", scale=NUMBER, note="mean over the channels"),
-        Measure(name="ssim_luma", label="SSIM of luma", scale=NUMBER),
-        Measure(name="loss", label="loss", long="mean absolute difference", scale=NUMBER, larger_is_better=False),
-        Measure(
-            name="input_psnr", label="PSNR of the input", long="PSNR of the input itself", scale=DECIBEL, compared=False
-        ),
-        Measure(
-            name="input_ssim", label="SSIM of the input", long="SSIM of the input itself", scale=NUMBER, compared=False
-        ),
+        Measure("psnr", "PSNR", scale=DECIBEL, resolve=0.05, note=_LUMA),
+        Measure("psnr_rgb", "PSNR of RGB", scale=DECIBEL),
+        Measure("psnr_luma", "PSNR of luma", scale=DECIBEL),
+        Measure("ssim", "SSIM", scale=NUMBER, note=_LUMA),
+        Measure("ssim_rgb", "SSIM of RGB", scale=NUMBER, note="mean over the channels"),
+        Measure("ssim_luma", "SSIM of luma", scale=NUMBER),
+        Measure("loss", "loss", long="mean absolute difference", scale=NUMBER, larger_is_better=False),
+        Measure("input_psnr", "PSNR of the input", long="PSNR of the input itself", scale=DECIBEL, compared=False),
+        Measure("input_ssim", "SSIM of the input", long="SSIM of the input itself", scale=NUMBER, compared=False),
     )
 )

@@ -31,29 +31,14 @@ _LEAST_TRIED = 48  # pixels
 
 @dataclass(frozen=True)
 class Needs:
-    """What a network needs of its input.
-
-    Attributes:
-        enlarge: it is given the bicubically enlarged image.
-        multiple: of what its input's sides are multiples.
-    """
+    """Whether a network is given the bicubically enlarged image, and of what its input's sides must be multiples."""
 
     enlarge: bool
     multiple: int
 
 
 def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
-    """Find out what a network needs, by a few tries; its mode is put back afterwards.
-
-    Args:
-        model: an image-to-image network, plain or refocused.
-        in_chans: channels of the images.
-        upscale: how many times larger the result shall be, per side.
-
-    Raises:
-        ModelError: if there is no size of input for which its output has the right one.
-        OutOfMemoryError: as torch raises it.
-    """
+    """Find out what an image-to-image network needs, by a few tries; its mode is put back afterwards."""
     first = next(model.parameters(), torch.empty(0))
     found = ""
     with evaluating(model), uncompiled(model), torch.no_grad():
@@ -74,13 +59,10 @@ def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
                 return Needs(True, multiple)
             found = f"{shape} for {list(image.shape)}"
     larger = f", or that of the input {upscale} times larger" if upscale > 1 else ""
-    raise ModelError(
-        "the network does not restore these images",
-        where=type(model).__name__,
-        expected=f"{in_chans} channels and the size of the input{larger}",
-        found=found,
-        remedy=f"give the network's builder the factor: model_kwargs upscale={upscale}" if upscale > 1 else None,
-    )
+    what = "the network does not restore these images"
+    expected = f"{in_chans} channels and the size of the input{larger}"
+    remedy = f"give the network's builder the factor: model_kwargs upscale={upscale}" if upscale > 1 else None
+    raise ModelError(what, where=type(model).__name__, expected=expected, found=found, remedy=remedy)
 
 
 @torch.no_grad()
@@ -89,13 +71,8 @@ def restored(
 ) -> Tensor:
     """Return a restored image [1, C, H * upscale, W * upscale]; not cut off to [0, 1].
 
-    Args:
-        model: in evaluation mode.
-        image: [1, C, H, W], on the model's device.
-        needs: of the model.
-        upscale: how many times larger the result is, per side.
-        tile: side of the tiles of images that are larger.
-        overlap: pixels around a tile that the network sees as well.
+    The model is in evaluation mode, the image [1, C, H, W] on its device. Images with a side above ``tile`` pixels are
+    restored in tiles, of which the network sees ``overlap`` more pixels all round.
     """
     factor = 1 if needs.enlarge else upscale
     given = enlarged(image, upscale) if needs.enlarge else image

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -20,59 +21,39 @@ from refconv.errors import DataError, ModelError
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.prediction import Prediction
-from refconv.tasks.restoration.data import RestorationData
-from refconv.tasks.restoration.degradation import LEVELS, Degradation, rounded
-from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, RestorationEvaluation, scores_of
-from refconv.tasks.restoration.image_quality import Channel, field_channel
+from refconv.tasks.restoration.data import LEVELS, Degradation, RestorationData
+from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, Channel, RestorationEvaluation, field_channel, scores_of
 from refconv.tasks.restoration.restoring import needs_of, restored
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, refuse, unfit
+from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from refconv.models.opening import Opened
 
+_COLOURS = "it changes colours, which are to be restored"
 _NO_CLASSES = "there are no classes"
 _NOT_MIXED = "mixed or erased images have no clean image to be compared with"
 _PATCHES = "patches are cut from random places, mirrored and turned anyway"
-_AS_IT_IS = "values stay in [0, 1]"
-_WITHOUT_EFFECT = {
-    "num_classes": _NO_CLASSES,
-    "reset_classifier": _NO_CLASSES,
-    "smoothing": _NO_CLASSES,
-    "distill": "teaching is for classifiers",
-    "mixup": _NOT_MIXED,
-    "cutmix": _NOT_MIXED,
-    "re_prob": _NOT_MIXED,
-    "hflip": _PATCHES,
-    "pad_crop": _PATCHES,
-    "scale": _PATCHES,
-    "ratio": _PATCHES,
-    "img_size": "training patches have patch_size, and whole images are evaluated",
-    "crop_pct": "whole images are evaluated",
-    "aa": "it changes colours, which are to be restored",
-    "color_jitter": "it changes colours, which are to be restored",
-    "interpolation": "images are shrunk and enlarged bicubically, as the field does",
-    "mean": _AS_IT_IS,
-    "std": _AS_IT_IS,
-}
 
 
 class Restoration(Task):
     """Clean images from noisy or small ones: mean absolute difference, PSNR and SSIM."""
 
     name = "restoration"
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), _NO_CLASSES),
+        "distill": "teaching is for classifiers",
+        **dict.fromkeys(("mixup", "cutmix", "re_prob"), _NOT_MIXED),
+        **dict.fromkeys(("hflip", "pad_crop", "scale", "ratio"), _PATCHES),
+        "img_size": "training patches have patch_size, and whole images are evaluated",
+        "crop_pct": "whole images are evaluated",
+        **dict.fromkeys(("aa", "color_jitter"), _COLOURS),
+        "interpolation": "images are shrunk and enlarged bicubically, as the field does",
+        **dict.fromkeys(("mean", "std"), "values stay in [0, 1]"),
+    }
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse settings that have no effect, and a recipe that leaves nothing to restore.
-
-        Raises:
-            RecipeError: if a setting has no effect.
-            SettingError: if the degradation is impossible, or there is none.
-        """
+        """Refuse settings that have no effect, and a recipe that leaves nothing to restore."""
         super().check(recipe)
-        refuse(recipe, self.name, _WITHOUT_EFFECT)
         Degradation(noise=recipe.noise, upscale=recipe.upscale)
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
@@ -80,64 +61,42 @@ class Restoration(Task):
         return RestorationData(
             recipe.data,
             degradation=Degradation(noise=recipe.noise, upscale=recipe.upscale),
-            root=recipe.data_dir,
-            val_split=recipe.val_split,
             in_chans=recipe.in_chans,
             patch_size=recipe.patch_size,
-            workers=recipe.workers,
+            **Source.of(recipe).settings,
         )
 
     def open_for(self, opened: Opened, source: Source) -> Data:
-        """Open pictures degraded as in a model's training; of other data, a folder without ``train`` is the test split.
-
-        Raises:
-            DataError: if an image side is given, or the degradation is not known.
-        """
+        """Open pictures degraded as in training; of other data, a folder without ``train`` is the test split."""
         if opened.flags:
             reason = "has no effect in restoration: whole images are evaluated, and not normalised"
             raise DataError(reason, where=", ".join(opened.flags))
         return RestorationData(
             source.name,
             degradation=_degradation(opened),
-            root=source.root,
-            val_split=source.val_split,
             in_chans=opened.arguments.get("in_chans"),
             patch_size=opened.recipe.patch_size if opened.recipe is not None else 64,
-            workers=source.workers,
             for_training=source.of_run,
+            **source.settings,
         )
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check for images with as many channels as the input.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for images with as many channels as the input."""
         if not isinstance(outputs, Tensor) or outputs.shape[:2] != samples.shape[:2] or outputs.dim() != samples.dim():
-            raise ModelError(
-                "the model does not return restored images",
-                **unfit(model, outputs),
-                expected=f"[{len(samples)}, {info.in_chans}, height, width]",
-            )
+            expected = f"[{len(samples)}, {info.in_chans}, height, width]"
+            raise unfit(model, outputs, "the model does not return restored images", expected=expected)
 
     def check_fit(self, model: nn.Module, samples: Samples, targets: Targets, info: DataInfo) -> None:
-        """Check that a model restores images, of the size that is wanted.
-
-        Raises:
-            ModelError: if it does not take them, or gives another size.
-        """
+        """Check that a model restores images, of the size that is wanted."""
         upscale = targets.shape[-1] // samples.shape[-1]
         needs = needs_of(model, in_chans=info.in_chans, upscale=upscale)
         given = enlarged(samples, upscale) if needs.enlarge else samples
         outputs = self.outputs(model, given, info)
         if outputs.shape != targets.shape:
-            raise ModelError(
-                "the model's output has another size than the patch",
-                where=type(model).__name__,
-                expected=str(list(targets.shape[1:])),
-                found=f"{list(outputs.shape[1:])} for {list(given.shape[1:])}",
-                remedy=f"give a patch_size that is a multiple of {needs.multiple}" if needs.multiple > 1 else None,
-            )
+            what, expected = "the model's output has another size than the patch", str(list(targets.shape[1:]))
+            found = f"{list(outputs.shape[1:])} for {list(given.shape[1:])}"
+            remedy = f"give a patch_size that is a multiple of {needs.multiple}" if needs.multiple > 1 else None
+            raise ModelError(what, where=type(model).__name__, expected=expected, found=found, remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the mean absolute difference (Lim et al. 2017 on why not squared), of values in [0, 1]."""
@@ -161,11 +120,7 @@ class Restoration(Task):
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> RestorationEvaluation:
-        """Evaluate a model on whole images, one at a time, large ones in tiles; on training patches if asked for.
-
-        Raises:
-            ModelError: if the model does not restore the images.
-        """
+        """Evaluate a model on whole images, one at a time, large ones in tiles; on training patches if asked for."""
         assert isinstance(data, RestorationData)
         upscale = data.degradation.upscale
         needs = needs_of(model, in_chans=data.info.in_chans, upscale=upscale)
@@ -176,21 +131,14 @@ class Restoration(Task):
             for sample, target in zip(run.place(samples).split(1), targets, strict=True):
                 with run.autocast():
                     output = restored(model, sample, needs, upscale=upscale)
-                scores = scores_of(output, sample, target, upscale, (channel, other))
+                scores = scores_of(output, sample, target, data.degradation, (channel, other))
                 totals = [total + score for total, score in zip(totals, (*scores, 1.0), strict=True)]
         *sums, count = run.processes.sums(totals)
-        found, similarity, loss, given, given_similarity, *of_other = (total / count for total in sums)
-        return RestorationEvaluation(
-            int(count),
-            found,
-            similarity,
-            loss,
-            given,
-            given_similarity,
-            enlarged=needs.enlarge,
-            channel=channel,
-            **({} if channel == "grey" else dict(zip((f"psnr_{other}", f"ssim_{other}"), of_other, strict=True))),
-        )
+        names = ("psnr", "ssim", "loss", "input_psnr", "input_ssim", f"psnr_{other}", f"ssim_{other}")
+        means: dict[str, Any] = {name: total / count for name, total in zip(names, sums, strict=True)}
+        if channel == "grey":  # which has no other
+            means = {name: means[name] for name in names[:5]}
+        return RestorationEvaluation(int(count), **means, enlarged=needs.enlarge, channel=channel)
 
     def definitions(self, data: Data) -> dict[str, str]:
         """Return in which channel images are compared."""
@@ -201,16 +149,9 @@ class Restoration(Task):
         return dict.fromkeys(("psnr", "ssim"), f"{CHANNEL_NAMES[channel]} of 8-bit images, mean over images")
 
     def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of the last convolution's weights.
-
-        Raises:
-            ModelError: if there is none.
-        """
-        convolutions = [
-            (name, module)
-            for name, module in model.named_modules()
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
-        ]
+        """Return the names of the last convolution's weights."""
+        kinds = (nn.Conv2d, nn.ConvTranspose2d)
+        convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
         if not convolutions:
             raise ModelError("no convolution found", where=type(model).__name__, expected="one at the end")
         name, last = convolutions[-1]
@@ -219,15 +160,7 @@ class Restoration(Task):
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the restored images; they are taken as they are, and nothing is added or shrunk first.
-
-        Raises:
-            DataError: if it is not known how many times larger the result is to be, or an image has values that
-                :func:`refconv.data.images.decode` refuses.
-            ModelError: if the model does not restore images.
-        """
-        from PIL import Image
-
+        """Return the restored images; they are taken as they are, and nothing is added or shrunk first."""
         upscale = _degradation(opened).upscale
         in_chans = int(opened.arguments.get("in_chans") or 3)
         needs = needs_of(model, in_chans=in_chans, upscale=upscale)
@@ -236,9 +169,7 @@ class Restoration(Task):
             pixels = np.asarray(decode(image).convert(IMAGE_MODES[in_chans]))
             values = pixels.reshape(*pixels.shape[:2], in_chans)
             sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
-            output = rounded(restored(model, sample, needs, upscale=upscale)[0].float().cpu()) * LEVELS
-            rows = output.round().to(torch.uint8).permute(1, 2, 0).numpy()
-            picture = Image.fromarray(rows[..., 0] if in_chans == 1 else rows)
+            picture = _picture(restored(model, sample, needs, upscale=upscale)[0].float().cpu())
             content = {"width": picture.width, "height": picture.height, "upscale": upscale}
             words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
             found.append(Prediction(content, words, picture))
@@ -246,28 +177,22 @@ class Restoration(Task):
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return the clean image."""
-        from PIL import Image
+        return _picture(target)
 
-        pixels = (target * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
-        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+def _picture(values: Tensor) -> Image.Image:
+    """Return values [C, H, W] in [0, 1] as an image."""
+    pixels = (values * LEVELS).round().clamp(0, LEVELS).to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _degradation(opened: Opened) -> Degradation:
-    """Return what was done to the images that a model was trained on.
-
-    Raises:
-        DataError: if that is not known.
-    """
-    names = ("noise", "upscale")
-    if opened.recipe is not None:
-        values = {name: getattr(opened.recipe, name) for name in names}
-    else:
-        values = {name: opened.preprocessing.get(name) for name in names}
+    """Return what was done to the images that a model was trained on."""
+    known = opened.preprocessing if opened.recipe is None else vars(opened.recipe)
+    values: dict[str, Any] = {name: known.get(name) for name in ("noise", "upscale")}
     if None in values.values():
-        raise DataError(
-            "it is not known what the model restores",
-            where=opened.name,
-            expected="noise and upscale, in the recipe of a run or in config.json",
-            remedy="give the run, or train one: refconv train --task restoration",
-        )
+        what = "it is not known what the model restores"
+        expected = "noise and upscale, in the recipe of a run or in config.json"
+        remedy = "give the run, or train one: refconv train --task restoration"
+        raise DataError(what, where=opened.name, expected=expected, remedy=remedy)
     return Degradation(**values)

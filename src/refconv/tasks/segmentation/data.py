@@ -1,15 +1,15 @@
 """Images with a class for every pixel, served as batches of one size.
 
-Every sample is a box of its image, scaled to the square that the model takes; what of the square lies outside the image
-is filled with the mean colour, and its pixels are ignored. In evaluation the box is the smallest square that holds
-the whole image, which is thus scaled by its longer side, at its own aspect ratio, and lies in the middle. In training
-the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1 makes the
-image smaller than in evaluation.
+Every sample is a box of its image, scaled to the square that the model takes; outside the image it has the mean colour,
+and pixels are ignored. In evaluation the box is the smallest square that holds the whole image, in its middle. In
+training the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1
+makes the image smaller than in evaluation.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,15 +21,14 @@ from torchvision import transforms
 
 from refconv.data.augmentation import Range
 from refconv.data.class_names import Classes
-from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets
+from refconv.data.dataset import Batch, Data, Split, Targets
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
-from refconv.data.splits import validation_split
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
-from refconv.tasks.segmentation.mask_layouts import CLASSES_FILE, MaskSet, open_masks
+from refconv.tasks.image_data import CLASSES_FILE, divided, image_channels, info_of
+from refconv.tasks.segmentation.mask_layouts import MaskSet, open_masks
 from refconv.tasks.segmentation.masks import MaskedImages, check_variety, classes_in
-from refconv.tasks.segmentation.squares import Box, fitted, random_box, whole_box
 
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -43,12 +42,9 @@ _DEFAULT_RATIO = (3 / 4, 4 / 3)
 class SegmentationAugmentation:
     """What is done to training samples at random; the default does nothing.
 
-    Attributes:
-        hflip: probability of a horizontal flip.
-        scale: range of the area of the box, as a share of the smallest square that holds the image.
-        ratio: range of the box's width over height; from 3/4 to 4/3 by default.
-        color_jitter: strength of the change of brightness, contrast and saturation.
-        interpolation: ``random``, or another resampling than in evaluation; None takes that of evaluation.
+    ``scale`` is the range of the area of the box, as a share of the smallest square that holds the image; ``ratio``, of
+    its width over height, is 3/4 to 4/3 by default. ``interpolation`` is ``random``, or another resampling than in
+    evaluation.
     """
 
     hflip: float = 0.0
@@ -68,26 +64,9 @@ class SegmentationAugmentation:
 class SegmentationData(Data):
     """Images and class maps in batches: float32 [batch, C, S, S], normalised, and int64 [batch, S, S].
 
-    Args:
-        name: ``masks:FOLDER``, ``voc:FOLDER``, ``cityscapes:FOLDER`` or ``scenes``; see
-            :mod:`refconv.tasks.segmentation.mask_layouts`.
-        root: what FOLDER is relative to; for ``scenes`` the folder itself.
-        val_split: share of the training images set aside for validation.
-        augmentation: what is done to training samples; nothing by default.
-        ignore_index: class index to ignore.
-        workers: processes that read images; 0 reads in this one.
-        num_classes: how many classes there are, where no file declares them; else all training masks are looked
-            through for the largest number.
-        in_chans: channels wanted; 3 by default.
-        stated: what flags, recipe and model say about preprocessing, in this order. The side of the square is by
-            default that of the images if nine in ten training images are squares of one size, else 224.
-
-    Attributes:
-        ignore_index: class index to ignore.
-
-    Raises:
-        DataError: if the data is unknown, missing or incomplete, the validation split is impossible, a mask has another
-            size than its image, or the training masks hold fewer than two classes.
+    ``num_classes`` counts where no file declares the classes; else all training masks are looked through for the
+    largest number. ``stated`` is what flags, recipe and model say about preprocessing, in this order. The side of the
+    square is by default that of the images if nine in ten training images are squares of one size, else 224.
     """
 
     def __init__(
@@ -105,55 +84,28 @@ class SegmentationData(Data):
     ) -> None:
         found = open_masks(name, root=root, val_split=val_split)
         parts = found.parts
-        in_chans = 3 if in_chans is None else in_chans
-        if in_chans not in IMAGE_MODES:
-            raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
+        channels = image_channels(in_chans, name=name)
         own_size, *_ = [common_size(part.sizes()) for part in (parts.train, parts.val, parts.test) if part is not None]
         class_names = _class_names(found, ignore_index, num_classes)
         whole = Statement("segmentation", {"crop_pct": 1.0, "crop_mode": "border"})
-        preprocessing = resolve([whole, *stated, own_size], in_chans=in_chans, where=name)
+        preprocessing = resolve([whole, *stated, own_size], in_chans=channels, where=name)
         _check_square(preprocessing, name)
-        alike = torch.zeros(len(parts.train), dtype=torch.int64)
-        train, val = validation_split(alike, val_split, name=name, class_names=("any",))
-        if parts.val is not None:
-            val = torch.arange(len(parts.val))
-        info = DataInfo(
-            name=name,
-            num_classes=len(class_names),
-            in_chans=in_chans,
-            input_size=preprocessing.input_size,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            class_names=class_names,
-            train_size=len(train),
-            val_size=len(val),
-            test_size=len(parts.test),
-        )
-        super().__init__(info, {"train": train, "val": val, "test": torch.arange(info.test_size)}, preprocessing)
+        self._parts, indices = divided(parts, val_split, name=name)
+        size, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
+        info = info_of(name, indices, class_names=class_names, input_size=size, mean=mean, std=std)
+        super().__init__(info, indices, preprocessing)
         self.ignore_index = ignore_index
-        self._parts: dict[Split, MaskedImages] = {
-            "train": parts.train,
-            "val": parts.train if parts.val is None else parts.val,
-            "test": parts.test,
-        }
         self._augmentation, self._workers = augmentation or SegmentationAugmentation(), workers
 
     def with_classes(self, classes: Classes) -> Data:
-        """Return the data with the classes of a model; ignored pixels stay ignored.
-
-        Raises:
-            DataError: if a class is not among the model's, or one becomes the number of ignored pixels.
-        """
+        """Return the data with the classes of a model; ignored pixels stay ignored."""
         changed = super().with_classes(classes)
         ignored = self.ignore_index
         outputs = () if changed.matching is None else changed.matching.outputs
         if any(output == ignored != number for number, output in enumerate(outputs)):
-            raise DataError(
-                "a class of the model has the number of ignored pixels",
-                where=self.info.name,
-                expected="another ignore_index than the number of a class",
-                found=f"ignore_index={ignored}",
-            )
+            what = "a class of the model has the number of ignored pixels"
+            expected, found = "another ignore_index than the number of a class", f"ignore_index={ignored}"
+            raise DataError(what, where=self.info.name, expected=expected, found=found)
         return changed
 
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
@@ -169,57 +121,49 @@ class SegmentationData(Data):
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
     def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
-        return _Samples(
-            self._parts[split],
-            self.info.num_classes if self.matching is None else len(self.matching.found),
-            self.preprocessing,
-            self.ignore_index,
-            self._augmentation,
-            coordinates,
-        )
+        count = self.info.num_classes if self.matching is None else len(self.matching.found)
+        settings = (self.preprocessing, self.ignore_index, self._augmentation)
+        return _Samples(self._parts[split], count, *settings, coordinates)
 
 
 def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    """Return an image as in evaluation, float32 [C, S, S]; for images without a mask.
-
-    Args:
-        image: the image.
-        preprocessing: size, channels, resampling and normalisation.
-    """
+    """Return an image without a mask as in evaluation, float32 [C, S, S]."""
     image = image.convert(IMAGE_MODES[preprocessing.in_chans])
-    box, resample = whole_box(*image.size), _RESAMPLING[preprocessing.interpolation]
-    size, fill = preprocessing.size[-1], _mean_colour(preprocessing)
-    picture, _ = fitted(image, None, box, size=size, resample=resample, fill=fill, ignored=0)
-    return _normalised(picture, preprocessing)
+    return _sample(image, None, whole_box(*image.size), preprocessing, ignored=0)[0]
+
+
+def _sample(
+    image: Image.Image,
+    classes: NDArray[np.uint8] | None,
+    box: Box,
+    preprocessing: Preprocessing,
+    interpolation: str | None = None,
+    *,
+    ignored: int,
+) -> tuple[Tensor, Tensor]:
+    """Return a box of an image, scaled and normalised, float32 [C, S, S], and of its mask, int64 [S, S]."""
+    resample = _RESAMPLING[interpolation or preprocessing.interpolation]
+    fill = tuple(min(255, max(0, round(255 * value))) for value in preprocessing.mean)
+    size = preprocessing.size[-1]
+    picture, truth = fitted(image, classes, box, size=size, resample=resample, fill=fill, ignored=ignored)
+    pixels = torch.from_numpy(np.array(picture)).view(size, size, preprocessing.in_chans).permute(2, 0, 1)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (pixels.float() / 255 - mean) / std, torch.from_numpy(truth).long()
 
 
 def _check_square(preprocessing: Preprocessing, name: str) -> None:
-    """Check what segmentation can do.
-
-    Raises:
-        DataError: if the size is no square, or images cannot be scaled like this.
-    """
+    """Refuse a size that is no square, and resampling that segmentation does not do."""
     if len(set(preprocessing.size)) > 1:
         found = " x ".join(map(str, preprocessing.size))
-        raise DataError(
-            "segmentation needs a square input size", where=name, found=f"{found} px", remedy="give --img-size"
-        )
+        what = "segmentation needs a square input size"
+        raise DataError(what, where=name, found=f"{found} px", remedy="give --img-size")
     if preprocessing.interpolation not in _RESAMPLING:
-        raise DataError(
-            "unsupported interpolation",
-            where=name,
-            expected=", ".join(_RESAMPLING),
-            found=preprocessing.interpolation,
-            remedy="give --interpolation bicubic",
-        )
+        what, found, remedy = "unsupported interpolation", preprocessing.interpolation, "give --interpolation bicubic"
+        raise DataError(what, where=name, expected=", ".join(_RESAMPLING), found=found, remedy=remedy)
 
 
 def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple[str, ...]:
-    """Return one name per class, and look whether the training masks hold more than one class.
-
-    Raises:
-        DataError: if they do not, or a mask that is looked at holds an undeclared class.
-    """
+    """Return one name per class, and look whether the training masks hold more than one class."""
     train, names = found.parts.train, found.class_names
     if names is None and num_classes is None:
         return tuple(map(str, range(classes_in(train, ignored=ignored, where=found.where))))
@@ -233,13 +177,7 @@ def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple
 class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
-    Attributes:
-        pairs: images and masks.
-        num_classes: how many classes there are.
-        preprocessing: size, channels, resampling and normalisation.
-        ignored: class index to ignore.
-        augmentation: what is random.
-        coordinates: seed and epoch; None draws nothing.
+    ``coordinates`` are seed and epoch; None draws nothing.
     """
 
     pairs: MaskedImages
@@ -253,8 +191,7 @@ class _Samples:
         image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
         classes = self.pairs.classes(index, count=self.num_classes, ignored=self.ignored)
         if self.coordinates is None:
-            box, resample = whole_box(*image.size), _RESAMPLING[self.preprocessing.interpolation]
-            return self._sample(image, classes, box, resample)
+            return _sample(image, classes, whole_box(*image.size), self.preprocessing, ignored=self.ignored)
         with seeded(derive_seed("augmentation", *self.coordinates, index)):
             return self._augmented(image, classes)
 
@@ -262,42 +199,97 @@ class _Samples:
         settings = self.augmentation
         # Every sample draws the same numbers, whatever is done with them.
         flipped, other_resampling = torch.rand(2).tolist()
-        resample = _RESAMPLING["bicubic" if other_resampling < 0.5 else "bilinear"]
-        if settings.interpolation != "random":
-            resample = _RESAMPLING[settings.interpolation or self.preprocessing.interpolation]
+        interpolation = settings.interpolation
+        if interpolation == "random":
+            interpolation = "bicubic" if other_resampling < 0.5 else "bilinear"
         box = whole_box(*image.size)
         if settings.scale is not None:
             box = random_box(*image.size, scale=settings.scale, ratio=settings.ratio or _DEFAULT_RATIO)
         if settings.color_jitter:
             # As timm does it: no change of hue.
             image = transforms.ColorJitter(*[settings.color_jitter] * 3)(image)
-        sample, truth = self._sample(image, classes, box, resample)
+        sample, truth = _sample(image, classes, box, self.preprocessing, interpolation, ignored=self.ignored)
         return (sample.flip(-1), truth.flip(-1)) if flipped < settings.hflip else (sample, truth)
-
-    def _sample(
-        self, image: Image.Image, classes: NDArray[np.uint8], box: Box, resample: Image.Resampling
-    ) -> tuple[Tensor, Tensor]:
-        picture, truth = fitted(
-            image,
-            classes,
-            box,
-            size=self.preprocessing.size[-1],
-            resample=resample,
-            fill=_mean_colour(self.preprocessing),
-            ignored=self.ignored,
-        )
-        return _normalised(picture, self.preprocessing), torch.from_numpy(truth).long()
 
 
 def _collated(samples: list[tuple[Tensor, Tensor]]) -> Batch:
     return torch.stack([image for image, _ in samples]), torch.stack([truth for _, truth in samples])
 
 
-def _normalised(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    pixels = torch.from_numpy(np.array(picture)).view(*picture.size, preprocessing.in_chans).permute(2, 0, 1)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (pixels.float() / 255 - mean) / std
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """A part of an image in pixels from its left upper corner, which may reach beyond it."""
+
+    left: float
+    top: float
+    width: float
+    height: float
 
 
-def _mean_colour(preprocessing: Preprocessing) -> tuple[int, ...]:
-    return tuple(min(255, max(0, round(255 * value))) for value in preprocessing.mean)
+def whole_box(width: int, height: int) -> Box:
+    """Return the smallest square that holds a whole image, which lies in the middle of it."""
+    side = float(max(width, height))
+    return Box((width - side) / 2, (height - side) / 2, side, side)
+
+
+def place_in_square(width: int, height: int, *, size: int) -> tuple[int, int, int, int]:
+    """Return where a whole image lies in its square of ``size`` pixels: left, top, right and bottom."""
+    box = whole_box(width, height)
+    _, _, left, right = _along(box.left, box.width, width, size)
+    _, _, top, bottom = _along(box.top, box.height, height, size)
+    return left, top, right, bottom
+
+
+def random_box(width: int, height: int, *, scale: Range, ratio: Range) -> Box:
+    """Draw a box from torch's generator.
+
+    Its area is uniform in ``scale`` times that of :func:`whole_box`, the logarithm of its aspect ratio uniform in that
+    of ``ratio``. Along each dimension it lies within the image at random, or, where it is longer, around it.
+    """
+    area, shape, x, y = torch.rand(4, dtype=torch.float64).tolist()
+    side = max(width, height) * math.sqrt(scale[0] + area * (scale[1] - scale[0]))
+    root = math.exp((math.log(ratio[0]) + shape * (math.log(ratio[1]) - math.log(ratio[0]))) / 2)
+    # x (width - box) runs from 0 to what is left, which is negative for a box that reaches beyond the image.
+    return Box(x * (width - side * root), y * (height - side / root), side * root, side / root)
+
+
+def fitted(
+    image: Image.Image,
+    classes: NDArray[np.uint8] | None,
+    box: Box,
+    *,
+    size: int,
+    resample: Image.Resampling,
+    fill: tuple[int, ...],
+    ignored: int,
+) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """Scale a box of an image and of its mask [H, W] to a square of ``size`` pixels; the mask by the nearest pixel.
+
+    ``fill`` is the colour outside the image, where pixels are ``ignored``; without ``classes`` all are.
+    """
+    (x0, x1, left, right), (y0, y1, top, bottom) = (
+        _along(box.left, box.width, image.width, size),
+        _along(box.top, box.height, image.height, size),
+    )
+    picture = Image.new(image.mode, (size, size), fill[0] if len(fill) == 1 else fill)
+    truth = np.full((size, size), ignored, dtype=np.uint8)
+    scaled = image.resize((right - left, bottom - top), resample, box=(x0, y0, x1, y1))
+    picture.paste(scaled, (left, top))
+    if classes is not None:
+        rows, columns = _nearest(y0, y1, bottom - top), _nearest(x0, x1, right - left)
+        truth[top:bottom, left:right] = classes[rows[:, None], columns]
+    return picture, truth
+
+
+def _along(start: float, length: float, image: int, size: int) -> tuple[float, float, int, int]:
+    """Return, along one dimension, the part of the image inside the box, and where it goes in the square."""
+    first, last = max(0.0, start), min(float(image), start + length)
+    low, high = (round((edge - start) / length * size) for edge in (first, last))
+    low = min(low, size - 1)
+    return first, last, low, max(high, low + 1)
+
+
+def _nearest(first: float, last: float, count: int) -> NDArray[np.int64]:
+    """Return the pixels nearest to the middles of ``count`` equal parts of a stretch."""
+    middles = first + (np.arange(count) + 0.5) * (last - first) / count
+    return np.floor(middles).astype(np.int64)

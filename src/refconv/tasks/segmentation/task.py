@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from refconv.data import Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
 from refconv.data.preprocessing import Statement
-from refconv.errors import DataError, ModelError, RecipeError
+from refconv.data.scenes.layouts import voc_palette
+from refconv.errors import DataError, RecipeError
 from refconv.models.model_input import of_backbone, of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import autocasting
-from refconv.tasks.prediction import Prediction
-from refconv.tasks.segmentation.class_pictures import class_prediction, overlay
-from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
-from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, prepared
-from refconv.tasks.segmentation.evaluation import SegmentationEvaluation
-from refconv.tasks.segmentation.losses import pixel_losses, teacher_losses
-from refconv.tasks.segmentation.squares import place_in_square
-from refconv.tasks.task import EvaluationRun, Network, Objective, Source, Task, names_outside, refuse, unfit
+from refconv.tasks.image_data import augmentation_of
+from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, place_in_square, prepared
+from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
+from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
 
 AUXILIARY_WEIGHT = 0.5
 """How much the auxiliary output counts in the loss, as in torchvision's reference training."""
 
+_OVERLAY = 0.5
+_CLASSES_SHOWN = 5
 _OUTPUT, _AUXILIARY = "out", "aux"
-_BACKBONES = ("backbone", "encoder")  # what torchvision and segmentation-models-pytorch call it
 
 
 class Segmentation(Task):
@@ -45,87 +45,54 @@ class Segmentation(Task):
     name = "segmentation"
     samples_certified = 8
     prepares_images = True
-
-    def check(self, recipe: Recipe) -> None:
-        """Refuse what mixes or covers pixels without their truth.
-
-        Raises:
-            RecipeError: if one is given.
-        """
-        super().check(recipe)
-        refuse(
-            recipe,
-            self.name,
-            {
-                "mixup": "two images have no one class per pixel",
-                "cutmix": "its boxes are not cut out of the masks",
-                "re_prob": "what is erased would keep its class",
-                "aa": "its policies move images and leave masks",
-                "pad_crop": "give scale for a random box",
-                "crop_pct": "whole images are evaluated",
-                "reset_classifier": "give the weights of the backbone by backbone_checkpoint",
-            },
-        )
+    without_effect: ClassVar[Mapping[str, str]] = {
+        "mixup": "two images have no one class per pixel",
+        "cutmix": "its boxes are not cut out of the masks",
+        "re_prob": "what is erased would keep its class",
+        "aa": "its policies move images and leave masks",
+        "pad_crop": "give scale for a random box",
+        "crop_pct": "whole images are evaluated",
+        "reset_classifier": "give the weights of the backbone by backbone_checkpoint",
+    }
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
         return SegmentationData(
             recipe.data,
-            root=recipe.data_dir,
-            val_split=recipe.val_split,
-            augmentation=SegmentationAugmentation(
-                hflip=recipe.hflip,
-                scale=recipe.scale,
-                ratio=recipe.ratio,
-                color_jitter=recipe.color_jitter,
-                interpolation=recipe.interpolation,
-            ),
+            augmentation=augmentation_of(recipe, SegmentationAugmentation),
             ignore_index=recipe.ignore_index,
-            workers=recipe.workers,
             num_classes=recipe.num_classes,
             in_chans=recipe.in_chans,
             stated=(stated_by(recipe), _learned_from(recipe) if model is None else model),
+            **Source.of(recipe).settings,
         )
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
         return SegmentationData(
             source.name,
-            root=source.root,
-            val_split=source.val_split,
             ignore_index=opened.recipe.ignore_index if opened.recipe is not None else 255,
-            workers=source.workers,
             num_classes=opened.arguments.get("num_classes"),
             in_chans=opened.arguments.get("in_chans"),
             stated=opened.statements,
+            **source.settings,
         )
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
-        """Check for logits [batch, at least the number of classes, H, W], of the size of the images.
-
-        Raises:
-            ModelError: if the outputs are something else.
-        """
+        """Check for logits [batch, at least the number of classes, H, W], of the size of the images."""
         maps = outputs.get(_OUTPUT) if isinstance(outputs, Mapping) else outputs
         batch, _, *size = samples.shape
         shape = list(maps.shape) if isinstance(maps, Tensor) else []
         is_map = len(shape) == 4 and [shape[0], *shape[2:]] == [batch, *size]
         if not is_map or shape[1] < info.num_classes:
-            raise ModelError(
-                "the model's output does not fit the masks",
-                **unfit(model, maps),
-                expected=f"logits of shape {[batch, info.num_classes, *size]}",
-                remedy="give the model that many classes" if is_map else "take a segmenter, such as smp:Unet",
-            )
+            remedy = "give the model that many classes" if is_map else "take a segmenter, such as smp:Unet"
+            expected = f"logits of shape {[batch, info.num_classes, *size]}"
+            raise unfit(model, maps, "the model's output does not fit the masks", expected=expected, remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the mean cross-entropy of a part's pixels, with that of an auxiliary output, or a teacher's logits.
 
         Ignored pixels count nowhere; a step weighs the parts by the pixels that do (:meth:`counting`).
-
-        Raises:
-            ModelError: if the teacher cannot be built.
-            CheckpointError: if the teacher's weights do not fit.
         """
         autocast = autocasting(processes.device, recipe.amp)
         teacher = make_teacher(recipe, processes.device, autocast, info, resizes=False)
@@ -141,9 +108,8 @@ class Segmentation(Task):
                 more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
                 loss = loss + AUXILIARY_WEIGHT * more
             if teacher is not None:
-                distance = teacher_losses(
-                    maps, teacher.logits(images, maps), truth != recipe.ignore_index, teacher.temperature
-                )
+                logits, known = teacher.logits(images, maps), truth != recipe.ignore_index
+                distance = teacher_losses(maps, logits, known, teacher.temperature)
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
             return loss / counted
 
@@ -151,80 +117,43 @@ class Segmentation(Task):
 
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float]:
         """Return what counts the pixels of a part that are not ignored."""
-
-        def counted(images: Samples, truth: Targets) -> float:
-            assert isinstance(truth, Tensor), type(truth)
-            return float((truth != recipe.ignore_index).sum())
-
-        return counted
+        return lambda images, truth: float((truth != recipe.ignore_index).sum())
 
     def evaluate_batches(
         self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
     ) -> SegmentationEvaluation:
-        """Evaluate a segmenter.
-
-        Raises:
-            ModelError: if the model does not take the images, or gives other maps.
-            DataError: if every pixel is ignored.
-        """
+        """Evaluate a segmenter."""
         assert isinstance(data, SegmentationData), type(data)
         place_truth = self.place_targets(run.device)
         classes, ignored = data.info.num_classes, data.ignore_index
         matrix = torch.zeros(classes, classes + 1, dtype=torch.int64)
         loss, samples = 0.0, 0
-        for images, truth in batches:
-            images, truth = run.place(images), place_truth(truth)
-            with run.autocast():
-                outputs = self.outputs(model, images, data.info)
-            maps, _ = _maps(outputs)
+        for images, outputs, targets in self.judged(model, data, batches, run):
+            (maps, _), truth = _maps(outputs), place_truth(targets)
             loss += float(pixel_losses(maps, truth, ignored=ignored))
             matrix += confusion_matrix(maps.argmax(1), truth, classes=classes, ignored=ignored).cpu()
             samples += len(images)
         loss, count, *cells = run.processes.sums([loss, float(samples), *map(float, matrix.flatten().tolist())])
         pixels = sum(cells)
         if not pixels:
-            raise DataError(
-                "every pixel is ignored",
-                where=f"split {run.split!r} of {data.info.name}",
-                found=f"ignore_index={ignored}",
-            )
+            where = f"split {run.split!r} of {data.info.name}"
+            raise DataError("every pixel is ignored", where=where, found=f"ignore_index={ignored}")
         known = range(classes) if data.matching is None else data.matching.outputs
         uncounted = {ignored, *range(classes)} - ({*known} - {ignored})
         found = overlap(torch.tensor(cells, dtype=torch.float64).view(classes, classes + 1), ignored=uncounted)
-        return SegmentationEvaluation(
-            samples=int(count),
-            miou=found.mean_iou,
-            pixel_accuracy=found.pixel_accuracy,
-            mean_accuracy=found.mean_accuracy,
-            loss=loss / pixels,
-            baseline_miou=found.baseline,
-            class_iou=dict(zip(data.info.class_names, found.iou, strict=True)),
-        )
+        means = (found.mean_iou, found.pixel_accuracy, found.mean_accuracy)
+        class_iou = dict(zip(data.info.class_names, found.iou, strict=True))
+        return SegmentationEvaluation(int(count), *means, loss / pixels, found.baseline, class_iou)
 
     def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of everything but the backbone: a decoder starts anew where a backbone is given.
-
-        Raises:
-            ModelError: if the model does not say what its backbone is.
-        """
-        backbone = next((name for name in _BACKBONES if isinstance(getattr(model, name, None), nn.Module)), None)
-        if backbone is None:
-            raise ModelError(
-                "cannot tell the model's head from its backbone",
-                where=type(model).__name__,
-                expected=f"a module {' or '.join(_BACKBONES)}",
-                remedy="train all, or refocus+norm",
-            )
-        return names_outside(model, f"{backbone}.")
+        """Return the names of everything but the backbone: a decoder starts anew where a backbone is given."""
+        # What torchvision and segmentation-models-pytorch call it.
+        return self.names_outside(model, ("backbone.", "encoder."), expected="a module backbone or encoder")
 
     def predict(
         self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
     ) -> list[Prediction]:
-        """Return the share of each class, the mask, and the image with the mask's colours laid over it.
-
-        Raises:
-            DataError: if the size of the model's input is not known.
-        """
+        """Return the share of each class, the mask, and the image with the mask's colours laid over it."""
         preprocessing = input_of(opened)
         shape, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
         info = DataInfo("", 0, shape[0], shape, mean, std, (), 0, 0, 0)
@@ -243,24 +172,35 @@ class Segmentation(Task):
         return overlay(image, classes, background=list(class_names[:1]) == ["background"])
 
 
-def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
-    """Run a model in training mode.
+def pixel_losses(maps: Tensor, truth: Tensor, *, ignored: int, smoothing: float = 0.0) -> Tensor:
+    """Return the sum, in float32, of the cross-entropies of all pixels but the ignored ones.
 
-    Raises:
-        RecipeError: if a batch norm on pooled features sees a single value.
-        ValueError: what else the model raises.
+    ``maps`` are logits [batch, classes, H, W], ``truth`` the class of each pixel, int64 [batch, H, W].
     """
+    maps = maps.float()
+    if maps.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # Of maps torch has no deterministic loss there; of a list of pixels it has, which takes longer.
+        maps, truth = maps.movedim(1, -1).flatten(0, -2), truth.flatten()
+    return F.cross_entropy(maps, truth, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
+
+
+def teacher_losses(maps: Tensor, teacher_logits: Tensor, counted: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(teacher || student) at temperature T, in float32, summed over the pixels that count."""
+    student, teacher = (F.log_softmax(logits.float() / temperature, dim=1) for logits in (maps, teacher_logits))
+    distances = (teacher.exp() * (teacher - student)).sum(1)
+    return temperature**2 * (distances * counted).sum()
+
+
+def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
+    """Run a model in training mode; name the remedy where a batch norm on pooled features sees a single value."""
     try:
         return network(images)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise RecipeError(
-            "too few images for a batch norm that follows pooling over the whole image",
-            where="batch_size",
-            expected="at least 2 images in each process and part",
-            found=str(part_size),
-        ) from error
+        what = "too few images for a batch norm that follows pooling over the whole image"
+        expected = "at least 2 images in each process and part"
+        raise RecipeError(what, where="batch_size", expected=expected, found=str(part_size)) from error
 
 
 def _maps(outputs: Any) -> tuple[Tensor, Tensor | None]:
@@ -276,3 +216,25 @@ def _learned_from(recipe: Recipe) -> Statement:
     if stated.of_run and recipe.backbone_checkpoint is None:
         return stated
     return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})
+
+
+def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
+    """Return the prediction of a segmenter for an image, the class with the largest share first."""
+    numbers, counts = np.unique(np.asarray(classes), return_counts=True)
+    shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
+    shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
+    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
+    more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
+    picture = overlay(image, classes, background=opened.class_name(0) == "background")
+    return Prediction({"classes": shown}, words + more, picture, classes)
+
+
+def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:
+    """Lay the classes in their colours over an image; class 0 is left as it is where it is background."""
+    palette = list(voc_palette())
+    # The first of the colours is black, which suits a background alone.
+    classes.putpalette(palette if background else [*palette[3:], *palette[:3]])
+    strength = np.full((image.height, image.width), round(255 * _OVERLAY), dtype=np.uint8)
+    if background:
+        strength[np.asarray(classes) == 0] = 0
+    return Image.composite(classes.convert("RGB"), image.convert("RGB"), Image.fromarray(strength))

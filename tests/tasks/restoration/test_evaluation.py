@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from refconv.tasks.restoration.image_quality import compared, luma, psnr, ssim, without_border
+from refconv.tasks.restoration.evaluation import compared, luma, psnr, ssim, without_border
 
 metrics = pytest.importorskip("skimage.metrics")
 color = pytest.importorskip("skimage.color")

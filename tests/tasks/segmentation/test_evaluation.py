@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
-from refconv.tasks.segmentation.confusion import confusion_matrix, overlap
+from refconv.tasks.segmentation.evaluation import confusion_matrix, overlap
 
 CLASSES, IGNORED = 4, 255
 

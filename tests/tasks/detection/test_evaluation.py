@@ -10,23 +10,23 @@ import torch
 from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.errors import DataError
 from refconv.process.distributed import Processes
-from refconv.tasks.detection.average_precision import average_precision, constant_results
+from refconv.tasks.detection.evaluation import average_precision, constant_results
 from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
 from two_processes import two_processes
 
 
 def test_a_perfect_detector_has_one_and_a_blind_one_zero():
     one = average_precision([result(1, [(1, BOX), (2, FAR)], [(1, 0.9, BOX), (2, 0.8, FAR)])], classes=3)
-    assert (one.all, one.at50, one.at75, one.recall) == (1.0, 1.0, 1.0, 1.0)
+    assert (one.map, one.map50, one.map75, one.recall) == (1.0, 1.0, 1.0, 1.0)
     assert one.per_class == (1.0, 1.0, None)  # nothing of the third class is there to be found
-    assert (one.small, one.medium, one.large) == (None, 1.0, None)
+    assert (one.map_small, one.map_medium, one.map_large) == (None, 1.0, None)
     none = average_precision([result(1, [(1, BOX)], [])], classes=1)
-    assert (none.all, none.recall, none.per_class) == (0.0, 0.0, (0.0,))
+    assert (none.map, none.recall, none.per_class) == (0.0, 0.0, (0.0,))
 
 
 def test_without_objects_there_is_nothing_to_measure():
     found = average_precision([result(1, [], [(1, 0.9, BOX)]), result(2, [], [])], classes=1)
-    assert (found.all, found.at50, found.per_class) == (None, None, (None,))
+    assert (found.map, found.map50, found.per_class) == (None, None, (None,))
 
 
 @pytest.mark.parametrize(
@@ -46,26 +46,26 @@ def test_without_objects_there_is_nothing_to_measure():
     ids=["missed", "mistake", "late-mistake", "twice", "class"],
 )
 def test_cases_by_hand(truth, found, expected):
-    assert average_precision([result(1, truth, found)], classes=2).at50 == pytest.approx(expected, abs=1e-12)
+    assert average_precision([result(1, truth, found)], classes=2).map50 == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_overlap_of_three_quarters_counts_at_half_of_the_thresholds():
     # [0, 40] against [0, 30]: overlap 0.75, which reaches 0.5, 0.55, ..., 0.75: 6 of 10.
     found = average_precision([result(1, [(1, (0, 0, 40, 40))], [(1, 0.9, (0, 0, 40, 30))])], classes=1)
-    assert (found.all, found.at50, found.at75) == (pytest.approx(0.6), 1.0, 1.0)
+    assert (found.map, found.map50, found.map75) == (pytest.approx(0.6), 1.0, 1.0)
 
 
 def test_crowds_are_neither_missed_nor_mistakes():
     truth, crowd = [(1, BOX), (1, (80.0, 80.0, 160.0, 160.0))], (1,)
     found = [(1, 0.95, (90.0, 90.0, 110.0, 110.0)), (1, 0.94, (120.0, 120.0, 150.0, 150.0)), (1, 0.9, BOX)]
-    assert average_precision([result(1, truth, found, crowd)], classes=1).all == pytest.approx(1.0)
-    assert average_precision([result(1, truth, found)], classes=1).all < 0.5
+    assert average_precision([result(1, truth, found, crowd)], classes=1).map == pytest.approx(1.0)
+    assert average_precision([result(1, truth, found)], classes=1).map < 0.5
 
 
 def test_the_annotations_area_decides_the_range():
     # As for a thin object in a large box: the mask's area, not the box's.
     found = average_precision([result(1, [(1, BOX)], [(1, 0.9, BOX)], areas=[500.0])], classes=1)
-    assert (found.small, found.medium) == (1.0, None)
+    assert (found.map_small, found.map_medium) == (1.0, None)
 
 
 @pytest.mark.parametrize("limits", RANGES)
@@ -78,12 +78,12 @@ def test_boxes_are_judged_as_step_by_step(limits):
         for label in labels
         for step, threshold in enumerate(THRESHOLDS)
     }
-    assert getattr(found, limits) > 0
-    assert getattr(found, limits) == pytest.approx(mean(slow.values()), abs=1e-9)
+    assert getattr(found, "map" if limits == "all" else f"map_{limits}") > 0
+    assert getattr(found, "map" if limits == "all" else f"map_{limits}") == pytest.approx(mean(slow.values()), abs=1e-9)
     if limits == "all":
-        assert 0.1 < found.all < 0.9
-        assert found.at50 == pytest.approx(mean([slow[label, 0] for label in labels]), abs=1e-9)
-        assert found.at75 == pytest.approx(mean([slow[label, 5] for label in labels]), abs=1e-9)
+        assert 0.1 < found.map < 0.9
+        assert found.map50 == pytest.approx(mean([slow[label, 0] for label in labels]), abs=1e-9)
+        assert found.map75 == pytest.approx(mean([slow[label, 5] for label in labels]), abs=1e-9)
         per_class = [mean([slow[label, step] for step in range(10)]) for label in labels]
         assert found.per_class == pytest.approx(per_class, abs=1e-9)
 
@@ -101,9 +101,9 @@ def test_masks_are_judged_as_step_by_step():
             for label in labels
             for threshold in THRESHOLDS
         ]
-        assert getattr(found, limits) == pytest.approx(mean(slow), abs=1e-9)
+        assert getattr(found, "map" if limits == "all" else f"map_{limits}") == pytest.approx(mean(slow), abs=1e-9)
     boxes = average_precision(as_results(images, masks=True), classes=CLASSES)
-    assert boxes.all != pytest.approx(found.all, abs=1e-3)
+    assert boxes.map != pytest.approx(found.map, abs=1e-3)
 
 
 def test_the_order_of_images_does_not_matter():
@@ -133,7 +133,7 @@ def test_overlaps_are_those_of_real_coordinates():
     # Not of pixels counted inclusively, as in Pascal's own tools: there this overlap is 11 x 21 / 21 x 21 = 0.524.
     assert box_overlap((0, 0, 20, 10), (0, 0, 20, 20.2), crowd=False) < 0.5
     found = average_precision([result(1, [(1, (0, 0, 20, 20.2))], [(1, 0.9, (0, 0, 20, 10))])], classes=1)
-    assert found.at50 == 0.0
+    assert found.map50 == 0.0
 
 
 def test_without_the_extra_a_remedy_is_named(monkeypatch):
@@ -148,7 +148,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import torch
 from refconv.process.distributed import joined
-from refconv.tasks.detection.average_precision import average_precision
+from refconv.tasks.detection.evaluation import average_precision
 from detected_images import CLASSES, as_results, random_images
 torch.set_num_threads(1)
 whole = as_results(random_images(7))

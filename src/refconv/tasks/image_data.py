@@ -1,0 +1,106 @@
+"""What the data of several tasks share: augmentation, text files, missing files, splits, facts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from refconv.data.dataset import Split
+from refconv.data.dataset import DataInfo
+from refconv.data.preprocessing import IMAGE_MODES
+from refconv.data.splits import Parts, held_out, validation_split
+from refconv.errors import DataError
+from refconv.recipe.recipe import Recipe
+
+CLASSES_FILE = "classes.txt"
+
+_REMEDIES = {
+    "file": "add the file, or remove the entry that names it",
+    "folder": "check the path, and add what is missing",
+}
+
+T = TypeVar("T", bound=Sized)
+Settings = TypeVar("Settings")
+
+
+def missing(
+    kind: str, what: str, *, where: object, expected: object = None, found: str | None = None, remedy: str | None = None
+) -> DataError:
+    """Return the error for a missing ``file`` or ``folder``, which says a remedy in any case."""
+    wanted = None if expected is None else str(expected)
+    return DataError(what, where=str(where), expected=wanted, found=found, remedy=remedy or _REMEDIES[kind])
+
+
+def augmentation_of(recipe: Recipe, kind: type[Settings]) -> Settings:
+    """Return the settings of an augmentation, a dataclass, that a recipe holds."""
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(recipe, "aa" if name == "auto_augment" else name) for name in names})
+
+
+def image_channels(in_chans: int | None, *, name: str) -> int:
+    """Return how many channels images have: 3 by default, or 1."""
+    if in_chans not in {*IMAGE_MODES, None}:
+        raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
+    return in_chans or 3
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a small file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        remedy = "save the file as UTF-8 text, or download it again"
+        raise DataError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
+
+
+def first_words(path: Path) -> list[str]:
+    """Return the names of images in a list, which may say more about each."""
+    return [line.split()[0] for line in text_of(path).splitlines() if line.strip()]
+
+
+def listed(names: Iterable[str] | Iterable[int]) -> str:
+    """Return the first of some names or numbers for an error."""
+    found = [str(name) for name in sorted(names)]
+    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "") if found else "nothing"
+
+
+def read_parts(names: Collection[str], read: Callable[[str], T], *, where: Path, val_split: float) -> Parts[T]:
+    """Read the splits that are trained, validated and tested on among those that the data brings."""
+    val, test = held_out(names, where=str(where), val_split=val_split)
+    found = {name: read(name) for name in ("train", val, test) if name is not None}
+    return Parts(found["train"], None if val is None else found[val], found[test])
+
+
+def divided(parts: Parts[T], val_split: float, *, name: str) -> tuple[dict[Split, T], dict[Split, Tensor]]:
+    """Return, for each split, the part that holds its images, and their indices in it."""
+    alike = torch.zeros(len(parts.train), dtype=torch.int64)
+    train, val = validation_split(alike, val_split, name=name, class_names=("images",))
+    if parts.val is not None:
+        val = torch.arange(len(parts.val))
+    held: dict[Split, T] = {
+        "train": parts.train,
+        "val": parts.train if parts.val is None else parts.val,
+        "test": parts.test,
+    }
+    return held, {"train": train, "val": val, "test": torch.arange(len(parts.test))}
+
+
+def info_of(
+    name: str,
+    indices: Mapping[Split, Tensor],
+    *,
+    class_names: tuple[str, ...],
+    input_size: tuple[int, ...],
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> DataInfo:
+    """Return the facts about data of images; by default their values stay in [0, 1]."""
+    channels = input_size[0]
+    mean, std = mean or (0.0,) * channels, std or (1.0,) * channels
+    sizes = [len(indices[split]) for split in ("train", "val", "test")]
+    return DataInfo(name, len(class_names), channels, input_size, mean, std, class_names, *sizes)
