@@ -24,16 +24,7 @@ from refconv.analysis.batches import classify
 
 
 def fgsm(model: nn.Module, samples: Tensor, targets: Tensor, *, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return samples moved by one signed gradient step.
-
-    Args:
-        model: a classifier in eval mode.
-        samples: a batch [batch, channels, ...].
-        targets: its classes [batch].
-        radius: of the ball, per channel.
-        low: least valid value, per channel.
-        high: largest valid value, per channel.
-    """
+    """Return samples [batch, channels, ...] moved by one signed gradient step, of a classifier in eval mode."""
     return clamped(samples + radius * gradient_sign(model, samples, targets), low, high)
 
 
@@ -51,16 +42,8 @@ def pgd(
 ) -> Tensor:
     """Return samples moved by several signed gradient steps inside the ball.
 
-    Args:
-        model: a classifier in eval mode.
-        samples: a batch [batch, channels, ...].
-        targets: its classes [batch].
-        radius: of the ball, per channel.
-        low: least valid value, per channel.
-        high: largest valid value, per channel.
-        steps: number of steps.
-        start: the first point, as shares of the radius from -1 to 1 of the shape of ``samples``.
-        step_size: of one step, as a share of the radius; by default 2.5 / steps, as Madry et al. take it.
+    ``start`` is the first point, as shares of the radius from -1 to 1; ``step_size`` of one step, as a share of the
+    radius, by default 2.5 / steps, as Madry et al. take it.
     """
     step = radius * (2.5 / steps if step_size is None else step_size)
     moved = clamped(samples + radius * start, low, high)

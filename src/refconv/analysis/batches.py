@@ -1,11 +1,12 @@
-"""The common ground of measures with data: batches up to a bound, classes checked, models left as found.
+"""What measures with data share: batches up to a bound, checked classes, models left as found.
 
-Batches come from the caller, already normalised and on the models' device, so that no measure knows where data come
-from. Whatever a measure does happens inside :func:`observing`, which puts back all that running a model can move.
+Batches come from the caller, normalised and on the models' device. Whatever a measure does happens inside
+:func:`observing`, which puts back all that running a model can change.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,19 +27,12 @@ Progress = Callable[[int, int], None]
 """Called with how much is done, in samples or steps of the measure, and how much there is in all, 0 if not known."""
 
 LARGEST_SEED = 2**31
+MEMORY = 2**30
+"""Bytes of samples that are kept in memory, so that images are decoded once."""
 
 
 class Passage:
     """The first samples of some batches, gone through as often as a measure needs, the same in every pass.
-
-    Args:
-        batches: (samples, targets) pairs of tensors.
-        max_samples: samples to stop at; None for all.
-        progress: called after every batch that was worked on.
-
-    Raises:
-        SettingError: if ``max_samples`` is less than one.
-        DataError: if the batches cannot be gone through again.
 
     Attributes:
         samples: how many samples were given out so far in this pass; between passes, how many a pass has.
@@ -67,12 +61,7 @@ class Passage:
         self._total = min(listed, max_samples or listed) if listed else max_samples or 0
 
     def __iter__(self) -> Iterator[Batch]:
-        """Start a pass: give out the batches, the last one cut where the bound says so.
-
-        Raises:
-            DataError: if there is no sample, samples and targets do not fit each other or are not finite, or a later
-                pass has fewer samples than the first.
-        """
+        """Start a pass: give out the batches, the last one cut where the bound says so."""
         self.samples = 0
         for samples, targets in self._batches() if callable(self._batches) else self._batches:
             if self._known is None:
@@ -100,13 +89,59 @@ class Passage:
         self._known = self.samples
 
 
+class KeptBatches:
+    """Starts a new pass through batches at each call, from memory as far as they are there.
+
+    ``start`` begins at the first batch, the same ones in the same order each time; batches beyond ``memory`` bytes of
+    samples are read in every pass.
+
+    Example:
+        >>> read = []
+        >>> def start():
+        ...     for number in range(3):
+        ...         read.append(number)
+        ...         yield torch.zeros(2, 1), torch.full((2,), number)
+        >>> batches = KeptBatches(start)
+        >>> [len(list(batches())) for _ in range(2)], read
+        ([3, 3], [0, 1, 2])
+    """
+
+    def __init__(self, start: Callable[[], Iterator[Batch]], memory: int = MEMORY) -> None:
+        self._start, self._memory = start, memory
+        self._kept: list[Batch] = []
+        self._source: Iterator[Batch] = iter(())
+        self._following = -1  # the number of the batch that the source gives next
+        self._count: int | None = None  # of all batches, once known
+
+    def __call__(self) -> Iterator[Batch]:
+        """Start a pass."""
+        for number in itertools.count():
+            if number < len(self._kept):
+                yield self._kept[number]
+            elif number == self._count or (batch := self._read(number)) is None:
+                return
+            else:
+                yield batch
+
+    def _read(self, number: int) -> Batch | None:
+        """Read a batch from where the source is, else from a new one; None behind the last."""
+        if number != self._following:
+            self._source = itertools.islice(self._start(), number, None)
+        batch = next(self._source, None)
+        if batch is None:
+            self._count, self._following = number, -1
+            return None
+        self._following = number + 1
+        size = batch[0].numel() * batch[0].element_size()
+        if number == len(self._kept) and size <= self._memory:
+            self._memory -= size
+            self._kept.append(batch)
+        return batch
+
+
 @contextmanager
 def observing(*models: nn.Module) -> Iterator[None]:
-    """Put models in eval mode; afterwards put back every module's mode, every buffer and the random numbers.
-
-    Raises:
-        ModelError: if one is no module, or has weights without values or that are not finite.
-    """
+    """Put models in eval mode; afterwards put back every module's mode, every buffer and the random numbers."""
     for model in models:
         check_sound(model)
     modes = [(module, module.training) for model in models for module in model.modules()]
@@ -127,11 +162,7 @@ def observing(*models: nn.Module) -> Iterator[None]:
 
 
 def check_sound(model: Any) -> None:
-    """Refuse what cannot be run and trusted.
-
-    Raises:
-        ModelError: if it is no module, or has weights without values or that are not finite.
-    """
+    """Refuse what is no module, or has weights without values or that are not finite."""
     if not isinstance(model, nn.Module):
         raise ModelError("there is nothing to analyse", expected="a torch.nn.Module", found=type(model).__name__)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -142,17 +173,7 @@ def check_sound(model: Any) -> None:
 
 
 def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
-    """Return a classifier's outputs [batch, classes] in float64.
-
-    Args:
-        model: the classifier.
-        samples: a batch [batch, channels, ...].
-        targets: its classes [batch], checked against the outputs.
-
-    Raises:
-        ModelError: if the model does not take the samples, or gives something else or no finite numbers.
-        DataError: if a target is no class of the model.
-    """
+    """Return a classifier's outputs [batch, classes] in float64; the targets [batch] are checked against them."""
     if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         found = f"{targets.dtype} {list(targets.shape)}"
         raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
@@ -178,35 +199,42 @@ def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
 
 
 def run(model: nn.Module, samples: Tensor) -> object:
-    """Return what a model says about samples.
-
-    Raises:
-        ModelError: if it does not take them.
-        OutOfMemoryError: as torch raises it.
-    """
-    try:
+    """Return what a model says about samples; a ModelError if it does not take them."""
+    with taking(model, samples.shape[1:]):
         return model(samples.clone())  # a first layer that works in place must not change the data
+
+
+@contextmanager
+def taking(model: nn.Module, shape: Sequence[int]) -> Iterator[None]:
+    """Say so in one line where a model does not take samples of a shape."""
+    name, expected = type(model).__name__, f"samples of shape {list(shape)} accepted"
+    with refused("the model does not take this data", where=name, expected=expected):
+        yield
+
+
+@contextmanager
+def refused(problem: str, **about: str) -> Iterator[None]:
+    """Make a ModelError of what torch raises; too little memory stays what it is."""
+    try:
+        yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ModelError(
-            "the model does not take this data",
-            where=type(model).__name__,
-            expected=f"samples of shape {list(samples.shape[1:])} accepted",
-            found=str(error),
-        ) from error
+        raise ModelError(problem, found=str(error), **about) from error
+
+
+def check_least(least: int, problem: str = "too few", **settings: int) -> None:
+    """Refuse settings that are smaller than what they must be."""
+    for name, value in settings.items():
+        if value < least:
+            raise SettingError(problem, where=name, expected=f"{least} or more", found=str(value))
 
 
 def drawn(samples: Tensor, first: int, seed: int, *, normal: bool) -> Tensor:
-    """Return random numbers of the shape of samples that depend on the seed and each sample's place in the data alone.
+    """Return random numbers of the shape of a batch that depend on the seed and each sample's place in the data alone.
 
-    However the data are cut into batches, and whatever the model, sample number i meets the same numbers.
-
-    Args:
-        samples: a batch; its shape, type and device are taken.
-        first: the place of its first sample in the data.
-        seed: of all numbers.
-        normal: standard normal numbers, else uniform ones from -1 to 1.
+    However the data are cut into batches, and whatever the model, sample number i meets the same numbers: standard
+    normal ones, else uniform ones from -1 to 1. ``first`` is the place of the first sample.
     """
     rows = []
     for place in range(first, first + len(samples)):

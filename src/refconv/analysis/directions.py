@@ -28,13 +28,6 @@ def filter_norms(model: nn.Module, values: Values) -> Values:
     convolution, transposed or not. Of other parameters of two dimensions or more, the first counts the filters.
     Biases, parameters of normalisations and others of one dimension are left out.
 
-    Args:
-        model: whose layers say what a filter is.
-        values: by names of the model's parameters.
-
-    Raises:
-        ModelError: if the model has no filters.
-
     Example:
         >>> model = nn.Linear(2, 1)
         >>> filter_norms(model, {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.ones(1)})
@@ -54,10 +47,7 @@ def filter_sizes(model: nn.Module, values: Values) -> Values:
 def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
     """Return one normal direction whose filters have norm one, in the layers that :func:`filter_norms` looks at.
 
-    Args:
-        model: whose layers say what a filter is.
-        values: the parameters by name: their shapes, precision and device.
-        generator: of the CPU, so that every device sees the same direction.
+    The generator is of the CPU, so that every device sees the same direction.
     """
     drawn = {
         name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
@@ -67,12 +57,7 @@ def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values
 
 
 def moved(values: Values, *steps: tuple[float, Values]) -> Values:
-    """Return values moved by the sum of distance * direction.
-
-    Args:
-        values: the parameters by name.
-        steps: (distance, direction); names that a direction does not have do not move.
-    """
+    """Return parameters moved by the sum of distance * direction; names that a direction does not have stay."""
     found = dict(values)
     for distance, direction in steps:
         for name, entries in direction.items():

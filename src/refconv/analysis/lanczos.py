@@ -17,13 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class RitzValues:
-    """Eigenvalues of T, descending, in float64.
-
-    Attributes:
-        values: theta [j].
-        errors: |beta s_j| [j]: each value is within this of an eigenvalue of the operator.
-        steps: products taken, j.
-    """
+    """Eigenvalues theta [j] of T, descending, their errors |beta s_j| [j], and the number of products taken."""
 
     values: Tensor
     errors: Tensor
@@ -46,8 +40,8 @@ def lanczos(
 
     Args:
         product: v [n] -> A v [n], A symmetric.
-        start: first vector [n], not zero; its precision and device are those of the basis, steps * n numbers.
-        steps: how many products to take at most.
+        start: first vector [n], not zero; the basis, steps * n numbers, has its precision and device.
+        steps: products to take at most.
         top: how many of the largest eigenvalues are wanted.
         tolerance: error at which a value is known, relative to the largest magnitude.
         generator: of the CPU, for new vectors.

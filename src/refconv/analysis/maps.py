@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,35 +16,29 @@ from refconv.errors import ModelError
 
 @contextmanager
 def recording(modules: Mapping[str, nn.Module], dimensions: int) -> Iterator[dict[str, Tensor]]:
-    """Record the output maps of some modules while a model runs.
+    """Record the output maps of some modules while a model runs, in the order in which they run.
 
-    Of a module that runs several times, the last output; none of outputs that are not one tensor of so many dimensions.
-    Hooks are taken off at the end.
-
-    Args:
-        modules: by the names under which maps are recorded.
-        dimensions: of a map, batch and channels counted.
-
-    Returns:
-        The maps, in the order in which modules ran.
+    Of a module that runs several times, the last output; none of outputs that are not one tensor of so many dimensions,
+    batch and channels counted. Later layers get a copy, so that none can change a map in place.
     """
-    recorder = _Recorder(modules, dimensions)
-    try:
-        yield recorder.maps
-    finally:
-        recorder.remove()
+    maps: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Any) -> Any:
+        if not isinstance(output, Tensor) or output.ndim != dimensions:
+            return output
+        maps.pop(name, None)  # the last call is the one that counts, also in the order
+        maps[name] = output
+        return output.clone()
+
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            handle = module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+            stack.callback(handle.remove)
+        yield maps
 
 
 def last_map(model: nn.Module, samples: Tensor) -> str:
-    """Return the name of the last convolution to run whose map has more than one position.
-
-    Args:
-        model: any model.
-        samples: a batch [batch, channels, *spatial]; its first sample is run.
-
-    Raises:
-        ModelError: if there is no such convolution, or the model does not take the sample.
-    """
+    """Return the name of the last convolution to run whose map has more than one position; the first sample is run."""
     modules: dict[str, nn.Module] = dict(model.named_modules())
     convolutions = {name: module for name, module in modules.items() if isinstance(module, _ConvNd)}
     with torch.no_grad(), recording(convolutions, samples.ndim) as maps:
@@ -59,36 +53,8 @@ def last_map(model: nn.Module, samples: Tensor) -> str:
     return names[-1]
 
 
-class _Recorder:
-    """Keeps the output maps of some modules; later layers get a copy, so that none can change them in place."""
-
-    def __init__(self, modules: Mapping[str, nn.Module], dimensions: int) -> None:
-        self.maps: dict[str, Tensor] = {}
-        self._dimensions = dimensions
-        self._handles = [module.register_forward_hook(self._hook(name)) for name, module in modules.items()]
-
-    def _hook(self, name: str) -> Any:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
-            del module, inputs
-            if not isinstance(output, Tensor) or output.ndim != self._dimensions:
-                return output
-            self.maps.pop(name, None)  # the last call is the one that counts, also in the order
-            self.maps[name] = output
-            return output.clone()
-
-        return keep
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-
 def module_named(model: nn.Module, layer: str) -> nn.Module:
-    """Return a module by name.
-
-    Raises:
-        ModelError: if there is none.
-    """
+    """Return a module by name."""
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if layer not in modules:
         raise ModelError("there is no such layer", where=layer, remedy="take a name of model.named_modules()")

@@ -12,12 +12,7 @@ from refconv.process.progress import column
 
 
 class Display(progress.Display):
-    """Shows which measure runs, and the time left of it.
-
-    Args:
-        title: what is analysed; may be empty.
-        **where: ``show`` and ``console`` of :class:`refconv.process.progress.Display`.
-    """
+    """Shows which measure runs, and the time left of it; ``title``: what is analysed, may be empty."""
 
     def __init__(self, title: str = "", **where: Any) -> None:
         left = TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True))
@@ -30,13 +25,7 @@ class Display(progress.Display):
         super().say(f"{self._title}{line}")
 
     def begin(self, name: str, number: int, count: int) -> None:
-        """Start the bar anew for a measure; in a pipe, print a line.
-
-        Args:
-            name: of the measure.
-            number: which one it is, from 1.
-            count: how many there are.
-        """
+        """Start the bar anew for a measure, the number-th of count; in a pipe, print a line."""
         if not self.terminal:
             self.say(f"measuring {name} ... ({number} of {count})")
             return
@@ -44,22 +33,15 @@ class Display(progress.Display):
         self.task = self.bar.add_task(f"{self._title}measuring {name}", total=None, place=f"left, {number} of {count}")
 
     def progress(self, done: int, total: int) -> None:
-        """Move the bar of the measure.
-
-        Args:
-            done: what is done.
-            total: what there is in all; 0 if that is not known.
-        """
+        """Move the bar of the measure; a total of 0 is not known."""
         self.move(done, total or None)
 
 
 def announced(count: int, with_data: int, seconds: float | None) -> str:
     """Return what is said before measuring: how much there is to do, and how long it takes.
 
-    Args:
-        count: measures in all; those of weights alone take seconds.
-        with_data: measures among them that run the models on data.
-        seconds: time that one of these takes at most, about; None if it is not bounded.
+    Measures ``with_data`` run the models and take ``seconds`` at most, about, if they are bounded; the others take
+    seconds.
 
     Example:
         >>> announced(22, 12, 30.0)

@@ -26,7 +26,6 @@ class SideFacts(Record):
         reference: what the user named it by.
         method: how its run trained it; None if it comes from no run.
         space: ``kernel`` or ``gradient``, where its run refocused.
-        run: the record of its run, if it has finished.
         parameters: of the plain model.
         fingerprint: SHA-256 of the plain model's weights, in hexadecimal.
     """
@@ -41,11 +40,9 @@ class SideFacts(Record):
 
 @dataclass(frozen=True)
 class DataFacts(Record):
-    """The data that two models were measured on.
+    """The data that two models were measured on, as the user named it.
 
     Attributes:
-        name: as the user named it.
-        split: ``train``, ``val`` or ``test``.
         max_samples: samples that a measure was to take at most; None: its own bound.
         max_seconds: time that a measure was to take at most; None: no bound.
         flags: what the user said about how images become tensors, by setting.
@@ -63,20 +60,13 @@ class PairFacts(Record):
     """What was analysed, and how.
 
     Attributes:
-        before: the earlier model.
-        after: the later one.
         model: the name of the architecture.
         task: what the later model is for.
-        class_names: a name per class, where known.
         data: what both were measured on; None where weights alone were.
         measured: seconds that each measure took, for both models together.
         left_out: measures that were wanted and could not be taken, with the reason.
         samples: how many samples each measure with data took.
         include: patterns of layers that measures of weights looked at; empty for all.
-        exclude: patterns of layers that they did not look at.
-        hardware: what it ran on.
-        versions: name and version of each program.
-        command: the command.
         images: how the samples became tensors, in words; empty where no measure took any.
     """
 
@@ -98,15 +88,7 @@ class PairFacts(Record):
 
 
 def side_facts(reference: str, opened: Opened) -> SideFacts:
-    """Return the facts of a model that was opened and is plain.
-
-    Args:
-        reference: what the user named it by.
-        opened: the model.
-
-    Raises:
-        RunError: if the record of its run is damaged.
-    """
+    """Return the facts of a model that was opened, is plain and was named by a reference."""
     run = _run_record(reference)
     recipe = opened.recipe
     space = run.space if run is not None else space_of(recipe) if recipe is not None else None
@@ -145,11 +127,7 @@ def read_facts(folder: Path) -> PairFacts | None:
 
 
 def _run_record(reference: str) -> RunRecord | None:
-    """Return the record of the run that a reference names, as its folder or as the folder of its model.
-
-    Raises:
-        RunError: if the record is damaged.
-    """
+    """Return the record of the run that a reference names, as its folder or as the folder of its model."""
     folder = RunFolder(reference.removeprefix("local-dir:"))
     if folder.path.name == folder.model_folder.name and not folder.record_file.is_file():
         folder = RunFolder(folder.path.parent)

@@ -1,14 +1,13 @@
-"""The common ground of all measures of weights: the kernels of one model or of two, checked and in float64.
+"""What measures of weights share: the kernels of one model or of two, checked, copied to the CPU in float64, in blocks.
 
-A measure of a pair asks what changed between the same layers of two models, so the two must hold the same
-convolutions under the same names and of the same shapes. Models are read and never changed: weights are copied to the
-CPU in float64.
+Two models must hold the same convolutions under the same names and of the same shapes. Models are never changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -17,7 +16,13 @@ from torch.nn.parameter import is_lazy
 
 from refconv.errors import ModelError
 from refconv.layers import Layer, Selection, find_layers, select
-from refconv.ops import Layout
+from refconv.ops import Layout, Order, effective_map_size
+
+# The most blocks of a layer that are looked at, and what their eigenvalues and refocus weights may cost in
+# multiplications. Layers of few blocks, depthwise ones above all, are always looked at whole.
+_MOST_BLOCKS = 4096
+_COST = 4 * 10**8
+_LEAST_BLOCKS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +64,7 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class KernelPair:
-    """The same convolution's kernel in two models."""
+    """The same convolution's kernel in two models, under one name and of one kind."""
 
     before: Kernel
     after: Kernel
@@ -132,17 +137,49 @@ def pair_kernels(
 
 
 def sampled(population: int, most: int, seed: int) -> Tensor:
-    """Return the indices [min(population, most)] of a sample without repetition, ascending; all if they fit.
-
-    Args:
-        population: how many there are.
-        most: how many to take at most.
-        seed: of the sample; the same for both models of a pair, so that the same rows are compared.
-    """
+    """Return the indices [min(population, most)] of a sample without repetition, ascending; all if they fit."""
     if population <= most:
         return torch.arange(population)
     chosen = torch.randperm(population, generator=torch.Generator().manual_seed(seed))[:most]
     return chosen.sort().values
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """Which blocks of a layer are looked at, as refocusing sees them: the indices ``chosen`` [b] of ``total``."""
+
+    kernel_size: tuple[int, ...]
+    map_size: tuple[int, ...]
+    order: Order
+    total: int
+    chosen: Tensor
+
+    def of(self, kernel: Kernel) -> Tensor:
+        """Return the blocks [b, m, k] of a kernel."""
+        return replace(kernel.layout, order=self.order).to_blocks(kernel.weight)[self.chosen]
+
+    def output_channels(self, kernel: Kernel) -> Tensor:
+        """Return to which output channel every slice of the blocks belongs [b, m]."""
+        one_tap = replace(kernel.layout, kernel_size=(1,) * len(self.kernel_size), order="contiguous", experts=None)
+        slices = one_tap.blocks * one_tap.groups
+        experts = kernel.layout.experts or 1
+        numbers = torch.arange(slices) // one_tap.in_per_group
+        found = replace(one_tap, order=self.order).to_blocks(one_tap.from_blocks(numbers.reshape(one_tap.block_shape)))
+        channels = one_tap.groups * one_tap.out_per_group
+        return torch.cat([found[..., 0] + expert * channels for expert in range(experts)])[self.chosen]
+
+
+def view_blocks(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> BlockView:
+    """Say which blocks of a layer to look at: all of them, or a sample where there are very many.
+
+    The map size, one odd number or one per dimension, is cut to what the kernel allows.
+    """
+    layout = replace(kernel.layout, order=order)
+    sizes = effective_map_size(kernel.kernel_size, map_size)
+    blocks, m, k = layout.block_shape
+    cost = 10 * k**3 + m * m * prod(sizes) * k
+    chosen = sampled(blocks, max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _COST // cost)), seed)
+    return BlockView(kernel.kernel_size, sizes, order, blocks, chosen)
 
 
 def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:

@@ -11,9 +11,9 @@ pooled variance holds the variance between batches too, which the mean of the ba
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,30 +22,24 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import Batches, Passage, check_sound
+from refconv.analysis.batches import Batches, Passage, check_sound, taking
 from refconv.analysis.directions import Values
-from refconv.analysis.losses import Loss, classification_loss
 from refconv.errors import DataError, ModelError
 from refconv.measures.conditions import Conditions
 
+Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
+"""(outputs, targets) -> the mean loss over the samples of a batch, one number."""
+
+_OWN_LOSS = "give the loss of this kind of model as loss="
+
 
 class Probe:
-    """The loss of one model at weights to be given.
-
-    Args:
-        model: plain, with finite weights; left as found by everything here.
-        batches: what the loss is taken over.
-        calibration: what batch-norm statistics are collected on; the same batches if None.
-        loss: mean over a batch; by default cross-entropy.
+    """The loss of one model at weights to be given; the model is left as found by everything here.
 
     Attributes:
-        model: the model.
         parameters: copies of its parameters by name, of half precision as float32.
         buffers: the same of its buffers.
         norms: names of batch-norm layers that keep statistics.
-
-    Raises:
-        ModelError: if the model is parametrized, without values or not finite.
     """
 
     def __init__(
@@ -77,23 +71,14 @@ class Probe:
         )
 
     def as_is(self) -> float:
-        """Return the loss of the model as it is, with the statistics that it has.
-
-        Raises:
-            ModelError: if it is not finite.
-        """
+        """Return the loss of the model as it is, with the statistics that it has."""
         found = self.evaluated(self.parameters, self.buffers)
         if found is None:
             raise ModelError("the model's loss is not finite", where=type(self.model).__name__)
         return found
 
     def at(self, parameters: Values, buffers: Values | None = None) -> float | None:
-        """Return the loss at given parameters, batch norms recalibrated; None if it is not finite.
-
-        Args:
-            parameters: values for all parameters.
-            buffers: values for all buffers; by default the model's own.
-        """
+        """Return the loss at given values of all parameters, batch norms recalibrated; None if it is not finite."""
         return self.evaluated(parameters, self.recalibrated(parameters, buffers))
 
     def evaluated(self, parameters: Values, buffers: Values) -> float | None:
@@ -106,11 +91,7 @@ class Probe:
         return mean if math.isfinite(mean) else None
 
     def batch_loss(self, parameters: Values, buffers: Values, samples: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of one batch at given values, in the mode that the model is in.
-
-        Raises:
-            ModelError: if the loss is not one number.
-        """
+        """Return the mean loss of one batch at given values, in the mode that the model is in."""
         outputs = self._outputs(parameters, buffers, samples)
         loss = self._loss(outputs, targets)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -121,11 +102,7 @@ class Probe:
     def recalibrated(self, parameters: Values, buffers: Values | None = None) -> Values:
         """Return buffers with batch-norm statistics collected at given parameters; see Note [Recalibration].
 
-        Layers that no sample passes through keep the statistics that they have.
-
-        Args:
-            parameters: values for all parameters.
-            buffers: where to start from; by default the model's own.
+        They start from the model's own. Layers that no sample passes through keep the statistics that they have.
         """
         buffers = _cloned(self.buffers if buffers is None else buffers)
         if not self.norms:
@@ -148,17 +125,8 @@ class Probe:
     def _outputs(self, parameters: Values, buffers: Values, samples: Tensor) -> Any:
         # a copy: a first layer that works in place must not change the data
         fitting = samples.to(self._dtype if samples.is_floating_point() else samples.dtype, copy=True)
-        try:
+        with taking(self.model, samples.shape[1:]):
             return functional_call(self.model, {**parameters, **buffers}, (fitting,))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise ModelError(
-                "the model does not take this data",
-                where=type(self.model).__name__,
-                expected=f"samples {list(samples.shape)} accepted",
-                found=str(error),
-            ) from error
 
 
 def pair_probes(
@@ -170,21 +138,7 @@ def pair_probes(
     loss: Loss | None = None,
     max_samples: int | None = None,
 ) -> tuple[Probe, Probe]:
-    """Return probes of two models of one architecture over the same batches.
-
-    Args:
-        before: the first model, plain.
-        after: the second.
-        batches: what the loss is taken over.
-        calibration: what batch-norm statistics are collected on; the same batches if None.
-        loss: mean over a batch; by default cross-entropy.
-        max_samples: how many samples of either to take at most.
-
-    Raises:
-        ModelError: if a model cannot be measured, or the two differ in their parameters or buffers.
-        DataError: if the batches cannot be used.
-        SettingError: if ``max_samples`` is less than one.
-    """
+    """Return probes of two models of one architecture over the same batches, at most ``max_samples`` of either."""
     check_plain(before)
     check_plain(after)
     check_alike(before, after)
@@ -193,12 +147,25 @@ def pair_probes(
     return Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
 
 
-def check_plain(model: nn.Module) -> None:
-    """Check that a model can be measured.
+def classification_loss(outputs: Any, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of scores [batch, classes, *positions] and classes [batch, *positions], checked."""
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2:
+        found = str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__
+        problem = "the model's outputs are no scores of classes"
+        raise ModelError(problem, expected="[batch, classes]", found=found, remedy=_OWN_LOSS)
+    shape = [len(outputs), *outputs.shape[2:]]
+    if targets.is_floating_point() or list(targets.shape) != shape:
+        problem, found = "targets are no classes of these outputs", f"{targets.dtype} {list(targets.shape)}"
+        raise DataError(problem, expected=f"integers {shape}", found=found, remedy=_OWN_LOSS)
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= outputs.shape[1]:
+        problem, expected = "targets name classes that the model does not have", f"0 to {outputs.shape[1] - 1}"
+        raise DataError(problem, expected=expected, found=f"{low} to {high}")
+    return F.cross_entropy(outputs, targets.long())
 
-    Raises:
-        ModelError: if it is no module, parametrized, without values, or not finite.
-    """
+
+def check_plain(model: nn.Module) -> None:
+    """Refuse what is no module, parametrized, without values, or not finite."""
     check_sound(model)
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
@@ -212,24 +179,18 @@ def check_plain(model: nn.Module) -> None:
 
 
 def check_alike(before: nn.Module, after: nn.Module) -> None:
-    """Check that two models hold the same parameters and buffers, by names and shapes.
-
-    Raises:
-        ModelError: if they do not.
-    """
+    """Check that two models hold the same parameters and buffers, by names and shapes."""
     first, second = (
         {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
         for model in (before, after)
     )
-    remedy = "compare two models of one architecture"
+    problem, remedy = "the two models differ", "compare two models of one architecture"
     for name in [*first, *second]:
         if name not in first or name not in second:
-            where = "first" if name in first else "second"
-            raise ModelError("the two models differ", expected="the same weights in both",
-                             found=f"{name} only in the {where}", remedy=remedy)  # fmt: skip
+            found = f"{name} only in the {'first' if name in first else 'second'}"
+            raise ModelError(problem, expected="the same weights in both", found=found, remedy=remedy)
         if first[name] != second[name]:
-            raise ModelError("the two models differ", where=name, expected=str(first[name]), found=str(second[name]),
-                             remedy=remedy)  # fmt: skip
+            raise ModelError(problem, where=name, expected=str(first[name]), found=str(second[name]), remedy=remedy)
 
 
 @contextmanager
@@ -256,18 +217,11 @@ class _Pool:
         self._squares = torch.zeros(())
 
     def add(self, inputs: Tensor) -> None:
-        """Take in one input [batch, channels, *positions].
-
-        Raises:
-            DataError: if it has one value per channel only.
-        """
+        """Take in one input [batch, channels, *positions]."""
         count = inputs.numel() // inputs.shape[1]
         if count < 2:
-            raise DataError(
-                "one value per channel has no variance",
-                where=self._name,
-                remedy="recalibrate on batches of at least two samples",
-            )
+            remedy = "recalibrate on batches of at least two samples"
+            raise DataError("one value per channel has no variance", where=self._name, remedy=remedy)
         mean, variance = _statistics(inputs.detach())
         squares = variance * (count - 1)
         if self.count:

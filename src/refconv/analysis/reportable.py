@@ -24,11 +24,7 @@ _DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can 
 
 
 def holds_analysis(folder: Path) -> bool:
-    """Return whether a folder holds an analysis; if not, it holds a finished run.
-
-    Raises:
-        RunError: if it holds neither.
-    """
+    """Return whether a folder holds an analysis; if not, it holds a finished run, or is refused."""
     if not folder.is_dir():
         raise RunError("no such folder", where=str(folder), expected="a run, or what refconv analyze --out wrote")
     if (folder / FACTS_FILE).is_file():
@@ -55,11 +51,8 @@ def holds_analysis(folder: Path) -> bool:
 def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> list[str]:
     """Return what readers call each pair: its method and settings, with as much more as tells it from the others.
 
-    Settings are those of the run's recipe that are not the default, as in ``refocus, paper scale``.
-
-    Args:
-        facts: what pair.json says, one each.
-        folders: where each came from.
+    Settings are those of the run's recipe that are not the default, as in ``refocus, paper scale``. ``facts`` are what
+    pair.json says, one of each folder.
 
     Example:
         >>> after = {"method": "refocus", "space": "gradient", "run": {"seed": 0}}

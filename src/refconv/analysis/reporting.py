@@ -19,12 +19,7 @@ from refconv.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Reported:
-    """The analysis of a run.
-
-    Attributes:
-        folder: where it lies, inside the run.
-        missing: why there are no measures with data, if there are none.
-    """
+    """The folder of a run's analysis, inside the run, and why it has no measures with data, if it has none."""
 
     folder: Path
     missing: str | None = None
@@ -32,14 +27,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class _Start:
-    """What a run started from.
-
-    Attributes:
-        run: the folder of the run.
-        recipe: of the run.
-        reference: names the base.
-        pretrained: whether the reference is a model's name and means its pretrained weights.
-    """
+    """What a run started from; ``pretrained``: whether the reference is a model's name and its weights are meant."""
 
     run: Path
     recipe: Recipe
@@ -70,13 +58,6 @@ def analyses_of(
         again: take no record from an earlier analysis.
         flags: what the user says about the input of the models.
         display: makes what shows the progress of the run of a name.
-
-    Raises:
-        RunError: if a run has no base, or they have different ones.
-        DataError: if the data that the questions name cannot be had.
-        CheckpointError: if a base or a run cannot be read.
-        ModelError: if the models cannot be compared.
-        SettingError: if a pattern matches no layer, or there is no such measure.
     """
     starts = [_start(run, before) for run in runs]
     _check_one_base(starts)
@@ -104,11 +85,7 @@ class _Step:
     display: Callable[[str], Display]
 
     def asked(self, questions: AnalysisConfig, *, weights: bool) -> tuple[Analysis, str | None]:
-        """Analyse with data if there are any; return why there are none where they were wanted.
-
-        Raises:
-            DataError: if the data that the questions name cannot be had.
-        """
+        """Analyse with data if there are any; return why there are none where they were wanted."""
         plain = replace(questions, data=None, data_dir=None)
         if weights:
             return self._analysed(plain, None), None
@@ -142,28 +119,17 @@ def _start(run: Path, before: str | None) -> _Start:
         return _Start(run, recipe, before, pretrained=True)
     if recipe.checkpoint is not None:
         if not Path(recipe.checkpoint.removeprefix("local-dir:")).exists():
-            raise RunError(
-                "the model that the run started from is not there",
-                where=str(run),
-                expected=recipe.checkpoint,
-                remedy="name it by --before",
-            )
+            problem, remedy = "the model that the run started from is not there", "name it by --before"
+            raise RunError(problem, where=str(run), expected=recipe.checkpoint, remedy=remedy)
         return _Start(run, recipe, recipe.checkpoint, pretrained=False)
     if recipe.pretrained:
         return _Start(run, recipe, recipe.model, pretrained=True)
-    raise RunError(
-        "the run was trained from scratch, so there is no model before it",
-        where=str(run),
-        remedy="name the one to compare with by --before",
-    )
+    problem = "the run was trained from scratch, so there is no model before it"
+    raise RunError(problem, where=str(run), remedy="name the one to compare with by --before")
 
 
 def _check_one_base(starts: Sequence[_Start]) -> None:
-    """Check before anything is measured that all runs started from the same weights.
-
-    Raises:
-        RunError: if not.
-    """
+    """Check before anything is measured that all runs started from the same weights."""
     if len({(_place(start.reference), start.recipe.model) for start in starts}) == 1:
         return
     prints = {
@@ -191,9 +157,8 @@ def _place(reference: str) -> str:
 
 def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
     """Return why this pair has no measures with data; None if it can have."""
-    first, second = couple.opened
-    classes = [_classes(side) for side in (first, second)]
-    if recipe.reset_classifier or (recipe.pretrained and _head_is_new(first)):
+    classes = [_classes(side) for side in couple.opened]
+    if recipe.reset_classifier or (recipe.pretrained and _head_is_new(couple.opened[0])):
         return "the run started its classifier anew, so the model before it knows none of these classes"
     if None not in classes and classes[0] != classes[1]:
         return f"the model before has {classes[0]} classes, and the one after {classes[1]}"

@@ -12,17 +12,17 @@ It speaks of these two models on other samples of the same kind, and not of othe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
-from refconv.analysis.timing import within
-from refconv.errors import ModelError, SettingError
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing
+from refconv.analysis.timing import timed
+from refconv.errors import ModelError
 from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
 
 
+@timed()
 def agreement(
     before: nn.Module,
     after: nn.Module,
@@ -33,39 +33,23 @@ def agreement(
     max_listed: int = 1000,
     progress: Progress | None = None,
 ) -> Agreement:
-    """Find which samples and classes changed sides between two classifiers; both are left as found.
+    """Find which samples and classes changed sides between two classifiers of the same classes.
+
+    The two may be of different architectures.
 
     Args:
-        before: the first classifier.
-        after: the second, of the same classes; it may be of another architecture.
-        batches: samples [batch, channels, ...] as both models expect them, and classes.
-        max_samples: samples to stop at.
-        max_seconds: take fewer samples, as many as this time allows.
         max_listed: changed samples to name at most.
-        progress: called with samples done and in all.
-
-    Raises:
-        DataError: if there are no samples.
-        ModelError: if a model does not classify them, or the two have different numbers of classes.
-        SettingError: if ``max_listed`` is negative.
     """
-    if max_seconds is not None:
-        again = partial(agreement, before, after, batches, max_listed=max_listed)
-        return within(max_seconds, again, max_samples, progress)
-    if max_listed < 0:
-        raise SettingError("too few", where="max_listed", expected="0 or more", found=str(max_listed))
+    check_least(0, max_listed=max_listed)
     parts = []
     passage = Passage(batches, max_samples, progress)
     with observing(before, after), torch.no_grad():
         for samples, targets in passage:
             outputs = [classify(model, samples, targets) for model in (before, after)]
             if outputs[0].shape != outputs[1].shape:
-                raise ModelError(
-                    "the two models have different classes",
-                    expected=f"{outputs[0].shape[1]} classes",
-                    found=f"{outputs[1].shape[1]}",
-                    remedy="compare two models of one task",
-                )
+                expected, found = (str(output.shape[1]) for output in outputs)
+                problem, remedy = "the two models have different classes", "compare two models of one task"
+                raise ModelError(problem, expected=f"{expected} classes", found=found, remedy=remedy)
             parts.append(torch.stack([targets.long(), *(output.argmax(1) for output in outputs)]).cpu())
     targets, first, second = torch.cat(parts, 1)
     right, then = first == targets, second == targets
@@ -87,11 +71,7 @@ def agreement(
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return McNemar's exact two-sided p.
-
-    Args:
-        gained: samples right only in the second model.
-        lost: samples right only in the first.
+    """Return McNemar's exact two-sided p of samples right only in the second model and only in the first.
 
     Example:
         >>> mcnemar(9, 1) == 2 * (1 + 10) / 2**10

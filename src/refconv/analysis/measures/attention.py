@@ -17,17 +17,16 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing
+from refconv.analysis.images import check_images, valid_range
 from refconv.analysis.maps import last_map, module_named, recording
-from refconv.analysis.pixels import check_images, valid_range
-from refconv.analysis.timing import within
-from refconv.errors import DataError, ModelError, SettingError
+from refconv.analysis.timing import timed
+from refconv.errors import DataError, ModelError
 from refconv.measures.attention import AttendedImage, Attention
 
 LARGEST = 96
@@ -37,6 +36,7 @@ _WHOLE = "(the model itself)"
 _TURNS = (0, 1, 0, 1, 2, 3)  # gained, lost, gained, lost, wrong in both, right in both
 
 
+@timed()
 def attention(
     before: nn.Module,
     after: nn.Module,
@@ -51,33 +51,14 @@ def attention(
     max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Attention:
-    """Find what of some images speaks for their class in two classifiers; both are left as found.
+    """Find what of some images of one or three channels speaks for their class in two classifiers.
 
     Args:
-        before: the first classifier.
-        after: the second, of the same classes.
-        batches: normalised images [batch, channels, height, width] of one or three channels, and classes.
-        mean: per channel, of the normalisation: sample = (pixel - mean) / std.
-        std: per channel.
         layer: name of a module with an output map, in both models; by default the last convolution of each to run whose
             map has more than one position.
-        shown: how many images to show at most.
-        seed: of the choice.
-        max_samples: samples to choose from.
-        max_seconds: choose from fewer samples, as many as this time allows.
-        progress: called with samples classified and in all.
-
-    Raises:
-        DataError: if there are no samples, or they are no images of one or three channels under this normalisation.
-        ModelError: if a model does not classify them, or has no such layer or map.
-        SettingError: if no image is to be shown.
+        shown: how many of ``max_samples`` images to show at most.
     """
-    if max_seconds is not None:
-        again = partial(attention, before, after, batches, mean=mean, std=std, layer=layer, shown=shown, seed=seed)
-        return within(max_seconds, again, max_samples, progress)
-    if shown < 1:
-        raise SettingError("too few", where="shown", expected="1 or more", found=str(shown))
-    passage = Passage(batches, max_samples, progress)
+    check_least(1, shown=shown)
     models = (before, after)
     passage = Passage(batches, max_samples, progress)
     with observing(*models), torch.no_grad():
@@ -115,17 +96,7 @@ def attention(
 
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> Tensor:
-    """Return the maps [batch, height, width] of a layer that speak for given classes, each divided by its largest.
-
-    Args:
-        model: a classifier in eval mode.
-        images: a batch [batch, channels, height, width].
-        targets: the class to explain of each [batch].
-        layer: name of a module with an output map.
-
-    Raises:
-        ModelError: if there is no such layer, it gives no map, or the classes do not depend on it.
-    """
+    """Return the maps [batch, height, width] of a layer that speak for given classes, each divided by its largest."""
     module = module_named(model, layer)
     inputs = images.detach().clone().requires_grad_(True)  # also where the model's weights are frozen
     with torch.enable_grad(), recording({layer: module}, images.ndim) as maps:
@@ -176,11 +147,7 @@ def _chosen(targets: Tensor, classes: Sequence[Tensor], shown: int, seed: int) -
 
 
 def _picked(passage: Passage, places: Sequence[int]) -> Tensor:
-    """Return the samples [n, channels, height, width] at these places, from another pass.
-
-    Raises:
-        DataError: if they differ in size.
-    """
+    """Return the samples [n, channels, height, width] at these places, from another pass."""
     found: dict[int, Tensor] = {}
     for samples, _ in passage:
         first = passage.samples
@@ -191,11 +158,7 @@ def _picked(passage: Passage, places: Sequence[int]) -> Tensor:
 
 
 def _pictures(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Tensor]:
-    """Return images as bytes [height, width, channels], at most 96 pixels a side.
-
-    Raises:
-        DataError: if they have other channels than one or three, or are no images under this normalisation.
-    """
+    """Return images as bytes [height, width, channels], at most 96 pixels a side."""
     if images.shape[1] not in {1, 3}:
         raise DataError("pictures have one channel or three", found=f"{images.shape[1]} channels")
     low, _, scale = valid_range(images, mean, std)

@@ -11,18 +11,16 @@ that do not stand beside it: the negative log-likelihood and the Brier score sum
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
-from refconv.analysis.timing import within
-from refconv.errors import SettingError
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing
+from refconv.analysis.timing import timed
 from refconv.measures.calibration import Calibration, ReliabilityBin
 
 
+@timed()
 def calibration(
     model: nn.Module,
     batches: Batches,
@@ -32,20 +30,10 @@ def calibration(
     max_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Measure a classifier's calibration; it is left as found.
+    """Measure a classifier's calibration.
 
     Args:
-        model: the classifier.
-        batches: samples [batch, channels, ...] as the model expects them, and classes.
         bins: of equal width, from confidence 0 to 1.
-        max_samples: samples to stop at.
-        max_seconds: take fewer samples, as many as this time allows.
-        progress: called with samples done and in all.
-
-    Raises:
-        DataError: if there are no samples.
-        ModelError: if the model does not classify them.
-        SettingError: if there is no bin.
 
     Example:
         >>> model = nn.Linear(1, 2)
@@ -55,11 +43,7 @@ def calibration(
         >>> found.accuracy, found.confidence, found.ece, found.brier
         (0.75, 0.5, 0.25, 0.5)
     """
-    if max_seconds is not None:
-        again = partial(calibration, model, batches, bins=bins)
-        return within(max_seconds, again, max_samples, progress)
-    if bins < 1:
-        raise SettingError("too few", where="bins", expected="1 or more", found=str(bins))
+    check_least(1, bins=bins)
     rows = torch.zeros(3, bins, dtype=torch.float64)  # samples, confidences, hits
     nll = brier = 0.0
     passage = Passage(batches, max_samples, progress)

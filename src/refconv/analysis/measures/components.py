@@ -47,15 +47,8 @@ def filter_components(
     """Measure what patterns the slices of two models share, and the shift between their distributions.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         shown: the most components to keep as patterns.
         seed: of the sample of slices where there are very many, and of the exchanges that chance is taken from.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
 
     Example:
         >>> model = nn.Conv2d(8, 8, 3)

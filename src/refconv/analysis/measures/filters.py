@@ -54,15 +54,7 @@ def filter_statistics(
     """Measure the quality of the filters of two models.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         channels: the most filters of a layer whose cosines are taken; a sample of a larger layer.
-        seed: of the sample.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
 
     Example:
         >>> model = nn.Conv2d(16, 16, 3, groups=16)

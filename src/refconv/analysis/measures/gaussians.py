@@ -55,15 +55,8 @@ def gaussian_fits(
     """Measure which depthwise kernels of two models differences of Gaussians or their derivatives fit.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         tolerance: relative square residual up to which a kernel fits; 0.2 is a cosine of 0.89 with the fitted function.
         seed: of the sample of very large layers, and of the noise.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
 
     Example:
         >>> model = nn.Conv2d(4, 4, 3, groups=4)

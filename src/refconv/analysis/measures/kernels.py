@@ -29,16 +29,7 @@ def kernels(
     """Return the same slices of two models, for pictures.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         shown: slices of a layer at most.
-        seed: of the sample where a layer has more.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
-        SettingError: if ``shown`` is not positive.
 
     Example:
         >>> import torch

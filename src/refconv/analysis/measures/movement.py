@@ -18,8 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.blocks import view_blocks
-from refconv.analysis.pairs import KernelPair, pair_kernels
+from refconv.analysis.pairs import KernelPair, pair_kernels, view_blocks
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
 from refconv.measures.movement import LayerMovement, Movement
@@ -38,19 +37,6 @@ def movement(
     seed: int = 0,
 ) -> Movement:
     """Measure how far each layer moved from one model to the other, and in which directions.
-
-    Args:
-        before: the first model, plain: the base of refocusing.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
-        map_size: taps of the refocusing map whose Gram is meant, as in :func:`refconv.refocus`.
-        order: how slices are gathered into blocks.
-        seed: of the sample of blocks where a layer has very many.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
-        SettingError: if the map size or the order does not exist.
 
     Example:
         >>> before, after = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)

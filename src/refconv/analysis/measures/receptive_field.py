@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from torch.nn import functional as F
 
 from refconv.analysis.batches import Batches, Passage, Progress, observing, run
 from refconv.analysis.maps import last_map, module_named, recording
-from refconv.analysis.timing import within
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.receptive_field import ReceptiveField
 from refconv.measures.tables import times
@@ -38,6 +37,7 @@ _POOLS: dict[int, Callable[..., Tensor]] = {
 }
 
 
+@timed()
 def receptive_field(
     model: nn.Module,
     batches: Batches,
@@ -58,15 +58,7 @@ def receptive_field(
         layer: name of a module with an output map; by default the last convolution to run whose map has more than one
             position, so the last stage of a classifier.
         shares: of the energy, between 0 and 1.
-        max_samples: samples to stop at.
-        max_seconds: take fewer samples, as many as this time allows.
         max_map: pixels per dimension of the record's picture at most.
-        progress: called with samples done and in all.
-
-    Raises:
-        DataError: if there are no samples, they have no spatial dimensions, or sizes that differ.
-        ModelError: if there is no such layer or map, or nothing of the input moves it.
-        SettingError: if shares are not between 0 and 1, or ``max_map`` is not positive.
 
     Example:
         >>> conv = nn.Conv2d(1, 1, 3, bias=False)
@@ -74,9 +66,6 @@ def receptive_field(
         >>> found.extent, found.unit, found.input_shape
         ((3, 3), (3, 3), (9, 9))
     """
-    if max_seconds is not None:
-        again = partial(receptive_field, model, batches, layer=layer, shares=shares, max_map=max_map)
-        return within(max_seconds, again, max_samples, progress)
     if not shares or min(shares) <= 0 or max(shares) >= 1 or max_map < 1:
         found = f"shares {tuple(shares)}, max_map {max_map}"
         raise SettingError("cannot measure this", expected="shares between 0 and 1, max_map 1 or more", found=found)
@@ -104,11 +93,7 @@ def receptive_field(
 
 
 def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the sum over samples of A [*spatial] in float64, and the shape of the layer's map.
-
-    Raises:
-        ModelError: if there is no such layer, it gives no map, or the input does not move it.
-    """
+    """Return the sum over samples of A [*spatial] in float64, and the shape of the layer's map."""
     module = module_named(model, layer)
     with torch.enable_grad():
         moved = samples.detach().clone().requires_grad_(True)

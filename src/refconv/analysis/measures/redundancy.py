@@ -40,16 +40,8 @@ def redundancy(
     """Measure how alike the channels of each layer are, in two models.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         channels: the most output channels of a layer to compare with one another; a sample of a larger layer.
         shown: the most channels in a matrix.
-        seed: of the sample.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
 
     Example:
         >>> model = nn.Conv2d(4, 4, 3, groups=4)

@@ -25,8 +25,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.blocks import BlockView, view_blocks
-from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
+from refconv.analysis.pairs import BlockView, KernelPair, pair_kernels, sampled, view_blocks
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
 from refconv.measures.relations import LayerRelations, Relation, Relations
@@ -53,21 +52,8 @@ def relations(
     """Recover the refocus weights that lead from one model to another, and who relates to whom in them.
 
     Args:
-        before: the base, a plain model.
-        after: what training made of it, plain and of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
-        map_size: as in :func:`refconv.refocus`, and as in training if R is to be the one trained.
-        order: the same.
-        scale: the same.
-        power: the same.
         shown: the most output channels in a matrix; a sample of a larger layer.
         strongest: how many relations between different channels to name.
-        seed: of the samples.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
-        SettingError: if the map size or the order does not exist.
 
     Example:
         >>> _ = torch.manual_seed(0)

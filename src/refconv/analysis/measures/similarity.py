@@ -24,15 +24,14 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, observing, run
-from refconv.analysis.timing import within
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, observing, run
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.similarity import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
@@ -45,6 +44,7 @@ _COLUMNS = 2**20  # numbers of a layer's features that are in double precision a
 _CONSTANT = 1e-20  # share of a layer's square sum under which what varies between samples is rounding
 
 
+@timed()
 def similarity(
     before: nn.Module,
     after: nn.Module,
@@ -64,26 +64,14 @@ def similarity(
         batches: samples [batch, channels, ...] as both models expect them; the targets are not looked at. Batches of
             more than 128 are taken in parts; what is left with fewer than 4 is left out.
         layers: names or globs of modules; by default all convolutions and linear layers.
-        max_samples: samples to stop at.
-        max_seconds: take fewer samples, as many as this time allows.
         max_matrix: layers in the matrix at most.
-        progress: called with samples done and in all.
-
-    Raises:
-        DataError: if no batch has 4 samples.
-        ModelError: if the models do not have the same layers, do not take the data, or give features not finite.
-        SettingError: if a pattern matches no layer, or ``max_matrix`` is not positive.
 
     Example:
         >>> model, data = nn.Linear(3, 2), [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))]
         >>> round(similarity(model, model, data).layers[0].cka, 6)
         1.0
     """
-    if max_seconds is not None:
-        again = partial(similarity, before, after, batches, layers=layers, max_matrix=max_matrix)
-        return within(max_seconds, again, max_samples, progress)
-    if max_matrix < 1:
-        raise SettingError("too few", where="max_matrix", expected="1 or more", found=str(max_matrix))
+    check_least(1, max_matrix=max_matrix)
     passage = Passage(batches, max_samples, progress)
     with observing(before, after), torch.no_grad():
         names = _same_layers(before, after, layers)

@@ -33,15 +33,6 @@ def skeletons(
 ) -> Skeletons:
     """Measure the kernel skeletons of two models.
 
-    Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
-
     Example:
         >>> model = nn.Conv2d(1, 1, 3)
         >>> cross = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.blocks import median, view_blocks
-from refconv.analysis.pairs import Kernel, find_kernels
+from refconv.analysis.pairs import Kernel, find_kernels, view_blocks
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
 from refconv.measures.spectrum import GramSpectra, LayerSpectrum
@@ -33,15 +32,6 @@ def gram_spectra(
 
     Args:
         model: a plain model: the base, so usually the pretrained one.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
-        map_size: taps of the refocusing map, as in :func:`refconv.refocus`.
-        order: how slices are gathered into blocks.
-        seed: of the sample of blocks where a layer has very many.
-
-    Raises:
-        ModelError: if the model has no convolution to look at, or one that cannot be measured.
-        SettingError: if the map size or the order does not exist.
 
     Example:
         >>> model = nn.Conv2d(1, 1, 3)
@@ -56,7 +46,7 @@ def gram_spectra(
     return GramSpectra(
         layers=tuple(rows),
         effective_share=mean([row.effective_rank / len(row.eigenvalues) for row in rows if row.effective_rank]),
-        condition=median(conditions) if len(conditions) else None,
+        condition=_median(conditions) if len(conditions) else None,
         map_size=(map_size,) if isinstance(map_size, int) else tuple(map_size),
         order=order,
         seed=seed,
@@ -83,7 +73,7 @@ def _of_kernel(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed
         smallest = alive.gather(-1, ranks[:, None] - 1)[:, 0]
         shares = alive / alive.sum(-1, keepdim=True)
         effective = torch.special.entr(shares).sum(-1).exp()
-        found = median(ranks), median(alive[:, 0] / smallest), median(effective)
+        found = _median(ranks), _median(alive[:, 0] / smallest), _median(effective)
     return LayerSpectrum(
         layer=kernel.layer,
         kind=kernel.kind,
@@ -96,3 +86,8 @@ def _of_kernel(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed
         condition=found[1],
         effective_rank=found[2],
     )
+
+
+def _median(values: Tensor) -> float:
+    """Return the median, the mean of the middle two for an even number of values."""
+    return float(values.double().quantile(0.5))

@@ -1,7 +1,7 @@
-"""Common corruptions of images at five strengths, after ImageNet-C and CIFAR-10-C.
+"""Normalised samples as images, pixels from 0 to 1, and their corruption at five strengths.
 
-Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261), with their strengths: those of ImageNet-C for images of more
-than 64 pixels, those of CIFAR-10-C for smaller ones. On pixels x from 0 to 1, each followed by clamping to that range:
+Corruptions are those of Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261), with their strengths: of ImageNet-C for
+images of more than 64 pixels, of CIFAR-10-C for smaller ones. On pixels x, each followed by clamping to 0 and 1:
 
 * ``gaussian_noise``: x + s z, z standard normal;
 * ``gaussian_blur``: a Gaussian of standard deviation s pixels, the border repeated;
@@ -15,7 +15,8 @@ Strength 0 is the image itself.
 from __future__ import annotations
 
 import io
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -48,6 +49,46 @@ LEVELS: dict[str, dict[Corruption, tuple[float, ...]]] = {
 }
 """The numbers s of strengths 1 to 5, per table."""
 
+TOLERANCE = 0.02
+"""Of pixels outside 0 to 1, as resizing and rounding leave them."""
+
+
+def valid_range(samples: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return normalised 0, normalised 1 and their distance, per channel, of the shape [1, channels, 1, ...].
+
+    Samples [batch, channels, ...] that are no images under this normalisation are refused.
+    """
+    if not len(mean) == len(std) == samples.shape[1] or min(std) <= 0:
+        raise DataError(
+            "the normalisation does not fit the samples",
+            expected=f"mean and std of {samples.shape[1]} channels, std above 0",
+            found=f"mean {tuple(mean)}, std {tuple(std)}",
+        )
+    shape = (1, -1, *[1] * (samples.ndim - 2))
+    shift, spread = (torch.tensor(list(values), dtype=torch.float64).reshape(shape) for values in (mean, std))
+    low, high, scale = ((value / spread).to(samples) for value in (-shift, 1 - shift, torch.ones_like(spread)))
+    margin = TOLERANCE * scale
+    if bool((samples < low - margin).any()) or bool((samples > high + margin).any()):
+        pixels = (samples - low) / scale
+        raise DataError(
+            "the samples are no images under this normalisation",
+            expected="sample * std + mean from 0 to 1",
+            found=f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}",
+            remedy="give the mean and std that the samples were normalised with",
+        )
+    return low, high, scale
+
+
+def check_images(samples: Tensor, larger_than: int = 0) -> None:
+    """Refuse samples that are not [batch, channels, height, width], each side of more than so many pixels."""
+    if samples.ndim != 4 or min(samples.shape[2:]) <= larger_than:
+        size = f" of more than {larger_than} pixels a side" if larger_than else ""
+        raise DataError(
+            "this measure needs images",
+            expected=f"samples [batch, channels, height, width]{size}",
+            found=str(list(samples.shape)),
+        )
+
 
 def table_for(pixels: Tensor) -> str:
     """Return the table of strengths that suits images [batch, channels, height, width]."""
@@ -55,18 +96,9 @@ def table_for(pixels: Tensor) -> str:
 
 
 def corrupt(pixels: Tensor, kind: Corruption, strength: int, *, table: str, noise: Tensor) -> Tensor:
-    """Return images corrupted.
+    """Return images [batch, channels, height, width] corrupted with the numbers of a table of :data:`LEVELS`.
 
-    Args:
-        pixels: images [batch, channels, height, width], values from 0 to 1.
-        kind: which corruption.
-        strength: 0, nothing at all, to 5.
-        table: of the numbers, a key of :data:`LEVELS`.
-        noise: standard normal numbers of the shape of ``pixels``.
-
-    Raises:
-        SettingError: if the corruption or the strength does not exist.
-        DataError: if JPEG does not take images of this many channels.
+    ``noise``: standard normal numbers of the shape of ``pixels``.
     """
     if kind not in CORRUPTIONS:
         raise SettingError("unknown corruption", where="corruption", expected=", ".join(CORRUPTIONS), found=repr(kind))
@@ -122,15 +154,13 @@ def brightened(pixels: Tensor, amount: float) -> Tensor:
 
 
 def jpeg_compressed(pixels: Tensor, quality: int) -> Tensor:
-    """Return images saved as JPEG and read again.
-
-    Raises:
-        DataError: if they have neither one channel nor three.
-        SettingError: if Pillow is not installed.
-    """
+    """Return images saved as JPEG and read again."""
     if pixels.shape[1] not in {1, 3}:
         raise DataError("JPEG takes images of one channel or three", found=f"{pixels.shape[1]} channels")
-    Image = _pillow()
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SettingError("JPEG compression needs Pillow", remedy='pip install "refconv[analysis]"') from error
     steps = (pixels.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     height, width, channels = steps.shape[1:]
     mode = "L" if channels == 1 else "RGB"
@@ -153,11 +183,3 @@ def shifted(images: Tensor, down: int, right: int) -> Tensor:
     rows = (torch.arange(images.shape[2], device=images.device) - down).clamp(0, images.shape[2] - 1)
     columns = (torch.arange(images.shape[3], device=images.device) - right).clamp(0, images.shape[3] - 1)
     return images[:, :, rows][:, :, :, columns]
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise SettingError("JPEG compression needs Pillow", remedy='pip install "refconv[analysis]"') from error
-    return Image
