@@ -47,23 +47,16 @@ from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, Ta
 from refconv.measures.spectrum import GramSpectra, LayerSpectrum
 
 if TYPE_CHECKING:
-    from refconv.analysis.measures.agreement import agreement, mcnemar
-    from refconv.analysis.measures.attention import attention
-    from refconv.analysis.measures.calibration import calibration
-    from refconv.analysis.measures.components import filter_components
+    from refconv.analysis.measures.attribution import attention, receptive_field
     from refconv.analysis.measures.curvature import curvature
-    from refconv.analysis.measures.filters import filter_statistics
-    from refconv.analysis.measures.gaussians import gaussian_fits
-    from refconv.analysis.measures.kernels import kernels
+    from refconv.analysis.measures.filters import filter_statistics, redundancy
+    from refconv.analysis.measures.grams import gram_spectra, movement, relations
+    from refconv.analysis.measures.kernels import kernels, skeletons
     from refconv.analysis.measures.landscape import interpolation, loss_line, loss_surface, sharpness
-    from refconv.analysis.measures.movement import movement
-    from refconv.analysis.measures.receptive_field import receptive_field
-    from refconv.analysis.measures.redundancy import redundancy
-    from refconv.analysis.measures.relations import relations
+    from refconv.analysis.measures.outputs import agreement, calibration, mcnemar
+    from refconv.analysis.measures.patterns import filter_components, gaussian_fits
     from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
     from refconv.analysis.measures.similarity import similarity
-    from refconv.analysis.measures.skeleton import skeletons
-    from refconv.analysis.measures.spectrum import gram_spectra
     from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
 
 # fmt: off
@@ -87,7 +80,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first used."""
     if name in __all__:
-        for home in ("pairs", "registry", "measures.agreement"):
+        for home in ("pairs", "registry", "measures.outputs"):
             module = import_module(f"{__name__}.{home}")
             if hasattr(module, name):
                 return getattr(module, name)

@@ -171,15 +171,3 @@ def jpeg_compressed(pixels: Tensor, quality: int) -> Tensor:
             read = torch.frombuffer(bytearray(Image.open(file).convert(mode).tobytes()), dtype=torch.uint8)
         found.append(read.reshape(height, width, channels).permute(2, 0, 1))
     return torch.stack(found).to(pixels) / 255
-
-
-def shifted(images: Tensor, down: int, right: int) -> Tensor:
-    """Return images moved by whole pixels, the border repeated in what becomes free.
-
-    Example:
-        >>> shifted(torch.arange(4.0).reshape(1, 1, 1, 4), 0, 2).flatten().tolist()
-        [0.0, 0.0, 0.0, 1.0]
-    """
-    rows = (torch.arange(images.shape[2], device=images.device) - down).clamp(0, images.shape[2] - 1)
-    columns = (torch.arange(images.shape[3], device=images.device) - right).clamp(0, images.shape[3] - 1)
-    return images[:, :, rows][:, :, :, columns]

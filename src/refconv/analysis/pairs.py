@@ -182,6 +182,11 @@ def view_blocks(kernel: Kernel, map_size: int | Sequence[int], order: Order, see
     return BlockView(kernel.kernel_size, sizes, order, blocks, chosen)
 
 
+def rounded(rows: Tensor) -> tuple[tuple[float, ...], ...]:
+    """Return a matrix to four significant digits, more than a picture shows, which keeps records small."""
+    return tuple(tuple(float(f"{value:.4g}") for value in row) for row in rows.tolist())
+
+
 def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
     if not isinstance(model, nn.Module):
         raise ModelError("no model to analyse", expected="a torch.nn.Module", found=type(model).__name__)

@@ -6,6 +6,11 @@ the weights they were collected with, so at other weights they are collected ane
 Note [Recalibration]: every batch-norm layer normalises by the statistics of the batch while those of all batches are
 pooled, as in "precise batch norm" (Wu and Johnson, Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3). The
 pooled variance holds the variance between batches too, which the mean of the batches' variances would leave out.
+
+Note [Directions]: a random direction d is filter-normalised, d_f <- d_f / |d_f| |w_f| for every filter f; biases and
+parameters of normalisations do not move (Li et al., Visualizing the loss landscape of neural nets, arXiv 1712.09913,
+section 4). A network computes the same after a filter is scaled before its normalisation, and filter-normalised
+distances do not see that either, so two models can be compared.
 """
 
 from __future__ import annotations
@@ -19,17 +24,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from refconv.analysis.batches import Batches, Passage, check_sound, taking
-from refconv.analysis.directions import Values
 from refconv.errors import DataError, ModelError
 from refconv.measures.conditions import Conditions
+
+Values = dict[str, Tensor]
+"""Parameters, buffers or directions of a model, by name."""
 
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 """(outputs, targets) -> the mean loss over the samples of a batch, one number."""
 
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _OWN_LOSS = "give the loss of this kind of model as loss="
 
 
@@ -191,6 +200,82 @@ def check_alike(before: nn.Module, after: nn.Module) -> None:
             raise ModelError(problem, expected="the same weights in both", found=found, remedy=remedy)
         if first[name] != second[name]:
             raise ModelError(problem, where=name, expected=str(first[name]), found=str(second[name]), remedy=remedy)
+
+
+def filter_norms(model: nn.Module, values: Values) -> Values:
+    """Return the norm of each filter, to be broadcast to the shape of the weight that it is part of.
+
+    A filter is all that makes one output channel: a row of a linear layer, the kernel [in / groups, *kernel_size] of a
+    convolution, transposed or not. Of other parameters of two dimensions or more, the first counts the filters.
+    Biases, parameters of normalisations and others of one dimension are left out.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> filter_norms(model, {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.ones(1)})
+        {'weight': tensor([[5.]])}
+    """
+    found = {name: norms(values[name]) for name, norms in _readers(model).items()}
+    if not found:
+        raise ModelError("the model has no filters to move", where=type(model).__name__)
+    return found
+
+
+def filter_sizes(model: nn.Module, values: Values) -> Values:
+    """Return how many entries each filter has, in the shapes of :func:`filter_norms`."""
+    return {name: norms(torch.ones_like(values[name])).square().round() for name, norms in _readers(model).items()}
+
+
+def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
+    """Return one normal direction whose filters have norm one, in the layers that :func:`filter_norms` looks at.
+
+    The generator is of the CPU, so that every device sees the same direction.
+    """
+    drawn = {
+        name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
+        for name in _readers(model)
+    }
+    return {name: drawn[name] / norms for name, norms in filter_norms(model, drawn).items()}
+
+
+def moved(values: Values, *steps: tuple[float, Values]) -> Values:
+    """Return parameters moved by the sum of distance * direction; names that a direction does not have stay."""
+    found = dict(values)
+    for distance, direction in steps:
+        for name, entries in direction.items():
+            found[name] = found[name] + distance * entries
+    return found
+
+
+def scaled(direction: Values, norms: Values) -> Values:
+    """Return a direction of unit filters, each brought to the norm of a model's filter."""
+    return {name: entries * norms[name] for name, entries in direction.items()}
+
+
+def _readers(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Per parameter that has filters, what reads their norms; a shared parameter once, under its first name."""
+    found: dict[str, Callable[[Tensor], Tensor]] = {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim < 2 or isinstance(module, _NORMS) or not parameter.is_floating_point():
+                continue
+            groups = module.groups if isinstance(module, _ConvTransposeNd) else 0
+            found.setdefault(names[id(parameter)], _transposed(groups) if groups else _rows)
+    return {name: found[name] for name in names.values() if name in found}
+
+
+def _rows(values: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.vector_norm(values, dim=tuple(range(1, values.ndim)), keepdim=True)
+    return found
+
+
+def _transposed(groups: int) -> Callable[[Tensor], Tensor]:
+    def norms(values: Tensor) -> Tensor:  # [in, out / groups, *kernel_size]
+        grouped = values.flatten(2).reshape(groups, -1, *values.shape[1:2], values[0, 0].numel())
+        found: Tensor = torch.linalg.vector_norm(grouped, dim=(1, 3), keepdim=True).expand(*grouped.shape[:3], 1)
+        return found.reshape(*values.shape[:2], *[1] * (values.ndim - 2))
+
+    return norms
 
 
 @contextmanager

@@ -10,23 +10,16 @@ from typing import Any
 from torch import nn
 
 from refconv.analysis.batches import Batches, Progress
-from refconv.analysis.measures.agreement import agreement
-from refconv.analysis.measures.attention import attention
-from refconv.analysis.measures.calibration import calibration
-from refconv.analysis.measures.components import filter_components
+from refconv.analysis.measures.attribution import attention, receptive_field
 from refconv.analysis.measures.curvature import curvature
-from refconv.analysis.measures.filters import filter_statistics
-from refconv.analysis.measures.gaussians import gaussian_fits
-from refconv.analysis.measures.kernels import kernels
+from refconv.analysis.measures.filters import filter_statistics, redundancy
+from refconv.analysis.measures.grams import gram_spectra, movement, relations
+from refconv.analysis.measures.kernels import kernels, skeletons
 from refconv.analysis.measures.landscape import interpolation, loss_line, loss_surface, sharpness
-from refconv.analysis.measures.movement import movement
-from refconv.analysis.measures.receptive_field import receptive_field
-from refconv.analysis.measures.redundancy import redundancy
-from refconv.analysis.measures.relations import relations
+from refconv.analysis.measures.outputs import agreement, calibration
+from refconv.analysis.measures.patterns import filter_components, gaussian_fits
 from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.analysis.measures.similarity import similarity
-from refconv.analysis.measures.skeleton import skeletons
-from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.records import Record
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.spectrum import gram_spectra
+from refconv.analysis.measures.grams import gram_spectra
 from refconv.analysis.pairs import find_kernels, view_blocks
 from refconv.errors import ModelError, SettingError
 from refconv.measures.spectrum import GramSpectra

@@ -1,6 +1,6 @@
 """The loss around two models and between them: along random directions, over a plane, and on the straight line.
 
-Directions d are random and filter-normalised (:mod:`refconv.analysis.directions`; Li et al., arXiv 1712.09913), drawn
+Directions d are random and filter-normalised (:mod:`refconv.analysis.probe`; Li et al., arXiv 1712.09913), drawn
 once from a seed, so that both models walk along the same pattern, each in units of its own filters' norms. At every
 point, the middle included, statistics of batch normalisation are collected anew; beside them stands the loss of the
 model as it is, with its own statistics.
@@ -29,8 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.analysis.batches import Batches, Progress, check_least
-from refconv.analysis.directions import Values, draw, filter_norms, moved, scaled
-from refconv.analysis.probe import Loss, Probe, pair_probes
+from refconv.analysis.probe import Loss, Probe, Values, draw, filter_norms, moved, pair_probes, scaled
 from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
 from refconv.measures.interpolation import Interpolation
