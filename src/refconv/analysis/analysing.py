@@ -41,13 +41,8 @@ class AnalysisConfig:
         include: patterns of layers that measures of weights look at; empty for all.
         data: what to measure on, besides the weights.
         class_map: a file that says which class of the models each folder belongs to.
-        split: ``train``, ``val`` or ``test``.
         samples: samples that a measure takes at most; None: its own bound.
         seconds: time that a measure takes at most, about; None: no bound.
-        device: where to compute; by default the best there is.
-
-    Raises:
-        SettingError: if there is no such measure or split.
     """
 
     only: tuple[str, ...] = ()
@@ -136,20 +131,12 @@ def with_data(task: str) -> tuple[str, ...]:
     return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
 
 
-def open_couple(
-    before: str,
-    after: str,
-    *,
-    model: str | None = None,
-    pretrained: bool = True,
-    flags: Mapping[str, Any] | None = None,
-) -> ModelPair:
-    """Open two models to analyse, as a user names them; refocused ones become the plain ones they merge to.
+def open_couple(before: str, after: str, **how: Any) -> ModelPair:
+    """Open two models to analyse; refocused ones become the plain ones they merge to.
 
-    ``model`` is the one that weights files belong to, ``pretrained`` whether a bare name means its pretrained weights,
-    ``flags`` what the user says about their input.
+    They are named, and opened, as :func:`refconv.models.opening.open_pair` takes them.
     """
-    opened = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
+    opened = open_pair(before, after, **how)
     for side in opened:
         if any(True for _ in transformed(side.model)):
             merge(side.model)
@@ -167,18 +154,10 @@ def analyse(
 ) -> Analysis:
     """Take the measures that are asked for; those that these models or data do not allow are left out with the reason.
 
-    Args:
-        couple: the models; moved to the device, and otherwise left as found.
-        questions: what is asked.
-        display: where progress is shown.
-        earlier: an analysis that :func:`reusable` found; what it measured is not measured again.
-        beside: the analysis of another pair with the same start; measures take as many samples as there, so that the
-            two can stand side by side.
-        missing: why there are no measures with data, where they were wanted.
-
-    Raises:
-        SettingError: if nothing is left to measure.
-        RefconvError: if no measure could be taken: the reason of the first.
+    The models are moved to the device, and otherwise left as found. What ``earlier``, an analysis that :func:`reusable`
+    found, measured is not measured again. Measures take as many samples as in ``beside``, the analysis of another pair
+    with the same start, so that the two can stand side by side. ``missing``: why there are no measures with data, where
+    they were wanted. Where no measure could be taken, the error of the first is raised.
     """
     if not missing:
         questions.check_data()

@@ -26,6 +26,8 @@ Batches = Sequence[Batch] | Callable[[], Iterator[Batch]]
 Progress = Callable[[int, int], None]
 """Called with how much is done, in samples or steps of the measure, and how much there is in all, 0 if not known."""
 
+ONE_ARCHITECTURE = "compare two models of one architecture"
+PLAIN = "refconv.merged(model) is the plain copy of a refocused model"
 LARGEST_SEED = 2**31
 MEMORY = 2**30
 """Bytes of samples that are kept in memory, so that images are decoded once."""
@@ -49,11 +51,8 @@ class Passage:
         if max_samples is not None and max_samples < 1:
             raise SettingError("too few", where="max_samples", expected="1 or more, or None", found=str(max_samples))
         if not callable(batches) and not isinstance(batches, Sequence):
-            raise DataError(
-                "batches cannot be gone through again",
-                expected="a list of (samples, targets), or a function that returns an iterator over them",
-                found=type(batches).__name__,
-            )
+            expected = "a list of (samples, targets), or a function that returns an iterator over them"
+            raise DataError("batches cannot be gone through again", expected=expected, found=type(batches).__name__)
         self.samples, self.cut = 0, False
         self._batches, self._most, self._progress = batches, max_samples, progress
         self._known: int | None = None  # samples of a whole pass
@@ -78,12 +77,9 @@ class Passage:
             if self._progress is not None:
                 self._progress(self.samples, max(self._total, self.samples) if self._total else 0)
         if self._known is not None and self.samples < self._known:
-            raise DataError(
-                "batches ended early in a later pass",
-                expected=f"{self._known} samples in every pass",
-                found=str(self.samples),
-                remedy="give a list, or a function that starts over",
-            )
+            expected, remedy = f"{self._known} samples in every pass", "give a list, or a function that starts over"
+            problem = "batches ended early in a later pass"
+            raise DataError(problem, expected=expected, found=str(self.samples), remedy=remedy)
         if not self.samples:
             raise DataError("there are no samples to measure on", remedy="give at least one batch that is not empty")
         self._known = self.samples
@@ -94,16 +90,6 @@ class KeptBatches:
 
     ``start`` begins at the first batch, the same ones in the same order each time; batches beyond ``memory`` bytes of
     samples are read in every pass.
-
-    Example:
-        >>> read = []
-        >>> def start():
-        ...     for number in range(3):
-        ...         read.append(number)
-        ...         yield torch.zeros(2, 1), torch.full((2,), number)
-        >>> batches = KeptBatches(start)
-        >>> [len(list(batches())) for _ in range(2)], read
-        ([3, 3], [0, 1, 2])
     """
 
     def __init__(self, start: Callable[[], Iterator[Batch]], memory: int = MEMORY) -> None:
@@ -179,22 +165,16 @@ def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
         raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
     outputs = run(model, samples)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(samples) or outputs.shape[1] < 2:
-        raise ModelError(
-            "the model does not classify",
-            where=type(model).__name__,
-            expected=f"outputs [{len(samples)}, 2 or more classes]",
-            found=str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__,
-        )
+        found = str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__
+        expected = f"outputs [{len(samples)}, 2 or more classes]"
+        raise ModelError("the model does not classify", where=type(model).__name__, expected=expected, found=found)
     if not bool(torch.isfinite(outputs).all()):
         raise ModelError("the model's outputs are not finite", where=type(model).__name__)
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:
-        raise DataError(
-            "a target is no class of the model",
-            expected=f"0 to {outputs.shape[1] - 1}",
-            found=str(low if low < 0 else high),
-            remedy="analyse the model on the data it was trained for",
-        )
+        expected, found = f"0 to {outputs.shape[1] - 1}", str(low if low < 0 else high)
+        remedy = "analyse the model on the data it was trained for"
+        raise DataError("a target is no class of the model", expected=expected, found=found, remedy=remedy)
     return outputs.double()
 
 

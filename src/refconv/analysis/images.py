@@ -59,23 +59,19 @@ def valid_range(samples: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     Samples [batch, channels, ...] that are no images under this normalisation are refused.
     """
     if not len(mean) == len(std) == samples.shape[1] or min(std) <= 0:
-        raise DataError(
-            "the normalisation does not fit the samples",
-            expected=f"mean and std of {samples.shape[1]} channels, std above 0",
-            found=f"mean {tuple(mean)}, std {tuple(std)}",
-        )
+        expected = f"mean and std of {samples.shape[1]} channels, std above 0"
+        found = f"mean {tuple(mean)}, std {tuple(std)}"
+        raise DataError("the normalisation does not fit the samples", expected=expected, found=found)
     shape = (1, -1, *[1] * (samples.ndim - 2))
     shift, spread = (torch.tensor(list(values), dtype=torch.float64).reshape(shape) for values in (mean, std))
     low, high, scale = ((value / spread).to(samples) for value in (-shift, 1 - shift, torch.ones_like(spread)))
     margin = TOLERANCE * scale
     if bool((samples < low - margin).any()) or bool((samples > high + margin).any()):
         pixels = (samples - low) / scale
-        raise DataError(
-            "the samples are no images under this normalisation",
-            expected="sample * std + mean from 0 to 1",
-            found=f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}",
-            remedy="give the mean and std that the samples were normalised with",
-        )
+        expected, found = "sample * std + mean from 0 to 1", f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}"
+        problem = "the samples are no images under this normalisation"
+        remedy = "give the mean and std that the samples were normalised with"
+        raise DataError(problem, expected=expected, found=found, remedy=remedy)
     return low, high, scale
 
 
@@ -83,11 +79,8 @@ def check_images(samples: Tensor, larger_than: int = 0) -> None:
     """Refuse samples that are not [batch, channels, height, width], each side of more than so many pixels."""
     if samples.ndim != 4 or min(samples.shape[2:]) <= larger_than:
         size = f" of more than {larger_than} pixels a side" if larger_than else ""
-        raise DataError(
-            "this measure needs images",
-            expected=f"samples [batch, channels, height, width]{size}",
-            found=str(list(samples.shape)),
-        )
+        expected = f"samples [batch, channels, height, width]{size}"
+        raise DataError("this measure needs images", expected=expected, found=str(list(samples.shape)))
 
 
 def table_for(pixels: Tensor) -> str:
@@ -122,12 +115,7 @@ def corrupt(pixels: Tensor, kind: Corruption, strength: int, *, table: str, nois
 
 
 def blurred(pixels: Tensor, sigma: float) -> Tensor:
-    """Return images after a Gaussian filter, cut off at four standard deviations, the border repeated.
-
-    Example:
-        >>> blurred(torch.ones(1, 1, 4, 4), 1.0).allclose(torch.ones(1, 1, 4, 4))
-        True
-    """
+    """Return images after a Gaussian filter, cut off at four standard deviations, the border repeated."""
     if sigma == 0:
         return pixels
     reach = int(4 * sigma + 0.5)

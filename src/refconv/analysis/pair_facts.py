@@ -103,14 +103,7 @@ def side_facts(reference: str, opened: Opened) -> SideFacts:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's weights and buffers: names, types, shapes and values.
-
-    Example:
-        >>> import copy
-        >>> model = nn.Linear(2, 1)
-        >>> fingerprint(model) == fingerprint(copy.deepcopy(model)) != fingerprint(nn.Linear(2, 1))
-        True
-    """
+    """Return the SHA-256 of a model's weights and buffers: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN
 from refconv.errors import ModelError
 from refconv.layers import Layer, Selection, find_layers, select
 from refconv.ops import Layout, Order, effective_map_size
@@ -33,7 +34,7 @@ class Kernel:
         layer: the module's name.
         kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
         layout: how slices are read from the weight, in the order ``contiguous``.
-        weight: a copy of the stored weight in float64, on the CPU.
+        weight: a copy in float64, on the CPU.
     """
 
     layer: str
@@ -81,14 +82,9 @@ class KernelPair:
 
 
 def find_kernels(model: nn.Module, include: Selection = None, exclude: Selection = None) -> tuple[Kernel, ...]:
-    """Return the kernels of a model that a measure looks at; by default all of more than one tap.
+    """Return the kernels of a plain model; one that several layers share appears once, under the first name.
 
-    A kernel that several layers share appears once, under the first name.
-
-    Args:
-        model: a plain model; it is left as found.
-        include: names, globs or kinds, as in :func:`refconv.layers.select`.
-        exclude: the same, to leave out.
+    Layers are chosen as in :func:`refconv.layers.select`, by default all of more than one tap.
 
     Raises:
         ModelError: if a kernel is parametrized, without values or not finite, or if none is left to measure.
@@ -102,15 +98,7 @@ def find_kernels(model: nn.Module, include: Selection = None, exclude: Selection
 def pair_kernels(
     before: nn.Module, after: nn.Module, include: Selection = None, exclude: Selection = None
 ) -> tuple[KernelPair, ...]:
-    """Return the kernels of two models side by side, in the order of the first model's layers.
-
-    Kernels that several layers share in both models appear once.
-
-    Args:
-        before: the first model, plain; it is left as found.
-        after: the second.
-        include: names, globs or kinds, as in :func:`refconv.layers.select`.
-        exclude: the same, to leave out.
+    """Return the kernels of two plain models side by side, as :func:`find_kernels` those of one.
 
     Raises:
         ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
@@ -122,13 +110,8 @@ def pair_kernels(
     for layer in first:
         other = second[layer.name]
         if layer.layout() != other.layout():
-            raise ModelError(
-                "the two models differ in this convolution",
-                where=layer.label,
-                expected=_described(layer),
-                found=_described(other),
-                remedy="compare two models of one architecture",
-            )
+            problem, expected, found = "the two models differ in this convolution", _described(layer), _described(other)
+            raise ModelError(problem, where=layer.label, expected=expected, found=found, remedy=ONE_ARCHITECTURE)
         tensors = id(layer.weight), id(other.weight)
         if tensors not in seen:
             seen.add(tensors)
@@ -195,19 +178,12 @@ def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
     chosen = [choice.layer for choice in choices if choice.skipped is None]
     for choice in choices:
         if choice.skipped is not None and choice.skipped == choice.layer.obstacle and choice.layer.parametrized_by:
-            raise ModelError(
-                f"the kernel is {choice.skipped}; analysis reads plain models",
-                where=choice.layer.label,
-                remedy="refconv.merged(model) is the plain copy of a refocused model",
-            )
+            problem = f"the kernel is {choice.skipped}; analysis reads plain models"
+            raise ModelError(problem, where=choice.layer.label, remedy=PLAIN)
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
-        raise ModelError(
-            "nothing to analyse",
-            where=type(model).__name__,
-            expected="at least one convolution with more than one tap",
-            found="; ".join(reasons) or "no convolution",
-        )
+        expected, found = "at least one convolution with more than one tap", "; ".join(reasons) or "no convolution"
+        raise ModelError("nothing to analyse", where=type(model).__name__, expected=expected, found=found)
     return chosen
 
 
@@ -218,12 +194,8 @@ def _check_same_layers(first: Sequence[Layer], second: dict[str, Layer]) -> None
     if missing or surplus:
         found = [f"{len(missing)} only in the first ({_some(missing)})"] if missing else []
         found += [f"{len(surplus)} only in the second ({_some(surplus)})"] if surplus else []
-        raise ModelError(
-            "the two models differ in their convolutions",
-            expected="the same layers in both",
-            found=", ".join(found),
-            remedy="compare two models of one architecture",
-        )
+        problem, expected = "the two models differ in their convolutions", "the same layers in both"
+        raise ModelError(problem, expected=expected, found=", ".join(found), remedy=ONE_ARCHITECTURE)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import Batches, Passage, check_sound, taking
+from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, taking
 from refconv.errors import DataError, ModelError
 from refconv.measures.conditions import Conditions
 
@@ -178,11 +178,8 @@ def check_plain(model: nn.Module) -> None:
     check_sound(model)
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
-            raise ModelError(
-                "the weights are parametrized; analysis reads plain models",
-                where=name or type(model).__name__,
-                remedy="refconv.merged(model) is the plain copy of a refocused model",
-            )
+            problem = "the weights are parametrized; analysis reads plain models"
+            raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
     if not any(value.is_floating_point() for value in model.parameters()):
         raise ModelError("the model has no weights", where=type(model).__name__)
 
@@ -193,7 +190,7 @@ def check_alike(before: nn.Module, after: nn.Module) -> None:
         {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
         for model in (before, after)
     )
-    problem, remedy = "the two models differ", "compare two models of one architecture"
+    problem, remedy = "the two models differ", ONE_ARCHITECTURE
     for name in [*first, *second]:
         if name not in first or name not in second:
             found = f"{name} only in the {'first' if name in first else 'second'}"

@@ -45,16 +45,13 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
 
 @dataclass(frozen=True)
 class EvalData:
-    """Data to measure two classifiers on.
+    """Data to measure two classifiers on; settings are those that the measures share.
 
     Attributes:
         batches: (samples, classes) that can be gone through again, normalised, on the models' device.
         training: batches of training samples, not augmented, for batch-norm statistics.
-        mean: per channel, of the normalisation.
-        std: per channel.
         max_samples: samples that a measure takes at most; None leaves each its own bound.
-        max_seconds: time that a measure takes at most, about, for both models together; None leaves time unbounded.
-        progress: called with what is done and what there is in all.
+        max_seconds: time that a measure takes at most, about, for both models together.
         order: the place in the data of each sample in the order of ``batches``; None if they come as they are there.
     """
 

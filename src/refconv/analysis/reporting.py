@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from refconv.analysis.analysing import Analysis, AnalysisConfig, ModelPair, analyse, open_couple, reusable
 from refconv.analysis.measuring import Display
-from refconv.analysis.pair_facts import PairFacts, fingerprint
+from refconv.analysis.pair_facts import PairFacts
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
 from refconv.models.opening import Opened
@@ -65,8 +66,8 @@ def analyses_of(
     beside: PairFacts | None = None
     for start in starts:
         couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
-        step = _Step(couple, start, None if again else start.run / ANALYSIS_FOLDER, beside, display)
-        analysis, missing = step.asked(questions, weights=weights)
+        taken = partial(_taken, start, couple, again=again, beside=beside, display=display)
+        analysis, missing = _analysed(taken, start, couple, questions, weights=weights)
         folder = start.run / ANALYSIS_FOLDER
         analysis.write(folder)
         beside = beside or analysis.facts
@@ -74,43 +75,36 @@ def analyses_of(
     return found
 
 
-@dataclass(frozen=True)
-class _Step:
-    """The analysis of one run."""
+def _taken(
+    start: _Start,
+    couple: ModelPair,
+    questions: AnalysisConfig,
+    missing: str | None = None,
+    *,
+    again: bool,
+    beside: PairFacts | None,
+    display: Callable[[str], Display],
+) -> Analysis:
+    earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, questions, beside)
+    shown = display(start.run.resolve().name)
+    return analyse(couple, questions, display=shown, earlier=earlier, beside=beside, missing=missing)
 
-    couple: ModelPair
-    start: _Start
-    earlier: Path | None
-    beside: PairFacts | None
-    display: Callable[[str], Display]
 
-    def asked(self, questions: AnalysisConfig, *, weights: bool) -> tuple[Analysis, str | None]:
-        """Analyse with data if there are any; return why there are none where they were wanted."""
-        plain = replace(questions, data=None, data_dir=None)
-        if weights:
-            return self._analysed(plain, None), None
-        missing = _no_data(self.couple, self.start.recipe)
-        if missing is None:
-            recipe = self.start.recipe
-            own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
-            try:
-                return self._analysed(questions if questions.data is not None else own, None), None
-            except DataError as error:
-                if questions.data is not None:
-                    raise
-                missing = str(error)
-        return self._analysed(plain, missing), missing
-
-    def _analysed(self, questions: AnalysisConfig, missing: str | None) -> Analysis:
-        earlier = self.earlier and reusable(self.earlier, self.couple, questions, self.beside)
-        return analyse(
-            self.couple,
-            questions,
-            display=self.display(self.start.run.resolve().name),
-            earlier=earlier or None,
-            beside=self.beside,
-            missing=missing,
-        )
+def _analysed(
+    taken: Callable[..., Analysis], start: _Start, couple: ModelPair, questions: AnalysisConfig, *, weights: bool
+) -> tuple[Analysis, str | None]:
+    """Analyse with data if there are any; return why there are none where they were wanted."""
+    recipe = start.recipe
+    missing = None if weights else _no_data(couple, recipe)
+    if not weights and missing is None:
+        own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
+        try:
+            return taken(questions if questions.data is not None else own), None
+        except DataError as error:
+            if questions.data is not None:
+                raise
+            missing = str(error)
+    return taken(replace(questions, data=None, data_dir=None), missing), missing
 
 
 def _start(run: Path, before: str | None) -> _Start:
@@ -132,22 +126,18 @@ def _check_one_base(starts: Sequence[_Start]) -> None:
     """Check before anything is measured that all runs started from the same weights."""
     if len({(_place(start.reference), start.recipe.model) for start in starts}) == 1:
         return
-    prints = {
-        start.run: fingerprint(
-            open_couple(start.reference, str(start.run), pretrained=start.pretrained).opened[0].model
-        )
-        for start in starts
-    }
-    first = starts[0]
-    for other in starts[1:]:
-        if prints[other.run] != prints[first.run]:
-            raise RunError(
-                "the runs started from different models",
-                where=str(other.run),
-                expected=f"{first.reference}, as {first.run}",
-                found=other.reference,
-                remedy="write a report for each start",
-            )
+    first, *others = starts
+    base = _print_of(first)
+    for other in others:
+        if _print_of(other) != base:
+            problem, expected = "the runs started from different models", f"{first.reference}, as {first.run}"
+            remedy, where = "write a report for each start", str(other.run)
+            raise RunError(problem, where=where, expected=expected, found=other.reference, remedy=remedy)
+
+
+def _print_of(start: _Start) -> str:
+    couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained)
+    return couple.before.fingerprint
 
 
 def _place(reference: str) -> str:

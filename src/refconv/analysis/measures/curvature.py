@@ -18,7 +18,7 @@ problem, chapter 13).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from refconv.analysis.batches import Batches, Passage, Progress, check_least, refused
-from refconv.analysis.measures.landscape import spread
+from refconv.analysis.measures.landscape import Steps, spread
 from refconv.analysis.probe import Loss, Probe, Values, evaluating, filter_norms, filter_sizes
 from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
@@ -85,16 +85,10 @@ def curvature(
     as_is = probe.as_is()
     hessian = Hessian(probe, units)
     generator = torch.Generator().manual_seed(seed)
-    total = min(steps, hessian.dimension) + draws
-    done = 0
+    counted = Steps(progress, min(steps, hessian.dimension) + draws)
 
     def product(vector: Tensor) -> Tensor:
-        nonlocal done
-        found = hessian.product(vector)
-        done += 1
-        if progress:
-            progress(done, total)
-        return found
+        return counted.done(hessian.product(vector))
 
     start = hessian.like(torch.randn(hessian.dimension, generator=generator, dtype=torch.float64))
     top = min(top, hessian.dimension)
@@ -184,29 +178,14 @@ class TwiceDifferentiable(TorchFunctionMode):
     """Inside, hardsigmoid is computed as relu6(x + 3) / 6: the same values, with a second derivative.
 
     Of the activations, poolings and normalisations of torch, it alone is differentiated once only.
-
-    Example:
-        >>> x = torch.tensor([-4.0, 0.0, 1.5], requires_grad=True)
-        >>> with TwiceDifferentiable():
-        ...     F.hardsigmoid(x).tolist()
-        [0.0, 0.5, 0.75]
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replace hardsigmoid, in place or not; let everything else through."""
         del types
-        if func in _HARDSIGMOIDS:
+        if func in {F.hardsigmoid, torch._C._nn.hardsigmoid}:
             return _hardsigmoid(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-
-_HARDSIGMOIDS = {F.hardsigmoid, torch._C._nn.hardsigmoid}
 
 
 def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 (torch's name)
@@ -244,12 +223,6 @@ def lanczos(
         top: how many of the largest eigenvalues are wanted.
         tolerance: error at which a value is known, relative to the largest magnitude.
         generator: of the CPU, for new vectors.
-
-    Example:
-        >>> A = torch.diag(torch.tensor([3.0, 1.0, -2.0], dtype=torch.float64))
-        >>> start, generator = torch.ones(3, dtype=torch.float64), torch.Generator()
-        >>> lanczos(A.matmul, start, steps=3, top=1, tolerance=0, generator=generator).values.round(decimals=6).tolist()
-        [3.0, 1.0, -2.0]
     """
     size = len(start)
     steps = min(steps, size)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ from refconv.errors import ModelError, SettingError
 from refconv.measures.interpolation import Interpolation
 from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
 from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
+
+V = TypeVar("V")
 
 
 @timed(lambda points, **_: points / 3, points=3)
@@ -67,7 +70,7 @@ def loss_line(
     """
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    steps = _Steps(progress, 2 * points)
+    steps = Steps(progress, 2 * points)
     lines = []
     for probe in probes:
         (direction,) = _shared_directions(probe, 1, seed)
@@ -100,7 +103,7 @@ def loss_surface(
     """
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    steps = _Steps(progress, 2 * points**2)
+    steps = Steps(progress, 2 * points**2)
     surfaces = []
     for probe in probes:
         first, second = _shared_directions(probe, 2, seed)
@@ -143,7 +146,7 @@ def sharpness(
     _check_radius(radius)
     check_least(2, "no spread", directions=directions)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    steps = _Steps(progress, 2 * directions)
+    steps = Steps(progress, 2 * directions)
     found = []
     for probe in probes:
         as_is, centre = probe.as_is(), _finite(probe, probe.parameters)
@@ -185,7 +188,7 @@ def interpolation(
     """
     check_least(3, "nothing between the ends", points=points)
     first, second = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    steps = _Steps(progress, points)
+    steps = Steps(progress, points)
     shares = tuple(step / (points - 1) for step in range(points))
     losses = []
     for t in shares:
@@ -207,14 +210,14 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(tuple(values), float(numbers.mean()), deviation, deviation / math.sqrt(len(values)))
 
 
-class _Steps:
-    """Counts points and tells the progress."""
+class Steps:
+    """Counts points, directions or products and tells the progress."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def done(self, value: float | None) -> float | None:
-        """Count a point; return its value."""
+    def done(self, value: V) -> V:
+        """Count one; return its value."""
         self._done += 1
         if self._progress:
             self._progress(self._done, self._total)

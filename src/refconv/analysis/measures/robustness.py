@@ -95,7 +95,6 @@ def corruption_robustness(
     """Measure a classifier's accuracy under common corruptions at five strengths.
 
     Args:
-        batches: normalised images [batch, channels, height, width] and classes.
         kinds: which corruptions.
         seed: of the noise; one image's noise has the same pattern at all strengths.
     """
@@ -145,7 +144,6 @@ def shift_consistency(
     Images move up, down, left and right; the border is repeated in what becomes free.
 
     Args:
-        batches: images [batch, channels, height, width] and classes.
         pixels: the largest distance.
     """
     check_least(1, "there is nothing to shift by", pixels=pixels)
@@ -180,7 +178,7 @@ def shift_consistency(
 
 def fgsm(model: nn.Module, samples: Tensor, targets: Tensor, *, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return samples [batch, channels, ...] moved by one signed gradient step, of a classifier in eval mode."""
-    return clamped(samples + radius * gradient_sign(model, samples, targets), low, high)
+    return torch.clamp(samples + radius * gradient_sign(model, samples, targets), low, high)
 
 
 def pgd(
@@ -201,10 +199,10 @@ def pgd(
     radius, by default 2.5 / steps, as Madry et al. take it.
     """
     step = radius * (2.5 / steps if step_size is None else step_size)
-    moved = clamped(samples + radius * start, low, high)
+    moved = torch.clamp(samples + radius * start, low, high)
     for _ in range(steps):
         moved = moved + step * gradient_sign(model, moved, targets)
-        moved = clamped(clamped(moved, samples - radius, samples + radius), low, high)
+        moved = torch.clamp(torch.clamp(moved, samples - radius, samples + radius), low, high)
     return moved
 
 
@@ -218,11 +216,6 @@ def gradient_sign(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
         losses = F.cross_entropy(classify(model, moved, targets), targets.long(), reduction="none")
         (gradient,) = torch.autograd.grad(losses.sum(), moved)
     return gradient.sign()
-
-
-def clamped(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return values brought between two bounds that broadcast."""
-    return torch.minimum(torch.maximum(values, low), high)
 
 
 def shifted(images: Tensor, down: int, right: int) -> Tensor:
