@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import TimeRemainingColumn
+from rich.table import Column
 
 from refconv.analysis.batches import Batches, classify, observing
 from refconv.analysis.evidence import open_evidence, open_examination
-from refconv.analysis.measuring import Display, announced
 from refconv.analysis.pair_facts import DataFacts, PairFacts, SideFacts, read_facts, side_facts
 from refconv.analysis.pairs import pair_kernels
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
@@ -21,6 +22,8 @@ from refconv.analysis.reportable import FACTS_FILE
 from refconv.engine.run_record import command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
 from refconv.models.opening import Opened, open_pair
+from refconv.process import progress
+from refconv.process.progress import column
 from refconv.records import Record
 from refconv.surgery import merge
 from refconv.surgery.attach import transformed
@@ -39,8 +42,6 @@ class AnalysisConfig:
     Attributes:
         only: names of measures; empty for all.
         include: patterns of layers that measures of weights look at; empty for all.
-        data: what to measure on, besides the weights.
-        class_map: a file that says which class of the models each folder belongs to.
         samples: samples that a measure takes at most; None: its own bound.
         seconds: time that a measure takes at most, about; None: no bound.
     """
@@ -124,6 +125,43 @@ class Analysis:
             self.facts.write(place / FACTS_FILE)
         except OSError as error:
             raise RunError("cannot write the records", where=str(place), found=str(error)) from error
+
+
+class Display(progress.Display):
+    """Shows which measure runs, and the time left of it; ``title``: what is analysed, may be empty."""
+
+    def __init__(self, title: str = "", **where: Any) -> None:
+        left = TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True))
+        columns = (left, column("{task.fields[place]}", last=True))
+        super().__init__(title, columns, error=True, transient=True, place="", **where)
+        self._title = f"{title}: " if title else ""
+
+    def say(self, line: str) -> None:
+        """Show a line that stays, after the title."""
+        super().say(f"{self._title}{line}")
+
+    def begin(self, name: str, number: int, count: int) -> None:
+        """Start the bar anew for a measure, the number-th of count; in a pipe, print a line."""
+        if not self.terminal:
+            self.say(f"measuring {name} ... ({number} of {count})")
+            return
+        self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(f"{self._title}measuring {name}", total=None, place=f"left, {number} of {count}")
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar of the measure; a total of 0 is not known."""
+        self.move(done, total or None)
+
+
+def announced(count: int, with_data: int, seconds: float | None) -> str:
+    """Return how many measures there are, those ``with_data`` among them, and how long these take at most, about."""
+    if not with_data:
+        return f"{count} measures of the weights"
+    words = f"{count} measures, {with_data} of them on data"
+    if seconds is None:
+        return f"{words}, for which no time limit is set"
+    limit = with_data * seconds
+    return f"{words}: about {f'{limit / 60:.0f} minutes' if limit >= 120 else f'{limit:.0f} seconds'} at most"
 
 
 def with_data(task: str) -> tuple[str, ...]:
@@ -216,29 +254,17 @@ def reusable(
     Records of another number of samples than the measures of ``beside`` took do not hold.
     """
     facts = read_facts(folder)
-    if facts is None or any(
-        was != now
-        for was, now in (
-            (facts.before.fingerprint, couple.before.fingerprint),
-            (facts.after.fingerprint, couple.after.fingerprint),
-            (facts.data, questions.data_facts(couple)),
-            (facts.include, questions.include),
-            (facts.exclude, questions.exclude),
-            (facts.versions.get("refconv"), versions()["refconv"]),
-        )
-    ):
+    if facts is None:
         return None
-    samples = beside.samples if beside is not None else {}
-    held = {
-        name
-        for name in facts.measured
-        if _readable(folder, name) and facts.samples.get(name) == samples.get(name, facts.samples.get(name))
-    }
-    return replace(
-        facts,
-        measured={name: seconds for name, seconds in facts.measured.items() if name in held},
-        samples={name: count for name, count in facts.samples.items() if name in held},
-    )
+    was = (facts.before.fingerprint, facts.after.fingerprint, facts.versions.get("refconv"))
+    now = (couple.before.fingerprint, couple.after.fingerprint, versions()["refconv"])
+    asked = (questions.data_facts(couple), questions.include, questions.exclude)
+    if was != now or (facts.data, facts.include, facts.exclude) != asked:
+        return None
+    wanted = {**facts.samples, **(beside.samples if beside else {})}
+    held = [name for name in facts.measured if facts.samples.get(name) == wanted.get(name) and _readable(folder, name)]
+    samples = {name: facts.samples[name] for name in held if name in facts.samples}
+    return replace(facts, measured={name: facts.measured[name] for name in held}, samples=samples)
 
 
 class _Taken:
@@ -304,14 +330,10 @@ def _facts(
 
 def _readable(folder: Path, name: str) -> bool:
     """Return whether the records of a measure are there and are JSON."""
-    files = [folder / f"{name}{side}.json" for side in SIDES]
-    found = [file.exists() for file in files]
-    if found not in ([True, False, False], [False, True, True]):
-        return False
+    found = [side for side in SIDES if (folder / f"{name}{side}.json").exists()]
     try:
-        for file, there in zip(files, found, strict=True):
-            if there:
-                json.loads(file.read_text(encoding="utf-8"))
+        for side in found:
+            json.loads((folder / f"{name}{side}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return True
+    return found in ([SIDES[0]], [*SIDES[1:]])

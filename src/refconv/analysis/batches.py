@@ -39,12 +39,6 @@ class Passage:
     Attributes:
         samples: how many samples were given out so far in this pass; between passes, how many a pass has.
         cut: whether there are more samples than the bound lets through; known when the first pass is over.
-
-    Example:
-        >>> images, labels = torch.zeros(6, 1, 2, 2), torch.zeros(6, dtype=torch.long)
-        >>> passage = Passage([(images, labels), (images, labels)], max_samples=8)
-        >>> [len(targets) for _, targets in passage], passage.samples, passage.cut
-        ([6, 2], 8, True)
     """
 
     def __init__(self, batches: Batches, max_samples: int | None = None, progress: Progress | None = None) -> None:
@@ -126,21 +120,30 @@ class KeptBatches:
 
 
 @contextmanager
-def observing(*models: nn.Module) -> Iterator[None]:
-    """Put models in eval mode; afterwards put back every module's mode, every buffer and the random numbers."""
-    for model in models:
-        check_sound(model)
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Put models into eval mode for a while; every module's mode and the random numbers are as before afterwards."""
     modes = [(module, module.training) for model in models for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for model in models for buffer in model.buffers()]
     devices = {tensor.device for model in models for tensor in model.parameters() if tensor.is_cuda}
     with torch.random.fork_rng(sorted(devices, key=str)):
-        for model in models:
-            model.eval()
         try:
+            for model in models:
+                model.eval()
             yield
         finally:
             for module, mode in modes:
                 module.training = mode
+
+
+@contextmanager
+def observing(*models: nn.Module) -> Iterator[None]:
+    """Check models and put them into eval mode for a while; their buffers, too, are as before afterwards."""
+    for model in models:
+        check_sound(model)
+    buffers = [(buffer, buffer.detach().clone()) for model in models for buffer in model.buffers()]
+    with evaluating(*models):
+        try:
+            yield
+        finally:
             with torch.no_grad():
                 for buffer, found in buffers:
                     if not torch.equal(buffer, found):

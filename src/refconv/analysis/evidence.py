@@ -49,12 +49,11 @@ def open_evidence(
     """
     for side in opened:
         if side.task != "classification":
-            raise SettingError(
+            problem, remedy = (
                 "measures with data are for classifiers",
-                where="--data",
-                found=f"a model for {side.task}",
-                remedy="leave --data out: measures of weights work for every task",
+                "leave --data out: measures of weights work for every task",
             )
+            raise SettingError(problem, where="--data", found=f"a model for {side.task}", remedy=remedy)
     place = choose_device(device)
     for side in opened:
         side.model.to(place)

@@ -131,10 +131,6 @@ def brightened(pixels: Tensor, amount: float) -> Tensor:
     """Return images whose value in HSV is larger by an amount, at most 1.
 
     With hue and saturation kept, all channels of a pixel grow by one factor; black, which has no hue, becomes grey.
-
-    Example:
-        >>> brightened(torch.tensor([0.5, 0.25, 0.0]).reshape(1, 3, 1, 1), 0.25).flatten().tolist()
-        [0.75, 0.375, 0.0]
     """
     value = pixels.amax(1, keepdim=True)
     raised = (value + amount).clamp(max=1)

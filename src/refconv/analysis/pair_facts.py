@@ -20,15 +20,7 @@ from refconv.records import Record
 
 @dataclass(frozen=True)
 class SideFacts(Record):
-    """One of two models.
-
-    Attributes:
-        reference: what the user named it by.
-        method: how its run trained it; None if it comes from no run.
-        space: ``kernel`` or ``gradient``, where its run refocused.
-        parameters: of the plain model.
-        fingerprint: SHA-256 of the plain model's weights, in hexadecimal.
-    """
+    """One of two models: what the user named it by, its run if it comes from a finished one, and its weights."""
 
     reference: str
     method: str | None
@@ -40,13 +32,7 @@ class SideFacts(Record):
 
 @dataclass(frozen=True)
 class DataFacts(Record):
-    """The data that two models were measured on, as the user named it.
-
-    Attributes:
-        max_samples: samples that a measure was to take at most; None: its own bound.
-        max_seconds: time that a measure was to take at most; None: no bound.
-        flags: what the user said about how images become tensors, by setting.
-    """
+    """The data that two models were measured on, the bounds that the user gave, and the flags about images."""
 
     name: str
     split: str
@@ -60,13 +46,10 @@ class PairFacts(Record):
     """What was analysed, and how.
 
     Attributes:
-        model: the name of the architecture.
         task: what the later model is for.
-        data: what both were measured on; None where weights alone were.
         measured: seconds that each measure took, for both models together.
         left_out: measures that were wanted and could not be taken, with the reason.
         samples: how many samples each measure with data took.
-        include: patterns of layers that measures of weights looked at; empty for all.
         images: how the samples became tensors, in words; empty where no measure took any.
     """
 

@@ -189,17 +189,18 @@ def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
 
 def _check_same_layers(first: Sequence[Layer], second: dict[str, Layer]) -> None:
     names = {layer.name for layer in first}
-    missing = [layer.label for layer in first if layer.name not in second]
-    surplus = [layer.label for name, layer in second.items() if name not in names]
-    if missing or surplus:
-        found = [f"{len(missing)} only in the first ({_some(missing)})"] if missing else []
-        found += [f"{len(surplus)} only in the second ({_some(surplus)})"] if surplus else []
+    surplus = {
+        "first": [layer.label for layer in first if layer.name not in second],
+        "second": [layer.label for name, layer in second.items() if name not in names],
+    }
+    found = [
+        f"{len(labels)} only in the {side} ({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''})"
+        for side, labels in surplus.items()
+        if labels
+    ]
+    if found:
         problem, expected = "the two models differ in their convolutions", "the same layers in both"
         raise ModelError(problem, expected=expected, found=", ".join(found), remedy=ONE_ARCHITECTURE)
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _described(layer: Layer) -> str:

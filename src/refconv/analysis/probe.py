@@ -16,8 +16,8 @@ distances do not see that either, so two models can be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import torch
@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, taking
+from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, evaluating, taking
 from refconv.errors import DataError, ModelError
 from refconv.measures.conditions import Conditions
 
@@ -38,7 +38,7 @@ Values = dict[str, Tensor]
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 """(outputs, targets) -> the mean loss over the samples of a batch, one number."""
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_UNMOVED = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _OWN_LOSS = "give the loss of this kind of model as loss="
 
 
@@ -205,13 +205,8 @@ def filter_norms(model: nn.Module, values: Values) -> Values:
     A filter is all that makes one output channel: a row of a linear layer, the kernel [in / groups, *kernel_size] of a
     convolution, transposed or not. Of other parameters of two dimensions or more, the first counts the filters.
     Biases, parameters of normalisations and others of one dimension are left out.
-
-    Example:
-        >>> model = nn.Linear(2, 1)
-        >>> filter_norms(model, {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.ones(1)})
-        {'weight': tensor([[5.]])}
     """
-    found = {name: norms(values[name]) for name, norms in _readers(model).items()}
+    found = {name: _norms(values[name], groups) for name, groups in _filters(model).items()}
     if not found:
         raise ModelError("the model has no filters to move", where=type(model).__name__)
     return found
@@ -219,7 +214,8 @@ def filter_norms(model: nn.Module, values: Values) -> Values:
 
 def filter_sizes(model: nn.Module, values: Values) -> Values:
     """Return how many entries each filter has, in the shapes of :func:`filter_norms`."""
-    return {name: norms(torch.ones_like(values[name])).square().round() for name, norms in _readers(model).items()}
+    ones = {name: torch.ones_like(value) for name, value in values.items()}
+    return {name: norms.square().round() for name, norms in filter_norms(model, ones).items()}
 
 
 def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
@@ -229,7 +225,7 @@ def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values
     """
     drawn = {
         name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
-        for name in _readers(model)
+        for name in _filters(model)
     }
     return {name: drawn[name] / norms for name, norms in filter_norms(model, drawn).items()}
 
@@ -248,45 +244,25 @@ def scaled(direction: Values, norms: Values) -> Values:
     return {name: entries * norms[name] for name, entries in direction.items()}
 
 
-def _readers(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Per parameter that has filters, what reads their norms; a shared parameter once, under its first name."""
-    found: dict[str, Callable[[Tensor], Tensor]] = {}
+def _filters(model: nn.Module) -> dict[str, int]:
+    """Per parameter that has filters, the groups of a transposed convolution, else 0; a shared parameter once."""
+    found: dict[str, int] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if parameter.ndim < 2 or isinstance(module, _NORMS) or not parameter.is_floating_point():
-                continue
-            groups = module.groups if isinstance(module, _ConvTransposeNd) else 0
-            found.setdefault(names[id(parameter)], _transposed(groups) if groups else _rows)
+            if parameter.ndim > 1 and not isinstance(module, _UNMOVED) and parameter.is_floating_point():
+                groups = module.groups if isinstance(module, _ConvTransposeNd) else 0
+                found.setdefault(names[id(parameter)], groups)
     return {name: found[name] for name in names.values() if name in found}
 
 
-def _rows(values: Tensor) -> Tensor:
-    found: Tensor = torch.linalg.vector_norm(values, dim=tuple(range(1, values.ndim)), keepdim=True)
-    return found
-
-
-def _transposed(groups: int) -> Callable[[Tensor], Tensor]:
-    def norms(values: Tensor) -> Tensor:  # [in, out / groups, *kernel_size]
-        grouped = values.flatten(2).reshape(groups, -1, *values.shape[1:2], values[0, 0].numel())
-        found: Tensor = torch.linalg.vector_norm(grouped, dim=(1, 3), keepdim=True).expand(*grouped.shape[:3], 1)
-        return found.reshape(*values.shape[:2], *[1] * (values.ndim - 2))
-
-    return norms
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a while; every module's mode and the random numbers are as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = sorted({value.device.index or 0 for value in model.parameters() if value.is_cuda})
-    with torch.random.fork_rng(devices):
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+def _norms(values: Tensor, groups: int) -> Tensor:
+    if not groups:
+        rows: Tensor = torch.linalg.vector_norm(values, dim=tuple(range(1, values.ndim)), keepdim=True)
+        return rows
+    grouped = values.flatten(2).reshape(groups, -1, *values.shape[1:2], values[0, 0].numel())
+    found: Tensor = torch.linalg.vector_norm(grouped, dim=(1, 3), keepdim=True).expand(*grouped.shape[:3], 1)
+    return found.reshape(*values.shape[:2], *[1] * (values.ndim - 2))  # of [in, out / groups, *kernel_size]
 
 
 class _Pool:
@@ -304,8 +280,10 @@ class _Pool:
         if count < 2:
             remedy = "recalibrate on batches of at least two samples"
             raise DataError("one value per channel has no variance", where=self._name, remedy=remedy)
-        mean, variance = _statistics(inputs.detach())
-        squares = variance * (count - 1)
+        # Batch norm itself, told to forget what it had: on a CPU four times as quick as taking them from the inputs.
+        means, variances = inputs.new_zeros(inputs.shape[1]), inputs.new_ones(inputs.shape[1])
+        F.batch_norm(inputs.detach(), means, variances, training=True, momentum=1.0)
+        mean, squares = means.double(), variances.double() * (count - 1)
         if self.count:
             total = self.count + count
             shift = mean - self.mean
@@ -317,16 +295,6 @@ class _Pool:
     def variance(self) -> Tensor:
         """Unbiased, as batch norm keeps it."""
         return self._squares / (self.count - 1)
-
-
-def _statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and unbiased variance per channel of inputs [batch, channels, *positions], in float64.
-
-    Batch norm itself, told to forget what it had: on a CPU four times as quick as to take them from the inputs.
-    """
-    mean, variance = inputs.new_zeros(inputs.shape[1]), inputs.new_ones(inputs.shape[1])
-    F.batch_norm(inputs, mean, variance, training=True, momentum=1.0)
-    return mean.double(), variance.double()
 
 
 def _write(buffers: Values, module: str, name: str, value: Tensor) -> None:

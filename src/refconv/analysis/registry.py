@@ -45,13 +45,11 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
 
 @dataclass(frozen=True)
 class EvalData:
-    """Data to measure two classifiers on; settings are those that the measures share.
+    """Data to measure two classifiers on, and the settings that measures share, for both models together.
 
     Attributes:
-        batches: (samples, classes) that can be gone through again, normalised, on the models' device.
         training: batches of training samples, not augmented, for batch-norm statistics.
         max_samples: samples that a measure takes at most; None leaves each its own bound.
-        max_seconds: time that a measure takes at most, about, for both models together.
         order: the place in the data of each sample in the order of ``batches``; None if they come as they are there.
     """
 
@@ -73,10 +71,11 @@ class EvalData:
     def settings_of_one(self, first: Record | None = None) -> dict[str, Any]:
         """Return the same for measures of one model, each of which gets half of the time.
 
-        Of the second model, ``first`` is the record of the first; where time bounds its samples, the second takes as
-        many.
+        The second gets the record of the first: where time bounds its samples, the second takes as many.
         """
-        settings = {**self.settings, "progress": _half(self.progress, second=first is not None)}
+        settings, progress, done_before = self.settings, self.progress, first is not None
+        if progress is not None:
+            settings["progress"] = lambda done, total: progress(done + total * done_before, 2 * total)
         if self.max_seconds is None:
             return settings
         if first is None:
@@ -95,13 +94,6 @@ Found = Mapping[str, Record]
 
 DataMeasure = Callable[[nn.Module, nn.Module, EvalData], Found]
 """Takes two plain classifiers, the earlier first, and data."""
-
-
-def _half(progress: Progress | None, *, second: bool) -> Progress | None:
-    """Return what tells the progress of one of two passages."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(done + total * second, 2 * total)
 
 
 def _of_the_pair(measure: Callable[..., Record], kind: str = "", *, rows: str | None = None) -> DataMeasure:

@@ -33,19 +33,14 @@ def holds_analysis(folder: Path) -> bool:
     if run.record_file.is_file() and run.recipe_file.is_file():
         return False
     if run.recipe_file.is_file() or run.checkpoint_file.is_file():
-        raise RunError(
-            "the run has not finished",
-            where=str(folder),
-            expected=f"a file {run.record_file.name}",
-            remedy=f"refconv train --resume --out {folder}",
-        )
+        expected, remedy = f"a file {run.record_file.name}", f"refconv train --resume --out {folder}"
+        raise RunError("the run has not finished", where=str(folder), expected=expected, remedy=remedy)
     for depth in range(1, _DEPTH + 1):
         inside = sorted(folder.glob("/".join(["*"] * depth + [run.record_file.name])))
         if inside:
             raise RunError("a folder of runs", where=str(folder), remedy=f"name runs in it, such as {inside[0].parent}")
-    raise RunError(
-        "neither a run nor an analysis", where=str(folder), expected=f"{run.record_file.name} or {FACTS_FILE}"
-    )
+    expected = f"{run.record_file.name} or {FACTS_FILE}"
+    raise RunError("neither a run nor an analysis", where=str(folder), expected=expected)
 
 
 def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> list[str]:
@@ -53,12 +48,6 @@ def pair_names(facts: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> l
 
     Settings are those of the run's recipe that are not the default, as in ``refocus, paper scale``. ``facts`` are what
     pair.json says, one of each folder.
-
-    Example:
-        >>> after = {"method": "refocus", "space": "gradient", "run": {"seed": 0}}
-        >>> facts = [{"after": {"method": "plain"}}, {"after": after}, {"after": {**after, "run": {"seed": 1}}}]
-        >>> pair_names(facts, [Path("a"), Path("b"), Path("c")])
-        ['plain', 'refocus, seed 0', 'refocus, seed 1']
     """
     sides = [pair["after"] for pair in facts]
     names = [
@@ -83,12 +72,9 @@ def _settings(side: Mapping[str, Any], folder: Path) -> list[str]:
         return []
     recipe = run.recipe()
     usual = {field.name: field.default for field in fields(recipe)}
-    words = {
-        "gram_scale": f"{recipe.gram_scale} scale",
-        "power": f"power {recipe.power:g}",
-        "order": f"order {recipe.order}",
-    }
-    return [said for name, said in words.items() if getattr(recipe, name) != usual[name]]
+    said = (f"{recipe.gram_scale} scale", f"power {recipe.power:g}", f"order {recipe.order}")
+    names = ("gram_scale", "power", "order")
+    return [words for name, words in zip(names, said, strict=True) if getattr(recipe, name) != usual[name]]
 
 
 def _told_apart(names: Sequence[str], words: Sequence[str | None]) -> list[str]:

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from refconv.analysis.analysing import Analysis, AnalysisConfig, ModelPair, analyse, open_couple, reusable
-from refconv.analysis.measuring import Display
+from refconv.analysis.analysing import Analysis, AnalysisConfig, Display, ModelPair, analyse, open_couple, reusable
 from refconv.analysis.pair_facts import PairFacts
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
@@ -51,14 +50,9 @@ def analyses_of(
     Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
     the run's classes, or the run's own data cannot be had, there are none.
 
-    Args:
-        runs: folders of finished runs.
-        questions: what is asked; ``data`` None means the run's own.
-        before: the base of all runs; by default the recipe's checkpoint, or its pretrained model.
-        weights: measure weights only.
-        again: take no record from an earlier analysis.
-        flags: what the user says about the input of the models.
-        display: makes what shows the progress of the run of a name.
+    ``before`` is the base of all runs, by default the recipe's checkpoint or its pretrained model. ``weights``: measure
+    weights only. ``again``: take no record from an earlier analysis. ``flags``: what the user says about the input.
+    ``display`` makes what shows the progress of the run of a name.
     """
     starts = [_start(run, before) for run in runs]
     _check_one_base(starts)
@@ -124,7 +118,9 @@ def _start(run: Path, before: str | None) -> _Start:
 
 def _check_one_base(starts: Sequence[_Start]) -> None:
     """Check before anything is measured that all runs started from the same weights."""
-    if len({(_place(start.reference), start.recipe.model) for start in starts}) == 1:
+    places = [Path(start.reference) for start in starts]
+    names = (place.resolve() if place.exists() else place for place in places)
+    if len({(name, start.recipe.model) for name, start in zip(names, starts, strict=True)}) == 1:
         return
     first, *others = starts
     base = _print_of(first)
@@ -140,15 +136,11 @@ def _print_of(start: _Start) -> str:
     return couple.before.fingerprint
 
 
-def _place(reference: str) -> str:
-    path = Path(reference)
-    return str(path.resolve()) if path.exists() else reference
-
-
 def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
     """Return why this pair has no measures with data; None if it can have."""
     classes = [_classes(side) for side in couple.opened]
-    if recipe.reset_classifier or (recipe.pretrained and _head_is_new(couple.opened[0])):
+    known = getattr(couple.opened[0].model, "pretrained_cfg", None) or {}
+    if recipe.reset_classifier or (recipe.pretrained and known.get("num_classes") != classes[0]):
         return "the run started its classifier anew, so the model before it knows none of these classes"
     if None not in classes and classes[0] != classes[1]:
         return f"the model before has {classes[0]} classes, and the one after {classes[1]}"
@@ -158,9 +150,3 @@ def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
 def _classes(side: Opened) -> int | None:
     number = side.arguments.get("num_classes") or getattr(side.model, "num_classes", None)
     return int(number) if number else None
-
-
-def _head_is_new(side: Opened) -> bool:
-    """Return whether pretrained weights were given another number of classes than they came with."""
-    known = getattr(side.model, "pretrained_cfg", None) or {}
-    return known.get("num_classes") != _classes(side)

@@ -65,10 +65,6 @@ def within(
 
     ``measure`` is called with ``max_samples`` and ``progress``. ``trial`` does less for each sample, in a ``share`` of
     the time. The fewest samples are taken even if they last longer.
-
-    Example:
-        >>> within(60, lambda max_samples, progress: max_samples, 1000, None)
-        1000
     """
     if not seconds > 0:
         raise SettingError("no time", where="max_seconds", expected="above 0, or None", found=str(seconds))

@@ -115,8 +115,7 @@ def _analyses(
     **asked: Any,
 ) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
-    from refconv.analysis.analysing import AnalysisConfig
-    from refconv.analysis.measuring import Display
+    from refconv.analysis.analysing import AnalysisConfig, Display
     from refconv.analysis.reporting import analyses_of
 
     questions = AnalysisConfig(only=tuple(only or ()), **asked)

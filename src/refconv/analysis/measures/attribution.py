@@ -147,16 +147,8 @@ def receptive_field(
             total = influence if total is None else total + influence
     assert total is not None  # a passage without samples is refused
     assert layer is not None
-    return _record(
-        (total / passage.samples).cpu(),
-        shares,
-        max_map,
-        layer=layer or _WHOLE,
-        map_shape=map_shape,
-        unit=_middle(map_shape),
-        samples=passage.samples,
-        cut=passage.cut,
-    )
+    about = {"map_shape": map_shape, "unit": _middle(map_shape), "samples": passage.samples, "cut": passage.cut}
+    return _record((total / passage.samples).cpu(), shares, max_map, layer=layer or _WHOLE, **about)
 
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> Tensor:
@@ -179,17 +171,13 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> T
 
 def _named(models: Sequence[nn.Module], passage: Passage) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Return the targets [n], and per model the classes [n] that it names and their softmax outputs [n]."""
-    targets: list[Tensor] = []
-    classes: list[list[Tensor]] = [[] for _ in models]
-    confidences: list[list[Tensor]] = [[] for _ in models]
+    parts = []
     for samples, labels in passage:
         check_images(samples)
-        for model, named, sure in zip(models, classes, confidences, strict=True):
-            largest = classify(model, samples, labels).softmax(1).max(1)
-            named.append(largest.indices.cpu())
-            sure.append(largest.values.cpu())
-        targets.append(labels.long().cpu())
-    return torch.cat(targets), [torch.cat(parts) for parts in classes], [torch.cat(parts) for parts in confidences]
+        largest = [classify(model, samples, labels).softmax(1).max(1) for model in models]
+        parts.append([labels.long(), *(found.indices for found in largest), *(found.values for found in largest)])
+    targets, *found = (torch.cat([value.cpu() for value in part]) for part in zip(*parts, strict=True))
+    return targets, found[: len(models)], found[len(models) :]
 
 
 def _chosen(targets: Tensor, classes: Sequence[Tensor], shown: int, seed: int) -> list[int]:
@@ -279,10 +267,13 @@ def _record(field: Tensor, shares: Sequence[float], max_map: int, **about: Any) 
     shape = tuple(min(size, max_map) for size in field.shape)
     small = getattr(F, f"adaptive_avg_pool{field.ndim}d")(field[None, None], shape)[0, 0]
     ordered = tuple(sorted(map(float, shares)))
+    order = distances.argsort(stable=True)
+    reached = energy.flatten()[order].cumsum(0)
+    bounds = [share * (1 - math.ulp(1.0) * energy.numel()) for share in ordered]
     return ReceptiveField(
         input_shape=tuple(field.shape),
         shares=ordered,
-        radii=tuple(_radius(distances, energy.flatten(), share) for share in ordered),
+        radii=tuple(float(distances[order][int((reached >= share).int().argmax())]) for share in bounds),
         centre=tuple(centre.tolist()),
         side=int((field > THRESHOLD).sum()) ** (1 / field.ndim),
         extent=tuple(int(places.max() - places.min()) + 1 for places in field.nonzero().T),
@@ -290,12 +281,6 @@ def _record(field: Tensor, shares: Sequence[float], max_map: int, **about: Any) 
         values_shape=tuple(small.shape),
         **about,
     )
-
-
-def _radius(distances: Tensor, energy: Tensor, share: float) -> float:
-    order = distances.argsort(stable=True)
-    reached = energy[order].cumsum(0) >= share * (1 - math.ulp(1.0) * len(energy))
-    return float(distances[order][int(reached.int().argmax())])
 
 
 @contextmanager

@@ -28,9 +28,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, refused
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, evaluating, refused
 from refconv.analysis.measures.landscape import Steps, spread
-from refconv.analysis.probe import Loss, Probe, Values, evaluating, filter_norms, filter_sizes
+from refconv.analysis.probe import Loss, Probe, Values, filter_norms, filter_sizes
 from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
 from refconv.measures.curvature import Curvature
@@ -132,7 +132,10 @@ class Hessian:
         """Return H v [dimension]."""
         probe = self._probe
         leaves = {name: probe.parameters[name].detach().requires_grad_() for name in self._names}
-        along = self._scaled(self._split(vector))
+        parts = vector.split([leaf.numel() for leaf in leaves.values()])
+        along = self._scaled(
+            {name: part.reshape(leaf.shape) for (name, leaf), part in zip(leaves.items(), parts, strict=True)}
+        )
         sums = {name: torch.zeros_like(value) for name, value in along.items()}
         with evaluating(probe.model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
             for samples, targets in probe.batches:
@@ -145,11 +148,6 @@ class Hessian:
         if not bool(torch.isfinite(found).all()):
             raise ModelError("the curvature of the loss is not finite", where=type(probe.model).__name__)
         return found
-
-    def _split(self, vector: Tensor) -> Values:
-        shapes = [self._probe.parameters[name].shape for name in self._names]
-        parts = vector.split([shape.numel() for shape in shapes])
-        return {name: part.reshape(shape) for name, part, shape in zip(self._names, parts, shapes, strict=True)}
 
     def _scaled(self, values: Values) -> Values:
         if self._scales is None:
@@ -216,13 +214,9 @@ def lanczos(
     Where an invariant subspace ends the recurrence, it goes on from a new random vector, so that repeated eigenvalues
     are found as often as they occur; then all steps are taken.
 
-    Args:
-        product: v [n] -> A v [n], A symmetric.
-        start: first vector [n], not zero; the basis, steps * n numbers, has its precision and device.
-        steps: products to take at most.
-        top: how many of the largest eigenvalues are wanted.
-        tolerance: error at which a value is known, relative to the largest magnitude.
-        generator: of the CPU, for new vectors.
+    ``product``: v [n] -> A v [n], A symmetric. The first vector gives the basis, steps * n numbers, its precision and
+    device. ``tolerance``: error at which one of the ``top`` largest is known, relative to the largest magnitude. The
+    generator, for new vectors, is of the CPU.
     """
     size = len(start)
     steps = min(steps, size)

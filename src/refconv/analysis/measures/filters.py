@@ -45,17 +45,12 @@ from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuali
 from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
 from refconv.measures.tables import mean
 
-# An entry counts as zero up to this share of the layer's largest (the paper's eps_0).
-_ZERO = 0.01
+_ZERO = 0.01  # share of the layer's largest entry up to which an entry counts as zero (the paper's eps_0)
 # A layer is sparse when more than half of its slices are, and narrow when its entropy is under half of the largest
 # possible one; the paper draws no sharp line for either.
-_MOST_SPARSE = 0.5
-_LEAST_ENTROPY = 0.5
-# Share of the largest entropy from which a layer is random whatever its n: where the paper's fit levels off.
-_RANDOM = 0.997
-# Drawn layers behind a random threshold, and what they may cost, in multiplications.
-_DRAWS = 100
-_COST = 2 * 10**9
+_MOST_SPARSE, _LEAST_ENTROPY = 0.5, 0.5
+_RANDOM = 0.997  # share of the largest entropy from which a layer is random whatever its n: the paper's fit levels off
+_DRAWS, _COST = 100, 2 * 10**9  # drawn layers behind a random threshold, and what they may cost, in multiplications
 
 
 def redundancy(

@@ -176,9 +176,9 @@ def relations(
 
 
 def alignment(moved: Tensor, grams: Tensor) -> tuple[float, float, float] | None:
-    """Return alignment, leading share and the leading share of isotropic movements; None if nothing moved.
+    """Return alignment, leading share and that of isotropic movements, of D [b, m, k]; None if nothing moved.
 
-    Movements D [b, m, k] and Grams G [b, k, k] with mean eigenvalue one; blocks of zeros count as isotropic ones.
+    Grams [b, k, k] have mean eigenvalue one; blocks of zeros count as isotropic ones.
     """
     k = grams.shape[-1]
     energies = moved.square().sum((1, 2))
@@ -197,10 +197,7 @@ def alignment(moved: Tensor, grams: Tensor) -> tuple[float, float, float] | None
 
 
 def channel_strengths(strengths: Tensor, channels: Tensor, count: int) -> Tensor:
-    """Return the strengths between output channels [count, count].
-
-    They come from S [b, m, m] between the slices of blocks and the output channel of each slice [b, m].
-    """
+    """Return strengths between output channels [count, count] from S [b, m, m] and the slices' channels [b, m]."""
     at = channels[:, :, None] * count + channels[:, None, :]
     squares = torch.zeros(count * count, dtype=strengths.dtype)
     squares.index_add_(0, at.reshape(-1), strengths.square().reshape(-1))
@@ -224,18 +221,9 @@ def _spectrum(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed:
         shares = alive / alive.sum(-1, keepdim=True)
         effective = torch.special.entr(shares).sum(-1).exp()
         found = _median(ranks), _median(alive[:, 0] / smallest), _median(effective)
-    return LayerSpectrum(
-        layer=kernel.layer,
-        kind=kernel.kind,
-        kernel_size=kernel.kernel_size,
-        blocks=view.total,
-        sampled=len(view.chosen),
-        eigenvalues=tuple(relative.mean(0).tolist()) if len(alive) else (0.0,) * values.shape[-1],
-        mean_eigenvalue=float(means.mean()),
-        rank=found[0],
-        condition=found[1],
-        effective_rank=found[2],
-    )
+    eigenvalues = tuple(relative.mean(0).tolist()) if len(alive) else (0.0,) * values.shape[-1]
+    of_layer = kernel.layer, kernel.kind, kernel.kernel_size, view.total, len(view.chosen)
+    return LayerSpectrum(*of_layer, eigenvalues, float(means.mean()), *found)
 
 
 def _movement(pair: KernelPair, map_size: int | Sequence[int], order: Order, seed: int) -> LayerMovement:

@@ -82,12 +82,7 @@ def skeletons(
 
 
 def central_cross(kernel_size: Sequence[int]) -> Tensor:
-    """Return which taps of a kernel lie on its central cross, as a mask of the kernel's shape.
-
-    Example:
-        >>> central_cross((3, 3)).int().tolist()
-        [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
-    """
+    """Return which taps of a kernel lie on its central cross, as a mask of the kernel's shape."""
     sizes = [taps for taps in kernel_size if taps > 1]
     allowed = 1 if len(sizes) > 1 else 0  # how many coordinates may be off the centre
     mask = torch.zeros(tuple(kernel_size), dtype=torch.bool)

@@ -22,6 +22,7 @@ lottery ticket hypothesis, arXiv 1912.05671; Entezari et al., arXiv 2110.06296, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -70,13 +71,7 @@ def loss_line(
     """
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    steps = Steps(progress, 2 * points)
-    lines = []
-    for probe in probes:
-        (direction,) = _shared_directions(probe, 1, seed)
-        as_is = probe.as_is()
-        losses = [steps.done(probe.at(moved(probe.parameters, (x, direction)))) for x in distances]
-        lines.append(ModelLine(as_is, tuple(losses)))
+    lines = [ModelLine(as_is, losses) for as_is, losses in _around(probes, 1, distances, seed, progress)]
     return LossLine(distances, lines[0], lines[1], probes[0].conditions, seed)
 
 
@@ -103,15 +98,9 @@ def loss_surface(
     """
     distances = _distances(radius, points)
     probes = pair_probes(before, after, batches, calibration=calibration, loss=loss, max_samples=max_samples)
-    steps = Steps(progress, 2 * points**2)
     surfaces = []
-    for probe in probes:
-        first, second = _shared_directions(probe, 2, seed)
-        as_is = probe.as_is()
-        rows = [
-            tuple(steps.done(probe.at(moved(probe.parameters, (x, first), (y, second)))) for y in distances)
-            for x in distances
-        ]
+    for as_is, losses in _around(probes, 2, distances, seed, progress):
+        rows = (losses[first : first + points] for first in range(0, points**2, points))
         surfaces.append(ModelSurface(as_is, tuple(rows)))
     return LossSurface(distances, surfaces[0], surfaces[1], probes[0].conditions, seed)
 
@@ -198,13 +187,7 @@ def interpolation(
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return numbers with their mean, deviation and standard error.
-
-    Example:
-        >>> found = spread([1.0, 3.0])
-        >>> found.mean, round(found.deviation, 3), found.error
-        (2.0, 1.414, 1.0)
-    """
+    """Return numbers with their mean, deviation and standard error."""
     numbers = torch.tensor(values, dtype=torch.float64)
     deviation = float(numbers.std())
     return Spread(tuple(values), float(numbers.mean()), deviation, deviation / math.sqrt(len(values)))
@@ -222,6 +205,19 @@ class Steps:
         if self._progress:
             self._progress(self._done, self._total)
         return value
+
+
+def _around(
+    probes: Sequence[Probe], count: int, distances: Sequence[float], seed: int, progress: Progress | None
+) -> Iterator[tuple[float, tuple[float | None, ...]]]:
+    """Yield each model's loss as it is, and its losses at all distances along so many directions, the last quickest."""
+    steps = Steps(progress, len(probes) * len(distances) ** count)
+    for probe in probes:
+        directions = list(_shared_directions(probe, count, seed))
+        as_is = probe.as_is()
+        places = itertools.product(distances, repeat=count)
+        points = (moved(probe.parameters, *zip(place, directions, strict=True)) for place in places)
+        yield as_is, tuple(steps.done(probe.at(point)) for point in points)
 
 
 def _shared_directions(probe: Probe, count: int, seed: int) -> Iterator[Values]:

@@ -143,10 +143,14 @@ def calibration(
             brier += float((outputs.softmax(1) - F.one_hot(labels, outputs.shape[1])).square().sum())
     counts, confidences, hits = rows
     gaps = (hits - confidences).abs()
+    found = []
+    for place, (count, confidence, right) in enumerate(rows.T.tolist()):
+        means = (confidence / count, right / count) if count else (None, None)
+        found.append(ReliabilityBin(place / bins, (place + 1) / bins, int(count), *means))
     return Calibration(
         samples=passage.samples,
         cut=passage.cut,
-        bins=tuple(_bin(place, bins, *row) for place, row in enumerate(rows.T.tolist())),
+        bins=tuple(found),
         ece=float(gaps.sum()) / passage.samples,
         mce=float((gaps / counts.clamp(min=1)).max()),
         nll=nll / passage.samples,
@@ -162,8 +166,3 @@ def _binned(outputs: Tensor, labels: Tensor, bins: int) -> Tensor:
     places = (confidences * bins).ceil().long().clamp(1, bins) - 1
     values = torch.stack([torch.ones_like(confidences), confidences, (classes == labels).to(confidences)])
     return torch.zeros(3, bins, dtype=values.dtype, device=values.device).index_add_(1, places, values)
-
-
-def _bin(place: int, bins: int, count: float, confidence: float, hits: float) -> ReliabilityBin:
-    means = (confidence / count, hits / count) if count else (None, None)
-    return ReliabilityBin(place / bins, (place + 1) / bins, int(count), *means)

@@ -128,12 +128,8 @@ def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, se
     taps = pairs[0].before.layout.taps
     counts = [len(pair.before.slices) for pair in pairs]
     chosen = sampled(sum(counts), max(_MOST // taps, 2), seed)
-    parts, start = [], 0
-    for pair, count in zip(pairs, counts, strict=True):
-        rows = chosen[(chosen >= start) & (chosen < start + count)] - start
-        parts.append((pair.before.slices[rows], pair.after.slices[rows]))
-        start += count
-    first, second = (scaled(torch.cat(side)) for side in zip(*parts, strict=True))
+    sides = zip(*((pair.before, pair.after) for pair in pairs), strict=True)
+    first, second = (scaled(torch.cat([kernel.slices for kernel in side])[chosen]) for side in sides)
     both = torch.cat([first, second])
     explained, components = principal_components(both)
     coefficients = (both - both.mean(0)) @ components.mT
@@ -145,8 +141,8 @@ def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, se
     by_chance = []
     for _ in range(_EXCHANGES):
         exchanged = torch.rand(n, 1, generator=generator) < 0.5
-        sides = torch.where(exchanged, after, before), torch.where(exchanged, before, after)
-        by_chance.append(float((explained * shifts(*sides, low, high)).sum()))
+        mixed = torch.where(exchanged, after, before), torch.where(exchanged, before, after)
+        by_chance.append(float((explained * shifts(*mixed, low, high)).sum()))
     return SizeComponents(
         kernel_size=size,
         layers=len(pairs),

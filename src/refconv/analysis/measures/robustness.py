@@ -73,10 +73,8 @@ def adversarial_robustness(
                 hits[0, place] += _right(model, moved, targets)
                 moved = pgd(model, samples, targets, radius=ball, low=low, high=high, steps=steps, start=start)
                 hits[1, place] += _right(model, moved, targets)
-    curves = tuple(
-        _curve(kind, strengths, row, passage.samples) for kind, row in zip(("fgsm", "pgd"), hits, strict=True)
-    )
-    return AdversarialRobustness(passage.samples, passage.cut, steps, curves)
+    curves = (_curve(kind, strengths, row, passage.samples) for kind, row in zip(("fgsm", "pgd"), hits, strict=True))
+    return AdversarialRobustness(passage.samples, passage.cut, steps, tuple(curves))
 
 
 @timed()
@@ -191,14 +189,12 @@ def pgd(
     high: Tensor,
     steps: int,
     start: Tensor,
-    step_size: float | None = None,
 ) -> Tensor:
-    """Return samples moved by several signed gradient steps inside the ball.
+    """Return samples moved by signed gradient steps inside the ball, each 2.5 / steps of the radius as in the paper.
 
-    ``start`` is the first point, as shares of the radius from -1 to 1; ``step_size`` of one step, as a share of the
-    radius, by default 2.5 / steps, as Madry et al. take it.
+    ``start`` is the first point, as shares of the radius from -1 to 1.
     """
-    step = radius * (2.5 / steps if step_size is None else step_size)
+    step = radius * (2.5 / steps)
     moved = torch.clamp(samples + radius * start, low, high)
     for _ in range(steps):
         moved = moved + step * gradient_sign(model, moved, targets)
@@ -207,11 +203,8 @@ def pgd(
 
 
 def gradient_sign(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
-    """Return the sign of each sample's gradient of its own cross-entropy, without touching the model's gradients.
-
-    The loss is computed in float64, where the slope of a very sure output is not rounded to zero.
-    """
-    with torch.enable_grad():
+    """Return the sign of each sample's gradient of its own cross-entropy, without touching the model's gradients."""
+    with torch.enable_grad():  # in float64, where the slope of a very sure output is not rounded to zero
         moved = samples.detach().clone().requires_grad_(True)
         losses = F.cross_entropy(classify(model, moved, targets), targets.long(), reduction="none")
         (gradient,) = torch.autograd.grad(losses.sum(), moved)

@@ -81,7 +81,21 @@ def similarity(
                     products.add((before, after), part)
     if not products.samples:
         raise DataError("CKA needs larger batches", expected=f"{FEWEST} samples or more", found="fewer in each batch")
-    return _record(products, passage.cut, max_matrix)
+    places = [place for place, name in enumerate(names) if name not in products.left_out]
+    matrix = products.cka()
+    labels = [name or "(the model itself)" for name in names]
+    rows = tuple(LayerSimilarity(labels[place], matrix[place][place]) for place in places)
+    count = min(len(places), max_matrix)
+    chosen = [places[round(i * (len(places) - 1) / max(1, count - 1))] for i in range(count)]
+    return Similarity(
+        samples=products.samples,
+        cut=passage.cut,
+        layers=rows,
+        mean=mean([row.cka for row in rows]),
+        matrix_layers=tuple(labels[place] for place in chosen),
+        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen),
+        left_out=products.left_out,
+    )
 
 
 class _Products:
@@ -183,21 +197,3 @@ def _layers(model: nn.Module, patterns: Sequence[str] | None) -> list[str]:
         if not fnmatch.filter(names, pattern):
             raise SettingError("the pattern matches no layer", where="layers", found=repr(pattern))
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def _record(products: _Products, cut: bool, max_matrix: int) -> Similarity:
-    places = [place for place, name in enumerate(products.names) if name not in products.left_out]
-    matrix = products.cka()
-    labels = [name or "(the model itself)" for name in products.names]
-    rows = tuple(LayerSimilarity(labels[place], matrix[place][place]) for place in places)
-    count = min(len(places), max_matrix)
-    chosen = [places[round(i * (len(places) - 1) / max(1, count - 1))] for i in range(count)]
-    return Similarity(
-        samples=products.samples,
-        cut=cut,
-        layers=rows,
-        mean=mean([row.cka for row in rows]),
-        matrix_layers=tuple(labels[place] for place in chosen),
-        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen),
-        left_out=products.left_out,
-    )
