@@ -170,10 +170,7 @@ def with_data(task: str) -> tuple[str, ...]:
 
 
 def open_couple(before: str, after: str, **how: Any) -> ModelPair:
-    """Open two models to analyse; refocused ones become the plain ones they merge to.
-
-    They are named, and opened, as :func:`refconv.models.opening.open_pair` takes them.
-    """
+    """Open two models as :func:`refconv.models.opening.open_pair` does; refocused ones become what they merge to."""
     opened = open_pair(before, after, **how)
     for side in opened:
         if any(True for _ in transformed(side.model)):
@@ -227,7 +224,7 @@ def analyse(
         if examination is not None:
             return examination.scores(*models)
         assert evidence is not None
-        bound = {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {}
+        bound: dict[str, Any] = {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {}
         return DATA_MEASURES[name](*models, replace(evidence, progress=shown.progress, **bound))
 
     taken = _Taken()
@@ -242,8 +239,7 @@ def analyse(
     if taken.errors and not taken.records and known.keys().isdisjoint(asked):
         raise taken.errors[0]
     facts = _facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier)
-    images = facts.images if data is None else str(data.preprocessing)
-    return Analysis(replace(facts, images=images), taken.records)
+    return Analysis(facts if data is None else replace(facts, images=str(data.preprocessing)), taken.records)
 
 
 def reusable(

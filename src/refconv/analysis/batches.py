@@ -29,8 +29,8 @@ Progress = Callable[[int, int], None]
 ONE_ARCHITECTURE = "compare two models of one architecture"
 PLAIN = "refconv.merged(model) is the plain copy of a refocused model"
 LARGEST_SEED = 2**31
-MEMORY = 2**30
-"""Bytes of samples that are kept in memory, so that images are decoded once."""
+_AGAIN = "a list of (samples, targets), or a function that returns an iterator over them"
+MEMORY = 2**30  # bytes of samples that are kept, so that images are decoded once
 
 
 class Passage:
@@ -45,8 +45,7 @@ class Passage:
         if max_samples is not None and max_samples < 1:
             raise SettingError("too few", where="max_samples", expected="1 or more, or None", found=str(max_samples))
         if not callable(batches) and not isinstance(batches, Sequence):
-            expected = "a list of (samples, targets), or a function that returns an iterator over them"
-            raise DataError("batches cannot be gone through again", expected=expected, found=type(batches).__name__)
+            raise DataError("batches cannot be gone through again", expected=_AGAIN, found=type(batches).__name__)
         self.samples, self.cut = 0, False
         self._batches, self._most, self._progress = batches, max_samples, progress
         self._known: int | None = None  # samples of a whole pass

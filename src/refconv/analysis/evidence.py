@@ -42,10 +42,7 @@ def open_evidence(
     """Open data for two plain classifiers, which are moved to the device.
 
     Samples come in an order drawn once: data sets on a disk are sorted by class, and the first samples would be those
-    of a few classes.
-
-    Returns:
-        What measures are given, the measures that the data does not allow with the reason, and the data.
+    of a few classes. Beside the samples come the measures that the data does not allow, with the reason, and the data.
     """
     for side in opened:
         if side.task != "classification":

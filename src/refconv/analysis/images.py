@@ -28,8 +28,8 @@ Corruption = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness"
 CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
 
 STRENGTHS = (0, 1, 2, 3, 4, 5)
-SMALL = 64
-"""Images whose shorter side has at most this many pixels get the strengths of CIFAR-10-C."""
+SMALL = 64  # images whose shorter side has at most this many pixels get the strengths of CIFAR-10-C
+TOLERANCE = 0.02  # of pixels outside 0 to 1, as resizing and rounding leave them
 
 LEVELS: dict[str, dict[Corruption, tuple[float, ...]]] = {
     "ImageNet-C": {
@@ -48,9 +48,6 @@ LEVELS: dict[str, dict[Corruption, tuple[float, ...]]] = {
     },
 }
 """The numbers s of strengths 1 to 5, per table."""
-
-TOLERANCE = 0.02
-"""Of pixels outside 0 to 1, as resizing and rounding leave them."""
 
 
 def valid_range(samples: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,14 +86,7 @@ def table_for(pixels: Tensor) -> str:
 
 
 def corrupt(pixels: Tensor, kind: Corruption, strength: int, *, table: str, noise: Tensor) -> Tensor:
-    """Return images [batch, channels, height, width] corrupted with the numbers of a table of :data:`LEVELS`.
-
-    ``noise``: standard normal numbers of the shape of ``pixels``.
-    """
-    if kind not in CORRUPTIONS:
-        raise SettingError("unknown corruption", where="corruption", expected=", ".join(CORRUPTIONS), found=repr(kind))
-    if strength not in STRENGTHS:
-        raise SettingError("unknown strength", where=kind, expected="0 to 5", found=str(strength))
+    """Return images corrupted with the numbers of a table of :data:`LEVELS`; ``noise`` is standard normal."""
     if strength == 0:
         return pixels
     s = LEVELS[table][kind][strength - 1]

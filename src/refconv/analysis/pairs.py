@@ -153,10 +153,7 @@ class BlockView:
 
 
 def view_blocks(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> BlockView:
-    """Say which blocks of a layer to look at: all of them, or a sample where there are very many.
-
-    The map size, one odd number or one per dimension, is cut to what the kernel allows.
-    """
+    """Choose blocks of a layer, all or a sample of very many; the map size is cut to what the kernel allows."""
     layout = replace(kernel.layout, order=order)
     sizes = effective_map_size(kernel.kernel_size, map_size)
     blocks, m, k = layout.block_shape

@@ -45,10 +45,7 @@ _OWN_LOSS = "give the loss of this kind of model as loss="
 class Probe:
     """The loss of one model at weights to be given; the model is left as found by everything here.
 
-    Attributes:
-        parameters: copies of its parameters by name, of half precision as float32.
-        buffers: the same of its buffers.
-        norms: names of batch-norm layers that keep statistics.
+    Parameters and buffers are copies, of half precision as float32; norms are the batch-norm layers with statistics.
     """
 
     def __init__(
@@ -127,8 +124,10 @@ class Probe:
                 self._outputs(parameters, _cloned(buffers), samples)
         for name, pool in pools.items():
             if pool.count:
-                _write(buffers, name, "running_mean", pool.mean)
-                _write(buffers, name, "running_var", pool.variance)
+                variance = pool.squares / (pool.count - 1)  # unbiased, as batch norm keeps it
+                for entry, value in (("running_mean", pool.mean), ("running_var", variance)):
+                    key = f"{name}.{entry}" if name else entry
+                    buffers[key] = value.to(buffers[key].dtype)
         return buffers
 
     def _outputs(self, parameters: Values, buffers: Values, samples: Tensor) -> Any:
@@ -148,12 +147,11 @@ def pair_probes(
     max_samples: int | None = None,
 ) -> tuple[Probe, Probe]:
     """Return probes of two models of one architecture over the same batches, at most ``max_samples`` of either."""
-    check_plain(before)
-    check_plain(after)
-    check_alike(before, after)
     bounded = Passage(batches, max_samples)
     collected = Passage(calibration, max_samples) if calibration is not None else bounded
-    return Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
+    probes = Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
+    check_alike(before, after)
+    return probes
 
 
 def classification_loss(outputs: Any, targets: Tensor) -> Tensor:
@@ -219,10 +217,7 @@ def filter_sizes(model: nn.Module, values: Values) -> Values:
 
 
 def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
-    """Return one normal direction whose filters have norm one, in the layers that :func:`filter_norms` looks at.
-
-    The generator is of the CPU, so that every device sees the same direction.
-    """
+    """Return one normal direction whose filters have norm one; the generator of the CPU gives all devices the same."""
     drawn = {
         name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
         for name in _filters(model)
@@ -272,7 +267,7 @@ class _Pool:
         self._name = name
         self.count = 0
         self.mean = torch.zeros(())
-        self._squares = torch.zeros(())
+        self.squares = torch.zeros(())
 
     def add(self, inputs: Tensor) -> None:
         """Take in one input [batch, channels, *positions]."""
@@ -287,19 +282,9 @@ class _Pool:
         if self.count:
             total = self.count + count
             shift = mean - self.mean
-            squares = self._squares + squares + shift.square() * (self.count * count / total)
+            squares = self.squares + squares + shift.square() * (self.count * count / total)
             mean = self.mean + shift * (count / total)
-        self.count, self.mean, self._squares = self.count + count, mean, squares
-
-    @property
-    def variance(self) -> Tensor:
-        """Unbiased, as batch norm keeps it."""
-        return self._squares / (self.count - 1)
-
-
-def _write(buffers: Values, module: str, name: str, value: Tensor) -> None:
-    key = f"{module}.{name}" if module else name
-    buffers[key] = value.to(buffers[key].dtype)
+        self.count, self.mean, self.squares = self.count + count, mean, squares
 
 
 def _copied(value: Tensor) -> Tensor:

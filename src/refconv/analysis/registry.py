@@ -73,9 +73,9 @@ class EvalData:
 
         The second gets the record of the first: where time bounds its samples, the second takes as many.
         """
-        settings, progress, done_before = self.settings, self.progress, first is not None
+        settings, progress, second = self.settings, self.progress, first is not None
         if progress is not None:
-            settings["progress"] = lambda done, total: progress(done + total * done_before, 2 * total)
+            settings["progress"] = lambda done, total: progress(done + total * second, 2 * total)
         if self.max_seconds is None:
             return settings
         if first is None:
@@ -135,8 +135,5 @@ DATA_MEASURES: dict[str, DataMeasure] = {
 }
 """In the order in which they are taken."""
 
-OF_IMAGES = ("attention", "corruptions", "shifts")
-"""Measures that need samples [channels, height, width]."""
-
-RECALIBRATED = ("interpolation", "landscape", "surface", "sharpness")
-"""Measures that collect batch-norm statistics on training samples."""
+OF_IMAGES = ("attention", "corruptions", "shifts")  # these need samples [channels, height, width]
+RECALIBRATED = ("interpolation", "landscape", "surface", "sharpness")  # these collect statistics on training samples

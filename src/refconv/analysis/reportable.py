@@ -14,12 +14,8 @@ from typing import Any
 from refconv.errors import RunError
 from refconv.models.run_folder import RunFolder
 
-FACTS_FILE = "pair.json"
-"""The file of an analysis that says what was analysed; written last."""
-
-ANALYSIS_FOLDER = "analysis"
-"""Where the analysis of a run lies, inside the run."""
-
+FACTS_FILE = "pair.json"  # the file of an analysis that says what was analysed; written last
+ANALYSIS_FOLDER = "analysis"  # where the analysis of a run lies, inside the run
 _DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can name one
 
 

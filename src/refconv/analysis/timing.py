@@ -27,9 +27,8 @@ _SHARE = 0.25  # of the time left that a trial may take
 def timed(work: Callable[..., float] | None = None, **trial: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let :func:`within` handle the argument ``max_seconds`` of a measure, which does not look at it itself.
 
-    Args:
-        work: of the measure's arguments: how many times the work of a trial the measure does for each sample.
-        **trial: arguments of a trial that does less for each sample; by default the measure itself is tried.
+    A trial with the arguments ``trial`` does less for each sample; ``work`` tells from the measure's arguments how many
+    times as much the measure does. Without them, the measure itself is tried.
     """
 
     def decorated(measure: Callable[P, R]) -> Callable[P, R]:
@@ -42,10 +41,9 @@ def timed(work: Callable[..., float] | None = None, **trial: Any) -> Callable[[C
             given.apply_defaults()
             most, progress = given.arguments["max_samples"], given.arguments["progress"]
             again = functools.partial(measure, *args, **settings)
-            if work is None:
-                return within(seconds, again, most, progress)
-            quick = functools.partial(again, **trial)
-            return within(seconds, again, most, progress, trial=quick, share=1 / (work(**given.arguments) or 1))
+            quick = functools.partial(again, **trial) if work else None
+            share = 1 / (work(**given.arguments) or 1) if work else 1.0
+            return within(seconds, again, most, progress, trial=quick, share=share)
 
         return measured
 

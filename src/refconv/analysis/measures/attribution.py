@@ -42,13 +42,9 @@ from refconv.measures.attention import AttendedImage, Attention
 from refconv.measures.receptive_field import ReceptiveField
 from refconv.measures.tables import times
 
-LARGEST = 96
-"""Pixels of the longer side of a picture in the record."""
-
+LARGEST = 96  # pixels of the longer side of a picture in the record
 SHARES = (0.5, 0.9, 0.99)
-THRESHOLD = 1 - 0.9545
-"""Of the largest A: what counts as inside, as Luo et al. draw the line (two standard deviations)."""
-
+THRESHOLD = 1 - 0.9545  # of the largest A: what counts as inside, as Luo et al. draw the line (two standard deviations)
 _WHOLE = "(the model itself)"
 _TURNS = (0, 1, 0, 1, 2, 3)  # gained, lost, gained, lost, wrong in both, right in both
 

@@ -230,7 +230,8 @@ def _movement(pair: KernelPair, map_size: int | Sequence[int], order: Order, see
     view = view_blocks(pair.before, map_size, order, seed)
     base = view.of(pair.before)
     grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
-    found = alignment(view.of(pair.after) - base, grams) or (None, None, None)
+    moved = view.of(pair.after) - base
+    found: tuple[float | None, float | None, float | None] = alignment(moved, grams) or (None, None, None)
     first, last = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
     distance, cosine = _relative(first, last), _cosine(first, last)
     return LayerMovement(pair.layer, pair.kind, distance, cosine, *found, view.total, len(view.chosen))

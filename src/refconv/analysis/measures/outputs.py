@@ -86,8 +86,6 @@ def mcnemar(gained: int, lost: int) -> float:
     Example:
         >>> mcnemar(9, 1) == 2 * (1 + 10) / 2**10
         True
-        >>> mcnemar(0, 0), mcnemar(5, 5)
-        (1.0, 1.0)
     """
     total = gained + lost
     term = tail = 1

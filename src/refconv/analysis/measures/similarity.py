@@ -37,9 +37,7 @@ from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.similarity import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
 
-FEWEST = 4
-"""Samples of a batch: the unbiased estimate does not exist for fewer."""
-
+FEWEST = 4  # samples of a batch: the unbiased estimate does not exist for fewer
 _MOST = 128  # samples whose Gram is taken at once: its cost grows with their square
 _COLUMNS = 2**20  # numbers of a layer's features that are in double precision at a time
 _CONSTANT = 1e-20  # share of a layer's square sum under which what varies between samples is rounding
