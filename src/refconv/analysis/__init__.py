@@ -13,10 +13,10 @@ Models are left as found; docs/analysis.md says how to read the records. Measure
 * ``loss``: of outputs and targets, the mean over a batch; by default cross-entropy.
 * ``seed``: of what is drawn at random: directions, noise, and samples of large layers or of many images.
 * ``max_samples``: samples to stop at; None takes all. The record's ``cut`` says whether there were more.
-* ``max_seconds``: take fewer samples, as many as this time allows, about, for both models together.
+* ``max_seconds``: take fewer samples, as many as this time allows, about.
 * ``progress``: called with what is done and what there is in all, in samples, points, directions or products.
 
-Raised are ModelError for models that cannot be compared or measured, or that do not take the data, DataError for
+They raise ModelError for models that cannot be compared or measured, or that do not take the data, DataError for
 batches that cannot be used, and SettingError for an argument that has no meaning.
 """
 
