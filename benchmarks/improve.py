@@ -37,7 +37,7 @@ from refconv.models.run_folder import RunFolder
 
 RECORD = Path(__file__).with_suffix(".json")
 GOAL, LIMIT, ENOUGH = 0.003, -0.001, 4
-"""Of top-1: the gain over plain fine-tuning that counts, and the most that may be lost; the cases it is asked for in."""
+"""Of top-1: the gain over plain fine-tuning that counts, and the most that may be lost; the cases it is asked in."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
     lines = [
         table(header, rows), "",
         f"Top-1 on test images in %, with the 95 % interval of the paired difference; one seed. In {reached} of "
-        f"{len(records)} cases `improve` is at least {100 * GOAL:g} points above tuned plain fine-tuning at equal total "
+        f"{len(records)} cases `improve` is at least {100 * GOAL:g} points above tuned plain training at equal total "
         f"cost, its search included (in {clear} the interval excludes zero); the goal was {ENOUGH} of 8. "
         + (f"It loses more than {-100 * LIMIT:g} points on {', '.join(lost)}." if lost else
            f"It loses more than {-100 * LIMIT:g} points on none."),

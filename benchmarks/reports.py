@@ -20,8 +20,7 @@ from typing import Any
 
 from browser import screenshot
 from pages import ROOT, replace_part, table
-from refconv.analysis.analysing import AnalysisConfig
-from refconv.analysis.measuring import Display
+from refconv.analysis.analysing import AnalysisConfig, Display
 from refconv.analysis.reporting import analyses_of
 from refconv.engine.loop import train
 from refconv.models.run_folder import RunFolder

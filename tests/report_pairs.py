@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from refconv.analysis.measures.agreement import agreement
+from refconv.analysis.measures.outputs import agreement
 from refconv.engine.run_record import RunRecord
 from refconv.measures.findings import Claim, Finding
 from refconv.report import ModelPair

@@ -5,8 +5,8 @@ import json
 import math
 from dataclasses import fields, replace
 
-from refconv.analysis.measures.agreement import mcnemar
-from refconv.analysis.measures.sharpness import spread
+from refconv.analysis.measures.landscape import spread
+from refconv.analysis.measures.outputs import mcnemar
 from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
 from refconv.measures.attention import AttendedImage, Attention
 from refconv.measures.calibration import Calibration, ReliabilityBin

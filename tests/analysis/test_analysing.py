@@ -9,8 +9,7 @@ from torch import nn
 
 from refconv import analysis
 from refconv.analysis import registry
-from refconv.analysis.analysing import Analysis, AnalysisConfig, analyse, open_couple, reusable
-from refconv.analysis.measuring import Display
+from refconv.analysis.analysing import Analysis, AnalysisConfig, Display, analyse, open_couple, reusable
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.facts import PairFacts

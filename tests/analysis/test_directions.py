@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from networks import EveryKind, Shared
-from refconv.analysis.directions import draw, filter_norms, filter_sizes, moved, scaled
+from refconv.analysis.probe import draw, filter_norms, filter_sizes, moved, scaled
 from refconv.errors import ModelError
 
 

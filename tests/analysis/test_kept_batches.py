@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from refconv.analysis.kept_batches import KeptBatches
+from refconv.analysis.batches import KeptBatches
 
 
 class Source:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.analysis.losses import classification_loss
+from refconv.analysis.probe import classification_loss
 from refconv.errors import DataError, ModelError
 
 LABELS = torch.arange(6)

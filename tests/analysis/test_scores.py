@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from refconv.analysis.analysing import SCORES, AnalysisConfig, ModelPair, analyse, reusable
+from refconv.analysis.evidence import open_examination
 from refconv.analysis.pair_facts import side_facts
-from refconv.analysis.scores import open_examination
 from refconv.errors import DataError, SettingError
 from refconv.models.opening import Opened
 from refconv.models.restorers import dncnn_small

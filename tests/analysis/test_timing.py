@@ -1,5 +1,7 @@
 """A bound on time: as many samples as fit, the record that so many samples give, and the same ones for both models."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -86,6 +88,36 @@ def test_a_cold_start_does_not_count(monkeypatch):
 def test_no_time_is_refused(seconds):
     with pytest.raises(SettingError, match="max_seconds: no time; expected above 0, or None"):
         timing.within(seconds, lambda **settings: None, None, None)
+
+
+def test_the_decorator_tries_with_less_to_do_and_shows_all_arguments(monkeypatch):
+    clock, calls = Clock(monkeypatch, 0.0, 0.0), []
+
+    @timing.timed(lambda points, **_: points / 2, points=2)
+    def measure(model, *, points=10, max_samples=None, max_seconds=None, progress=None):
+        calls.append((model, points, max_samples, progress))
+        clock.now += 0.01 * points * max_samples
+        return max_samples
+
+    assert measure("a", max_samples=3) == 3
+    found = measure("a", max_seconds=100.0, progress=told)
+    assert calls[-1] == ("a", 10, found, told)
+    assert {points for _, points, *_ in calls[1:-1]} == {2}
+    assert 0.5 * 100 < clock.now <= 105
+    assert list(inspect.signature(measure).parameters) == ["model", "points", "max_samples", "max_seconds", "progress"]
+
+
+def test_measures_with_data_take_a_bound_on_time():
+    measures = (
+        analysis.adversarial_robustness, analysis.agreement, analysis.attention, analysis.calibration,
+        analysis.corruption_robustness, analysis.curvature, analysis.interpolation, analysis.loss_line,
+        analysis.loss_surface, analysis.receptive_field, analysis.sharpness, analysis.shift_consistency,
+        analysis.similarity,
+    )  # fmt: skip
+    for measure in measures:
+        arguments = inspect.signature(measure).parameters
+        assert {"max_samples", "max_seconds", "progress"} <= set(arguments)
+        assert arguments["max_seconds"].default is None
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from refconv.analysis.measures.agreement import mcnemar as mcnemar_of_analysis
+from refconv.analysis.measures.outputs import mcnemar as mcnemar_of_analysis
 from refconv.measures.paired_difference import mcnemar, paired_difference, wilson
 
 

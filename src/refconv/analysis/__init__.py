@@ -1,6 +1,23 @@
-"""What changed between two models, in numbers: measures of their weights, each one file, models in and a record out.
+"""What changed between two models, in numbers: measures take plain models and return a record.
 
-All of them read plain models of one architecture and leave them as found; docs/analysis.md says how to read them.
+Models are left as found; docs/analysis.md says how to read the records. Measures share these arguments:
+
+* ``before`` and ``after``: two models of one architecture, the earlier first; ``model``: one model.
+* ``include``, ``exclude``: layers to look at and to leave out, as in :func:`refconv.layers.select`; by default all
+  kernels of more than one tap.
+* ``map_size``, ``order``, ``scale``, ``power``: as in :func:`refconv.refocus`, and as in training if it refocused.
+* ``batches``: pairs (samples [batch, channels, ...], targets [batch]), normalised as the models expect them and on
+  their device: a list, or a function that returns an iterator that starts over.
+* ``mean``, ``std``: of the normalisation, per channel: sample = (pixel - mean) / std.
+* ``calibration``: batches that batch-norm statistics are collected on, best training data; by default ``batches``.
+* ``loss``: of outputs and targets, the mean over a batch; by default cross-entropy.
+* ``seed``: of what is drawn at random: directions, noise, and samples of large layers or of many images.
+* ``max_samples``: samples to stop at; None takes all. The record's ``cut`` says whether there were more.
+* ``max_seconds``: take fewer samples, as many as this time allows, about.
+* ``progress``: called with what is done and what there is in all, in samples, points, directions or products.
+
+They raise ModelError for models that cannot be compared or measured, or that do not take the data, DataError for
+batches that cannot be used, and SettingError for an argument that has no meaning.
 """
 
 from __future__ import annotations
@@ -8,172 +25,63 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
+from refconv.measures.attention import AttendedImage, Attention
+from refconv.measures.calibration import Calibration, ReliabilityBin
+from refconv.measures.components import FilterComponents, SizeComponents
+from refconv.measures.conditions import Conditions
+from refconv.measures.curvature import Curvature
+from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
+from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
+from refconv.measures.interpolation import Interpolation
+from refconv.measures.kernels import KernelSamples, LayerKernels
+from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.measures.movement import LayerMovement, Movement
+from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
+from refconv.measures.relations import LayerRelations, Relation, Relations
+from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
+from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
+from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
+from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+
 if TYPE_CHECKING:
-    from refconv.analysis.measures.agreement import agreement, mcnemar
-    from refconv.analysis.measures.attention import attention
-    from refconv.analysis.measures.calibration import calibration
-    from refconv.analysis.measures.components import filter_components
+    from refconv.analysis.measures.attribution import attention, receptive_field
     from refconv.analysis.measures.curvature import curvature
-    from refconv.analysis.measures.filters import filter_statistics
-    from refconv.analysis.measures.gaussians import gaussian_fits
-    from refconv.analysis.measures.interpolation import interpolation
-    from refconv.analysis.measures.kernels import kernels
-    from refconv.analysis.measures.landscape import loss_line, loss_surface
-    from refconv.analysis.measures.movement import movement
-    from refconv.analysis.measures.receptive_field import receptive_field
-    from refconv.analysis.measures.redundancy import redundancy
-    from refconv.analysis.measures.relations import relations
+    from refconv.analysis.measures.filters import filter_statistics, redundancy
+    from refconv.analysis.measures.grams import gram_spectra, movement, relations
+    from refconv.analysis.measures.kernels import kernels, skeletons
+    from refconv.analysis.measures.landscape import interpolation, loss_line, loss_surface, sharpness
+    from refconv.analysis.measures.outputs import agreement, calibration, mcnemar
+    from refconv.analysis.measures.patterns import filter_components, gaussian_fits
     from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
-    from refconv.analysis.measures.sharpness import sharpness
     from refconv.analysis.measures.similarity import similarity
-    from refconv.analysis.measures.skeleton import skeletons
-    from refconv.analysis.measures.spectrum import gram_spectra
     from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
-    from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
-    from refconv.measures.attention import AttendedImage, Attention
-    from refconv.measures.calibration import Calibration, ReliabilityBin
-    from refconv.measures.components import FilterComponents, SizeComponents
-    from refconv.measures.conditions import Conditions
-    from refconv.measures.curvature import Curvature
-    from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
-    from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
-    from refconv.measures.interpolation import Interpolation
-    from refconv.measures.kernels import KernelSamples, LayerKernels
-    from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-    from refconv.measures.movement import LayerMovement, Movement
-    from refconv.measures.receptive_field import ReceptiveField
-    from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
-    from refconv.measures.relations import LayerRelations, Relation, Relations
-    from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-    from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
-    from refconv.measures.similarity import LayerSimilarity, Similarity
-    from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
-    from refconv.measures.spectrum import GramSpectra, LayerSpectrum
 
-_HOMES = {
-    "refconv.analysis.measures.agreement": ("agreement", "mcnemar"),
-    "refconv.analysis.measures.attention": ("attention",),
-    "refconv.analysis.measures.calibration": ("calibration",),
-    "refconv.analysis.measures.components": ("filter_components",),
-    "refconv.analysis.measures.curvature": ("curvature",),
-    "refconv.analysis.measures.filters": ("filter_statistics",),
-    "refconv.analysis.measures.gaussians": ("gaussian_fits",),
-    "refconv.analysis.measures.interpolation": ("interpolation",),
-    "refconv.analysis.measures.kernels": ("kernels",),
-    "refconv.analysis.measures.landscape": ("loss_line", "loss_surface"),
-    "refconv.analysis.measures.movement": ("movement",),
-    "refconv.analysis.measures.receptive_field": ("receptive_field",),
-    "refconv.analysis.measures.redundancy": ("redundancy",),
-    "refconv.analysis.measures.relations": ("relations",),
-    "refconv.analysis.measures.robustness": ("adversarial_robustness", "corruption_robustness", "shift_consistency"),
-    "refconv.analysis.measures.sharpness": ("sharpness",),
-    "refconv.analysis.measures.similarity": ("similarity",),
-    "refconv.analysis.measures.skeleton": ("skeletons",),
-    "refconv.analysis.measures.spectrum": ("gram_spectra",),
-    "refconv.analysis.pairs": ("Kernel", "KernelPair", "find_kernels", "pair_kernels"),
-    "refconv.measures.agreement": ("Agreement", "ChangedSample", "ClassAgreement"),
-    "refconv.measures.attention": ("AttendedImage", "Attention"),
-    "refconv.measures.calibration": ("Calibration", "ReliabilityBin"),
-    "refconv.measures.components": ("FilterComponents", "SizeComponents"),
-    "refconv.measures.conditions": ("Conditions",),
-    "refconv.measures.curvature": ("Curvature",),
-    "refconv.measures.filters": ("FilterQuality", "FilterStatistics", "LayerQuality"),
-    "refconv.measures.gaussians": ("GaussianFits", "GaussianShares", "LayerGaussians"),
-    "refconv.measures.interpolation": ("Interpolation",),
-    "refconv.measures.kernels": ("KernelSamples", "LayerKernels"),
-    "refconv.measures.landscape": ("LossLine", "LossSurface", "ModelLine", "ModelSurface"),
-    "refconv.measures.movement": ("LayerMovement", "Movement"),
-    "refconv.measures.receptive_field": ("ReceptiveField",),
-    "refconv.measures.redundancy": ("ChannelRedundancy", "LayerRedundancy", "Redundancy"),
-    "refconv.measures.relations": ("LayerRelations", "Relation", "Relations"),
-    "refconv.measures.robustness": ("AdversarialRobustness", "CorruptionRobustness", "Curve", "ShiftConsistency"),
-    "refconv.measures.sharpness": ("ModelSharpness", "Sharpness", "Spread"),
-    "refconv.measures.similarity": ("LayerSimilarity", "Similarity"),
-    "refconv.measures.skeleton": ("LayerSkeleton", "SizeSkeleton", "Skeletons", "TapMagnitudes"),
-    "refconv.measures.spectrum": ("GramSpectra", "LayerSpectrum"),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-
+# fmt: off
 __all__ = [
-    "AdversarialRobustness",
-    "Agreement",
-    "AttendedImage",
-    "Attention",
-    "Calibration",
-    "ChangedSample",
-    "ChannelRedundancy",
-    "ClassAgreement",
-    "Conditions",
-    "CorruptionRobustness",
-    "Curvature",
-    "Curve",
-    "FilterComponents",
-    "FilterQuality",
-    "FilterStatistics",
-    "GaussianFits",
-    "GaussianShares",
-    "GramSpectra",
-    "Interpolation",
-    "Kernel",
-    "KernelPair",
-    "KernelSamples",
-    "LayerGaussians",
-    "LayerKernels",
-    "LayerMovement",
-    "LayerQuality",
-    "LayerRedundancy",
-    "LayerRelations",
-    "LayerSimilarity",
-    "LayerSkeleton",
-    "LayerSpectrum",
-    "LossLine",
-    "LossSurface",
-    "ModelLine",
-    "ModelSharpness",
-    "ModelSurface",
-    "Movement",
-    "ReceptiveField",
-    "Redundancy",
-    "Relation",
-    "Relations",
-    "ReliabilityBin",
-    "Sharpness",
-    "ShiftConsistency",
-    "Similarity",
-    "SizeComponents",
-    "SizeSkeleton",
-    "Skeletons",
-    "Spread",
-    "TapMagnitudes",
-    "adversarial_robustness",
-    "agreement",
-    "attention",
-    "calibration",
-    "corruption_robustness",
-    "curvature",
-    "filter_components",
-    "filter_statistics",
-    "find_kernels",
-    "gaussian_fits",
-    "gram_spectra",
-    "interpolation",
-    "kernels",
-    "loss_line",
-    "loss_surface",
-    "mcnemar",
-    "movement",
-    "pair_kernels",
-    "receptive_field",
-    "redundancy",
-    "relations",
-    "sharpness",
-    "shift_consistency",
-    "similarity",
-    "skeletons",
+    "AdversarialRobustness", "Agreement", "AttendedImage", "Attention", "Calibration", "ChangedSample",
+    "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "Curvature", "Curve",
+    "FilterComponents", "FilterQuality", "FilterStatistics", "GaussianFits", "GaussianShares", "GramSpectra",
+    "Interpolation", "Kernel", "KernelPair", "KernelSamples", "LayerGaussians", "LayerKernels", "LayerMovement",
+    "LayerQuality", "LayerRedundancy", "LayerRelations", "LayerSimilarity", "LayerSkeleton", "LayerSpectrum",
+    "LossLine", "LossSurface", "ModelLine", "ModelSharpness", "ModelSurface", "Movement", "ReceptiveField",
+    "Redundancy", "Relation", "Relations", "ReliabilityBin", "Sharpness", "ShiftConsistency", "Similarity",
+    "SizeComponents", "SizeSkeleton", "Skeletons", "Spread", "TapMagnitudes", "adversarial_robustness", "agreement",
+    "attention", "calibration", "corruption_robustness", "curvature", "filter_components", "filter_statistics",
+    "find_kernels", "gaussian_fits", "gram_spectra", "interpolation", "kernels", "loss_line", "loss_surface", "mcnemar",
+    "movement", "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness", "shift_consistency",
+    "similarity", "skeletons",
 ]
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    """Load what needs torch when it is first used."""
+    if name in __all__:
+        for home in ("pairs", "registry", "measures.outputs"):
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import TimeRemainingColumn
+from rich.table import Column
 
-from refconv.analysis.batches import classify, observing
-from refconv.analysis.evidence import open_evidence
-from refconv.analysis.measuring import Display, announced
+from refconv.analysis.batches import Batches, classify, observing
+from refconv.analysis.evidence import open_evidence, open_examination
 from refconv.analysis.pair_facts import read_facts, side_facts
 from refconv.analysis.pairs import pair_kernels
-from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, EvalData, Found
-from refconv.analysis.scores import Examination, open_examination
-from refconv.data import Data
+from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
 from refconv.engine.run_record import command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, DataFacts, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
+from refconv.process import progress
+from refconv.process.progress import column
 from refconv.records import Record
 from refconv.surgery import merge
 from refconv.surgery.attach import transformed
@@ -41,17 +42,8 @@ class AnalysisConfig:
     Attributes:
         only: names of measures; empty for all.
         include: patterns of layers that measures of weights look at; empty for all.
-        exclude: patterns of layers that they do not look at.
-        data: what to measure on, besides the weights.
-        data_dir: folder of the data.
-        class_map: a file that says which class of the models each folder belongs to.
-        split: ``train``, ``val`` or ``test``.
         samples: samples that a measure takes at most; None: its own bound.
         seconds: time that a measure takes at most, about; None: no bound.
-        device: where to compute; by default the best there is.
-
-    Raises:
-        SettingError: if there is no such measure or split.
     """
 
     only: tuple[str, ...] = ()
@@ -75,20 +67,12 @@ class AnalysisConfig:
             raise SettingError("no time", where="--seconds", expected="above 0", found=f"{self.seconds:g}")
 
     def measures(self, task: str) -> tuple[str, ...]:
-        """Return the names of the measures that are asked for, in the order in which they are taken.
-
-        Args:
-            task: of the models.
-        """
+        """Return the names of the measures that are asked for, for models of a task, in the order of taking them."""
         possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()))
         return tuple(name for name in possible if not self.only or name in self.only)
 
     def check_data(self) -> None:
-        """Check that no measure is asked for by name that needs data, where there are none.
-
-        Raises:
-            SettingError: if one is.
-        """
+        """Check that no measure is asked for by name that needs data, where there are none."""
         for name in self.only:
             if self.data is None and name not in WEIGHT_MEASURES:
                 raise self._no_such(name, remedy="give --data")
@@ -96,6 +80,11 @@ class AnalysisConfig:
     def _no_such(self, name: str, remedy: str | None = None) -> SettingError:
         known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
         return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
+
+    def source(self, samples: int | None) -> dict[str, Any]:
+        """Return where the data come from and go to, as functions that open them take it."""
+        where = {"root": self.data_dir, "class_map": self.class_map, "split": self.split, "device": self.device}
+        return {**where, "samples": samples}
 
     def data_facts(self, couple: ModelPair) -> DataFacts | None:
         """Return the data as pair.json has it, with what the user says about the input of these models."""
@@ -107,13 +96,7 @@ class AnalysisConfig:
 
 @dataclass(frozen=True)
 class ModelPair:
-    """Two models that were opened and are plain.
-
-    Attributes:
-        opened: the models, the earlier first.
-        before: the facts of the earlier.
-        after: the facts of the later.
-    """
+    """Two models that were opened and are plain, the earlier first, and the facts of each."""
 
     opened: tuple[Opened, Opened]
     before: SideFacts
@@ -122,22 +105,13 @@ class ModelPair:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found.
-
-    Attributes:
-        facts: what was analysed, and how.
-        records: by the names of their files; those of earlier measures that ``facts`` names are not among them.
-    """
+    """What was found: records by the names of their files, without those of earlier measures that ``facts`` names."""
 
     facts: PairFacts
     records: Mapping[str, Record] = field(default_factory=dict)
 
     def write(self, folder: Path | str) -> None:
-        """Write a JSON file per record, and pair.json last; records of measures that ``facts`` does not name go.
-
-        Raises:
-            RunError: if one cannot be written.
-        """
+        """Write a JSON file per record, and pair.json last; records of measures that ``facts`` does not name go."""
         place = Path(folder)
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -153,34 +127,51 @@ class Analysis:
             raise RunError("cannot write the records", where=str(place), found=str(error)) from error
 
 
+class Display(progress.Display):
+    """Shows which measure runs, and the time left of it; ``title``: what is analysed, may be empty."""
+
+    def __init__(self, title: str = "", **where: Any) -> None:
+        left = TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True))
+        columns = (left, column("{task.fields[place]}", last=True))
+        super().__init__(title, columns, error=True, transient=True, place="", **where)
+        self._title = f"{title}: " if title else ""
+
+    def say(self, line: str) -> None:
+        """Show a line that stays, after the title."""
+        super().say(f"{self._title}{line}")
+
+    def begin(self, name: str, number: int, count: int) -> None:
+        """Start the bar anew for a measure, the number-th of count; in a pipe, print a line."""
+        if not self.terminal:
+            self.say(f"measuring {name} ... ({number} of {count})")
+            return
+        self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(f"{self._title}measuring {name}", total=None, place=f"left, {number} of {count}")
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar of the measure; a total of 0 is not known."""
+        self.move(done, total or None)
+
+
+def announced(count: int, with_data: int, seconds: float | None) -> str:
+    """Return how many measures there are, those ``with_data`` among them, and how long these take at most, about."""
+    if not with_data:
+        return f"{count} measures of the weights"
+    words = f"{count} measures, {with_data} of them on data"
+    if seconds is None:
+        return f"{words}, for which no time limit is set"
+    limit = with_data * seconds
+    return f"{words}: about {f'{limit / 60:.0f} minutes' if limit >= 120 else f'{limit:.0f} seconds'} at most"
+
+
 def with_data(task: str) -> tuple[str, ...]:
     """Return the names of the measures with data for models of a task."""
     return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
 
 
-def open_couple(
-    before: str,
-    after: str,
-    *,
-    model: str | None = None,
-    pretrained: bool = True,
-    flags: Mapping[str, Any] | None = None,
-) -> ModelPair:
-    """Open two models to analyse; refocused ones become the plain ones they merge to.
-
-    Args:
-        before: what a user names the earlier model by, as :func:`refconv.models.opening.open_model` takes it.
-        after: the same for the later.
-        model: the model that weights files belong to.
-        pretrained: whether a bare name means its pretrained weights.
-        flags: what the user says about their input.
-
-    Raises:
-        CheckpointError: if there is nothing of such a name, or it is damaged.
-        ModelError: if a model cannot be built.
-        RunError: if the record of a run is damaged.
-    """
-    opened = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
+def open_couple(before: str, after: str, **how: Any) -> ModelPair:
+    """Open two models as :func:`refconv.models.opening.open_pair` does; refocused ones become what they merge to."""
+    opened = open_pair(before, after, **how)
     for side in opened:
         if any(True for _ in transformed(side.model)):
             merge(side.model)
@@ -198,39 +189,32 @@ def analyse(
 ) -> Analysis:
     """Take the measures that are asked for; those that these models or data do not allow are left out with the reason.
 
-    Args:
-        couple: the models; moved to the device, and otherwise left as found.
-        questions: what is asked.
-        display: where progress is shown.
-        earlier: an analysis that :func:`reusable` found; what it measured is not measured again.
-        beside: the analysis of another pair with the same start; measures take as many samples as there, so that the
-            two can stand side by side.
-        missing: why there are no measures with data, where they were wanted.
-
-    Raises:
-        ModelError: if the models cannot be compared.
-        SettingError: if a pattern matches no layer, or only measures are asked for that there are not for models of
-            this task, or not without data.
-        DataError: if the data cannot be had.
-        RefconvError: if no measure could be taken: the reason of the first.
+    The models are moved to the device, and otherwise left as found. What ``earlier``, an analysis that :func:`reusable`
+    found, measured is not measured again. Measures take as many samples as in ``beside``, the analysis of another pair
+    with the same start, so that the two can stand side by side. ``missing``: why there are no measures with data, where
+    they were wanted. Where no measure could be taken, the error of the first is raised.
     """
     if not missing:
         questions.check_data()
     models = couple.opened[0].model, couple.opened[1].model
     include, exclude = list(questions.include) or None, list(questions.exclude) or None
     pair_kernels(*models, include, exclude)  # what no measure could compare is refused as a whole
-    known = earlier.measured if earlier else {}
+    known, fixed = earlier.measured if earlier else {}, beside.samples if beside else {}
     task = couple.opened[1].task
     asked = questions.measures(task)
     chosen = [name for name in asked if name not in known]
     left_out = {name: missing for name in with_data(task) if missing and (not questions.only or name in questions.only)}
     if not asked:
         raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
-    evidence = None
-    examination = _open_examination(couple, questions, beside) if SCORES in chosen else None
-    data = None if examination is None else examination.data
+    evidence = examination = data = None
+    if SCORES in chosen:
+        source = questions.source(fixed.get(SCORES, questions.samples))
+        examination = open_examination(couple.opened, str(questions.data), **source)
+        data = examination.data
     if any(name in DATA_MEASURES for name in chosen):
-        evidence, impossible, data = _open(couple, questions)
+        source = {**questions.source(questions.samples), "seconds": questions.seconds}
+        evidence, impossible, data = open_evidence(couple.opened, str(questions.data), **source)
+        _check_fit(couple, evidence.batches)
         left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
         chosen = [name for name in chosen if name not in impossible]
 
@@ -240,10 +224,8 @@ def analyse(
         if examination is not None:
             return examination.scores(*models)
         assert evidence is not None
-        bounded = replace(evidence, progress=shown.progress)
-        if beside is not None and name in beside.samples:
-            bounded = replace(bounded, max_samples=beside.samples[name], max_seconds=None)
-        return DATA_MEASURES[name](*models, bounded)
+        bound: dict[str, Any] = {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {}
+        return DATA_MEASURES[name](*models, replace(evidence, progress=shown.progress, **bound))
 
     taken = _Taken()
     with display or Display(show=False) as shown:
@@ -257,8 +239,7 @@ def analyse(
     if taken.errors and not taken.records and known.keys().isdisjoint(asked):
         raise taken.errors[0]
     facts = _facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier)
-    images = facts.images if data is None else str(data.preprocessing)
-    return Analysis(replace(facts, images=images), taken.records)
+    return Analysis(facts if data is None else replace(facts, images=str(data.preprocessing)), taken.records)
 
 
 def reusable(
@@ -266,36 +247,20 @@ def reusable(
 ) -> PairFacts | None:
     """Return the facts of an earlier analysis whose records still hold; None if nothing of it does.
 
-    Args:
-        folder: of the analysis.
-        couple: the models now.
-        questions: what is asked now.
-        beside: as in :func:`analyse`; records of another number of samples do not hold.
+    Records of another number of samples than the measures of ``beside`` took do not hold.
     """
     facts = read_facts(folder)
-    if facts is None or any(
-        was != now
-        for was, now in (
-            (facts.before.fingerprint, couple.before.fingerprint),
-            (facts.after.fingerprint, couple.after.fingerprint),
-            (facts.data, questions.data_facts(couple)),
-            (facts.include, questions.include),
-            (facts.exclude, questions.exclude),
-            (facts.versions.get("refconv"), versions()["refconv"]),
-        )
-    ):
+    if facts is None:
         return None
-    samples = beside.samples if beside is not None else {}
-    held = {
-        name
-        for name in facts.measured
-        if _readable(folder, name) and facts.samples.get(name) == samples.get(name, facts.samples.get(name))
-    }
-    return replace(
-        facts,
-        measured={name: seconds for name, seconds in facts.measured.items() if name in held},
-        samples={name: count for name, count in facts.samples.items() if name in held},
-    )
+    was = (facts.before.fingerprint, facts.after.fingerprint, facts.versions.get("refconv"))
+    now = (couple.before.fingerprint, couple.after.fingerprint, versions()["refconv"])
+    asked = (questions.data_facts(couple), questions.include, questions.exclude)
+    if was != now or (facts.data, facts.include, facts.exclude) != asked:
+        return None
+    wanted = {**facts.samples, **(beside.samples if beside else {})}
+    held = [name for name in facts.measured if facts.samples.get(name) == wanted.get(name) and _readable(folder, name)]
+    samples = {name: facts.samples[name] for name in held if name in facts.samples}
+    return replace(facts, measured={name: facts.measured[name] for name in held}, samples=samples)
 
 
 class _Taken:
@@ -326,59 +291,20 @@ class _Taken:
             self.samples[name] = getattr(first, "conditions", first).samples
 
 
-def _open_examination(couple: ModelPair, questions: AnalysisConfig, beside: PairFacts | None) -> Examination:
-    """Open the data to evaluate models of another task than classification on.
-
-    Raises:
-        DataError: if they cannot be had.
-        SettingError: if the models are for different tasks.
-    """
-    assert questions.data is not None
-    return open_examination(
-        couple.opened,
-        questions.data,
-        root=questions.data_dir,
-        class_map=questions.class_map,
-        split=questions.split,
-        samples=beside.samples.get(SCORES, questions.samples) if beside is not None else questions.samples,
-        device=questions.device,
-    )
-
-
-def _open(couple: ModelPair, questions: AnalysisConfig) -> tuple[EvalData, Mapping[str, str], Data]:
-    """Open the data, and make sure that both models take it.
-
-    Raises:
-        DataError: if it cannot be had, or is not what the models were trained for.
-        ModelError: if a model does not take it.
-        SettingError: if a model is no classifier.
-    """
-    assert questions.data is not None
-    evidence, impossible, data = open_evidence(
-        couple.opened,
-        questions.data,
-        root=questions.data_dir,
-        class_map=questions.class_map,
-        split=questions.split,
-        samples=questions.samples,
-        seconds=questions.seconds,
-        device=questions.device,
-    )
-    batches = evidence.batches
+def _check_fit(couple: ModelPair, batches: Batches) -> None:
+    """Make sure that both classifiers take the data."""
     samples, targets = next(iter(batches() if callable(batches) else batches))
     for side in couple.opened:
         with observing(side.model), torch.no_grad():
             classify(side.model, samples[:8], targets[:8])
-    return evidence, impossible, data
 
 
 def _facts(
     couple: ModelPair, questions: AnalysisConfig, taken: _Taken, left_out: Mapping[str, str], earlier: PairFacts | None
 ) -> PairFacts:
     after = couple.opened[1]
-    place = next(after.model.parameters()).device
-    reasons = {**(earlier.left_out if earlier else {}), **left_out}
     measured = {**(earlier.measured if earlier else {}), **taken.seconds}
+    reasons = {**(earlier.left_out if earlier else {}), **left_out}
     return PairFacts(
         before=couple.before,
         after=couple.after,
@@ -391,7 +317,7 @@ def _facts(
         samples={**(earlier.samples if earlier else {}), **taken.samples},
         include=questions.include,
         exclude=questions.exclude,
-        hardware=hardware(place),
+        hardware=hardware(next(after.model.parameters()).device),
         versions=versions(),
         command=command(),
         images=earlier.images if earlier else "",
@@ -400,14 +326,10 @@ def _facts(
 
 def _readable(folder: Path, name: str) -> bool:
     """Return whether the records of a measure are there and are JSON."""
-    files = [folder / f"{name}{side}.json" for side in SIDES]
-    found = [file.exists() for file in files]
-    if found not in ([True, False, False], [False, True, True]):
-        return False
+    found = [side for side in SIDES if (folder / f"{name}{side}.json").exists()]
     try:
-        for file, there in zip(files, found, strict=True):
-            if there:
-                json.loads(file.read_text(encoding="utf-8"))
+        for side in found:
+            json.loads((folder / f"{name}{side}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return True
+    return found in ([SIDES[0]], [*SIDES[1:]])

@@ -1,11 +1,12 @@
-"""The common ground of measures with data: batches up to a bound, classes checked, models left as found.
+"""What measures with data share: batches up to a bound, checked classes, models left as found.
 
-Batches come from the caller, already normalised and on the models' device, so that no measure knows where data come
-from. Whatever a measure does happens inside :func:`observing`, which puts back all that running a model can move.
+Batches come from the caller, normalised and on the models' device. Whatever a measure does happens inside
+:func:`observing`, which puts back all that running a model can change.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,41 +26,26 @@ Batches = Sequence[Batch] | Callable[[], Iterator[Batch]]
 Progress = Callable[[int, int], None]
 """Called with how much is done, in samples or steps of the measure, and how much there is in all, 0 if not known."""
 
+ONE_ARCHITECTURE = "compare two models of one architecture"
+PLAIN = "refconv.merged(model) is the plain copy of a refocused model"
 LARGEST_SEED = 2**31
+_AGAIN = "a list of (samples, targets), or a function that returns an iterator over them"
+MEMORY = 2**30  # bytes of samples that are kept, so that images are decoded once
 
 
 class Passage:
     """The first samples of some batches, gone through as often as a measure needs, the same in every pass.
 
-    Args:
-        batches: (samples, targets) pairs of tensors.
-        max_samples: samples to stop at; None for all.
-        progress: called after every batch that was worked on.
-
-    Raises:
-        SettingError: if ``max_samples`` is less than one.
-        DataError: if the batches cannot be gone through again.
-
     Attributes:
         samples: how many samples were given out so far in this pass; between passes, how many a pass has.
         cut: whether there are more samples than the bound lets through; known when the first pass is over.
-
-    Example:
-        >>> images, labels = torch.zeros(6, 1, 2, 2), torch.zeros(6, dtype=torch.long)
-        >>> passage = Passage([(images, labels), (images, labels)], max_samples=8)
-        >>> [len(targets) for _, targets in passage], passage.samples, passage.cut
-        ([6, 2], 8, True)
     """
 
     def __init__(self, batches: Batches, max_samples: int | None = None, progress: Progress | None = None) -> None:
         if max_samples is not None and max_samples < 1:
             raise SettingError("too few", where="max_samples", expected="1 or more, or None", found=str(max_samples))
         if not callable(batches) and not isinstance(batches, Sequence):
-            raise DataError(
-                "batches cannot be gone through again",
-                expected="a list of (samples, targets), or a function that returns an iterator over them",
-                found=type(batches).__name__,
-            )
+            raise DataError("batches cannot be gone through again", expected=_AGAIN, found=type(batches).__name__)
         self.samples, self.cut = 0, False
         self._batches, self._most, self._progress = batches, max_samples, progress
         self._known: int | None = None  # samples of a whole pass
@@ -67,12 +53,7 @@ class Passage:
         self._total = min(listed, max_samples or listed) if listed else max_samples or 0
 
     def __iter__(self) -> Iterator[Batch]:
-        """Start a pass: give out the batches, the last one cut where the bound says so.
-
-        Raises:
-            DataError: if there is no sample, samples and targets do not fit each other or are not finite, or a later
-                pass has fewer samples than the first.
-        """
+        """Start a pass: give out the batches, the last one cut where the bound says so."""
         self.samples = 0
         for samples, targets in self._batches() if callable(self._batches) else self._batches:
             if self._known is None:
@@ -89,37 +70,79 @@ class Passage:
             if self._progress is not None:
                 self._progress(self.samples, max(self._total, self.samples) if self._total else 0)
         if self._known is not None and self.samples < self._known:
-            raise DataError(
-                "batches ended early in a later pass",
-                expected=f"{self._known} samples in every pass",
-                found=str(self.samples),
-                remedy="give a list, or a function that starts over",
-            )
+            expected, remedy = f"{self._known} samples in every pass", "give a list, or a function that starts over"
+            problem = "batches ended early in a later pass"
+            raise DataError(problem, expected=expected, found=str(self.samples), remedy=remedy)
         if not self.samples:
             raise DataError("there are no samples to measure on", remedy="give at least one batch that is not empty")
         self._known = self.samples
 
 
-@contextmanager
-def observing(*models: nn.Module) -> Iterator[None]:
-    """Put models in eval mode; afterwards put back every module's mode, every buffer and the random numbers.
+class KeptBatches:
+    """Starts a new pass through batches at each call, from memory as far as they are there.
 
-    Raises:
-        ModelError: if one is no module, or has weights without values or that are not finite.
+    ``start`` begins at the first batch, the same ones in the same order each time; batches beyond ``memory`` bytes of
+    samples are read in every pass.
     """
-    for model in models:
-        check_sound(model)
+
+    def __init__(self, start: Callable[[], Iterator[Batch]], memory: int = MEMORY) -> None:
+        self._start, self._memory = start, memory
+        self._kept: list[Batch] = []
+        self._source: Iterator[Batch] = iter(())
+        self._following = -1  # the number of the batch that the source gives next
+        self._count: int | None = None  # of all batches, once known
+
+    def __call__(self) -> Iterator[Batch]:
+        """Start a pass."""
+        for number in itertools.count():
+            if number < len(self._kept):
+                yield self._kept[number]
+            elif number == self._count or (batch := self._read(number)) is None:
+                return
+            else:
+                yield batch
+
+    def _read(self, number: int) -> Batch | None:
+        """Read a batch from where the source is, else from a new one; None behind the last."""
+        if number != self._following:
+            self._source = itertools.islice(self._start(), number, None)
+        batch = next(self._source, None)
+        if batch is None:
+            self._count, self._following = number, -1
+            return None
+        self._following = number + 1
+        size = batch[0].numel() * batch[0].element_size()
+        if number == len(self._kept) and size <= self._memory:
+            self._memory -= size
+            self._kept.append(batch)
+        return batch
+
+
+@contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Put models into eval mode for a while; every module's mode and the random numbers are as before afterwards."""
     modes = [(module, module.training) for model in models for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for model in models for buffer in model.buffers()]
     devices = {tensor.device for model in models for tensor in model.parameters() if tensor.is_cuda}
     with torch.random.fork_rng(sorted(devices, key=str)):
-        for model in models:
-            model.eval()
         try:
+            for model in models:
+                model.eval()
             yield
         finally:
             for module, mode in modes:
                 module.training = mode
+
+
+@contextmanager
+def observing(*models: nn.Module) -> Iterator[None]:
+    """Check models and put them into eval mode for a while; their buffers, too, are as before afterwards."""
+    for model in models:
+        check_sound(model)
+    buffers = [(buffer, buffer.detach().clone()) for model in models for buffer in model.buffers()]
+    with evaluating(*models):
+        try:
+            yield
+        finally:
             with torch.no_grad():
                 for buffer, found in buffers:
                     if not torch.equal(buffer, found):
@@ -127,11 +150,7 @@ def observing(*models: nn.Module) -> Iterator[None]:
 
 
 def check_sound(model: Any) -> None:
-    """Refuse what cannot be run and trusted.
-
-    Raises:
-        ModelError: if it is no module, or has weights without values or that are not finite.
-    """
+    """Refuse what is no module, or has weights without values or that are not finite."""
     if not isinstance(model, nn.Module):
         raise ModelError("there is nothing to analyse", expected="a torch.nn.Module", found=type(model).__name__)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -142,71 +161,62 @@ def check_sound(model: Any) -> None:
 
 
 def classify(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
-    """Return a classifier's outputs [batch, classes] in float64.
-
-    Args:
-        model: the classifier.
-        samples: a batch [batch, channels, ...].
-        targets: its classes [batch], checked against the outputs.
-
-    Raises:
-        ModelError: if the model does not take the samples, or gives something else or no finite numbers.
-        DataError: if a target is no class of the model.
-    """
+    """Return a classifier's outputs [batch, classes] in float64; the targets [batch] are checked against them."""
     if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         found = f"{targets.dtype} {list(targets.shape)}"
         raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
     outputs = run(model, samples)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(samples) or outputs.shape[1] < 2:
-        raise ModelError(
-            "the model does not classify",
-            where=type(model).__name__,
-            expected=f"outputs [{len(samples)}, 2 or more classes]",
-            found=str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__,
-        )
+        found = str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__
+        expected = f"outputs [{len(samples)}, 2 or more classes]"
+        raise ModelError("the model does not classify", where=type(model).__name__, expected=expected, found=found)
     if not bool(torch.isfinite(outputs).all()):
         raise ModelError("the model's outputs are not finite", where=type(model).__name__)
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:
-        raise DataError(
-            "a target is no class of the model",
-            expected=f"0 to {outputs.shape[1] - 1}",
-            found=str(low if low < 0 else high),
-            remedy="analyse the model on the data it was trained for",
-        )
+        expected, found = f"0 to {outputs.shape[1] - 1}", str(low if low < 0 else high)
+        remedy = "analyse the model on the data it was trained for"
+        raise DataError("a target is no class of the model", expected=expected, found=found, remedy=remedy)
     return outputs.double()
 
 
 def run(model: nn.Module, samples: Tensor) -> object:
-    """Return what a model says about samples.
-
-    Raises:
-        ModelError: if it does not take them.
-        OutOfMemoryError: as torch raises it.
-    """
-    try:
+    """Return what a model says about samples; a ModelError if it does not take them."""
+    with taking(model, samples.shape[1:]):
         return model(samples.clone())  # a first layer that works in place must not change the data
+
+
+@contextmanager
+def taking(model: nn.Module, shape: Sequence[int]) -> Iterator[None]:
+    """Say so in one line where a model does not take samples of a shape."""
+    name, expected = type(model).__name__, f"samples of shape {list(shape)} accepted"
+    with refused("the model does not take this data", where=name, expected=expected):
+        yield
+
+
+@contextmanager
+def refused(problem: str, **about: str) -> Iterator[None]:
+    """Make a ModelError of what torch raises; too little memory stays what it is."""
+    try:
+        yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ModelError(
-            "the model does not take this data",
-            where=type(model).__name__,
-            expected=f"samples of shape {list(samples.shape[1:])} accepted",
-            found=str(error),
-        ) from error
+        raise ModelError(problem, found=str(error), **about) from error
+
+
+def check_least(least: int, problem: str = "too few", **settings: int) -> None:
+    """Refuse settings that are smaller than what they must be."""
+    for name, value in settings.items():
+        if value < least:
+            raise SettingError(problem, where=name, expected=f"{least} or more", found=str(value))
 
 
 def drawn(samples: Tensor, first: int, seed: int, *, normal: bool) -> Tensor:
-    """Return random numbers of the shape of samples that depend on the seed and each sample's place in the data alone.
+    """Return random numbers of the shape of a batch that depend on the seed and each sample's place in the data alone.
 
-    However the data are cut into batches, and whatever the model, sample number i meets the same numbers.
-
-    Args:
-        samples: a batch; its shape, type and device are taken.
-        first: the place of its first sample in the data.
-        seed: of all numbers.
-        normal: standard normal numbers, else uniform ones from -1 to 1.
+    However the data are cut into batches, and whatever the model, sample number i meets the same numbers: standard
+    normal ones, else uniform ones from -1 to 1. ``first`` is the place of the first sample.
     """
     rows = []
     for place in range(first, first + len(samples)):

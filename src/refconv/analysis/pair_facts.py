@@ -17,15 +17,7 @@ from refconv.recipe.recipe import space_of
 
 
 def side_facts(reference: str, opened: Opened) -> SideFacts:
-    """Return the facts of a model that was opened and is plain.
-
-    Args:
-        reference: what the user named it by.
-        opened: the model.
-
-    Raises:
-        RunError: if the record of its run is damaged.
-    """
+    """Return the facts of a model that was opened, is plain and was named by a reference."""
     run = _run_record(reference)
     recipe = opened.recipe
     space = run.space if run is not None else space_of(recipe) if recipe is not None else None
@@ -40,14 +32,7 @@ def side_facts(reference: str, opened: Opened) -> SideFacts:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's weights and buffers: names, types, shapes and values.
-
-    Example:
-        >>> import copy
-        >>> model = nn.Linear(2, 1)
-        >>> fingerprint(model) == fingerprint(copy.deepcopy(model)) != fingerprint(nn.Linear(2, 1))
-        True
-    """
+    """Return the SHA-256 of a model's weights and buffers: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
@@ -64,11 +49,7 @@ def read_facts(folder: Path) -> PairFacts | None:
 
 
 def _run_record(reference: str) -> RunRecord | None:
-    """Return the record of the run that a reference names, as its folder or as the folder of its model.
-
-    Raises:
-        RunError: if the record is damaged.
-    """
+    """Return the record of the run that a reference names, as its folder or as the folder of its model."""
     folder = RunFolder(reference.removeprefix("local-dir:"))
     if folder.path.name == folder.model_folder.name and not folder.record_file.is_file():
         folder = RunFolder(folder.path.parent)

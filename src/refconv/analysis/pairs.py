@@ -1,23 +1,29 @@
-"""The common ground of all measures of weights: the kernels of one model or of two, checked and in float64.
+"""What measures of weights share: the kernels of one model or of two, checked, copied to the CPU in float64, in blocks.
 
-A measure of a pair asks what changed between the same layers of two models, so the two must hold the same
-convolutions under the same names and of the same shapes. Models are read and never changed: weights are copied to the
-CPU in float64.
+Two models must hold the same convolutions under the same names and of the same shapes. Models are never changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN
 from refconv.errors import ModelError
 from refconv.layers import Layer, Selection, find_layers, select
-from refconv.ops import Layout
+from refconv.ops import Layout, Order, effective_map_size
+
+# The most blocks of a layer that are looked at, and what their eigenvalues and refocus weights may cost in
+# multiplications. Layers of few blocks, depthwise ones above all, are always looked at whole.
+_MOST_BLOCKS = 4096
+_COST = 4 * 10**8
+_LEAST_BLOCKS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,7 @@ class Kernel:
         layer: the module's name.
         kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
         layout: how slices are read from the weight, in the order ``contiguous``.
-        weight: a copy of the stored weight in float64, on the CPU.
+        weight: a copy in float64, on the CPU.
     """
 
     layer: str
@@ -59,7 +65,7 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class KernelPair:
-    """The same convolution's kernel in two models."""
+    """The same convolution's kernel in two models, under one name and of one kind."""
 
     before: Kernel
     after: Kernel
@@ -76,14 +82,9 @@ class KernelPair:
 
 
 def find_kernels(model: nn.Module, include: Selection = None, exclude: Selection = None) -> tuple[Kernel, ...]:
-    """Return the kernels of a model that a measure looks at; by default all of more than one tap.
+    """Return the kernels of a plain model; one that several layers share appears once, under the first name.
 
-    A kernel that several layers share appears once, under the first name.
-
-    Args:
-        model: a plain model; it is left as found.
-        include: names, globs or kinds, as in :func:`refconv.layers.select`.
-        exclude: the same, to leave out.
+    Layers are chosen as in :func:`refconv.layers.select`, by default all of more than one tap.
 
     Raises:
         ModelError: if a kernel is parametrized, without values or not finite, or if none is left to measure.
@@ -97,15 +98,7 @@ def find_kernels(model: nn.Module, include: Selection = None, exclude: Selection
 def pair_kernels(
     before: nn.Module, after: nn.Module, include: Selection = None, exclude: Selection = None
 ) -> tuple[KernelPair, ...]:
-    """Return the kernels of two models side by side, in the order of the first model's layers.
-
-    Kernels that several layers share in both models appear once.
-
-    Args:
-        before: the first model, plain; it is left as found.
-        after: the second.
-        include: names, globs or kinds, as in :func:`refconv.layers.select`.
-        exclude: the same, to leave out.
+    """Return the kernels of two plain models side by side, as :func:`find_kernels` those of one.
 
     Raises:
         ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
@@ -117,13 +110,8 @@ def pair_kernels(
     for layer in first:
         other = second[layer.name]
         if layer.layout() != other.layout():
-            raise ModelError(
-                "the two models differ in this convolution",
-                where=layer.label,
-                expected=_described(layer),
-                found=_described(other),
-                remedy="compare two models of one architecture",
-            )
+            problem, expected, found = "the two models differ in this convolution", _described(layer), _described(other)
+            raise ModelError(problem, where=layer.label, expected=expected, found=found, remedy=ONE_ARCHITECTURE)
         tensors = id(layer.weight), id(other.weight)
         if tensors not in seen:
             seen.add(tensors)
@@ -132,17 +120,51 @@ def pair_kernels(
 
 
 def sampled(population: int, most: int, seed: int) -> Tensor:
-    """Return the indices [min(population, most)] of a sample without repetition, ascending; all if they fit.
-
-    Args:
-        population: how many there are.
-        most: how many to take at most.
-        seed: of the sample; the same for both models of a pair, so that the same rows are compared.
-    """
+    """Return the indices [min(population, most)] of a sample without repetition, ascending; all if they fit."""
     if population <= most:
         return torch.arange(population)
     chosen = torch.randperm(population, generator=torch.Generator().manual_seed(seed))[:most]
     return chosen.sort().values
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """Which blocks of a layer are looked at, as refocusing sees them: the indices ``chosen`` [b] of ``total``."""
+
+    kernel_size: tuple[int, ...]
+    map_size: tuple[int, ...]
+    order: Order
+    total: int
+    chosen: Tensor
+
+    def of(self, kernel: Kernel) -> Tensor:
+        """Return the blocks [b, m, k] of a kernel."""
+        return replace(kernel.layout, order=self.order).to_blocks(kernel.weight)[self.chosen]
+
+    def output_channels(self, kernel: Kernel) -> Tensor:
+        """Return to which output channel every slice of the blocks belongs [b, m]."""
+        one_tap = replace(kernel.layout, kernel_size=(1,) * len(self.kernel_size), order="contiguous", experts=None)
+        slices = one_tap.blocks * one_tap.groups
+        experts = kernel.layout.experts or 1
+        numbers = torch.arange(slices) // one_tap.in_per_group
+        found = replace(one_tap, order=self.order).to_blocks(one_tap.from_blocks(numbers.reshape(one_tap.block_shape)))
+        channels = one_tap.groups * one_tap.out_per_group
+        return torch.cat([found[..., 0] + expert * channels for expert in range(experts)])[self.chosen]
+
+
+def view_blocks(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> BlockView:
+    """Choose blocks of a layer, all or a sample of very many; the map size is cut to what the kernel allows."""
+    layout = replace(kernel.layout, order=order)
+    sizes = effective_map_size(kernel.kernel_size, map_size)
+    blocks, m, k = layout.block_shape
+    cost = 10 * k**3 + m * m * prod(sizes) * k
+    chosen = sampled(blocks, max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _COST // cost)), seed)
+    return BlockView(kernel.kernel_size, sizes, order, blocks, chosen)
+
+
+def rounded(rows: Tensor) -> tuple[tuple[float, ...], ...]:
+    """Return a matrix to four significant digits, more than a picture shows, which keeps records small."""
+    return tuple(tuple(float(f"{value:.4g}") for value in row) for row in rows.tolist())
 
 
 def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
@@ -153,39 +175,29 @@ def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
     chosen = [choice.layer for choice in choices if choice.skipped is None]
     for choice in choices:
         if choice.skipped is not None and choice.skipped == choice.layer.obstacle and choice.layer.parametrized_by:
-            raise ModelError(
-                f"the kernel is {choice.skipped}; analysis reads plain models",
-                where=choice.layer.label,
-                remedy="refconv.merged(model) is the plain copy of a refocused model",
-            )
+            problem = f"the kernel is {choice.skipped}; analysis reads plain models"
+            raise ModelError(problem, where=choice.layer.label, remedy=PLAIN)
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
-        raise ModelError(
-            "nothing to analyse",
-            where=type(model).__name__,
-            expected="at least one convolution with more than one tap",
-            found="; ".join(reasons) or "no convolution",
-        )
+        expected, found = "at least one convolution with more than one tap", "; ".join(reasons) or "no convolution"
+        raise ModelError("nothing to analyse", where=type(model).__name__, expected=expected, found=found)
     return chosen
 
 
 def _check_same_layers(first: Sequence[Layer], second: dict[str, Layer]) -> None:
     names = {layer.name for layer in first}
-    missing = [layer.label for layer in first if layer.name not in second]
-    surplus = [layer.label for name, layer in second.items() if name not in names]
-    if missing or surplus:
-        found = [f"{len(missing)} only in the first ({_some(missing)})"] if missing else []
-        found += [f"{len(surplus)} only in the second ({_some(surplus)})"] if surplus else []
-        raise ModelError(
-            "the two models differ in their convolutions",
-            expected="the same layers in both",
-            found=", ".join(found),
-            remedy="compare two models of one architecture",
-        )
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    surplus = {
+        "first": [layer.label for layer in first if layer.name not in second],
+        "second": [layer.label for name, layer in second.items() if name not in names],
+    }
+    found = [
+        f"{len(labels)} only in the {side} ({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''})"
+        for side, labels in surplus.items()
+        if labels
+    ]
+    if found:
+        problem, expected = "the two models differ in their convolutions", "the same layers in both"
+        raise ModelError(problem, expected=expected, found=", ".join(found), remedy=ONE_ARCHITECTURE)
 
 
 def _described(layer: Layer) -> str:

@@ -6,46 +6,46 @@ the weights they were collected with, so at other weights they are collected ane
 Note [Recalibration]: every batch-norm layer normalises by the statistics of the batch while those of all batches are
 pooled, as in "precise batch norm" (Wu and Johnson, Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3). The
 pooled variance holds the variance between batches too, which the mean of the batches' variances would leave out.
+
+Note [Directions]: a random direction d is filter-normalised, d_f <- d_f / |d_f| |w_f| for every filter f; biases and
+parameters of normalisations do not move (Li et al., Visualizing the loss landscape of neural nets, arXiv 1712.09913,
+section 4). A network computes the same after a filter is scaled before its normalisation, and filter-normalised
+distances do not see that either, so two models can be compared.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import Batches, Passage, check_sound
-from refconv.analysis.directions import Values
-from refconv.analysis.losses import Loss, classification_loss
+from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, evaluating, taking
 from refconv.errors import DataError, ModelError
 from refconv.measures.conditions import Conditions
 
+Values = dict[str, Tensor]
+"""Parameters, buffers or directions of a model, by name."""
+
+Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
+"""(outputs, targets) -> the mean loss over the samples of a batch, one number."""
+
+_UNMOVED = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_OWN_LOSS = "give the loss of this kind of model as loss="
+
 
 class Probe:
-    """The loss of one model at weights to be given.
+    """The loss of one model at weights to be given; the model is left as found by everything here.
 
-    Args:
-        model: plain, with finite weights; left as found by everything here.
-        batches: what the loss is taken over.
-        calibration: what batch-norm statistics are collected on; the same batches if None.
-        loss: mean over a batch; by default cross-entropy.
-
-    Attributes:
-        model: the model.
-        parameters: copies of its parameters by name, of half precision as float32.
-        buffers: the same of its buffers.
-        norms: names of batch-norm layers that keep statistics.
-
-    Raises:
-        ModelError: if the model is parametrized, without values or not finite.
+    Parameters and buffers are copies, of half precision as float32; norms are the batch-norm layers with statistics.
     """
 
     def __init__(
@@ -77,23 +77,14 @@ class Probe:
         )
 
     def as_is(self) -> float:
-        """Return the loss of the model as it is, with the statistics that it has.
-
-        Raises:
-            ModelError: if it is not finite.
-        """
+        """Return the loss of the model as it is, with the statistics that it has."""
         found = self.evaluated(self.parameters, self.buffers)
         if found is None:
             raise ModelError("the model's loss is not finite", where=type(self.model).__name__)
         return found
 
     def at(self, parameters: Values, buffers: Values | None = None) -> float | None:
-        """Return the loss at given parameters, batch norms recalibrated; None if it is not finite.
-
-        Args:
-            parameters: values for all parameters.
-            buffers: values for all buffers; by default the model's own.
-        """
+        """Return the loss at given values of all parameters, batch norms recalibrated; None if it is not finite."""
         return self.evaluated(parameters, self.recalibrated(parameters, buffers))
 
     def evaluated(self, parameters: Values, buffers: Values) -> float | None:
@@ -106,11 +97,7 @@ class Probe:
         return mean if math.isfinite(mean) else None
 
     def batch_loss(self, parameters: Values, buffers: Values, samples: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of one batch at given values, in the mode that the model is in.
-
-        Raises:
-            ModelError: if the loss is not one number.
-        """
+        """Return the mean loss of one batch at given values, in the mode that the model is in."""
         outputs = self._outputs(parameters, buffers, samples)
         loss = self._loss(outputs, targets)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -121,11 +108,7 @@ class Probe:
     def recalibrated(self, parameters: Values, buffers: Values | None = None) -> Values:
         """Return buffers with batch-norm statistics collected at given parameters; see Note [Recalibration].
 
-        Layers that no sample passes through keep the statistics that they have.
-
-        Args:
-            parameters: values for all parameters.
-            buffers: where to start from; by default the model's own.
+        They start from the model's own. Layers that no sample passes through keep the statistics that they have.
         """
         buffers = _cloned(self.buffers if buffers is None else buffers)
         if not self.norms:
@@ -141,24 +124,17 @@ class Probe:
                 self._outputs(parameters, _cloned(buffers), samples)
         for name, pool in pools.items():
             if pool.count:
-                _write(buffers, name, "running_mean", pool.mean)
-                _write(buffers, name, "running_var", pool.variance)
+                variance = pool.squares / (pool.count - 1)  # unbiased, as batch norm keeps it
+                for entry, value in (("running_mean", pool.mean), ("running_var", variance)):
+                    key = f"{name}.{entry}" if name else entry
+                    buffers[key] = value.to(buffers[key].dtype)
         return buffers
 
     def _outputs(self, parameters: Values, buffers: Values, samples: Tensor) -> Any:
         # a copy: a first layer that works in place must not change the data
         fitting = samples.to(self._dtype if samples.is_floating_point() else samples.dtype, copy=True)
-        try:
+        with taking(self.model, samples.shape[1:]):
             return functional_call(self.model, {**parameters, **buffers}, (fitting,))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise ModelError(
-                "the model does not take this data",
-                where=type(self.model).__name__,
-                expected=f"samples {list(samples.shape)} accepted",
-                found=str(error),
-            ) from error
 
 
 def pair_probes(
@@ -170,80 +146,118 @@ def pair_probes(
     loss: Loss | None = None,
     max_samples: int | None = None,
 ) -> tuple[Probe, Probe]:
-    """Return probes of two models of one architecture over the same batches.
-
-    Args:
-        before: the first model, plain.
-        after: the second.
-        batches: what the loss is taken over.
-        calibration: what batch-norm statistics are collected on; the same batches if None.
-        loss: mean over a batch; by default cross-entropy.
-        max_samples: how many samples of either to take at most.
-
-    Raises:
-        ModelError: if a model cannot be measured, or the two differ in their parameters or buffers.
-        DataError: if the batches cannot be used.
-        SettingError: if ``max_samples`` is less than one.
-    """
-    check_plain(before)
-    check_plain(after)
-    check_alike(before, after)
+    """Return probes of two models of one architecture over the same batches, at most ``max_samples`` of either."""
     bounded = Passage(batches, max_samples)
     collected = Passage(calibration, max_samples) if calibration is not None else bounded
-    return Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
+    probes = Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
+    check_alike(before, after)
+    return probes
+
+
+def classification_loss(outputs: Any, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of scores [batch, classes, *positions] and classes [batch, *positions], checked."""
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2:
+        found = str(list(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__
+        problem = "the model's outputs are no scores of classes"
+        raise ModelError(problem, expected="[batch, classes]", found=found, remedy=_OWN_LOSS)
+    shape = [len(outputs), *outputs.shape[2:]]
+    if targets.is_floating_point() or list(targets.shape) != shape:
+        problem, found = "targets are no classes of these outputs", f"{targets.dtype} {list(targets.shape)}"
+        raise DataError(problem, expected=f"integers {shape}", found=found, remedy=_OWN_LOSS)
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= outputs.shape[1]:
+        problem, expected = "targets name classes that the model does not have", f"0 to {outputs.shape[1] - 1}"
+        raise DataError(problem, expected=expected, found=f"{low} to {high}")
+    return F.cross_entropy(outputs, targets.long())
 
 
 def check_plain(model: nn.Module) -> None:
-    """Check that a model can be measured.
-
-    Raises:
-        ModelError: if it is no module, parametrized, without values, or not finite.
-    """
+    """Refuse what is no module, parametrized, without values, or not finite."""
     check_sound(model)
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
-            raise ModelError(
-                "the weights are parametrized; analysis reads plain models",
-                where=name or type(model).__name__,
-                remedy="refconv.merged(model) is the plain copy of a refocused model",
-            )
+            problem = "the weights are parametrized; analysis reads plain models"
+            raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
     if not any(value.is_floating_point() for value in model.parameters()):
         raise ModelError("the model has no weights", where=type(model).__name__)
 
 
 def check_alike(before: nn.Module, after: nn.Module) -> None:
-    """Check that two models hold the same parameters and buffers, by names and shapes.
-
-    Raises:
-        ModelError: if they do not.
-    """
+    """Check that two models hold the same parameters and buffers, by names and shapes."""
     first, second = (
         {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
         for model in (before, after)
     )
-    remedy = "compare two models of one architecture"
+    problem, remedy = "the two models differ", ONE_ARCHITECTURE
     for name in [*first, *second]:
         if name not in first or name not in second:
-            where = "first" if name in first else "second"
-            raise ModelError("the two models differ", expected="the same weights in both",
-                             found=f"{name} only in the {where}", remedy=remedy)  # fmt: skip
+            found = f"{name} only in the {'first' if name in first else 'second'}"
+            raise ModelError(problem, expected="the same weights in both", found=found, remedy=remedy)
         if first[name] != second[name]:
-            raise ModelError("the two models differ", where=name, expected=str(first[name]), found=str(second[name]),
-                             remedy=remedy)  # fmt: skip
+            raise ModelError(problem, where=name, expected=str(first[name]), found=str(second[name]), remedy=remedy)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a while; every module's mode and the random numbers are as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = sorted({value.device.index or 0 for value in model.parameters() if value.is_cuda})
-    with torch.random.fork_rng(devices):
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+def filter_norms(model: nn.Module, values: Values) -> Values:
+    """Return the norm of each filter, to be broadcast to the shape of the weight that it is part of.
+
+    A filter is all that makes one output channel: a row of a linear layer, the kernel [in / groups, *kernel_size] of a
+    convolution, transposed or not. Of other parameters of two dimensions or more, the first counts the filters.
+    Biases, parameters of normalisations and others of one dimension are left out.
+    """
+    found = {name: _norms(values[name], groups) for name, groups in _filters(model).items()}
+    if not found:
+        raise ModelError("the model has no filters to move", where=type(model).__name__)
+    return found
+
+
+def filter_sizes(model: nn.Module, values: Values) -> Values:
+    """Return how many entries each filter has, in the shapes of :func:`filter_norms`."""
+    ones = {name: torch.ones_like(value) for name, value in values.items()}
+    return {name: norms.square().round() for name, norms in filter_norms(model, ones).items()}
+
+
+def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
+    """Return one normal direction whose filters have norm one; the generator of the CPU gives all devices the same."""
+    drawn = {
+        name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
+        for name in _filters(model)
+    }
+    return {name: drawn[name] / norms for name, norms in filter_norms(model, drawn).items()}
+
+
+def moved(values: Values, *steps: tuple[float, Values]) -> Values:
+    """Return parameters moved by the sum of distance * direction; names that a direction does not have stay."""
+    found = dict(values)
+    for distance, direction in steps:
+        for name, entries in direction.items():
+            found[name] = found[name] + distance * entries
+    return found
+
+
+def scaled(direction: Values, norms: Values) -> Values:
+    """Return a direction of unit filters, each brought to the norm of a model's filter."""
+    return {name: entries * norms[name] for name, entries in direction.items()}
+
+
+def _filters(model: nn.Module) -> dict[str, int]:
+    """Per parameter that has filters, the groups of a transposed convolution, else 0; a shared parameter once."""
+    found: dict[str, int] = {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim > 1 and not isinstance(module, _UNMOVED) and parameter.is_floating_point():
+                groups = module.groups if isinstance(module, _ConvTransposeNd) else 0
+                found.setdefault(names[id(parameter)], groups)
+    return {name: found[name] for name in names.values() if name in found}
+
+
+def _norms(values: Tensor, groups: int) -> Tensor:
+    if not groups:
+        rows: Tensor = torch.linalg.vector_norm(values, dim=tuple(range(1, values.ndim)), keepdim=True)
+        return rows
+    grouped = values.flatten(2).reshape(groups, -1, *values.shape[1:2], values[0, 0].numel())
+    found: Tensor = torch.linalg.vector_norm(grouped, dim=(1, 3), keepdim=True).expand(*grouped.shape[:3], 1)
+    return found.reshape(*values.shape[:2], *[1] * (values.ndim - 2))  # of [in, out / groups, *kernel_size]
 
 
 class _Pool:
@@ -253,49 +267,24 @@ class _Pool:
         self._name = name
         self.count = 0
         self.mean = torch.zeros(())
-        self._squares = torch.zeros(())
+        self.squares = torch.zeros(())
 
     def add(self, inputs: Tensor) -> None:
-        """Take in one input [batch, channels, *positions].
-
-        Raises:
-            DataError: if it has one value per channel only.
-        """
+        """Take in one input [batch, channels, *positions]."""
         count = inputs.numel() // inputs.shape[1]
         if count < 2:
-            raise DataError(
-                "one value per channel has no variance",
-                where=self._name,
-                remedy="recalibrate on batches of at least two samples",
-            )
-        mean, variance = _statistics(inputs.detach())
-        squares = variance * (count - 1)
+            remedy = "recalibrate on batches of at least two samples"
+            raise DataError("one value per channel has no variance", where=self._name, remedy=remedy)
+        # Batch norm itself, told to forget what it had: on a CPU four times as quick as taking them from the inputs.
+        means, variances = inputs.new_zeros(inputs.shape[1]), inputs.new_ones(inputs.shape[1])
+        F.batch_norm(inputs.detach(), means, variances, training=True, momentum=1.0)
+        mean, squares = means.double(), variances.double() * (count - 1)
         if self.count:
             total = self.count + count
             shift = mean - self.mean
-            squares = self._squares + squares + shift.square() * (self.count * count / total)
+            squares = self.squares + squares + shift.square() * (self.count * count / total)
             mean = self.mean + shift * (count / total)
-        self.count, self.mean, self._squares = self.count + count, mean, squares
-
-    @property
-    def variance(self) -> Tensor:
-        """Unbiased, as batch norm keeps it."""
-        return self._squares / (self.count - 1)
-
-
-def _statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and unbiased variance per channel of inputs [batch, channels, *positions], in float64.
-
-    Batch norm itself, told to forget what it had: on a CPU four times as quick as to take them from the inputs.
-    """
-    mean, variance = inputs.new_zeros(inputs.shape[1]), inputs.new_ones(inputs.shape[1])
-    F.batch_norm(inputs, mean, variance, training=True, momentum=1.0)
-    return mean.double(), variance.double()
-
-
-def _write(buffers: Values, module: str, name: str, value: Tensor) -> None:
-    key = f"{module}.{name}" if module else name
-    buffers[key] = value.to(buffers[key].dtype)
+        self.count, self.mean, self.squares = self.count + count, mean, squares
 
 
 def _copied(value: Tensor) -> Tensor:

@@ -10,25 +10,16 @@ from typing import Any
 from torch import nn
 
 from refconv.analysis.batches import Batches, Progress
-from refconv.analysis.measures.agreement import agreement
-from refconv.analysis.measures.attention import attention
-from refconv.analysis.measures.calibration import calibration
-from refconv.analysis.measures.components import filter_components
+from refconv.analysis.measures.attribution import attention, receptive_field
 from refconv.analysis.measures.curvature import curvature
-from refconv.analysis.measures.filters import filter_statistics
-from refconv.analysis.measures.gaussians import gaussian_fits
-from refconv.analysis.measures.interpolation import interpolation
-from refconv.analysis.measures.kernels import kernels
-from refconv.analysis.measures.landscape import loss_line, loss_surface
-from refconv.analysis.measures.movement import movement
-from refconv.analysis.measures.receptive_field import receptive_field
-from refconv.analysis.measures.redundancy import redundancy
-from refconv.analysis.measures.relations import relations
+from refconv.analysis.measures.filters import filter_statistics, redundancy
+from refconv.analysis.measures.grams import gram_spectra, movement, relations
+from refconv.analysis.measures.kernels import kernels, skeletons
+from refconv.analysis.measures.landscape import interpolation, loss_line, loss_surface, sharpness
+from refconv.analysis.measures.outputs import agreement, calibration
+from refconv.analysis.measures.patterns import filter_components, gaussian_fits
 from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
-from refconv.analysis.measures.sharpness import sharpness
 from refconv.analysis.measures.similarity import similarity
-from refconv.analysis.measures.skeleton import skeletons
-from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.records import Record
 
 
@@ -54,16 +45,11 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
 
 @dataclass(frozen=True)
 class EvalData:
-    """Data to measure two classifiers on.
+    """Data to measure two classifiers on, and the settings that measures share, for both models together.
 
     Attributes:
-        batches: (samples, classes) that can be gone through again, normalised, on the models' device.
         training: batches of training samples, not augmented, for batch-norm statistics.
-        mean: per channel, of the normalisation.
-        std: per channel.
         max_samples: samples that a measure takes at most; None leaves each its own bound.
-        max_seconds: time that a measure takes at most, about, for both models together; None leaves time unbounded.
-        progress: called with what is done and what there is in all.
         order: the place in the data of each sample in the order of ``batches``; None if they come as they are there.
     """
 
@@ -85,16 +71,22 @@ class EvalData:
     def settings_of_one(self, first: Record | None = None) -> dict[str, Any]:
         """Return the same for measures of one model, each of which gets half of the time.
 
-        Args:
-            first: the record of the first model; None if it is the one to be measured. Where time bounds the samples of
-                the first, the second takes as many.
+        The second gets the record of the first: where time bounds its samples, the second takes as many.
         """
-        settings = {**self.settings, "progress": _half(self.progress, second=first is not None)}
+        settings, progress, second = self.settings, self.progress, first is not None
+        if progress is not None:
+            settings["progress"] = lambda done, total: progress(done + total * second, 2 * total)
         if self.max_seconds is None:
             return settings
         if first is None:
             return {**settings, "max_seconds": self.max_seconds / 2}
         return {**settings, "max_seconds": None, "max_samples": getattr(first, "samples")}  # noqa: B009  # no entry of every Record
+
+    def more(self, kind: str) -> dict[str, Any]:
+        """Return what measures need besides the batches, by kind: plain, ``normalised`` or ``recalibrated`` ones."""
+        if kind == "recalibrated":
+            return {"calibration": self.training}
+        return {"mean": self.mean, "std": self.std} if kind == "normalised" else {}
 
 
 Found = Mapping[str, Record]
@@ -104,27 +96,12 @@ DataMeasure = Callable[[nn.Module, nn.Module, EvalData], Found]
 """Takes two plain classifiers, the earlier first, and data."""
 
 
-def _half(progress: Progress | None, *, second: bool) -> Progress | None:
-    """Return what tells the progress of one of two passages."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(done + total * second, 2 * total)
-
-
-def _of_the_pair(measure: Callable[..., Record], *, normalised: bool = False) -> DataMeasure:
-    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
-        more = {"mean": data.mean, "std": data.std} if normalised else {}
-        return {"pair": measure(before, after, data.batches, **more, **data.settings)}
-
-    return measured
-
-
-def _of_places(measure: DataMeasure, rows: str) -> DataMeasure:
-    """Return a measure whose rows name samples by their places in the data, whatever order they came in."""
+def _of_the_pair(measure: Callable[..., Record], kind: str = "", *, rows: str | None = None) -> DataMeasure:
+    """Return a measure of two models; its ``rows`` name samples by their places in the data, not in the batches."""
 
     def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
-        found: Any = measure(before, after, data)["pair"]
-        if data.order is None:
+        found: Any = measure(before, after, data.batches, **data.more(kind), **data.settings)
+        if rows is None or data.order is None:
             return {"pair": found}
         named = tuple(replace(row, place=data.order[row.place]) for row in getattr(found, rows))
         return {"pair": replace(found, **{rows: named})}
@@ -132,42 +109,31 @@ def _of_places(measure: DataMeasure, rows: str) -> DataMeasure:
     return measured
 
 
-def _recalibrated(measure: Callable[..., Record]) -> DataMeasure:
+def _of_each(measure: Callable[..., Record], kind: str = "") -> DataMeasure:
     def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
-        return {"pair": measure(before, after, data.batches, calibration=data.training, **data.settings)}
-
-    return measured
-
-
-def _of_each(measure: Callable[..., Record], *, normalised: bool = False) -> DataMeasure:
-    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
-        more = {"mean": data.mean, "std": data.std} if normalised else {}
-        first = measure(before, data.batches, **more, **data.settings_of_one())
-        second = measure(after, data.batches, **more, **data.settings_of_one(first))
+        first = measure(before, data.batches, **data.more(kind), **data.settings_of_one())
+        second = measure(after, data.batches, **data.more(kind), **data.settings_of_one(first))
         return {"before": first, "after": second}
 
     return measured
 
 
 DATA_MEASURES: dict[str, DataMeasure] = {
-    "agreement": _of_places(_of_the_pair(agreement), "changed"),
+    "agreement": _of_the_pair(agreement, rows="changed"),
     "calibration": _of_each(calibration),
-    "attention": _of_places(_of_the_pair(attention, normalised=True), "shown"),
+    "attention": _of_the_pair(attention, "normalised", rows="shown"),
     "similarity": _of_the_pair(similarity),
     "receptive_field": _of_each(receptive_field),
-    "interpolation": _recalibrated(interpolation),
-    "landscape": _recalibrated(loss_line),
-    "surface": _recalibrated(loss_surface),
-    "sharpness": _recalibrated(sharpness),
+    "interpolation": _of_the_pair(interpolation, "recalibrated"),
+    "landscape": _of_the_pair(loss_line, "recalibrated"),
+    "surface": _of_the_pair(loss_surface, "recalibrated"),
+    "sharpness": _of_the_pair(sharpness, "recalibrated"),
     "curvature": _of_each(partial(curvature, units="filters")),
-    "attacks": _of_each(adversarial_robustness, normalised=True),
-    "corruptions": _of_each(corruption_robustness, normalised=True),
+    "attacks": _of_each(adversarial_robustness, "normalised"),
+    "corruptions": _of_each(corruption_robustness, "normalised"),
     "shifts": _of_each(shift_consistency),
 }
 """In the order in which they are taken."""
 
-OF_IMAGES = ("attention", "corruptions", "shifts")
-"""Measures that need samples [channels, height, width]."""
-
-RECALIBRATED = ("interpolation", "landscape", "surface", "sharpness")
-"""Measures that collect batch-norm statistics on training samples."""
+OF_IMAGES = ("attention", "corruptions", "shifts")  # these need samples [channels, height, width]
+RECALIBRATED = ("interpolation", "landscape", "surface", "sharpness")  # these collect statistics on training samples

@@ -21,11 +21,7 @@ _DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can 
 
 
 def holds_analysis(folder: Path) -> bool:
-    """Return whether a folder holds an analysis; if not, it holds a finished run.
-
-    Raises:
-        RunError: if it holds neither.
-    """
+    """Return whether a folder holds an analysis; if not, it holds a finished run, or is refused."""
     if not folder.is_dir():
         raise RunError("no such folder", where=str(folder), expected="a run, or what refconv analyze --out wrote")
     if (folder / FACTS_FILE).is_file():
@@ -34,19 +30,14 @@ def holds_analysis(folder: Path) -> bool:
     if run.record_file.is_file() and run.recipe_file.is_file():
         return False
     if run.recipe_file.is_file() or run.checkpoint_file.is_file():
-        raise RunError(
-            "the run has not finished",
-            where=str(folder),
-            expected=f"a file {run.record_file.name}",
-            remedy=f"refconv train --resume --out {folder}",
-        )
+        expected, remedy = f"a file {run.record_file.name}", f"refconv train --resume --out {folder}"
+        raise RunError("the run has not finished", where=str(folder), expected=expected, remedy=remedy)
     for depth in range(1, _DEPTH + 1):
         inside = sorted(folder.glob("/".join(["*"] * depth + [run.record_file.name])))
         if inside:
             raise RunError("a folder of runs", where=str(folder), remedy=f"name runs in it, such as {inside[0].parent}")
-    raise RunError(
-        "neither a run nor an analysis", where=str(folder), expected=f"{run.record_file.name} or {FACTS_FILE}"
-    )
+    expected = f"{run.record_file.name} or {FACTS_FILE}"
+    raise RunError("neither a run nor an analysis", where=str(folder), expected=expected)
 
 
 def pair_names(facts: Sequence[PairFacts], folders: Sequence[Path]) -> list[str]:
@@ -87,12 +78,9 @@ def _settings(side: SideFacts, folder: Path) -> list[str]:
         return []
     recipe = run.recipe()
     usual = {field.name: field.default for field in fields(recipe)}
-    words = {
-        "gram_scale": f"{recipe.gram_scale} scale",
-        "power": f"power {recipe.power:g}",
-        "order": f"order {recipe.order}",
-    }
-    return [said for name, said in words.items() if getattr(recipe, name) != usual[name]]
+    said = (f"{recipe.gram_scale} scale", f"power {recipe.power:g}", f"order {recipe.order}")
+    names = ("gram_scale", "power", "order")
+    return [words for name, words in zip(names, said, strict=True) if getattr(recipe, name) != usual[name]]
 
 
 def _told_apart(names: Sequence[str], words: Sequence[str | None]) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from refconv.analysis.analysing import Analysis, AnalysisConfig, ModelPair, analyse, open_couple, reusable
-from refconv.analysis.measuring import Display
-from refconv.analysis.pair_facts import fingerprint
+from refconv.analysis.analysing import Analysis, AnalysisConfig, Display, ModelPair, analyse, open_couple, reusable
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
 from refconv.measures.facts import PairFacts
@@ -20,12 +19,7 @@ from refconv.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Reported:
-    """The analysis of a run.
-
-    Attributes:
-        folder: where it lies, inside the run.
-        missing: why there are no measures with data, if there are none.
-    """
+    """The folder of a run's analysis, inside the run, and why it has no measures with data, if it has none."""
 
     folder: Path
     missing: str | None = None
@@ -33,14 +27,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class _Start:
-    """What a run started from.
-
-    Attributes:
-        run: the folder of the run.
-        recipe: of the run.
-        reference: names the base.
-        pretrained: whether the reference is a model's name and means its pretrained weights.
-    """
+    """What a run started from; ``pretrained``: whether the reference is a model's name and its weights are meant."""
 
     run: Path
     recipe: Recipe
@@ -63,21 +50,9 @@ def analyses_of(
     Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
     the run's classes, or the run's own data cannot be had, there are none.
 
-    Args:
-        runs: folders of finished runs.
-        questions: what is asked; ``data`` None means the run's own.
-        before: the base of all runs; by default the recipe's checkpoint, or its pretrained model.
-        weights: measure weights only.
-        again: take no record from an earlier analysis.
-        flags: what the user says about the input of the models.
-        display: makes what shows the progress of the run of a name.
-
-    Raises:
-        RunError: if a run has no base, or they have different ones.
-        DataError: if the data that the questions name cannot be had.
-        CheckpointError: if a base or a run cannot be read.
-        ModelError: if the models cannot be compared.
-        SettingError: if a pattern matches no layer, or there is no such measure.
+    ``before`` is the base of all runs, by default the recipe's checkpoint or its pretrained model. ``weights``: measure
+    weights only. ``again``: take no record from an earlier analysis. ``flags``: what the user says about the input.
+    ``display`` makes what shows the progress of the run of a name.
     """
     starts = [_start(run, before) for run in runs]
     _check_one_base(starts)
@@ -85,8 +60,8 @@ def analyses_of(
     beside: PairFacts | None = None
     for start in starts:
         couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
-        step = _Step(couple, start, None if again else start.run / ANALYSIS_FOLDER, beside, display)
-        analysis, missing = step.asked(questions, weights=weights)
+        taken = partial(_taken, start, couple, again=again, beside=beside, display=display)
+        analysis, missing = _analysed(taken, start, couple, questions, weights=weights)
         folder = start.run / ANALYSIS_FOLDER
         analysis.write(folder)
         beside = beside or analysis.facts
@@ -94,47 +69,36 @@ def analyses_of(
     return found
 
 
-@dataclass(frozen=True)
-class _Step:
-    """The analysis of one run."""
+def _taken(
+    start: _Start,
+    couple: ModelPair,
+    questions: AnalysisConfig,
+    missing: str | None = None,
+    *,
+    again: bool,
+    beside: PairFacts | None,
+    display: Callable[[str], Display],
+) -> Analysis:
+    earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, questions, beside)
+    shown = display(start.run.resolve().name)
+    return analyse(couple, questions, display=shown, earlier=earlier, beside=beside, missing=missing)
 
-    couple: ModelPair
-    start: _Start
-    earlier: Path | None
-    beside: PairFacts | None
-    display: Callable[[str], Display]
 
-    def asked(self, questions: AnalysisConfig, *, weights: bool) -> tuple[Analysis, str | None]:
-        """Analyse with data if there are any; return why there are none where they were wanted.
-
-        Raises:
-            DataError: if the data that the questions name cannot be had.
-        """
-        plain = replace(questions, data=None, data_dir=None)
-        if weights:
-            return self._analysed(plain, None), None
-        missing = _no_data(self.couple, self.start.recipe)
-        if missing is None:
-            recipe = self.start.recipe
-            own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
-            try:
-                return self._analysed(questions if questions.data is not None else own, None), None
-            except DataError as error:
-                if questions.data is not None:
-                    raise
-                missing = str(error)
-        return self._analysed(plain, missing), missing
-
-    def _analysed(self, questions: AnalysisConfig, missing: str | None) -> Analysis:
-        earlier = self.earlier and reusable(self.earlier, self.couple, questions, self.beside)
-        return analyse(
-            self.couple,
-            questions,
-            display=self.display(self.start.run.resolve().name),
-            earlier=earlier or None,
-            beside=self.beside,
-            missing=missing,
-        )
+def _analysed(
+    taken: Callable[..., Analysis], start: _Start, couple: ModelPair, questions: AnalysisConfig, *, weights: bool
+) -> tuple[Analysis, str | None]:
+    """Analyse with data if there are any; return why there are none where they were wanted."""
+    recipe = start.recipe
+    missing = None if weights else _no_data(couple, recipe)
+    if not weights and missing is None:
+        own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
+        try:
+            return taken(questions if questions.data is not None else own), None
+        except DataError as error:
+            if questions.data is not None:
+                raise
+            missing = str(error)
+    return taken(replace(questions, data=None, data_dir=None), missing), missing
 
 
 def _start(run: Path, before: str | None) -> _Start:
@@ -143,58 +107,40 @@ def _start(run: Path, before: str | None) -> _Start:
         return _Start(run, recipe, before, pretrained=True)
     if recipe.checkpoint is not None:
         if not Path(recipe.checkpoint.removeprefix("local-dir:")).exists():
-            raise RunError(
-                "the model that the run started from is not there",
-                where=str(run),
-                expected=recipe.checkpoint,
-                remedy="name it by --before",
-            )
+            problem, remedy = "the model that the run started from is not there", "name it by --before"
+            raise RunError(problem, where=str(run), expected=recipe.checkpoint, remedy=remedy)
         return _Start(run, recipe, recipe.checkpoint, pretrained=False)
     if recipe.pretrained:
         return _Start(run, recipe, recipe.model, pretrained=True)
-    raise RunError(
-        "the run was trained from scratch, so there is no model before it",
-        where=str(run),
-        remedy="name the one to compare with by --before",
-    )
+    problem = "the run was trained from scratch, so there is no model before it"
+    raise RunError(problem, where=str(run), remedy="name the one to compare with by --before")
 
 
 def _check_one_base(starts: Sequence[_Start]) -> None:
-    """Check before anything is measured that all runs started from the same weights.
-
-    Raises:
-        RunError: if not.
-    """
-    if len({(_place(start.reference), start.recipe.model) for start in starts}) == 1:
+    """Check before anything is measured that all runs started from the same weights."""
+    places = [Path(start.reference) for start in starts]
+    names = (place.resolve() if place.exists() else place for place in places)
+    if len({(name, start.recipe.model) for name, start in zip(names, starts, strict=True)}) == 1:
         return
-    prints = {
-        start.run: fingerprint(
-            open_couple(start.reference, str(start.run), pretrained=start.pretrained).opened[0].model
-        )
-        for start in starts
-    }
-    first = starts[0]
-    for other in starts[1:]:
-        if prints[other.run] != prints[first.run]:
-            raise RunError(
-                "the runs started from different models",
-                where=str(other.run),
-                expected=f"{first.reference}, as {first.run}",
-                found=other.reference,
-                remedy="write a report for each start",
-            )
+    first, *others = starts
+    base = _print_of(first)
+    for other in others:
+        if _print_of(other) != base:
+            problem, expected = "the runs started from different models", f"{first.reference}, as {first.run}"
+            remedy, where = "write a report for each start", str(other.run)
+            raise RunError(problem, where=where, expected=expected, found=other.reference, remedy=remedy)
 
 
-def _place(reference: str) -> str:
-    path = Path(reference)
-    return str(path.resolve()) if path.exists() else reference
+def _print_of(start: _Start) -> str:
+    couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained)
+    return couple.before.fingerprint
 
 
 def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
     """Return why this pair has no measures with data; None if it can have."""
-    first, second = couple.opened
-    classes = [_classes(side) for side in (first, second)]
-    if recipe.reset_classifier or (recipe.pretrained and _head_is_new(first)):
+    classes = [_classes(side) for side in couple.opened]
+    known = getattr(couple.opened[0].model, "pretrained_cfg", None) or {}
+    if recipe.reset_classifier or (recipe.pretrained and known.get("num_classes") != classes[0]):
         return "the run started its classifier anew, so the model before it knows none of these classes"
     if None not in classes and classes[0] != classes[1]:
         return f"the model before has {classes[0]} classes, and the one after {classes[1]}"
@@ -204,9 +150,3 @@ def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
 def _classes(side: Opened) -> int | None:
     number = side.arguments.get("num_classes") or getattr(side.model, "num_classes", None)
     return int(number) if number else None
-
-
-def _head_is_new(side: Opened) -> bool:
-    """Return whether pretrained weights were given another number of classes than they came with."""
-    known = getattr(side.model, "pretrained_cfg", None) or {}
-    return known.get("num_classes") != _classes(side)

@@ -1,18 +1,20 @@
 """A bound on the time of a measure: it is taken on few samples, timed, and taken on as many as fit.
 
-Time bounds the number of samples and nothing else, so what comes out is exactly the record that ``max_samples`` of that
-number gives: a curve has the same samples at every strength, and whoever gives the number gets the record again.
+Time bounds the number of samples and nothing else: the record is exactly that of ``max_samples`` of this number.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from refconv.analysis.batches import Progress
 from refconv.errors import SettingError
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 FEWEST = 8
@@ -20,6 +22,32 @@ FEWEST = 8
 
 _TRIALS = (FEWEST, FEWEST, 2 * FEWEST, 8 * FEWEST, 64 * FEWEST)  # the first one also warms up
 _SHARE = 0.25  # of the time left that a trial may take
+
+
+def timed(work: Callable[..., float] | None = None, **trial: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let :func:`within` handle the argument ``max_seconds`` of a measure, which does not look at it itself.
+
+    A trial with the arguments ``trial`` does less for each sample; ``work`` tells from the measure's arguments how many
+    times as much the measure does. Without them, the measure itself is tried.
+    """
+
+    def decorated(measure: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(measure)
+        def measured(*args: P.args, **settings: P.kwargs) -> R:
+            seconds: Any = settings.pop("max_seconds", None)
+            if seconds is None:
+                return measure(*args, **settings)
+            given = inspect.signature(measure).bind(*args, **settings)
+            given.apply_defaults()
+            most, progress = given.arguments["max_samples"], given.arguments["progress"]
+            again = functools.partial(measure, *args, **settings)
+            quick = functools.partial(again, **trial) if work else None
+            share = 1 / (work(**given.arguments) or 1) if work else 1.0
+            return within(seconds, again, most, progress, trial=quick, share=share)
+
+        return measured
+
+    return decorated
 
 
 def within(
@@ -33,20 +61,8 @@ def within(
 ) -> R:
     """Take a measure on as many samples as a time allows, about.
 
-    Args:
-        seconds: the time; the fewest samples are taken even if they last longer.
-        measure: called with ``max_samples`` and ``progress``; its time grows with the samples.
-        max_samples: the most samples, whatever the time; None for all.
-        progress: what the measure tells in its last, full passage.
-        trial: the same with less to do for each sample, where it does much; by default the measure itself.
-        share: of the measure's time that the trial takes.
-
-    Raises:
-        SettingError: if the time is not positive.
-
-    Example:
-        >>> within(60, lambda max_samples, progress: max_samples, 1000, None)
-        1000
+    ``measure`` is called with ``max_samples`` and ``progress``. ``trial`` does less for each sample, in a ``share`` of
+    the time. The fewest samples are taken even if they last longer.
     """
     if not seconds > 0:
         raise SettingError("no time", where="max_seconds", expected="above 0, or None", found=str(seconds))
@@ -71,7 +87,7 @@ def within(
 
 
 def _each(before: tuple[int, float], now: tuple[int, float]) -> float:
-    """Return the seconds that a further sample takes, from samples and seconds of two trials, the earlier first."""
+    """Return the seconds that a further sample takes, from (samples, seconds) of two trials, the earlier first."""
     if now[0] == before[0]:
         return now[1] / now[0]
     return max(now[1] - before[1], 0) / (now[0] - before[0])
@@ -81,11 +97,6 @@ def _fitting(before: tuple[int, float], now: tuple[int, float], seconds: float) 
     """Return how many samples fit into a time, a multiple of the fewest.
 
     In proportion to the last trial; where two trials say that a call costs more than its samples, up to eight times it.
-
-    Args:
-        before: samples and seconds of the earlier trial; zeros if there is none.
-        now: the same of the later.
-        seconds: the time.
     """
     samples, spent = now
     proportional = samples * seconds / max(spent, 1e-12)

@@ -43,8 +43,7 @@ def analyze(
     data minutes, or up to --seconds. docs/analysis.md explains each number; refconv report makes a page of
     what --out wrote.
     """
-    from refconv.analysis.analysing import AnalysisConfig, analyse, open_couple
-    from refconv.analysis.measuring import Display
+    from refconv.analysis.analysing import AnalysisConfig, Display, analyse, open_couple
     from refconv.measures.pairs import ModelPair
     from refconv.measures.verdicts import judgements
 

@@ -75,8 +75,7 @@ def report(
 
 def _analyses(runs: list[Path], questions: Mapping[str, Any], **how: Any) -> dict[Path, Path]:
     """Analyse runs; return where their analyses are."""
-    from refconv.analysis.analysing import AnalysisConfig
-    from refconv.analysis.measuring import Display
+    from refconv.analysis.analysing import AnalysisConfig, Display
     from refconv.analysis.reporting import analyses_of
 
     found = analyses_of(runs, AnalysisConfig(**questions), display=Display, **how)

@@ -10,8 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import Split
-from refconv.data.dataset import DataInfo
+from refconv.data.dataset import DataInfo, Split
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out, validation_split
 from refconv.errors import DataError

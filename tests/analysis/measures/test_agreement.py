@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.agreement import agreement, mcnemar
+from refconv.analysis.measures.outputs import agreement, mcnemar
 from refconv.errors import ModelError, SettingError
 from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from networks import EveryKind
 from refconv import analysis
-from refconv.analysis.measures.attention import grad_cam
+from refconv.analysis.measures.attribution import grad_cam
 from refconv.errors import DataError, ModelError, SettingError
 
 MEAN, STD = (0.5,), (0.2,)

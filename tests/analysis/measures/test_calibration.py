@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.calibration import calibration
+from refconv.analysis.measures.outputs import calibration
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.calibration import Calibration
 

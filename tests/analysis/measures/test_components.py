@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.components import filter_components, principal_components, scaled, shifts
+from refconv.analysis.measures.patterns import filter_components, principal_components, scaled, shifts
 from refconv.errors import ModelError
 from refconv.measures.components import FilterComponents
 
@@ -97,7 +97,7 @@ def test_chance_knows_that_slices_come_in_pairs():
 
 
 def test_many_slices_are_sampled_alike_over_layers(monkeypatch):
-    monkeypatch.setattr("refconv.analysis.measures.components._MOST", 9 * 50)
+    monkeypatch.setattr("refconv.analysis.measures.patterns._MOST", 9 * 50)
     before = nn.Sequential(depthwise(drawn(80)), depthwise(drawn(70, seed=1)))
     after = copy.deepcopy(before)
     (row,) = filter_components(before, after).sizes

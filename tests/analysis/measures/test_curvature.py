@@ -13,7 +13,7 @@ from loss_cases import images, regression
 from networks import EveryKind
 from refconv.analysis.batches import Passage
 from refconv.analysis.measures.curvature import Hessian, curvature
-from refconv.analysis.measures.sharpness import sharpness
+from refconv.analysis.measures.landscape import sharpness
 from refconv.analysis.probe import Probe
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.curvature import Curvature

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.gaussians import gaussian_fits, patterns, residuals
+from refconv.analysis.measures.patterns import gaussian_fits, patterns, residuals
 from refconv.errors import ModelError
 from refconv.measures.gaussians import FAMILIES, GaussianFits
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss_cases import images, regression
-from refconv.analysis.measures.interpolation import interpolation
+from refconv.analysis.measures.landscape import interpolation
 from refconv.errors import ModelError, SettingError
 from refconv.measures.interpolation import Interpolation
 

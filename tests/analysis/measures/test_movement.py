@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from networks import EveryKind
-from refconv.analysis.measures.movement import alignment, movement
+from refconv.analysis.measures.grams import alignment, movement
 from refconv.errors import ModelError
 from refconv.measures.movement import Movement
 from refconv.ops.reference import reference_gram

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from networks import EveryKind
-from refconv.analysis.measures.receptive_field import receptive_field
+from refconv.analysis.measures.attribution import receptive_field
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.receptive_field import ReceptiveField
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.redundancy import (
+from refconv.analysis.measures.filters import (
     divergences,
     effective_rank,
     mean_absolute_cosine,

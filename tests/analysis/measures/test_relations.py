@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, randomise
-from refconv.analysis.measures.relations import channel_strengths, relations
+from refconv.analysis.measures.grams import channel_strengths, relations
 from refconv.errors import ModelError
 from refconv.measures.relations import Relations
 from refconv.ops import patches

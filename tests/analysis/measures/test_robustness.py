@@ -7,10 +7,16 @@ import torch
 from torch import nn
 
 from networks import EveryKind
-from refconv.analysis.attacks import fgsm, pgd
 from refconv.analysis.batches import drawn
-from refconv.analysis.corruptions import CORRUPTIONS, blurred, brightened, corrupt, jpeg_compressed, shifted
-from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.images import CORRUPTIONS, blurred, brightened, corrupt, jpeg_compressed
+from refconv.analysis.measures.robustness import (
+    adversarial_robustness,
+    corruption_robustness,
+    fgsm,
+    pgd,
+    shift_consistency,
+    shifted,
+)
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, ShiftConsistency
 

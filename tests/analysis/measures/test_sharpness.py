@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from loss_cases import images, regression, unit_directions
-from refconv.analysis.measures.sharpness import sharpness, spread
+from refconv.analysis.measures.landscape import sharpness, spread
 from refconv.errors import ModelError, SettingError
 from refconv.measures.sharpness import Sharpness
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.measures.skeleton import central_cross, skeletons
+from refconv.analysis.measures.kernels import central_cross, skeletons
 from refconv.errors import ModelError
 from refconv.measures.skeleton import Skeletons
 

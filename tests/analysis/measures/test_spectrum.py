@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.analysis.blocks import view_blocks
-from refconv.analysis.measures.spectrum import gram_spectra
-from refconv.analysis.pairs import find_kernels
+from refconv.analysis.measures.grams import gram_spectra
+from refconv.analysis.pairs import find_kernels, view_blocks
 from refconv.errors import ModelError, SettingError
 from refconv.measures.spectrum import GramSpectra
 from refconv.ops.reference import reference_gram
@@ -94,7 +93,7 @@ def test_layers_of_zeros_have_no_spectrum():
 
 
 def test_very_many_blocks_are_sampled(monkeypatch):
-    monkeypatch.setattr("refconv.analysis.blocks._MOST_BLOCKS", 20)
+    monkeypatch.setattr("refconv.analysis.pairs._MOST_BLOCKS", 20)
     (row,) = gram_spectra(convolution(drawn(10, 10, 3, 3))).layers
     assert (row.blocks, row.sampled) == (100, 20)
     assert "20 of 100" in str(gram_spectra(convolution(drawn(10, 10, 3, 3))))

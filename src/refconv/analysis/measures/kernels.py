@@ -1,20 +1,33 @@
-"""Kernels to look at: the same slices of every layer in two models, as numbers for pictures.
+"""Kernels tap by tap: the same slices of two models for pictures, and how much of a kernel lies on its central cross.
 
-Layers of many slices are sampled with a seed. Taps keep four significant digits, which is more than a picture shows
-and keeps the record of a large network small.
+Skeletons are those of ACNet (Ding et al., ICCV 2019, arXiv 1908.03930, section 4.3): the magnitudes of a layer's slices
+are averaged tap by tap and divided by the largest of these averages,
+
+    A = M / max(M),      M[y] = mean over slices of |slice[y]|,
+
+and over all layers of one kernel size these matrices are averaged again. The skeleton is the central cross:
+
+* two dimensions: the central row and column; the corners are the rest (for 3 x 3, the four corners);
+* three: the three central lines; one: the centre, against the ends.
+
+Dimensions of one tap do not count (1 x 11 is one-dimensional). An even number of taps has two central ones, so 2 x 2
+kernels are all skeleton and have no ratio.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
-from refconv.analysis.pairs import pair_kernels, sampled
-from refconv.errors import SettingError
+from refconv.analysis.batches import check_least
+from refconv.analysis.pairs import Kernel, pair_kernels, rounded, sampled
 from refconv.layers import Selection
 from refconv.measures.kernels import KernelSamples, LayerKernels
-
-DIGITS = 4
-"""Significant digits of a tap."""
+from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
 
 
 def kernels(
@@ -26,46 +39,88 @@ def kernels(
     shown: int = 64,
     seed: int = 0,
 ) -> KernelSamples:
-    """Return the same slices of two models, for pictures.
+    """Return the same slices of two models, for pictures, each tap to four significant digits.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         shown: slices of a layer at most.
-        seed: of the sample where a layer has more.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
-        SettingError: if ``shown`` is not positive.
 
     Example:
-        >>> import torch
         >>> model = nn.Conv1d(1, 2, 3, bias=False)
         >>> model.weight = nn.Parameter(torch.tensor([[[1.0, 2.0, 3.0]], [[0.0, 1 / 3, 0.0]]]))
         >>> kernels(model, model).layers[0].after
         ((1.0, 2.0, 3.0), (0.0, 0.3333, 0.0))
     """
-    if shown < 1:
-        raise SettingError("too few", where="shown", expected="1 or more", found=str(shown))
+    check_least(1, shown=shown)
     rows = []
     for pair in pair_kernels(before, after, include, exclude):
-        first, second = pair.before.slices, pair.after.slices
-        chosen = sampled(len(first), shown, seed)
-        rows.append(
-            LayerKernels(
-                layer=pair.layer,
-                kind=pair.kind,
-                kernel_size=pair.before.kernel_size,
-                slices=len(first),
-                chosen=tuple(chosen.tolist()),
-                before=_rounded(first[chosen]),
-                after=_rounded(second[chosen]),
-            )
-        )
+        count = len(pair.before.slices)
+        chosen = sampled(count, shown, seed)
+        sides = (rounded(kernel.slices[chosen]) for kernel in (pair.before, pair.after))
+        rows.append(LayerKernels(pair.layer, pair.kind, pair.before.kernel_size, count, tuple(chosen.tolist()), *sides))
     return KernelSamples(tuple(rows), shown, seed)
 
 
-def _rounded(slices: Tensor) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(f"{value:.{DIGITS}g}") for value in row) for row in slices.tolist())
+def skeletons(
+    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None
+) -> Skeletons:
+    """Measure the kernel skeletons of two models.
+
+    Example:
+        >>> model = nn.Conv2d(1, 1, 3)
+        >>> cross = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
+        >>> model.weight = nn.Parameter(cross.reshape(1, 1, 3, 3))
+        >>> skeletons(model, model).layers[0].after.ratio
+        2.4
+    """
+    rows = []
+    for pair in pair_kernels(before, after, include, exclude):
+        sides = (_of_kernel(kernel) for kernel in (pair.before, pair.after))
+        rows.append(LayerSkeleton(pair.layer, pair.kind, pair.before.kernel_size, *sides))
+    ratios = [(row.before.ratio, row.after.ratio) for row in rows if row.before and row.after]
+    grown = [last > first for first, last in ratios if first is not None and last is not None]
+    return Skeletons(tuple(rows), _by_size(rows), sum(grown) / len(grown) if grown else None)
+
+
+def central_cross(kernel_size: Sequence[int]) -> Tensor:
+    """Return which taps of a kernel lie on its central cross, as a mask of the kernel's shape."""
+    sizes = [taps for taps in kernel_size if taps > 1]
+    allowed = 1 if len(sizes) > 1 else 0  # how many coordinates may be off the centre
+    mask = torch.zeros(tuple(kernel_size), dtype=torch.bool)
+    for position in itertools.product(*(range(taps) for taps in kernel_size)):
+        off = sum(x not in ((taps - 1) // 2, taps // 2) for x, taps in zip(position, kernel_size, strict=True))
+        mask[position] = off <= allowed
+    return mask
+
+
+def _of_kernel(kernel: Kernel) -> TapMagnitudes | None:
+    magnitudes = kernel.slices.abs().mean(0)
+    largest = magnitudes.max()
+    return _described(magnitudes / largest, kernel.kernel_size) if largest > 0 else None
+
+
+def _described(magnitudes: Tensor, kernel_size: Sequence[int]) -> TapMagnitudes:
+    mask = central_cross(kernel_size).reshape(-1)
+    cross = float(magnitudes[mask].mean())
+    corners = None if bool(mask.all()) else float(magnitudes[~mask].mean())
+    return TapMagnitudes(
+        magnitudes=tuple(magnitudes.tolist()),
+        cross=cross,
+        corners=corners,
+        ratio=cross / corners if corners else None,
+        cross_share=float(magnitudes[mask].sum() / magnitudes.sum()),
+    )
+
+
+def _by_size(rows: Sequence[LayerSkeleton]) -> tuple[SizeSkeleton, ...]:
+    groups = defaultdict[tuple[int, ...], list[tuple[TapMagnitudes, TapMagnitudes]]](list)
+    for row in rows:
+        if row.before is not None and row.after is not None:
+            groups[row.kernel_size].append((row.before, row.after))
+    found = []
+    for size, pairs in sorted(groups.items(), key=lambda item: -len(item[1])):
+        sides = (
+            torch.tensor([side.magnitudes for side in layers], dtype=torch.float64).mean(0)
+            for layers in zip(*pairs, strict=True)
+        )
+        found.append(SizeSkeleton(size, len(pairs), *(_described(side, size) for side in sides)))
+    return tuple(found)

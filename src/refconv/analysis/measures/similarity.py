@@ -23,28 +23,27 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, observing, run
-from refconv.analysis.timing import within
+from refconv.analysis.batches import ONE_ARCHITECTURE, Batches, Passage, Progress, check_least, observing, run
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.similarity import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
 
-FEWEST = 4
-"""Samples of a batch: the unbiased estimate does not exist for fewer."""
-
+FEWEST = 4  # samples of a batch: the unbiased estimate does not exist for fewer
 _MOST = 128  # samples whose Gram is taken at once: its cost grows with their square
 _COLUMNS = 2**20  # numbers of a layer's features that are in double precision at a time
 _CONSTANT = 1e-20  # share of a layer's square sum under which what varies between samples is rounding
 
 
+@timed()
 def similarity(
     before: nn.Module,
     after: nn.Module,
@@ -56,34 +55,20 @@ def similarity(
     max_matrix: int = 64,
     progress: Progress | None = None,
 ) -> Similarity:
-    """Measure how alike the features of two models are, layer by layer; both are left as found.
+    """Measure how alike the features of two models with modules of the same names are, layer by layer.
+
+    Batches of more than 128 samples are taken in parts; parts of fewer than 4 are left out. Targets do not matter.
 
     Args:
-        before: the first model.
-        after: the second, with modules of the same names.
-        batches: samples [batch, channels, ...] as both models expect them; the targets are not looked at. Batches of
-            more than 128 are taken in parts; what is left with fewer than 4 is left out.
         layers: names or globs of modules; by default all convolutions and linear layers.
-        max_samples: samples to stop at.
-        max_seconds: take fewer samples, as many as this time allows.
         max_matrix: layers in the matrix at most.
-        progress: called with samples done and in all.
-
-    Raises:
-        DataError: if no batch has 4 samples.
-        ModelError: if the models do not have the same layers, do not take the data, or give features not finite.
-        SettingError: if a pattern matches no layer, or ``max_matrix`` is not positive.
 
     Example:
         >>> model, data = nn.Linear(3, 2), [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))]
         >>> round(similarity(model, model, data).layers[0].cka, 6)
         1.0
     """
-    if max_seconds is not None:
-        again = partial(similarity, before, after, batches, layers=layers, max_matrix=max_matrix)
-        return within(max_seconds, again, max_samples, progress)
-    if max_matrix < 1:
-        raise SettingError("too few", where="max_matrix", expected="1 or more", found=str(max_matrix))
+    check_least(1, max_matrix=max_matrix)
     passage = Passage(batches, max_samples, progress)
     with observing(before, after), torch.no_grad():
         names = _same_layers(before, after, layers)
@@ -91,10 +76,24 @@ def similarity(
         for samples, _ in passage:
             for part in samples.tensor_split(math.ceil(len(samples) / _MOST)):
                 if len(part) >= FEWEST:
-                    products.add(_centred_grams(before, part, names), _centred_grams(after, part, names), len(part))
+                    products.add((before, after), part)
     if not products.samples:
         raise DataError("CKA needs larger batches", expected=f"{FEWEST} samples or more", found="fewer in each batch")
-    return _record(products, passage.cut, max_matrix)
+    places = [place for place, name in enumerate(names) if name not in products.left_out]
+    matrix = products.cka()
+    labels = [name or "(the model itself)" for name in names]
+    rows = tuple(LayerSimilarity(labels[place], matrix[place][place]) for place in places)
+    count = min(len(places), max_matrix)
+    chosen = [places[round(i * (len(places) - 1) / max(1, count - 1))] for i in range(count)]
+    return Similarity(
+        samples=products.samples,
+        cut=passage.cut,
+        layers=rows,
+        mean=mean([row.cka for row in rows]),
+        matrix_layers=tuple(labels[place] for place in chosen),
+        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen),
+        left_out=products.left_out,
+    )
 
 
 class _Products:
@@ -106,17 +105,17 @@ class _Products:
         self.cross = torch.zeros(len(names), len(names), dtype=torch.float64)
         self.own = torch.zeros(2, len(names), dtype=torch.float64)
 
-    def add(self, first: dict[str, Tensor | str], second: dict[str, Tensor | str], samples: int) -> None:
-        for grams in (first, second):
-            self.left_out |= {name: reason for name, reason in grams.items() if isinstance(reason, str)}
+    def add(self, models: Sequence[nn.Module], samples: Tensor) -> None:
+        """Add a batch, of which both models give the features."""
+        grams = [_grams(model, samples, self.names, self.left_out) for model in models]
         places = [place for place, name in enumerate(self.names) if name not in self.left_out]
         if places:
-            rows = [torch.stack([_of(grams, self.names[place]) for place in places]) for grams in (first, second)]
+            rows = [torch.stack([centred_gram(of[self.names[i]]).reshape(-1) for i in places]) for of in grams]
             index = torch.tensor(places)
             self.cross[index[:, None], index] += (rows[0] @ rows[1].T).cpu()
             for own, values in zip(self.own, rows, strict=True):
                 own[index] += values.square().sum(1).cpu()
-        self.samples += samples
+        self.samples += len(samples)
 
     def cka(self) -> list[list[float | None]]:
         """The matrix [layers, layers]."""
@@ -128,11 +127,7 @@ class _Products:
 
 
 def centred_gram(gram: Tensor) -> Tensor:
-    """Return the U-centred form of a Gram [n, n], whose inner products over n (n - 3) are unbiased HSICs.
-
-    Args:
-        gram: symmetric, of at least 4 samples; its diagonal does not matter.
-    """
+    """Return the U-centred form of a symmetric Gram [n, n], n > 3: inner products over n (n - 3) are unbiased HSICs."""
     count = len(gram)
     hollow = gram - gram.diagonal().diag()
     rows = hollow.sum(1) / (count - 2)
@@ -140,41 +135,32 @@ def centred_gram(gram: Tensor) -> Tensor:
     return centred - centred.diagonal().diag()
 
 
-def _of(grams: dict[str, Tensor | str], name: str) -> Tensor:
-    gram = grams[name]
-    assert isinstance(gram, Tensor)
-    return centred_gram(gram).reshape(-1)
+def _grams(model: nn.Module, samples: Tensor, names: Sequence[str], left_out: dict[str, str]) -> dict[str, Tensor]:
+    """Return the Gram of each layer's features over a batch; outputs of several calls add up.
 
-
-def _centred_grams(model: nn.Module, samples: Tensor, names: Sequence[str]) -> dict[str, Tensor | str]:
-    """Return the Gram of each layer's features over a batch, or why there is none; outputs of several calls add up."""
-    found: dict[str, Tensor | str] = {}
+    Layers that have none are added to those left out, with the reason.
+    """
+    found: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
-    handles = [modules[name].register_forward_hook(_taking(found, name, len(samples))) for name in names]
-    try:
-        run(model, samples)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: found.get(name, "it does not run") for name in names}
 
-
-def _taking(found: dict[str, Tensor | str], name: str, samples: int) -> Callable[[nn.Module, Any, Any], None]:
-    def take(module: nn.Module, inputs: Any, output: Any) -> None:
-        del module, inputs
+    def take(name: str, output: Any) -> None:
         features = output[0] if isinstance(output, (tuple, list)) and output else output
-        known = found.get(name)
-        if isinstance(known, str):
-            return
-        if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != samples:
-            found[name] = "its output has no row per sample"
+        if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(samples):
+            left_out[name] = "its output has no row per sample"
+        if name in left_out:
             return
         gram = _gram(features.flatten(1))
         if not bool(torch.isfinite(gram).all()):
             raise ModelError("the features are not finite", where=name, remedy="check the model and its data")
-        found[name] = gram if known is None else known + gram
+        found[name] = found[name] + gram if name in found else gram
 
-    return take
+    with ExitStack() as stack:
+        for name in names:
+            handle = modules[name].register_forward_hook(lambda _, __, output, name=name: take(name, output))
+            stack.callback(handle.remove)
+        run(model, samples)
+    left_out |= {name: "it does not run" for name in names if name not in {*found, *left_out}}
+    return found
 
 
 def _gram(features: Tensor) -> Tensor:
@@ -193,12 +179,9 @@ def _same_layers(before: nn.Module, after: nn.Module, patterns: Sequence[str] | 
     first, second = (_layers(model, patterns) for model in (before, after))
     if set(first) != set(second):
         only = [sorted(set(a) - set(b)) for a, b in ((first, second), (second, first))]
-        raise ModelError(
-            "the two models differ in their layers",
-            expected="the same layers in both",
-            found=f"{len(only[0])} only in the first, {len(only[1])} only in the second ({(only[0] + only[1])[0]})",
-            remedy="compare two models of one architecture, or name layers that both have",
-        )
+        found = f"{len(only[0])} only in the first, {len(only[1])} only in the second ({(only[0] + only[1])[0]})"
+        problem, remedy = "the two models differ in their layers", f"{ONE_ARCHITECTURE}, or name layers that both have"
+        raise ModelError(problem, expected="the same layers in both", found=found, remedy=remedy)
     if not first:
         raise ModelError("the model has no layer to compare", expected="convolutions or linear layers")
     return first
@@ -212,21 +195,3 @@ def _layers(model: nn.Module, patterns: Sequence[str] | None) -> list[str]:
         if not fnmatch.filter(names, pattern):
             raise SettingError("the pattern matches no layer", where="layers", found=repr(pattern))
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def _record(products: _Products, cut: bool, max_matrix: int) -> Similarity:
-    places = [place for place, name in enumerate(products.names) if name not in products.left_out]
-    matrix = products.cka()
-    labels = [name or "(the model itself)" for name in products.names]
-    rows = tuple(LayerSimilarity(labels[place], matrix[place][place]) for place in places)
-    count = min(len(places), max_matrix)
-    chosen = [places[round(i * (len(places) - 1) / max(1, count - 1))] for i in range(count)]
-    return Similarity(
-        samples=products.samples,
-        cut=cut,
-        layers=rows,
-        mean=mean([row.cka for row in rows]),
-        matrix_layers=tuple(labels[place] for place in chosen),
-        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen),
-        left_out=products.left_out,
-    )

@@ -1,7 +1,23 @@
-"""Which depthwise kernels a difference of Gaussians fits, or one of its first or second derivatives.
+"""Patterns in the slices of two models: the principal components that they share, and Gaussians that fit them.
 
-After Babaiee et al., Unveiling the Unseen: Identifiable Clusters in Trained Depthwise Convolutional Kernels (ICLR 2024,
-arXiv 2401.14469), who sort trained depthwise kernels into a few clusters of this form. With two concentric Gaussians
+Components follow CNN Filter DB (Gavrikov and Keuper, CVPR 2022, arXiv 2203.15331, section 4). Every slice of one kernel
+size is divided by its largest absolute entry (slices of zeros stay), the slices of both models together are taken apart
+into principal components, and the distribution shift is
+
+    D = sum_i e_i (KL(P_i || Q_i) + KL(Q_i || P_i))                                                 (nats)
+
+with e_i the explained variance ratio of component i and P_i, Q_i the histograms of the two models' coefficients along
+it: 70 bins over the range of all coefficients, empty bins filled with 1.2e-7 (float32's epsilon), as in the notebook
+that the paper points to.
+
+Note [Chance]. Histograms of finite samples differ even where distributions do not, and empty bins weigh heavily:
+networks of a few hundred slices reach shifts above 1 for no reason. ``chance`` is D after before and after were
+exchanged for slices drawn at random, one in two: the shift if it made no difference to the distribution which model a
+slice comes from. A shift near it says nothing.
+
+Gaussians follow Babaiee et al., Unveiling the Unseen: Identifiable Clusters in Trained Depthwise Convolutional Kernels
+(ICLR 2024, arXiv 2401.14469), who sort trained depthwise kernels into a few clusters of this form: differences of
+Gaussians and of their first and second derivatives. With two concentric Gaussians
 G_1, G_2 of scales s_1 < s_2, u the coordinate along an orientation, and free amplitudes a_1, a_2 the three families are
 
     dog      a_1 G_1 + a_2 G_2              (a single Gaussian among them)
@@ -21,6 +37,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -29,8 +46,14 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.layers import Selection
+from refconv.measures.components import FilterComponents, SizeComponents
 from refconv.measures.gaussians import FAMILIES, GaussianFits, GaussianShares, LayerGaussians
 from refconv.measures.tables import times
+
+_BINS = 70
+_EMPTY = torch.finfo(torch.float32).eps
+_MOST = 2**21  # numbers that the slices of one kernel size and model may hold
+_EXCHANGES = 4
 
 _SMALLEST = 5
 _FIRST_SCALE = 0.5
@@ -39,8 +62,100 @@ _CENTRES = tuple(step / 4 for step in range(-4, 5))
 _ORIENTATIONS = 8
 _NOISE = 512
 _CHUNK = 256
-# Multiplications that the fits of one layer may cost; larger layers are sampled.
-_COST = 2 * 10**9
+_COST = 2 * 10**9  # multiplications that the fits of one layer may cost; larger layers are sampled
+
+
+def filter_components(
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    shown: int = 9,
+    seed: int = 0,
+) -> FilterComponents:
+    """Measure what patterns the slices of two models share, and the shift between their distributions.
+
+    Args:
+        shown: the most components to keep as patterns.
+
+    Example:
+        >>> model = nn.Conv2d(8, 8, 3)
+        >>> filter_components(model, model).sizes[0].shift
+        0.0
+    """
+    groups: dict[tuple[int, ...], list[KernelPair]] = defaultdict(list)
+    for pair in pair_kernels(before, after, include, exclude):
+        groups[pair.before.kernel_size].append(pair)
+    sizes = [_compared(size, pairs, shown, seed) for size, pairs in groups.items()]
+    return FilterComponents(tuple(sorted(sizes, key=lambda row: -row.slices)), seed)
+
+
+def scaled(slices: Tensor) -> Tensor:
+    """Return slices [n, k], each divided by its largest absolute entry; slices of zeros stay."""
+    largest = slices.abs().amax(-1, keepdim=True)
+    return slices / torch.where(largest > 0, largest, 1)
+
+
+def principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the explained variance ratios [k], descending, zero without variance, and the components [k, k]."""
+    centred = rows - rows.mean(0)
+    variances, vectors = torch.linalg.eigh(centred.mT @ centred)
+    variances, components = variances.flip(0).clamp(min=0), vectors.mT.flip(0)
+    signs = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
+    total = variances.sum()
+    return variances / torch.where(total > 0, total, 1), components * signs
+
+
+def shifts(first: Tensor, second: Tensor, low: float, high: float) -> Tensor:
+    """Return KL(P_i || Q_i) + KL(Q_i || P_i) [k] of histograms, from low to high, of coefficients [n, k] and [m, k]."""
+    p, q = (_histograms(coefficients, low, high) for coefficients in (first, second))
+    return ((p - q) * (p / q).log()).sum(-1)
+
+
+def _histograms(coefficients: Tensor, low: float, high: float) -> Tensor:
+    """Distributions [k, bins] of coefficients [n, k], as densities whose empty bins hold a little."""
+    k = coefficients.shape[1]
+    width = (high - low) / _BINS or 1.0
+    at = ((coefficients - low) / width).long().clamp(0, _BINS - 1) + _BINS * torch.arange(k)
+    counts = at.reshape(-1).bincount(minlength=_BINS * k).reshape(k, _BINS).double()
+    densities = counts / len(coefficients) / width
+    densities = torch.where(counts > 0, densities, _EMPTY)
+    return densities / densities.sum(-1, keepdim=True)
+
+
+def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, seed: int) -> SizeComponents:
+    taps = pairs[0].before.layout.taps
+    counts = [len(pair.before.slices) for pair in pairs]
+    chosen = sampled(sum(counts), max(_MOST // taps, 2), seed)
+    sides = zip(*((pair.before, pair.after) for pair in pairs), strict=True)
+    first, second = (scaled(torch.cat([kernel.slices for kernel in side])[chosen]) for side in sides)
+    both = torch.cat([first, second])
+    explained, components = principal_components(both)
+    coefficients = (both - both.mean(0)) @ components.mT
+    low, high = float(coefficients.min()), float(coefficients.max())
+    n = len(first)
+    before, after = coefficients[:n], coefficients[n:]
+    per_component = shifts(before, after, low, high)
+    generator = torch.Generator().manual_seed(seed)
+    by_chance = []
+    for _ in range(_EXCHANGES):
+        exchanged = torch.rand(n, 1, generator=generator) < 0.5
+        mixed = torch.where(exchanged, after, before), torch.where(exchanged, before, after)
+        by_chance.append(float((explained * shifts(*mixed, low, high)).sum()))
+    return SizeComponents(
+        kernel_size=size,
+        layers=len(pairs),
+        slices=sum(counts),
+        sampled=n,
+        explained_before=tuple(principal_components(first)[0].tolist()),
+        explained_after=tuple(principal_components(second)[0].tolist()),
+        explained=tuple(explained.tolist()),
+        components=tuple(tuple(component) for component in components[:shown].tolist()),
+        shift=float((explained * per_component).sum()),
+        shift_of_components=tuple(per_component.tolist()),
+        chance=sum(by_chance) / _EXCHANGES,
+    )
 
 
 def gaussian_fits(
@@ -55,15 +170,7 @@ def gaussian_fits(
     """Measure which depthwise kernels of two models differences of Gaussians or their derivatives fit.
 
     Args:
-        before: the first model, plain.
-        after: the second, of the same architecture.
-        include: layers to look at, as in :func:`refconv.layers.select`; by default all kernels of more than one tap.
-        exclude: layers to leave out.
         tolerance: relative square residual up to which a kernel fits; 0.2 is a cosine of 0.89 with the fitted function.
-        seed: of the sample of very large layers, and of the noise.
-
-    Raises:
-        ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
 
     Example:
         >>> model = nn.Conv2d(4, 4, 3, groups=4)
@@ -106,11 +213,8 @@ def residuals(slices: Tensor, size: Sequence[int]) -> Tensor:
     """Return the least relative square residual of every slice in each family [n, 3], in the order of FAMILIES.
 
     Two unit patterns p and q of correlation r explain (<w, p>^2 + <w, q>^2 - 2 r <w, p> <w, q>) / (1 - r^2) of the
-    square sum of a slice w of unit norm: that is least squares with two amplitudes.
-
-    Args:
-        slices: [n, k]; those of zeros have residual 1.
-        size: taps per dimension, two of them, product k.
+    square sum of a slice w of unit norm: that is least squares with two amplitudes. Slices [n, k] of zeros have
+    residual 1; ``size``: taps per dimension, two of them, product k.
     """
     norms = slices.norm(dim=-1, keepdim=True)
     directions = slices / torch.where(norms > 0, norms, 1)
@@ -121,11 +225,8 @@ def residuals(slices: Tensor, size: Sequence[int]) -> Tensor:
 def patterns(size: Sequence[int], scale: float, centre: tuple[float, float], angle: float) -> tuple[Tensor, ...]:
     """Return a Gaussian and its first and second derivative along an orientation, each [k], sampled at the taps.
 
-    Args:
-        size: taps per dimension, two of them, product k.
-        scale: standard deviation, in taps.
-        centre: row and column of the centre, from the middle of the kernel, in taps.
-        angle: of the orientation from the first dimension's axis, in radians.
+    The scale and the centre, row and column from the middle of the kernel, are in taps; the angle of the orientation
+    from the first dimension's axis is in radians.
     """
     rows, columns = (
         torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2 - at for taps, at in zip(size, centre, strict=True)

@@ -1,7 +1,7 @@
-"""Common corruptions of images at five strengths, after ImageNet-C and CIFAR-10-C.
+"""Normalised samples as images, pixels from 0 to 1, and their corruption at five strengths.
 
-Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261), with their strengths: those of ImageNet-C for images of more
-than 64 pixels, those of CIFAR-10-C for smaller ones. On pixels x from 0 to 1, each followed by clamping to that range:
+Corruptions are those of Hendrycks and Dietterich, ICLR 2019 (arXiv 1903.12261), with their strengths: of ImageNet-C for
+images of more than 64 pixels, of CIFAR-10-C for smaller ones. On pixels x, each followed by clamping to 0 and 1:
 
 * ``gaussian_noise``: x + s z, z standard normal;
 * ``gaussian_blur``: a Gaussian of standard deviation s pixels, the border repeated;
@@ -15,7 +15,8 @@ Strength 0 is the image itself.
 from __future__ import annotations
 
 import io
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -27,8 +28,8 @@ Corruption = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness"
 CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
 
 STRENGTHS = (0, 1, 2, 3, 4, 5)
-SMALL = 64
-"""Images whose shorter side has at most this many pixels get the strengths of CIFAR-10-C."""
+SMALL = 64  # images whose shorter side has at most this many pixels get the strengths of CIFAR-10-C
+TOLERANCE = 0.02  # of pixels outside 0 to 1, as resizing and rounding leave them
 
 LEVELS: dict[str, dict[Corruption, tuple[float, ...]]] = {
     "ImageNet-C": {
@@ -49,29 +50,43 @@ LEVELS: dict[str, dict[Corruption, tuple[float, ...]]] = {
 """The numbers s of strengths 1 to 5, per table."""
 
 
+def valid_range(samples: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return normalised 0, normalised 1 and their distance, per channel, of the shape [1, channels, 1, ...].
+
+    Samples [batch, channels, ...] that are no images under this normalisation are refused.
+    """
+    if not len(mean) == len(std) == samples.shape[1] or min(std) <= 0:
+        expected = f"mean and std of {samples.shape[1]} channels, std above 0"
+        found = f"mean {tuple(mean)}, std {tuple(std)}"
+        raise DataError("the normalisation does not fit the samples", expected=expected, found=found)
+    shape = (1, -1, *[1] * (samples.ndim - 2))
+    shift, spread = (torch.tensor(list(values), dtype=torch.float64).reshape(shape) for values in (mean, std))
+    low, high, scale = ((value / spread).to(samples) for value in (-shift, 1 - shift, torch.ones_like(spread)))
+    margin = TOLERANCE * scale
+    if bool((samples < low - margin).any()) or bool((samples > high + margin).any()):
+        pixels = (samples - low) / scale
+        expected, found = "sample * std + mean from 0 to 1", f"{float(pixels.min()):.3g} to {float(pixels.max()):.3g}"
+        problem = "the samples are no images under this normalisation"
+        remedy = "give the mean and std that the samples were normalised with"
+        raise DataError(problem, expected=expected, found=found, remedy=remedy)
+    return low, high, scale
+
+
+def check_images(samples: Tensor, larger_than: int = 0) -> None:
+    """Refuse samples that are not [batch, channels, height, width], each side of more than so many pixels."""
+    if samples.ndim != 4 or min(samples.shape[2:]) <= larger_than:
+        size = f" of more than {larger_than} pixels a side" if larger_than else ""
+        expected = f"samples [batch, channels, height, width]{size}"
+        raise DataError("this measure needs images", expected=expected, found=str(list(samples.shape)))
+
+
 def table_for(pixels: Tensor) -> str:
     """Return the table of strengths that suits images [batch, channels, height, width]."""
     return "CIFAR-10-C" if min(pixels.shape[2:]) <= SMALL else "ImageNet-C"
 
 
 def corrupt(pixels: Tensor, kind: Corruption, strength: int, *, table: str, noise: Tensor) -> Tensor:
-    """Return images corrupted.
-
-    Args:
-        pixels: images [batch, channels, height, width], values from 0 to 1.
-        kind: which corruption.
-        strength: 0, nothing at all, to 5.
-        table: of the numbers, a key of :data:`LEVELS`.
-        noise: standard normal numbers of the shape of ``pixels``.
-
-    Raises:
-        SettingError: if the corruption or the strength does not exist.
-        DataError: if JPEG does not take images of this many channels.
-    """
-    if kind not in CORRUPTIONS:
-        raise SettingError("unknown corruption", where="corruption", expected=", ".join(CORRUPTIONS), found=repr(kind))
-    if strength not in STRENGTHS:
-        raise SettingError("unknown strength", where=kind, expected="0 to 5", found=str(strength))
+    """Return images corrupted with the numbers of a table of :data:`LEVELS`; ``noise`` is standard normal."""
     if strength == 0:
         return pixels
     s = LEVELS[table][kind][strength - 1]
@@ -90,12 +105,7 @@ def corrupt(pixels: Tensor, kind: Corruption, strength: int, *, table: str, nois
 
 
 def blurred(pixels: Tensor, sigma: float) -> Tensor:
-    """Return images after a Gaussian filter, cut off at four standard deviations, the border repeated.
-
-    Example:
-        >>> blurred(torch.ones(1, 1, 4, 4), 1.0).allclose(torch.ones(1, 1, 4, 4))
-        True
-    """
+    """Return images after a Gaussian filter, cut off at four standard deviations, the border repeated."""
     if sigma == 0:
         return pixels
     reach = int(4 * sigma + 0.5)
@@ -111,10 +121,6 @@ def brightened(pixels: Tensor, amount: float) -> Tensor:
     """Return images whose value in HSV is larger by an amount, at most 1.
 
     With hue and saturation kept, all channels of a pixel grow by one factor; black, which has no hue, becomes grey.
-
-    Example:
-        >>> brightened(torch.tensor([0.5, 0.25, 0.0]).reshape(1, 3, 1, 1), 0.25).flatten().tolist()
-        [0.75, 0.375, 0.0]
     """
     value = pixels.amax(1, keepdim=True)
     raised = (value + amount).clamp(max=1)
@@ -122,15 +128,13 @@ def brightened(pixels: Tensor, amount: float) -> Tensor:
 
 
 def jpeg_compressed(pixels: Tensor, quality: int) -> Tensor:
-    """Return images saved as JPEG and read again.
-
-    Raises:
-        DataError: if they have neither one channel nor three.
-        SettingError: if Pillow is not installed.
-    """
+    """Return images saved as JPEG and read again."""
     if pixels.shape[1] not in {1, 3}:
         raise DataError("JPEG takes images of one channel or three", found=f"{pixels.shape[1]} channels")
-    Image = _pillow()
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SettingError("JPEG compression needs Pillow", remedy='pip install "refconv[analysis]"') from error
     steps = (pixels.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     height, width, channels = steps.shape[1:]
     mode = "L" if channels == 1 else "RGB"
@@ -141,23 +145,3 @@ def jpeg_compressed(pixels: Tensor, quality: int) -> Tensor:
             read = torch.frombuffer(bytearray(Image.open(file).convert(mode).tobytes()), dtype=torch.uint8)
         found.append(read.reshape(height, width, channels).permute(2, 0, 1))
     return torch.stack(found).to(pixels) / 255
-
-
-def shifted(images: Tensor, down: int, right: int) -> Tensor:
-    """Return images moved by whole pixels, the border repeated in what becomes free.
-
-    Example:
-        >>> shifted(torch.arange(4.0).reshape(1, 1, 1, 4), 0, 2).flatten().tolist()
-        [0.0, 0.0, 0.0, 1.0]
-    """
-    rows = (torch.arange(images.shape[2], device=images.device) - down).clamp(0, images.shape[2] - 1)
-    columns = (torch.arange(images.shape[3], device=images.device) - right).clamp(0, images.shape[3] - 1)
-    return images[:, :, rows][:, :, :, columns]
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise SettingError("JPEG compression needs Pillow", remedy='pip install "refconv[analysis]"') from error
-    return Image

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from refconv.analysis.measures.curvature import curvature
-from refconv.analysis.twice import TwiceDifferentiable
+from refconv.analysis.measures.curvature import TwiceDifferentiable, curvature
 
 
 @pytest.mark.parametrize("apply", [F.hardsigmoid, nn.Hardsigmoid(), nn.Hardsigmoid(inplace=True)], ids=["f", "m", "i"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.analysis.lanczos import lanczos
+from refconv.analysis.measures.curvature import lanczos
 
 
 def drawn(*shape, seed=0):

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from refconv.analysis.measuring import Display, announced
+from refconv.analysis.analysing import Display, announced
 
 
 def test_a_pipe_gets_a_line_for_each_measure(capsys):
