@@ -21,17 +21,6 @@ class Method:
 
     The loop, the order of the data and the seeds are the same for all methods, and
     :func:`refconv.surgery.plain_state_dict` takes the plain result out of the model that any of them has trained.
-
-    Attributes:
-        inherits: whether training starts from the weights that the recipe names; else from new ones.
-        space: where the method refocuses; None if it does not.
-        recipe: the settings.
-
-    Args:
-        recipe: the settings.
-
-    Raises:
-        RecipeError: if the method has no such setting, or a value is out of its range.
     """
 
     inherits = True
@@ -42,34 +31,17 @@ class Method:
         self.check()
 
     def check(self) -> None:
-        """Refuse ``method_kwargs``, and a budget where nothing has a size.
-
-        Raises:
-            RecipeError: if there is either.
-        """
+        """Refuse ``method_kwargs``, and a budget where nothing has a size."""
         for name in self.recipe.method_kwargs:
             raise RecipeError(f"{self.recipe.method} has no such setting", where=f"method_kwargs.{name}")
         check_budget(self.recipe)
 
     def prepare(self, model: nn.Module) -> Plan | None:
-        """Prepare a plain model in place, on its device and with its weights loaded.
-
-        Args:
-            model: the model.
-
-        Returns:
-            The plan that was carried out, if the method changes kernels.
-        """
+        """Prepare a plain model in place, on its device and with its weights loaded."""
         return None
 
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """Return the optimizer of everything trainable in a prepared model.
-
-        Raises:
-            RecipeError: if the optimizer is unknown, cannot be used here or does not take an argument, or nothing is
-                trainable.
-            RefconvError: of a kernel that cannot be refocused.
-        """
+        """Return the optimizer of everything trainable in a prepared model."""
         return make_optimizer(model, self.recipe)
 
     def clipping(self, model: nn.Module) -> Callable[[], None] | None:
@@ -87,12 +59,7 @@ class Method:
         return lambda: dispatch_clip_grad(parameters, limit, mode=mode)
 
     def new_round(self, model: nn.Module, optimizer: Optimizer) -> None:
-        """Make the current kernels the bases of a new round.
-
-        Args:
-            model: the model in training.
-            optimizer: what :meth:`optimizer` returned for it.
-        """
+        """Make the current kernels the bases of a new round."""
         for parameter in rebase(model):
             optimizer.state.pop(parameter, None)
             inner_optimizer(optimizer).state.pop(parameter, None)

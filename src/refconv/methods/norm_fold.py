@@ -27,15 +27,6 @@ def keep_statistics(model: nn.Module) -> tuple[str, ...]:
     """Let every batch norm of a model use its running statistics in training too, and leave them as they are.
 
     Scales and shifts are still trained, and ``model.train()`` still puts everything else in training mode.
-
-    Args:
-        model: the model, changed in place.
-
-    Returns:
-        The names of the norms.
-
-    Raises:
-        ModelError: if there is no batch norm, or one that has no running statistics.
     """
     found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not found:

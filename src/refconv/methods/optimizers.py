@@ -18,15 +18,6 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
     """Return timm's optimizer of everything trainable in a model.
 
     timm does not decay biases and one-dimensional parameters, unless ``filter_bias_and_bn`` is off.
-
-    Args:
-        model: the model.
-        recipe: the settings.
-        exempt: names of further parameters that are not decayed.
-
-    Raises:
-        RecipeError: if the optimizer is unknown, cannot be used here or does not take an argument, or nothing is
-            trainable.
     """
     with checked(model, recipe):
         optimizer = create_optimizer_v2(
@@ -48,12 +39,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
 
 @contextmanager
 def checked(model: nn.Module, recipe: Recipe) -> Iterator[None]:
-    """Make an optimizer within the block, with errors that name the setting of the recipe.
-
-    Raises:
-        RecipeError: if the optimizer is unknown or does not take an argument, or nothing is trainable.
-        RefconvError: of a kernel or a setting, as the block raises it.
-    """
+    """Make an optimizer within the block, with errors that name the setting of the recipe."""
     if recipe.opt.lower().removeprefix(LOOKAHEAD) not in list_optimizers():
         raise RecipeError(
             "unknown optimizer",
@@ -73,13 +59,7 @@ def checked(model: nn.Module, recipe: Recipe) -> Iterator[None]:
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe, exempt: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return the parameter groups that timm makes of a model.
-
-    Args:
-        model: the model.
-        recipe: the settings.
-        exempt: names of parameters that are not decayed, beside those that the model names.
-    """
+    """Return the parameter groups that timm makes of a model."""
     listed = getattr(model, "no_weight_decay", None)
     names = {*exempt, *(listed() if callable(listed) else ())}
     if recipe.layer_decay is not None:

@@ -21,11 +21,7 @@ METHODS: dict[str, Callable[[Recipe], Method]] = {
 
 
 def method_of(recipe: Recipe) -> Method:
-    """Return the method that a recipe names, with the recipe's settings checked.
-
-    Raises:
-        RecipeError: if there is no such method, or a setting of it is not possible.
-    """
+    """Return the method that a recipe names, with the recipe's settings checked."""
     if recipe.method not in METHODS:
         raise RecipeError(
             "unknown method",

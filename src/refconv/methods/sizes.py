@@ -14,11 +14,7 @@ from refconv.surgery import fit_budget, plan_of
 
 
 def check_budget(recipe: Recipe) -> None:
-    """Check that a recipe's budget, if it has one, decides something.
-
-    Raises:
-        RecipeError: if the method has no size, its size is given as well, or the budget is no number or method.
-    """
+    """Check that a recipe's budget, if it has one, decides something."""
     if recipe.budget is None:
         return
     kind = TRANSFORMS.get(recipe.method)
@@ -37,13 +33,7 @@ def check_budget(recipe: Recipe) -> None:
 
 
 def within_budget(model: nn.Module, recipe: Recipe, config: TransformConfig) -> TransformConfig:
-    """Return a method's configuration with the size that comes closest to the recipe's budget, if it has one.
-
-    Args:
-        model: the plain model.
-        recipe: the recipe, checked.
-        config: the method's configuration.
-    """
+    """Return a method's configuration with the size that comes closest to the recipe's budget, if it has one."""
     wanted = parameters_allowed(model, recipe)
     return config if wanted is None else dataclasses.replace(config, **fit_budget(model, config, wanted).settings)
 
@@ -52,10 +42,6 @@ def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
     """Return how many numbers a recipe's budget lets its method train; None without one.
 
     A method named as the budget stands for what it trains on the same layers with its defaults.
-
-    Args:
-        model: the plain model.
-        recipe: the recipe, checked.
     """
     if recipe.budget is None:
         return None

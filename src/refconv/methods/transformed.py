@@ -28,11 +28,7 @@ class Transformed(Method):
     """
 
     def check(self) -> None:
-        """Check the settings by name and range.
-
-        Raises:
-            RecipeError: if one is unknown, has a field of its own, or is out of its range.
-        """
+        """Check the settings by name and range."""
         recipe, own = self.recipe, self._fields()
         for name in recipe.method_kwargs:
             if name in own:
@@ -53,11 +49,7 @@ class Transformed(Method):
         check_budget(recipe)
 
     def config(self) -> TransformConfig:
-        """Return the configuration of the transformation.
-
-        Raises:
-            SettingError: if a setting is unknown or out of its range.
-        """
+        """Return the configuration of the transformation."""
         return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
 
     def prepare(self, model: nn.Module) -> Plan:
@@ -92,11 +84,7 @@ class GradientSpace(Transformed):
     space = "gradient"
 
     def check(self) -> None:
-        """Check the settings, and refuse a budget.
-
-        Raises:
-            RecipeError: if a setting is not possible.
-        """
+        """Check the settings, and refuse a budget."""
         if self.recipe.budget is not None:
             raise RecipeError(
                 "gradient space trains no refocus weights, so there is nothing to size",

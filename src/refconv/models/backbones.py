@@ -21,18 +21,7 @@ _LEAST = 4  # tensors; a smaller part could fit by chance
 
 
 def load_backbone(model: nn.Module, reference: str | Path) -> str:
-    """Start the backbone of a model from a classifier; a refocused run is merged first.
-
-    Args:
-        model: the plain model that holds the backbone.
-        reference: the classifier: a run, a model folder or a file of weights.
-
-    Returns:
-        The name of the module that was filled.
-
-    Raises:
-        CheckpointError: if the file cannot be read, or no part of the model is the classifier's backbone.
-    """
+    """Start the backbone of a model from a classifier; a refocused run is merged first."""
     state = plain_weights(reference)
     if in_kernel_space(state):
         raise CheckpointError(
@@ -42,19 +31,7 @@ def load_backbone(model: nn.Module, reference: str | Path) -> str:
 
 
 def fill_backbone(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> str:
-    """Fill the largest part of a model that a classifier's weights cover wholly; the rest stays as it is.
-
-    Args:
-        model: the plain model that holds the backbone.
-        state: plain names and tensors of the classifier.
-        where: where they come from, for messages.
-
-    Returns:
-        The name of the module that was filled.
-
-    Raises:
-        CheckpointError: if there is no such part.
-    """
+    """Fill the largest part of a model that a classifier's weights cover wholly; the rest stays as it is."""
     best: tuple[int, str, dict[str, Tensor], dict[str, Tensor]] = (0, "", {}, {})
     nearest: tuple[int, str, list[str]] = (0, "", [])
     for start in ("", *dict.fromkeys(f"{name.split('.')[0]}." for name in state)):  # torchvision's lie in "features."

@@ -66,19 +66,7 @@ _BUILDER_ERRORS = (
 
 
 def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arguments: Any) -> nn.Module:
-    """Build a model by name.
-
-    Args:
-        name: a timm name, a name with one of timm's prefixes, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
-            ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included.
-        pretrained: ask the builder for its pretrained weights.
-        from_file: the name was read from a file, not typed by the user. Then a function is only called if it says
-            that it returns a model, or is the user's own code: a file must not choose what to run.
-        **arguments: arguments of the builder; None means the builder's default.
-
-    Raises:
-        ModelError: if the name is unknown, or the builder fails or returns no model.
-    """
+    """Build a model by name."""
     arguments = {key: value for key, value in arguments.items() if value is not None}
     source, separator, rest = name.partition(":")
     if source == "torchvision":
@@ -176,11 +164,7 @@ def _built(
 
 
 def check_named_in_file(name: str) -> None:
-    """Refuse a name that a file gives, if building it would call a function that builds no models.
-
-    Raises:
-        ModelError: if it is refused, or there is no such function.
-    """
+    """Refuse a name that a file gives, if building it would call a function that builds no models."""
     source, separator, function = name.partition(":")
     if separator and source not in {*TIMM_SOURCES, *TASK_SOURCES, "torchvision"}:
         with _current_folder_importable(), _explained(name, "the builder"):
@@ -201,12 +185,7 @@ def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str
 
 
 def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
-    """Import a builder.
-
-    Raises:
-        ModelError: if there is none of this name, or a file must not have it called.
-        ModuleNotFoundError: if the module itself imports something that is missing.
-    """
+    """Import a builder."""
     where = f"{module}:{function}"
     try:
         home = importlib.import_module(_MOVED.get(module, module))
@@ -232,11 +211,7 @@ def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
 
 
 def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str, pretrained: bool) -> dict[str, Any]:
-    """Return the arguments that the builder has names for; only the ends of the network may go without one.
-
-    Raises:
-        ModelError: if there is no name for another argument.
-    """
+    """Return the arguments that the builder has names for; only the ends of the network may go without one."""
     given = {**arguments, "pretrained": True} if pretrained else arguments
     parameters = inspect.signature(builder).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -259,11 +234,7 @@ def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str
 
 
 def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> None:
-    """Refuse a model whose first or last layer is not what was asked for, as far as that can be seen.
-
-    Raises:
-        ModelError: if it is not.
-    """
+    """Refuse a model whose first or last layer is not what was asked for, as far as that can be seen."""
     layers = list(model.modules())
     first = next((layer.in_channels for layer in layers if isinstance(getattr(layer, "in_channels", None), int)), None)
     last = next((layer.out_features for layer in reversed(layers) if isinstance(layer, nn.Linear)), None)
@@ -322,12 +293,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(where: str, what: str) -> Iterator[None]:
-    """Turn what a builder raises into a ModelError that says where in the builder's code it happened.
-
-    Raises:
-        ModelError: in place of what was raised.
-        RefconvError: as it was raised, where one of the project's builders says what is wrong.
-    """
+    """Turn what a builder raises into a ModelError that says where in the builder's code it happened."""
     try:
         yield
     except RefconvError:

@@ -28,23 +28,7 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The resumable state of a run.
-
-    Attributes:
-        step: steps taken.
-        recipe: the run's recipe, as plain values.
-        info: the facts about the data, as plain values.
-        model: state of the model in training; refocused kernels as ``X.base`` and ``X.refocus_weight``.
-        model_ema: state of its average, if there is one.
-        optimizer: state of the optimizer.
-        seconds: time spent training.
-        metrics_length: bytes of metrics.jsonl written.
-        train_loss: mean training loss of the last log interval; None before its end.
-        losses: training losses since then.
-        validation: the evaluations on the validation split so far, as plain values.
-        preprocessing: how images become tensors, as plain values; None in files of earlier versions.
-        course: the measured start, as plain values; not in files of versions that did not measure it.
-    """
+    """The resumable state of a run."""
 
     step: int
     recipe: dict[str, Any]
@@ -61,11 +45,7 @@ class Checkpoint:
     course: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint; an earlier one stays whole until this one is.
-
-        Raises:
-            RunError: if it cannot be written.
-        """
+        """Write the checkpoint; an earlier one stays whole until this one is."""
         # To memory first: torch hides a full disk behind an internal error of its archive writer.
         buffer = io.BytesIO()
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -74,11 +54,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint, all tensors on the CPU.
-
-        Raises:
-            CheckpointError: if it is missing, damaged, would run code, or is no checkpoint of a run.
-        """
+        """Read a checkpoint, all tensors on the CPU."""
         if not path.is_file():
             raise CheckpointError("no such file", where=str(path))
         content = read_checkpoint_file(path)
@@ -99,11 +75,7 @@ class Checkpoint:
         return cls(**{name: content[name] for name in fields})
 
     def check_recipe(self, recipe: Recipe, *, where: str) -> None:
-        """Check that a recipe goes on with this run.
-
-        Raises:
-            RunError: if a setting differs on which the result depends; the message lists them.
-        """
+        """Check that a recipe goes on with this run."""
         before = self.trained_by()
         names = [
             name for name in before.differences(recipe) if not (name == "data" and _may_have_moved(before, recipe))
@@ -120,11 +92,7 @@ class Checkpoint:
             )
 
     def trained_by(self) -> Recipe:
-        """Return the recipe of the run.
-
-        Raises:
-            CheckpointError: if the checkpoint's recipe is not one of this version.
-        """
+        """Return the recipe of the run."""
         try:
             return Recipe.from_mapping(self.recipe)
         except RecipeError as error:
@@ -147,11 +115,7 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Load what :func:`model_state` returned.
-
-    Raises:
-        CheckpointError: if the state does not fit the model.
-    """
+    """Load what :func:`model_state` returned."""
     try:
         load_refocused_state_dict(model, state)
     except CheckpointError as error:

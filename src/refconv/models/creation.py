@@ -34,18 +34,6 @@ def create_model(
 ) -> nn.Module:
     """Create a model with the weights asked for.
 
-    Args:
-        model: what it is built from, or its name.
-        pretrained: load the builder's pretrained weights; see :meth:`refconv.models.spec.ModelSpec.build`.
-        checkpoint: load these weights; see :func:`load_weights`.
-        reset_classifier: with ``checkpoint``: start the classifier anew.
-        **ends: with a name, the other fields of :class:`refconv.models.spec.ModelSpec`, such as ``num_classes``.
-
-    Raises:
-        ModelError: if the name is unknown, or the builder fails.
-        CheckpointError: if the weights cannot be read or do not fit.
-        SettingError: if there are two sources of weights, or a classifier is to start anew without a checkpoint.
-
     Example:
         >>> create_model("test_resnet", num_classes=10, in_chans=1).num_classes
         10
@@ -64,47 +52,20 @@ def create_model(
 def load_weights(
     model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Load weights strictly into a plain model: all of them, or the model stays as it is.
-
-    Args:
-        model: the plain model to fill.
-        path: a ``.safetensors`` file; a file of ``torch.save``, read without running code; a model folder, with or
-            without ``local-dir:`` before it; a run folder (its result, or its last checkpoint if it has not
-            finished); or a run's ``checkpoint.pt``.
-        reset_classifier: leave the classifier as it was initialised, whatever its size in the file.
-        settings: for weights of kernel space; see :func:`refconv.surgery.merged_state`.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
-    """
+    """Load weights strictly into a plain model: all of them, or the model stays as it is."""
     state = plain_weights(path)
     load_state(model, state, where=str(path), reset_classifier=reset_classifier, settings=settings)
 
 
 def plain_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """Return the weights of a file or folder, or those that an unfinished run has now, merged.
-
-    Args:
-        path: as :func:`load_weights` takes it.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, or refused because it would run code.
-    """
+    """Return the weights of a file or folder, or those that an unfinished run has now, merged."""
     found = located(path)
     return plain_state_dict(restore(found.path).model) if found.kind == "checkpoint" else read_weights(found.path)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A model out of a checkpoint.
-
-    Attributes:
-        model: the model; the average of the weights, where the run keeps one.
-        recipe: the recipe of the run.
-        info: the facts about its data, with the model's own number of classes.
-        step: steps that the run had taken.
-        stated: how the run prepares its data.
-    """
+    """A model out of a checkpoint."""
 
     model: nn.Module
     recipe: Recipe
@@ -114,15 +75,7 @@ class Restored:
 
 
 def restore(path: Path | str) -> Restored:
-    """Rebuild the model of a run's checkpoint.
-
-    Args:
-        path: a run's ``checkpoint.pt``.
-
-    Raises:
-        CheckpointError: if the file cannot be read, would run code, or does not fit its own recipe.
-        ModelError: if the model cannot be built, or its name would have another function called.
-    """
+    """Rebuild the model of a run's checkpoint."""
     checkpoint = Checkpoint.load(Path(path))
     recipe, info = checkpoint.trained_by(), checkpoint.data_info()
     check_named_in_file(recipe.model)

@@ -38,16 +38,7 @@ LEAST_SIZE = 32
 
 @dataclass(frozen=True)
 class Levels:
-    """The backbone and the levels that a head is built on.
-
-    Attributes:
-        body: the backbone.
-        indices: which of its maps are levels.
-        strides: of all levels, those beyond the backbone among them.
-        side: side of the image in pixels.
-        exact: whether the longer side of an image becomes ``side``; else the shorter one.
-        where: the detector's name, for messages.
-    """
+    """The backbone and the levels that a head is built on."""
 
     body: nn.Module
     indices: list[int]
@@ -67,11 +58,7 @@ class Levels:
         return len(self.strides) - len(self.indices)
 
     def pyramid(self, width: int | None, *, pooled: bool) -> FeaturePyramid:
-        """Return the backbone with a feature pyramid of all levels.
-
-        Raises:
-            ModelError: if the width is no multiple of 32.
-        """
+        """Return the backbone with a feature pyramid of all levels."""
         width = width or (256 if self.side >= 256 else 64)
         if width % 32:  # the heads' group norms have 32 groups
             raise ModelError("invalid width", where=self.where, expected="a multiple of 32", found=str(width))
@@ -84,11 +71,7 @@ class Levels:
         return FeatureLadder(self.body, self.indices, extra=extra, lite=lite)
 
     def anchors(self, sizes: Sequence[float] | None, factor: float) -> list[float]:
-        """Return one anchor size per level, in pixels: those given, or ``factor`` times the strides.
-
-        Raises:
-            ModelError: if there are not as many as levels.
-        """
+        """Return one anchor size per level, in pixels: those given, or ``factor`` times the strides."""
         found = list(sizes) if sizes is not None else [factor * stride for stride in self.strides]
         if len(found) != len(self.strides):
             raise ModelError(
@@ -229,14 +212,7 @@ def _build_ssd(
 
 @dataclass(frozen=True)
 class Head:
-    """A detection head.
-
-    Attributes:
-        build: what makes it.
-        made: torchvision's class, whose arguments the user may give.
-        strides: from an image side to the strides of the levels.
-        square: whether images are warped to a square.
-    """
+    """A detection head."""
 
     build: Callable[..., nn.Module]
     made: type[nn.Module]
@@ -263,11 +239,7 @@ _OURS = {
 
 
 def check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: set[str], where: str) -> None:
-    """Refuse arguments that nobody would read: torchvision's classes swallow unknown ones.
-
-    Raises:
-        ModelError: naming the first.
-    """
+    """Refuse arguments that nobody would read: torchvision's classes swallow unknown ones."""
     parents = [made, detection.FasterRCNN] if issubclass(made, detection.FasterRCNN) else [made]
     known = {name for kind in parents for name in inspect.signature(kind.__init__).parameters} | own
     known -= _OURS
@@ -283,11 +255,7 @@ def check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: set[st
 
 
 def check_size(img_size: int | None, where: str) -> None:
-    """Refuse images that are too small for a detector.
-
-    Raises:
-        ModelError: if ``img_size`` is below :data:`LEAST_SIZE`.
-    """
+    """Refuse images that are too small for a detector."""
     if img_size is not None and img_size < LEAST_SIZE:
         raise ModelError(
             "images too small for a detector",

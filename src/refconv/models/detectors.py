@@ -54,29 +54,6 @@ def build_detector(
     Strides, anchors and widths follow from the image size, such that 800 pixels give those of the papers and 64 still
     work: the smaller the image, the finer the first level.
 
-    Args:
-        head: one of :data:`HEADS`.
-        num_classes: classes, the background not among them.
-        in_chans: input channels.
-        backbone: a timm name; any network with ``features_only``.
-        pretrained: start the backbone from timm's weights.
-        img_size: the side, in pixels, to which the longer side of an image is brought, or both sides for SSD's heads.
-            None is 320 for SSD's heads; for the others the shorter side becomes 800 and the longer at most 1333.
-        frozen_norm: keep the backbone's batch norms as they are.
-        image_mean: per channel, what is subtracted from values in [0, 1]; None takes what timm says of the backbone.
-        image_std: per channel, what they are then divided by.
-        strides: the levels' strides in pixels, each twice the one before; None lets the image size decide.
-        drop_path_rate: stochastic depth of the backbone.
-        **arguments: ``width`` (channels of a pyramid level, a multiple of 32), ``anchor_sizes`` (one per level, in
-            pixels), ``depth`` (convolutions of FCOS's head), ``min_ratio`` and ``max_ratio`` (SSD's boxes), and those
-            of torchvision's class, such as ``score_thresh``.
-
-    Returns:
-        A model that takes a list of images [C, H, W] in [0, 1]; in training also a list of targets, and gives losses.
-
-    Raises:
-        ModelError: if there is no such head or backbone, or an argument is not possible.
-
     Example:
         >>> import torch
         >>> model = build_detector("fcos", num_classes=10, backbone="test_resnet", img_size=64)

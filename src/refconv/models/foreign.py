@@ -20,13 +20,7 @@ from refconv.surgery import in_kernel_space, plain_state_dict, says_settings
 
 
 class Merged(NamedTuple):
-    """What a file of refocused weights was merged to.
-
-    Attributes:
-        model: the plain model.
-        preprocessing: how it takes images, and who says so.
-        told: whether the file says itself how its kernels were refocused.
-    """
+    """What a file of refocused weights was merged to."""
 
     model: nn.Module
     preprocessing: Preprocessing
@@ -44,22 +38,7 @@ def merge_weights(
     in_chans: int | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
 ) -> Merged:
-    """Merge a file of refocused weights and write the plain model.
-
-    Args:
-        file: the file.
-        name: the model's name as :func:`refconv.models.creation.create_model` takes it.
-        out: the model folder to write.
-        settings: what the file does not say itself; see :func:`refconv.surgery.merged_state`.
-        flags: what the user says about its input, for config.json; what is left out is said by a file beside the
-            weights or by the model, and last by ImageNet's defaults.
-        num_classes: classes; None is the builder's default.
-        in_chans: input channels; None is the builder's default.
-        model_kwargs: further arguments of the builder.
-
-    Raises:
-        CheckpointError: if nothing in the file is refocused, it does not fit the model, or a setting is missing.
-    """
+    """Merge a file of refocused weights and write the plain model."""
     weights = read_weights(file)
     if not in_kernel_space(weights):
         raise CheckpointError(

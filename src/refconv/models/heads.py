@@ -14,10 +14,6 @@ def start_anew(model: nn.Module, names: Collection[str]) -> None:
     What an architecture's own initialisation gives its classifier is made for training everything from scratch. timm's
     EfficientNets draw it with a standard deviation of 0.18 at ten classes, whatever the number of features, so that
     beside trained features the first outputs are far apart and the first loss is several times log(classes).
-
-    Args:
-        model: the model.
-        names: names in its state dict; a layer is drawn anew if all its parameters are among them.
     """
     for prefix, module in model.named_modules():
         own = {f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters(recurse=False)}

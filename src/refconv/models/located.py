@@ -16,13 +16,7 @@ from refconv.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Located:
-    """What a path holds.
-
-    Attributes:
-        kind: ``folder`` for a model folder, ``checkpoint`` for the resumable state of a run, else ``weights``.
-        path: the model folder, the checkpoint, or the file or folder of weights.
-        run: the run that a model folder is the result of.
-    """
+    """What a path holds."""
 
     kind: Literal["folder", "checkpoint", "weights"]
     path: Path
@@ -33,26 +27,14 @@ class Located:
         return self.run.recipe() if self.run is not None and self.run.recipe_file.is_file() else None
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes that the weights were trained for; empty where they are not known.
-
-        Raises:
-            CheckpointError: if the file is damaged.
-        """
+        """Return the names of the classes that the weights were trained for; empty where they are not known."""
         if self.kind == "folder":
             return tuple(read_config(self.path).get("label_names") or ())
         return Checkpoint.load(self.path).data_info().class_names if self.kind == "checkpoint" else ()
 
 
 def locate(reference: str | Path) -> Located | None:
-    """Find what a path holds; None if nothing is there.
-
-    Args:
-        reference: a run folder (its result, or its last checkpoint if it has not finished), a run's ``checkpoint.pt``,
-            a model folder with or without ``local-dir:`` before it, or a file or folder of weights.
-
-    Raises:
-        CheckpointError: if a file cannot be read, or is refused because it would run code.
-    """
+    """Find what a path holds; None if nothing is there."""
     path = Path(str(reference).removeprefix(LOCAL))
     run = RunFolder(path)
     if is_model_folder(run.model_folder):
@@ -66,11 +48,7 @@ def locate(reference: str | Path) -> Located | None:
 
 
 def located(reference: str | Path) -> Located:
-    """Find what a path holds; see :func:`locate`.
-
-    Raises:
-        CheckpointError: also if nothing is there.
-    """
+    """Find what a path holds; see :func:`locate`."""
     found = locate(reference)
     if found is None:
         raise CheckpointError("no such file, run or model folder", where=str(reference))

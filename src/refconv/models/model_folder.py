@@ -51,20 +51,6 @@ def save_model_folder(
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly.
-
-    Args:
-        folder: where to write.
-        state: plain names and tensors, as :func:`refconv.surgery.plain_state_dict` gives them.
-        name: the model's name as :func:`refconv.models.creation.create_model` takes it.
-        info: what the model takes and gives: input size, mean, std, classes.
-        model_kwargs: further arguments of the builder.
-        preprocessing: how images become tensors, under timm's names; further than what ``info`` says.
-        task: what the model was trained for; said in config.json if it is not classification.
-
-    Raises:
-        CheckpointError: if the weights do not fit the model.
-        ModelError: if the model cannot be built, or its arguments cannot be written as JSON.
-        RunError: if the folder cannot be written, or holds something other than a model.
     """
     if _holds_something_else(Path(folder)):
         raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
@@ -93,32 +79,14 @@ def save_model_folder(
 
 
 def load_model_folder(folder: Path | str) -> nn.Module:
-    """Load a model folder strictly: written here, or by timm.
-
-    Args:
-        folder: the folder; of a run folder give ``RUN/model``.
-
-    Raises:
-        CheckpointError: if the folder is missing or damaged, or its weights do not fit.
-        ModelError: if its model cannot be built.
-    """
+    """Load a model folder strictly: written here, or by timm."""
     model = build_from_folder(folder, pretrained=False)
     load_state(model, read_weights(folder), where=str(folder))
     return model
 
 
 def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any) -> nn.Module:
-    """Build the architecture of a model folder.
-
-    Args:
-        folder: the folder.
-        pretrained: also load its weights; with another number of classes than the folder's, all but the classifier.
-        **arguments: arguments of the builder that win over those of the folder; None leaves the folder's.
-
-    Raises:
-        CheckpointError: if the folder is missing or damaged, or its weights do not fit.
-        ModelError: if its model cannot be built.
-    """
+    """Build the architecture of a model folder."""
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
@@ -138,11 +106,7 @@ def is_model_folder(path: Path | str) -> bool:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """Return what a model folder's config.json says.
-
-    Raises:
-        CheckpointError: if it is missing, damaged or names no architecture.
-    """
+    """Return what a model folder's config.json says."""
     path = Path(folder) / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -35,11 +35,7 @@ _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # P
 
 
 def of_recipe(recipe: Recipe) -> Statement:
-    """Return what the weights that a run starts from say about their input.
-
-    Raises:
-        CheckpointError: if what the recipe names is missing or damaged.
-    """
+    """Return what the weights that a run starts from say about their input."""
     arguments = {**(arguments_with_weights(recipe.model) if recipe.pretrained else {}), **recipe.model_kwargs}
     if recipe.checkpoint is not None:
         return of_weights(recipe.checkpoint) or of_name(recipe.model, arguments)
@@ -67,23 +63,14 @@ def channels_of(statements: Sequence[Statement], in_chans: int | None) -> int:
 
 
 def of_backbone(recipe: Recipe) -> Statement:
-    """Return what the weights that the backbone of a detector or segmenter starts from say about their input.
-
-    Raises:
-        CheckpointError: if the classifier that the recipe names is missing or damaged.
-    """
+    """Return what the weights that the backbone of a detector or segmenter starts from say about their input."""
     if recipe.backbone_checkpoint is not None:
         return of_weights(recipe.backbone_checkpoint) or of_name(recipe.backbone or "")
     return of_name(recipe.backbone or "") if recipe.pretrained else NOTHING
 
 
 def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
-    """Return what is known about the input of a model's published weights, by its name; nothing of other builders.
-
-    Args:
-        name: the model's name.
-        arguments: what it is built with; by default what its builder sets where it loads the weights.
-    """
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
     source, _, rest = name.partition(":")
     if source == "local-dir":
         return of_weights(rest)
@@ -95,13 +82,7 @@ def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
 
 
 def of_timm(cfg: Mapping[str, Any], *, by: str, of_run: bool = False) -> Statement:
-    """Return what a ``pretrained_cfg`` says, completed as timm completes it.
-
-    Args:
-        cfg: the configuration; empty if there is none.
-        by: its name, as it is printed.
-        of_run: whether it says how a run or a model folder was trained.
-    """
+    """Return what a ``pretrained_cfg`` says, completed as timm completes it."""
     if not cfg:
         return NOTHING
     values = resolve_data_config(pretrained_cfg=dict(cfg))
@@ -122,11 +103,7 @@ def of_builder(name: str, model: nn.Module) -> Statement:
 
 
 def of_weights(reference: str | Path) -> Statement:
-    """Return what a run, a model folder, a run's checkpoint, or a file beside weights says about their input.
-
-    Raises:
-        CheckpointError: if there is nothing of this name, or it is damaged.
-    """
+    """Return what a run, a model folder, a run's checkpoint, or a file beside weights says about their input."""
     found = located(reference)
     if found.kind == "folder":
         return of_folder(found.path, read_config(found.path), found.recipe())
@@ -137,13 +114,7 @@ def of_weights(reference: str | Path) -> Statement:
 
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
-    """Return what a model folder's config.json says, or transformers' file beside it.
-
-    Args:
-        folder: the folder.
-        config: its config.json.
-        recipe: of the run it lies in; earlier versions did not write every value into config.json.
-    """
+    """Return what a model folder's config.json says, or transformers' file beside it."""
     cfg = dict(config.get("pretrained_cfg") or {})
     if cfg and recipe is not None:
         cfg = {"crop_pct": crop_pct_of(recipe), **cfg}
@@ -152,14 +123,7 @@ def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = N
 
 
 def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Statement:
-    """Return how a run prepares its data, by its checkpoint.
-
-    Args:
-        recipe: the run's.
-        info: the facts about its data.
-        stored: the run's preprocessing as plain values; None in checkpoints of earlier versions, which decided the
-            same values by the recipe.
-    """
+    """Return how a run prepares its data, by its checkpoint."""
     found = as_stored(recipe, info, stored)
     return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
 
@@ -245,11 +209,7 @@ def crop_share(crop: int, side: int) -> float:
 
 
 def _of_transformers(folder: Path) -> Statement:
-    """Return what transformers' preprocessor_config.json in a folder says; nothing where there is none.
-
-    Raises:
-        DataError: if it is damaged, or scales values to something else than [0, 1].
-    """
+    """Return what transformers' preprocessor_config.json in a folder says; nothing where there is none."""
     path = folder / _PREPROCESSOR_FILE
     if not path.is_file():
         return NOTHING

@@ -18,15 +18,7 @@ _POOL = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d}
 
 
 class Classifier(nn.Module):
-    """A stem, blocks, the mean over space, and a linear classifier.
-
-    Args:
-        stem: from the input to the first block's channels.
-        blocks: the body, in order.
-        num_features: channels after the last block.
-        num_classes: outputs; 0 for the features alone.
-        dims: spatial dimensions, 1 or 2.
-    """
+    """A stem, blocks, the mean over space, and a linear classifier."""
 
     def __init__(
         self, stem: nn.Module, blocks: Sequence[nn.Module], num_features: int, num_classes: int, *, dims: int
@@ -46,52 +38,30 @@ class Classifier(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Start the last layer anew.
-
-        Args:
-            num_classes: outputs; 0 for the features alone.
-        """
+        """Start the last layer anew."""
         self.num_classes = num_classes
         self.classifier = _linear(self.num_features, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last feature map [n, num_features, *spatial].
-
-        Args:
-            x: input [n, in_chans, *spatial].
-        """
+        """Return the last feature map [n, num_features, *spatial]."""
         features: Tensor = self.blocks(self.stem(x))
         return features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits [n, num_classes].
-
-        Args:
-            x: input [n, in_chans, *spatial].
-        """
+        """Return the logits [n, num_classes]."""
         logits: Tensor = self.classifier(self.pool(self.forward_features(x)).flatten(1))
         return logits
 
 
 class Residual(nn.Module):
-    """``activation(shortcut(x) + body(x))``.
-
-    Args:
-        body: any module.
-        shortcut: gives what the body's output can be added to.
-        activation: applied to the sum.
-    """
+    """``activation(shortcut(x) + body(x))``."""
 
     def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
         super().__init__()
         self.body, self.shortcut, self.activation = body, shortcut, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum, activated.
-
-        Args:
-            x: input [n, channels, *spatial].
-        """
+        """Return the sum, activated."""
         total: Tensor = self.activation(self.shortcut(x) + self.body(x))
         return total
 
@@ -105,16 +75,7 @@ def mobilenet_small(
     kernel_size: int = 3,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        width: multiplies the channels.
-        strides: one per block; each block has more channels than the one before.
-        kernel_size: of the depthwise convolutions.
-        stem_stride: of the first convolution.
-    """
+    """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels."""
     return _mobilenet(num_classes, in_chans, width, strides, kernel_size, stem_stride, dims=2)
 
 
@@ -127,16 +88,7 @@ def mobilenet_1d(
     kernel_size: int = 5,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build :func:`mobilenet_small` for signals [n, in_chans, length]: one-dimensional depthwise kernels.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        width: multiplies the channels.
-        strides: one per block.
-        kernel_size: of the depthwise convolutions.
-        stem_stride: of the first convolution.
-    """
+    """Build :func:`mobilenet_small` for signals [n, in_chans, length]: one-dimensional depthwise kernels."""
     return _mobilenet(num_classes, in_chans, width, strides, kernel_size, stem_stride, dims=1)
 
 
@@ -148,15 +100,7 @@ def resnet_small(
     depth: int = 1,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a residual network of basic blocks (He et al. 2016): dense kernels.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        channels: of each stage; every stage but the first halves the size.
-        depth: blocks per stage.
-        stem_stride: of the first convolution.
-    """
+    """Build a residual network of basic blocks (He et al. 2016): dense kernels."""
     blocks = []
     for before, after, stride in _steps(channels[0], channels, depth):
         body = nn.Sequential(*_conv_norm(before, after, 3, stride=stride), nn.ReLU(), *_conv_norm(after, after, 3))
@@ -173,16 +117,7 @@ def resnext_small(
     groups: int = 8,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a residual network of grouped bottlenecks (Xie et al. 2017): grouped kernels, 1 < groups < channels.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        channels: of each stage; every stage but the first halves the size.
-        depth: blocks per stage.
-        groups: of the 3 x 3 convolutions; divides half of every stage's channels.
-        stem_stride: of the first convolution.
-    """
+    """Build a residual network of grouped bottlenecks (Xie et al. 2017): grouped kernels, 1 < groups < channels."""
     blocks = []
     for before, after, stride in _steps(channels[0], channels, depth):
         inner = after // 2
@@ -209,14 +144,6 @@ def convnext_small(
     """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise.
 
     Between stages dense 2 x 2 kernels halve the size, as there.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        channels: of each stage; every stage but the first halves the size.
-        depth: blocks per stage.
-        kernel_size: of the depthwise convolutions.
-        stem_stride: of the first convolution.
     """
     blocks: list[nn.Module] = []
     for before, after, stride in _steps(channels[0], channels, depth):

@@ -29,22 +29,7 @@ _SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
 
 @dataclass(frozen=True)
 class Opened:
-    """A model that was named, and what is known about it.
-
-    Attributes:
-        model: the model in evaluation mode; refocused, where an unfinished run or its checkpoint was named.
-        name: its name as :func:`refconv.models.creation.create_model` takes it.
-        arguments: what it was built with, ``num_classes`` and ``in_chans`` among it where known.
-        recipe: the recipe of the run it comes from.
-        preprocessing: what it says about its input, under timm's names; empty if nothing is known.
-        task: what it was trained for.
-        class_names: one name per class, where they are known.
-        stated_by: what says so.
-        of_run: whether that is how a run or a model folder was trained.
-        flags: what the user says about its input instead.
-        images: what single images say about it, where nothing else does.
-        located: the file or folder that holds its weights; None for a bare name.
-    """
+    """A model that was named, and what is known about it."""
 
     model: nn.Module
     name: str
@@ -78,9 +63,6 @@ class Opened:
         """Return the dtypes of the plain tensors as the file or folder holds them; loading converts to the model's own.
 
         Of a bare name, or the checkpoint of a run, the dtypes of the model are returned.
-
-        Raises:
-            CheckpointError: if the file is damaged.
         """
         own = plain_state_dict(self.model)
         if self.located is not None and self.located.kind != "checkpoint":
@@ -105,23 +87,7 @@ def open_model(
     task: str | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Opened:
-    """Open what a user named.
-
-    Args:
-        reference: a run folder (its result, or its last checkpoint if it has not finished), a run's
-            ``checkpoint.pt``, a model folder with or without ``local-dir:``, a file of weights, or a model's name.
-        pretrained: a model's bare name means its pretrained weights; False builds it with fresh ones.
-        model: for a file of weights: the name of the model they belong to.
-        like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
-        task: what a model that does not say so itself is for; classification by default.
-        flags: what the user says about its input, instead of what the model says.
-
-    Raises:
-        CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
-            without a model.
-        ModelError: if there is no model of this name, or its pretrained weights are not available.
-        SettingError: if there is no such task, or the model says that it is for another one.
-    """
+    """Open what a user named."""
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
     opened = replace(_open(reference, pretrained=pretrained, model=model, like=like), flags=flags or {})
@@ -133,11 +99,7 @@ def open_model(
 
 
 def input_of(opened: Opened) -> Preprocessing:
-    """Return how single images are prepared for a model.
-
-    Raises:
-        DataError: if the size of its input is not known, or it takes no images.
-    """
+    """Return how single images are prepared for a model."""
     size = stated_size(opened.statements)
     in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
     if size is None or len(size) != 2 or in_chans not in IMAGE_MODES:
@@ -271,17 +233,6 @@ def open_pair(
 
     A bare name means the model with its pretrained weights, as for evaluation: comparing with random weights says
     nothing. Where only the structure matters, ``pretrained=False`` builds it with fresh ones.
-
-    Args:
-        before: see :func:`open_model`.
-        after: the same.
-        model: the model that weights files belong to.
-        pretrained: whether a bare name means its pretrained weights.
-        flags: what the user says about their input.
-
-    Raises:
-        CheckpointError: as :func:`open_model`.
-        ModelError: as :func:`open_model`; also if a bare name's pretrained weights cannot be had.
     """
     if _says_what_it_is(before) or not _says_what_it_is(after):
         first = open_model(before, pretrained=pretrained, model=model, flags=flags)

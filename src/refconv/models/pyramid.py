@@ -27,11 +27,7 @@ from refconv.models.builders import is_timm
 
 
 def check_backbone(name: str) -> None:
-    """Refuse a backbone that timm does not know.
-
-    Raises:
-        ModelError: with the closest names.
-    """
+    """Refuse a backbone that timm does not know."""
     if not is_timm(name):
         remedy = did_you_mean(name.split(".")[0], timm.list_models())
         raise ModelError("unknown backbone", where=name, expected="a timm name", remedy=remedy)
@@ -40,22 +36,7 @@ def check_backbone(name: str) -> None:
 def timm_features(
     name: str | None, strides: Sequence[int], *, pretrained: bool, in_chans: int, frozen_norm: bool, **arguments: Any
 ) -> tuple[nn.Module, list[int]]:
-    """Build a backbone that hands out feature maps.
-
-    Args:
-        name: a timm name.
-        strides: the strides wanted, each twice the one before; those beyond the backbone's last are left to others.
-        pretrained: load timm's pretrained weights.
-        in_chans: input channels.
-        frozen_norm: keep batch norms as they are, statistics, scales and shifts.
-        **arguments: further arguments of timm's builder, such as ``drop_path_rate``.
-
-    Returns:
-        The backbone, and for each stride that it has the index of the map in what it returns.
-
-    Raises:
-        ModelError: if timm does not know it, or it has no maps of these strides.
-    """
+    """Build a backbone that hands out feature maps."""
     if name is None:
         raise ModelError("no backbone named", where="backbone", remedy="give --backbone and a timm name")
     check_backbone(name)
@@ -80,11 +61,7 @@ def timm_features(
 
 
 def _created(create: Any, name: str, **arguments: Any) -> nn.Module:
-    """Call timm's builder.
-
-    Raises:
-        ModelError: if it cannot hand out features.
-    """
+    """Call timm's builder."""
     try:
         model: nn.Module = create(**arguments)
     except (AttributeError, AssertionError, RuntimeError, TypeError) as error:
@@ -109,9 +86,6 @@ def _try(body: nn.Module, indices: Sequence[int], name: str, in_chans: int) -> N
 
     Some transformers put the channels last or take one size only, and timm's backbones may carry layers beyond their
     last map, for which several processes would wait in vain.
-
-    Raises:
-        ModelError: if the maps are not [batch, channels, height, width].
     """
     expected = _feature_info(body).channels()
     training = body.training
@@ -141,15 +115,7 @@ def _try(body: nn.Module, indices: Sequence[int], name: str, in_chans: int) -> N
 
 
 class FeaturePyramid(nn.Module):
-    """A backbone with a feature pyramid (Lin et al. 2017, arXiv 1612.03144) and further levels on top.
-
-    Args:
-        body: what :func:`timm_features` gives.
-        indices: which of its maps to take, finest first.
-        width: channels of every level.
-        extra: how many levels to add on top.
-        pooled: make them by max pooling, as Faster R-CNN does, and not by strided convolutions (RetinaNet's P6, P7).
-    """
+    """A backbone with a feature pyramid (Lin et al. 2017, arXiv 1612.03144) and further levels on top."""
 
     def __init__(self, body: nn.Module, indices: Sequence[int], *, width: int, extra: int, pooled: bool) -> None:
         super().__init__()
@@ -203,14 +169,7 @@ class _StridedLevels(ExtraFPNBlock):
 
 
 class FeatureLadder(nn.Module):
-    """A backbone with ever coarser maps behind it, as SSD has them (Liu et al. 2016, arXiv 1512.02325).
-
-    Args:
-        body: what :func:`timm_features` gives.
-        indices: which of its maps to take, finest first.
-        extra: channels of the maps to add, each of half the size of the one before.
-        lite: depthwise-separable blocks with batch norm (MobileNetV2's SSDLite, arXiv 1801.04381), not dense ones.
-    """
+    """A backbone with ever coarser maps behind it, as SSD has them (Liu et al. 2016, arXiv 1512.02325)."""
 
     def __init__(self, body: nn.Module, indices: Sequence[int], *, extra: Sequence[int], lite: bool) -> None:
         super().__init__()

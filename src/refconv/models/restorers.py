@@ -28,15 +28,7 @@ _SPANDREL_HOMES = (_SPANDREL_HOME, "spandrel_extra_arches.architectures.")
 
 
 class Restorer(nn.Module):
-    """``enlarge(x) + tail(body(head(x)))``, with the last pixels shuffled into place where the result is larger.
-
-    Args:
-        head: from the image to the features.
-        body: the features, any number of layers.
-        tail: from the features to ``in_chans * upscale**2`` channels.
-        upscale: how many times the result is larger, per side.
-        residual: add the features before the body to those after it.
-    """
+    """``enlarge(x) + tail(body(head(x)))``, with the last pixels shuffled into place where the result is larger."""
 
     def __init__(self, head: nn.Module, body: nn.Module, tail: nn.Conv2d, *, upscale: int, residual: bool) -> None:
         super().__init__()
@@ -52,11 +44,7 @@ class Restorer(nn.Module):
             tail.weight.mul_(_FIRST_STEP)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the restored images [n, C, H * upscale, W * upscale].
-
-        Args:
-            x: images [n, C, H, W], values in [0, 1] but for noise.
-        """
+        """Return the restored images [n, C, H * upscale, W * upscale]."""
         features = self.head(x)
         inner = self.body(features)
         restored: Tensor = self.shuffle(self.tail(features + inner if self.residual else inner))
@@ -64,23 +52,14 @@ class Restorer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``x + scale * body(x)`` (Lim et al. 2017, section 3.3).
-
-    Args:
-        body: any module that keeps the shape.
-        scale: of the body's output.
-    """
+    """``x + scale * body(x)`` (Lim et al. 2017, section 3.3)."""
 
     def __init__(self, body: nn.Module, scale: float) -> None:
         super().__init__()
         self.body, self.scale = body, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum.
-
-        Args:
-            x: features [n, channels, H, W].
-        """
+        """Return the sum."""
         return x + self.scale * cast(Tensor, self.body(x))
 
 
@@ -88,25 +67,13 @@ def dncnn_small(in_chans: int = 3, *, width: int = 32, depth: int = 8) -> Restor
     """Build a denoiser of plain 3 x 3 convolutions with batch norm (DnCNN, Zhang et al. 2017): dense kernels.
 
     Its result has its input's size, so for super-resolution it is given the enlarged image.
-
-    Args:
-        in_chans: channels of the images.
-        width: channels inside.
-        depth: convolutions in all, at least 2.
     """
     body = [_conv_norm_relu(width) for _ in range(depth - 2)]
     return Restorer(_head(in_chans, width), nn.Sequential(*body), _tail(in_chans, width, 1), upscale=1, residual=False)
 
 
 def edsr_small(in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: int = 4) -> Restorer:
-    """Build a network of residual blocks without norms, enlarged at its end (EDSR, Lim et al. 2017): dense kernels.
-
-    Args:
-        in_chans: channels of the images.
-        upscale: how many times the result is larger, per side.
-        width: channels inside.
-        depth: residual blocks, of two convolutions each.
-    """
+    """Build a network of residual blocks without norms, enlarged at its end (EDSR, Lim et al. 2017): dense kernels."""
     blocks = [ResidualBlock(nn.Sequential(_conv(width), nn.ReLU(), _conv(width)), 0.1) for _ in range(depth)]
     body = nn.Sequential(*blocks)
     head = nn.Conv2d(in_chans, width, 3, padding=1)
@@ -114,14 +81,7 @@ def edsr_small(in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: i
 
 
 def espcn_small(in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: int = 3) -> Restorer:
-    """Build a few convolutions whose last pixels are shuffled into place (ESPCN, Shi et al. 2016): dense kernels.
-
-    Args:
-        in_chans: channels of the images.
-        upscale: how many times the result is larger, per side.
-        width: channels inside.
-        depth: convolutions in all, at least 2.
-    """
+    """Build a few convolutions whose last pixels are shuffled into place (ESPCN, Shi et al. 2016): dense kernels."""
     body = nn.Sequential(*(nn.Sequential(_conv(width), nn.ReLU()) for _ in range(depth - 2)))
     tail = _tail(in_chans, width, upscale)
     return Restorer(_head(in_chans, width), body, tail, upscale=upscale, residual=False)
@@ -130,15 +90,7 @@ def espcn_small(in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: 
 def depthwise_small(
     in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: int = 4, kernel_size: int = 5
 ) -> Restorer:
-    """Build :func:`edsr_small` of depthwise-separable blocks with batch norm: depthwise kernels.
-
-    Args:
-        in_chans: channels of the images.
-        upscale: how many times the result is larger, per side.
-        width: channels inside.
-        depth: blocks.
-        kernel_size: of the depthwise convolutions.
-    """
+    """Build :func:`edsr_small` of depthwise-separable blocks with batch norm: depthwise kernels."""
     body = nn.Sequential(*(_depthwise_block(width, kernel_size) for _ in range(depth)))
     tail = _tail(in_chans, width, upscale)
     return Restorer(_head(in_chans, width), body, tail, upscale=upscale, residual=True)
@@ -147,17 +99,7 @@ def depthwise_small(
 def build_spandrel(
     name: str, *, pretrained: bool = False, hyperparameters: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """Build a network that ``spandrel`` recognises by the names and shapes of its weights.
-
-    Args:
-        name: a file of weights (.pth, .pt, .ckpt, .safetensors); with ``hyperparameters``, a network of spandrel's.
-        pretrained: also give it the weights of the file; else it starts anew.
-        hyperparameters: of the network, as :func:`spandrel_arguments` gives them and a model folder keeps them.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, or of no network that spandrel knows.
-        ModelError: if spandrel is not installed, or the network cannot be built from its hyperparameters.
-    """
+    """Build a network that ``spandrel`` recognises by the names and shapes of its weights."""
     state: Mapping[str, Tensor] | None = None
     if hyperparameters is None:
         loaded = _spandrel_of_file(name)
@@ -174,14 +116,7 @@ def build_spandrel(
 
 
 def spandrel_arguments(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Return a name and plain values from which :func:`build_spandrel` makes a network again, without a file.
-
-    Args:
-        model: a network of spandrel's.
-
-    Raises:
-        ModelError: if a hyperparameter is no plain value.
-    """
+    """Return a name and plain values from which :func:`build_spandrel` makes a network again, without a file."""
     kind = type(model)
     name = f"{kind.__module__.removeprefix(_SPANDREL_HOME)}.{kind.__qualname__}"
     known: Mapping[str, Any] = getattr(model, "hyperparameters", {})
@@ -219,11 +154,7 @@ def _spandrel_of_file(name: str) -> nn.Module:
 
 
 def _spandrel_of_hyperparameters(name: str, hyperparameters: Mapping[str, Any]) -> nn.Module:
-    """Build a network anew, every parameter to be trained.
-
-    Raises:
-        ModelError: if spandrel has none of this name, or it cannot be built.
-    """
+    """Build a network anew, every parameter to be trained."""
     _spandrel()
     where = f"spandrel:{name}"
     home, _, kind = name.rpartition(".")

@@ -25,11 +25,7 @@ LOCK_FILE = ".lock"
 
 
 class RunFolder:
-    """The paths of a run.
-
-    Args:
-        path: the folder.
-    """
+    """The paths of a run."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -46,10 +42,6 @@ class RunFolder:
 
         The lock is the kernel's: it ends with the process, however that ends. A folder in which nothing was written
         is removed again.
-
-        Raises:
-            RunError: if another process holds it, it cannot be made, a run is here and is not to be resumed, or is to
-                be resumed and is not here.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError("not a folder", where=str(self.path), remedy="give another folder")
@@ -68,11 +60,7 @@ class RunFolder:
             lock.close()
 
     def _check(self, resume: bool) -> None:
-        """Check that a run can start or go on here.
-
-        Raises:
-            RunError: if not.
-        """
+        """Check that a run can start or go on here."""
         present = self._present()
         if resume and not self.checkpoint_file.is_file():
             raise self._nothing_to_resume(", ".join(present[:4]) or "an empty folder")
@@ -97,22 +85,14 @@ class RunFolder:
         )
 
     def recipe_to_resume(self) -> Path:
-        """Return the recipe with which the run here goes on.
-
-        Raises:
-            RunError: if there is no run here.
-        """
+        """Return the recipe with which the run here goes on."""
         if not self.recipe_file.is_file():
             names = self._present()[:4] if self.path.is_dir() else None
             raise self._nothing_to_resume("no folder" if names is None else ", ".join(names) or "an empty folder")
         return self.recipe_file
 
     def recipe(self) -> Recipe:
-        """Read the recipe of the run.
-
-        Raises:
-            RecipeError: if it is missing or damaged.
-        """
+        """Read the recipe of the run."""
         return Recipe.from_toml(self.recipe_file)
 
 
@@ -125,14 +105,7 @@ class _Lock:
         _LOCKS.add(self)
 
     def acquire(self, what: str = "run folder") -> None:
-        """Take the lock.
-
-        Args:
-            what: what the folder is, for the message.
-
-        Raises:
-            RunError: if another process has it.
-        """
+        """Take the lock."""
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -152,15 +125,7 @@ class _Lock:
 
 @contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold a folder, made if it is missing, so that no other process works in it.
-
-    Args:
-        folder: the folder.
-        what: what it is, for messages.
-
-    Raises:
-        RunError: if another process holds it, or it cannot be made.
-    """
+    """Hold a folder, made if it is missing, so that no other process works in it."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = _Lock(folder / LOCK_FILE)
@@ -185,11 +150,7 @@ os.register_at_fork(after_in_child=_close_locks)
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into one line that says what is still whole.
-
-    Raises:
-        RunError: if the block raises an OSError.
-    """
+    """Turn a failure to write into one line that says what is still whole."""
     try:
         yield
     except OSError as error:
@@ -202,11 +163,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that, whatever happens, either the old or the new content is there.
-
-    Raises:
-        RunError: if it cannot be written; the old file is untouched then.
-    """
+    """Write a file so that, whatever happens, either the old or the new content is there."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with writing(path):

@@ -44,18 +44,6 @@ def build_torchvision_segmenter(
 ) -> nn.Module:
     """Build one of torchvision's segmentation models; it returns ``{"out": [batch, num_classes, H, W], ...}``.
 
-    Args:
-        name: such as ``lraspp_mobilenet_v3_large``, without ``torchvision:``.
-        num_classes: classes in the masks, background among them; 21 by default, as in Pascal VOC.
-        backbone: must be None, as the name says which it is.
-        pretrained: download torchvision's weights. With other than their 21 classes, the layers that give the classes
-            start anew.
-        **arguments: further arguments of the builder, such as ``aux_loss=True``, which adds the auxiliary output that
-            the training loss then counts by half.
-
-    Raises:
-        ModelError: if an argument has no place in it.
-
     Example:
         >>> model = build_torchvision_segmenter("lraspp_mobilenet_v3_large", num_classes=11)
         >>> model.classifier.high_classifier.out_channels
@@ -82,11 +70,7 @@ def build_torchvision_segmenter(
 
 
 def smp_models() -> dict[str, type[nn.Module]]:
-    """Return the architectures of segmentation-models-pytorch by name.
-
-    Raises:
-        ModelError: if it is not installed.
-    """
+    """Return the architectures of segmentation-models-pytorch by name."""
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
@@ -110,18 +94,6 @@ def build_smp(
     **arguments: Any,
 ) -> nn.Module:
     """Build a decoder of segmentation-models-pytorch on a backbone of timm; it returns [batch, num_classes, H, W].
-
-    Args:
-        name: such as ``Unet``, without ``smp:``; capitals do not matter.
-        num_classes: classes in the masks, background among them.
-        in_chans: channels of the images; 3 by default.
-        backbone: a timm name of a model that gives feature maps, such as ``resnet18``.
-        pretrained: download timm's weights of the backbone; the decoder starts anew in any case.
-        **arguments: further arguments of the decoder, such as ``decoder_channels``, ``encoder_depth`` or
-            ``drop_path_rate``, which goes to the backbone.
-
-    Raises:
-        ModelError: if decoder or backbone are unknown, an argument has no place, or the package is not installed.
 
     Example:
         >>> model = build_smp("Linknet", num_classes=4, backbone="test_resnet")
@@ -151,17 +123,7 @@ def build_smp(
 
 
 def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[str], *, passed_on: bool) -> None:
-    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word.
-
-    Args:
-        where: the model, for messages.
-        arguments: the names given.
-        parameters: the names in the builder's signature.
-        passed_on: other names go to the backbone, which refuses those it does not know.
-
-    Raises:
-        ModelError: naming the argument.
-    """
+    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word."""
     taken = [name for name in parameters if name not in {"self", "kwargs", *_GIVEN, *_UNUSABLE, "num_classes"}]
     for key in arguments:
         if key in _GIVEN:
@@ -175,11 +137,7 @@ def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[
 
 
 def _load_own(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load torchvision's weights; outputs for another number of classes, and an auxiliary head not built, are left out.
-
-    Raises:
-        ModelError: if something else differs.
-    """
+    """Load torchvision's weights; outputs for another number of classes, and an auxiliary head not built, are left out."""
     own = model.state_dict()
     resized = {
         name

@@ -17,18 +17,7 @@ from refconv.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is built from.
-
-    Attributes:
-        name: a timm name; ``local-dir:FOLDER`` for a model folder; ``torchvision:NAME``; ``detector:HEAD``,
-            ``smp:NAME`` or ``spandrel:FILE``; or ``module:function`` of anything that can be imported, the current
-            folder included.
-        num_classes: classes; None is the builder's default.
-        in_chans: input channels; None is the builder's default.
-        drop_rate: dropout; 0 leaves the builder's default.
-        drop_path_rate: stochastic depth; None leaves the builder's default.
-        model_kwargs: further arguments of the builder.
-    """
+    """What a model is built from."""
 
     name: str
     num_classes: int | None = None
@@ -39,12 +28,7 @@ class ModelSpec:
 
     @classmethod
     def of_run(cls, recipe: Recipe, info: DataInfo) -> ModelSpec:
-        """Return what the model of a run is built from, whatever weights the run starts from.
-
-        Args:
-            recipe: the settings of the run.
-            info: the facts about its data.
-        """
+        """Return what the model of a run is built from, whatever weights the run starts from."""
         return cls(
             recipe.model,
             num_classes=recipe.num_classes or info.num_classes or None,
@@ -55,16 +39,7 @@ class ModelSpec:
         )
 
     def build(self, *, pretrained: bool = False) -> nn.Module:
-        """Build the model, with fresh weights or with those that its builder offers.
-
-        Args:
-            pretrained: load the builder's pretrained weights; for ``local-dir:`` the folder's. As in timm, a folder's
-                name alone gives its architecture with fresh weights.
-
-        Raises:
-            ModelError: if the name is unknown, or the builder fails.
-            CheckpointError: if a folder's weights cannot be read or do not fit.
-        """
+        """Build the model, with fresh weights or with those that its builder offers."""
         arguments = {
             "num_classes": self.num_classes,
             "in_chans": self.in_chans,

@@ -46,24 +46,6 @@ def build_torchvision_detector(
     """Build one of torchvision's detectors.
 
     Nothing is downloaded unless ``pretrained`` asks for it, and no layer is frozen: what trains is the recipe's choice.
-
-    Args:
-        name: torchvision's name, such as ``fasterrcnn_resnet50_fpn``.
-        num_classes: classes, the background not among them.
-        pretrained: start from torchvision's weights for COCO, the layers that depend on the classes anew unless there
-            are 90.
-        img_size: the side, in pixels, to which the longer side of an image is brought, or both sides of SSD's; None
-            leaves torchvision's choice.
-        frozen_norm: keep the backbone's batch norms as they are, as torchvision does with pretrained ones.
-        image_mean: per channel, what is subtracted from values in [0, 1].
-        image_std: per channel, what they are then divided by.
-        **arguments: further arguments of torchvision's builder, such as ``box_score_thresh``.
-
-    Returns:
-        A model that takes a list of images [3, H, W] in [0, 1]; in training also a list of targets, and gives losses.
-
-    Raises:
-        ModelError: if the detector finds keypoints, or an argument is not possible.
     """
     where = f"torchvision:{name}"
     if name.startswith("keypointrcnn"):
@@ -102,11 +84,7 @@ def build_torchvision_detector(
 
 
 def _load_coco(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load torchvision's weights; layers that depend on the number of classes keep their own where it differs.
-
-    Raises:
-        CheckpointError: if other layers differ.
-    """
+    """Load torchvision's weights; layers that depend on the number of classes keep their own where it differs."""
     own = model.state_dict()
     # Frozen batch norms, as torchvision trained them, count no batches.
     counts = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}

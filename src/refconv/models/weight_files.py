@@ -45,17 +45,7 @@ _DAMAGE = (*_READING_ERRORS, TypeError, ValueError, struct.error)
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """Read names and tensors from a weights file, without running any code that the file may carry.
-
-    Args:
-        path: a ``.safetensors`` file, or a file of ``torch.save``; or a folder that holds one of
-            :data:`WEIGHT_FILES`. A training checkpoint is unwrapped (averaged weights are preferred, and where there
-            is a choice it is said by a warning), and what DataParallel, AveragedModel, torch.compile and FSDP add to
-            names is removed. Versions of modules (``_metadata``) are kept.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, refused because it would run code, or holds no weights.
-    """
+    """Read names and tensors from a weights file, without running any code that the file may carry."""
     path = weights_file(path)
     content = read_checkpoint_file(path)
     found = _weights_in(content, str(path))
@@ -88,20 +78,12 @@ def _weights_in(content: Mapping[Any, Any], where: str) -> Mapping[str, Any] | N
 
 
 def is_run_checkpoint(path: Path) -> bool:
-    """Say whether a file is the checkpoint of a run of refconv, and not weights alone.
-
-    Raises:
-        CheckpointError: if it cannot be read, or is refused because it would run code.
-    """
+    """Say whether a file is the checkpoint of a run of refconv, and not weights alone."""
     return path.suffix != ".safetensors" and {"format", "step", "recipe"} <= read_checkpoint_file(path).keys()
 
 
 def weights_file(path: Path | str) -> Path:
-    """Return the file that holds the weights of a file or folder.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
+    """Return the file that holds the weights of a file or folder."""
     path = Path(path)
     if path.is_file():
         return path
@@ -114,14 +96,7 @@ def weights_file(path: Path | str) -> Path:
 
 
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code.
-
-    Args:
-        path: a ``.safetensors`` file or a file of ``torch.save``.
-
-    Raises:
-        CheckpointError: if the file cannot be read, is damaged, or is refused because it would run code.
-    """
+    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code."""
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)

@@ -37,19 +37,6 @@ def load_state(
 
     Names and versions of before are understood where torch, or the model's own code, understands them: batch norms
     without ``num_batches_tracked``, for instance. A state of kernel space is merged first.
-
-    Args:
-        model: the model to fill.
-        state: plain names and tensors.
-        where: the file or folder that the state came from, for messages.
-        reset_classifier: leave the classifier of ``model`` as it was initialised, whatever its size in ``state``.
-        settings: for a state of kernel space: what it does not say itself; see :func:`refconv.surgery.merged_state`.
-
-    Returns:
-        The names that kept their initial values.
-
-    Raises:
-        CheckpointError: if names are missing or surplus, shapes differ, or a weight is NaN or infinite.
     """
     own = model.state_dict()
     state = _aligned(state, own)
@@ -107,9 +94,6 @@ def classifier_names(model: nn.Module) -> set[str]:
     """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last layer.
 
     Of torchvision's detectors, the layers that give classes and, where there is one per class, boxes and masks.
-
-    Raises:
-        ModelError: if there is neither.
     """
     modules = dict(model.named_modules())
     detecting = {name for name in model.state_dict() if any(f".{part}." in name for part in _DETECTION_LAYERS)}
@@ -212,15 +196,7 @@ def _say_conversion(own: Mapping[str, Any], state: Mapping[str, Any], where: str
 
 
 def dtypes_in(path: Path | str, own: Mapping[str, Any]) -> dict[str, str]:
-    """Return the dtypes of the tensors of a file of weights, by the names that a model gives them.
-
-    Args:
-        path: as :func:`read_weights` takes it.
-        own: the state of the model; what the file does not hold under the model's names has its dtypes.
-
-    Raises:
-        CheckpointError: if the file cannot be read.
-    """
+    """Return the dtypes of the tensors of a file of weights, by the names that a model gives them."""
     state = _aligned(read_weights(path), own)
     return {
         name: str(state.get(name, value).dtype).removeprefix("torch.")
