@@ -14,8 +14,8 @@ from torchvision.models._api import WeightsEnum
 from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import resolve
 from refconv.models.builders import build
+from refconv.models.creation import ModelSpec
 from refconv.models.model_input import of_recipe
-from refconv.models.spec import ModelSpec
 from refconv.recipe.recipe import Recipe
 from run_checkpoints import INFO
 

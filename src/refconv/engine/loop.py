@@ -20,8 +20,8 @@ from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
 from refconv.engine.trained import thaw
 from refconv.errors import RunError
+from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
-from refconv.methods.sizes import parameters_allowed
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run

@@ -21,10 +21,19 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from refconv.errors import ModelError
+from refconv.methods.method import Method
+
+
+class NormFold(Method):
+    """Training with batch norms that use and keep their running statistics."""
+
+    def prepare(self, model: nn.Module) -> None:
+        """Let the batch norms of a model be so."""
+        keep_statistics(model)
 
 
 def keep_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Let every batch norm of a model use its running statistics in training too, and leave them as they are.
+    """Let every batch norm use its running statistics in training too, and leave them as they are; return the names.
 
     Scales and shifts are still trained, and ``model.train()`` still puts everything else in training mode.
     """

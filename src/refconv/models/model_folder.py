@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
-from refconv.models.builders import build, is_timm
+from refconv.models.builders import build, hub_config, is_timm
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, read_weights
 from refconv.models.weights import load_state
 from refconv.surgery import file_bytes, metadata_of, with_metadata
@@ -50,9 +50,12 @@ def save_model_folder(
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
-    Before anything is written, a fresh model from the builder must take the weights strictly.
+    Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
+    how images become tensors, under timm's names, further than ``info``. The task is written if it is not
+    classification.
     """
-    if _holds_something_else(Path(folder)):
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir()))):
         raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
     model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
@@ -75,7 +78,7 @@ def save_model_folder(
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)
-    _write(Path(folder), config, state, architecture)
+    _write(folder, config, state, architecture)
 
 
 def load_model_folder(folder: Path | str) -> nn.Module:
@@ -86,7 +89,10 @@ def load_model_folder(folder: Path | str) -> nn.Module:
 
 
 def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any) -> nn.Module:
-    """Build the architecture of a model folder."""
+    """Build the architecture of a model folder; arguments that are None are left to the folder.
+
+    With ``pretrained`` it has the folder's weights; if the number of classes differs, all but the classifier's.
+    """
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
@@ -111,11 +117,14 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError("not a model folder", where=str(folder), expected=f"a file {CONFIG_FILE}") from error
+        what, expected = "not a model folder", f"a file {CONFIG_FILE}"
+        raise CheckpointError(what, where=str(folder), expected=expected, remedy="check the path") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError("damaged or not JSON", where=str(path), found=str(error)) from error
+        remedy = "copy the folder again, or have refconv merge write it again from its run"
+        raise CheckpointError("damaged or not JSON", where=str(path), found=str(error), remedy=remedy) from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        raise CheckpointError("names no architecture", where=str(path), expected="a key 'architecture'")
+        expected, remedy = "a key 'architecture'", "give the file of weights itself, and the model's name by --model"
+        raise CheckpointError("names no architecture", where=str(path), expected=expected, remedy=remedy)
     return config
 
 
@@ -127,10 +136,6 @@ def architecture_of(name: str) -> str:
     return name
 
 
-def _holds_something_else(folder: Path) -> bool:
-    return folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir())))
-
-
 def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Follow a name to the architecture itself, with all arguments that make it."""
     source, _, rest = name.partition(":")
@@ -138,7 +143,7 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
         config = read_config(rest)
         return config["architecture"], {**config.get("model_args", {}), **arguments}
     if source == "hf-hub":
-        _, architecture, stored = timm.models.load_model_config_from_hf(rest)
+        _, architecture, stored = hub_config(name)
         return architecture, {**stored, **arguments}
     if source == "spandrel" and "hyperparameters" not in arguments:
         from refconv.models.restorers import spandrel_arguments
@@ -153,11 +158,9 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
     try:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     except TypeError as error:
-        raise ModelError(
-            "an argument of the model cannot be written as JSON", where=architecture, found=str(error)
-        ) from error
-    partial = folder.with_name(f".{folder.name}.partial")
-    former = folder.with_name(f".{folder.name}.former")
+        what = "an argument of the model cannot be written as JSON"
+        raise ModelError(what, where=architecture, found=str(error)) from error
+    partial, former = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "former"))
     held = {
         key: value.detach().cpu().clone().contiguous() if isinstance(value, Tensor) else value
         for key, value in state.items()

@@ -22,7 +22,7 @@ from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.data.timm_names import PREFIXES
 from refconv.errors import DataError
-from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, is_timm
+from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.located import located
 from refconv.models.model_folder import read_config
@@ -70,19 +70,22 @@ def of_backbone(recipe: Recipe) -> Statement:
 
 
 def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
-    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders.
+
+    ``arguments`` are those of the builder; by default what it sets where it loads the weights.
+    """
     source, _, rest = name.partition(":")
     if source == "local-dir":
         return of_weights(rest)
     if source == "torchvision":
         return _of_torchvision(rest, arguments_with_weights(name) if arguments is None else arguments)
     if source == "hf-hub":
-        return of_timm(timm.models.load_model_config_from_hf(rest)[0], by=name)
+        return of_timm(hub_config(name)[0], by=name)
     return of_timm(_timm_cfg(name), by=f"timm's {name}")
 
 
 def of_timm(cfg: Mapping[str, Any], *, by: str, of_run: bool = False) -> Statement:
-    """Return what a ``pretrained_cfg`` says, completed as timm completes it."""
+    """Return what a ``pretrained_cfg`` says, completed as timm completes it; with ``of_run`` it was trained so."""
     if not cfg:
         return NOTHING
     values = resolve_data_config(pretrained_cfg=dict(cfg))
@@ -114,7 +117,10 @@ def of_weights(reference: str | Path) -> Statement:
 
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
-    """Return what a model folder's config.json says, or transformers' file beside it."""
+    """Return what a model folder's config.json says, or transformers' file beside it.
+
+    The recipe of its run is needed because earlier versions did not write every value into config.json.
+    """
     cfg = dict(config.get("pretrained_cfg") or {})
     if cfg and recipe is not None:
         cfg = {"crop_pct": crop_pct_of(recipe), **cfg}
@@ -123,23 +129,22 @@ def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = N
 
 
 def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Statement:
-    """Return how a run prepares its data, by its checkpoint."""
-    found = as_stored(recipe, info, stored)
-    return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
+    """Return how a run prepares its data, by the preprocessing ``stored`` in its checkpoint.
 
-
-def as_stored(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Preprocessing:
-    """Return the preprocessing of a run; for the arguments see :func:`of_checkpoint`."""
+    Checkpoints of earlier versions have none; the same values were decided by the recipe.
+    """
     if stored is not None:
-        return Preprocessing.from_dict(dict(stored))
-    values = {
-        "input_size": info.input_size,
-        "mean": info.mean,
-        "std": info.std,
-        "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
-        "crop_pct": crop_pct_of(recipe),
-    }
-    return resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
+        found = Preprocessing.from_dict(dict(stored))
+    else:
+        values = {
+            "input_size": info.input_size,
+            "mean": info.mean,
+            "std": info.std,
+            "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
+            "crop_pct": crop_pct_of(recipe),
+        }
+        found = resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
+    return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
 
 
 def crop_pct_of(recipe: Recipe) -> float | None:
@@ -153,14 +158,10 @@ def crop_pct_of(recipe: Recipe) -> float | None:
     return 1.0 if whole or recipe.task != "classification" else None
 
 
-def degradation_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a restoration recipe does to images, for config.json."""
-    return {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
-
-
 def as_run(preprocessing: Preprocessing, recipe: Recipe) -> dict[str, Any]:
-    """Return what a run writes into config.json about its input, under timm's names."""
-    return {**preprocessing.as_pretrained_cfg(), **degradation_of(recipe)}
+    """Return what a run writes into config.json about its input, under timm's names, and how images are degraded."""
+    degraded = {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
+    return {**preprocessing.as_pretrained_cfg(), **degraded}
 
 
 def _timm_cfg(name: str) -> Mapping[str, Any]:
@@ -217,16 +218,12 @@ def _of_transformers(folder: Path) -> Statement:
         config = json.loads(path.read_text(encoding="utf-8"))
         values = _transformers_values(config)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError("damaged or of an unknown layout", where=str(path), found=str(error)) from error
-    scaled = config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)
-    if not scaled:
-        raise DataError(
-            "does not scale images to the range 0 to 1",
-            where=str(path),
-            expected="rescale_factor 1/255",
-            found=str(config.get("rescale_factor")),
-            remedy="give --mean and --std, and remove the file",
-        )
+        what, remedy = "damaged or of an unknown layout", "give --img-size, --mean and --std, and remove the file"
+        raise DataError(what, where=str(path), found=str(error), remedy=remedy) from error
+    if not (config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)):
+        what, remedy = "does not scale images to the range 0 to 1", "give --mean and --std, and remove the file"
+        found = str(config.get("rescale_factor"))
+        raise DataError(what, where=str(path), expected="rescale_factor 1/255", found=found, remedy=remedy)
     return Statement(path.name, values)
 
 

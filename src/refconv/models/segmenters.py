@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from refconv.errors import ModelError, did_you_mean
+from refconv.models.builders import unknown
 from refconv.models.pyramid import check_backbone
+from refconv.models.weights import load_published
 
-DEFAULT_BACKBONE = "resnet34"
+_DEFAULT_BACKBONE = "resnet34"
 """What segmentation-models-pytorch takes where none is named."""
 
 _GIVEN = {
-    "encoder_name": "backbone",
-    "encoder_weights": "pretrained",
-    "in_channels": "in_chans",
-    "classes": "num_classes",
-    "weights": "pretrained",
-    "weights_backbone": "pretrained",
-    "progress": "",
-}
+    "encoder_name": "backbone", "encoder_weights": "pretrained", "in_channels": "in_chans", "classes": "num_classes",
+    "weights": "pretrained", "weights_backbone": "pretrained", "progress": "",
+}  # fmt: skip
+"""Arguments of the builders that are given by other names; "" is for none."""
+
 _UNUSABLE = {
     "activation": "the loss needs the outputs as they are",
     "aux_params": "a second head that classifies whole images is not trained here",
@@ -44,6 +43,10 @@ def build_torchvision_segmenter(
 ) -> nn.Module:
     """Build one of torchvision's segmentation models; it returns ``{"out": [batch, num_classes, H, W], ...}``.
 
+    Classes are 21 by default, as in Pascal VOC, background among them. With ``pretrained`` and another number of
+    classes, the layers that give the classes start anew. ``aux_loss=True`` adds the auxiliary output, which the
+    training loss counts by half. The backbone is fixed by the name.
+
     Example:
         >>> model = build_torchvision_segmenter("lraspp_mobilenet_v3_large", num_classes=11)
         >>> model.classifier.high_classifier.out_channels
@@ -53,19 +56,15 @@ def build_torchvision_segmenter(
 
     where = f"torchvision:{name}"
     if backbone is not None:
-        raise ModelError(
-            "has a fixed backbone",
-            where=where,
-            found=f"backbone={backbone}",
-            remedy="take a model such as smp:DeepLabV3Plus with another backbone",
-        )
-    taken = inspect.signature(models.get_model_builder(name)).parameters
-    _check_arguments(where, arguments, taken, passed_on=False)
+        remedy = "take a model such as smp:DeepLabV3Plus with another backbone"
+        raise ModelError("has a fixed backbone", where=where, found=f"backbone={backbone}", remedy=remedy)
+    _check_arguments(where, arguments, inspect.signature(models.get_model_builder(name)).parameters, passed_on=False)
     if num_classes is not None:
         arguments["num_classes"] = num_classes
-    model: nn.Module = models.get_model(name, weights=None, weights_backbone=None, **arguments)
+    model = cast(nn.Module, models.get_model(name, weights=None, weights_backbone=None, **arguments))
     if pretrained:
-        _load_own(model, models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), where)
+        state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        load_published(model, state, where)
     return model
 
 
@@ -74,13 +73,9 @@ def smp_models() -> dict[str, type[nn.Module]]:
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
-        raise ModelError(
-            "needs a package that is not installed",
-            where="smp:",
-            expected="segmentation-models-pytorch",
-            found=str(error),
-            remedy='pip install "refconv[tasks]"',
-        ) from error
+        what, expected = "needs a package that is not installed", "segmentation-models-pytorch"
+        remedy = 'pip install "refconv[tasks]"'
+        raise ModelError(what, where="smp:", expected=expected, found=str(error), remedy=remedy) from error
     return {built.__name__: built for key, built in smp.MODEL_ARCHITECTURES_MAPPING.items() if key not in _NO_CONVNET}
 
 
@@ -95,6 +90,10 @@ def build_smp(
 ) -> nn.Module:
     """Build a decoder of segmentation-models-pytorch on a backbone of timm; it returns [batch, num_classes, H, W].
 
+    Capitals in the name do not matter. ``pretrained`` loads timm's weights of the backbone; the decoder starts anew in
+    any case. Further arguments are the decoder's, such as ``decoder_channels`` and ``encoder_depth``, or, such as
+    ``drop_path_rate``, go to the backbone.
+
     Example:
         >>> model = build_smp("Linknet", num_classes=4, backbone="test_resnet")
         >>> type(model).__name__, model.segmentation_head[0].out_channels
@@ -103,16 +102,13 @@ def build_smp(
     where = f"smp:{name}"
     if name.lower() in _NO_CONVNET:
         raise ModelError(_NO_CONVNET[name.lower()], where=where)
-    known = {built.lower(): built for built in smp_models()}
+    found = smp_models()
+    known = {built.lower(): built for built in found}
     if name.lower() not in known:
-        raise ModelError(
-            "unknown segmentation model",
-            where=where,
-            expected=_listed(known.values()),
-            remedy=did_you_mean(name, known.values()),
-        )
-    builder = smp_models()[known[name.lower()]]
-    backbone = backbone or DEFAULT_BACKBONE
+        expected = ", ".join(found)
+        raise unknown("unknown segmentation model", where, found, name=name, expected=expected)
+    builder = found[known[name.lower()]]
+    backbone = backbone or _DEFAULT_BACKBONE
     check_backbone(backbone)
     _check_arguments(where, arguments, inspect.signature(builder).parameters, passed_on=True)
     if num_classes is not None:
@@ -123,7 +119,10 @@ def build_smp(
 
 
 def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[str], *, passed_on: bool) -> None:
-    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word."""
+    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word.
+
+    With ``passed_on``, other names than those in its signature go to the backbone, which refuses what it does not know.
+    """
     taken = [name for name in parameters if name not in {"self", "kwargs", *_GIVEN, *_UNUSABLE, "num_classes"}]
     for key in arguments:
         if key in _GIVEN:
@@ -132,26 +131,5 @@ def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[
         if key in _UNUSABLE:
             raise ModelError(f"{key} cannot be given: {_UNUSABLE[key]}", where=where)
         if key not in taken and (not passed_on or key.startswith(("decoder_", "encoder_", "psp_"))):
-            expected = _listed(taken) or "no further arguments"
+            expected = ", ".join(taken) or "no further arguments"
             raise ModelError(f"takes no {key}", where=where, expected=expected, remedy=did_you_mean(key, taken))
-
-
-def _load_own(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load torchvision's weights; outputs for another number of classes, and an auxiliary head not built, are left out."""
-    own = model.state_dict()
-    resized = {
-        name
-        for name in own
-        if name in state and own[name].shape != state[name].shape and own[name].shape[1:] == state[name].shape[1:]
-    }
-    surplus = [name for name in state if name not in own and not name.startswith("aux_classifier.")]
-    missing = [name for name in own if name not in state]
-    if surplus or missing:
-        raise ModelError(
-            "torchvision's weights do not fit this model", where=where, found=_listed([*surplus, *missing][:5])
-        )
-    model.load_state_dict({name: own[name] if name in resized else state[name] for name in own}, strict=True)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -16,9 +16,8 @@ from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch
 from refconv.data.preprocessing import IMAGE_MODES, Statement, as_they_are
 from refconv.errors import DataError, ModelError, RecipeError
-from refconv.models.detectors import all_scores
+from refconv.models.detectors import all_scores, is_detector
 from refconv.models.model_folder import architecture_of
-from refconv.models.torchvision_detectors import is_detector
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
