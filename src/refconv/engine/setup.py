@@ -15,7 +15,7 @@ from refconv.errors import DataError, ModelError, RecipeError, RunError
 from refconv.methods.method import Method
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec, create_model, load_backbone
-from refconv.models.located import located
+from refconv.models.model_folder import located
 from refconv.models.model_input import of_checkpoint, of_model, of_recipe
 from refconv.process.distributed import Processes
 from refconv.process.randomness import derive_seed, seed_everything

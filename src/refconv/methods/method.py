@@ -35,12 +35,12 @@ class Method:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.check()
+        _check_budget(recipe)
 
     def check(self) -> None:
-        """Refuse ``method_kwargs``, and a budget where nothing has a size."""
+        """Check the settings; plain training has none."""
         for name in self.recipe.method_kwargs:
             raise RecipeError(f"{self.recipe.method} has no such setting", where=f"method_kwargs.{name}")
-        check_budget(self.recipe)
 
     def prepare(self, model: nn.Module) -> Plan | None:
         """Prepare a plain model in place, on its device and with its weights; return the plan if kernels change."""
@@ -51,14 +51,12 @@ class Method:
         return make_optimizer(model, self.recipe)
 
     def clipping(self, model: nn.Module) -> Callable[[], None] | None:
-        """Return what clips the gradients before the optimizer's step; None if nothing is to.
-
-        Adaptive clipping leaves the classifier alone, as its authors do and as timm does.
-        """
+        """Return what clips the gradients before the optimizer's step; None if nothing is to."""
         limit, mode = self.recipe.clip_grad, self.recipe.clip_mode
         if limit is None:
             return None
         find = getattr(model, "get_classifier", None)
+        # Adaptive clipping leaves the classifier alone, as its authors do and as timm does.
         head = find() if mode == "agc" and callable(find) else None
         left_out = {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
         parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in left_out]
@@ -81,7 +79,7 @@ class Scratch(Method):
     inherits = False
 
 
-def check_budget(recipe: Recipe) -> None:
+def _check_budget(recipe: Recipe) -> None:
     """Check that a recipe's budget, if it has one, decides something."""
     if recipe.budget is None:
         return
@@ -103,12 +101,10 @@ def within_budget(model: nn.Module, recipe: Recipe, config: TransformConfig) -> 
 
 
 def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
-    """Return how many numbers a recipe's budget lets its method train; None without one.
-
-    A method named as the budget stands for what it trains on the same layers of a plain model with its defaults.
-    """
+    """Return how many numbers a recipe's budget lets its method train; None without one."""
     if recipe.budget is None or recipe.budget.isdecimal():
         return None if recipe.budget is None else int(recipe.budget)
+    # A method named as the budget stands for what it trains on the same layers with its defaults.
     selection = {"include": recipe.include or None, "exclude": recipe.exclude or None}
     return plan_of(model, recipe.budget, **selection).extra_parameters
 

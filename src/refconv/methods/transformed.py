@@ -12,15 +12,7 @@ from torch.optim import Optimizer
 from refconv.config import FIELDS, RefocusConfig, TransformConfig
 from refconv.errors import RecipeError, SettingError
 from refconv.gradspace import Decay, RefocusSGD, param_groups
-from refconv.methods.method import (
-    Method,
-    check_budget,
-    checked,
-    inner_optimizer,
-    make_optimizer,
-    parameter_groups,
-    within_budget,
-)
+from refconv.methods.method import Method, checked, inner_optimizer, make_optimizer, parameter_groups, within_budget
 from refconv.parametrizations import TRANSFORMS, config_of
 from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
 from refconv.surgery import Plan, plan, reparametrize
@@ -46,7 +38,6 @@ class Transformed(Method):
             where = FIELDS[name] if name in own else f"method_kwargs.{name}"
             told = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
             raise RecipeError(error.what, where=where, **told) from error
-        check_budget(recipe)
 
     def config(self) -> TransformConfig:
         """Return the configuration of the transformation."""
@@ -64,10 +55,7 @@ class Transformed(Method):
 
 
 class KernelSpace(Transformed):
-    """Refocusing in kernel space: refocus weights are trained, by any optimizer.
-
-    They decay as kernels do, as in the paper's release, unless ``decay`` is ``none``.
-    """
+    """Refocusing in kernel space: refocus weights are trained, by any optimizer, and decay unless ``decay`` is none."""
 
     space = "kernel"
 

@@ -30,13 +30,11 @@ TASK_SOURCES = {
     "smp": ("segmenters", "build_smp"),
     "spandrel": ("restorers", "build_spandrel"),
 }
-"""Prefixes of models that are put together here, with the file beside this one and its function."""
-
 _OF_TORCHVISION = {
     "detection": ("detectors", "build_torchvision_detector"),
     "segmentation": ("segmenters", "build_torchvision_segmenter"),
 }
-"""Modules of torchvision whose models need more than its builder, with the file beside this one and its function."""
+"""Prefixes, and modules of torchvision, of models that are put together by a function in a file beside this one."""
 
 _NAMES_IN_TORCHVISION = {"drop_rate": "dropout", "drop_path_rate": "stochastic_depth_prob"}
 
@@ -286,17 +284,13 @@ def _current_folder_importable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(where: str, what: str, *, pretrained: bool = False) -> Iterator[None]:
-    """Turn what a builder raises into a ModelError that says where in the builder's code it happened.
-
-    A builder is foreign code: whatever it raises is a mistake in the model's name or arguments, or in that code; with
-    ``pretrained`` an OSError is a missing connection.
-    """
+    """Turn what a builder raises, a mistake in the model's name or arguments or in its code, into a ModelError."""
     try:
         with _quiet() if pretrained else contextlib.nullcontext():
             yield
     except RefconvError:
         raise
-    except Exception as error:
+    except Exception as error:  # foreign code
         if pretrained and isinstance(error, OSError):
             remedy = "connect to the network, or give the weights as a file by --checkpoint"
             raise unavailable(where, _first_cause(error), remedy) from error

@@ -1,7 +1,6 @@
 """Checkpoints: the resumable state of a run in one file, written whole or not at all, read without running code.
 
-Nothing random is stored. Order, augmentation and every step are seeded from the recipe's seed and counters, so one
-number, ``step``, says where the run is.
+Nothing random is stored: order, augmentation and every step are seeded from the recipe's seed and ``step``.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@ from refconv.errors import CheckpointError, SettingError
 from refconv.methods.registry import method_of
 from refconv.models.builders import address, arguments_with_weights, build, check_named_in_file
 from refconv.models.checkpoint import Checkpoint, load_model_state
-from refconv.models.located import locate, located
-from refconv.models.model_folder import LOCAL, architecture_of, build_from_folder, save_model_folder
+from refconv.models.model_folder import LOCAL, architecture_of, build_from_folder, locate, located, save_model_folder
 from refconv.models.model_input import channels_of, of_builder, of_checkpoint, of_weights
 from refconv.models.weight_files import read_weights
 from refconv.models.weights import classifier_names, fill_backbone, load_state
@@ -38,11 +37,7 @@ class ModelSpec:
 
     @classmethod
     def of_run(cls, recipe: Recipe, info: DataInfo) -> ModelSpec:
-        """Return what the model of a run is built from, whatever weights the run starts from.
-
-        The arguments beyond the ends of the network and dropout are the task's, those of pretrained weights and the
-        user's. They are saved with the model, so they must be plain values.
-        """
+        """Return what the model of a run is built from, by plain values, whatever weights the run starts from."""
         for_task = {"detection": _of_detector, "restoration": _of_restorer}.get(recipe.task)
         own = {} if for_task is None else for_task(recipe, info)
         backbone = {} if recipe.backbone is None else {"backbone": recipe.backbone}
@@ -57,10 +52,7 @@ class ModelSpec:
         )
 
     def build(self, *, pretrained: bool = False) -> nn.Module:
-        """Build the model, with fresh weights or with those that its builder, or for ``local-dir:`` the folder, offers.
-
-        As in timm, a folder's name alone gives its architecture with fresh weights.
-        """
+        """Build the model, with fresh weights or with those that its builder, or for ``local-dir:`` the folder, has."""
         arguments = {
             "num_classes": self.num_classes,
             "in_chans": self.in_chans,
@@ -143,10 +135,7 @@ def create_model(
 def load_weights(
     model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Load weights strictly into a plain model, see :func:`refconv.models.weights.load_state`.
-
-    They are those of a file, a model folder, or a run, as :func:`refconv.models.located.locate` finds them.
-    """
+    """Load the weights of what :func:`refconv.models.model_folder.locate` finds strictly into a plain model."""
     state = _plain_weights(path)
     load_state(model, state, where=str(path), reset_classifier=reset_classifier, settings=settings)
 
@@ -199,33 +188,26 @@ class Merged(NamedTuple):
 
 
 def merge_weights(
-    file: Path,
-    name: str,
-    out: Path,
-    *,
-    settings: Mapping[str, Any],
-    flags: Mapping[str, Any] | None = None,
-    num_classes: int | None = None,
-    in_chans: int | None = None,
-    model_kwargs: Mapping[str, Any] | None = None,
+    file: Path, name: str, out: Path, *, settings: Mapping[str, Any], flags: Mapping[str, Any], **ends: Any
 ) -> Merged:
     """Merge refocused weights of another training program and write the plain model as a model folder.
 
     ``settings`` are what the file does not say itself, see :func:`refconv.surgery.merged_state`; ``flags`` what the
     user says about the input, for config.json. What is left out is said by a file beside the weights or by the model,
-    and last by ImageNet's defaults.
+    and last by ImageNet's defaults. ``ends`` are of :class:`ModelSpec`.
     """
     weights = read_weights(file)
     if not in_kernel_space(weights):
         what = "holds plain weights, so there is nothing to merge"
         raise CheckpointError(what, where=str(file), expected="a run's checkpoint, or weights of a refocused model")
-    arguments = dict(model_kwargs or {})
-    model = create_model(name, num_classes=num_classes, in_chans=in_chans, model_kwargs=arguments)
+    model = create_model(name, **ends)
+    in_chans, arguments = ends.get("in_chans"), ends.get("model_kwargs", {})
     load_weights(model, file, settings=settings)
     state = plain_state_dict(model)
-    stated = (Statement(FLAGS, flags or {}), of_weights(file) or of_builder(name, model))
+    stated = (Statement(FLAGS, flags), of_weights(file) or of_builder(name, model))
     used = resolve(stated, in_chans=channels_of(stated, in_chans), where=str(file))
-    classes = num_classes or getattr(model, "num_classes", None) or len(state[sorted(classifier_names(model))[0]])
+    classes = ends.get("num_classes") or getattr(model, "num_classes", None)
+    classes = classes or len(state[sorted(classifier_names(model))[0]])
     info = DataInfo(str(file), classes, used.in_chans, used.input_size, used.mean, used.std, (), 0, 0, 0)
     save_model_folder(out, state, name=name, info=info, model_kwargs=arguments, preprocessing=used.as_pretrained_cfg())
     return Merged(model, used, says_settings(weights))

@@ -32,6 +32,8 @@ class Levels:
     side: int  # of the image, in pixels
     exact: bool  # the longer side of an image becomes ``side``; else the shorter one
     where: str  # the detector's name, for messages
+    width: int | None = None  # channels of a pyramid level
+    anchor_sizes: Sequence[float] | None = None  # one per level, in pixels
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -43,9 +45,9 @@ class Levels:
         """How many levels the backbone does not have."""
         return len(self.strides) - len(self.indices)
 
-    def pyramid(self, width: int | None, *, pooled: bool) -> FeaturePyramid:
+    def pyramid(self, *, pooled: bool) -> FeaturePyramid:
         """Return the backbone with a feature pyramid of all levels."""
-        width = width or (256 if self.side >= 256 else 64)
+        width = self.width or (256 if self.side >= 256 else 64)
         if width % 32:  # the heads' group norms have 32 groups
             raise ModelError("invalid width", where=self.where, expected="a multiple of 32", found=str(width))
         return FeaturePyramid(self.body, self.indices, width=width, extra=self.extra, pooled=pooled)
@@ -56,9 +58,10 @@ class Levels:
         extra = [channels[min(number, 3)] for number in range(self.extra)]
         return FeatureLadder(self.body, self.indices, extra=extra, lite=lite)
 
-    def anchors(self, sizes: Sequence[float] | None, factor: float) -> list[float]:
+    def anchors(self, factor: float) -> list[float]:
         """Return one anchor size per level, in pixels: those given, or ``factor`` times the strides."""
-        found = list(sizes) if sizes is not None else [factor * stride for stride in self.strides]
+        given = self.anchor_sizes
+        found = [factor * stride for stride in self.strides] if given is None else list(given)
         if len(found) != len(self.strides):
             expected = f"{len(self.strides)} for strides {', '.join(map(str, self.strides))}"
             raise ModelError("wrong number of anchor sizes", where=self.where, expected=expected, found=str(found))
@@ -93,9 +96,9 @@ def _ladder_strides(least: int, side: int) -> tuple[int, ...]:
     return _doubling(first, max(side / 2, 32))
 
 
-def _build_fcos(levels: Levels, *, num_classes: int, width: int | None = None, depth: int = 4, **arguments: Any) -> Any:
+def _build_fcos(levels: Levels, num_classes: int, *, depth: int = 4, **arguments: Any) -> Any:
     """FCOS (Tian et al. 2019, arXiv 1904.01355)."""
-    pyramid = levels.pyramid(width, pooled=False)
+    pyramid = levels.pyramid(pooled=False)
     return detection.FCOS(
         pyramid,
         num_classes,
@@ -105,17 +108,10 @@ def _build_fcos(levels: Levels, *, num_classes: int, width: int | None = None, d
     )
 
 
-def _build_retinanet(
-    levels: Levels,
-    *,
-    num_classes: int,
-    width: int | None = None,
-    anchor_sizes: Sequence[float] | None = None,
-    **arguments: Any,
-) -> Any:
+def _build_retinanet(levels: Levels, num_classes: int, **arguments: Any) -> Any:
     """RetinaNet (Lin et al. 2017, arXiv 1708.02002), with group norm in its heads as in torchvision's v2."""
-    pyramid = levels.pyramid(width, pooled=False)
-    sizes = tuple(tuple(size * 2 ** (third / 3) for third in range(3)) for size in levels.anchors(anchor_sizes, 4.0))
+    pyramid = levels.pyramid(pooled=False)
+    sizes = tuple(tuple(size * 2 ** (third / 3) for third in range(3)) for size in levels.anchors(4.0))
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
     head = RetinaNetHead(
         pyramid.out_channels, anchors.num_anchors_per_location()[0], num_classes, norm_layer=partial(nn.GroupNorm, 32)
@@ -124,19 +120,11 @@ def _build_retinanet(
     return detection.RetinaNet(pyramid, num_classes, anchor_generator=anchors, head=head, **settings)
 
 
-def _build_rcnn(
-    levels: Levels,
-    *,
-    num_classes: int,
-    width: int | None = None,
-    anchor_sizes: Sequence[float] | None = None,
-    masks: bool = False,
-    **arguments: Any,
-) -> Any:
+def _build_rcnn(levels: Levels, num_classes: int, *, masks: bool = False, **arguments: Any) -> Any:
     """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) with a pyramid, or Mask R-CNN (arXiv 1703.06870)."""
-    pyramid = levels.pyramid(width, pooled=True)
+    pyramid = levels.pyramid(pooled=True)
     channels = pyramid.out_channels
-    sizes = levels.anchors(anchor_sizes, _rcnn_factor(levels.side))
+    sizes = levels.anchors(_rcnn_factor(levels.side))
     names = [str(number) for number in range(len(levels.indices))]
     of_boxes = {
         "rpn_anchor_generator": AnchorGenerator(tuple((s,) for s in sizes), ((0.5, 1.0, 2.0),) * len(sizes)),
@@ -158,11 +146,11 @@ def _build_rcnn(
 
 def _build_ssd(
     levels: Levels,
-    *,
     num_classes: int,
+    *,
     lite: bool = False,
-    min_ratio: float | None = None,
-    max_ratio: float | None = None,
+    min_ratio: float = 0,
+    max_ratio: float = 0,
     **arguments: Any,
 ) -> Any:
     """SSD (Liu et al. 2016, arXiv 1512.02325), or SSDLite (arXiv 1801.04381)."""
@@ -187,15 +175,17 @@ class Head:
     build: Callable[..., nn.Module]
     made: type[nn.Module]  # torchvision's class, whose arguments the user may give
     strides: Callable[[int], tuple[int, ...]]  # from an image side to the strides of the levels
+    own: tuple[str, ...]  # arguments of ours that the user may give
     square: bool = False  # images are warped to a square
 
 
+_RATIOS, _ANCHORS = ("min_ratio", "max_ratio"), ("width", "anchor_sizes")
 HEADS: Mapping[str, Head] = {
-    "ssdlite": Head(partial(_build_ssd, lite=True), SSD, partial(_ladder_strides, 16), square=True),
-    "ssd": Head(_build_ssd, SSD, partial(_ladder_strides, 32), square=True),
-    "fasterrcnn": Head(_build_rcnn, detection.FasterRCNN, _rcnn_strides),
-    "maskrcnn": Head(partial(_build_rcnn, masks=True), detection.MaskRCNN, _rcnn_strides),
-    "retinanet": Head(_build_retinanet, detection.RetinaNet, _one_stage_strides),
-    "fcos": Head(_build_fcos, detection.FCOS, _one_stage_strides),
+    "ssdlite": Head(partial(_build_ssd, lite=True), SSD, partial(_ladder_strides, 16), _RATIOS, square=True),
+    "ssd": Head(_build_ssd, SSD, partial(_ladder_strides, 32), _RATIOS, square=True),
+    "fasterrcnn": Head(_build_rcnn, detection.FasterRCNN, _rcnn_strides, _ANCHORS),
+    "maskrcnn": Head(partial(_build_rcnn, masks=True), detection.MaskRCNN, _rcnn_strides, _ANCHORS),
+    "retinanet": Head(_build_retinanet, detection.RetinaNet, _one_stage_strides, _ANCHORS),
+    "fcos": Head(_build_fcos, detection.FCOS, _one_stage_strides, ("width", "depth")),
 }
 """The heads by name."""

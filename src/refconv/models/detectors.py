@@ -1,8 +1,7 @@
 """Detectors by name: a detection head on any timm backbone, or torchvision's own.
 
-What makes a detector is plain values, so that a model folder can build it again. A detector takes a list of images
-[C, H, W] in [0, 1]; in training also a list of targets, and returns losses. Everywhere ``num_classes`` counts the
-classes of the data; torchvision's constructors also count the background, as class 0.
+A detector takes a list of images [C, H, W] in [0, 1]; in training also a list of targets, and returns losses.
+``num_classes`` counts the classes of the data; torchvision's constructors also count the background, as class 0.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import timm.layers
@@ -37,11 +36,11 @@ _FIXED = {"ssd300_vgg16": 300}  # its last maps have no padding, and its boxes a
 _EXACT = ("backbone", "head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
 
 _OURS = {
-    *("self", "kwargs", "masks", "lite", "backbone", "num_classes", "size", "min_size", "max_size", "head"),
+    *("self", "kwargs", "backbone", "num_classes", "size", "min_size", "max_size", "head"),
     *("anchor_generator", "proposal_matcher", "box_head", "box_predictor", "box_roi_pool", "rpn_anchor_generator"),
-    *("rpn_head", "mask_head", "mask_predictor", "mask_roi_pool", "arguments", "image_mean", "image_std"),
+    *("rpn_head", "mask_head", "mask_predictor", "mask_roi_pool", "image_mean", "image_std"),
 }
-"""Arguments of torchvision's classes, and of our functions, that are no plain values or are decided here."""
+"""Arguments of torchvision's classes that are no plain values or are decided here."""
 
 
 def build_detector(
@@ -67,12 +66,6 @@ def build_detector(
     Further ``arguments`` are ``width`` (channels of a pyramid level, a multiple of 32), ``anchor_sizes`` (one per
     level, in pixels), ``depth`` (convolutions of FCOS's head), ``min_ratio`` and ``max_ratio`` (SSD's boxes), and those
     of torchvision's class.
-
-    Example:
-        >>> import torch
-        >>> model = build_detector("fcos", num_classes=10, backbone="test_resnet", img_size=64)
-        >>> sorted(model.eval()([torch.zeros(3, 48, 64)])[0])
-        ['boxes', 'labels', 'scores']
     """
     where = f"detector:{head}"
     if head not in HEADS:
@@ -84,15 +77,16 @@ def build_detector(
     wanted = tuple(strides) if strides is not None else kind.strides(side)
     if not wanted or any(after != 2 * before for before, after in itertools.pairwise(wanted)):
         raise ModelError("invalid strides", where=where, expected="each twice the one before", found=str(wanted))
-    _check_known(arguments, kind.made, set(inspect.signature(kind.build).parameters), where)
+    _check_known(arguments, kind.made, kind.own, where)
     dropped = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
     body, indices = timm_features(
         backbone, wanted, pretrained=pretrained, in_chans=in_chans, frozen_norm=frozen_norm, **dropped
     )
     known = getattr(body, "pretrained_cfg", {})
+    given = (arguments.pop("width", None), arguments.pop("anchor_sizes", None))
     model = kind.build(
-        Levels(body, indices, wanted, side, img_size is not None, where),
-        num_classes=(num_classes or _COCO_CLASSES) + 1,
+        Levels(body, indices, wanted, side, img_size is not None, where, *given),
+        (num_classes or _COCO_CLASSES) + 1,
         image_mean=_per_channel(image_mean or known.get("mean"), in_chans),
         image_std=_per_channel(image_std or known.get("std"), in_chans),
         **arguments,
@@ -138,7 +132,7 @@ def build_torchvision_detector(
     _check_size(img_size, where)
     ssd = name.startswith("ssd")
     resized = {} if img_size is None or ssd else {"min_size": img_size, "max_size": img_size}
-    _check_known(arguments, HEADS[name.split("_")[0].rstrip("0123456789")].made, {*resized}, where)
+    _check_known(arguments, HEADS[name.split("_")[0].rstrip("0123456789")].made, resized, where)
     normalised = {"image_mean": image_mean, "image_std": image_std}
     model: nn.Module = get_model(
         name,
@@ -161,11 +155,10 @@ def build_torchvision_detector(
     return _with_exact_boxes(model)
 
 
-def _check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: set[str], where: str) -> None:
+def _check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: Iterable[str], where: str) -> None:
     """Refuse arguments that nobody would read: torchvision's classes swallow unknown ones."""
     parents = [made, detection.FasterRCNN] if issubclass(made, detection.FasterRCNN) else [made]
-    known = {name for kind in parents for name in inspect.signature(kind.__init__).parameters} | own
-    known -= _OURS
+    known = {name for kind in parents for name in inspect.signature(kind.__init__).parameters} - _OURS | set(own)
     for name in arguments:
         if name == "trainable_backbone_layers":
             raise ModelError("unknown argument", where=f"{where}, {name}", remedy="what trains is said by --train")

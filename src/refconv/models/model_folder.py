@@ -1,8 +1,6 @@
-"""A model folder: config.json and model.safetensors, as timm's ``local-dir:`` reads them.
+"""A model folder: config.json and model.safetensors, as timm's ``local-dir:`` reads them; and what other paths hold.
 
-``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the folder of every timm architecture, strictly. For
-torchvision's models and for ``module:function`` the same file names the builder and its arguments, and
-:func:`load_model_folder` builds them.
+For models that are not timm's, config.json names the builder and its arguments for :func:`load_model_folder`.
 """
 
 from __future__ import annotations
@@ -11,8 +9,9 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors.torch
 import timm
@@ -20,9 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
-from refconv.models.builders import build, hub_config, is_timm
-from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, read_weights
+from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
+from refconv.models.checkpoint import Checkpoint
+from refconv.models.run_folder import RunFolder
+from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
+from refconv.recipe.recipe import Recipe
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
@@ -51,8 +53,7 @@ def save_model_folder(
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
-    how images become tensors, under timm's names, further than ``info``. The task is written if it is not
-    classification.
+    how images become tensors, under timm's names, further than ``info``.
     """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir()))):
@@ -89,10 +90,7 @@ def load_model_folder(folder: Path | str) -> nn.Module:
 
 
 def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any) -> nn.Module:
-    """Build the architecture of a model folder; arguments that are None are left to the folder.
-
-    With ``pretrained`` it has the folder's weights; if the number of classes differs, all but the classifier's.
-    """
+    """Build the architecture of a model folder, with its weights or fresh ones; arguments that are None are its own."""
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
@@ -187,3 +185,58 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError("cannot write the model", where=str(folder), found=str(error)) from error
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a path holds: a model folder, the resumable state of a run, or a file or folder of weights."""
+
+    kind: Literal["folder", "checkpoint", "weights"]
+    path: Path
+    run: RunFolder | None = None  # the run that a model folder is the result of
+
+    def recipe(self) -> Recipe | None:
+        """Return the recipe of the run that a model folder is the result of, where it is known."""
+        return self.run.recipe() if self.run is not None and self.run.recipe_file.is_file() else None
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes that the weights were trained for; empty where they are not known."""
+        if self.kind == "folder":
+            return tuple(read_config(self.path).get("label_names") or ())
+        return Checkpoint.load(self.path).data_info().class_names if self.kind == "checkpoint" else ()
+
+    def arguments(self, model: str) -> Mapping[str, Any]:
+        """Return the further arguments that a model of this name was built with; empty where they are not known."""
+        if self.kind == "folder":
+            config = read_config(self.path)
+            return config.get("model_args", {}) if config["architecture"] == model else {}
+        recipe = Checkpoint.load(self.path).trained_by() if self.kind == "checkpoint" else None
+        if recipe is None or recipe.model != model:
+            return {}
+        return {**(arguments_with_weights(model) if recipe.pretrained else {}), **recipe.model_kwargs}
+
+
+def locate(reference: str | Path) -> Located | None:
+    """Find what a path holds; None if nothing is there.
+
+    The path is a run folder (its result, or its last checkpoint if it has not finished), a run's ``checkpoint.pt``, a
+    model folder with or without ``local-dir:`` before it, or a file or folder of weights.
+    """
+    path = Path(str(reference).removeprefix(LOCAL))
+    run = RunFolder(path)
+    if is_model_folder(run.model_folder):
+        return Located("folder", run.model_folder, run)
+    if is_model_folder(path):
+        return Located("folder", path, run)
+    file = run.checkpoint_file if run.checkpoint_file.is_file() else path
+    if not file.exists():
+        return None
+    return Located("checkpoint" if file.is_file() and is_run_checkpoint(file) else "weights", file)
+
+
+def located(reference: str | Path) -> Located:
+    """Find what a path holds, or say that nothing is there; see :func:`locate`."""
+    found = locate(reference)
+    if found is None:
+        raise missing(Path(reference), "no such file, run or model folder")
+    return found

@@ -1,7 +1,6 @@
 """What a model says about its input: timm's pretrained_cfg, a folder's config.json, torchvision's or transformers' own.
 
-Each source becomes a :class:`~refconv.data.preprocessing.Statement` under timm's names. Fresh weights say
-nothing, but that an architecture may take one size only.
+Each source becomes a statement under timm's names. Fresh weights say nothing, but for the size of some architectures.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from refconv.data.timm_names import PREFIXES
 from refconv.errors import DataError
 from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
-from refconv.models.located import located
-from refconv.models.model_folder import read_config
+from refconv.models.model_folder import located, read_config
 from refconv.recipe.recipe import Recipe
 
 NOTHING = Statement("", {})
@@ -70,10 +68,7 @@ def of_backbone(recipe: Recipe) -> Statement:
 
 
 def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
-    """Return what is known about the input of a model's published weights, by its name; nothing of other builders.
-
-    ``arguments`` are those of the builder; by default what it sets where it loads the weights.
-    """
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
     source, _, rest = name.partition(":")
     if source == "local-dir":
         return of_weights(rest)
@@ -117,25 +112,19 @@ def of_weights(reference: str | Path) -> Statement:
 
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
-    """Return what a model folder's config.json says, or transformers' file beside it.
-
-    The recipe of its run is needed because earlier versions did not write every value into config.json.
-    """
+    """Return what a model folder's config.json says, or transformers' file beside it."""
     cfg = dict(config.get("pretrained_cfg") or {})
-    if cfg and recipe is not None:
+    if cfg and recipe is not None:  # earlier versions did not write every value into config.json
         cfg = {"crop_pct": crop_pct_of(recipe), **cfg}
     stated = of_timm(cfg, by=f"{folder.name}/config.json", of_run=True)
     return stated or _of_transformers(folder) or of_name(config["architecture"])
 
 
 def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Statement:
-    """Return how a run prepares its data, by the preprocessing ``stored`` in its checkpoint.
-
-    Checkpoints of earlier versions have none; the same values were decided by the recipe.
-    """
+    """Return how a run prepares its data, by the preprocessing ``stored`` in its checkpoint."""
     if stored is not None:
         found = Preprocessing.from_dict(dict(stored))
-    else:
+    else:  # a checkpoint of an earlier version, where the recipe decided the same values
         values = {
             "input_size": info.input_size,
             "mean": info.mean,
@@ -148,14 +137,11 @@ def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | No
 
 
 def crop_pct_of(recipe: Recipe) -> float | None:
-    """Return what evaluation keeps of an image where neither flags nor the model say so: as much as training sees.
-
-    Without a random crop, training takes the whole image. None leaves it to ImageNet's default.
-    """
+    """Return what evaluation keeps of an image where neither flags nor the model say so: as much as training sees."""
     if recipe.crop_pct is not None:
         return recipe.crop_pct
     whole = recipe.data in SOURCES or recipe.data.partition("/")[0].lower() in PREFIXES or recipe.scale is None
-    return 1.0 if whole or recipe.task != "classification" else None
+    return 1.0 if whole or recipe.task != "classification" else None  # None: ImageNet's default
 
 
 def as_run(preprocessing: Preprocessing, recipe: Recipe) -> dict[str, Any]:
@@ -242,10 +228,7 @@ def _transformers_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _transformers_size(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return size and crop: ``shortest_edge`` keeps the aspect ratio, ``height`` and ``width`` do not.
-
-    ConvNeXt's processor crops below 384 pixels by ``crop_pct`` and stretches larger images.
-    """
+    """Return size and crop: ``shortest_edge`` keeps the aspect ratio, ``height`` and ``width`` do not."""
     size, crop = config["size"], config.get("crop_size") if config.get("do_center_crop") else None
     if isinstance(crop, Mapping):
         crop = crop["height"]
@@ -253,7 +236,7 @@ def _transformers_size(config: Mapping[str, Any]) -> dict[str, Any]:
         resized, mode = int(size["height"]), "squash"
     else:
         resized, mode = int(size["shortest_edge"] if isinstance(size, Mapping) else size), "center"
-    if config.get("crop_pct") is not None and crop is None:
+    if config.get("crop_pct") is not None and crop is None:  # ConvNeXt's crops below 384 pixels, else stretches
         kept, mode = (config["crop_pct"], "center") if resized < 384 else (1.0, "squash")
         return {"img_size": resized, "crop_pct": kept, "crop_mode": mode}
     side = int(crop or resized)

@@ -4,7 +4,8 @@ Each is built by ``NAME(num_classes=10, in_chans=1, ...)`` and opened by ``--mod
 They are plain torch, have batch norm throughout, train well by SGD, and answer timm's ``get_classifier`` and
 ``reset_classifier``; 0 classes give the features alone. Input may have any size from 8 x 8 on. ``channels`` are those
 of each stage; every stage but the first halves the size. ``depth`` is the blocks per stage, ``stem_stride`` the stride
-of the first convolution, ``kernel_size`` that of the depthwise convolutions.
+of the first convolution, ``kernel_size`` that of the depthwise convolutions. MobileNets have a block for each of
+``strides``, with more channels than the one before, and ``width`` multiplies the channels.
 """
 
 from __future__ import annotations
@@ -80,10 +81,7 @@ def mobilenet_small(
     stem_stride: int = 1,
     dims: int = 2,
 ) -> Classifier:
-    """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels.
-
-    There is a block for each of ``strides``, with more channels than the one before; ``width`` multiplies the channels.
-    """
+    """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels."""
     before = first = round(24 * width)
     blocks = []
     for position, stride in enumerate(strides, start=1):
@@ -135,10 +133,7 @@ def resnext_small(
     groups: int = 8,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a residual network of grouped bottlenecks (Xie et al. 2017): grouped kernels, 1 < groups < channels.
-
-    ``groups`` of the 3 x 3 convolutions divides half of every stage's channels.
-    """
+    """Build a residual network of grouped bottlenecks (Xie et al. 2017): ``groups`` divides half of each stage's."""
 
     def block(before: int, after: int, stride: int) -> list[nn.Module]:
         inner = after // 2
@@ -159,12 +154,10 @@ def convnext_small(
     kernel_size: int = 7,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise.
-
-    Between stages dense 2 x 2 kernels halve the size, as there.
-    """
+    """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise."""
 
     def block(before: int, after: int, stride: int) -> list[nn.Module]:
+        # Between stages dense 2 x 2 kernels halve the size.
         halving = (
             [nn.Sequential(*_conv_norm(before, after, stride, stride=stride, padding=0))] if before != after else []
         )

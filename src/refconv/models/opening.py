@@ -14,8 +14,7 @@ from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statem
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
 from refconv.models.builders import unavailable
 from refconv.models.creation import ModelSpec, create_model, restore
-from refconv.models.located import Located, locate
-from refconv.models.model_folder import LOCAL, load_model_folder, read_config
+from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
 from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
 from refconv.models.weight_files import missing
 from refconv.models.weights import dtypes_in
@@ -61,10 +60,7 @@ class Opened:
         return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
 
     def stored_dtypes(self) -> dict[str, str]:
-        """Return the dtypes of the plain tensors as the file or folder holds them; loading converts to the model's own.
-
-        Of a bare name, or the checkpoint of a run, the dtypes of the model are returned.
-        """
+        """Return the dtypes of the plain tensors as the file or folder holds them, before loading converts them."""
         file = None if self.located is None or self.located.kind == "checkpoint" else self.located.path
         return dtypes_in(file, plain_state_dict(self.model))
 
@@ -86,7 +82,7 @@ def open_model(
     task: str | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Opened:
-    """Open what a user named: what :func:`refconv.models.located.locate` finds, or a model by its name.
+    """Open what a user named: what :func:`refconv.models.model_folder.locate` finds, or a model by its name.
 
     With ``pretrained`` a bare name means its pretrained weights, else fresh ones. ``model`` is the name of the model
     that a file of weights belongs to. A bare name, or a file of weights without ``model``, is built with the arguments
@@ -185,21 +181,18 @@ def _open_weights(found: Located, model: str | None, like: Opened | None) -> Ope
         what = "holds weights, but not which model they belong to"
         raise CheckpointError(what, where=str(path), remedy="name it by --model")
     # Another run may have started from this file, with a classifier of its own.
-    recipe = None if like is None else like.recipe
-    anew = recipe is not None and recipe.reset_classifier and recipe.checkpoint is not None
-    anew = anew and Path(str(recipe.checkpoint)).resolve() == path.resolve()
+    recipe = None if like is None or not like.recipe or not like.recipe.reset_classifier else like.recipe
+    anew = recipe is not None and Path(str(recipe.checkpoint)).resolve() == path.resolve()
     opened = _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
     return replace(opened, located=found)
 
 
 def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
-    """Build a model by name as another one was: with all its arguments if it is the same, else with its ends.
-
-    What the weights leave open, such as other classes, is as the run drew it.
-    """
+    """Build a model by name as another one was: with all its arguments if it is the same, else with its ends."""
     known = like.arguments if like else {}
     same = like is not None and like.name == name
     arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
+    # What the weights leave open, such as other classes, is as the run drew it.
     with seeded(derive_seed("model", like.recipe.seed if like is not None and like.recipe is not None else 0)):
         built = create_model(name, model_kwargs=arguments, **weights)
     opened = Opened(built.eval(), name, arguments, task=like.task if like else "classification")

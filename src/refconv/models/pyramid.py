@@ -1,7 +1,6 @@
 """What detection heads look at: the feature maps of any timm backbone, at strides that double from level to level.
 
-The classifier's part is always ``body``, so that its weights can be found; what is new around it is ``fpn`` or
-``extra``.
+The classifier's part is always ``body``, so that its weights can be found.
 """
 
 from __future__ import annotations
@@ -38,10 +37,7 @@ def check_backbone(name: str) -> None:
 def timm_features(
     name: str | None, strides: Sequence[int], *, pretrained: bool, in_chans: int, frozen_norm: bool, **arguments: Any
 ) -> tuple[nn.Module, list[int]]:
-    """Build a backbone with feature maps of strides that double; return it and the index of each stride that it has.
-
-    Strides beyond the backbone's last are left to others. ``frozen_norm`` keeps batch norms as they are.
-    """
+    """Build a backbone of feature maps; return it and the index of each stride, as far as the backbone's go."""
     if name is None:
         raise ModelError("no backbone named", where="backbone", remedy="give --backbone and a timm name")
     check_backbone(name)
@@ -117,10 +113,7 @@ class _Features(nn.Module):
 
 
 class FeaturePyramid(_Features):
-    """A backbone with a feature pyramid (Lin et al. 2017, arXiv 1612.03144) and ``extra`` levels on top.
-
-    They are made by max pooling if ``pooled``, as in Faster R-CNN, else by strided convolutions (RetinaNet's P6, P7).
-    """
+    """A backbone with a feature pyramid (Lin et al. 2017, arXiv 1612.03144) and ``extra`` levels on top."""
 
     def __init__(self, body: nn.Module, indices: Sequence[int], *, width: int, extra: int, pooled: bool) -> None:
         super().__init__(body, indices)
@@ -138,7 +131,7 @@ def _numbered(maps: Sequence[Tensor]) -> OrderedDict[str, Tensor]:
 
 
 class _MoreLevels(ExtraFPNBlock):
-    """Levels on top of a pyramid, each of half the size of the one before."""
+    """Levels by max pooling, as in Faster R-CNN, or by strided convolutions (RetinaNet's P6, P7)."""
 
     def __init__(self, count: int, width: int, *, pooled: bool) -> None:
         super().__init__()
@@ -165,10 +158,9 @@ def _initialised(layers: Iterable[nn.Module], draw: Callable[[Tensor], Tensor]) 
 
 
 class FeatureLadder(_Features):
-    """A backbone with ever coarser maps behind it, as SSD has them (Liu et al. 2016, arXiv 1512.02325).
+    """A backbone with ever coarser maps of ``extra`` channels behind it, as in SSD (Liu et al. 2016, arXiv 1512.02325).
 
-    ``extra`` are their channels; each has half the size of the one before. ``lite`` blocks are depthwise-separable with
-    batch norm (MobileNetV2's SSDLite, arXiv 1801.04381), the others dense.
+    ``lite`` blocks are depthwise-separable with batch norm (SSDLite, arXiv 1801.04381), the others dense.
     """
 
     def __init__(self, body: nn.Module, indices: Sequence[int], *, extra: Sequence[int], lite: bool) -> None:

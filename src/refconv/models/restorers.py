@@ -31,10 +31,7 @@ _SPANDREL_HOMES = (_SPANDREL_HOME, "spandrel_extra_arches.architectures.")
 
 
 class Restorer(nn.Module):
-    """``enlarge(x) + tail(body(head(x)))``, with the last pixels shuffled into place where the result is larger.
-
-    With ``residual`` the features before the body are added to those after it.
-    """
+    """``enlarge(x) + tail(body(head(x)))``, its pixels shuffled into place; ``residual`` adds the head's features."""
 
     def __init__(
         self, in_chans: int, width: int, head: nn.Module, body: Iterable[nn.Module], *, upscale: int = 1, residual: bool
@@ -73,10 +70,8 @@ class ResidualBlock(nn.Module):
 
 
 def dncnn_small(in_chans: int = 3, *, width: int = 32, depth: int = 8) -> Restorer:
-    """Build a denoiser of plain 3 x 3 convolutions with batch norm (DnCNN, Zhang et al. 2017): dense kernels.
-
-    Its result has its input's size, so for super-resolution it is given the enlarged image.
-    """
+    """Build a denoiser of plain 3 x 3 convolutions with batch norm (DnCNN, Zhang et al. 2017): dense kernels."""
+    # The result has the input's size, so for super-resolution it is given the enlarged image.
     body = [nn.Sequential(_conv(width, bias=False), nn.BatchNorm2d(width), nn.ReLU()) for _ in range(depth - 2)]
     return Restorer(in_chans, width, _head(in_chans, width), body, residual=False)
 

@@ -1,11 +1,4 @@
-"""The folder of a run: its files, who may use it, and writing that leaves whole files or none.
-
-recipe.toml      everything needed to run it again, versions and seed included
-metrics.jsonl    one line per log step and per evaluation
-checkpoint.pt    resumable state
-model/           the plain result
-record.json      what was measured; present once the run has finished
-"""
+"""The folder of a run: its files, who may use it, and writing that leaves whole files or none."""
 
 from __future__ import annotations
 
@@ -28,19 +21,16 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.recipe_file = self.path / "recipe.toml"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.checkpoint_file = self.path / "checkpoint.pt"
-        self.model_folder = self.path / "model"
-        self.record_file = self.path / "record.json"
+        self.recipe_file = self.path / "recipe.toml"  # everything needed to run it again, versions and seed included
+        self.metrics_file = self.path / "metrics.jsonl"  # one line per log step and per evaluation
+        self.checkpoint_file = self.path / "checkpoint.pt"  # resumable state
+        self.model_folder = self.path / "model"  # the plain result
+        self.record_file = self.path / "record.json"  # what was measured; present once the run has finished
         self.tensorboard_folder = self.path / "tensorboard"
 
     @contextmanager
     def opened(self, *, resume: bool) -> Iterator[None]:
-        """Hold the folder for a new run, or for going on with the one in it.
-
-        A folder in which nothing was written is removed again.
-        """
+        """Hold the folder for a new run, or for going on with the one in it; one that stays empty is removed again."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError("not a folder", where=str(self.path), remedy="give another folder")
         if resume and not self.path.is_dir():

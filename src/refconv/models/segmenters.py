@@ -1,7 +1,4 @@
-"""Segmentation models by name: torchvision's, and segmentation-models-pytorch's on any backbone of timm.
-
-All arguments are plain values, so that a model folder can hold them, and nothing is downloaded unless ``pretrained``.
-"""
+"""Segmentation models by name, from plain values: torchvision's, or segmentation-models-pytorch's on timm's."""
 
 from __future__ import annotations
 
@@ -43,14 +40,8 @@ def build_torchvision_segmenter(
 ) -> nn.Module:
     """Build one of torchvision's segmentation models; it returns ``{"out": [batch, num_classes, H, W], ...}``.
 
-    Classes are 21 by default, as in Pascal VOC, background among them. With ``pretrained`` and another number of
-    classes, the layers that give the classes start anew. ``aux_loss=True`` adds the auxiliary output, which the
-    training loss counts by half. The backbone is fixed by the name.
-
-    Example:
-        >>> model = build_torchvision_segmenter("lraspp_mobilenet_v3_large", num_classes=11)
-        >>> model.classifier.high_classifier.out_channels
-        11
+    With ``pretrained`` and other than 21 classes, as in Pascal VOC, the layers that give the classes start anew.
+    ``aux_loss=True`` adds the auxiliary output, which the training loss counts by half.
     """
     from torchvision import models
 
@@ -93,11 +84,6 @@ def build_smp(
     Capitals in the name do not matter. ``pretrained`` loads timm's weights of the backbone; the decoder starts anew in
     any case. Further arguments are the decoder's, such as ``decoder_channels`` and ``encoder_depth``, or, such as
     ``drop_path_rate``, go to the backbone.
-
-    Example:
-        >>> model = build_smp("Linknet", num_classes=4, backbone="test_resnet")
-        >>> type(model).__name__, model.segmentation_head[0].out_channels
-        ('Linknet', 4)
     """
     where = f"smp:{name}"
     if name.lower() in _NO_CONVNET:
@@ -119,10 +105,8 @@ def build_smp(
 
 
 def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[str], *, passed_on: bool) -> None:
-    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word.
-
-    With ``passed_on``, other names than those in its signature go to the backbone, which refuses what it does not know.
-    """
+    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word."""
+    # With ``passed_on``, further names go to the backbone, which refuses what it does not know.
     taken = [name for name in parameters if name not in {"self", "kwargs", *_GIVEN, *_UNUSABLE, "num_classes"}]
     for key in arguments:
         if key in _GIVEN:

@@ -39,6 +39,7 @@ _WRAPPERS = re.compile(r"(^|\.)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wra
 _COUNTER, _EXTRA = "n_averaged", "_extra_state"
 """What torch's AveragedModel counts beside its weights; the name of a module's state that is no tensor."""
 
+_NO_WEIGHTS = "not a file of weights"
 _WHOLE = "a whole file written by torch.save, or .safetensors"
 _COPY_AGAIN = "copy or download the file again"
 _SAVE_ALONE = "save the state dict alone: torch.save(model.state_dict(), FILE)"
@@ -59,9 +60,9 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     found = _weights_in(content, str(path))
     if found is None:
         strange = [str(key) for key, value in content.items() if not _is_entry(key, value)]
-        what, found = "not a file of weights", "entries such as " + some(strange) if strange else "nothing"
+        entries = "entries such as " + some(strange) if strange else "nothing"
         expected = "names with tensors, alone or under one of " + ", ".join(_WRAPPING_KEYS)
-        raise CheckpointError(what, where=str(path), expected=expected, found=found, remedy=_SAVE_ALONE)
+        raise CheckpointError(_NO_WEIGHTS, where=str(path), expected=expected, found=entries, remedy=_SAVE_ALONE)
     return _without_wrappers(found)
 
 
@@ -132,8 +133,8 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         what = "damaged or not a checkpoint"
         raise CheckpointError(what, where=str(path), expected=_WHOLE, remedy=_COPY_AGAIN) from error
     if not isinstance(content, Mapping):
-        what, found = "not a file of weights", type(content).__name__
-        raise CheckpointError(what, where=str(path), expected="names with tensors", found=found, remedy=_SAVE_ALONE)
+        told = {"expected": "names with tensors", "found": type(content).__name__, "remedy": _SAVE_ALONE}
+        raise CheckpointError(_NO_WEIGHTS, where=str(path), **told)
     return content if isinstance(content, dict) else dict(content)
 
 

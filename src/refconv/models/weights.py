@@ -76,12 +76,12 @@ def load_state(
 
 
 def load_published(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load torchvision's weights of a detector or segmenter.
+    """Load torchvision's weights of a detector or segmenter; layers of another number of classes keep their values.
 
-    Layers whose first dimension differs, as of another number of classes, keep the model's own values. Weights of an
-    auxiliary head that is not built are left out. Frozen batch norms, as torchvision trained them, count no batches.
+    Weights of an auxiliary head that is not built are left out.
     """
     own = model.state_dict()
+    # Frozen batch norms, as torchvision trained them, count no batches.
     counts = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
     given = {name: value for name, value in state.items() if name in own or not name.startswith("aux_classifier.")}
     both = [name for name in own if name in given]
