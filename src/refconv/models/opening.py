@@ -105,10 +105,8 @@ def input_of(opened: Opened) -> Preprocessing:
     in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
     expected = "input of 1 or 3 channels, height and width"
     if size is None:
-        what, found = (
-            "the size of the model's input is not known",
-            "no size in what the model says, nor square images of one",
-        )
+        what = "the size of the model's input is not known"
+        found = "no size in what the model says, nor square images of one"
         raise DataError(what, where=opened.name, expected=expected, found=found, remedy="give --img-size")
     if len(size) != 2 or in_chans not in IMAGE_MODES:
         found = f"input_size={[in_chans, *size]}"

@@ -60,16 +60,13 @@ def load_state(
     candidate = with_metadata({**kept, **fresh}, metadata_of(state))
     if candidate.keys() == own.keys():
         # Without versions, as in safetensors files, names that all fit are those of the model's own version.
-        candidate = with_metadata(candidate, metadata_of(state) or metadata_of(own))
+        understood: OrderedDict[str, Any] | None = with_metadata(candidate, metadata_of(state) or metadata_of(own))
         _check_fit(own, state, anew, where)
-    else:
-        understood = _understood(model, candidate)
-        if understood is None:
-            _check_fit(own, state, anew, where)
-        candidate = understood or candidate
+    elif (understood := _understood(model, candidate)) is None:
+        _check_fit(own, state, anew, where)
     _check_finite(model, kept, where)
     _say_conversion(own, kept, where)
-    model.load_state_dict(candidate, strict=True)
+    model.load_state_dict(understood or candidate, strict=True)
     # Detectors draw their layers of classes from priors of their own, which their losses need.
     start_anew(model, {name for name in anew if not _of_detection(name)})
     return tuple(name for name in own if name in anew)
