@@ -45,14 +45,6 @@ def test_pretrained_models_are_those_of_torchvision(name, monkeypatch):
         assert torch.equal(theirs(x), ours.eval()(x))
 
 
-def test_auxiliary_outputs_can_be_left_out_of_pretrained_weights(monkeypatch):
-    state = served("inception_v3")
-    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: copy.copy(state))
-    model = build("torchvision:inception_v3", pretrained=True, aux_logits=False)
-    assert not any(name.startswith("AuxLogits") for name in model.state_dict())
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-
-
 def first_inputs(name, recipe, images):
     """Return what torchvision's evaluation gives to the first convolution, and what a run of the recipe gives to it."""
     weights = models.get_model_weights(name).DEFAULT

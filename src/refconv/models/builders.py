@@ -148,7 +148,7 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
             return cast(nn.Module, models.get_model(name, weights=None, **arguments))
         model = cast(nn.Module, models.get_model(name, weights=None, **{**_WITH_WEIGHTS.get(name, {}), **arguments}))
         # torchvision's own builder knows how its files are to be read: some have names of earlier versions.
-        auxiliary = {key: value for key, value in arguments.items() if key == "aux_logits"}
+        auxiliary = {"aux_logits": True} if arguments.get("aux_logits") else {}
         state = models.get_model(name, weights="DEFAULT", progress=False, **auxiliary).state_dict()
     own_classes = len(models.get_model_weights(name).DEFAULT.meta["categories"])
     other_classes = arguments.get("num_classes", own_classes) != own_classes
