@@ -7,9 +7,9 @@ import torch
 from refconv.data import DataInfo
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint, model_state
+from refconv.models.creation import ModelSpec
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import of_checkpoint
-from refconv.models.spec import ModelSpec
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import plain_state_dict
 

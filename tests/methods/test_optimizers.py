@@ -8,7 +8,7 @@ from timm.optim import list_optimizers
 from torch import nn
 
 from refconv.errors import LayerError, RecipeError
-from refconv.methods.optimizers import checked, inner_optimizer, make_optimizer
+from refconv.methods.method import checked, inner_optimizer, make_optimizer
 from refconv.methods.registry import method_of
 from refconv.models.networks import mobilenet_small
 from refconv.process.randomness import seed_everything

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from refconv.errors import CheckpointError
-from refconv.models.backbones import fill_backbone, load_backbone
 from refconv.models.builders import build
+from refconv.models.creation import ModelSpec, load_backbone
 from refconv.models.networks import resnet_small
-from refconv.models.spec import ModelSpec
+from refconv.models.weights import fill_backbone
 from run_checkpoints import INFO, save_run, small_recipe
 
 HOLDERS = {

@@ -10,7 +10,7 @@ import torch
 
 from refconv.errors import CheckpointError, RunError
 from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
-from refconv.models.spec import ModelSpec
+from refconv.models.creation import ModelSpec
 from run_checkpoints import INFO, save_checkpoint, small_recipe
 
 

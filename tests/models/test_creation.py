@@ -1,5 +1,8 @@
 """Models by name, their weights, and what is said when either is wrong."""
 
+import logging
+import re
+import socket
 import sys
 import textwrap
 
@@ -9,7 +12,11 @@ import torchvision
 
 from refconv.errors import CheckpointError, ModelError
 from refconv.models.builders import build
+from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import create_model, load_weights
+from refconv.models.model_input import of_name
+from refconv.models.opening import open_model
+from refconv.models.weight_files import read_weights
 
 OWN = """
     import torch
@@ -143,3 +150,62 @@ def test_create_model_starts_the_classifier_anew_when_asked(tmp_path):
     after = create_model("test_resnet", num_classes=6, checkpoint=tmp_path / "a.pth", reset_classifier=True)
     assert torch.equal(next(after.parameters()), next(before.parameters()))
     assert after.num_classes == 6
+
+
+def unreachable(*_, **__):
+    """Fail as the hub's client does without a network: it logs every retry and wraps the system's error."""
+    logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+    print("Downloading: something")
+    try:
+        raise socket.gaierror(-2, "Name or service not known")
+    except OSError as error:
+        raise FileNotFoundError("cannot find the requested files in the local cache") from error
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("resnet18", "timm.models._builder.load_pretrained"),
+        ("hf-hub:timm/resnet18", "timm.models._factory.load_model_config_from_hf"),
+        ("torchvision:resnet18", "torchvision.models._api.WeightsEnum.get_state_dict"),
+        ("torchvision:lraspp_mobilenet_v3_large", "torchvision.models._api.WeightsEnum.get_state_dict"),
+        ("torchvision:ssdlite320_mobilenet_v3_large", "torchvision.models._api.WeightsEnum.get_state_dict"),
+    ],
+)
+def test_pretrained_weights_without_a_network_are_one_line(name, source, monkeypatch, capsys, caplog):
+    monkeypatch.setattr(source, unreachable)
+    words = (
+        f"{name}: its pretrained weights are not available; found gaierror: [Errno -2] Name or service not known; "
+        "connect to the network, or give the weights as a file by --checkpoint"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(words)}$"):
+        create_model(name, pretrained=True)
+    assert capsys.readouterr().out == ""
+    assert caplog.messages == []
+
+
+def test_what_the_hub_says_about_a_model_is_explained_without_a_network(monkeypatch):
+    monkeypatch.setattr("timm.models.load_model_config_from_hf", unreachable)
+    with pytest.raises(ModelError, match="hf-hub:timm/resnet18: its pretrained weights are not available; found gaie"):
+        of_name("hf-hub:timm/resnet18")
+
+
+@pytest.mark.parametrize("given", [b"", b"hello", b"PK", None])
+@pytest.mark.parametrize(
+    "name", ["weights.pth", "weights.safetensors", "checkpoint.pt", "model", "nowhere/weights.pth"]
+)
+def test_weights_that_are_missing_or_unreadable_come_with_a_remedy(name, given, tmp_path):
+    path = tmp_path / name
+    if given is not None and path.parent.is_dir():
+        path.write_bytes(given)
+    for read in (read_weights, lambda path: open_model(str(path), model="test_resnet"), Checkpoint.load):
+        with pytest.raises(CheckpointError) as caught:
+            read(path)
+        assert caught.value.remedy, str(caught.value)
+        assert caught.value.where == str(path)
+
+
+def test_a_file_beside_with_a_similar_name_is_named(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "resnet20.pth")
+    with pytest.raises(CheckpointError, match=r"resnet2.pth: no such file or folder; did you mean resnet20.pth\?"):
+        read_weights(tmp_path / "resnet2.pth")

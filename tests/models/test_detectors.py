@@ -9,12 +9,10 @@ from torch import nn
 
 import refconv
 from refconv.errors import ModelError
-from refconv.models.backbones import fill_backbone
 from refconv.models.builders import build as build_by_name
 from refconv.models.detection_heads import HEADS
-from refconv.models.detectors import build_detector
-from refconv.models.torchvision_detectors import build_torchvision_detector
-from refconv.models.weights import classifier_names, load_state
+from refconv.models.detectors import build_detector, build_torchvision_detector
+from refconv.models.weights import classifier_names, fill_backbone, load_state
 from refconv.tasks.detection.task import Detection
 
 SIZE = 64

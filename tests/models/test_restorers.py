@@ -167,7 +167,7 @@ def test_spandrels_further_networks_are_registered_where_they_are_installed(tmp_
     assert build_spandrel(name, hyperparameters=arguments)[0].out_channels == 4
     assert "Small" not in spandrel.MAIN_REGISTRY
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="UnsupportedModelError$"):
+    with pytest.raises(CheckpointError, match="UnsupportedModelError; give another file$"):
         build_spandrel(str(tmp_path / "other.pth"))
 
 

@@ -13,13 +13,17 @@ from torchvision.models._api import WeightsEnum
 
 from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import resolve
+from refconv.engine import train
 from refconv.models.builders import build
+from refconv.models.checkpoint import Checkpoint
+from refconv.models.creation import ModelSpec, completed, create_model
+from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import of_recipe
-from refconv.models.spec import ModelSpec
 from refconv.recipe.recipe import Recipe
 from run_checkpoints import INFO
 
-INFO_OF_COLOURS = dataclasses.replace(INFO, in_chans=3)
+QUICK = {"aux_logits": False, "init_weights": False}
+INFO_OF_COLOURS = dataclasses.replace(INFO, in_chans=3, mean=(0.485, 0.456, 0.406))
 
 
 def served(name):
@@ -77,3 +81,48 @@ def test_the_result_of_a_run_transforms_its_input_as_the_pretrained_model_did():
     recipe = Recipe(model="torchvision:googlenet", pretrained=True, data="digits", in_chans=3)
     assert ModelSpec.of_run(recipe, INFO_OF_COLOURS).model_kwargs["transform_input"]
     assert ModelSpec.of_run(recipe, INFO_OF_COLOURS).build().transform_input
+
+
+@pytest.mark.parametrize("part", ["model", "", "checkpoint.pt"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.slow)])
+def test_a_run_from_the_weights_of_such_a_run_transforms_its_input_too(name, part, tmp_path, monkeypatch):
+    first = Recipe(model=f"torchvision:{name}", pretrained=True, data="digits", in_chans=3)
+    spec = ModelSpec.of_run(first, INFO_OF_COLOURS)
+    torch.manual_seed(0)
+    state = spec.build().state_dict()
+    run, started = tmp_path / "run", []
+    save_model_folder(
+        run / "model", state, name=first.model, info=INFO_OF_COLOURS, model_kwargs=spec.model_kwargs,
+        preprocessing=of_recipe(first).values,
+    )  # fmt: skip
+    Checkpoint(
+        step=5, recipe=first.to_dict(), info=INFO_OF_COLOURS.to_dict(), model=state, model_ema=None, optimizer={},
+        seconds=1.0, metrics_length=0, validation=[],
+    ).save(run / "checkpoint.pt")  # fmt: skip
+    second = Recipe(model=first.model, checkpoint=str(run / part), data="digits", in_chans=3, device="cpu")
+
+    def opened(method, *_):
+        started.append(method.recipe)
+        raise InterruptedError
+
+    monkeypatch.setattr("refconv.engine.loop.open_setup", opened)
+    with pytest.raises(InterruptedError):
+        train(second, tmp_path / "out", show=False)
+    made = create_model(ModelSpec.of_run(started[0], INFO_OF_COLOURS), checkpoint=second.checkpoint)
+    assert made.transform_input
+    assert tuple(of_recipe(started[0]).values["mean"]) == tuple(of_recipe(first).values["mean"])
+    assert all(torch.equal(value, state[key]) for key, value in made.state_dict().items())
+
+
+def test_arguments_that_the_user_gives_win_over_those_of_an_earlier_run(tmp_path):
+    save_model_folder(
+        tmp_path / "m", create_model("torchvision:googlenet", model_kwargs=QUICK).state_dict(),
+        name="torchvision:googlenet", info=dataclasses.replace(INFO_OF_COLOURS, num_classes=1000, class_names=()),
+        model_kwargs={**QUICK, "transform_input": True},
+    )  # fmt: skip
+    recipe = Recipe(model="torchvision:googlenet", checkpoint=str(tmp_path / "m"), data="digits")
+    assert completed(recipe).model_kwargs == {**QUICK, "transform_input": True}
+    given = dataclasses.replace(recipe, model_kwargs={"transform_input": False})
+    assert completed(given).model_kwargs == {**QUICK, "transform_input": False}
+    other = dataclasses.replace(recipe, model="torchvision:resnet18")
+    assert completed(other) is other

@@ -68,9 +68,8 @@ def merge(
 def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
     """Write the plain model of a run's checkpoint; return the model in training, and what was written in words."""
     from refconv import surgery
-    from refconv.models.creation import restore
+    from refconv.models.creation import ModelSpec, restore
     from refconv.models.model_folder import save_model_folder
-    from refconv.models.spec import ModelSpec
 
     restored = restore(file)
     recipe = restored.recipe
@@ -88,7 +87,7 @@ def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
 
 def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.Module, str]:
     """Write the plain model of a file of refocused weights; return it, and what was written in words."""
-    from refconv.models.foreign import merge_weights
+    from refconv.models.creation import merge_weights
 
     given = method_settings(flags)
     settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}

@@ -24,7 +24,7 @@ from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, said
 from refconv.engine.stepping import Stepper
 from refconv.errors import RunError, TrainingError
-from refconv.methods.optimizers import inner_optimizer
+from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave

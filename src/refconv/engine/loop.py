@@ -20,9 +20,10 @@ from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
 from refconv.engine.trained import thaw
 from refconv.errors import RunError
+from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
-from refconv.methods.sizes import parameters_allowed
 from refconv.models.checkpoint import Checkpoint
+from refconv.models.creation import completed
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
@@ -59,6 +60,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         TrainingError: if a loss or a weight is not finite.
     """
     leave_if_imported()
+    recipe = completed(recipe)
     method = method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:

@@ -13,12 +13,10 @@ from refconv.data.preprocessing import Statement
 from refconv.engine.trained import freeze_others
 from refconv.errors import DataError, ModelError, RecipeError, RunError
 from refconv.methods.method import Method
-from refconv.models.backbones import load_backbone
 from refconv.models.checkpoint import Checkpoint, load_model_state
-from refconv.models.creation import create_model
-from refconv.models.located import located
+from refconv.models.creation import ModelSpec, create_model, load_backbone
+from refconv.models.model_folder import located
 from refconv.models.model_input import of_checkpoint, of_model, of_recipe
-from refconv.models.spec import ModelSpec
 from refconv.process.distributed import Processes
 from refconv.process.randomness import derive_seed, seed_everything
 from refconv.recipe.recipe import Recipe

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torchvision.ops import FrozenBatchNorm2d
 
 from refconv.errors import RecipeError
-from refconv.methods.optimizers import kernel_names
+from refconv.methods.method import kernel_names
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Plan, plan
 from refconv.tasks.task import Task

@@ -20,7 +20,7 @@ from refconv.improvement.halving import rounds
 from refconv.improvement.record import Entry, SearchPlan
 from refconv.improvement.scoring import Score
 from refconv.methods.registry import method_of
-from refconv.models.located import locate
+from refconv.models.model_folder import locate
 from refconv.process.distributed import Processes, choose_device
 from refconv.recipe.recipe import Recipe
 from refconv.studies.estimate import clock

@@ -1,19 +1,26 @@
-"""A training method: it prepares the model, makes its optimizer, and begins new rounds."""
+"""A training method: it prepares the model, makes its optimizer, and begins new rounds.
+
+Its budget, and timm's optimizers and parameter groups, are as the recipe says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import nn
 from torch.optim import Optimizer
 
-from refconv.errors import RecipeError
-from refconv.methods.norm_fold import keep_statistics
-from refconv.methods.optimizers import inner_optimizer, make_optimizer
-from refconv.methods.sizes import check_budget
-from refconv.recipe.recipe import Recipe, Space
-from refconv.surgery import Plan, rebase
+from refconv.config import TransformConfig
+from refconv.errors import RecipeError, RefconvError, did_you_mean
+from refconv.layers import find_layers
+from refconv.parametrizations import TRANSFORMS
+from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
+from refconv.surgery import Plan, fit_budget, plan_of, rebase
 
 
 class Method:
@@ -21,78 +28,43 @@ class Method:
 
     The loop, the order of the data and the seeds are the same for all methods, and
     :func:`refconv.surgery.plain_state_dict` takes the plain result out of the model that any of them has trained.
-
-    Attributes:
-        inherits: whether training starts from the weights that the recipe names; else from new ones.
-        space: where the method refocuses; None if it does not.
-        recipe: the settings.
-
-    Args:
-        recipe: the settings.
-
-    Raises:
-        RecipeError: if the method has no such setting, or a value is out of its range.
     """
 
-    inherits = True
-    space: Space | None = None
+    inherits = True  # training starts from the weights that the recipe names; else from new ones
+    space: Space | None = None  # where the method refocuses; None if it does not
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.check()
+        _check_budget(recipe)
 
     def check(self) -> None:
-        """Refuse ``method_kwargs``, and a budget where nothing has a size.
-
-        Raises:
-            RecipeError: if there is either.
-        """
+        """Check the settings; plain training has none."""
         for name in self.recipe.method_kwargs:
             raise RecipeError(f"{self.recipe.method} has no such setting", where=f"method_kwargs.{name}")
-        check_budget(self.recipe)
 
     def prepare(self, model: nn.Module) -> Plan | None:
-        """Prepare a plain model in place, on its device and with its weights loaded.
-
-        Args:
-            model: the model.
-
-        Returns:
-            The plan that was carried out, if the method changes kernels.
-        """
+        """Prepare a plain model in place, on its device and with its weights; return the plan if kernels change."""
         return None
 
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """Return the optimizer of everything trainable in a prepared model.
-
-        Raises:
-            RecipeError: if the optimizer is unknown, cannot be used here or does not take an argument, or nothing is
-                trainable.
-            RefconvError: of a kernel that cannot be refocused.
-        """
+        """Return the optimizer of everything trainable in a prepared model."""
         return make_optimizer(model, self.recipe)
 
     def clipping(self, model: nn.Module) -> Callable[[], None] | None:
-        """Return what clips the gradients before the optimizer's step; None if nothing is to.
-
-        Adaptive clipping leaves the classifier alone, as its authors do and as timm does.
-        """
+        """Return what clips the gradients before the optimizer's step; None if nothing is to."""
         limit, mode = self.recipe.clip_grad, self.recipe.clip_mode
         if limit is None:
             return None
         find = getattr(model, "get_classifier", None)
+        # Adaptive clipping leaves the classifier alone, as its authors do and as timm does.
         head = find() if mode == "agc" and callable(find) else None
         left_out = {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
         parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in left_out]
         return lambda: dispatch_clip_grad(parameters, limit, mode=mode)
 
     def new_round(self, model: nn.Module, optimizer: Optimizer) -> None:
-        """Make the current kernels the bases of a new round.
-
-        Args:
-            model: the model in training.
-            optimizer: what :meth:`optimizer` returned for it.
-        """
+        """Make the current kernels the bases of a new round; ``optimizer`` is what :meth:`optimizer` returned."""
         for parameter in rebase(model):
             optimizer.state.pop(parameter, None)
             inner_optimizer(optimizer).state.pop(parameter, None)
@@ -108,9 +80,114 @@ class Scratch(Method):
     inherits = False
 
 
-class NormFold(Method):
-    """Training with batch norms folded into fixed scales and shifts; see :mod:`refconv.methods.norm_fold`."""
+def _check_budget(recipe: Recipe) -> None:
+    """Check that a recipe's budget, if it has one, decides something."""
+    if recipe.budget is None:
+        return
+    kind = TRANSFORMS.get(recipe.method)
+    if kind is None or kind.size is None:
+        sized = ", ".join(name for name, other in TRANSFORMS.items() if other.size is not None)
+        raise RecipeError(f"{recipe.method} has no size to choose", where="budget", expected=f"one of {sized}")
+    if kind.size in recipe.method_kwargs or (kind.size == "map_size" and recipe.map_size != (3,)):
+        raise RecipeError("is set by the budget", where=kind.size, remedy="leave one of them out")
+    if not (recipe.budget.isdecimal() and int(recipe.budget)) and recipe.budget not in TRANSFORMS:
+        what, remedy = "neither a number nor a method that changes kernels", did_you_mean(recipe.budget, TRANSFORMS)
+        raise RecipeError(what, where="budget", found=repr(recipe.budget), remedy=remedy)
 
-    def prepare(self, model: nn.Module) -> None:
-        """Let batch norms use and keep their running statistics."""
-        keep_statistics(model)
+
+def within_budget(model: nn.Module, recipe: Recipe, config: TransformConfig) -> TransformConfig:
+    """Return a method's configuration with the size that comes closest to the recipe's budget, if it has one."""
+    wanted = parameters_allowed(model, recipe)
+    return config if wanted is None else dataclasses.replace(config, **fit_budget(model, config, wanted).settings)
+
+
+def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
+    """Return how many numbers a recipe's budget lets its method train; None without one."""
+    if recipe.budget is None or recipe.budget.isdecimal():
+        return None if recipe.budget is None else int(recipe.budget)
+    # A method named as the budget stands for what it trains on the same layers with its defaults.
+    selection = {"include": recipe.include or None, "exclude": recipe.exclude or None}
+    return plan_of(model, recipe.budget, **selection).extra_parameters
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] = ()) -> Optimizer:
+    """Return timm's optimizer of everything trainable in a model; parameters whose names are ``exempt`` do not decay.
+
+    timm does not decay biases and one-dimensional parameters, unless ``filter_bias_and_bn`` is off.
+    """
+    with checked(model, recipe):
+        optimizer = create_optimizer_v2(
+            parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model,
+            opt=recipe.opt,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            filter_bias_and_bn=recipe.filter_bias_and_bn,
+            layer_decay=recipe.layer_decay,
+            **recipe.opt_kwargs,
+        )
+    assert isinstance(optimizer, Optimizer)
+    if getattr(optimizer, "is_second_order", False):
+        # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.
+        raise RecipeError(f"{recipe.opt} needs second derivatives, which the loop does not compute", where="opt")
+    return optimizer
+
+
+@contextmanager
+def checked(model: nn.Module, recipe: Recipe) -> Iterator[None]:
+    """Make an optimizer within the block, with errors that name the setting of the recipe."""
+    if recipe.opt.lower().removeprefix(LOOKAHEAD) not in list_optimizers():
+        expected, remedy = "a name of timm's", did_you_mean(recipe.opt, list_optimizers())
+        raise RecipeError("unknown optimizer", where="opt", expected=expected, found=repr(recipe.opt), remedy=remedy)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError("nothing to train: the model has no trainable parameter", where="model")
+    try:
+        yield
+    except RefconvError:  # of a kernel or a setting, with its own words
+        raise
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RecipeError(f"{recipe.opt} does not take these settings", where="opt", found=str(error)) from error
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe, exempt: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return the parameter groups that timm makes of a model."""
+    listed = getattr(model, "no_weight_decay", None)
+    names = {*exempt, *(listed() if callable(listed) else ())}
+    decay = recipe.weight_decay
+    if recipe.layer_decay is not None:
+        found = param_groups_layer_decay(model, decay, layer_decay=recipe.layer_decay, no_weight_decay_list=names)
+    elif recipe.filter_bias_and_bn:
+        found = param_groups_weight_decay(model, decay, no_weight_decay_list=names)
+    else:
+        trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        found = [
+            {"params": [p for name, p in trainable if name in exempt], "weight_decay": 0.0},
+            {"params": [p for name, p in trainable if name not in exempt], "weight_decay": decay},
+        ]
+    if recipe.kernel_lr_scale != 1:
+        found = [part for group in found for part in _scaled_kernels(group, model, recipe.kernel_lr_scale)]
+    return [group for group in found if group["params"]]
+
+
+def _scaled_kernels(group: dict[str, Any], model: nn.Module, scale: float) -> list[dict[str, Any]]:
+    """Return the kernels of a group, with their learning rate scaled as timm's schedules read it, and the rest."""
+    names = kernel_names(model, [layer.name for layer in find_layers(model)])
+    kernels = {id(parameter) for name, parameter in model.named_parameters() if name in names}
+    scaled = {**group, "lr_scale": scale * group.get("lr_scale", 1.0)}
+    return [
+        {**scaled, "params": [p for p in group["params"] if id(p) in kernels]},
+        {**group, "params": [p for p in group["params"] if id(p) not in kernels]},
+    ]
+
+
+def kernel_names(model: nn.Module, layers: Collection[str]) -> set[str]:
+    """Return the names of the parameters that make the kernels of some layers, themselves or by a transformation."""
+    prefixes = [f"{layer}." if layer else "" for layer in layers]
+    kernels = {f"{prefix}weight" for prefix in prefixes}
+    through = tuple(f"{prefix}parametrizations.weight." for prefix in prefixes)
+    return {name for name, _ in model.named_parameters() if name in kernels or name.startswith(through)}
+
+
+def inner_optimizer(optimizer: Optimizer) -> Optimizer:
+    """Return the optimizer that timm's Lookahead wraps, or the optimizer itself."""
+    return cast(Optimizer, getattr(optimizer, "_base_optimizer", optimizer))

@@ -21,21 +21,21 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from refconv.errors import ModelError
+from refconv.methods.method import Method
+
+
+class NormFold(Method):
+    """Training with batch norms that use and keep their running statistics."""
+
+    def prepare(self, model: nn.Module) -> None:
+        """Let the batch norms of a model be so."""
+        keep_statistics(model)
 
 
 def keep_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Let every batch norm of a model use its running statistics in training too, and leave them as they are.
+    """Let every batch norm use its running statistics in training too, and leave them as they are; return the names.
 
     Scales and shifts are still trained, and ``model.train()`` still puts everything else in training mode.
-
-    Args:
-        model: the model, changed in place.
-
-    Returns:
-        The names of the norms.
-
-    Raises:
-        ModelError: if there is no batch norm, or one that has no running statistics.
     """
     found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not found:

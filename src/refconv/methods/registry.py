@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from refconv.errors import RecipeError, did_you_mean
-from refconv.methods.method import Method, NormFold, Plain, Scratch
+from refconv.methods.method import Method, Plain, Scratch
+from refconv.methods.norm_fold import NormFold
 from refconv.methods.transformed import Transformed, refocusing
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import Recipe
@@ -21,17 +22,9 @@ METHODS: dict[str, Callable[[Recipe], Method]] = {
 
 
 def method_of(recipe: Recipe) -> Method:
-    """Return the method that a recipe names, with the recipe's settings checked.
-
-    Raises:
-        RecipeError: if there is no such method, or a setting of it is not possible.
-    """
+    """Return the method that a recipe names, with the recipe's settings checked."""
     if recipe.method not in METHODS:
-        raise RecipeError(
-            "unknown method",
-            where="method",
-            expected=f"one of {', '.join(METHODS)}",
-            found=repr(recipe.method),
-            remedy=did_you_mean(recipe.method, METHODS),
-        )
+        expected, remedy = f"one of {', '.join(METHODS)}", did_you_mean(recipe.method, METHODS)
+        found = repr(recipe.method)
+        raise RecipeError("unknown method", where="method", expected=expected, found=found, remedy=remedy)
     return METHODS[recipe.method](recipe)

@@ -12,9 +12,7 @@ from torch.optim import Optimizer
 from refconv.config import FIELDS, RefocusConfig, TransformConfig
 from refconv.errors import RecipeError, SettingError
 from refconv.gradspace import Decay, RefocusSGD, param_groups
-from refconv.methods.method import Method
-from refconv.methods.optimizers import checked, inner_optimizer, make_optimizer, parameter_groups
-from refconv.methods.sizes import check_budget, within_budget
+from refconv.methods.method import Method, checked, inner_optimizer, make_optimizer, parameter_groups, within_budget
 from refconv.parametrizations import TRANSFORMS, config_of
 from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
 from refconv.surgery import Plan, plan, reparametrize
@@ -28,36 +26,21 @@ class Transformed(Method):
     """
 
     def check(self) -> None:
-        """Check the settings by name and range.
-
-        Raises:
-            RecipeError: if one is unknown, has a field of its own, or is out of its range.
-        """
+        """Check the settings by name and range."""
         recipe, own = self.recipe, self._fields()
-        for name in recipe.method_kwargs:
-            if name in own:
-                raise RecipeError(
-                    "is a field of the recipe", where=f"method_kwargs.{name}", remedy=f"give {FIELDS[name]} on its own"
-                )
+        for name in (given for given in recipe.method_kwargs if given in own):
+            where, remedy = f"method_kwargs.{name}", f"give {FIELDS[name]} on its own"
+            raise RecipeError("is a field of the recipe", where=where, remedy=remedy)
         try:
             self.config()
         except SettingError as error:
             name = str(error.where)
-            raise RecipeError(
-                error.what,
-                where=FIELDS[name] if name in own else f"method_kwargs.{name}",
-                expected=error.expected,
-                found=error.found,
-                remedy=error.remedy,
-            ) from error
-        check_budget(recipe)
+            where = FIELDS[name] if name in own else f"method_kwargs.{name}"
+            told = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+            raise RecipeError(error.what, where=where, **told) from error
 
     def config(self) -> TransformConfig:
-        """Return the configuration of the transformation.
-
-        Raises:
-            SettingError: if a setting is unknown or out of its range.
-        """
+        """Return the configuration of the transformation."""
         return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
 
     def prepare(self, model: nn.Module) -> Plan:
@@ -72,11 +55,7 @@ class Transformed(Method):
 
 
 class KernelSpace(Transformed):
-    """Refocusing in kernel space: refocus weights are trained, by any optimizer.
-
-    Weight decay reaches the refocus weights as it reaches kernels, as in the paper's release, unless ``decay`` is
-    ``none``.
-    """
+    """Refocusing in kernel space: refocus weights are trained, by any optimizer, and decay unless ``decay`` is none."""
 
     space = "kernel"
 
@@ -92,17 +71,10 @@ class GradientSpace(Transformed):
     space = "gradient"
 
     def check(self) -> None:
-        """Check the settings, and refuse a budget.
-
-        Raises:
-            RecipeError: if a setting is not possible.
-        """
+        """Check the settings, and refuse a budget."""
         if self.recipe.budget is not None:
-            raise RecipeError(
-                "gradient space trains no refocus weights, so there is nothing to size",
-                where="budget",
-                remedy="space = kernel",
-            )
+            what = "gradient space trains no refocus weights, so there is nothing to size"
+            raise RecipeError(what, where="budget", remedy="space = kernel")
         super().check()
 
     def prepare(self, model: nn.Module) -> Plan:
@@ -113,15 +85,10 @@ class GradientSpace(Transformed):
         """Return SGD on the plain kernels. It clips itself, by the norm that kernel space would measure."""
         recipe, config, name = self.recipe, self.config(), self.recipe.opt.lower()
         assert isinstance(config, RefocusConfig)
-        settings = {
-            "nesterov": NESTEROV[name.removeprefix(LOOKAHEAD)],
-            "max_norm": recipe.clip_grad,
-            **recipe.opt_kwargs,
-        }
+        nesterov, decay = NESTEROV[name.removeprefix(LOOKAHEAD)], cast("Decay", recipe.decay)
+        settings = {"nesterov": nesterov, "max_norm": recipe.clip_grad, **recipe.opt_kwargs}
         with checked(model, recipe):
-            groups = param_groups(
-                model, config=config, groups=parameter_groups(model, recipe), decay=cast("Decay", recipe.decay)
-            )
+            groups = param_groups(model, config=config, groups=parameter_groups(model, recipe), decay=decay)
             optimizer = RefocusSGD(groups, lr=recipe.lr, momentum=recipe.momentum, **settings)
         return Lookahead(optimizer) if name.startswith(LOOKAHEAD) else optimizer
 

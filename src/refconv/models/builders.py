@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import logging
 import site
 import sys
 import sysconfig
 import traceback
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import timm
 from torch import nn
 
 from refconv.errors import ModelError, RefconvError, did_you_mean
-from refconv.models.heads import start_anew, unloaded_by_timm
+from refconv.models.weights import load_state, start_anew
 
 TIMM_SOURCES = ("local-dir", "hf-hub")
 """Prefixes that timm resolves itself."""
@@ -29,13 +30,13 @@ TASK_SOURCES = {
     "smp": ("segmenters", "build_smp"),
     "spandrel": ("restorers", "build_spandrel"),
 }
-"""Prefixes of models that are put together here, with the file beside this one and its function."""
-
 _OF_TORCHVISION = {
-    "detection": ("torchvision_detectors", "build_torchvision_detector"),
+    "detection": ("detectors", "build_torchvision_detector"),
     "segmentation": ("segmenters", "build_torchvision_segmenter"),
 }
-"""Modules of torchvision whose models need more than its builder, with the file beside this one and its function."""
+"""Prefixes, and modules of torchvision, of models that are put together by a function in a file beside this one."""
+
+_NAMES_IN_TORCHVISION = {"drop_rate": "dropout", "drop_path_rate": "stochastic_depth_prob"}
 
 _MOVED = {
     "refconv.training.networks": "refconv.models.networks",
@@ -49,42 +50,21 @@ _WITH_WEIGHTS = {
 }
 """Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
 
-# A builder is foreign code: whatever it raises is a mistake in the model's name or arguments, or in that code.
-_BUILDER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-
 
 def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arguments: Any) -> nn.Module:
-    """Build a model by name.
+    """Build a model by name; arguments that are None are left to the builder.
 
-    Args:
-        name: a timm name, a name with one of timm's prefixes, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
-            ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included.
-        pretrained: ask the builder for its pretrained weights.
-        from_file: the name was read from a file, not typed by the user. Then a function is only called if it says
-            that it returns a model, or is the user's own code: a file must not choose what to run.
-        **arguments: arguments of the builder; None means the builder's default.
-
-    Raises:
-        ModelError: if the name is unknown, or the builder fails or returns no model.
+    The name is a timm name, one with a prefix of timm's, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
+    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. A name that
+    was read from a file, ``from_file``, must not choose what to run: then a function is only called if it says that it
+    returns a model, or is the user's own code.
     """
     arguments = {key: value for key, value in arguments.items() if value is not None}
     source, separator, rest = name.partition(":")
     if source == "torchvision":
         return _build_torchvision(rest, pretrained, arguments)
     if source in TASK_SOURCES and separator:
-        return _build_for_task(source, rest, pretrained, arguments)
+        return _build_here(TASK_SOURCES[source], source, rest, pretrained, arguments)
     if separator and source not in TIMM_SOURCES:
         return _build_own(source, rest, pretrained, arguments, from_file)
     return _build_timm(name, pretrained, arguments)
@@ -112,20 +92,43 @@ def is_timm(name: str) -> bool:
     return ":" not in name and bool(timm.is_model(name))
 
 
+def unknown(what: str, where: str, known: Iterable[str], *, name: str, expected: str | None = None) -> ModelError:
+    """Return the error of a name that is not among the known ones."""
+    return ModelError(what, where=where, expected=expected, remedy=did_you_mean(name, known))
+
+
+def unavailable(where: str, found: str, remedy: str) -> ModelError:
+    """Return the error of pretrained weights that cannot be had."""
+    return ModelError("its pretrained weights are not available", where=where, found=found, remedy=remedy)
+
+
+def hub_config(name: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """Return what the hub says about ``hf-hub:NAME``: its pretrained_cfg, architecture and arguments."""
+    with _explained(name, "timm", pretrained=True):
+        cfg, architecture, arguments = timm.models.load_model_config_from_hf(name.partition(":")[2])
+    return cfg, architecture, arguments
+
+
 def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     if ":" not in name and not is_timm(name):
-        raise ModelError(
-            "unknown model",
-            where=name,
-            expected="a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
-            "spandrel:FILE",
-            remedy=did_you_mean(name.split(".")[0], timm.list_models()),
-        )
-    with _explained(name, "timm"):
-        model = typing.cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
+        expected = "a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
+        expected += "spandrel:FILE"
+        raise unknown("unknown model", name, timm.list_models(), name=name.split(".")[0], expected=expected)
+    with _explained(name, "timm", pretrained=pretrained):
+        model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
     if pretrained:
-        start_anew(model, unloaded_by_timm(model))
+        start_anew(model, _unloaded_by_timm(model))
     return model
+
+
+def _unloaded_by_timm(model: nn.Module) -> set[str]:
+    """Return the names of the classifier that timm left out of the pretrained weights, which have other classes."""
+    known = getattr(model, "pretrained_cfg", None) or {}
+    if getattr(model, "num_classes", None) == known.get("num_classes"):
+        return set()
+    heads = known.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else heads
+    return {f"{head}.{entry}" for head in heads for entry in ("weight", "bias")}
 
 
 def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
@@ -133,54 +136,39 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
 
     where = f"torchvision:{name}"
     if name not in models.list_models():
-        raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
+        raise unknown("unknown model", where, models.list_models(), name=name)
     if arguments.pop("in_chans", 3) != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
-    for kind, (home, builder) in _OF_TORCHVISION.items():
+    for kind, home in _OF_TORCHVISION.items():
         if name in models.list_models(module=getattr(models, kind)):
-            build_for_kind = getattr(importlib.import_module(f"refconv.models.{home}"), builder)
-            return _built(build_for_kind, name, where, pretrained, arguments)
-    if "drop_rate" in arguments:
-        arguments["dropout"] = arguments.pop("drop_rate")
-    if "drop_path_rate" in arguments:
-        arguments["stochastic_depth_prob"] = arguments.pop("drop_path_rate")
-    with _explained(where, "torchvision"):
+            return _build_here(home, "torchvision", name, pretrained, arguments)
+    arguments = {_NAMES_IN_TORCHVISION.get(key, key): value for key, value in arguments.items()}
+    with _explained(where, "torchvision", pretrained=pretrained):
         if not pretrained:
-            return typing.cast(nn.Module, models.get_model(name, weights=None, **arguments))
-        model: nn.Module = models.get_model(name, weights=None, **{**_WITH_WEIGHTS.get(name, {}), **arguments})
+            return cast(nn.Module, models.get_model(name, weights=None, **arguments))
+        model = cast(nn.Module, models.get_model(name, weights=None, **{**_WITH_WEIGHTS.get(name, {}), **arguments}))
         # torchvision's own builder knows how its files are to be read: some have names of earlier versions.
-        auxiliary = {"aux_logits": True} if name in _WITH_WEIGHTS and arguments.get("aux_logits") else {}
+        auxiliary = {"aux_logits": True} if arguments.get("aux_logits") else {}
         state = models.get_model(name, weights="DEFAULT", progress=False, **auxiliary).state_dict()
-        weights = models.get_model_weights(name).DEFAULT
-    from refconv.models.weights import load_state
-
-    own_classes = len(weights.meta["categories"])
+    own_classes = len(models.get_model_weights(name).DEFAULT.meta["categories"])
     other_classes = arguments.get("num_classes", own_classes) != own_classes
     load_state(model, state, where=f"{where}'s own weights", reset_classifier=other_classes)
     return model
 
 
-def _build_for_task(source: str, name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    home, function = TASK_SOURCES[source]
-    builder = getattr(importlib.import_module(f"refconv.models.{home}"), function)
-    return _built(builder, name, f"{source}:{name}", pretrained, arguments)
-
-
-def _built(
-    builder: Callable[..., nn.Module], name: str, where: str, pretrained: bool, arguments: dict[str, Any]
+def _build_here(
+    home: tuple[str, str], source: str, name: str, pretrained: bool, arguments: dict[str, Any]
 ) -> nn.Module:
     """Call one of the project's builders with the arguments it has names for."""
+    module, function = home
+    where, builder = f"{source}:{name}", getattr(importlib.import_module(f"refconv.models.{module}"), function)
     given = _accepted(builder, {"pretrained": pretrained, **arguments}, where, pretrained)
-    with _explained(where, "the builder"):
-        return builder(name, **given)
+    with _explained(where, "the builder", pretrained=pretrained):
+        return cast(nn.Module, builder(name, **given))
 
 
 def check_named_in_file(name: str) -> None:
-    """Refuse a name that a file gives, if building it would call a function that builds no models.
-
-    Raises:
-        ModelError: if it is refused, or there is no such function.
-    """
+    """Refuse a name that a file gives, if building it would call a function that builds no models."""
     source, separator, function = name.partition(":")
     if separator and source not in {*TIMM_SOURCES, *TASK_SOURCES, "torchvision"}:
         with _current_folder_importable(), _explained(name, "the builder"):
@@ -189,81 +177,60 @@ def check_named_in_file(name: str) -> None:
 
 def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str, Any], from_file: bool) -> nn.Module:
     where = f"{module}:{function}"
-    with _current_folder_importable(), _explained(where, "the builder"):
+    with _current_folder_importable(), _explained(where, "the builder", pretrained=pretrained):
         builder = _find(module, function, from_file=from_file)
         model = builder(**_accepted(builder, arguments, where, pretrained))
     if not isinstance(model, nn.Module):
-        raise ModelError(
-            "the builder returned no model", where=where, expected="a torch.nn.Module", found=type(model).__name__
-        )
+        what, found = "the builder returned no model", type(model).__name__
+        raise ModelError(what, where=where, expected="a torch.nn.Module", found=found)
     _check_ends(model, arguments, where)
     return model
 
 
 def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
-    """Import a builder.
-
-    Raises:
-        ModelError: if there is none of this name, or a file must not have it called.
-        ModuleNotFoundError: if the module itself imports something that is missing.
-    """
+    """Import a builder."""
     where = f"{module}:{function}"
     try:
         home = importlib.import_module(_MOVED.get(module, module))
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
         remedy = "run where it can be imported, or install it"
         if module.endswith(".py"):
+            dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
             remedy = f"give the module's name instead of its file: {dotted}:{function}"
         raise ModelError("no such module", where=where, remedy=remedy) from error
     builder: Callable[..., Any] | None = getattr(home, function, None)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
-        raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))
+        raise unknown("no such function in the module", where, names, name=function)
     if from_file and not _harmless(builder, home):
-        raise ModelError(
-            "refused, because a file must not choose which function to call",
-            where=where,
-            expected="a builder of the current project, or one that is annotated to return a torch.nn.Module",
-        )
+        what = "refused, because a file must not choose which function to call"
+        expected = "a builder of the current project, or one that is annotated to return a torch.nn.Module"
+        raise ModelError(what, where=where, expected=expected)
     return builder
 
 
 def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str, pretrained: bool) -> dict[str, Any]:
-    """Return the arguments that the builder has names for; only the ends of the network may go without one.
-
-    Raises:
-        ModelError: if there is no name for another argument.
-    """
+    """Return the arguments that the builder has names for; only the ends of the network may go without one."""
     given = {**arguments, "pretrained": True} if pretrained else arguments
     parameters = inspect.signature(builder).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return given
     if pretrained and "pretrained" not in parameters:
-        raise ModelError(
-            "has no pretrained weights: its builder takes no argument pretrained",
-            where=where,
-            remedy="give a file of weights with --model or --checkpoint, or leave pretrained out",
-        )
-    unknown = [key for key in given if key not in parameters and key not in {"num_classes", "in_chans"}]
-    if unknown:
-        raise ModelError(
-            f"the builder takes no {' and no '.join(unknown)}",
-            where=where,
-            expected=f"some of {', '.join(parameters)}" if parameters else "no arguments",
-            remedy=did_you_mean(unknown[0], parameters),
-        )
+        what = "has no pretrained weights: its builder takes no argument pretrained"
+        remedy = "give a file of weights with --model or --checkpoint, or leave pretrained out"
+        raise ModelError(what, where=where, remedy=remedy)
+    strange = [key for key in given if key not in parameters and key not in {"num_classes", "in_chans"}]
+    if strange:
+        what = f"the builder takes no {' and no '.join(strange)}"
+        expected = f"some of {', '.join(parameters)}" if parameters else "no arguments"
+        raise unknown(what, where, parameters, name=strange[0], expected=expected)
     return {key: value for key, value in given.items() if key in parameters}
 
 
 def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> None:
-    """Refuse a model whose first or last layer is not what was asked for, as far as that can be seen.
-
-    Raises:
-        ModelError: if it is not.
-    """
+    """Refuse a model whose first or last layer is not what was asked for, as far as that can be seen."""
     layers = list(model.modules())
     first = next((layer.in_channels for layer in layers if isinstance(getattr(layer, "in_channels", None), int)), None)
     last = next((layer.out_features for layer in reversed(layers) if isinstance(layer, nn.Linear)), None)
@@ -274,13 +241,8 @@ def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> N
     for key, words, found in ends:
         expected = arguments.get(key)
         if expected is not None and found is not None and found != expected:
-            raise ModelError(
-                f"the builder made a different number of {words}",
-                where=where,
-                expected=str(expected),
-                found=str(found),
-                remedy=f"let the builder take the argument {key}",
-            )
+            what, remedy = f"the builder made a different number of {words}", f"let the builder take the argument {key}"
+            raise ModelError(what, where=where, expected=str(expected), found=str(found), remedy=remedy)
 
 
 def _harmless(builder: Callable[..., Any], home: ModuleType) -> bool:
@@ -321,24 +283,39 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(where: str, what: str) -> Iterator[None]:
-    """Turn what a builder raises into a ModelError that says where in the builder's code it happened.
-
-    Raises:
-        ModelError: in place of what was raised.
-        RefconvError: as it was raised, where one of the project's builders says what is wrong.
-    """
+def _explained(where: str, what: str, *, pretrained: bool = False) -> Iterator[None]:
+    """Turn what a builder raises, a mistake in the model's name or arguments or in its code, into a ModelError."""
     try:
-        yield
+        with _quiet() if pretrained else contextlib.nullcontext():
+            yield
     except RefconvError:
         raise
-    except _BUILDER_ERRORS as error:
-        frame: FrameType
-        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-        place = f"{Path(frame.f_code.co_filename).name}, line {line}"
-        raise ModelError(
-            f"{what} failed to build it",
-            where=where,
-            found=f"{type(error).__name__}: {error} ({place})",
-            remedy="without a network, give the weights by --checkpoint" if isinstance(error, OSError) else None,
-        ) from error
+    except Exception as error:  # foreign code
+        if pretrained and isinstance(error, OSError):
+            remedy = "connect to the network, or give the weights as a file by --checkpoint"
+            raise unavailable(where, _first_cause(error), remedy) from error
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        found = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        raise ModelError(f"{what} failed to build it", where=where, found=found) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the retries that the hub logs from the terminal, and what torch prints about downloads off stdout."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_cause(error: OSError) -> str:
+    """Return the system's own words about a failed connection, which libraries wrap several times."""
+    cause, found = error.__cause__ or error.__context__, error
+    while cause is not None:
+        found = cause if isinstance(cause, OSError) else found
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(found).__name__}: {found}"

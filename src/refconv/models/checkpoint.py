@@ -1,7 +1,6 @@
 """Checkpoints: the resumable state of a run in one file, written whole or not at all, read without running code.
 
-Nothing random is stored. Order, augmentation and every step are seeded from the recipe's seed and counters, so one
-number, ``step``, says where the run is.
+Nothing random is stored: order, augmentation and every step are seeded from the recipe's seed and ``step``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from refconv.data import DataInfo
 from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.models.run_folder import write_whole
-from refconv.models.weight_files import read_checkpoint_file
+from refconv.models.weight_files import missing, read_checkpoint_file
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import load_refocused_state_dict, refocused_state_dict
 
@@ -28,44 +27,24 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The resumable state of a run.
+    """The resumable state of a run."""
 
-    Attributes:
-        step: steps taken.
-        recipe: the run's recipe, as plain values.
-        info: the facts about the data, as plain values.
-        model: state of the model in training; refocused kernels as ``X.base`` and ``X.refocus_weight``.
-        model_ema: state of its average, if there is one.
-        optimizer: state of the optimizer.
-        seconds: time spent training.
-        metrics_length: bytes of metrics.jsonl written.
-        train_loss: mean training loss of the last log interval; None before its end.
-        losses: training losses since then.
-        validation: the evaluations on the validation split so far, as plain values.
-        preprocessing: how images become tensors, as plain values; None in files of earlier versions.
-        course: the measured start, as plain values; not in files of versions that did not measure it.
-    """
-
-    step: int
+    step: int  # steps taken
     recipe: dict[str, Any]
-    info: dict[str, Any]
-    model: dict[str, Tensor]
+    info: dict[str, Any]  # the facts about the data
+    model: dict[str, Tensor]  # in training; refocused kernels as ``X.base`` and ``X.refocus_weight``
     model_ema: dict[str, Tensor] | None
     optimizer: dict[str, Any]
-    seconds: float
-    metrics_length: int
-    train_loss: float | None = None
-    losses: list[float] = dataclasses.field(default_factory=list)
-    validation: list[dict[str, Any]]
-    preprocessing: dict[str, Any] | None = None
-    course: dict[str, Any] | None = None
+    seconds: float  # spent training
+    metrics_length: int  # bytes of metrics.jsonl written
+    train_loss: float | None = None  # mean of the last log interval; None before its end
+    losses: list[float] = dataclasses.field(default_factory=list)  # since then
+    validation: list[dict[str, Any]]  # the evaluations on the validation split so far
+    preprocessing: dict[str, Any] | None = None  # None in files of earlier versions
+    course: dict[str, Any] | None = None  # the measured start; not in files of versions that did not measure it
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint; an earlier one stays whole until this one is.
-
-        Raises:
-            RunError: if it cannot be written.
-        """
+        """Write the checkpoint; an earlier one stays whole until this one is."""
         # To memory first: torch hides a full disk behind an internal error of its archive writer.
         buffer = io.BytesIO()
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -74,61 +53,36 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint, all tensors on the CPU.
-
-        Raises:
-            CheckpointError: if it is missing, damaged, would run code, or is no checkpoint of a run.
-        """
+        """Read a checkpoint, all tensors on the CPU."""
         if not path.is_file():
-            raise CheckpointError("no such file", where=str(path))
+            raise missing(path)
         content = read_checkpoint_file(path)
-        fields = [field.name for field in dataclasses.fields(cls) if field.name in content]
-        missing = [
-            field.name
-            for field in dataclasses.fields(cls)
-            if field.name not in content and field.default is dataclasses.MISSING
-        ]
-        if content.get("format") != FORMAT or missing:
-            raise CheckpointError(
-                "not a checkpoint of a run",
-                where=str(path),
-                expected=f"format {FORMAT}",
-                found=f"format {content['format']}" if "format" in content else "no format",
-                remedy="only what a run of this version wrote can be resumed",
-            )
-        return cls(**{name: content[name] for name in fields})
+        fields = dataclasses.fields(cls)
+        needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+        if content.get("format") != FORMAT or not needed <= content.keys():
+            what, remedy = "not a checkpoint of a run", "only what a run of this version wrote can be resumed"
+            found = f"format {content['format']}" if "format" in content else "no format"
+            raise CheckpointError(what, where=str(path), expected=f"format {FORMAT}", found=found, remedy=remedy)
+        return cls(**{field.name: content[field.name] for field in fields if field.name in content})
 
     def check_recipe(self, recipe: Recipe, *, where: str) -> None:
-        """Check that a recipe goes on with this run.
-
-        Raises:
-            RunError: if a setting differs on which the result depends; the message lists them.
-        """
+        """Check that a recipe goes on with this run."""
         before = self.trained_by()
-        names = [
-            name for name in before.differences(recipe) if not (name == "data" and _may_have_moved(before, recipe))
-        ]
+        moved = {"data"} if _may_have_moved(before, recipe) else set()
+        names = [name for name in before.differences(recipe) if name not in moved]
         if names:
-            was = ", ".join(f"{name}={getattr(before, name)!r}" for name in names)
-            now = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
-            raise RunError(
-                "the run was started with other settings",
-                where=where,
-                expected=was,
-                found=now,
-                remedy="resume with the run's own recipe.toml, or start another run",
-            )
+            was, now = (", ".join(f"{name}={getattr(of, name)!r}" for name in names) for of in (before, recipe))
+            what = "the run was started with other settings"
+            remedy = "resume with the run's own recipe.toml, or start another run"
+            raise RunError(what, where=where, expected=was, found=now, remedy=remedy)
 
     def trained_by(self) -> Recipe:
-        """Return the recipe of the run.
-
-        Raises:
-            CheckpointError: if the checkpoint's recipe is not one of this version.
-        """
+        """Return the recipe of the run."""
         try:
             return Recipe.from_mapping(self.recipe)
         except RecipeError as error:
-            raise CheckpointError("holds a recipe of another version", found=str(error)) from error
+            remedy = "use the version of refconv that wrote it"
+            raise CheckpointError("holds a recipe of another version", found=str(error), remedy=remedy) from error
 
     def data_info(self) -> DataInfo:
         """Return the facts about the data that the run was trained on."""
@@ -147,17 +101,9 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Load what :func:`model_state` returned.
-
-    Raises:
-        CheckpointError: if the state does not fit the model.
-    """
+    """Load what :func:`model_state` returned."""
     try:
         load_refocused_state_dict(model, state)
     except CheckpointError as error:
-        raise CheckpointError(
-            "does not fit the model of its recipe",
-            where=where,
-            found=str(error),
-            remedy="check whether the model's code has changed",
-        ) from error
+        what, remedy = "does not fit the model of its recipe", "check whether the model's code has changed"
+        raise CheckpointError(what, where=where, found=str(error), remedy=remedy) from error

@@ -2,26 +2,107 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from refconv.data import DataInfo
-from refconv.data.preprocessing import Statement
-from refconv.errors import SettingError
+from refconv.data.preprocessing import FLAGS, Preprocessing, Statement, resolve
+from refconv.errors import CheckpointError, SettingError
 from refconv.methods.registry import method_of
-from refconv.models.builders import check_named_in_file
+from refconv.models.builders import address, arguments_with_weights, build, check_named_in_file
 from refconv.models.checkpoint import Checkpoint, load_model_state
-from refconv.models.located import located
-from refconv.models.model_input import of_checkpoint
-from refconv.models.spec import ModelSpec
+from refconv.models.model_folder import LOCAL, architecture_of, build_from_folder, locate, located, save_model_folder
+from refconv.models.model_input import channels_of, of_builder, of_checkpoint, of_weights
 from refconv.models.weight_files import read_weights
-from refconv.models.weights import load_state
+from refconv.models.weights import classifier_names, fill_backbone, load_state
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import plain_state_dict
+from refconv.surgery import in_kernel_space, plain_state_dict, says_settings
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is built from; what is None, and a dropout of 0, is left to the builder."""
+
+    name: str  # ``local-dir:FOLDER`` for a model folder, or as :func:`refconv.models.builders.build` takes it
+    num_classes: int | None = None
+    in_chans: int | None = None
+    drop_rate: float = 0.0
+    drop_path_rate: float | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, recipe: Recipe, info: DataInfo) -> ModelSpec:
+        """Return what the model of a run is built from, by plain values, whatever weights the run starts from."""
+        for_task = {"detection": _of_detector, "restoration": _of_restorer}.get(recipe.task)
+        own = {} if for_task is None else for_task(recipe, info)
+        backbone = {} if recipe.backbone is None else {"backbone": recipe.backbone}
+        weights = arguments_with_weights(recipe.model) if recipe.pretrained else {}
+        return cls(
+            recipe.model,
+            num_classes=recipe.num_classes or info.num_classes or None,
+            in_chans=info.in_chans,
+            drop_rate=recipe.drop,
+            drop_path_rate=recipe.drop_path,
+            model_kwargs={**own, **backbone, **weights, **recipe.model_kwargs},
+        )
+
+    def build(self, *, pretrained: bool = False) -> nn.Module:
+        """Build the model, with fresh weights or with those that its builder, or for ``local-dir:`` the folder, has."""
+        arguments = {
+            "num_classes": self.num_classes,
+            "in_chans": self.in_chans,
+            "drop_rate": self.drop_rate or None,
+            "drop_path_rate": self.drop_path_rate,
+            **self.model_kwargs,
+        }
+        if self.name.startswith(LOCAL):
+            return build_from_folder(self.name.removeprefix(LOCAL), pretrained=pretrained, **arguments)
+        return build(self.name, pretrained=pretrained, **arguments)
+
+
+def _of_detector(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
+    """Return the image size of detectors, and the normalisation, which they do themselves."""
+    source = architecture_of(recipe.model).partition(":")[0]
+    if source not in {"detector", "torchvision"}:
+        return {}
+    arguments: dict[str, Any] = {}
+    if source == "detector" and not recipe.model.startswith(LOCAL):
+        arguments["img_size"] = info.input_size[-1]
+    elif recipe.img_size is not None:
+        arguments["img_size"] = recipe.img_size
+    if any(info.mean) or any(value != 1 for value in info.std):
+        arguments |= {"image_mean": list(info.mean), "image_std": list(info.std)}
+    return arguments
+
+
+def _of_restorer(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
+    """Give the project's own restorers the factor, if they enlarge, and smp's decoders as many outputs as inputs."""
+    from refconv.models import restorers
+
+    home, _, function = address(recipe.model).partition(":")
+    if home == "smp":
+        return {"num_classes": info.in_chans}
+    builder = getattr(restorers, function, None) if home == restorers.__name__ else None
+    enlarges = builder is not None and "upscale" in inspect.signature(builder).parameters
+    return {"upscale": recipe.upscale} if enlarges else {}
+
+
+def completed(recipe: Recipe) -> Recipe:
+    """Return a recipe that starts from another run's weights with the arguments that torchvision set beside its own.
+
+    GoogLeNet and Inception v3 transform their input if, and only if, they were built for torchvision's weights; a run
+    that goes on from such a run has to build its model in the same way.
+    """
+    names = arguments_with_weights(recipe.model)
+    found = locate(recipe.checkpoint) if names and recipe.checkpoint is not None else None
+    known = {} if found is None else found.arguments(recipe.model)
+    kept = {name: known[name] for name in names if name in known}
+    return replace(recipe, model_kwargs={**kept, **recipe.model_kwargs}) if kept else recipe
 
 
 def create_model(
@@ -32,19 +113,9 @@ def create_model(
     reset_classifier: bool = False,
     **ends: Any,
 ) -> nn.Module:
-    """Create a model with the weights asked for.
+    """Create a model with the builder's pretrained weights, or those of a checkpoint; see :func:`load_weights`.
 
-    Args:
-        model: what it is built from, or its name.
-        pretrained: load the builder's pretrained weights; see :meth:`refconv.models.spec.ModelSpec.build`.
-        checkpoint: load these weights; see :func:`load_weights`.
-        reset_classifier: with ``checkpoint``: start the classifier anew.
-        **ends: with a name, the other fields of :class:`refconv.models.spec.ModelSpec`, such as ``num_classes``.
-
-    Raises:
-        ModelError: if the name is unknown, or the builder fails.
-        CheckpointError: if the weights cannot be read or do not fit.
-        SettingError: if there are two sources of weights, or a classifier is to start anew without a checkpoint.
+    ``reset_classifier`` starts the classifier anew. With a name, ``ends`` are the other fields of :class:`ModelSpec`.
 
     Example:
         >>> create_model("test_resnet", num_classes=10, in_chans=1).num_classes
@@ -64,65 +135,39 @@ def create_model(
 def load_weights(
     model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Load weights strictly into a plain model: all of them, or the model stays as it is.
-
-    Args:
-        model: the plain model to fill.
-        path: a ``.safetensors`` file; a file of ``torch.save``, read without running code; a model folder, with or
-            without ``local-dir:`` before it; a run folder (its result, or its last checkpoint if it has not
-            finished); or a run's ``checkpoint.pt``.
-        reset_classifier: leave the classifier as it was initialised, whatever its size in the file.
-        settings: for weights of kernel space; see :func:`refconv.surgery.merged_state`.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, refused because it would run code, or does not fit.
-    """
-    state = plain_weights(path)
+    """Load the weights of what :func:`refconv.models.model_folder.locate` finds strictly into a plain model."""
+    state = _plain_weights(path)
     load_state(model, state, where=str(path), reset_classifier=reset_classifier, settings=settings)
 
 
-def plain_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """Return the weights of a file or folder, or those that an unfinished run has now, merged.
+def load_backbone(model: nn.Module, reference: str | Path) -> str:
+    """Start the backbone of a model from a classifier's weights; return the name of the module that was filled."""
+    state = _plain_weights(reference)
+    if in_kernel_space(state):
+        remedy = "merge it first: refconv merge FILE --model NAME"
+        raise CheckpointError("holds refocused kernels", where=str(reference), remedy=remedy)
+    return fill_backbone(model, state, where=str(reference))
 
-    Args:
-        path: as :func:`load_weights` takes it.
 
-    Raises:
-        CheckpointError: if the file is missing, damaged, or refused because it would run code.
-    """
+def _plain_weights(path: str | Path) -> Mapping[str, Tensor]:
+    """Return the weights of a file or folder, or those that an unfinished run has now, merged."""
     found = located(path)
     return plain_state_dict(restore(found.path).model) if found.kind == "checkpoint" else read_weights(found.path)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A model out of a checkpoint.
+    """A model out of a checkpoint."""
 
-    Attributes:
-        model: the model; the average of the weights, where the run keeps one.
-        recipe: the recipe of the run.
-        info: the facts about its data, with the model's own number of classes.
-        step: steps that the run had taken.
-        stated: how the run prepares its data.
-    """
-
-    model: nn.Module
+    model: nn.Module  # the average of the weights, where the run keeps one
     recipe: Recipe
-    info: DataInfo
-    step: int
-    stated: Statement
+    info: DataInfo  # the facts about its data, with the model's own number of classes
+    step: int  # steps that the run had taken
+    stated: Statement  # how the run prepares its data
 
 
 def restore(path: Path | str) -> Restored:
-    """Rebuild the model of a run's checkpoint.
-
-    Args:
-        path: a run's ``checkpoint.pt``.
-
-    Raises:
-        CheckpointError: if the file cannot be read, would run code, or does not fit its own recipe.
-        ModelError: if the model cannot be built, or its name would have another function called.
-    """
+    """Rebuild the model of a run's ``checkpoint.pt``."""
     checkpoint = Checkpoint.load(Path(path))
     recipe, info = checkpoint.trained_by(), checkpoint.data_info()
     check_named_in_file(recipe.model)
@@ -130,7 +175,39 @@ def restore(path: Path | str) -> Restored:
     method_of(recipe).prepare(model)
     state = checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema
     load_model_state(model, state, where=str(path))
-    classes = recipe.num_classes or info.num_classes
-    if classes != info.num_classes:
-        info = replace(info, num_classes=classes)
+    info = replace(info, num_classes=recipe.num_classes or info.num_classes)
     return Restored(model, recipe, info, checkpoint.step, of_checkpoint(recipe, info, checkpoint.preprocessing))
+
+
+class Merged(NamedTuple):
+    """What a file of refocused weights was merged to."""
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    told: bool  # the file says itself how its kernels were refocused
+
+
+def merge_weights(
+    file: Path, name: str, out: Path, *, settings: Mapping[str, Any], flags: Mapping[str, Any], **ends: Any
+) -> Merged:
+    """Merge refocused weights of another training program and write the plain model as a model folder.
+
+    ``settings`` are what the file does not say itself, see :func:`refconv.surgery.merged_state`; ``flags`` what the
+    user says about the input, for config.json. What is left out is said by a file beside the weights or by the model,
+    and last by ImageNet's defaults. ``ends`` are of :class:`ModelSpec`.
+    """
+    weights = read_weights(file)
+    if not in_kernel_space(weights):
+        what = "holds plain weights, so there is nothing to merge"
+        raise CheckpointError(what, where=str(file), expected="a run's checkpoint, or weights of a refocused model")
+    model = create_model(name, **ends)
+    in_chans, arguments = ends.get("in_chans"), ends.get("model_kwargs", {})
+    load_weights(model, file, settings=settings)
+    state = plain_state_dict(model)
+    stated = (Statement(FLAGS, flags), of_weights(file) or of_builder(name, model))
+    used = resolve(stated, in_chans=channels_of(stated, in_chans), where=str(file))
+    classes = ends.get("num_classes") or getattr(model, "num_classes", None)
+    classes = classes or len(state[sorted(classifier_names(model))[0]])
+    info = DataInfo(str(file), classes, used.in_chans, used.input_size, used.mean, used.std, (), 0, 0, 0)
+    save_model_folder(out, state, name=name, info=info, model_kwargs=arguments, preprocessing=used.as_pretrained_cfg())
+    return Merged(model, used, says_settings(weights))

@@ -1,21 +1,13 @@
-"""torchvision's detection heads, built on the feature maps of any backbone, and what all its detectors need.
-
-Everywhere ``num_classes`` counts the classes of the data; torchvision's constructors also count the background, as
-class 0.
-"""
+"""torchvision's detection heads, built on the feature maps of any backbone; ``num_classes`` counts the background."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 from torchvision.models import detection
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -26,35 +18,22 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from refconv.errors import ModelError, did_you_mean
+from refconv.errors import ModelError
 from refconv.models.pyramid import LITE_NORM, FeatureLadder, FeaturePyramid
-
-COCO_CLASSES = 90
-"""Classes where none are asked for, as in torchvision: the category ids of COCO go up to 90."""
-
-LEAST_SIZE = 32
-"""The smallest image side that the heads are built for, in pixels."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The backbone and the levels that a head is built on.
-
-    Attributes:
-        body: the backbone.
-        indices: which of its maps are levels.
-        strides: of all levels, those beyond the backbone among them.
-        side: side of the image in pixels.
-        exact: whether the longer side of an image becomes ``side``; else the shorter one.
-        where: the detector's name, for messages.
-    """
+    """The backbone and the levels that a head is built on."""
 
     body: nn.Module
-    indices: list[int]
-    strides: tuple[int, ...]
-    side: int
-    exact: bool
-    where: str
+    indices: list[int]  # which of the backbone's maps are levels
+    strides: tuple[int, ...]  # of all levels, those beyond the backbone among them
+    side: int  # of the image, in pixels
+    exact: bool  # the longer side of an image becomes ``side``; else the shorter one
+    where: str  # the detector's name, for messages
+    width: int | None = None  # channels of a pyramid level
+    anchor_sizes: Sequence[float] | None = None  # one per level, in pixels
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -66,13 +45,9 @@ class Levels:
         """How many levels the backbone does not have."""
         return len(self.strides) - len(self.indices)
 
-    def pyramid(self, width: int | None, *, pooled: bool) -> FeaturePyramid:
-        """Return the backbone with a feature pyramid of all levels.
-
-        Raises:
-            ModelError: if the width is no multiple of 32.
-        """
-        width = width or (256 if self.side >= 256 else 64)
+    def pyramid(self, *, pooled: bool) -> FeaturePyramid:
+        """Return the backbone with a feature pyramid of all levels."""
+        width = self.width or (256 if self.side >= 256 else 64)
         if width % 32:  # the heads' group norms have 32 groups
             raise ModelError("invalid width", where=self.where, expected="a multiple of 32", found=str(width))
         return FeaturePyramid(self.body, self.indices, width=width, extra=self.extra, pooled=pooled)
@@ -83,20 +58,13 @@ class Levels:
         extra = [channels[min(number, 3)] for number in range(self.extra)]
         return FeatureLadder(self.body, self.indices, extra=extra, lite=lite)
 
-    def anchors(self, sizes: Sequence[float] | None, factor: float) -> list[float]:
-        """Return one anchor size per level, in pixels: those given, or ``factor`` times the strides.
-
-        Raises:
-            ModelError: if there are not as many as levels.
-        """
-        found = list(sizes) if sizes is not None else [factor * stride for stride in self.strides]
+    def anchors(self, factor: float) -> list[float]:
+        """Return one anchor size per level, in pixels: those given, or ``factor`` times the strides."""
+        given = self.anchor_sizes
+        found = [factor * stride for stride in self.strides] if given is None else list(given)
         if len(found) != len(self.strides):
-            raise ModelError(
-                "wrong number of anchor sizes",
-                where=self.where,
-                expected=f"{len(self.strides)} for strides {', '.join(map(str, self.strides))}",
-                found=str(found),
-            )
+            expected = f"{len(self.strides)} for strides {', '.join(map(str, self.strides))}"
+            raise ModelError("wrong number of anchor sizes", where=self.where, expected=expected, found=str(found))
         return found
 
 
@@ -128,55 +96,35 @@ def _ladder_strides(least: int, side: int) -> tuple[int, ...]:
     return _doubling(first, max(side / 2, 32))
 
 
-def _build_fcos(
-    levels: Levels, *, num_classes: int, width: int | None = None, depth: int = 4, **arguments: Any
-) -> nn.Module:
+def _build_fcos(levels: Levels, num_classes: int, *, depth: int = 4, **arguments: Any) -> Any:
     """FCOS (Tian et al. 2019, arXiv 1904.01355)."""
-    pyramid = levels.pyramid(width, pooled=False)
-    model: nn.Module = detection.FCOS(
+    pyramid = levels.pyramid(pooled=False)
+    return detection.FCOS(
         pyramid,
         num_classes,
         anchor_generator=AnchorGenerator(tuple((s,) for s in levels.strides), ((1.0,),) * len(levels.strides)),
         head=FCOSHead(pyramid.out_channels, 1, num_classes, num_convs=depth),
         **{"score_thresh": 0.05, **levels.sizes, **arguments},
     )
-    return model
 
 
-def _build_retinanet(
-    levels: Levels,
-    *,
-    num_classes: int,
-    width: int | None = None,
-    anchor_sizes: Sequence[float] | None = None,
-    **arguments: Any,
-) -> nn.Module:
+def _build_retinanet(levels: Levels, num_classes: int, **arguments: Any) -> Any:
     """RetinaNet (Lin et al. 2017, arXiv 1708.02002), with group norm in its heads as in torchvision's v2."""
-    pyramid = levels.pyramid(width, pooled=False)
-    sizes = tuple(tuple(size * 2 ** (third / 3) for third in range(3)) for size in levels.anchors(anchor_sizes, 4.0))
+    pyramid = levels.pyramid(pooled=False)
+    sizes = tuple(tuple(size * 2 ** (third / 3) for third in range(3)) for size in levels.anchors(4.0))
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
     head = RetinaNetHead(
         pyramid.out_channels, anchors.num_anchors_per_location()[0], num_classes, norm_layer=partial(nn.GroupNorm, 32)
     )
-    model: nn.Module = detection.RetinaNet(
-        pyramid, num_classes, anchor_generator=anchors, head=head, **{**levels.sizes, **arguments}
-    )
-    return model
+    settings = {**levels.sizes, **arguments}
+    return detection.RetinaNet(pyramid, num_classes, anchor_generator=anchors, head=head, **settings)
 
 
-def _build_rcnn(
-    levels: Levels,
-    *,
-    num_classes: int,
-    width: int | None = None,
-    anchor_sizes: Sequence[float] | None = None,
-    masks: bool = False,
-    **arguments: Any,
-) -> nn.Module:
+def _build_rcnn(levels: Levels, num_classes: int, *, masks: bool = False, **arguments: Any) -> Any:
     """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) with a pyramid, or Mask R-CNN (arXiv 1703.06870)."""
-    pyramid = levels.pyramid(width, pooled=True)
+    pyramid = levels.pyramid(pooled=True)
     channels = pyramid.out_channels
-    sizes = levels.anchors(anchor_sizes, _rcnn_factor(levels.side))
+    sizes = levels.anchors(_rcnn_factor(levels.side))
     names = [str(number) for number in range(len(levels.indices))]
     of_boxes = {
         "rpn_anchor_generator": AnchorGenerator(tuple((s,) for s in sizes), ((0.5, 1.0, 2.0),) * len(sizes)),
@@ -186,25 +134,25 @@ def _build_rcnn(
         **levels.sizes,
         **arguments,
     }
-    of_masks = {
+    of_masks = {  # drawn without masks too, so that a seed gives the same boxes with and without
         "mask_roi_pool": MultiScaleRoIAlign(names, output_size=14, sampling_ratio=2),
         "mask_head": MaskRCNNHeads(channels, (channels,) * 4, 1),
         "mask_predictor": MaskRCNNPredictor(channels, channels, num_classes),
     }
-    kind = detection.MaskRCNN if masks else detection.FasterRCNN
-    model: nn.Module = kind(pyramid, **of_boxes, **(of_masks if masks else {}))
-    return model
+    if masks:
+        return detection.MaskRCNN(pyramid, **of_boxes, **of_masks)
+    return detection.FasterRCNN(pyramid, **of_boxes)
 
 
 def _build_ssd(
     levels: Levels,
-    *,
     num_classes: int,
+    *,
     lite: bool = False,
-    min_ratio: float | None = None,
-    max_ratio: float | None = None,
+    min_ratio: float = 0,
+    max_ratio: float = 0,
     **arguments: Any,
-) -> nn.Module:
+) -> Any:
     """SSD (Liu et al. 2016, arXiv 1512.02325), or SSDLite (arXiv 1801.04381)."""
     ladder = levels.ladder(lite=lite)
     count = len(levels.strides)
@@ -212,110 +160,32 @@ def _build_ssd(
     ratios = [[2, 3] if lite or 0 < number < count - 2 else [2] for number in range(count)]
     least, most = (0.2, 0.95) if lite else (0.15, 0.9)
     boxes = DefaultBoxGenerator(ratios, min_ratio=min_ratio or least, max_ratio=max_ratio or most)
-    lite_settings: dict[str, Any] = {}
-    if lite:
-        anchors = boxes.num_anchors_per_location()
-        lite_settings = {
-            "head": SSDLiteHead(ladder.out_channels, anchors, num_classes, LITE_NORM),
-            "score_thresh": 0.001,
-            "nms_thresh": 0.55,
-            "detections_per_img": 300,
-            "topk_candidates": 300,
-        }
     size = (levels.side, levels.side)
-    model: nn.Module = SSD(ladder, boxes, size, num_classes, **{**lite_settings, **arguments})
-    return model
+    if not lite:
+        return SSD(ladder, boxes, size, num_classes, **arguments)
+    head = SSDLiteHead(ladder.out_channels, boxes.num_anchors_per_location(), num_classes, LITE_NORM)
+    few = {"score_thresh": 0.001, "nms_thresh": 0.55, "detections_per_img": 300, "topk_candidates": 300}
+    return SSD(ladder, boxes, size, num_classes, head=head, **{**few, **arguments})
 
 
 @dataclass(frozen=True)
 class Head:
-    """A detection head.
-
-    Attributes:
-        build: what makes it.
-        made: torchvision's class, whose arguments the user may give.
-        strides: from an image side to the strides of the levels.
-        square: whether images are warped to a square.
-    """
+    """A detection head."""
 
     build: Callable[..., nn.Module]
-    made: type[nn.Module]
-    strides: Callable[[int], tuple[int, ...]]
-    square: bool = False
+    made: type[nn.Module]  # torchvision's class, whose arguments the user may give
+    strides: Callable[[int], tuple[int, ...]]  # from an image side to the strides of the levels
+    own: tuple[str, ...]  # arguments of ours that the user may give
+    square: bool = False  # images are warped to a square
 
 
+_RATIOS, _ANCHORS = ("min_ratio", "max_ratio"), ("width", "anchor_sizes")
 HEADS: Mapping[str, Head] = {
-    "ssdlite": Head(partial(_build_ssd, lite=True), SSD, partial(_ladder_strides, 16), square=True),
-    "ssd": Head(_build_ssd, SSD, partial(_ladder_strides, 32), square=True),
-    "fasterrcnn": Head(_build_rcnn, detection.FasterRCNN, _rcnn_strides),
-    "maskrcnn": Head(partial(_build_rcnn, masks=True), detection.MaskRCNN, _rcnn_strides),
-    "retinanet": Head(_build_retinanet, detection.RetinaNet, _one_stage_strides),
-    "fcos": Head(_build_fcos, detection.FCOS, _one_stage_strides),
+    "ssdlite": Head(partial(_build_ssd, lite=True), SSD, partial(_ladder_strides, 16), _RATIOS, square=True),
+    "ssd": Head(_build_ssd, SSD, partial(_ladder_strides, 32), _RATIOS, square=True),
+    "fasterrcnn": Head(_build_rcnn, detection.FasterRCNN, _rcnn_strides, _ANCHORS),
+    "maskrcnn": Head(partial(_build_rcnn, masks=True), detection.MaskRCNN, _rcnn_strides, _ANCHORS),
+    "retinanet": Head(_build_retinanet, detection.RetinaNet, _one_stage_strides, _ANCHORS),
+    "fcos": Head(_build_fcos, detection.FCOS, _one_stage_strides, ("width", "depth")),
 }
 """The heads by name."""
-
-_OURS = {
-    *("self", "kwargs", "ground", "masks", "lite", "backbone", "num_classes", "size", "min_size", "max_size", "head"),
-    *("anchor_generator", "proposal_matcher", "box_head", "box_predictor", "box_roi_pool", "rpn_anchor_generator"),
-    *("rpn_head", "mask_head", "mask_predictor", "mask_roi_pool", "arguments", "image_mean", "image_std"),
-}
-"""Arguments of torchvision's classes, and of our functions, that are no plain values or are decided here."""
-
-
-def check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: set[str], where: str) -> None:
-    """Refuse arguments that nobody would read: torchvision's classes swallow unknown ones.
-
-    Raises:
-        ModelError: naming the first.
-    """
-    parents = [made, detection.FasterRCNN] if issubclass(made, detection.FasterRCNN) else [made]
-    known = {name for kind in parents for name in inspect.signature(kind.__init__).parameters} | own
-    known -= _OURS
-    for name in arguments:
-        if name not in known:
-            hint = "what trains is said by --train" if name == "trainable_backbone_layers" else None
-            raise ModelError(
-                "unknown argument",
-                where=f"{where}, {name}",
-                expected=", ".join(sorted(known)),
-                remedy=hint or did_you_mean(name, sorted(known)),
-            )
-
-
-def check_size(img_size: int | None, where: str) -> None:
-    """Refuse images that are too small for a detector.
-
-    Raises:
-        ModelError: if ``img_size`` is below :data:`LEAST_SIZE`.
-    """
-    if img_size is not None and img_size < LEAST_SIZE:
-        raise ModelError(
-            "images too small for a detector",
-            where=where,
-            expected=f"img_size of at least {LEAST_SIZE}",
-            found=str(img_size),
-        )
-
-
-_EXACT = ("backbone", "head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
-
-
-def with_exact_boxes(model: nn.Module) -> nn.Module:
-    """Let a detector of torchvision compute coordinates and scores in float32 under autocast; return it.
-
-    torchvision lays out anchors and decodes boxes in the dtype of the maps and of the head's outputs. In bf16, with its
-    eight bits, a coordinate of 600 pixels would be off by up to two, and many scores would be equal. So what the
-    backbone and the heads give is brought to float32; the convolutions inside stay in bf16.
-    """
-    for name in _EXACT:
-        with contextlib.suppress(AttributeError):
-            model.get_submodule(name).register_forward_hook(_to_float32)
-    return model
-
-
-def _to_float32(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
-    def exact(value: Any) -> Any:
-        half = isinstance(value, Tensor) and value.dtype in {torch.bfloat16, torch.float16}
-        return value.float() if half and torch.is_autocast_enabled(value.device.type) else value
-
-    return pytree.tree_map(exact, outputs)

@@ -1,8 +1,6 @@
-"""A model folder: config.json and model.safetensors, as timm's ``local-dir:`` reads them.
+"""A model folder: config.json and model.safetensors, as timm's ``local-dir:`` reads them; and what other paths hold.
 
-``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the folder of every timm architecture, strictly. For
-torchvision's models and for ``module:function`` the same file names the builder and its arguments, and
-:func:`load_model_folder` builds them.
+For models that are not timm's, config.json names the builder and its arguments for :func:`load_model_folder`.
 """
 
 from __future__ import annotations
@@ -11,8 +9,9 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors.torch
 import timm
@@ -20,9 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, ModelError, RunError
-from refconv.models.builders import build, is_timm
-from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, read_weights
+from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
+from refconv.models.checkpoint import Checkpoint
+from refconv.models.run_folder import RunFolder
+from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
+from refconv.recipe.recipe import Recipe
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
@@ -50,23 +52,11 @@ def save_model_folder(
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
-    Before anything is written, a fresh model from the builder must take the weights strictly.
-
-    Args:
-        folder: where to write.
-        state: plain names and tensors, as :func:`refconv.surgery.plain_state_dict` gives them.
-        name: the model's name as :func:`refconv.models.creation.create_model` takes it.
-        info: what the model takes and gives: input size, mean, std, classes.
-        model_kwargs: further arguments of the builder.
-        preprocessing: how images become tensors, under timm's names; further than what ``info`` says.
-        task: what the model was trained for; said in config.json if it is not classification.
-
-    Raises:
-        CheckpointError: if the weights do not fit the model.
-        ModelError: if the model cannot be built, or its arguments cannot be written as JSON.
-        RunError: if the folder cannot be written, or holds something other than a model.
+    Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
+    how images become tensors, under timm's names, further than ``info``.
     """
-    if _holds_something_else(Path(folder)):
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir()))):
         raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
     model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
@@ -89,36 +79,18 @@ def save_model_folder(
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)
-    _write(Path(folder), config, state, architecture)
+    _write(folder, config, state, architecture)
 
 
 def load_model_folder(folder: Path | str) -> nn.Module:
-    """Load a model folder strictly: written here, or by timm.
-
-    Args:
-        folder: the folder; of a run folder give ``RUN/model``.
-
-    Raises:
-        CheckpointError: if the folder is missing or damaged, or its weights do not fit.
-        ModelError: if its model cannot be built.
-    """
+    """Load a model folder strictly: written here, or by timm."""
     model = build_from_folder(folder, pretrained=False)
     load_state(model, read_weights(folder), where=str(folder))
     return model
 
 
 def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any) -> nn.Module:
-    """Build the architecture of a model folder.
-
-    Args:
-        folder: the folder.
-        pretrained: also load its weights; with another number of classes than the folder's, all but the classifier.
-        **arguments: arguments of the builder that win over those of the folder; None leaves the folder's.
-
-    Raises:
-        CheckpointError: if the folder is missing or damaged, or its weights do not fit.
-        ModelError: if its model cannot be built.
-    """
+    """Build the architecture of a model folder, with its weights or fresh ones; arguments that are None are its own."""
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
@@ -138,20 +110,19 @@ def is_model_folder(path: Path | str) -> bool:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """Return what a model folder's config.json says.
-
-    Raises:
-        CheckpointError: if it is missing, damaged or names no architecture.
-    """
+    """Return what a model folder's config.json says."""
     path = Path(folder) / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError("not a model folder", where=str(folder), expected=f"a file {CONFIG_FILE}") from error
+        what, expected = "not a model folder", f"a file {CONFIG_FILE}"
+        raise CheckpointError(what, where=str(folder), expected=expected, remedy="check the path") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError("damaged or not JSON", where=str(path), found=str(error)) from error
+        remedy = "copy the folder again, or have refconv merge write it again from its run"
+        raise CheckpointError("damaged or not JSON", where=str(path), found=str(error), remedy=remedy) from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        raise CheckpointError("names no architecture", where=str(path), expected="a key 'architecture'")
+        expected, remedy = "a key 'architecture'", "give the file of weights itself, and the model's name by --model"
+        raise CheckpointError("names no architecture", where=str(path), expected=expected, remedy=remedy)
     return config
 
 
@@ -163,10 +134,6 @@ def architecture_of(name: str) -> str:
     return name
 
 
-def _holds_something_else(folder: Path) -> bool:
-    return folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir())))
-
-
 def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Follow a name to the architecture itself, with all arguments that make it."""
     source, _, rest = name.partition(":")
@@ -174,7 +141,7 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
         config = read_config(rest)
         return config["architecture"], {**config.get("model_args", {}), **arguments}
     if source == "hf-hub":
-        _, architecture, stored = timm.models.load_model_config_from_hf(rest)
+        _, architecture, stored = hub_config(name)
         return architecture, {**stored, **arguments}
     if source == "spandrel" and "hyperparameters" not in arguments:
         from refconv.models.restorers import spandrel_arguments
@@ -189,11 +156,9 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
     try:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     except TypeError as error:
-        raise ModelError(
-            "an argument of the model cannot be written as JSON", where=architecture, found=str(error)
-        ) from error
-    partial = folder.with_name(f".{folder.name}.partial")
-    former = folder.with_name(f".{folder.name}.former")
+        what = "an argument of the model cannot be written as JSON"
+        raise ModelError(what, where=architecture, found=str(error)) from error
+    partial, former = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "former"))
     held = {
         key: value.detach().cpu().clone().contiguous() if isinstance(value, Tensor) else value
         for key, value in state.items()
@@ -220,3 +185,58 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError("cannot write the model", where=str(folder), found=str(error)) from error
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a path holds: a model folder, the resumable state of a run, or a file or folder of weights."""
+
+    kind: Literal["folder", "checkpoint", "weights"]
+    path: Path
+    run: RunFolder | None = None  # the run that a model folder is the result of
+
+    def recipe(self) -> Recipe | None:
+        """Return the recipe of the run that a model folder is the result of, where it is known."""
+        return self.run.recipe() if self.run is not None and self.run.recipe_file.is_file() else None
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes that the weights were trained for; empty where they are not known."""
+        if self.kind == "folder":
+            return tuple(read_config(self.path).get("label_names") or ())
+        return Checkpoint.load(self.path).data_info().class_names if self.kind == "checkpoint" else ()
+
+    def arguments(self, model: str) -> Mapping[str, Any]:
+        """Return the further arguments that a model of this name was built with; empty where they are not known."""
+        if self.kind == "folder":
+            config = read_config(self.path)
+            return config.get("model_args", {}) if config["architecture"] == model else {}
+        recipe = Checkpoint.load(self.path).trained_by() if self.kind == "checkpoint" else None
+        if recipe is None or recipe.model != model:
+            return {}
+        return {**(arguments_with_weights(model) if recipe.pretrained else {}), **recipe.model_kwargs}
+
+
+def locate(reference: str | Path) -> Located | None:
+    """Find what a path holds; None if nothing is there.
+
+    The path is a run folder (its result, or its last checkpoint if it has not finished), a run's ``checkpoint.pt``, a
+    model folder with or without ``local-dir:`` before it, or a file or folder of weights.
+    """
+    path = Path(str(reference).removeprefix(LOCAL))
+    run = RunFolder(path)
+    if is_model_folder(run.model_folder):
+        return Located("folder", run.model_folder, run)
+    if is_model_folder(path):
+        return Located("folder", path, run)
+    file = run.checkpoint_file if run.checkpoint_file.is_file() else path
+    if not file.exists():
+        return None
+    return Located("checkpoint" if file.is_file() and is_run_checkpoint(file) else "weights", file)
+
+
+def located(reference: str | Path) -> Located:
+    """Find what a path holds, or say that nothing is there; see :func:`locate`."""
+    found = locate(reference)
+    if found is None:
+        raise missing(Path(reference), "no such file, run or model folder")
+    return found

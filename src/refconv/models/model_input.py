@@ -1,7 +1,6 @@
 """What a model says about its input: timm's pretrained_cfg, a folder's config.json, torchvision's or transformers' own.
 
-Each source becomes a :class:`~refconv.data.preprocessing.Statement` under timm's names. Fresh weights say
-nothing, but that an architecture may take one size only.
+Each source becomes a statement under timm's names. Fresh weights say nothing, but for the size of some architectures.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ from refconv.data.opening import PREFIXES
 from refconv.data.preprocessing import RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.errors import DataError
-from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, is_timm
+from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
-from refconv.models.located import located
-from refconv.models.model_folder import read_config
+from refconv.models.model_folder import located, read_config
 from refconv.recipe.recipe import Recipe
 
 NOTHING = Statement("", {})
@@ -35,11 +33,7 @@ _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # P
 
 
 def of_recipe(recipe: Recipe) -> Statement:
-    """Return what the weights that a run starts from say about their input.
-
-    Raises:
-        CheckpointError: if what the recipe names is missing or damaged.
-    """
+    """Return what the weights that a run starts from say about their input."""
     arguments = {**(arguments_with_weights(recipe.model) if recipe.pretrained else {}), **recipe.model_kwargs}
     if recipe.checkpoint is not None:
         return of_weights(recipe.checkpoint) or of_name(recipe.model, arguments)
@@ -67,41 +61,26 @@ def channels_of(statements: Sequence[Statement], in_chans: int | None) -> int:
 
 
 def of_backbone(recipe: Recipe) -> Statement:
-    """Return what the weights that the backbone of a detector or segmenter starts from say about their input.
-
-    Raises:
-        CheckpointError: if the classifier that the recipe names is missing or damaged.
-    """
+    """Return what the weights that the backbone of a detector or segmenter starts from say about their input."""
     if recipe.backbone_checkpoint is not None:
         return of_weights(recipe.backbone_checkpoint) or of_name(recipe.backbone or "")
     return of_name(recipe.backbone or "") if recipe.pretrained else NOTHING
 
 
 def of_name(name: str, arguments: Mapping[str, Any] | None = None) -> Statement:
-    """Return what is known about the input of a model's published weights, by its name; nothing of other builders.
-
-    Args:
-        name: the model's name.
-        arguments: what it is built with; by default what its builder sets where it loads the weights.
-    """
+    """Return what is known about the input of a model's published weights, by its name; nothing of other builders."""
     source, _, rest = name.partition(":")
     if source == "local-dir":
         return of_weights(rest)
     if source == "torchvision":
         return _of_torchvision(rest, arguments_with_weights(name) if arguments is None else arguments)
     if source == "hf-hub":
-        return of_timm(timm.models.load_model_config_from_hf(rest)[0], by=name)
+        return of_timm(hub_config(name)[0], by=name)
     return of_timm(_timm_cfg(name), by=f"timm's {name}")
 
 
 def of_timm(cfg: Mapping[str, Any], *, by: str, of_run: bool = False) -> Statement:
-    """Return what a ``pretrained_cfg`` says, completed as timm completes it.
-
-    Args:
-        cfg: the configuration; empty if there is none.
-        by: its name, as it is printed.
-        of_run: whether it says how a run or a model folder was trained.
-    """
+    """Return what a ``pretrained_cfg`` says, completed as timm completes it; with ``of_run`` it was trained so."""
     if not cfg:
         return NOTHING
     values = resolve_data_config(pretrained_cfg=dict(cfg))
@@ -122,11 +101,7 @@ def of_builder(name: str, model: nn.Module) -> Statement:
 
 
 def of_weights(reference: str | Path) -> Statement:
-    """Return what a run, a model folder, a run's checkpoint, or a file beside weights says about their input.
-
-    Raises:
-        CheckpointError: if there is nothing of this name, or it is damaged.
-    """
+    """Return what a run, a model folder, a run's checkpoint, or a file beside weights says about their input."""
     found = located(reference)
     if found.kind == "folder":
         return of_folder(found.path, read_config(found.path), found.recipe())
@@ -137,66 +112,42 @@ def of_weights(reference: str | Path) -> Statement:
 
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
-    """Return what a model folder's config.json says, or transformers' file beside it.
-
-    Args:
-        folder: the folder.
-        config: its config.json.
-        recipe: of the run it lies in; earlier versions did not write every value into config.json.
-    """
+    """Return what a model folder's config.json says, or transformers' file beside it."""
     cfg = dict(config.get("pretrained_cfg") or {})
-    if cfg and recipe is not None:
+    if cfg and recipe is not None:  # earlier versions did not write every value into config.json
         cfg = {"crop_pct": crop_pct_of(recipe), **cfg}
     stated = of_timm(cfg, by=f"{folder.name}/config.json", of_run=True)
     return stated or _of_transformers(folder) or of_name(config["architecture"])
 
 
 def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Statement:
-    """Return how a run prepares its data, by its checkpoint.
-
-    Args:
-        recipe: the run's.
-        info: the facts about its data.
-        stored: the run's preprocessing as plain values; None in checkpoints of earlier versions, which decided the
-            same values by the recipe.
-    """
-    found = as_stored(recipe, info, stored)
+    """Return how a run prepares its data, by the preprocessing ``stored`` in its checkpoint."""
+    if stored is not None:
+        found = Preprocessing.from_dict(dict(stored))
+    else:  # a checkpoint of an earlier version, where the recipe decided the same values
+        values = {
+            "input_size": info.input_size,
+            "mean": info.mean,
+            "std": info.std,
+            "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
+            "crop_pct": crop_pct_of(recipe),
+        }
+        found = resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
     return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
 
 
-def as_stored(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | None) -> Preprocessing:
-    """Return the preprocessing of a run; for the arguments see :func:`of_checkpoint`."""
-    if stored is not None:
-        return Preprocessing.from_dict(dict(stored))
-    values = {
-        "input_size": info.input_size,
-        "mean": info.mean,
-        "std": info.std,
-        "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
-        "crop_pct": crop_pct_of(recipe),
-    }
-    return resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
-
-
 def crop_pct_of(recipe: Recipe) -> float | None:
-    """Return what evaluation keeps of an image where neither flags nor the model say so: as much as training sees.
-
-    Without a random crop, training takes the whole image. None leaves it to ImageNet's default.
-    """
+    """Return what evaluation keeps of an image where neither flags nor the model say so: as much as training sees."""
     if recipe.crop_pct is not None:
         return recipe.crop_pct
     whole = recipe.data in SOURCES or recipe.data.partition("/")[0].lower() in PREFIXES or recipe.scale is None
-    return 1.0 if whole or recipe.task != "classification" else None
-
-
-def degradation_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a restoration recipe does to images, for config.json."""
-    return {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
+    return 1.0 if whole or recipe.task != "classification" else None  # None: ImageNet's default
 
 
 def as_run(preprocessing: Preprocessing, recipe: Recipe) -> dict[str, Any]:
-    """Return what a run writes into config.json about its input, under timm's names."""
-    return {**preprocessing.as_pretrained_cfg(), **degradation_of(recipe)}
+    """Return what a run writes into config.json about its input, under timm's names, and how images are degraded."""
+    degraded = {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
+    return {**preprocessing.as_pretrained_cfg(), **degraded}
 
 
 def _timm_cfg(name: str) -> Mapping[str, Any]:
@@ -245,11 +196,7 @@ def crop_share(crop: int, side: int) -> float:
 
 
 def _of_transformers(folder: Path) -> Statement:
-    """Return what transformers' preprocessor_config.json in a folder says; nothing where there is none.
-
-    Raises:
-        DataError: if it is damaged, or scales values to something else than [0, 1].
-    """
+    """Return what transformers' preprocessor_config.json in a folder says; nothing where there is none."""
     path = folder / _PREPROCESSOR_FILE
     if not path.is_file():
         return NOTHING
@@ -257,16 +204,12 @@ def _of_transformers(folder: Path) -> Statement:
         config = json.loads(path.read_text(encoding="utf-8"))
         values = _transformers_values(config)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError("damaged or of an unknown layout", where=str(path), found=str(error)) from error
-    scaled = config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)
-    if not scaled:
-        raise DataError(
-            "does not scale images to the range 0 to 1",
-            where=str(path),
-            expected="rescale_factor 1/255",
-            found=str(config.get("rescale_factor")),
-            remedy="give --mean and --std, and remove the file",
-        )
+        what, remedy = "damaged or of an unknown layout", "give --img-size, --mean and --std, and remove the file"
+        raise DataError(what, where=str(path), found=str(error), remedy=remedy) from error
+    if not (config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)):
+        what, remedy = "does not scale images to the range 0 to 1", "give --mean and --std, and remove the file"
+        found = str(config.get("rescale_factor"))
+        raise DataError(what, where=str(path), expected="rescale_factor 1/255", found=found, remedy=remedy)
     return Statement(path.name, values)
 
 
@@ -285,10 +228,7 @@ def _transformers_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _transformers_size(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return size and crop: ``shortest_edge`` keeps the aspect ratio, ``height`` and ``width`` do not.
-
-    ConvNeXt's processor crops below 384 pixels by ``crop_pct`` and stretches larger images.
-    """
+    """Return size and crop: ``shortest_edge`` keeps the aspect ratio, ``height`` and ``width`` do not."""
     size, crop = config["size"], config.get("crop_size") if config.get("do_center_crop") else None
     if isinstance(crop, Mapping):
         crop = crop["height"]
@@ -296,7 +236,7 @@ def _transformers_size(config: Mapping[str, Any]) -> dict[str, Any]:
         resized, mode = int(size["height"]), "squash"
     else:
         resized, mode = int(size["shortest_edge"] if isinstance(size, Mapping) else size), "center"
-    if config.get("crop_pct") is not None and crop is None:
+    if config.get("crop_pct") is not None and crop is None:  # ConvNeXt's crops below 384 pixels, else stretches
         kept, mode = (config["crop_pct"], "center") if resized < 384 else (1.0, "squash")
         return {"img_size": resized, "crop_pct": kept, "crop_mode": mode}
     side = int(crop or resized)

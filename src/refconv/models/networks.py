@@ -2,13 +2,17 @@
 
 Each is built by ``NAME(num_classes=10, in_chans=1, ...)`` and opened by ``--model refconv.models.networks:NAME``.
 They are plain torch, have batch norm throughout, train well by SGD, and answer timm's ``get_classifier`` and
-``reset_classifier``. Input may have any size from 8 x 8 on.
+``reset_classifier``; 0 classes give the features alone. Input may have any size from 8 x 8 on. ``channels`` are those
+of each stage; every stage but the first halves the size. ``depth`` is the blocks per stage, ``stem_stride`` the stride
+of the first convolution, ``kernel_size`` that of the depthwise convolutions. MobileNets have a block for each of
+``strides``, with more channels than the one before, and ``width`` multiplies the channels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -18,25 +22,17 @@ _POOL = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d}
 
 
 class Classifier(nn.Module):
-    """A stem, blocks, the mean over space, and a linear classifier.
-
-    Args:
-        stem: from the input to the first block's channels.
-        blocks: the body, in order.
-        num_features: channels after the last block.
-        num_classes: outputs; 0 for the features alone.
-        dims: spatial dimensions, 1 or 2.
-    """
+    """A stem, blocks, the mean over space, and a linear classifier; ``dims`` are the spatial dimensions, 1 or 2."""
 
     def __init__(
-        self, stem: nn.Module, blocks: Sequence[nn.Module], num_features: int, num_classes: int, *, dims: int
+        self, stem: nn.Module, blocks: Sequence[nn.Module], num_features: int, num_classes: int, *, dims: int = 2
     ) -> None:
         super().__init__()
-        self.num_classes, self.num_features = num_classes, num_features
+        self.num_features = num_features
         self.stem = stem
         self.blocks = nn.Sequential(*blocks)
         self.pool = _POOL[dims](1)
-        self.classifier = _linear(num_features, num_classes)
+        self.reset_classifier(num_classes)
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Conv2d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -46,54 +42,33 @@ class Classifier(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Start the last layer anew.
-
-        Args:
-            num_classes: outputs; 0 for the features alone.
-        """
+        """Start the last layer anew."""
         self.num_classes = num_classes
-        self.classifier = _linear(self.num_features, num_classes)
+        self.classifier: nn.Module = nn.Identity()
+        if num_classes:
+            self.classifier = layer = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(layer.weight, std=1 / math.sqrt(self.num_features))
+            nn.init.zeros_(layer.bias)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last feature map [n, num_features, *spatial].
-
-        Args:
-            x: input [n, in_chans, *spatial].
-        """
-        features: Tensor = self.blocks(self.stem(x))
-        return features
+        """Return the last feature map [n, num_features, *spatial]."""
+        return cast(Tensor, self.blocks(self.stem(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits [n, num_classes].
-
-        Args:
-            x: input [n, in_chans, *spatial].
-        """
-        logits: Tensor = self.classifier(self.pool(self.forward_features(x)).flatten(1))
-        return logits
+        """Return the logits [n, num_classes]."""
+        return cast(Tensor, self.classifier(self.pool(self.forward_features(x)).flatten(1)))
 
 
 class Residual(nn.Module):
-    """``activation(shortcut(x) + body(x))``.
-
-    Args:
-        body: any module.
-        shortcut: gives what the body's output can be added to.
-        activation: applied to the sum.
-    """
+    """``activation(shortcut(x) + body(x))``."""
 
     def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
         super().__init__()
         self.body, self.shortcut, self.activation = body, shortcut, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum, activated.
-
-        Args:
-            x: input [n, channels, *spatial].
-        """
-        total: Tensor = self.activation(self.shortcut(x) + self.body(x))
-        return total
+        """Return the sum, activated."""
+        return cast(Tensor, self.activation(self.shortcut(x) + self.body(x)))
 
 
 def mobilenet_small(
@@ -104,18 +79,17 @@ def mobilenet_small(
     strides: Sequence[int] = (1, 2, 1, 2),
     kernel_size: int = 3,
     stem_stride: int = 1,
+    dims: int = 2,
 ) -> Classifier:
-    """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        width: multiplies the channels.
-        strides: one per block; each block has more channels than the one before.
-        kernel_size: of the depthwise convolutions.
-        stem_stride: of the first convolution.
-    """
-    return _mobilenet(num_classes, in_chans, width, strides, kernel_size, stem_stride, dims=2)
+    """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels."""
+    before = first = round(24 * width)
+    blocks = []
+    for position, stride in enumerate(strides, start=1):
+        after = round((24 + 24 * position) * width)
+        depthwise = _conv_norm(before, before, kernel_size, stride=stride, groups=before, dims=dims)
+        blocks.append(nn.Sequential(*depthwise, nn.ReLU(), *_conv_norm(before, after, 1, dims=dims), nn.ReLU()))
+        before = after
+    return Classifier(_stem(in_chans, first, stem_stride, dims=dims), blocks, before, num_classes, dims=dims)
 
 
 def mobilenet_1d(
@@ -127,17 +101,10 @@ def mobilenet_1d(
     kernel_size: int = 5,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build :func:`mobilenet_small` for signals [n, in_chans, length]: one-dimensional depthwise kernels.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        width: multiplies the channels.
-        strides: one per block.
-        kernel_size: of the depthwise convolutions.
-        stem_stride: of the first convolution.
-    """
-    return _mobilenet(num_classes, in_chans, width, strides, kernel_size, stem_stride, dims=1)
+    """Build :func:`mobilenet_small` for signals [n, in_chans, length]: one-dimensional depthwise kernels."""
+    return mobilenet_small(
+        num_classes, in_chans, width=width, strides=strides, kernel_size=kernel_size, stem_stride=stem_stride, dims=1
+    )
 
 
 def resnet_small(
@@ -148,20 +115,13 @@ def resnet_small(
     depth: int = 1,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a residual network of basic blocks (He et al. 2016): dense kernels.
+    """Build a residual network of basic blocks (He et al. 2016): dense kernels."""
 
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        channels: of each stage; every stage but the first halves the size.
-        depth: blocks per stage.
-        stem_stride: of the first convolution.
-    """
-    blocks = []
-    for before, after, stride in _steps(channels[0], channels, depth):
+    def block(before: int, after: int, stride: int) -> list[nn.Module]:
         body = nn.Sequential(*_conv_norm(before, after, 3, stride=stride), nn.ReLU(), *_conv_norm(after, after, 3))
-        blocks.append(Residual(body, _shortcut(before, after, stride), nn.ReLU()))
-    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, channels[-1], num_classes, dims=2)
+        return [Residual(body, _shortcut(before, after, stride), nn.ReLU())]
+
+    return _staged(block, num_classes, in_chans, channels, depth, stem_stride)
 
 
 def resnext_small(
@@ -173,28 +133,16 @@ def resnext_small(
     groups: int = 8,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a residual network of grouped bottlenecks (Xie et al. 2017): grouped kernels, 1 < groups < channels.
+    """Build a residual network of grouped bottlenecks (Xie et al. 2017): ``groups`` divides half of each stage's."""
 
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        channels: of each stage; every stage but the first halves the size.
-        depth: blocks per stage.
-        groups: of the 3 x 3 convolutions; divides half of every stage's channels.
-        stem_stride: of the first convolution.
-    """
-    blocks = []
-    for before, after, stride in _steps(channels[0], channels, depth):
+    def block(before: int, after: int, stride: int) -> list[nn.Module]:
         inner = after // 2
-        body = nn.Sequential(
-            *_conv_norm(before, inner, 1),
-            nn.ReLU(),
-            *_conv_norm(inner, inner, 3, stride=stride, groups=groups),
-            nn.ReLU(),
-            *_conv_norm(inner, after, 1),
-        )
-        blocks.append(Residual(body, _shortcut(before, after, stride), nn.ReLU()))
-    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, channels[-1], num_classes, dims=2)
+        reduced = (*_conv_norm(before, inner, 1), nn.ReLU())
+        grouped = (*_conv_norm(inner, inner, 3, stride=stride, groups=groups), nn.ReLU())
+        body = nn.Sequential(*reduced, *grouped, *_conv_norm(inner, after, 1))
+        return [Residual(body, _shortcut(before, after, stride), nn.ReLU())]
+
+    return _staged(block, num_classes, in_chans, channels, depth, stem_stride)
 
 
 def convnext_small(
@@ -206,67 +154,35 @@ def convnext_small(
     kernel_size: int = 7,
     stem_stride: int = 1,
 ) -> Classifier:
-    """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise.
+    """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise."""
 
-    Between stages dense 2 x 2 kernels halve the size, as there.
-
-    Args:
-        num_classes: outputs.
-        in_chans: input channels.
-        channels: of each stage; every stage but the first halves the size.
-        depth: blocks per stage.
-        kernel_size: of the depthwise convolutions.
-        stem_stride: of the first convolution.
-    """
-    blocks: list[nn.Module] = []
-    for before, after, stride in _steps(channels[0], channels, depth):
-        if before != after:
-            blocks.append(nn.Sequential(*_conv_norm(before, after, stride, stride=stride, padding=0)))
-        body = nn.Sequential(
-            *_conv_norm(after, after, kernel_size, groups=after),
-            *_conv_norm(after, 2 * after, 1),
-            nn.GELU(),
-            *_conv_norm(2 * after, after, 1),
+    def block(before: int, after: int, stride: int) -> list[nn.Module]:
+        # Between stages dense 2 x 2 kernels halve the size.
+        halving = (
+            [nn.Sequential(*_conv_norm(before, after, stride, stride=stride, padding=0))] if before != after else []
         )
-        blocks.append(Residual(body, nn.Identity(), nn.Identity()))
-    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, channels[-1], num_classes, dims=2)
+        depthwise, wide = _conv_norm(after, after, kernel_size, groups=after), _conv_norm(after, 2 * after, 1)
+        body = nn.Sequential(*depthwise, *wide, nn.GELU(), *_conv_norm(2 * after, after, 1))
+        return [*halving, Residual(body, nn.Identity(), nn.Identity())]
+
+    return _staged(block, num_classes, in_chans, channels, depth, stem_stride)
 
 
-def _mobilenet(
+def _staged(
+    block: Callable[[int, int, int], list[nn.Module]],
     num_classes: int,
     in_chans: int,
-    width: float,
-    strides: Sequence[int],
-    kernel_size: int,
+    channels: Sequence[int],
+    depth: int,
     stem_stride: int,
-    *,
-    dims: int,
 ) -> Classifier:
-    before = first = round(24 * width)
-    blocks = []
-    for position, stride in enumerate(strides, start=1):
-        after = round((24 + 24 * position) * width)
-        blocks.append(
-            nn.Sequential(
-                *_conv_norm(before, before, kernel_size, stride=stride, groups=before, dims=dims),
-                nn.ReLU(),
-                *_conv_norm(before, after, 1, dims=dims),
-                nn.ReLU(),
-            )
-        )
-        before = after
-    return Classifier(_stem(in_chans, first, stem_stride, dims=dims), blocks, before, num_classes, dims=dims)
-
-
-def _steps(first: int, channels: Sequence[int], depth: int) -> list[tuple[int, int, int]]:
-    """Return (channels before, channels after, stride) of each block of a network of stages."""
-    steps = []
-    before = first
+    """Return a network of stages; ``block`` gives modules by channels before, channels after and stride."""
+    blocks, before = [], channels[0]
     for stage, after in enumerate(channels):
-        for block in range(depth):
-            steps.append((before, after, 2 if stage and not block else 1))
+        for number in range(depth):
+            blocks += block(before, after, 2 if stage and not number else 1)
             before = after
-    return steps
+    return Classifier(_stem(in_chans, channels[0], stem_stride), blocks, before, num_classes)
 
 
 def _stem(in_chans: int, channels: int, stride: int, *, dims: int = 2) -> nn.Sequential:
@@ -293,12 +209,3 @@ def _conv_norm(
     padding = kernel_size // 2 if padding is None else padding
     conv = _CONV[dims](before, after, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)
     return conv, _NORM[dims](after)
-
-
-def _linear(num_features: int, num_classes: int) -> nn.Module:
-    if not num_classes:
-        return nn.Identity()
-    layer = nn.Linear(num_features, num_classes)
-    nn.init.normal_(layer.weight, std=1 / math.sqrt(num_features))
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from refconv.data.class_names import library_names
 from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve, stated_size
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
-from refconv.models.creation import create_model, restore
-from refconv.models.located import Located, locate
-from refconv.models.model_folder import LOCAL, load_model_folder, read_config
+from refconv.models.builders import unavailable
+from refconv.models.creation import ModelSpec, create_model, restore
+from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
 from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
-from refconv.models.spec import ModelSpec
+from refconv.models.weight_files import missing
 from refconv.models.weights import dtypes_in
 from refconv.process.randomness import derive_seed, seeded
 from refconv.recipe.recipe import Recipe
@@ -29,35 +29,20 @@ _SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
 
 @dataclass(frozen=True)
 class Opened:
-    """A model that was named, and what is known about it.
+    """A model that was named, and what is known about it."""
 
-    Attributes:
-        model: the model in evaluation mode; refocused, where an unfinished run or its checkpoint was named.
-        name: its name as :func:`refconv.models.creation.create_model` takes it.
-        arguments: what it was built with, ``num_classes`` and ``in_chans`` among it where known.
-        recipe: the recipe of the run it comes from.
-        preprocessing: what it says about its input, under timm's names; empty if nothing is known.
-        task: what it was trained for.
-        class_names: one name per class, where they are known.
-        stated_by: what says so.
-        of_run: whether that is how a run or a model folder was trained.
-        flags: what the user says about its input instead.
-        images: what single images say about it, where nothing else does.
-        located: the file or folder that holds its weights; None for a bare name.
-    """
-
-    model: nn.Module
+    model: nn.Module  # in evaluation mode; refocused, where an unfinished run or its checkpoint was named
     name: str
-    arguments: Mapping[str, Any]
-    recipe: Recipe | None = None
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any]  # what it was built with, ``num_classes`` and ``in_chans`` among it where known
+    recipe: Recipe | None = None  # of the run that it comes from
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)  # what it says about its input, by timm's names
     task: str = "classification"
     class_names: tuple[str, ...] = ()
-    stated_by: str = "the model"
-    of_run: bool = True
-    flags: Mapping[str, Any] = field(default_factory=dict)
-    images: tuple[Statement, ...] = ()
-    located: Located | None = None
+    stated_by: str = "the model"  # what says so
+    of_run: bool = True  # that is how a run or a model folder was trained
+    flags: Mapping[str, Any] = field(default_factory=dict)  # what the user says about its input instead
+    images: tuple[Statement, ...] = ()  # what single images say about it, where nothing else does
+    located: Located | None = None  # what holds its weights; None for a bare name
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -75,17 +60,9 @@ class Opened:
         return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
 
     def stored_dtypes(self) -> dict[str, str]:
-        """Return the dtypes of the plain tensors as the file or folder holds them; loading converts to the model's own.
-
-        Of a bare name, or the checkpoint of a run, the dtypes of the model are returned.
-
-        Raises:
-            CheckpointError: if the file is damaged.
-        """
-        own = plain_state_dict(self.model)
-        if self.located is not None and self.located.kind != "checkpoint":
-            return dtypes_in(self.located.path, own)
-        return {name: str(v.dtype).removeprefix("torch.") for name, v in own.items() if isinstance(v, Tensor)}
+        """Return the dtypes of the plain tensors as the file or folder holds them, before loading converts them."""
+        file = None if self.located is None or self.located.kind == "checkpoint" else self.located.path
+        return dtypes_in(file, plain_state_dict(self.model))
 
     def class_name(self, index: int) -> str:
         """Return the name of a class: as trained, else as timm or torchvision has it, else its number."""
@@ -105,22 +82,12 @@ def open_model(
     task: str | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Opened:
-    """Open what a user named.
+    """Open what a user named: what :func:`refconv.models.model_folder.locate` finds, or a model by its name.
 
-    Args:
-        reference: a run folder (its result, or its last checkpoint if it has not finished), a run's
-            ``checkpoint.pt``, a model folder with or without ``local-dir:``, a file of weights, or a model's name.
-        pretrained: a model's bare name means its pretrained weights; False builds it with fresh ones.
-        model: for a file of weights: the name of the model they belong to.
-        like: another model; a bare name, or a file of weights without ``model``, is built with its arguments.
-        task: what a model that does not say so itself is for; classification by default.
-        flags: what the user says about its input, instead of what the model says.
-
-    Raises:
-        CheckpointError: if there is nothing of this name, it is damaged or refused, or a file of weights comes
-            without a model.
-        ModelError: if there is no model of this name, or its pretrained weights are not available.
-        SettingError: if there is no such task, or the model says that it is for another one.
+    With ``pretrained`` a bare name means its pretrained weights, else fresh ones. ``model`` is the name of the model
+    that a file of weights belongs to. A bare name, or a file of weights without ``model``, is built with the arguments
+    of ``like``. ``task`` is what a model that does not say so itself is for; ``flags`` are what the user says about its
+    input, instead of what the model says.
     """
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
@@ -133,58 +100,47 @@ def open_model(
 
 
 def input_of(opened: Opened) -> Preprocessing:
-    """Return how single images are prepared for a model.
-
-    Raises:
-        DataError: if the size of its input is not known, or it takes no images.
-    """
+    """Return how single images are prepared for a model."""
     size = stated_size(opened.statements)
     in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
-    if size is None or len(size) != 2 or in_chans not in IMAGE_MODES:
-        raise DataError(
-            "the size of the model's input is not known" if size is None else "the model takes no images",
-            where=opened.name,
-            expected="input of 1 or 3 channels, height and width",
-            found=f"input_size={[in_chans, *size]}"
-            if size
-            else "no size in what the model says, nor square images of one",
-            remedy="give --img-size" if size is None else None,
-        )
+    expected = "input of 1 or 3 channels, height and width"
+    if size is None:
+        what = "the size of the model's input is not known"
+        found = "no size in what the model says, nor square images of one"
+        raise DataError(what, where=opened.name, expected=expected, found=found, remedy="give --img-size")
+    if len(size) != 2 or in_chans not in IMAGE_MODES:
+        found = f"input_size={[in_chans, *size]}"
+        raise DataError("the model takes no images", where=opened.name, expected=expected, found=found)
     return resolve(opened.statements, in_chans=in_chans, where=opened.name)
 
 
 def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened | None) -> Opened:
     found = locate(reference)
     if found is not None and found.path.is_dir() and found.kind == "weights":
-        raise CheckpointError(
-            "neither a run nor a model folder", where=reference, expected="a file checkpoint.pt, model/ or config.json"
-        )
+        expected, remedy = "a file checkpoint.pt, model/ or config.json", "give the file itself"
+        raise CheckpointError("neither a run nor a model folder", where=reference, expected=expected, remedy=remedy)
     if found is not None:
         opened = {"folder": _open_folder, "checkpoint": _open_checkpoint}.get(found.kind)
         return _open_weights(found, model, like) if opened is None else opened(found)
     if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
-        raise CheckpointError("no such run, model folder or file", where=reference)
+        raise missing(Path(reference.removeprefix(LOCAL)), "no such run, model folder or file", where=reference)
     if Path(reference).suffix in _SUFFIXES:
-        raise CheckpointError("no such file", where=reference)
+        raise missing(Path(reference))
     try:
         return _build(reference, like, pretrained=pretrained)
     except ModelError as error:
-        if not pretrained or _buildable(reference, like) is None:
+        if not pretrained or not _buildable(reference, like):
             raise
-        raise ModelError(
-            "its pretrained weights are not available",
-            where=reference,
-            found=error.found or error.what,
-            remedy="give its weights as a file and the name by --model; for structure alone, verify --no-pretrained",
-        ) from error
+        remedy = "give its weights as a file and the name by --model; for structure alone, verify --no-pretrained"
+        raise unavailable(reference, error.found or error.what, remedy) from error
 
 
-def _buildable(reference: str, like: Opened | None) -> Opened | None:
-    """Return the model of a name with fresh weights; None if that fails too."""
+def _buildable(reference: str, like: Opened | None) -> bool:
+    """Say whether a model can be built by this name with fresh weights."""
     try:
-        return _build(reference, like, pretrained=False)
+        return bool(_build(reference, like, pretrained=False))
     except ModelError:
-        return None
+        return False
 
 
 def _open_folder(found: Located) -> Opened:
@@ -204,15 +160,11 @@ def _open_folder(found: Located) -> Opened:
 def _open_checkpoint(found: Located) -> Opened:
     restored = restore(found.path)
     recipe, info = restored.recipe, restored.info
-    arguments = {
-        **ModelSpec.of_run(recipe, info).model_kwargs,
-        "num_classes": info.num_classes or None,
-        "in_chans": info.in_chans,
-    }
+    ends = {"num_classes": info.num_classes or None, "in_chans": info.in_chans}
     opened = Opened(
         restored.model.eval(),
         recipe.model,
-        arguments,
+        {**ModelSpec.of_run(recipe, info).model_kwargs, **ends},
         recipe,
         task=recipe.task,
         class_names=info.class_names,
@@ -224,18 +176,13 @@ def _open_checkpoint(found: Located) -> Opened:
 def _open_weights(found: Located, model: str | None, like: Opened | None) -> Opened:
     path = found.path
     if model is None and like is None:
-        raise CheckpointError(
-            "holds weights, but not which model they belong to", where=str(path), remedy="name it by --model"
-        )
-    anew = like is not None and like.recipe is not None and _starts_classifier_anew(like.recipe, path)
+        what = "holds weights, but not which model they belong to"
+        raise CheckpointError(what, where=str(path), remedy="name it by --model")
+    # Another run may have started from this file, with a classifier of its own.
+    recipe = None if like is None or not like.recipe or not like.recipe.reset_classifier else like.recipe
+    anew = recipe is not None and Path(str(recipe.checkpoint)).resolve() == path.resolve()
     opened = _build(model or (like.name if like else ""), like, checkpoint=path, reset_classifier=anew)
     return replace(opened, located=found)
-
-
-def _starts_classifier_anew(recipe: Recipe, path: Path) -> bool:
-    """Say whether a run started from this file, with a classifier of its own."""
-    named = recipe.reset_classifier and recipe.checkpoint is not None
-    return named and Path(str(recipe.checkpoint)).resolve() == path.resolve()
 
 
 def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
@@ -243,17 +190,13 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     known = like.arguments if like else {}
     same = like is not None and like.name == name
     arguments = {key: known[key] for key in known if same or key in {"num_classes", "in_chans"}}
-    seed = like.recipe.seed if like is not None and like.recipe is not None else 0
-    with seeded(
-        derive_seed("model", seed)
-    ):  # what the weights leave open, such as other classes, is as the run drew it
+    # What the weights leave open, such as other classes, is as the run drew it.
+    with seeded(derive_seed("model", like.recipe.seed if like is not None and like.recipe is not None else 0)):
         built = create_model(name, model_kwargs=arguments, **weights)
     opened = Opened(built.eval(), name, arguments, task=like.task if like else "classification")
     stated = NOTHING
     if weights.get("checkpoint") is not None:
-        stated = of_weights(weights["checkpoint"])
-        if not stated and like is not None and same:
-            stated = like.stated
+        stated = of_weights(weights["checkpoint"]) or (like.stated if like is not None and same else NOTHING)
     if weights.get("checkpoint") is not None or weights.get("pretrained"):
         stated = stated or of_builder(name, built)
     return opened.says(stated)
@@ -271,23 +214,13 @@ def open_pair(
 
     A bare name means the model with its pretrained weights, as for evaluation: comparing with random weights says
     nothing. Where only the structure matters, ``pretrained=False`` builds it with fresh ones.
-
-    Args:
-        before: see :func:`open_model`.
-        after: the same.
-        model: the model that weights files belong to.
-        pretrained: whether a bare name means its pretrained weights.
-        flags: what the user says about their input.
-
-    Raises:
-        CheckpointError: as :func:`open_model`.
-        ModelError: as :func:`open_model`; also if a bare name's pretrained weights cannot be had.
     """
+    settings: dict[str, Any] = {"pretrained": pretrained, "model": model, "flags": flags}
     if _says_what_it_is(before) or not _says_what_it_is(after):
-        first = open_model(before, pretrained=pretrained, model=model, flags=flags)
-        return first, open_model(after, pretrained=pretrained, model=model, like=first, flags=flags)
-    second = open_model(after, pretrained=pretrained, model=model, flags=flags)
-    return open_model(before, pretrained=pretrained, model=model, like=second, flags=flags), second
+        first = open_model(before, **settings)
+        return first, open_model(after, like=first, **settings)
+    second = open_model(after, **settings)
+    return open_model(before, like=second, **settings), second
 
 
 def _says_what_it_is(reference: str) -> bool:

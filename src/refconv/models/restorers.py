@@ -3,6 +3,8 @@
 The first are opened by ``--model refconv.models.restorers:NAME``. They are plain torch and take images of any
 size. Each adds what it has learned to its input, enlarged where the result is larger, and its last convolution starts
 near zero: before training it does what bicubic enlargement does, or nothing, and training goes on from there.
+``upscale`` is how many times the result is larger, per side; ``width`` the channels inside; ``depth`` the blocks, or of
+:func:`dncnn_small` and :func:`espcn_small` the convolutions in all, at least 2.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from refconv.data.resizing import enlarged
 from refconv.errors import CheckpointError, ModelError
+from refconv.models.weight_files import missing
 
 _FIRST_STEP = 0.02
 """Scale of the last convolution's first weights, as against those of the others; not 0, for refocusing needs a base."""
@@ -28,20 +31,15 @@ _SPANDREL_HOMES = (_SPANDREL_HOME, "spandrel_extra_arches.architectures.")
 
 
 class Restorer(nn.Module):
-    """``enlarge(x) + tail(body(head(x)))``, with the last pixels shuffled into place where the result is larger.
+    """``enlarge(x) + tail(body(head(x)))``, its pixels shuffled into place; ``residual`` adds the head's features."""
 
-    Args:
-        head: from the image to the features.
-        body: the features, any number of layers.
-        tail: from the features to ``in_chans * upscale**2`` channels.
-        upscale: how many times the result is larger, per side.
-        residual: add the features before the body to those after it.
-    """
-
-    def __init__(self, head: nn.Module, body: nn.Module, tail: nn.Conv2d, *, upscale: int, residual: bool) -> None:
+    def __init__(
+        self, in_chans: int, width: int, head: nn.Module, body: Iterable[nn.Module], *, upscale: int = 1, residual: bool
+    ) -> None:
         super().__init__()
         self.upscale, self.residual = upscale, residual
-        self.head, self.body, self.tail = head, body, tail
+        self.head, self.body = head, nn.Sequential(*body)
+        self.tail = nn.Conv2d(width, in_chans * upscale**2, 3, padding=1)
         self.shuffle = nn.PixelShuffle(upscale) if upscale > 1 else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -49,14 +47,10 @@ class Restorer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         with torch.no_grad():
-            tail.weight.mul_(_FIRST_STEP)
+            self.tail.weight.mul_(_FIRST_STEP)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the restored images [n, C, H * upscale, W * upscale].
-
-        Args:
-            x: images [n, C, H, W], values in [0, 1] but for noise.
-        """
+        """Return the restored images [n, C, H * upscale, W * upscale] of x [n, C, H, W], in [0, 1] but for noise."""
         features = self.head(x)
         inner = self.body(features)
         restored: Tensor = self.shuffle(self.tail(features + inner if self.residual else inner))
@@ -64,99 +58,63 @@ class Restorer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``x + scale * body(x)`` (Lim et al. 2017, section 3.3).
-
-    Args:
-        body: any module that keeps the shape.
-        scale: of the body's output.
-    """
+    """``x + scale * body(x)`` (Lim et al. 2017, section 3.3)."""
 
     def __init__(self, body: nn.Module, scale: float) -> None:
         super().__init__()
         self.body, self.scale = body, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum.
-
-        Args:
-            x: features [n, channels, H, W].
-        """
+        """Return the sum."""
         return x + self.scale * cast(Tensor, self.body(x))
 
 
 def dncnn_small(in_chans: int = 3, *, width: int = 32, depth: int = 8) -> Restorer:
-    """Build a denoiser of plain 3 x 3 convolutions with batch norm (DnCNN, Zhang et al. 2017): dense kernels.
-
-    Its result has its input's size, so for super-resolution it is given the enlarged image.
-
-    Args:
-        in_chans: channels of the images.
-        width: channels inside.
-        depth: convolutions in all, at least 2.
-    """
-    body = [_conv_norm_relu(width) for _ in range(depth - 2)]
-    return Restorer(_head(in_chans, width), nn.Sequential(*body), _tail(in_chans, width, 1), upscale=1, residual=False)
+    """Build a denoiser of plain 3 x 3 convolutions with batch norm (DnCNN, Zhang et al. 2017): dense kernels."""
+    # The result has the input's size, so for super-resolution it is given the enlarged image.
+    body = [nn.Sequential(_conv(width, bias=False), nn.BatchNorm2d(width), nn.ReLU()) for _ in range(depth - 2)]
+    return Restorer(in_chans, width, _head(in_chans, width), body, residual=False)
 
 
 def edsr_small(in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: int = 4) -> Restorer:
-    """Build a network of residual blocks without norms, enlarged at its end (EDSR, Lim et al. 2017): dense kernels.
-
-    Args:
-        in_chans: channels of the images.
-        upscale: how many times the result is larger, per side.
-        width: channels inside.
-        depth: residual blocks, of two convolutions each.
-    """
-    blocks = [ResidualBlock(nn.Sequential(_conv(width), nn.ReLU(), _conv(width)), 0.1) for _ in range(depth)]
-    body = nn.Sequential(*blocks)
-    head = nn.Conv2d(in_chans, width, 3, padding=1)
-    return Restorer(head, body, _tail(in_chans, width, upscale), upscale=upscale, residual=True)
+    """Build a network of residual blocks without norms, enlarged at its end (EDSR, Lim et al. 2017): dense kernels."""
+    body = [ResidualBlock(nn.Sequential(_conv(width), nn.ReLU(), _conv(width)), 0.1) for _ in range(depth)]
+    return Restorer(in_chans, width, nn.Conv2d(in_chans, width, 3, padding=1), body, upscale=upscale, residual=True)
 
 
 def espcn_small(in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: int = 3) -> Restorer:
-    """Build a few convolutions whose last pixels are shuffled into place (ESPCN, Shi et al. 2016): dense kernels.
-
-    Args:
-        in_chans: channels of the images.
-        upscale: how many times the result is larger, per side.
-        width: channels inside.
-        depth: convolutions in all, at least 2.
-    """
-    body = nn.Sequential(*(nn.Sequential(_conv(width), nn.ReLU()) for _ in range(depth - 2)))
-    tail = _tail(in_chans, width, upscale)
-    return Restorer(_head(in_chans, width), body, tail, upscale=upscale, residual=False)
+    """Build a few convolutions whose last pixels are shuffled into place (ESPCN, Shi et al. 2016): dense kernels."""
+    body = [nn.Sequential(_conv(width), nn.ReLU()) for _ in range(depth - 2)]
+    return Restorer(in_chans, width, _head(in_chans, width), body, upscale=upscale, residual=False)
 
 
 def depthwise_small(
     in_chans: int = 3, *, upscale: int = 1, width: int = 32, depth: int = 4, kernel_size: int = 5
 ) -> Restorer:
-    """Build :func:`edsr_small` of depthwise-separable blocks with batch norm: depthwise kernels.
+    """Build :func:`edsr_small` of depthwise-separable blocks with batch norm: depthwise kernels."""
+    body = []
+    for _ in range(depth):
+        depthwise = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False)
+        block = nn.Sequential(depthwise, nn.BatchNorm2d(width), nn.Conv2d(width, width, 1), nn.ReLU())
+        body.append(ResidualBlock(block, 1.0))
+    return Restorer(in_chans, width, _head(in_chans, width), body, upscale=upscale, residual=True)
 
-    Args:
-        in_chans: channels of the images.
-        upscale: how many times the result is larger, per side.
-        width: channels inside.
-        depth: blocks.
-        kernel_size: of the depthwise convolutions.
-    """
-    body = nn.Sequential(*(_depthwise_block(width, kernel_size) for _ in range(depth)))
-    tail = _tail(in_chans, width, upscale)
-    return Restorer(_head(in_chans, width), body, tail, upscale=upscale, residual=True)
+
+def _conv(width: int, *, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(width, width, 3, padding=1, bias=bias)
+
+
+def _head(in_chans: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(in_chans, width, 3, padding=1), nn.ReLU())
 
 
 def build_spandrel(
     name: str, *, pretrained: bool = False, hyperparameters: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """Build a network that ``spandrel`` recognises by the names and shapes of its weights.
+    """Build a network that ``spandrel`` recognises by the names and shapes of the weights in a file, or by name.
 
-    Args:
-        name: a file of weights (.pth, .pt, .ckpt, .safetensors); with ``hyperparameters``, a network of spandrel's.
-        pretrained: also give it the weights of the file; else it starts anew.
-        hyperparameters: of the network, as :func:`spandrel_arguments` gives them and a model folder keeps them.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, or of no network that spandrel knows.
-        ModelError: if spandrel is not installed, or the network cannot be built from its hyperparameters.
+    With ``pretrained`` it has the weights of the file. ``hyperparameters`` are as :func:`spandrel_arguments` gives them
+    and a model folder keeps them; then ``name`` is that of a network.
     """
     state: Mapping[str, Tensor] | None = None
     if hyperparameters is None:
@@ -174,14 +132,7 @@ def build_spandrel(
 
 
 def spandrel_arguments(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Return a name and plain values from which :func:`build_spandrel` makes a network again, without a file.
-
-    Args:
-        model: a network of spandrel's.
-
-    Raises:
-        ModelError: if a hyperparameter is no plain value.
-    """
+    """Return a name and plain values from which :func:`build_spandrel` makes a network again, without a file."""
     kind = type(model)
     name = f"{kind.__module__.removeprefix(_SPANDREL_HOME)}.{kind.__qualname__}"
     known: Mapping[str, Any] = getattr(model, "hyperparameters", {})
@@ -200,30 +151,22 @@ def _spandrel_of_file(name: str) -> nn.Module:
     spandrel = _spandrel()
     where = f"spandrel:{name}"
     if not Path(name).is_file():
-        raise CheckpointError("no such file", where=where, expected="a file of weights")
+        raise missing(Path(name), where=where)
     try:
         known = spandrel.MAIN_REGISTRY.copy()  # spandrel's own stays as it is
-        if (extra := _extra()) is not None:
-            known.add(*extra.EXTRA_REGISTRY, ignore_duplicates=True)
+        if (more := _extra()) is not None:
+            known.add(*more.EXTRA_REGISTRY, ignore_duplicates=True)
         model: nn.Module = spandrel.ModelLoader(device="cpu", registry=known).load_from_file(name).model
     except Exception as error:  # whatever over forty authors' code raises about a file
-        raise CheckpointError(
-            "no network that spandrel recognises",
-            where=where,
-            found=f"{type(error).__name__}: {error}".removesuffix(": "),
-            remedy=None
-            if _extra() is not None
-            else "some networks, such as Restormer and MIRNet, need spandrel-extra-arches",
-        ) from error
+        found = f"{type(error).__name__}: {error}".removesuffix(": ")
+        extra = "some networks, such as Restormer and MIRNet, need spandrel-extra-arches"
+        remedy = extra if _extra() is None else "give another file"
+        raise CheckpointError("no network that spandrel recognises", where=where, found=found, remedy=remedy) from error
     return model
 
 
 def _spandrel_of_hyperparameters(name: str, hyperparameters: Mapping[str, Any]) -> nn.Module:
-    """Build a network anew, every parameter to be trained.
-
-    Raises:
-        ModelError: if spandrel has none of this name, or it cannot be built.
-    """
+    """Build a network anew, every parameter to be trained."""
     _spandrel()
     where = f"spandrel:{name}"
     home, _, kind = name.rpartition(".")
@@ -246,9 +189,8 @@ def _spandrel() -> Any:
     try:
         import spandrel
     except ImportError as error:
-        raise ModelError(
-            "spandrel is not installed", where="spandrel:", remedy='pip install "refconv[tasks]"'
-        ) from error
+        remedy = 'pip install "refconv[tasks]"'
+        raise ModelError("spandrel is not installed", where="spandrel:", remedy=remedy) from error
     return spandrel
 
 
@@ -258,31 +200,3 @@ def _extra() -> Any:
         return importlib.import_module("spandrel_extra_arches")
     except ImportError:
         return None
-
-
-def _conv(width: int) -> nn.Conv2d:
-    return nn.Conv2d(width, width, 3, padding=1)
-
-
-def _conv_norm_relu(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-
-
-def _depthwise_block(width: int, kernel_size: int) -> nn.Module:
-    return ResidualBlock(
-        nn.Sequential(
-            nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False),
-            nn.BatchNorm2d(width),
-            nn.Conv2d(width, width, 1),
-            nn.ReLU(),
-        ),
-        1.0,
-    )
-
-
-def _head(in_chans: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(in_chans, width, 3, padding=1), nn.ReLU())
-
-
-def _tail(in_chans: int, width: int, upscale: int) -> nn.Conv2d:
-    return nn.Conv2d(width, in_chans * upscale**2, 3, padding=1)

@@ -1,31 +1,27 @@
-"""Segmentation models by name: torchvision's, and segmentation-models-pytorch's on any backbone of timm.
-
-All arguments are plain values, so that a model folder can hold them, and nothing is downloaded unless ``pretrained``.
-"""
+"""Segmentation models by name, from plain values: torchvision's, or segmentation-models-pytorch's on timm's."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from refconv.errors import ModelError, did_you_mean
+from refconv.models.builders import unknown
 from refconv.models.pyramid import check_backbone
+from refconv.models.weights import load_published
 
-DEFAULT_BACKBONE = "resnet34"
+_DEFAULT_BACKBONE = "resnet34"
 """What segmentation-models-pytorch takes where none is named."""
 
 _GIVEN = {
-    "encoder_name": "backbone",
-    "encoder_weights": "pretrained",
-    "in_channels": "in_chans",
-    "classes": "num_classes",
-    "weights": "pretrained",
-    "weights_backbone": "pretrained",
-    "progress": "",
-}
+    "encoder_name": "backbone", "encoder_weights": "pretrained", "in_channels": "in_chans", "classes": "num_classes",
+    "weights": "pretrained", "weights_backbone": "pretrained", "progress": "",
+}  # fmt: skip
+"""Arguments of the builders that are given by other names; "" is for none."""
+
 _UNUSABLE = {
     "activation": "the loss needs the outputs as they are",
     "aux_params": "a second head that classifies whole images is not trained here",
@@ -44,59 +40,33 @@ def build_torchvision_segmenter(
 ) -> nn.Module:
     """Build one of torchvision's segmentation models; it returns ``{"out": [batch, num_classes, H, W], ...}``.
 
-    Args:
-        name: such as ``lraspp_mobilenet_v3_large``, without ``torchvision:``.
-        num_classes: classes in the masks, background among them; 21 by default, as in Pascal VOC.
-        backbone: must be None, as the name says which it is.
-        pretrained: download torchvision's weights. With other than their 21 classes, the layers that give the classes
-            start anew.
-        **arguments: further arguments of the builder, such as ``aux_loss=True``, which adds the auxiliary output that
-            the training loss then counts by half.
-
-    Raises:
-        ModelError: if an argument has no place in it.
-
-    Example:
-        >>> model = build_torchvision_segmenter("lraspp_mobilenet_v3_large", num_classes=11)
-        >>> model.classifier.high_classifier.out_channels
-        11
+    With ``pretrained`` and other than 21 classes, as in Pascal VOC, the layers that give the classes start anew.
+    ``aux_loss=True`` adds the auxiliary output, which the training loss counts by half.
     """
     from torchvision import models
 
     where = f"torchvision:{name}"
     if backbone is not None:
-        raise ModelError(
-            "has a fixed backbone",
-            where=where,
-            found=f"backbone={backbone}",
-            remedy="take a model such as smp:DeepLabV3Plus with another backbone",
-        )
-    taken = inspect.signature(models.get_model_builder(name)).parameters
-    _check_arguments(where, arguments, taken, passed_on=False)
+        remedy = "take a model such as smp:DeepLabV3Plus with another backbone"
+        raise ModelError("has a fixed backbone", where=where, found=f"backbone={backbone}", remedy=remedy)
+    _check_arguments(where, arguments, inspect.signature(models.get_model_builder(name)).parameters, passed_on=False)
     if num_classes is not None:
         arguments["num_classes"] = num_classes
-    model: nn.Module = models.get_model(name, weights=None, weights_backbone=None, **arguments)
+    model = cast(nn.Module, models.get_model(name, weights=None, weights_backbone=None, **arguments))
     if pretrained:
-        _load_own(model, models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), where)
+        state = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        load_published(model, state, where)
     return model
 
 
 def smp_models() -> dict[str, type[nn.Module]]:
-    """Return the architectures of segmentation-models-pytorch by name.
-
-    Raises:
-        ModelError: if it is not installed.
-    """
+    """Return the architectures of segmentation-models-pytorch by name."""
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
-        raise ModelError(
-            "needs a package that is not installed",
-            where="smp:",
-            expected="segmentation-models-pytorch",
-            found=str(error),
-            remedy='pip install "refconv[tasks]"',
-        ) from error
+        what, expected = "needs a package that is not installed", "segmentation-models-pytorch"
+        remedy = 'pip install "refconv[tasks]"'
+        raise ModelError(what, where="smp:", expected=expected, found=str(error), remedy=remedy) from error
     return {built.__name__: built for key, built in smp.MODEL_ARCHITECTURES_MAPPING.items() if key not in _NO_CONVNET}
 
 
@@ -111,36 +81,20 @@ def build_smp(
 ) -> nn.Module:
     """Build a decoder of segmentation-models-pytorch on a backbone of timm; it returns [batch, num_classes, H, W].
 
-    Args:
-        name: such as ``Unet``, without ``smp:``; capitals do not matter.
-        num_classes: classes in the masks, background among them.
-        in_chans: channels of the images; 3 by default.
-        backbone: a timm name of a model that gives feature maps, such as ``resnet18``.
-        pretrained: download timm's weights of the backbone; the decoder starts anew in any case.
-        **arguments: further arguments of the decoder, such as ``decoder_channels``, ``encoder_depth`` or
-            ``drop_path_rate``, which goes to the backbone.
-
-    Raises:
-        ModelError: if decoder or backbone are unknown, an argument has no place, or the package is not installed.
-
-    Example:
-        >>> model = build_smp("Linknet", num_classes=4, backbone="test_resnet")
-        >>> type(model).__name__, model.segmentation_head[0].out_channels
-        ('Linknet', 4)
+    Capitals in the name do not matter. ``pretrained`` loads timm's weights of the backbone; the decoder starts anew in
+    any case. Further arguments are the decoder's, such as ``decoder_channels`` and ``encoder_depth``, or, such as
+    ``drop_path_rate``, go to the backbone.
     """
     where = f"smp:{name}"
     if name.lower() in _NO_CONVNET:
         raise ModelError(_NO_CONVNET[name.lower()], where=where)
-    known = {built.lower(): built for built in smp_models()}
+    found = smp_models()
+    known = {built.lower(): built for built in found}
     if name.lower() not in known:
-        raise ModelError(
-            "unknown segmentation model",
-            where=where,
-            expected=_listed(known.values()),
-            remedy=did_you_mean(name, known.values()),
-        )
-    builder = smp_models()[known[name.lower()]]
-    backbone = backbone or DEFAULT_BACKBONE
+        expected = ", ".join(found)
+        raise unknown("unknown segmentation model", where, found, name=name, expected=expected)
+    builder = found[known[name.lower()]]
+    backbone = backbone or _DEFAULT_BACKBONE
     check_backbone(backbone)
     _check_arguments(where, arguments, inspect.signature(builder).parameters, passed_on=True)
     if num_classes is not None:
@@ -151,17 +105,8 @@ def build_smp(
 
 
 def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[str], *, passed_on: bool) -> None:
-    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word.
-
-    Args:
-        where: the model, for messages.
-        arguments: the names given.
-        parameters: the names in the builder's signature.
-        passed_on: other names go to the backbone, which refuses those it does not know.
-
-    Raises:
-        ModelError: naming the argument.
-    """
+    """Refuse what is given by other means, what cannot work, and what the builder would drop without a word."""
+    # With ``passed_on``, further names go to the backbone, which refuses what it does not know.
     taken = [name for name in parameters if name not in {"self", "kwargs", *_GIVEN, *_UNUSABLE, "num_classes"}]
     for key in arguments:
         if key in _GIVEN:
@@ -170,30 +115,5 @@ def _check_arguments(where: str, arguments: Iterable[str], parameters: Iterable[
         if key in _UNUSABLE:
             raise ModelError(f"{key} cannot be given: {_UNUSABLE[key]}", where=where)
         if key not in taken and (not passed_on or key.startswith(("decoder_", "encoder_", "psp_"))):
-            expected = _listed(taken) or "no further arguments"
+            expected = ", ".join(taken) or "no further arguments"
             raise ModelError(f"takes no {key}", where=where, expected=expected, remedy=did_you_mean(key, taken))
-
-
-def _load_own(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load torchvision's weights; outputs for another number of classes, and an auxiliary head not built, are left out.
-
-    Raises:
-        ModelError: if something else differs.
-    """
-    own = model.state_dict()
-    resized = {
-        name
-        for name in own
-        if name in state and own[name].shape != state[name].shape and own[name].shape[1:] == state[name].shape[1:]
-    }
-    surplus = [name for name in state if name not in own and not name.startswith("aux_classifier.")]
-    missing = [name for name in own if name not in state]
-    if surplus or missing:
-        raise ModelError(
-            "torchvision's weights do not fit this model", where=where, found=_listed([*surplus, *missing][:5])
-        )
-    model.load_state_dict({name: own[name] if name in resized else state[name] for name in own}, strict=True)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

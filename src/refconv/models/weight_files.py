@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from refconv.errors import CheckpointError, RefconvWarning
+from refconv.errors import CheckpointError, RefconvWarning, did_you_mean
 from refconv.surgery import metadata_of, renamed, with_metadata
 
 VERSIONS = "module_versions"
@@ -39,34 +39,30 @@ _WRAPPERS = re.compile(r"(^|\.)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wra
 _COUNTER, _EXTRA = "n_averaged", "_extra_state"
 """What torch's AveragedModel counts beside its weights; the name of a module's state that is no tensor."""
 
+_NO_WEIGHTS = "not a file of weights"
+_WHOLE = "a whole file written by torch.save, or .safetensors"
+_COPY_AGAIN = "copy or download the file again"
+_SAVE_ALONE = "save the state dict alone: torch.save(model.state_dict(), FILE)"
+
 # What reading a damaged or foreign file raises depends on where the damage is.
 _READING_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError)
 _DAMAGE = (*_READING_ERRORS, TypeError, ValueError, struct.error)
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """Read names and tensors from a weights file, without running any code that the file may carry.
+    """Read names and tensors from a weights file or a folder with one, without running any code in it.
 
-    Args:
-        path: a ``.safetensors`` file, or a file of ``torch.save``; or a folder that holds one of
-            :data:`WEIGHT_FILES`. A training checkpoint is unwrapped (averaged weights are preferred, and where there
-            is a choice it is said by a warning), and what DataParallel, AveragedModel, torch.compile and FSDP add to
-            names is removed. Versions of modules (``_metadata``) are kept.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, refused because it would run code, or holds no weights.
+    A training checkpoint is unwrapped, averaged weights first; a choice is said by a warning. What DataParallel,
+    AveragedModel, torch.compile and FSDP add to names is removed. Versions of modules (``_metadata``) are kept.
     """
     path = weights_file(path)
     content = read_checkpoint_file(path)
     found = _weights_in(content, str(path))
     if found is None:
         strange = [str(key) for key, value in content.items() if not _is_entry(key, value)]
-        raise CheckpointError(
-            "not a file of weights",
-            where=str(path),
-            expected="names with tensors, alone or under one of " + ", ".join(_WRAPPING_KEYS),
-            found="entries such as " + some(strange) if strange else "nothing",
-        )
+        entries = "entries such as " + some(strange) if strange else "nothing"
+        expected = "names with tensors, alone or under one of " + ", ".join(_WRAPPING_KEYS)
+        raise CheckpointError(_NO_WEIGHTS, where=str(path), expected=expected, found=entries, remedy=_SAVE_ALONE)
     return _without_wrappers(found)
 
 
@@ -88,40 +84,34 @@ def _weights_in(content: Mapping[Any, Any], where: str) -> Mapping[str, Any] | N
 
 
 def is_run_checkpoint(path: Path) -> bool:
-    """Say whether a file is the checkpoint of a run of refconv, and not weights alone.
-
-    Raises:
-        CheckpointError: if it cannot be read, or is refused because it would run code.
-    """
+    """Say whether a file is the checkpoint of a run of refconv, and not weights alone."""
     return path.suffix != ".safetensors" and {"format", "step", "recipe"} <= read_checkpoint_file(path).keys()
 
 
 def weights_file(path: Path | str) -> Path:
-    """Return the file that holds the weights of a file or folder.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
+    """Return the file that holds the weights of a file or folder."""
     path = Path(path)
     if path.is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError("no such file or folder", where=str(path))
+        raise missing(path, "no such file or folder")
     for name in WEIGHT_FILES:
         if (path / name).is_file():
             return path / name
-    raise CheckpointError("no weights in this folder", where=str(path), expected="a file " + " or ".join(WEIGHT_FILES))
+    expected = "a file " + " or ".join(WEIGHT_FILES)
+    raise CheckpointError(
+        "no weights in this folder", where=str(path), expected=expected, remedy="give the file itself"
+    )
+
+
+def missing(path: Path, what: str = "no such file", *, where: str | None = None) -> CheckpointError:
+    """Return the error of a path where nothing is; it names files beside it with similar names."""
+    beside = [entry.name for entry in path.parent.glob("*")]
+    return CheckpointError(what, where=where or str(path), remedy=did_you_mean(path.name, beside) or "check the path")
 
 
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code.
-
-    Args:
-        path: a ``.safetensors`` file or a file of ``torch.save``.
-
-    Raises:
-        CheckpointError: if the file cannot be read, is damaged, or is refused because it would run code.
-    """
+    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code."""
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
@@ -132,21 +122,19 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(**_why_refused(error), where=str(path)) from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError("damaged or not a safetensors file", where=str(path), found=str(error)) from error
+        what = "damaged or not a safetensors file"
+        raise CheckpointError(what, where=str(path), found=str(error), remedy=_COPY_AGAIN) from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
-            raise CheckpointError("damaged: the file was cut short", where=str(path)) from error
-        raise CheckpointError("cannot be read", where=str(path), found=str(error)) from error
+            raise CheckpointError("damaged: the file was cut short", where=str(path), remedy=_COPY_AGAIN) from error
+        remedy = "check its permissions and the disk"
+        raise CheckpointError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
     except _DAMAGE as error:
-        raise CheckpointError(
-            "damaged or not a checkpoint",
-            where=str(path),
-            expected="a whole file written by torch.save, or .safetensors",
-        ) from error
+        what = "damaged or not a checkpoint"
+        raise CheckpointError(what, where=str(path), expected=_WHOLE, remedy=_COPY_AGAIN) from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(
-            "not a file of weights", where=str(path), expected="names with tensors", found=type(content).__name__
-        )
+        told = {"expected": "names with tensors", "found": type(content).__name__, "remedy": _SAVE_ALONE}
+        raise CheckpointError(_NO_WEIGHTS, where=str(path), **told)
     return content if isinstance(content, dict) else dict(content)
 
 
@@ -171,7 +159,7 @@ def _why_refused(error: pickle.UnpicklingError) -> dict[str, str]:
     """Tell a pickle that asks for code from one that torch cannot follow at all."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked is None:
-        return {"what": "damaged, or a pickle of more than tensors", "expected": "a whole file written by torch.save"}
+        return {"what": "damaged, or a pickle of more than tensors", "expected": _WHOLE, "remedy": _COPY_AGAIN}
     return {
         "what": "refused, because reading it would run code",
         "expected": "tensors only",

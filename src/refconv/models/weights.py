@@ -6,15 +6,16 @@ import copy
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from refconv.errors import CheckpointError, ModelError, RefconvWarning
-from refconv.models.heads import start_anew
 from refconv.models.weight_files import read_weights, some
 from refconv.surgery import folded_names, in_kernel_space, merged_state, metadata_of, renamed, with_metadata
 
@@ -23,6 +24,8 @@ _OLD_NAMES = ((re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])(?=\.)"), r"\1
 
 _DETECTION_LAYERS = ("cls_logits", "classification_head.module_list", "box_predictor", "mask_fcn_logits")
 """Layers of torchvision's detectors whose size depends on the number of classes."""
+
+_LEAST = 4  # tensors of a backbone; a smaller part of a model could fit by chance
 
 
 def load_state(
@@ -35,21 +38,10 @@ def load_state(
 ) -> tuple[str, ...]:
     """Load a state dict strictly: every name and every shape must fit, or the model stays as it is.
 
-    Names and versions of before are understood where torch, or the model's own code, understands them: batch norms
-    without ``num_batches_tracked``, for instance. A state of kernel space is merged first.
-
-    Args:
-        model: the model to fill.
-        state: plain names and tensors.
-        where: the file or folder that the state came from, for messages.
-        reset_classifier: leave the classifier of ``model`` as it was initialised, whatever its size in ``state``.
-        settings: for a state of kernel space: what it does not say itself; see :func:`refconv.surgery.merged_state`.
-
-    Returns:
-        The names that kept their initial values.
-
-    Raises:
-        CheckpointError: if names are missing or surplus, shapes differ, or a weight is NaN or infinite.
+    Earlier names and versions are accepted where torch, or the model's own code, accepts them: batch norms without
+    ``num_batches_tracked``, for instance. A state of kernel space is merged first; ``settings`` are what it does not
+    say itself, see :func:`refconv.surgery.merged_state`. ``where`` is the file, for messages. With
+    ``reset_classifier`` the classifier starts anew whatever its size in ``state``; its names are returned.
     """
     own = model.state_dict()
     state = _aligned(state, own)
@@ -60,33 +52,92 @@ def load_state(
     if reset_classifier:
         anew = {name for name in own if name in classifier_names(model)} | set(resized)
     elif resized:
-        name = next(iter(resized))
-        raise CheckpointError(
-            "different number of classes",
-            where=where,
-            expected=f"{own[name].shape[0]} classes",
-            found=f"{state[name].shape[0]} classes ({some(resized)})",
-            remedy="--reset-classifier starts the classifier anew",
-        )
+        wanted, given = (f"{of[next(iter(resized))].shape[0]} classes" for of in (own, state))
+        what, remedy = "different number of classes", "--reset-classifier starts the classifier anew"
+        raise CheckpointError(what, where=where, expected=wanted, found=f"{given} ({some(resized)})", remedy=remedy)
     kept = {name: value for name, value in state.items() if name not in anew}
     fresh = {name: value for name, value in own.items() if name in anew}
     candidate = with_metadata({**kept, **fresh}, metadata_of(state))
     if candidate.keys() == own.keys():
         # Without versions, as in safetensors files, names that all fit are those of the model's own version.
-        candidate = with_metadata(candidate, metadata_of(state) or metadata_of(own))
-    if candidate.keys() == own.keys():
+        understood: OrderedDict[str, Any] | None = with_metadata(candidate, metadata_of(state) or metadata_of(own))
         _check_fit(own, state, anew, where)
-    else:
-        understood = _understood(model, candidate)
-        if understood is None:
-            _check_fit(own, state, anew, where)
-        candidate = understood or candidate
+    elif (understood := _understood(model, candidate)) is None:
+        _check_fit(own, state, anew, where)
     _check_finite(model, kept, where)
     _say_conversion(own, kept, where)
-    model.load_state_dict(candidate, strict=True)
+    model.load_state_dict(understood or candidate, strict=True)
     # Detectors draw their layers of classes from priors of their own, which their losses need.
-    start_anew(model, {name for name in anew if not any(f".{part}." in name for part in _DETECTION_LAYERS)})
+    start_anew(model, {name for name in anew if not _of_detection(name)})
     return tuple(name for name in own if name in anew)
+
+
+def load_published(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load torchvision's weights of a detector or segmenter; layers of another number of classes keep their values.
+
+    Weights of an auxiliary head that is not built are left out.
+    """
+    own = model.state_dict()
+    # Frozen batch norms, as torchvision trained them, count no batches.
+    counts = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+    given = {name: value for name, value in state.items() if name in own or not name.startswith("aux_classifier.")}
+    both = [name for name in own if name in given]
+    classes = {
+        name: own[name]
+        for name in both
+        if own[name].shape != given[name].shape and own[name].shape[1:] == given[name].shape[1:]
+    }
+    load_state(model, {**counts, **given, **classes}, where=f"{where}'s own weights")
+
+
+def start_anew(model: nn.Module, names: Collection[str]) -> None:
+    """Draw the linear layers and convolutions all of whose parameters are among ``names`` by ``reset_parameters``.
+
+    What an architecture's own initialisation gives its classifier is made for training everything from scratch. timm's
+    EfficientNets draw it with a standard deviation of 0.18 at ten classes, whatever the number of features, so that
+    beside trained features the first outputs are far apart and the first loss is several times log(classes).
+    """
+    for prefix, module in model.named_modules():
+        own = {f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters(recurse=False)}
+        if own and own <= set(names) and isinstance(module, (nn.Linear, _ConvNd)):
+            module.reset_parameters()
+
+
+def fill_backbone(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> str:
+    """Fill the largest part of a model that a classifier's weights cover wholly; return its name.
+
+    A backbone is the classifier without its head, somewhere inside another model, and timm names its stages a little
+    differently when it gives features: ``stages_0`` for ``stages.0``. So the backbone is the part of the model all of
+    whose weights the classifier has, by name and shape. The rest of the model stays as it is.
+    """
+    best: tuple[int, str, dict[str, Tensor], dict[str, Tensor]] = (0, "", {}, {})
+    nearest: tuple[int, str, list[str]] = (0, "", [])
+    for start in ("", *dict.fromkeys(f"{name.split('.')[0]}." for name in state)):  # torchvision's lie in "features."
+        source = {_canonical(name.removeprefix(start)): t for name, t in state.items() if name.startswith(start)}
+        for prefix, module in model.named_modules():
+            own = module.state_dict()
+            fits = {name for name, value in own.items() if _shape(source.get(_canonical(name))) == _shape(value)}
+            if len(own) >= _LEAST and len(fits) == len(own) > best[0]:
+                best = (len(own), prefix, own, source)
+            if len(fits) > nearest[0]:
+                nearest = (len(fits), prefix, [name for name in own if name not in fits])
+    count, prefix, own, source = best
+    # A part of the backbone may fit while the backbone does not: a block alone, or a stem of other channels.
+    if not count or 2 * count < len(state):
+        _, near, lacking = nearest
+        differing = f"{len(lacking)} that differ in {near or 'the model'}, such as {lacking[0]}" if lacking else None
+        what, found = "no part of the model is the backbone of this classifier", differing or "nothing alike"
+        expected = "the weights of the backbone, by name and shape"
+        remedy = "train the classifier with the same architecture and input channels"
+        raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(source[_canonical(name)])
+    return prefix
+
+
+def _canonical(name: str) -> str:
+    return name.replace("_", ".")
 
 
 def _understood(model: nn.Module, state: OrderedDict[str, Any]) -> OrderedDict[str, Any] | None:
@@ -107,32 +158,24 @@ def classifier_names(model: nn.Module) -> set[str]:
     """Return the state-dict names of the classifier: what ``get_classifier`` says, else the last layer.
 
     Of torchvision's detectors, the layers that give classes and, where there is one per class, boxes and masks.
-
-    Raises:
-        ModelError: if there is neither.
     """
-    modules = dict(model.named_modules())
-    detecting = {name for name in model.state_dict() if any(f".{part}." in name for part in _DETECTION_LAYERS)}
+    detecting = {name for name in model.state_dict() if _of_detection(name)}
     find = getattr(model, "get_classifier", None)
     if detecting and not callable(find):
         return detecting
     found = find() if callable(find) else _last_layer(model)
     heads = [head for head in (found if isinstance(found, (tuple, list)) else [found]) if isinstance(head, nn.Module)]
-    names = {
-        f"{name}.{entry}"
-        for name, module in modules.items()
-        for head in heads
-        if module is head
-        for entry in head.state_dict()
-    }
+    prefixes = [(name, head) for name, module in model.named_modules() for head in heads if module is head]
+    names = {f"{name}.{entry}" for name, head in prefixes for entry in head.state_dict()}
     if not names:
-        raise ModelError(
-            "no classifier found",
-            where=type(model).__name__,
-            expected="a method get_classifier(), or a linear layer at the end",
-            remedy="load a checkpoint with the same number of classes, without --reset-classifier",
-        )
+        where, expected = type(model).__name__, "a method get_classifier(), or a linear layer at the end"
+        remedy = "load a checkpoint with the same number of classes, without --reset-classifier"
+        raise ModelError("no classifier found", where=where, expected=expected, remedy=remedy)
     return names
+
+
+def _of_detection(name: str) -> bool:
+    return any(f".{part}." in name for part in _DETECTION_LAYERS)
 
 
 def _last_layer(model: nn.Module) -> nn.Module | None:
@@ -158,6 +201,10 @@ def _shape(value: Any) -> list[int] | None:
     return list(value.shape) if isinstance(value, Tensor) else None
 
 
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
 def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set[str], where: str) -> None:
     missing = [name for name in own if name not in state and name not in anew]
     # Counters of batch norm may be missing, as in files of before they were; what else is missing is what is wrong.
@@ -172,13 +219,9 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
         if names
     ]
     if clauses:
-        raise CheckpointError(
-            "does not fit this model",
-            where=where,
-            expected=f"{len(own)} entries",
-            found=", ".join(clauses),
-            remedy="give the model that the weights were trained with",
-        )
+        expected, remedy = f"{len(own)} entries", "give the model that the weights were trained with"
+        what, found = "does not fit this model", ", ".join(clauses)
+        raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
 
 
 def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> None:
@@ -190,19 +233,15 @@ def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> Non
         and not bool(value.isfinite().all() if name in parameters else not value.isnan().any())  # masks hold infinity
     ]
     if broken:
-        raise CheckpointError(
-            "the weights are not finite",
-            where=where,
-            expected="finite numbers",
-            found=f"NaN or infinity in {len(broken)} of {len(state)} entries ({some(broken)})",
-            remedy="take weights from before training diverged",
-        )
+        found = f"NaN or infinity in {len(broken)} of {len(state)} entries ({some(broken)})"
+        what, remedy = "the weights are not finite", "take weights from before training diverged"
+        raise CheckpointError(what, where=where, expected="finite numbers", found=found, remedy=remedy)
 
 
 def _say_conversion(own: Mapping[str, Any], state: Mapping[str, Any], where: str) -> None:
     """Warn of a file in another precision than the model's, in which its weights are used and saved, as by torch."""
     dtypes = {
-        (str(value.dtype).removeprefix("torch."), str(own[name].dtype).removeprefix("torch."))
+        (_dtype(value), _dtype(own[name]))
         for name, value in state.items()
         if isinstance(value, Tensor) and name in own and value.is_floating_point() and value.dtype != own[name].dtype
     }
@@ -211,22 +250,11 @@ def _say_conversion(own: Mapping[str, Any], state: Mapping[str, Any], where: str
         warnings.warn(message, RefconvWarning, stacklevel=3)
 
 
-def dtypes_in(path: Path | str, own: Mapping[str, Any]) -> dict[str, str]:
-    """Return the dtypes of the tensors of a file of weights, by the names that a model gives them.
-
-    Args:
-        path: as :func:`read_weights` takes it.
-        own: the state of the model; what the file does not hold under the model's names has its dtypes.
-
-    Raises:
-        CheckpointError: if the file cannot be read.
-    """
-    state = _aligned(read_weights(path), own)
-    return {
-        name: str(state.get(name, value).dtype).removeprefix("torch.")
-        for name, value in own.items()
-        if isinstance(state.get(name, value), Tensor)
-    }
+def dtypes_in(path: Path | str | None, own: Mapping[str, Any]) -> dict[str, str]:
+    """Return the dtypes of a model's tensors: as a file of weights holds them, else, or without a file, its own."""
+    state = {} if path is None else _aligned(read_weights(path), own)
+    found = {name: state.get(name, value) for name, value in own.items()}
+    return {name: _dtype(value) for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def _aligned(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

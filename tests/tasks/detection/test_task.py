@@ -17,11 +17,10 @@ from refconv.data import DataInfo
 from refconv.data.scenes import make_scenes
 from refconv.engine import Recipe, train
 from refconv.errors import CheckpointError, DataError, ModelError, RecipeError
-from refconv.models.creation import create_model
+from refconv.models.creation import ModelSpec, create_model
 from refconv.models.detectors import build_detector
 from refconv.models.model_folder import save_model_folder
 from refconv.models.opening import open_model
-from refconv.models.spec import ModelSpec
 from refconv.process.distributed import Processes
 from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import DetectionEvaluation

@@ -17,10 +17,9 @@ from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch, as_they_are
 from refconv.data.preprocessing import IMAGE_MODES, Statement, resolve
 from refconv.errors import DataError, RecipeError
-from refconv.models.detectors import all_scores
+from refconv.models.detectors import all_scores, is_detector
 from refconv.models.model_folder import architecture_of
 from refconv.models.model_input import NOTHING, of_weights, stated_by
-from refconv.models.torchvision_detectors import is_detector
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
