@@ -27,11 +27,7 @@ _RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale
 
 
 def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | None:
-    """Return a selection of layers as a tuple of its patterns.
-
-    Args:
-        name: the setting, for messages.
-        selection: one pattern or several; None for the default.
+    """Return a selection of layers, the setting ``name``, as a tuple of its patterns.
 
     Raises:
         SettingError: if one is neither a text nor a compiled regular expression, or ``re:`` begins none.
@@ -54,11 +50,7 @@ def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | N
 
 
 def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, ...]:
-    """Return the taps of a refocusing map: one number, which stands for all dimensions, or one per dimension.
-
-    Args:
-        name: the setting, for messages.
-        size: one odd positive number or several.
+    """Return the taps of a refocusing map, the setting ``name``: one number for all dimensions, or one for each.
 
     Raises:
         SettingError: if a number is not odd and positive.
@@ -87,7 +79,7 @@ def setting(
         default: its default.
         least: smallest value accepted.
         above: value that must be exceeded.
-        check: checks the value in place of type and limits, and returns it in its final form.
+        check: returns the value in its final form, in place of type and limits.
         recipe: what recipes and flags call it, if not by its name.
     """
     about = {"help": text, "least": least, "above": above, "check": check, "recipe": recipe}
@@ -135,16 +127,14 @@ class TransformConfig:
     def __post_init__(self) -> None:
         hints = type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = _checked(field, hints[field.name], getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _checked(field, hints[field.name], getattr(self, field.name)))
 
     @classmethod
     def of(cls: type[Config], config: TransformConfig | None, settings: Mapping[str, Any]) -> Config:
         """Return the configuration that was given, or make one of single settings.
 
         Raises:
-            SettingError: if both are given, the configuration is another method's, or a setting is unknown or out of
-                its range.
+            SettingError: if both are given, or the configuration is another method's.
         """
         if config is None:
             return cls(**settings)
@@ -168,8 +158,7 @@ class TransformConfig:
 
     def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in (*_SELECTION, "start")]
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if name not in (*_SELECTION, "start")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,10 +178,7 @@ class GramConfig(TransformConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RefocusConfig(GramConfig):
-    """The settings of refocusing, in kernel space and in gradient space alike.
-
-    :func:`refconv.refocus`, :func:`refconv.plan` and :func:`refconv.param_groups` take one, or its fields as single
-    keyword arguments.
+    """The settings of refocusing; its functions take one, or its fields as single keyword arguments.
 
     Args:
         map_size: odd taps of the refocusing map, one number or one per spatial dimension; cut to what small kernels

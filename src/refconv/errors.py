@@ -8,13 +8,9 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the remedy for a mistyped name: names that begin with it, in natural order, then similar ones.
+    """Return the remedy for a mistyped name: known ones that begin with it, in natural order, then similar ones.
 
     Capitals make no difference.
-
-    Args:
-        name: what was given.
-        known: the names that exist.
 
     Example:
         >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "kite"])
@@ -60,11 +56,9 @@ class RefconvError(ValueError):
         remedy: str | None = None,
     ) -> None:
         self.what, self.where, self.expected, self.found, self.remedy = what, where, expected, found, remedy
-        contrast = ", ".join(
-            f"{word} {value}" for word, value in (("expected", expected), ("found", found)) if value is not None
-        )
-        clauses = [clause for clause in (what, contrast, remedy) if clause]
-        line = "; ".join(clauses) if where is None else f"{where}: " + "; ".join(clauses)
+        pairs = ("expected", expected), ("found", found)
+        contrast = ", ".join(f"{word} {value}" for word, value in pairs if value is not None)
+        line = ("" if where is None else f"{where}: ") + "; ".join(filter(None, (what, contrast, remedy)))
         super().__init__(" ".join(line.split()))
 
 

@@ -1,18 +1,19 @@
-"""Parameter groups for gradient space: refocused kernels apart from what is trained plainly."""
+"""Parameter groups for gradient space: how they are made of a model, and what those of saved states must agree in."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 from torch import Tensor, nn
 
 from refconv.config import RefocusConfig, RefocusSettings, Start, TransformConfig
-from refconv.errors import ModelError, SettingError
-from refconv.gradspace.kernel_spec import Decay, KernelSpec, check_decay
+from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.gradspace.kernel_spec import Decay, KernelSpec
 from refconv.layers import admitted, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS
+from refconv.records import with_scale
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -23,6 +24,9 @@ SITES = "sites"
 # Wrappers whose parameters are those of the model inside, and the attribute that holds it.
 _TRANSPARENT = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
 
+# Names of the modules that wrappers put around others: torch.compile, activation checkpointing, DDP, FSDP1.
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "module", "_fsdp_wrapped_module"}
+
 
 class KernelGroup(dict[str, Any]):
     """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
@@ -30,14 +34,10 @@ class KernelGroup(dict[str, Any]):
     Any optimizer of torch would take it for an ordinary group and train the kernels plainly, without a word. So the
     one method by which optimizers complete a group says what is wrong. ZeroRedundancyOptimizer steps nothing itself:
     it hands each process copies of the groups with a part of their parameters, for the optimizer that it was told.
-
-    Attributes:
-        kernels: the parameters that the geometries describe, in their order.
-        split: whether copies of the group may hold a part of them only, in another order.
     """
 
-    kernels: tuple[Tensor, ...] = ()
-    split = False
+    kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
+    split = False  # whether copies of the group may hold a part of them only, in another order
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Refuse to be completed by an ordinary optimizer.
@@ -69,22 +69,20 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
-    Frozen kernels (``requires_grad`` False) stay as they are, as in kernel space.
     Refocused kernels come in groups of their own; of the other parameters, biases, vectors and what the model's
-    ``no_weight_decay()`` names are not decayed, as timm has it. The model is not touched. It may be wrapped by DDP,
-    sharded by FSDP2 or compiled already.
+    ``no_weight_decay()`` names are not decayed, as timm has it. Frozen kernels (``requires_grad`` False) stay as they
+    are. The model is not touched. It may be wrapped by DDP, sharded by FSDP2 or compiled already.
 
     Args:
         model: any module with convolutions.
         weight_decay: of the kernels, refocused or not.
         config: all settings of refocusing.
-        groups: parameter groups that exist already, say by layer with rates of their own; refocused kernels are
-            taken out of them into groups with the same options. As for torch's optimizers, parameters may come with
-            their names, and without groups around them. ``weight_decay`` must then be left alone.
+        groups: existing parameter groups, or parameters, with their names or without, as torch's optimizers take
+            them; refocused kernels move into groups with the same options. ``weight_decay`` must then be left alone.
         decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
             weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
-        **settings: single settings in place of a configuration, by the names of its fields; see
-            :class:`refconv.RefocusConfig`. The start ``kaiming`` changes the kernels when the optimizer is made.
+        **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`. The start
+            ``kaiming`` changes the kernels when the optimizer is made.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, a pattern matches nothing, or ``weight_decay`` is no
@@ -101,7 +99,8 @@ def param_groups(
         0.0001 [(8, 3, 3, 3)] 1
     """
     config = RefocusConfig.of(config, settings)
-    check_decay(decay)
+    if decay not in get_args(Decay):
+        raise SettingError("unknown decay", where="decay", expected=" or ".join(get_args(Decay)), found=repr(decay))
     given: Any = weight_decay
     if not isinstance(given, (int, float)):
         remedy = "give a configuration as config=" if isinstance(given, TransformConfig) else None
@@ -167,8 +166,7 @@ def _split(
 
 def _parameter(entry: Any) -> Tensor:
     """Return the parameter of an entry of a group, which may be a pair of its name and itself."""
-    parameter: Tensor = entry[1] if isinstance(entry, tuple) else entry
-    return parameter
+    return entry[1] if isinstance(entry, tuple) else entry  # type: ignore[no-any-return]
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -189,3 +187,104 @@ def _unwrapped(model: nn.Module) -> nn.Module:
                 remedy="shard with FSDP2, torch.distributed.fsdp.fully_shard",
             )
     return model
+
+
+def plain_name(name: str) -> str:
+    """Return a module's name without the wrappers around it or its parents.
+
+    Example:
+        >>> plain_name("backbone._orig_mod.0.conv")
+        'backbone.0.conv'
+    """
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, KernelSpec]:
+    """Return the geometry of each parameter that a group holds, of those that its layers describe.
+
+    Raises:
+        SettingError: if the layers do not describe the parameters.
+    """
+    geometries = [KernelSpec.from_dict(layer) for layer in group[SITES]]
+    shapes = [tuple(kernel.shape) for kernel in kernels]
+    expected = [geometry.layout.weight_shape for geometry in geometries]
+    if shapes != expected:
+        raise SettingError(
+            "the layers of a group do not describe its parameters",
+            where="RefocusSGD",
+            expected=str(expected),
+            found=str(shapes),
+            remedy="make the groups again by refconv.param_groups(model)",
+        )
+    held = {id(parameter) for parameter in group["params"]}
+    pairs = zip(kernels, geometries, strict=True)
+    return {kernel: geometry for kernel, geometry in pairs if id(kernel) in held}
+
+
+def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
+    """Return the parameters that somebody exchanged inside of an optimizer's groups, each with its successor.
+
+    Libraries that shard or move models do so. Successors take the positions of their predecessors.
+
+    Raises:
+        SettingError: if the successors are not as many, or of other shapes.
+    """
+    pairs = []
+    for number, (before, group) in enumerate(zip(known, groups, strict=True)):
+        after = group["params"]
+        if len(before) == len(after) and all(old is new for old, new in zip(before, after, strict=True)):
+            continue
+        ids = {id(parameter) for parameter in before}
+        if all(id(parameter) in ids for parameter in after):
+            continue  # some were taken out or moved, none is new
+        shapes, found = ([tuple(parameter.shape) for parameter in parameters] for parameters in (before, after))
+        if shapes != found:
+            raise SettingError(
+                "the parameters of a group were replaced by others of other shapes",
+                where=f"parameter group {number} of RefocusSGD",
+                expected=str(shapes),
+                found=str(found),
+                remedy="make the optimizer again, from refconv.param_groups(model)",
+            )
+        pairs += [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
+    return pairs
+
+
+def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+    """Check that a saved state is of the same layers and settings.
+
+    Raises:
+        CheckpointError: if it is not, saying where they differ first.
+    """
+
+    def refuse(what: str, where: str, expected: object, found: object) -> None:
+        raise CheckpointError(what, where=where, expected=str(expected), found=str(found))
+
+    if len(ours) != len(saved):
+        what = "the state is of an optimizer with other parameter groups"
+        refuse(what, "RefocusSGD", f"{len(ours)} groups", len(saved))
+    for number, (group, other) in enumerate(zip(ours, saved, strict=True)):
+        where = f"parameter group {number}"
+        if (SITES in group) != (SITES in other):
+            raise CheckpointError(
+                "the state is not of gradient space" if SITES in group else "the state is of gradient space",
+                where=where,
+                remedy="load it into an optimizer made as the saved one was",
+            )
+        layers, others = group.get(SITES, ()), other.get(SITES, ())
+        if len(layers) != len(others):
+            names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
+            differing = f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}"
+            refuse("the state belongs to other layers", where, f"{len(layers)} kernels", differing)
+        for layer, saved_layer in zip(map(_plainly_named, layers), map(_plainly_named, others), strict=True):
+            before = with_scale(saved_layer)
+            keys = [key for key in layer if layer[key] != before.get(key)]
+            if layer != before:
+                expected, had = (", ".join(str(side.get(key)) for key in keys) for side in (layer, before))
+                refuse(f"the state differs in {', '.join(keys)}", KernelSpec.from_dict(layer).label, expected, had)
+        if group.get("decay") != other.get("decay"):
+            refuse("the state differs in decay", where, group.get("decay"), other.get("decay"))
+
+
+def _plainly_named(layer: dict[str, Any]) -> dict[str, Any]:
+    return {**layer, "site": plain_name(layer["site"])}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor
 
 from refconv.config import RefocusConfig, Scale, Start
-from refconv.errors import SettingError
 from refconv.layers import Layer
 from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
 from refconv.parametrizations import computing_dtype, first_weight
@@ -67,41 +66,15 @@ class KernelSpec:
         return self.layer or "(the model itself)"
 
     def started(self, base: Tensor, start: Start) -> Tensor:
-        """Return the kernel that training starts from, in the base's shape and dtype.
-
-        Random starts draw the numbers that kernel space draws, from the same generator.
-        """
-        dtype = computing_dtype(base)
-        weight = first_weight(self.layout, self.map_size, start, dtype=dtype, device=base.device)
-        blocks = refocused_blocks(
-            weight.double(),
-            self.layout.to_blocks(base.double()),
-            self.layout.kernel_size,
-            self.map_size,
-            scale=self.scale,
-            power=self.power,
-        )
-        return self.layout.from_blocks(blocks).to(base.dtype)
+        """Return the kernel that training starts from; random numbers are drawn as in kernel space."""
+        weight = first_weight(self.layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
+        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        moved = refocused_blocks(weight.double(), blocks, *sizes, scale=self.scale, power=self.power)
+        return self.layout.from_blocks(moved).to(base.dtype)
 
     def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
         """Return the smallest refocus weight [b, m, m * t] that makes ``kernel`` out of ``base``."""
-        blocks = self.layout.to_blocks(base.double())
-        weight = smallest_refocus_weight(
-            self.layout.to_blocks(kernel.double()) - blocks,
-            blocks,
-            self.layout.kernel_size,
-            self.map_size,
-            scale=self.scale,
-            power=self.power,
-        )
+        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        moved = self.layout.to_blocks(kernel.double()) - blocks
+        weight = smallest_refocus_weight(moved, blocks, *sizes, scale=self.scale, power=self.power)
         return weight.to(computing_dtype(base))
-
-
-def check_decay(decay: str) -> None:
-    """Check a decay mode.
-
-    Raises:
-        SettingError: if there is none of that name.
-    """
-    if decay not in get_args(Decay):
-        raise SettingError("unknown decay", where="decay", expected=" or ".join(get_args(Decay)), found=repr(decay))

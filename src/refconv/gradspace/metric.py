@@ -1,4 +1,4 @@
-"""The metric of a layer: the Gram of its base, ready to multiply gradients, g -> g G.
+"""The metric of a layer, the Gram of its base, ready to multiply gradients, g -> g G; and clipping by its norm.
 
 One class for each way in which that is best done. All work on the part of a kernel that this process holds, take and
 return it in the stored shape, and compute in at least float32. What they keep is never much larger than the kernels,
@@ -8,12 +8,13 @@ except where a power of the Gram is asked of dense layers, which cannot be appli
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from refconv.gradspace.kernel_spec import KernelSpec
-from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like
+from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like, sum_of_parts
 from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
 
@@ -22,12 +23,7 @@ _SMALL = 2**20
 
 
 class Metric(ABC):
-    """What multiplies the gradients of one layer.
-
-    Args:
-        geometry: the layer.
-        base: its base, in the stored shape, sharded as the kernel is.
-    """
+    """What multiplies the gradients of one layer; its base comes in the stored shape, sharded as the kernel is."""
 
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         self.layout, self.map_size = geometry.layout, geometry.map_size
@@ -156,12 +152,7 @@ class ByRows(Metric):
 
 
 def metric_of(geometry: KernelSpec, base: Tensor) -> Metric:
-    """Return what multiplies the gradients of a layer.
-
-    Args:
-        geometry: the layer.
-        base: its base, in the stored shape, sharded as the kernel is.
-    """
+    """Return what multiplies the gradients of a layer."""
     b, m, k = geometry.layout.block_shape
     if m == 1:
         return BySlices(geometry, base)
@@ -170,3 +161,38 @@ def metric_of(geometry: KernelSpec, base: Tensor) -> Metric:
     if geometry.power == 1 and k > m and b * k * k > _SMALL:
         return ByPatches(geometry, base)
     return ByGrams(geometry, base)
+
+
+@torch.no_grad()
+def clip_by_norm(
+    trained: Sequence[tuple[Tensor, Metric | None]], max_norm: float, *, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale gradients together so that their norm is at most ``max_norm``.
+
+    A refocused kernel with gradient g counts with <g, g G>, the squared norm of g P^T; everything else with <g, g>.
+    Returns the norm before scaling.
+
+    Raises:
+        RuntimeError: if the norm is not finite and that was asked to be an error.
+    """
+    squares, gradients = [], []
+    for parameter, metric in trained:
+        assert parameter.grad is not None
+        part = local(parameter.grad)
+        with torch.autocast(part.device.type, enabled=False):
+            square = _square(part) if metric is None else metric.squared_norm(part)
+        squares.append(sum_of_parts(square, parameter.grad))
+        gradients.append(part)
+    if not squares:
+        return torch.zeros(())
+    norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().clamp(min=0).sqrt()
+    if error_if_nonfinite and not bool(norm.isfinite()):
+        raise RuntimeError(f"the norm of the gradients is {norm.item()}, so they cannot be clipped")
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # torch's formula, with its guard against a norm of zero
+    for gradient in gradients:
+        gradient.mul_(factor.to(gradient.device))
+    return norm
+
+
+def _square(gradient: Tensor) -> Tensor:
+    return gradient.to(torch.promote_types(gradient.dtype, torch.float32)).square().sum()

@@ -7,7 +7,7 @@ momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,12 +15,10 @@ from torch import Tensor
 from torch.optim import SGD
 
 from refconv.errors import SettingError, did_you_mean
-from refconv.gradspace.clipping import clip_by_norm
-from refconv.gradspace.groups import SITES, KernelGroup
+from refconv.gradspace.groups import SITES, KernelGroup, check_same_layers, described, plain_name, replaced
 from refconv.gradspace.kernel_spec import KernelSpec
-from refconv.gradspace.metric import Metric, metric_of
+from refconv.gradspace.metric import Metric, clip_by_norm, metric_of
 from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
-from refconv.gradspace.state import check_same_layers, described, plain_name, replaced
 from refconv.parametrizations import memory_format
 
 BASE = "base"
@@ -51,9 +49,7 @@ class RefocusSGD(SGD):
         weight_decay: for groups that do not say their own.
         nesterov: use Nesterov's momentum.
         max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
-        maximize: maximize instead of minimize.
-        foreach: as in torch's SGD.
-        fused: as in torch's SGD.
+        maximize, foreach, fused: as in torch's SGD.
 
     Raises:
         SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
@@ -220,17 +216,11 @@ class RefocusSGD(SGD):
     def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
         """Scale all gradients so that their norm, as kernel space would measure it, is at most ``max_norm``.
 
-        For refocused kernels that is the norm of the gradient by the refocus weight, sqrt(<g, g G>).
-
-        Args:
-            max_norm: the largest norm to leave as it is.
-            error_if_nonfinite: raise if the norm is not finite, instead of scaling by it.
-
-        Returns:
-            The norm before scaling.
+        For refocused kernels that is the norm of the gradient by the refocus weight, sqrt(<g, g G>). Returns the norm
+        before scaling.
 
         Raises:
-            RuntimeError: if the norm is not finite and that was asked to be an error.
+            RuntimeError: if the norm is not finite and ``error_if_nonfinite`` is set.
         """
         self._associate()
         trained = [
@@ -270,10 +260,7 @@ class RefocusSGD(SGD):
         return tuple(geometry.layer for geometry in self._geometries.values())
 
     def base(self, layer: str | Tensor) -> Tensor:
-        """Return a copy of a layer's base, whole and in its stored shape.
-
-        Args:
-            layer: its name or its parameter.
+        """Return a copy of the base of a layer (its name or parameter), whole and in its stored shape.
 
         Raises:
             SettingError: if it is not refocused by this optimizer.
@@ -285,10 +272,7 @@ class RefocusSGD(SGD):
     def refocus_weight(self, layer: str | Tensor) -> Tensor:
         """Return the smallest refocus weight R [b, m, m * t] that makes a layer's kernel out of its base.
 
-        After training from the zero start it is the refocus weight that kernel space would hold.
-
-        Args:
-            layer: its name or its parameter.
+        After training from the zero start it is the one that kernel space would hold.
 
         Raises:
             SettingError: if it is not refocused by this optimizer.
@@ -342,14 +326,11 @@ class RefocusSGD(SGD):
         self._step_supports_amp_scaling = False
 
     def __repr__(self) -> str:
-        shown = [
-            {**_others(group), "refocused": f"{len(group[SITES])} kernels"} if SITES in group else group
-            for group in self.param_groups
-        ]
         lines = [f"{type(self).__name__} ("]
-        for number, group in enumerate(shown):
-            lines.append(f"Parameter Group {number}")
-            lines.extend(f"    {key}: {value}" for key, value in sorted(group.items()) if key != "params")
+        for number, group in enumerate(self.param_groups):
+            shown = {key: value for key, value in group.items() if key not in {"params", SITES}}
+            shown |= {"refocused": f"{len(group[SITES])} kernels"} if SITES in group else {}
+            lines += [f"Parameter Group {number}", *(f"    {key}: {value}" for key, value in sorted(shown.items()))]
         return "\n".join([*lines, ")"])
 
 
@@ -357,8 +338,3 @@ def _cut_as(parameter: Tensor, value: Any) -> Any:
     """Return what is kept of a parameter as its replacement keeps it: sharded in the same way."""
     fits = isinstance(value, Tensor) and value.shape == parameter.shape
     return sharded_like(gathered(value), parameter) if fits else value
-
-
-def _others(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a group says beside its refocused kernels."""
-    return {name: value for name, value in group.items() if name != SITES}

@@ -34,10 +34,9 @@ class Layout:
         out_per_group: output channels per group.
         in_per_group: input channels per group.
         kernel_size: taps per spatial dimension, one to three of them.
-        transposed: whether the weight is stored as [in, out // groups, ...], as transposed convolutions do. Blocks
-            are formed as for the equivalent ordinary convolution.
-        experts: for flattened expert weights [experts, slices * taps], their number; every expert is a kernel
-            of its own, with blocks of its own.
+        transposed: whether the weight is stored as [in, out // groups, ...]; blocks are those of the equivalent
+            ordinary convolution.
+        experts: number of experts in flattened weights [experts, slices * taps]; each has blocks of its own.
         order: see above.
 
     Example:
@@ -79,22 +78,18 @@ class Layout:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the stored weight."""
-        outer, inner = self.out_per_group, self.in_per_group
+        experts, groups, outer, inner, taps = self._stored_axes()
         if self.experts is not None:
-            return self.experts, self.groups * outer * inner * self.taps
-        if self.transposed:
-            outer, inner = inner, outer
-        return self.groups * outer, inner, *self.kernel_size
+            return experts, groups * outer * inner * taps
+        return groups * outer, inner, *self.kernel_size
 
     def to_blocks(self, weight: Tensor) -> Tensor:
         """Gather the slices of a stored weight into blocks [blocks, m, k]."""
-        slices = weight.reshape(*self._stored_axes())
-        return slices.permute(self._axes()).reshape(self.block_shape)
+        return weight.reshape(*self._stored_axes()).permute(self._axes()).reshape(self.block_shape)
 
     def from_blocks(self, blocks: Tensor) -> Tensor:
         """Scatter blocks [blocks, m, k] back to the stored shape: the inverse of :meth:`to_blocks`."""
-        axes = self._axes()
-        stored = self._stored_axes()
+        axes, stored = self._axes(), self._stored_axes()
         inverse = sorted(range(len(axes)), key=axes.__getitem__)
         slices = blocks.reshape([stored[axis] for axis in axes])
         return slices.permute(inverse).reshape(self.weight_shape)

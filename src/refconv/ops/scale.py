@@ -56,13 +56,6 @@ def scaling(
       to be one where it is less.
 
     Blocks of zeros, and those so small that float32 cannot hold their scale, have a scale of one.
-
-    Args:
-        blocks: base B [b, m, k].
-        kernel_size: taps per spatial dimension, product k.
-        map_size: odd taps of the map per spatial dimension, product t.
-        scale: see above.
-        power: of the Gram.
     """
     blocks = blocks.double()
     b, m, k = blocks.shape

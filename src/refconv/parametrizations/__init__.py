@@ -1,6 +1,7 @@
-"""Kernel transformations: trainable maps from a frozen base to the kernel, one small file each.
+"""Kernel transformations: trainable maps from a frozen base to the kernel.
 
-``TRANSFORMS`` is the registry: a new transformation is one file and one line in ``registry.py``.
+``TRANSFORMS`` is the registry: a new transformation is one class with its configuration, and its name in
+``registry.py``.
 """
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format

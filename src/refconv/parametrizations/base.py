@@ -143,11 +143,7 @@ class KernelTransform(nn.Module):
     @classmethod
     @abstractmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name the trained parameters at a layer and give their shapes; nothing is allocated.
-
-        Args:
-            layout: how the slices of the layer form blocks.
-            config: the settings, an instance of :attr:`config_class`.
+        """Name the trained parameters at a layer and give their shapes, for settings of :attr:`config_class`.
 
         Raises:
             SettingError: if a setting does not fit the layer.
@@ -170,9 +166,14 @@ class KernelTransform(nn.Module):
     def transform(self, blocks: Tensor) -> Tensor:
         """Map the base's blocks [b, m, k] to the kernel's blocks [b, m, k], both in at least float32."""
 
-    @abstractmethod
+    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Give the trained parameters their start for a base: the kernel is the base, where the start is exact."""
+        """Give the trained parameters their start for a base, zero unless a subclass says otherwise.
+
+        The kernel is then the base, where :attr:`exact_start` holds.
+        """
+        for parameter in self.parameters():
+            parameter.zero_()
 
     def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the trained parameters, determines the kernel; plain values."""

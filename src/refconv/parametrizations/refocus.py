@@ -53,18 +53,13 @@ class Refocus(KernelTransform):
         self.map_size = effective_map_size(layout.kernel_size, config.map_size)
         weight = self.refocus_weight
         weight.data = first_weight(layout, self.map_size, config.start, dtype=weight.dtype, device=weight.device)
-        self.register_buffer("patches", None, persistent=False)
-        self.register_buffer("divisor", None, persistent=False)
-        self.register_buffer("gain", None, persistent=False)
+        for name in ("patches", "divisor", "gain"):
+            self.register_buffer(name, None, persistent=False)
         self.prepare(base)
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of the refocus weight.
-
-        Raises:
-            SettingError: if the map does not fit the kernel's dimensions.
-        """
+        """Name and shape of the refocus weight, after a check that the map fits the kernel's dimensions."""
         b, m, _ = layout.block_shape
         return {"refocus_weight": (b, m, m * prod(effective_map_size(layout.kernel_size, config.map_size)))}
 
@@ -115,23 +110,13 @@ class Refocus(KernelTransform):
         """Return what P is made of, [b, m, k]: the base itself."""
         return blocks
 
-    @torch.no_grad()
-    def reset(self, base: Tensor) -> None:
-        """Set the refocus weight to zero, so that the kernel is the base."""
-        self.refocus_weight.zero_()
-
 
 def first_weight(
     layout: Layout, map_size: Sequence[int], start: Start, *, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Return the refocus weight [b, m, m * t] that training starts from.
 
-    Args:
-        layout: how the slices form blocks.
-        map_size: taps of the map per dimension.
-        start: ``zeros``, or ``kaiming`` as released: uniform within 1 / sqrt(m * t), from torch's global generator.
-        dtype: of the weight.
-        device: of the weight.
+    The start ``kaiming``, as released, is uniform within 1 / sqrt(m * t), from torch's global generator.
     """
     b, m, _ = layout.block_shape
     weight = torch.zeros(b, m, m * prod(map_size), dtype=dtype, device=device)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from ops_reference import reference_gram
 from refconv.analysis.blocks import view_blocks
 from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.analysis.pairs import find_kernels
 from refconv.errors import ModelError, SettingError
 from refconv.measures.spectrum import GramSpectra
-from refconv.ops.reference import reference_gram
 
 
 def convolution(slices, groups=1):
