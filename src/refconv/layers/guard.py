@@ -9,24 +9,27 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refconv.errors import LayerError, ModelError
-from refconv.layers.find import NO_PARAMETER, PARAMETRIZED, Layer
+from refconv.layers.find import NO_PARAMETER, PARAMETRIZED, Layer, dotted
 from refconv.layers.selection import FROZEN, Choice
 
 
 def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Layer]:
     """Return the chosen layers of a model, after checking that each can serve as a base.
 
-    Args:
-        model: the model, for messages.
-        choices: what :func:`refconv.layers.select_trained` returned.
-        ours: class names of this package's transformations.
+    ``ours`` are the class names of this package's transformations.
 
     Raises:
         ModelError: if no layer is chosen.
-        LayerError: if a chosen kernel is transformed already, uninitialised, without values, not finite, all zero, or
-            shared with one that is not chosen.
+        LayerError: if a chosen kernel is transformed already, or not what :func:`check_base` and :func:`check_shared`
+            accept.
     """
-    check_not_transformed([c.layer for c in choices if c.skipped is not None and c.skipped == c.layer.obstacle], ours)
+    for layer in (choice.layer for choice in choices if choice.skipped and choice.skipped == choice.layer.obstacle):
+        if set(layer.parametrized_by) & set(ours):
+            raise LayerError(
+                f"the kernel is refocused already ({', '.join(layer.parametrized_by)})",
+                where=layer.label,
+                remedy="merge(model) to keep what it learned or unrefocus(model) to drop it, then refocus again",
+            )
     chosen = [choice.layer for choice in choices if choice.skipped is None]
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
@@ -62,22 +65,19 @@ def check_base(layer: Layer) -> None:
     """
     weight = layer.weight
     if weight is None or is_lazy(weight):
-        raise LayerError(
-            "the kernel is not initialised yet", where=layer.label, remedy="run one batch through the model first"
-        )
-    if weight.is_meta:
-        raise LayerError(
-            "the kernel has no values (meta device)", where=layer.label, remedy="materialise and load the model first"
-        )
-    values = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
-    if not bool(torch.isfinite(values).all()):
-        raise LayerError("the kernel has entries that are not finite", where=layer.label, remedy="load valid weights")
-    if not bool(values.any()):
-        raise LayerError(
-            "the kernel is all zero: a refocused kernel would stay zero",
-            where=layer.label,
-            remedy=f"load pretrained weights, or exclude={layer.name!r}",
-        )
+        what, remedy = "the kernel is not initialised yet", "run one batch through the model first"
+    elif weight.is_meta:
+        what, remedy = "the kernel has no values (meta device)", "materialise and load the model first"
+    else:
+        values = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
+        if not bool(torch.isfinite(values).all()):
+            what, remedy = "the kernel has entries that are not finite", "load valid weights"
+        elif bool(values.any()):
+            return
+        else:
+            what = "the kernel is all zero: a refocused kernel would stay zero"
+            remedy = f"load pretrained weights, or exclude={layer.name!r}"
+    raise LayerError(what, where=layer.label, remedy=remedy)
 
 
 def check_shared(chosen: Sequence[Layer]) -> None:
@@ -86,38 +86,15 @@ def check_shared(chosen: Sequence[Layer]) -> None:
     Raises:
         LayerError: if a chosen kernel is also stored where it was not chosen, or read there in another layout.
     """
-    by_holder = {f"{layer.name}.weight" if layer.name else "weight": layer for layer in chosen}
+    by_holder = {f"{dotted(layer.name)}weight": layer for layer in chosen}
     for layer in chosen:
         for holder in layer.shared_with:
             other = by_holder.get(holder)
             if other is None:
-                raise LayerError(
-                    f"the kernel is shared with {holder}, which is not chosen",
-                    where=layer.label,
-                    remedy=f"choose both, exclude={layer.name!r}, or give each a copy of its own",
-                )
-            if other.layout() != layer.layout():
-                raise LayerError(
-                    f"the kernel is shared with {holder}, which reads it with other groups or strides of slices",
-                    where=layer.label,
-                    remedy="exclude both, or give each a copy of its own",
-                )
-
-
-def check_not_transformed(chosen: Sequence[Layer], ours: Sequence[str]) -> None:
-    """Refuse a layer whose kernel is transformed by this package already.
-
-    Args:
-        chosen: the layers that were asked for, whatever the selection said of them.
-        ours: class names of this package's transformations.
-
-    Raises:
-        LayerError: if one is transformed.
-    """
-    for layer in chosen:
-        if set(layer.parametrized_by) & set(ours):
-            raise LayerError(
-                f"the kernel is refocused already ({', '.join(layer.parametrized_by)})",
-                where=layer.label,
-                remedy="merge(model) to keep what it learned or unrefocus(model) to drop it, then refocus again",
-            )
+                what, remedy = "which is not chosen", f"choose both, exclude={layer.name!r}, or"
+            elif other.layout() != layer.layout():
+                what, remedy = "which reads it with other groups or strides of slices", "exclude both, or"
+            else:
+                continue
+            what, remedy = f"the kernel is shared with {holder}, {what}", f"{remedy} give each a copy of its own"
+            raise LayerError(what, where=layer.label, remedy=remedy)

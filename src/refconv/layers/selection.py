@@ -33,12 +33,7 @@ def select(layers: Sequence[Layer], include: Selection = None, exclude: Selectio
     ``condconv``, ``deformable``), a glob on the module's name (``stages.*.conv_dw``) or a regular expression,
     compiled or written as ``re:...``, which is searched in the name. Without ``include``, every kernel with more
     than one tap is chosen, except the opt-in families. Pointwise, CondConv and deformable kernels are chosen only
-    when ``include`` says their kind or family, or their exact name.
-
-    Args:
-        layers: what :func:`refconv.layers.find_layers` returned.
-        include: patterns of which a layer must match at least one; None for the default.
-        exclude: patterns of which it must match none; these win.
+    when ``include`` says their kind or family, or their exact name. ``exclude`` wins over ``include``.
 
     Raises:
         SettingError: if a pattern matches no layer at all, so that it would have no effect.
@@ -55,11 +50,6 @@ def select_trained(layers: Sequence[Layer], include: Selection = None, exclude: 
     A kernel whose ``requires_grad`` is False stays as it is, in kernel space as in gradient space, also where
     ``include`` names it; to train it, call ``requires_grad_(True)`` on its weight first.
 
-    Args:
-        layers: what :func:`refconv.layers.find_layers` returned.
-        include: as for :func:`select`.
-        exclude: as for :func:`select`.
-
     Raises:
         SettingError: if a pattern matches no layer at all, so that it would have no effect.
     """
@@ -70,8 +60,9 @@ def select_trained(layers: Sequence[Layer], include: Selection = None, exclude: 
 
 
 def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:
-    for word in _OPT_IN:
-        if word in _words(layer) and not _asks(included, word, layer):
+    for word in _OPT_IN:  # asked for by that word itself or by the layer's exact name
+        asked = included is not None and any(pattern in (word, layer.name) for pattern in included)
+        if word in (layer.kind, layer.family) and not asked:
             return "one tap" if word == "pointwise" else f"only on request: include={word!r}"
     if included is not None and not any(_matches(pattern, layer) for pattern in included):
         return "not included"
@@ -81,20 +72,11 @@ def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern
     return layer.obstacle
 
 
-def _asks(included: list[Pattern] | None, word: str, layer: Layer) -> bool:
-    """Whether the opt-in ``word`` itself or the layer's exact name is among the patterns."""
-    return included is not None and any(pattern in (word, layer.name) for pattern in included)
-
-
-def _words(layer: Layer) -> tuple[str, str]:
-    return layer.kind, layer.family
-
-
 def _matches(pattern: Pattern, layer: Layer) -> bool:
     if isinstance(pattern, re.Pattern):
         return pattern.search(layer.name) is not None
     if pattern in KINDS or pattern in FAMILIES:
-        return pattern in _words(layer)
+        return pattern in (layer.kind, layer.family)
     return fnmatch.fnmatchcase(layer.name, pattern)
 
 
@@ -110,12 +92,9 @@ def _check_effect(layers: Sequence[Layer], patterns: list[Pattern], where: str) 
         if any(_matches(pattern, layer) for layer in layers) or (where == "exclude" and pattern in (*KINDS, *FAMILIES)):
             continue
         text = _text(pattern)
-        known = [*KINDS, *FAMILIES, *(layer.name for layer in layers)]
-        raise SettingError(
-            f"{text!r} matches no convolution",
-            where=where,
-            remedy=did_you_mean(text, known) or "refconv.plan(model) lists the names",
-        )
+        similar = did_you_mean(text, [*KINDS, *FAMILIES, *(layer.name for layer in layers)])
+        remedy = similar or "refconv.plan(model) lists the names"
+        raise SettingError(f"{text!r} matches no convolution", where=where, remedy=remedy)
 
 
 def _text(pattern: Pattern) -> str:

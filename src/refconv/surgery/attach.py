@@ -62,12 +62,7 @@ def _explain_pickling(parametrized: type[nn.Module]) -> None:
 
 
 def detach(module: nn.Module, kernel: Tensor | None) -> None:
-    """Take the transformation off a module.
-
-    Args:
-        module: the module.
-        kernel: what its weight becomes; None leaves the base.
-    """
+    """Take the transformation off a module, whose weight becomes the kernel; None leaves the base."""
     parametrizations = _list(module)
     transform, weight = parametrizations[0], parametrizations.original
     if kernel is not None:
@@ -107,12 +102,7 @@ def transform_of(module: nn.Module) -> KernelTransform | None:
 
 
 def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, nn.Module, KernelTransform]]:
-    """Yield (name, module, transformation) for every transformed layer of a model.
-
-    Args:
-        model: the model.
-        aliases: also yield a module's further names.
-    """
+    """Yield (name, module, transformation) for every transformed layer, with ``aliases`` under all its names."""
     for name, module in model.named_modules(remove_duplicate=not aliases):
         transform = transform_of(module)
         if transform is not None:
@@ -170,16 +160,7 @@ def _prepare_for_loaded_base(parametrizations: Any, incompatible_keys: Any) -> N
     parametrizations[0].follow(parametrizations.original)
 
 
-def _accept_plain_checkpoint(
-    module: nn.Module,
-    state: dict[str, Any],
-    prefix: str,
-    local_metadata: dict[str, Any],
-    strict: bool,
-    missing_keys: list[str],
-    unexpected_keys: list[str],
-    error_msgs: list[str],
-) -> None:
+def _accept_plain_checkpoint(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Let a plain checkpoint load strictly: its kernel becomes the base, and the transformation starts anew.
 
     Afterwards the model computes exactly what the checkpoint's model computed.
@@ -202,28 +183,15 @@ def settings_of(transform: KernelTransform) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
-def _say_settings(
-    transform: KernelTransform, state: dict[str, Any], prefix: str, local_metadata: dict[str, Any]
-) -> None:
+def _say_settings(transform: KernelTransform, state: Any, prefix: str, local_metadata: dict[str, Any]) -> None:
     """Write the settings into the state dict's metadata: a file of it then says how its kernels are computed."""
     local_metadata[SETTINGS] = settings_of(transform)
 
 
-def _check_settings(
-    transform: KernelTransform,
-    state: dict[str, Any],
-    prefix: str,
-    local_metadata: dict[str, Any],
-    strict: bool,
-    missing_keys: list[str],
-    unexpected_keys: list[str],
-    error_msgs: list[str],
-) -> None:
+def _check_settings(transform: KernelTransform, state: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
     """Refuse a state that was trained with other settings: its weights would make other kernels here."""
-    found, own = local_metadata.get(SETTINGS), settings_of(transform)
+    found, own = metadata.get(SETTINGS), settings_of(transform)
     if found is not None and found != own:
         names = sorted(key for key in {*found, *own} if found.get(key) != own.get(key))
-        error_msgs.append(
-            f"{transform.layer}: trained with other settings: "
-            + ", ".join(f"{name} {found.get(name)!r} instead of {own.get(name)!r}" for name in names)
-        )
+        differing = ", ".join(f"{name} {found.get(name)!r} instead of {own.get(name)!r}" for name in names)
+        rest[-1].append(f"{transform.layer}: trained with other settings: {differing}")  # the list of errors

@@ -21,13 +21,9 @@ _COMPILED_NAME = "_orig_mod."
 
 
 def check_unwrapped(model: nn.Module, verb: str) -> None:
-    """Refuse a model that is wrapped for training.
+    """Refuse a model that is wrapped for training, naming what was about to be done.
 
     Compiled models are not refused: ``torch.compile`` compiles a module again when its tensors have changed.
-
-    Args:
-        model: the model.
-        verb: what was about to be done, for the message.
 
     Raises:
         ModelError: if the model is no module, or wrapped by DDP or FSDP.

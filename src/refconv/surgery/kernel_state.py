@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from refconv.config import FIELDS
 from refconv.errors import CheckpointError, SettingError
-from refconv.layers import Layer, find_layers
+from refconv.layers import Layer, dotted, find_layers
 from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
 from refconv.surgery.attach import SETTINGS, STEM
-from refconv.surgery.reparametrization import transform_at
-from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
+from refconv.surgery.refocusing import transform_at
+from refconv.surgery.state import check_shape, metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
 _LARGEST = 128  # steps of size that are tried
@@ -48,20 +48,16 @@ def folded_names(state: Mapping[str, Any]) -> set[str]:
 def merged_state(
     model: nn.Module, state: Mapping[str, Any], settings: Mapping[str, Any] | None = None, *, where: str
 ) -> Mapping[str, Any]:
-    """Return the plain state that a state of kernel space merges to.
+    """Return the plain state that a state of kernel space, of this plain model, merges to.
 
-    Args:
-        model: the plain model that it belongs to; it is not changed.
-        state: the state.
-        settings: what the state does not say itself: ``transform`` (by default ``refocus``) and its settings. The size
-            of a refocusing map follows from the shapes.
-        where: the file, for messages.
+    ``settings`` are what the state does not say itself: ``transform`` (by default ``refocus``) and its settings. The
+    size of a refocusing map follows from the shapes. ``where`` names the file in messages.
 
     Raises:
         CheckpointError: if a kernel's base is missing or of another shape, a setting is neither in the state nor given,
             shapes fit several sizes of a map, or state and settings differ; the message names it.
     """
-    layers = {f"{layer.name}." if layer.name else "": layer for layer in find_layers(model)}
+    layers = {dotted(layer.name): layer for layer in find_layers(model)}
     found = {prefix: parts for prefix, layer in layers.items() if (parts := _parts(prefix, layer, state))}
     for name in state:
         if name.rpartition(".")[2] == "refocus_weight" and not any(name in names for names, _ in found.values()):
@@ -73,7 +69,7 @@ def merged_state(
     tensors = {prefix: {short: state[name] for name, short in names.items()} for prefix, (names, _) in found.items()}
     bases = {prefix: own.pop(_BASE) for prefix, own in tensors.items()}
     for prefix, base in bases.items():
-        _check_base(layers[prefix], base, where)
+        check_shape(layers[prefix].label, layers[prefix].weight, base, where=where)
     said = {prefix: _said(state, prefix) for prefix in found}
     silent = {prefix: tensors[prefix] for prefix in found if said[prefix] is None}
     asked = _asked_settings(settings or {}, {prefix: layers[prefix] for prefix in silent}, silent, where)
@@ -130,12 +126,6 @@ def _asked_settings(
 ) -> dict[str, dict[str, Any]]:
     """Return the settings of layers whose state does not say them, if those that were given say what tensors do not.
 
-    Args:
-        given: the settings that were given.
-        layers: the layers by their prefixes.
-        learned: what was trained at each.
-        where: the file.
-
     Raises:
         CheckpointError: if one is missing, or the shapes fit several sizes of a map.
     """
@@ -160,10 +150,8 @@ def _asked_settings(
         acting = {own[size]: size for size in own if size in common or not common}
         if len(acting) > 1:
             fitting = " or ".join(sorted("x".join(map(str, size)) for size in acting))
-            unsaid = _unsaid([kind.size], where)
-            raise CheckpointError(
-                **unsaid, where=f"{layers[prefix].label} in {where}", found=f"shapes that fit {fitting}"
-            )
+            at = f"{layers[prefix].label} in {where}"
+            raise CheckpointError(**_unsaid([kind.size], where), where=at, found=f"shapes that fit {fitting}")
         found[prefix] = {**complete, kind.size: next(iter(acting))}
     return found
 
@@ -179,12 +167,7 @@ def _unsaid(names: list[str], file: str) -> dict[str, str]:
 
 
 def _values(kind: type[KernelTransform], kernels: Sequence[tuple[int, ...]]) -> list[Any]:
-    """Return the values of a transformation's setting of size that are tried; of maps also one number per dimension.
-
-    Args:
-        kind: the transformation.
-        kernels: the sizes of the kernels, which bound those of maps.
-    """
+    """Return the values of a transformation's setting of size that are tried; of maps also one number per dimension."""
     values: list[Any] = [kind.sized(step) for step in range(1, _LARGEST + 1)]
     for dimensions in {len(kernel) for kernel in kernels} - {1} if kind.size == "map_size" else ():
         largest = (max(taps) for taps in zip(*(kernel for kernel in kernels if len(kernel) == dimensions), strict=True))
@@ -225,19 +208,6 @@ def _sizes(
             found=str(shapes),
         )
     return found
-
-
-def _check_base(layer: Layer, base: Tensor, where: str) -> None:
-    """Refuse a base of another shape than its layer's.
-
-    Raises:
-        CheckpointError: if it is.
-    """
-    if layer.weight is None or tuple(base.shape) != tuple(layer.weight.shape):
-        shape = None if layer.weight is None else list(layer.weight.shape)
-        raise CheckpointError(
-            f"{layer.label} has another shape", where=where, expected=str(shape), found=str(list(base.shape))
-        )
 
 
 def _kernel(layer: Layer, base: Tensor, learned: dict[str, Tensor], said: dict[str, Any], where: str) -> Tensor:

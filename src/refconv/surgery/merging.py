@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from refconv.errors import LayerError, ModelError
+from refconv.errors import LayerError, ModelError, RefconvWarning
+from refconv.layers import dotted
 from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
 from refconv.records import Record
 from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
@@ -41,37 +43,35 @@ class MergedLayer(Record, former={"site": "layer"}):
 
 @dataclass(frozen=True)
 class MergeReport(Record, former={"sites": "layers"}):
-    """What a merge wrote.
-
-    Attributes:
-        layers: one entry a layer, in the order of the model's modules.
-    """
+    """What a merge wrote: one entry a layer, in the order of the model's modules."""
 
     layers: tuple[MergedLayer, ...]
+
+    @property
+    def warning(self) -> str | None:
+        """What is said of kernels that never moved although gradients reached the weights that make them."""
+        count = sum(layer.untrained for layer in self.layers)
+        why = "the optimizer must be made after refocus(model), from its parameters"
+        return f"{count} never moved although gradients reached their weights: {why}" if count else None
 
     def __str__(self) -> str:
         moved = max(self.layers, key=lambda layer: layer.relative_change)
         filled = sum(layer.filled for layer in self.layers)
-        untrained = sum(layer.untrained for layer in self.layers)
         words = [
             f"merged {len(self.layers)} kernels",
             f"the one that moved most is {moved.layer or '(the model)'}, by {moved.relative_change:.1%} of its norm",
         ]
         if filled:
             words.append(f"{filled:,} entries that were zero are not any more")
-        if untrained:
-            words.append(
-                f"{untrained} never moved although gradients reached their weights: the optimizer must be made after "
-                "refocus(model), from its parameters"
-            )
-        return "; ".join(words)
+        return "; ".join([*words, *([self.warning] if self.warning else [])])
 
 
 def merge(model: nn.Module) -> MergeReport:
     """Write every refocused kernel into its convolution and remove the transformations, in place, all or nothing.
 
     Afterwards modules, classes, keys, their order, shapes, dtypes and gradient flags are those of the model before it
-    was refocused, and in eval mode it computes what the refocused model did.
+    was refocused, and in eval mode it computes what the refocused model did. Kernels that never moved although
+    gradients reached the weights that make them are warned of (:class:`refconv.errors.RefconvWarning`).
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
@@ -82,9 +82,9 @@ def merge(model: nn.Module) -> MergeReport:
     report = []
     for name, module, transform in found:
         base = base_of(module)
-        kernel = kernels.get(id(transform))
-        if kernel is None:
-            kernel = kernels[id(transform)] = kernel_of(module)
+        if id(transform) not in kernels:
+            kernels[id(transform)] = kernel_of(module)
+        kernel = kernels[id(transform)]
         if not bool(torch.isfinite(kernel).all()):
             raise LayerError(
                 "the refocused kernel has entries that are not finite, so nothing was merged",
@@ -104,7 +104,10 @@ def merge(model: nn.Module) -> MergeReport:
     for _, module, transform in found:
         detach(module, kernels[id(transform)])
     ForwardScope.detach(model)
-    return MergeReport(tuple(report))
+    done = MergeReport(tuple(report))
+    if done.warning:
+        warnings.warn(f"of {len(done.layers)} kernels {done.warning}", RefconvWarning, stacklevel=2)
+    return done
 
 
 @torch.no_grad()
@@ -168,12 +171,9 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
     For a model that is not refocused this is its own state dict, copied. The versions that modules write into a state
     dict (its ``_metadata``) are kept.
-
-    Args:
-        model: a refocused or plain model.
     """
     state = model.state_dict()
-    layers = {f"{name}." if name else "": module for name, module, _ in transformed(model, aliases=True)}
+    layers = {dotted(name): module for name, module, _ in transformed(model, aliases=True)}
     kernels = {prefix: kernel_of(module) for prefix, module in layers.items()}
     plain: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state.items():

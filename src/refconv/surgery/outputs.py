@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,7 @@ _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.
 
 @dataclass(frozen=True)
 class Opaque:
-    """Something that could not be looked into.
-
-    Attributes:
-        kind: its type.
-    """
+    """Something of a type that could not be looked into."""
 
     kind: str
 
@@ -59,9 +55,6 @@ def leaves(value: Any) -> dict[str, Any]:
 
     Numbers and arrays of numpy come as tensors. An object that occurs a second time, as in a cycle, is the place where
     it was first met.
-
-    Args:
-        value: any object.
 
     Example:
         >>> sorted(leaves({"a": [1.5, None], "b": "text"}))
@@ -194,28 +187,29 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{key!r}]", value[key]) for key in value]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return [(f".{name}", getattr(value, name)) for name in value._fields]
-    if isinstance(value, (list, tuple)):
-        return [(f"[{index}]", entry) for index, entry in enumerate(value)]
-    if isinstance(value, Tensor):  # nested; on the meta device there are no values
-        return None if value.is_meta else [(f"[{index}]", entry) for index, entry in enumerate(value.unbind())]
-    if isinstance(value, (set, frozenset)):
-        plain = all(isinstance(entry, (*_PLAIN, int, float)) for entry in value)
-        return [(f"[{index}]", entry) for index, entry in enumerate(sorted(value, key=repr))] if plain else None
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):  # of texts or objects
-        return [(f"[{index}]", entry) for index, entry in enumerate(numpy.asarray(value).ravel().tolist())]
-    if type(value) in pytree.SUPPORTED_NODES:
-        return [
-            (f"[{index}]", entry)
-            for index, entry in enumerate(pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0])
-        ]
-    if isinstance(value, Iterator):
-        return None
-    if numpy is not None and (
-        hasattr(value, "__array__") or hasattr(value, "__array_interface__")
-    ):  # arrays of other libraries, images
+    entries: Iterable[Any] | None = None
+    if isinstance(value, (list, tuple)):
+        entries = value
+    elif isinstance(value, Tensor):  # nested; on the meta device there are no values
+        entries = None if value.is_meta else value.unbind()
+    elif isinstance(value, (set, frozenset)):
+        plain = all(isinstance(entry, (*_PLAIN, int, float)) for entry in value)
+        entries = sorted(value, key=repr) if plain else None
+    elif numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):  # of texts or objects
+        entries = numpy.asarray(value).ravel().tolist()
+    elif type(value) in pytree.SUPPORTED_NODES:
+        entries = pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0]
+    elif numpy is not None and not isinstance(value, Iterator) and _is_array(value):
         return [("", numpy.asarray(value))]
-    return [(f".{name}", entry) for name, entry in _attributes(value).items()] or None
+    elif not isinstance(value, Iterator):
+        return [(f".{name}", entry) for name, entry in _attributes(value).items()] or None
+    return None if entries is None else [(f"[{index}]", entry) for index, entry in enumerate(entries)]
+
+
+def _is_array(value: Any) -> bool:
+    """Say whether an object is an array of another library, or an image, which numpy reads."""
+    return hasattr(value, "__array__") or hasattr(value, "__array_interface__")
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -224,9 +218,8 @@ def _attributes(value: Any) -> dict[str, Any]:
     for kind in type(value).__mro__:
         names = vars(kind).get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
-            hidden = (
-                f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
+            private = name.startswith("__") and not name.endswith("__")
+            hidden = f"_{kind.__name__.lstrip('_')}{name}" if private else name
             if hidden not in {"__dict__", "__weakref__"} and hasattr(value, hidden):
                 slots[name] = getattr(value, hidden)
     return {**slots, **getattr(value, "__dict__", {})}

@@ -1,7 +1,8 @@
-"""The plan: which layers are refocused or otherwise transformed, which are not and why, and what it costs to train."""
+"""The plan: which layers are transformed, which are not and why, and what it costs to train; sizes by a budget."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
+from refconv.errors import SettingError
 from refconv.layers import Choice, Layer, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
@@ -104,15 +106,11 @@ class Plan(Record):
         if not any(row.map_size for row in shown):
             lines = [(*line[:3], *line[4:]) for line in lines]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(
-                cell.rjust(width)
-                if column == len(widths) - 1 and row is not None and row.skipped is None
-                else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for row, line in zip([None, *shown], lines, strict=True)
-        ]
+        table = []
+        for row, line in zip([None, *shown], lines, strict=True):
+            *cells, last = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            number = row is not None and row.skipped is None
+            table.append("  ".join([*cells, line[-1].rjust(widths[-1]) if number else last]).rstrip())
         counts = Counter(row.skipped for row in self.skipped)
         skipped = "".join(f"\n{count} skipped: {reason}" for reason, count in counts.items())
         done, extra = "refocused", "refocus weights"
@@ -133,8 +131,8 @@ def plan(model: nn.Module, config: TransformConfig | None = None, **settings: Un
 
     Args:
         model: any module with convolutions.
-        config: all settings of refocusing, or of another transformation; without one, those of refocusing.
-        **settings: single settings of refocusing in place of a configuration, by the names of its fields.
+        config: all settings of refocusing, or of another transformation.
+        **settings: single settings of refocusing in place of ``config``.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
@@ -175,11 +173,6 @@ def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) ->
 
 def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
     """Return the plan that follows from a selection of layers.
-
-    Args:
-        model: the model.
-        choices: what :func:`refconv.layers.select_trained` returned.
-        config: the transformation and its settings.
 
     Raises:
         SettingError: if a setting does not fit a layer; the message names it.
@@ -229,3 +222,76 @@ def _cells(row: PlanRow) -> tuple[str, ...]:
         f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}",
         f"{row.extra_parameters:,}" if row.skipped is None else row.skipped,
     )
+
+
+@dataclass(frozen=True)
+class Budget(Record):
+    """The settings that come closest to a number of trained parameters, and by how much they miss it.
+
+    Attributes:
+        transform: name of the transformation.
+        settings: to hand over to :func:`refconv.surgery.reparametrize`: those given and the one that was fitted.
+        count: numbers of the transformation that are trained with them, over all layers.
+        miss: the count minus what was asked for.
+    """
+
+    transform: str
+    settings: dict[str, Any]
+    count: int
+    miss: int
+
+    def __str__(self) -> str:
+        chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.transform} with {chosen}: {self.count:,} trained, {self.miss:+,} against the budget"
+
+
+def fit_budget(model: nn.Module, config: TransformConfig | str, parameters: int, **settings: Any) -> Budget:
+    """Find the size of a transformation that comes closest to a number of trained parameters.
+
+    Counts follow from shapes alone: nothing is allocated and the model is not touched. Of two sizes that are equally
+    close the smaller is taken, and the smallest where a transformation cannot grow as far.
+
+    Args:
+        model: any module with convolutions.
+        config: the name of a transformation with a size, such as ``low_rank`` with its rank; or its configuration, in
+            which the size does not count.
+        parameters: the number to come close to, of the transformation alone, over all layers.
+        **settings: with a name, other settings of the transformation.
+
+    Raises:
+        SettingError: if the transformation has no size, its size was given, or a setting is out of its range.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+        >>> print(fit_budget(model, "low_rank", 200))
+        low_rank with rank=4: 208 trained, +8 against the budget
+    """
+    complete = config_of(config, settings)
+    name, kind = complete.method, TRANSFORMS[complete.method]
+    if kind.size is None:
+        sized = [other for other, candidate in TRANSFORMS.items() if candidate.size is not None]
+        raise SettingError(
+            f"{name} has no setting that changes how many numbers are trained",
+            where="parameters",
+            expected=f"one of {', '.join(sized)}",
+            remedy=f"it trains {plan_of(model, complete).extra_parameters:,}",
+        )
+    size = kind.size
+    if size in settings:
+        raise SettingError("is set by the budget", where=size, remedy="leave it out")
+
+    def count(step: int) -> int:
+        own: dict[str, Any] = {size: kind.sized(step)}
+        return plan_of(model, dataclasses.replace(complete, **own)).extra_parameters
+
+    high = 1
+    while count(high) < parameters and count(2 * high) > count(high):
+        high *= 2
+    low = 0  # counts never shrink as sizes grow: find the first size that reaches the number, or the last growth
+    target = min(parameters, count(high))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if count(middle) >= target else (middle, high)
+    best = min((step for step in (high - 1, high) if step), key=lambda step: (abs(count(step) - parameters), step))
+    given = {key: value for key, value in settings.items() if key not in {"include", "exclude"}}
+    return Budget(name, {**given, size: kind.sized(best)}, count(best), count(best) - parameters)

@@ -1,25 +1,31 @@
 """Refocused state in files: our own names, so that no file depends on how torch names parametrizations.
 
-A refocused layer ``X`` appears as ``X.base`` and ``X.refocus_weight``; everything else keeps its plain name.
+A refocused layer ``X`` appears as ``X.base`` and ``X.refocus_weight``; everything else keeps its plain name. Files of
+safetensors with equal content have equal bytes.
 """
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import safetensors.torch
 from torch import Tensor, nn
 
 from refconv.errors import CheckpointError
+from refconv.layers import dotted
 from refconv.surgery.attach import STEM, transformed
+
+_LENGTH = 8  # bytes of the number that says how long a file's header is, and what the header is padded to
+_METADATA = "__metadata__"
 
 
 def refocused_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Return a model's state under the names used in files; the tensors are the model's own, not copies.
 
-    Args:
-        model: a refocused or plain model; for a plain one this is its state dict.
+    For a plain model this is its state dict.
     """
     names, state = _file_names(model), model.state_dict()
     return with_metadata({names.get(key, key): value for key, value in state.items()}, metadata_of(state))
@@ -39,13 +45,8 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
     back = {theirs: ours for ours, theirs in names.items()}
     check_keys([back.get(key, key) for key in own], list(state), where=f"state for {type(model).__name__}")
     for key, value in translated.items():
-        if isinstance(value, Tensor) and isinstance(own[key], Tensor) and value.shape != own[key].shape:
-            raise CheckpointError(
-                "a tensor has another shape",
-                where=back.get(key, key),
-                expected=str(list(own[key].shape)),
-                found=str(list(value.shape)),
-            )
+        if isinstance(value, Tensor) and isinstance(own[key], Tensor):
+            check_shape("a tensor", own[key], value, where=back.get(key, key))
     model.load_state_dict(translated)
 
 
@@ -63,11 +64,9 @@ def with_metadata(state: Mapping[str, Any], metadata: Mapping[str, Any]) -> Orde
 
 
 def plain_metadata(metadata: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:
-    """Return the metadata of a refocused state dict without what its transformations brought.
+    """Return the metadata of a refocused state dict without what the transformations at these layers brought.
 
-    Args:
-        metadata: by names of modules.
-        layers: the transformed modules, each with a dot after its name; empty for the model itself.
+    Layers are named as :func:`refconv.layers.dotted` has them.
     """
     layers = list(layers)
     hidden = tuple(prefix + STEM for prefix in layers)
@@ -79,12 +78,7 @@ def plain_metadata(metadata: Mapping[str, Any], layers: Iterable[str]) -> dict[s
 
 
 def renamed(state: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedDict[str, Any]:
-    """Return a state dict under other names; what its metadata say of modules follows.
-
-    Args:
-        state: the state.
-        rename: gives the new name of a tensor, or of a module followed by a dot.
-    """
+    """Return a state dict under other names; ``rename`` is given those of tensors, and of modules with a dot."""
     metadata = {rename(f"{name}.").rstrip("."): entry for name, entry in metadata_of(state).items()}
     return with_metadata({rename(name): value for name, value in state.items()}, metadata)
 
@@ -99,23 +93,49 @@ def check_keys(expected: Iterable[str], found: Sequence[str], *, where: str, rem
     missing = [key for key in expected if key not in set(found)]
     surplus = [key for key in found if key not in set(expected)]
     if missing or surplus:
-        raise CheckpointError(
-            "; ".join(
-                f"{len(keys)} {word}: {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
-                for word, keys in (("missing", missing), ("surplus", surplus))
-                if keys
-            ),
-            where=where,
-            remedy=remedy,
+        listed = (("missing", missing), ("surplus", surplus))
+        what = "; ".join(
+            f"{len(keys)} {word}: {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
+            for word, keys in listed
+            if keys
         )
+        raise CheckpointError(what, where=where, remedy=remedy)
+
+
+def check_shape(name: str, own: Tensor | None, found: Tensor, *, where: str) -> None:
+    """Compare the shapes of a tensor here and in a file.
+
+    Raises:
+        CheckpointError: if they differ.
+    """
+    if own is None or own.shape != found.shape:
+        expected = str(None if own is None else list(own.shape))
+        raise CheckpointError(f"{name} has another shape", where=where, expected=expected, found=str(list(found.shape)))
 
 
 def _file_names(model: nn.Module) -> dict[str, str]:
     """Map torch's names of the refocused tensors to ours."""
     names: dict[str, str] = {}
     for name, _, transform in transformed(model, aliases=True):
-        prefix = f"{name}." if name else ""
+        prefix = dotted(name)
         names[f"{prefix}{STEM}original"] = f"{prefix}base"
         for key in transform.state_dict():
             names[f"{prefix}{STEM}0.{key}"] = prefix + key
     return names
+
+
+def file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the content of a safetensors file, of contiguous tensors on the CPU.
+
+    safetensors itself writes the entries of the metadata in another order each time; here they are sorted.
+
+    Raises:
+        SafetensorError: if tensors share memory or cannot be written.
+    """
+    content: bytes = safetensors.torch.save(dict(tensors), dict(metadata))
+    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    header = json.loads(content[_LENGTH:end])
+    header[_METADATA] = dict(sorted(header[_METADATA].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH)
+    return len(text).to_bytes(_LENGTH, "little") + text + content[end:]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from refconv.layers import find_layers
+from refconv.layers import dotted, find_layers
 from refconv.records import Record
-from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.attach import STEM, transform_of, transformed
 from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
 from refconv.surgery.merging import plain_state_dict
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
@@ -87,24 +87,18 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
     def __str__(self) -> str:
         order = "another order" if self.reordered else "same order"
         keys = _list("missing", self.missing) + _list("surplus", self.surplus)
-        lines = [
-            f"structure  {'the same' if self.same_structure else 'DIFFERENT'}",
-            f"  keys     {'; '.join(keys) or 'the same'}, {order}",
-            *(
-                f"  {word:<8} {'; '.join(_list('differ', values)) or 'the same'}"
-                for word, values in (
-                    ("shapes", self.shapes),
-                    ("dtypes", self.dtypes),
-                    ("flags", self.flags),
-                    ("classes", self.classes),
-                )
-            ),
-            *(f"  {'values':<8} {entry}" for entry in _list("differ", self.values)),
-            f"kernels    largest difference {self.largest_kernel_difference:.3g}"
-            + (f" at {self.largest_kernel_layer}" if self.largest_kernel_difference else "")
-            + f", over {self.kernels} kernels",
-        ]
-        lines.append(f"outputs    {self._outputs_in_words()}")
+        verdict, kernels = "the same" if self.same_structure else "DIFFERENT", "not compared: there are none"
+        if self.kernels:
+            at = f" at {self.largest_kernel_layer}" if self.largest_kernel_difference else ""
+            kernels = f"largest difference {self.largest_kernel_difference:.3g}{at}, over {self.kernels} kernels"
+        elif keys or self.shapes:
+            verdict += ": no convolution kernel has the same key and shape in both"
+            kernels = "not compared: none has the same key and shape in both"
+        lines = [f"structure  {verdict}", f"  keys     {'; '.join(keys) or 'the same'}, {order}"]
+        changes = {word: _list("differ", getattr(self, word)) for word in ("shapes", "dtypes", "flags", "classes")}
+        lines += [f"  {word:<8} {'; '.join(entries) or 'the same'}" for word, entries in changes.items()]
+        lines += [f"  {'values':<8} {entry}" for entry in _list("differ", self.values)]
+        lines += [f"kernels    {kernels}", f"outputs    {self._outputs_in_words()}"]
         lines += [f"  {'unlike':<8} {entry}" for entry in _list("differ", self.unlike)]
         if self.top1_agreement is not None:
             lines.append(f"top-1      agrees on {self.top1_agreement:.2%}")
@@ -247,7 +241,7 @@ def _kernel_difference(
 ) -> tuple[str, float, int]:
     largest, where, count = 0.0, "", 0
     for layer in find_layers(model):
-        key = plain_name(f"{layer.name}.weight" if layer.name else "weight")
+        key = plain_name(f"{dotted(layer.name)}weight")
         if key not in first or key not in second or first[key].shape != second[key].shape:
             continue
         count += 1
@@ -260,9 +254,9 @@ def _kernel_difference(
 def _flags(model: nn.Module) -> dict[str, bool]:
     """Gradient flags of the parameters, as they are once merged."""
     flags = {}
-    ours = {f"{name}." if name else "": transform for name, _, transform in transformed(model)}
+    ours = {dotted(name): transform for name, _, transform in transformed(model)}
     for name, parameter in model.named_parameters():
-        prefix, stem, _ = name.partition("parametrizations.weight.")
+        prefix, stem, _ = name.partition(STEM)
         if stem and prefix in ours:
             flags[plain_name(f"{prefix}weight")] = ours[prefix].base_requires_grad
         else:
@@ -273,11 +267,9 @@ def _flags(model: nn.Module) -> dict[str, bool]:
 def _classes(model: nn.Module) -> dict[str, str]:
     """Classes of the modules, as they are once merged."""
     classes = {}
-    hidden: tuple[str, ...] = tuple(
-        f"{name}.parametrizations" if name else "parametrizations" for name, _, _ in transformed(model)
-    )
+    hidden = tuple(f"{dotted(name)}parametrizations" for name, _, _ in transformed(model))
     for name, module in model.named_modules():
-        if hidden and name.startswith(hidden):
+        if name.startswith(hidden):
             continue
         plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
         classes[plain_name(f"{name}.").removesuffix(".") or "(the model)"] = f"{plain.__module__}.{plain.__qualname__}"
