@@ -1,22 +1,26 @@
-"""Parameter groups for gradient space: how they are made of a model, and what those of saved states must agree in."""
+"""Parameter groups for gradient space: what they carry, how they are made, and what those of saved states agree in."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from refconv.config import RefocusConfig, RefocusSettings, Start, TransformConfig
+from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, TransformConfig
 from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.gradspace.kernel_spec import Decay, KernelSpec
-from refconv.layers import admitted, find_layers, select_trained
-from refconv.parametrizations import TRANSFORMS
+from refconv.layers import Layer, admitted, find_layers, select_trained
+from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
+from refconv.parametrizations import TRANSFORMS, computing_dtype, first_weight
 from refconv.records import with_scale
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Decay = Literal["refocus", "kernel", "none"]
 
 SITES = "sites"
 """The key under which a parameter group holds the geometries of its parameters, one each."""
@@ -26,6 +30,65 @@ _TRANSPARENT = {"DistributedDataParallel": "module", "DataParallel": "module", "
 
 # Names of the modules that wrappers put around others: torch.compile, activation checkpointing, DDP, FSDP1.
 _WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "module", "_fsdp_wrapped_module"}
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One refocused layer, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
+
+    Attributes:
+        layer: the module's name.
+        layout: how the kernel's slices form blocks.
+        map_size: taps of the refocusing map per dimension.
+        scale: of the Gram, see :func:`refconv.ops.scaling`.
+        power: power of the Gram.
+    """
+
+    layer: str
+    layout: Layout
+    map_size: tuple[int, ...]
+    scale: Scale
+    power: float
+
+    @classmethod
+    def of(cls, layer: Layer, config: RefocusConfig) -> KernelSpec:
+        """Return the geometry of a layer under the given settings, whose map must fit it."""
+        return cls(layer.name, layer.layout(config.order), layer.map_size(config.map_size), config.scale, config.power)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values and lists, as a state dict may hold them."""
+        values = dataclasses.asdict(self)
+        values["site"] = values.pop("layer")  # its name in files since the first version
+        values["layout"]["kernel_size"] = list(self.layout.kernel_size)
+        values["map_size"] = list(self.map_size)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> KernelSpec:
+        """Read back what :meth:`to_dict` returned, today or before there was a choice of scales."""
+        values = {**with_scale(values), "layer": values["site"]}
+        del values["site"]
+        layout = {**values["layout"], "kernel_size": tuple(values["layout"]["kernel_size"])}
+        return cls(**{**values, "layout": Layout(**layout), "map_size": tuple(values["map_size"])})
+
+    @property
+    def label(self) -> str:
+        """The layer's name as it is shown to people."""
+        return self.layer or "(the model itself)"
+
+    def started(self, base: Tensor, start: Start) -> Tensor:
+        """Return the kernel that training starts from; random numbers are drawn as in kernel space."""
+        weight = first_weight(self.layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
+        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        moved = refocused_blocks(weight.double(), blocks, *sizes, scale=self.scale, power=self.power)
+        return self.layout.from_blocks(moved).to(base.dtype)
+
+    def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
+        """Return the smallest refocus weight [b, m, m * t] that makes ``kernel`` out of ``base``."""
+        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        moved = self.layout.to_blocks(kernel.double()) - blocks
+        weight = smallest_refocus_weight(moved, blocks, *sizes, scale=self.scale, power=self.power)
+        return weight.to(computing_dtype(base))
 
 
 class KernelGroup(dict[str, Any]):
@@ -122,21 +185,20 @@ def param_groups(
         listed = [{"params": listed}]
     split = [part for group in listed for part in _split(group, geometries, start=config.start, decay=decay)]
     if not any(SITES in group for group in split):
-        raise ModelError(
-            "nothing to refocus: no chosen kernel is in the groups",
-            where=type(plain).__name__,
-            expected="kernels among the parameters",
-        )
+        what, expected = "nothing to refocus: no chosen kernel is in the groups", "kernels among the parameters"
+        raise ModelError(what, where=type(plain).__name__, expected=expected)
     return split
 
 
 def _decayed_or_not(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     listed = getattr(model, "no_weight_decay", None)
     exempt = set(listed()) if callable(listed) else set()
-    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    bare = [p for name, p in trainable if p.ndim <= 1 or name.endswith(".bias") or name in exempt]
-    known = {id(parameter) for parameter in bare}
-    decayed = [parameter for _, parameter in trainable if id(parameter) not in known]
+    bare: list[Tensor] = []
+    decayed: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            plainly = parameter.ndim <= 1 or name.endswith(".bias") or name in exempt
+            (bare if plainly else decayed).append(parameter)
     return [{"params": bare, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
 
 
@@ -148,25 +210,20 @@ def _split(
     if "param_names" in group:  # of groups that an optimizer has taken apart already
         entries = list(zip(group["param_names"], entries, strict=True))
         group = {key: value for key, value in group.items() if key != "param_names"}
-    refocused = [entry for entry in entries if id(_parameter(entry)) in geometries and _parameter(entry).requires_grad]
-    taken = {id(_parameter(entry)) for entry in refocused}
-    others = [entry for entry in entries if id(_parameter(entry)) not in taken]
-    parts: list[dict[str, Any]] = []
-    if others:
-        parts.append({**group, "params": others})
+    refocused: list[Any] = []  # entries may be pairs of a name and a parameter
+    others: list[Any] = []
+    for entry in entries:
+        parameter = entry[1] if isinstance(entry, tuple) else entry
+        (refocused if id(parameter) in geometries and parameter.requires_grad else others).append(entry)
+    parts: list[dict[str, Any]] = [{**group, "params": others}] if others else []
     if refocused:
         options = {**group, "weight_decay": 0.0} if decay == "none" else dict(group)
-        kernels = tuple(_parameter(entry) for entry in refocused)
+        kernels = tuple(entry[1] if isinstance(entry, tuple) else entry for entry in refocused)
         layers = [geometries[id(kernel)].to_dict() for kernel in kernels]
         own = KernelGroup({**options, "params": refocused, SITES: layers, "start": start, "decay": decay})
         own.kernels = kernels
         parts.append(own)
     return parts
-
-
-def _parameter(entry: Any) -> Tensor:
-    """Return the parameter of an entry of a group, which may be a pair of its name and itself."""
-    return entry[1] if isinstance(entry, tuple) else entry  # type: ignore[no-any-return]
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -180,12 +237,9 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     while type(model).__name__ in _TRANSPARENT:
         model = getattr(model, _TRANSPARENT[type(model).__name__])
     for module in model.modules():
-        if type(module).__name__ == "FullyShardedDataParallel":
-            raise ModelError(
-                "the parameters are flattened by FSDP1",
-                where=type(module).__name__,
-                remedy="shard with FSDP2, torch.distributed.fsdp.fully_shard",
-            )
+        if (kind := type(module).__name__) == "FullyShardedDataParallel":
+            remedy = "shard with FSDP2, torch.distributed.fsdp.fully_shard"
+            raise ModelError("the parameters are flattened by FSDP1", where=kind, remedy=remedy)
     return model
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refconv.gradspace.kernel_spec import KernelSpec
+from refconv.gradspace.groups import KernelSpec
 from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like, sum_of_parts
 from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
@@ -71,7 +71,6 @@ class ByGrams(Metric):
         self._scaled(blocks)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient.to(self.dtype)), self.grams))
 
 
@@ -84,7 +83,6 @@ class ByPatches(Metric):
         self.root = self._scaled(self.layout.to_blocks(base))
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         blocks = self.layout.to_blocks(self.base.to(self.dtype))
         found = apply_gram_by_patches(
             self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size, self.root
@@ -103,7 +101,6 @@ class BySlices(Metric):
         self.root = self._scaled(slices)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return apply_gram(slices, self.grams).reshape(gradient.shape)
@@ -139,7 +136,6 @@ class ByRows(Metric):
         return products.reshape(-1, self.layout.taps).sum(1)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         slices = gradient.to(self.dtype).reshape(-1, 1, self.layout.taps)
         if len(self.grams) == 1:
             return apply_gram(slices, self.grams.expand(len(slices), -1, -1)).reshape(gradient.shape)

@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from refconv.errors import SettingError, did_you_mean
-from refconv.gradspace.groups import SITES, KernelGroup, check_same_layers, described, plain_name, replaced
-from refconv.gradspace.kernel_spec import KernelSpec
+from refconv.gradspace.groups import SITES, KernelGroup, KernelSpec, check_same_layers, described, plain_name, replaced
 from refconv.gradspace.metric import Metric, clip_by_norm, metric_of
 from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
 from refconv.parametrizations import memory_format
@@ -43,13 +42,9 @@ class RefocusSGD(SGD):
 
     Args:
         params: what :func:`refconv.param_groups` returned, perhaps among other groups.
-        lr: learning rate.
-        momentum: momentum factor.
-        dampening: dampening for momentum.
+        lr, momentum, dampening, nesterov, maximize, foreach, fused: as in torch's SGD.
         weight_decay: for groups that do not say their own.
-        nesterov: use Nesterov's momentum.
         max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
-        maximize, foreach, fused: as in torch's SGD.
 
     Raises:
         SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
@@ -98,17 +93,8 @@ class RefocusSGD(SGD):
                 expected="the groups that refconv.param_groups(model) returns",
                 remedy="torch.optim.SGD trains plainly",
             )
-        super().__init__(
-            groups,
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            maximize=maximize,
-            foreach=foreach,
-            fused=fused,
-        )
+        ways: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "fused": fused}
+        super().__init__(groups, lr, momentum, dampening, weight_decay, nesterov, **ways)
         # Gradients must be unscaled before they are rewritten, since decay towards the base is not scaled.
         self._step_supports_amp_scaling = False
 
@@ -188,13 +174,13 @@ class RefocusSGD(SGD):
         return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
 
     def _metric(self, parameter: Tensor) -> Metric:
-        metric = self._metrics.get(parameter)
         base = self._base(parameter)
-        if metric is None or base.device != parameter.device:
-            if base.device != parameter.device:  # the model has moved since
-                base = self.state[parameter][BASE] = base.to(parameter.device)
-            metric = self._metrics[parameter] = metric_of(self._geometries[parameter], base)
-        return metric
+        if base.device != parameter.device:  # the model has moved since
+            base = self.state[parameter][BASE] = base.to(parameter.device)
+            self._metrics.pop(parameter, None)
+        if parameter not in self._metrics:
+            self._metrics[parameter] = metric_of(self._geometries[parameter], base)
+        return self._metrics[parameter]
 
     def _base(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel; if it has none yet, it becomes one."""
@@ -202,15 +188,12 @@ class RefocusSGD(SGD):
         if BASE not in state:
             state[BASE] = self._base_so_far(parameter).clone()
             self._started.pop(parameter, None)
-        base: Tensor = state[BASE]
-        return base
+        return state[BASE]  # type: ignore[no-any-return]
 
     def _base_so_far(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel, or what would become it now; looking decides nothing."""
-        if BASE in self.state.get(parameter, {}):
-            base: Tensor = self.state[parameter][BASE]
-            return base
-        return self._started[parameter][0] if parameter in self._started else parameter.detach()
+        start = self._started[parameter][0] if parameter in self._started else parameter.detach()
+        return self.state.get(parameter, {}).get(BASE, start)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
@@ -223,10 +206,8 @@ class RefocusSGD(SGD):
             RuntimeError: if the norm is not finite and ``error_if_nonfinite`` is set.
         """
         self._associate()
-        trained = [
-            parameter for group in self.param_groups for parameter in group["params"] if parameter.grad is not None
-        ]
-        pairs = [(kernel, self._metric(kernel) if kernel in self._geometries else None) for kernel in trained]
+        parameters = (one for group in self.param_groups for one in group["params"] if one.grad is not None)
+        pairs = [(one, self._metric(one) if one in self._geometries else None) for one in parameters]
         return clip_by_norm(pairs, max_norm, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
@@ -243,10 +224,9 @@ class RefocusSGD(SGD):
 
     @torch.no_grad()
     def rebase(self) -> None:
-        """Start a new round: every refocused kernel as it is now becomes its own base.
+        """Start a new round: every refocused kernel as it is now becomes its own base, as if merged and refocused anew.
 
-        What merging and refocusing anew does in kernel space. Their momentum, which belongs to the former refocus
-        weights, starts anew as well; no random start is applied again.
+        Their momentum, which belongs to the former refocus weights, starts anew; no random start is applied again.
         """
         self._associate()
         self._metrics.clear()

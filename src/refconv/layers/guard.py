@@ -14,15 +14,7 @@ from refconv.layers.selection import FROZEN, Choice
 
 
 def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Layer]:
-    """Return the chosen layers of a model, after checking that each can serve as a base.
-
-    ``ours`` are the class names of this package's transformations.
-
-    Raises:
-        ModelError: if no layer is chosen.
-        LayerError: if a chosen kernel is transformed already, or not what :func:`check_base` and :func:`check_shared`
-            accept.
-    """
+    """Return the chosen layers of a model, refusing any that is transformed by one of our classes, or no base."""
     for layer in (choice.layer for choice in choices if choice.skipped and choice.skipped == choice.layer.obstacle):
         if set(layer.parametrized_by) & set(ours):
             raise LayerError(
@@ -58,11 +50,7 @@ def _remedy(reasons: Sequence[str]) -> str | None:
 
 
 def check_base(layer: Layer) -> None:
-    """Refuse a kernel that cannot serve as a base.
-
-    Raises:
-        LayerError: if the kernel is lazy, on the meta device, not finite or all zero.
-    """
+    """Refuse a kernel that cannot serve as a base: lazy, on the meta device, not finite or all zero."""
     weight = layer.weight
     if weight is None or is_lazy(weight):
         what, remedy = "the kernel is not initialised yet", "run one batch through the model first"
@@ -81,11 +69,7 @@ def check_base(layer: Layer) -> None:
 
 
 def check_shared(chosen: Sequence[Layer]) -> None:
-    """Refuse to transform a shared kernel under one name but not under the other.
-
-    Raises:
-        LayerError: if a chosen kernel is also stored where it was not chosen, or read there in another layout.
-    """
+    """Refuse a kernel that is also stored where it was not chosen, or read there in another layout."""
     by_holder = {f"{dotted(layer.name)}weight": layer for layer in chosen}
     for layer in chosen:
         for holder in layer.shared_with:

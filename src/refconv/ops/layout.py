@@ -1,8 +1,7 @@
 """Layouts: how a stored convolution weight is read as blocks of slices, and written back.
 
-A weight holds one slice (a K-dimensional kernel of k taps) for every (out, in) pair that its convolution
-connects. Formula (1) of docs/math.md acts on *blocks* of m slices, so the one thing to know about a weight is which
-slices make a block. :class:`Layout` is that knowledge; all other functions of ``ops`` see blocks only.
+A weight holds one slice (a kernel of k taps) for every (out, in) pair that its convolution connects. Formula (1) of
+docs/math.md acts on *blocks* of m slices, so all there is to know of a weight is which slices make a block.
 """
 
 from __future__ import annotations
@@ -55,10 +54,8 @@ class Layout:
     order: Order = "contiguous"
 
     def __post_init__(self) -> None:
-        if self.order not in get_args(Order):
-            raise SettingError(
-                "unknown order", where="order", expected=" or ".join(get_args(Order)), found=repr(self.order)
-            )
+        if self.order not in (known := get_args(Order)):
+            raise SettingError("unknown order", where="order", expected=" or ".join(known), found=repr(self.order))
 
     @property
     def taps(self) -> int:
@@ -90,9 +87,8 @@ class Layout:
     def from_blocks(self, blocks: Tensor) -> Tensor:
         """Scatter blocks [blocks, m, k] back to the stored shape: the inverse of :meth:`to_blocks`."""
         axes, stored = self._axes(), self._stored_axes()
-        inverse = sorted(range(len(axes)), key=axes.__getitem__)
         slices = blocks.reshape([stored[axis] for axis in axes])
-        return slices.permute(inverse).reshape(self.weight_shape)
+        return slices.permute(sorted(range(len(axes)), key=axes.__getitem__)).reshape(self.weight_shape)
 
     def _stored_axes(self) -> tuple[int, int, int, int, int]:
         """[experts, groups, outer per group, inner per group, k], outer and inner as they are stored."""

@@ -8,7 +8,7 @@ larger than a chunk is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from refconv.config import Scale
 from refconv.ops.scale import chunks, scaling
-from refconv.ops.unfolding import gram, gram_power, patches, shaped_patches
+from refconv.ops.unfolding import Sizes, gram, gram_power, patches, shaped_patches
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -27,9 +27,7 @@ def refocus_by_patches(weight: Tensor, patches: Tensor) -> Tensor:
     return weight @ patches
 
 
-def refocus_by_convolution(
-    weight: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]
-) -> Tensor:
+def refocus_by_convolution(weight: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Return R P [b, m, k] as one grouped convolution over the flattened slices, as the paper writes it.
 
     The blocks are laid out as a single image of b * m channels; every block is a group of that convolution.
@@ -46,9 +44,7 @@ def refocus_adjoint(gradient: Tensor, patches: Tensor) -> Tensor:
     return gradient @ patches.mT
 
 
-def adjoint_by_convolution(
-    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]
-) -> Tensor:
+def adjoint_by_convolution(gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Return g P^T [b, m, m * t] as one grouped convolution of the base's slices with the gradient's.
 
     Entry (i, (j, d)) is the correlation of slice j of the base, shifted by tap d, with slice i of the gradient:
@@ -63,7 +59,7 @@ def adjoint_by_convolution(
 
 
 def metric_gram(
-    blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], *, scale: Scale = "paper", power: float = 1.0
+    blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale = "paper", power: float = 1.0
 ) -> Tensor:
     """Return the matrix [b, k, k] that multiplies gradients, G^power / c_S^2; zero where the base spans nothing."""
     b, m, k = blocks.shape
@@ -82,7 +78,7 @@ def apply_gram(gradient: Tensor, grams: Tensor) -> Tensor:
 
 
 def apply_gram_by_convolution(
-    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], root: Tensor | None = None
+    gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, root: Tensor | None = None
 ) -> Tensor:
     """Return g G / c_S^2 [b, m, k] as (g P^T) P, without forming P or G."""
     b, m, _ = blocks.shape
@@ -96,7 +92,7 @@ def apply_gram_by_convolution(
 
 
 def apply_gram_by_patches(
-    gradient: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], root: Tensor | None = None
+    gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, root: Tensor | None = None
 ) -> Tensor:
     """Return g G / c_S^2 [b, m, k] as (g P^T) P, with P of a chunk of blocks at a time."""
     b, m, k = blocks.shape
@@ -112,8 +108,8 @@ def apply_gram_by_patches(
 def smallest_refocus_weight(
     displacement: Tensor,
     blocks: Tensor,
-    kernel_size: Sequence[int],
-    map_size: Sequence[int],
+    kernel_size: Sizes,
+    map_size: Sizes,
     *,
     scale: Scale = "paper",
     power: float = 1.0,
@@ -135,13 +131,7 @@ def smallest_refocus_weight(
 
 
 def refocused_blocks(
-    weight: Tensor,
-    blocks: Tensor,
-    kernel_size: Sequence[int],
-    map_size: Sequence[int],
-    *,
-    scale: Scale = "paper",
-    power: float = 1.0,
+    weight: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale = "paper", power: float = 1.0
 ) -> Tensor:
     """Return B + R P / c_A [b, m, k], in chunks."""
     b, m, k = blocks.shape

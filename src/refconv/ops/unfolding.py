@@ -18,8 +18,11 @@ from torch import Tensor
 from refconv.config import checked_map_size
 from refconv.errors import SettingError
 
+Sizes = Sequence[int]
+"""One number for each spatial dimension."""
 
-def effective_map_size(kernel_size: Sequence[int], map_size: int | Sequence[int]) -> tuple[int, ...]:
+
+def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, ...]:
     """Return the map size per dimension, cut to what the kernel allows.
 
     ``map_size`` may be one odd number for all dimensions. A map of size s shifts by up to (s - 1) / 2 in either
@@ -48,7 +51,7 @@ def effective_map_size(kernel_size: Sequence[int], map_size: int | Sequence[int]
     return tuple(min(size, 2 * taps - 1) for size, taps in zip(sizes, kernel_size, strict=True))
 
 
-def patches(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]) -> Tensor:
+def patches(blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Unfold blocks of slices into their patches P [b, m * t, k]."""
     b, m, k = blocks.shape
     padding = [side for size in reversed(map_size) for side in [(size - 1) // 2] * 2]
@@ -63,7 +66,7 @@ def gram(patches: Tensor) -> Tensor:
     return patches.mT @ patches
 
 
-def mean_eigenvalue(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]) -> Tensor:
+def mean_eigenvalue(blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Return the mean eigenvalue [b] of the Gram, trace(G) / k, without forming patches or Gram.
 
     The trace is the sum of all squared patch entries, and the tap at position x of a slice enters P once for

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refconv.config import GramConfig, RefocusConfig, TransformConfig, setting
 from refconv.ops import Layout, effective_map_size, mean_eigenvalue, scaling
@@ -34,15 +34,12 @@ class Free(KernelTransform):
     """A trained difference D [blocks, m, k], zero at the start."""
 
     config_class: ClassVar[type[TransformConfig]] = FreeConfig
-    difference: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of the difference."""
         return {"difference": layout.block_shape}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return base + D."""
         return blocks + self.difference.to(blocks.dtype)
 
 
@@ -78,7 +75,6 @@ class LrScaled(Free):
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of the difference, after a check that the map fits the kernel's dimensions."""
         effective_map_size(layout.kernel_size, config.map_size)
         return super().shapes(layout, config)
 
@@ -93,7 +89,6 @@ class LrScaled(Free):
         self.factor = mean.mean().sqrt().to(self.difference.dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return base + sqrt(c) D."""
         return blocks + self.factor.to(blocks.dtype) * self.difference.to(blocks.dtype)
 
 
@@ -127,7 +122,6 @@ class OtherBase(Refocus):
         self.other = drawn.to(self.refocus_weight.dtype) if self.by_convolution else None
 
     def source(self, blocks: Tensor) -> Tensor:
-        """Return the other slices, in the dtype of the base's."""
         assert self.other is not None
         return self.other.to(blocks.dtype)
 

@@ -11,7 +11,7 @@ from math import sqrt
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refconv.config import TransformConfig, setting
 from refconv.ops import Layout
@@ -65,21 +65,16 @@ class Combination(KernelTransform):
     """A trained matrix A [experts, out, out], the identity at the start."""
 
     config_class = CombinationConfig
-    coefficients: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of the matrix."""
         experts, out, _ = filter_shape(layout)
         return {"coefficients": (experts, out, out)}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return A times the filters of the base."""
         return from_filters(self.coefficients.to(blocks.dtype) @ to_filters(blocks, self.layout), self.layout)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set A to the identity."""
         self.coefficients.copy_(torch.eye(self.coefficients.shape[-1]))
 
 
@@ -114,24 +109,18 @@ class LowRank(KernelTransform):
     config_class = LowRankConfig
     config: LowRankConfig
     size = "rank"
-    up: nn.Parameter
-    down: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of both factors."""
         experts, out, inner = filter_shape(layout)
         rank = min(config.rank, out, inner)
         return {"up": (experts, out, rank), "down": (experts, rank, inner)}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return base + scale * U V."""
         change: Tensor = self.config.scale * (self.up.to(blocks.dtype) @ self.down.to(blocks.dtype))
         return blocks + from_filters(change, self.layout)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set U to zero and draw V anew."""
         self.up.zero_()
         bound = 1 / sqrt(self.down.shape[-1])
         self.down.uniform_(-bound, bound)
@@ -156,23 +145,17 @@ class WeightNorm(KernelTransform):
     """
 
     config_class = WeightNormConfig
-    direction: nn.Parameter
-    gain: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of directions and gains."""
         shape = filter_shape(layout)
         return {"direction": shape, "gain": shape[:2]}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return v g / |v|."""
         direction = self.direction.to(blocks.dtype)
         return from_filters(direction * (self.gain.to(blocks.dtype) / _length(direction))[..., None], self.layout)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set the directions to the filters of a base, and the gains to their lengths."""
         self.direction.copy_(to_filters(self.layout.to_blocks(base), self.layout))
         self.gain.copy_(_length(self.direction))
 
@@ -202,27 +185,20 @@ class Standardize(KernelTransform):
     """
 
     config_class = StandardizeConfig
-    filters: nn.Parameter
-    gain: nn.Parameter
-    shift: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of filters, gains and shifts."""
         shape = filter_shape(layout)
         return {"filters": shape, "gain": shape[:2], "shift": shape[:2]}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return g (v - mean(v)) / std(v) + s."""
         filters = self.filters.to(blocks.dtype)
         mean, deviation = _moments(filters)
         ratio = self.gain.to(blocks.dtype) / deviation
         shift = self.shift.to(blocks.dtype) - mean * ratio
         return from_filters(filters * ratio[..., None] + shift[..., None], self.layout)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set the filters to those of a base, and gains and shifts to their moments."""
         self.filters.copy_(to_filters(self.layout.to_blocks(base), self.layout))
         mean, deviation = _moments(self.filters)
         self.shift.copy_(mean)

@@ -11,19 +11,10 @@ from math import prod, sqrt
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refconv.config import RefocusConfig, Start
-from refconv.ops import (
-    Layout,
-    amplified,
-    effective_map_size,
-    patches,
-    refocus_by_convolution,
-    refocus_by_patches,
-    scaling,
-    shaped_patches,
-)
+from refconv.ops import Layout, amplified, effective_map_size, patches, refocus_by_convolution, scaling, shaped_patches
 from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 
@@ -43,7 +34,6 @@ class Refocus(KernelTransform):
     config_class = RefocusConfig
     config: RefocusConfig
     size = "map_size"
-    refocus_weight: nn.Parameter
     patches: Tensor | None
     divisor: Tensor | None
     gain: Tensor | None
@@ -72,8 +62,7 @@ class Refocus(KernelTransform):
     def by_convolution(self) -> bool:
         """Whether R P is computed by the convolution primitive instead of a GEMM over stored patches.
 
-        For blocks of one slice the primitive is two to three times quicker on a CPU, and stores nothing. Other powers
-        than one need the patches.
+        For blocks of one slice that is quicker (docs/math.md, "Routes"). Other powers than one need the patches.
         """
         return self.layout.groups == 1 and self.config.power == 1
 
@@ -98,7 +87,7 @@ class Refocus(KernelTransform):
         """Return base + R P / c_A for the blocks [b, m, k] of the base."""
         weight = self.refocus_weight.to(blocks.dtype)
         if self.patches is not None:
-            moved = refocus_by_patches(weight, self.patches.to(blocks.dtype))
+            moved = weight @ self.patches.to(blocks.dtype)
         else:
             source = self.source(blocks)
             if self.divisor is not None:

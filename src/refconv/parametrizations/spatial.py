@@ -71,20 +71,15 @@ class Density(KernelTransform):
     """A trained density d [k], ones at the start, that multiplies every slice."""
 
     config_class = DensityConfig
-    density: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of the density."""
         return {"density": (layout.taps,)}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return base * d."""
         return blocks * self.density.to(blocks.dtype)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set the density to one everywhere."""
         self.density.fill_(1)
 
 
@@ -115,17 +110,13 @@ class Spacings(KernelTransform):
     config_class = SpacingsConfig
     config: SpacingsConfig
     size = "taps"
-    tap_values: nn.Parameter
-    tap_positions: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of values and positions."""
         b, m, _ = layout.block_shape
         return {"tap_values": (b, m, config.taps), "tap_positions": (b, m, config.taps, len(_spread(layout)))}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return the base and the interpolated taps."""
         change = self.tap_values.to(blocks.dtype).unsqueeze(-1)
         positions = self.tap_positions.to(blocks.dtype)
         for axis, size in enumerate(_spread(self.layout)):
@@ -134,9 +125,7 @@ class Spacings(KernelTransform):
             change = (change.unsqueeze(-1) * near.unsqueeze(-2)).flatten(-2)  # [b, m, taps, k so far]
         return blocks + change.sum(2)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set the values to zero and draw the positions anew."""
         self.tap_values.zero_()
         _scatter(self.tap_positions, self.layout)
 
@@ -170,28 +159,21 @@ class Points(KernelTransform):
     config_class = PointsConfig
     config: PointsConfig
     size = "points"
-    point_values: nn.Parameter
-    point_positions: nn.Parameter
-    point_radii: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of values, positions and radii."""
         (b, m, _), points = layout.block_shape, config.points
         positions = points, len(_spread(layout))
         return {"point_values": (b, m, points), "point_positions": positions, "point_radii": (points,)}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return the base and the points."""
         distance = (tap_grid(self.layout, blocks) - self.point_positions.to(blocks.dtype)[:, None]).abs().sum(-1)
         radii = self.point_radii.to(blocks.dtype).clamp(min=_LEAST_RADIUS)
         strength = (1 - distance / radii[:, None]).relu()  # [points, k]
         reached_by = (strength > 0).sum(0).clamp(min=1)
         return blocks + self.point_values.to(blocks.dtype) @ (strength / reached_by)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set the values to zero, the radii to their start, and draw the positions anew."""
         self.point_values.zero_()
         self.point_radii.fill_(self.config.radius)
         _scatter(self.point_positions, self.layout)
@@ -225,16 +207,9 @@ class Continuous(KernelTransform):
     config_class = ContinuousConfig
     config: ContinuousConfig
     size = "hidden"
-    first_weight: nn.Parameter
-    first_bias: nn.Parameter
-    second_weight: nn.Parameter
-    second_bias: nn.Parameter
-    last_weight: nn.Parameter
-    last_bias: nn.Parameter
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the weights and biases of three layers."""
         (b, m, _), hidden = layout.block_shape, config.hidden
         sizes = {"first": (hidden, len(_spread(layout))), "second": (hidden, hidden), "last": (b * m, hidden)}
         return {
@@ -244,7 +219,6 @@ class Continuous(KernelTransform):
         }
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return the base and the network's outputs at all taps."""
         sizes = torch.tensor(_spread(self.layout), dtype=blocks.dtype, device=blocks.device)
         signal = 2 * tap_grid(self.layout, blocks) / (sizes - 1)
         for layer in ("first", "second", "last"):
@@ -254,9 +228,7 @@ class Continuous(KernelTransform):
                 signal = torch.sin(self.config.frequency * signal)
         return blocks + signal.T.reshape(blocks.shape)
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Draw the hidden layers anew and set the last one to zero."""
         hidden, dimensions = self.first_weight.shape
         self.first_weight.uniform_(-1, 1).div_(max(dimensions, 1))
         self.first_bias.uniform_(-1, 1).div_(sqrt(max(dimensions, 1)))
@@ -292,7 +264,6 @@ class Separable(KernelTransform):
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the factors."""
         b, m, _ = layout.block_shape
         return {f"factor_{axis}": (b, m, taps) for axis, taps in enumerate(layout.kernel_size)}
 
@@ -302,15 +273,12 @@ class Separable(KernelTransform):
         return [getattr(self, f"factor_{axis}") for axis in range(len(self.layout.kernel_size))]
 
     def transform(self, blocks: Tensor) -> Tensor:
-        """Return the outer products, in the shape and dtype of the base's blocks."""
         first, *rest = (factor.to(blocks.dtype) for factor in self.factors)
         for factor in rest:
             first = (first.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(-2)
         return first
 
-    @torch.no_grad()
     def reset(self, base: Tensor) -> None:
-        """Set the factors to the closest products to the slices of a base."""
         blocks = self.layout.to_blocks(base.detach().double())
         for factor, best in zip(self.factors, closest_factors(blocks, self.layout.kernel_size), strict=True):
             factor.copy_(best)

@@ -1,8 +1,7 @@
 """The two tensors of a refocused layer that training programs meet: the base and the computed kernel.
 
-Programs that know nothing of parametrizations unfreeze every parameter, clip, mask or initialise weights in place, or
-write a kernel in a forward of their own. On a refocused layer none of that can mean what it means on a plain one, so
-it is either without effect by construction (the base cannot be trained) or refused where it happens (the kernel).
+Programs that know nothing of parametrizations unfreeze every parameter, or write to kernels. Here that is either
+without effect by construction (the base cannot be trained) or refused where it happens (the kernel).
 """
 
 from __future__ import annotations

@@ -95,10 +95,8 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
 def transform_of(module: nn.Module) -> KernelTransform | None:
     """Return the transformation of this package on a module's kernel, if there is one."""
     lists = module._modules.get("parametrizations")
-    if isinstance(lists, nn.ModuleDict) and _TENSOR in lists:
-        first = lists[_TENSOR][0]  # type: ignore[index]  # a ParametrizationList
-        return first if isinstance(first, KernelTransform) else None
-    return None
+    first = lists[_TENSOR][0] if isinstance(lists, nn.ModuleDict) and _TENSOR in lists else None  # type: ignore[index]
+    return first if isinstance(first, KernelTransform) else None
 
 
 def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, nn.Module, KernelTransform]]:
@@ -110,14 +108,9 @@ def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, 
 
 
 def kernel_of(module: nn.Module) -> Tensor:
-    """Return the kernel that a transformed module uses now, detached and in a tensor of its own.
-
-    Raises:
-        LayerError: if something else was stacked on top of the transformation.
-    """
+    """Return the kernel that a transformed module uses now, detached and in a tensor of its own."""
     check_alone(module)
-    parametrizations = _list(module)
-    transform, base = parametrizations[0], parametrizations.original
+    transform, base = _list(module)[0], base_of(module)
     transform.catch_up(base)
     with torch.no_grad():
         kernel: Tensor = transform.kernel(base)
@@ -125,11 +118,7 @@ def kernel_of(module: nn.Module) -> Tensor:
 
 
 def check_alone(module: nn.Module) -> None:
-    """Refuse a transformed module on whose kernel something else acts too.
-
-    Raises:
-        LayerError: if another parametrization was stacked on top of the transformation.
-    """
+    """Refuse a transformed module on top of whose transformation another parametrization was stacked."""
     transform, *others = _list(module)
     if others:
         path = f"model.get_submodule({transform.layer!r}).parametrizations.{_TENSOR}"
@@ -142,14 +131,12 @@ def check_alone(module: nn.Module) -> None:
 
 def base_of(module: nn.Module) -> Tensor:
     """Return the frozen base of a transformed module."""
-    base: Tensor = _list(module).original
-    return base
+    return _list(module).original  # type: ignore[no-any-return]
 
 
 def parameter_order(module: nn.Module) -> list[str]:
     """Return the names of the module's own parameters in the order they had before it was transformed."""
-    order: list[str] = _list(module).parameter_order
-    return order
+    return _list(module).parameter_order  # type: ignore[no-any-return]
 
 
 def _list(module: nn.Module) -> Any:
@@ -161,20 +148,16 @@ def _prepare_for_loaded_base(parametrizations: Any, incompatible_keys: Any) -> N
 
 
 def _accept_plain_checkpoint(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let a plain checkpoint load strictly: its kernel becomes the base, and the transformation starts anew.
-
-    Afterwards the model computes exactly what the checkpoint's model computed.
-    """
+    """Let a plain checkpoint load strictly: its kernel becomes the base, and the transformation starts anew."""
     transform = transform_of(module)
     if transform is None or prefix + _TENSOR not in state or prefix + STEM + "original" in state:
         return
     base = state[prefix + STEM + "original"] = state.pop(prefix + _TENSOR)
     own = base_of(module)
-    if base.shape != own.shape:
-        return  # torch says so itself, with the name of the key
-    transform.reset(base.to(device=own.device, dtype=own.dtype))
-    for name, value in transform.state_dict().items():
-        state[f"{prefix}{STEM}0.{name}"] = value
+    if base.shape == own.shape:  # if not, torch says so itself, with the name of the key
+        with torch.no_grad():
+            transform.reset(base.to(device=own.device, dtype=own.dtype))
+        state.update((f"{prefix}{STEM}0.{name}", value) for name, value in transform.state_dict().items())
 
 
 def settings_of(transform: KernelTransform) -> dict[str, Any]:

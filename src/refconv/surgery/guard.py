@@ -17,16 +17,12 @@ _WRAPPERS = {
     "FSDPModule": "refocus first, then shard; merge from the gathered full state dict",
 }
 _COMPILED = "OptimizedModule"
-_COMPILED_NAME = "_orig_mod."
 
 
 def check_unwrapped(model: nn.Module, verb: str) -> None:
-    """Refuse a model that is wrapped for training, naming what was about to be done.
+    """Refuse what is no module, or wrapped by DDP or FSDP, naming what was about to be done.
 
     Compiled models are not refused: ``torch.compile`` compiles a module again when its tensors have changed.
-
-    Raises:
-        ModelError: if the model is no module, or wrapped by DDP or FSDP.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"cannot {verb} this", expected="a torch.nn.Module", found=type(model).__name__)
@@ -41,11 +37,7 @@ def check_unwrapped(model: nn.Module, verb: str) -> None:
 
 
 def check_names(model: nn.Module, verb: str) -> None:
-    """Refuse a model in whose names a wrapper of ``torch.compile`` shows, since patterns and files mean plain names.
-
-    Raises:
-        ModelError: if there is one.
-    """
+    """Refuse a model in whose names a wrapper of ``torch.compile`` shows, since patterns and files mean plain names."""
     for name, module in model.named_modules():
         if type(module).__name__ == _COMPILED:
             inner = f"model.{name}._orig_mod" if name else "model._orig_mod"
@@ -65,14 +57,10 @@ def is_compiled(model: nn.Module) -> bool:
 
 def plain_name(name: str) -> str:
     """Return a name of a tensor or module without the wrappers of ``torch.compile`` in it."""
-    return "".join(re.split(rf"(?:^|(?<=\.)){_COMPILED_NAME.replace('.', '[.]')}", name))
+    return re.sub(r"(?:^|(?<=\.))_orig_mod[.]", "", name)
 
 
 def check_unsharded(layer: Layer) -> None:
-    """Refuse a kernel of which every process holds a part only.
-
-    Raises:
-        LayerError: if it is sharded.
-    """
+    """Refuse a kernel of which every process holds a part only."""
     if hasattr(layer.weight, "device_mesh"):
         raise LayerError("the kernel is sharded (DTensor)", where=layer.label, remedy="refocus first, then shard")

@@ -26,7 +26,6 @@ class MergedLayer(Record, former={"site": "layer"}):
     """How far one kernel moved.
 
     Attributes:
-        layer: the module's name.
         relative_change: norm of (kernel - base) over the norm of the base.
         largest_change: largest absolute difference between kernel and base.
         filled: entries that were zero in the base and are not in the kernel, as of a pruned network.
@@ -86,21 +85,12 @@ def merge(model: nn.Module) -> MergeReport:
             kernels[id(transform)] = kernel_of(module)
         kernel = kernels[id(transform)]
         if not bool(torch.isfinite(kernel).all()):
-            raise LayerError(
-                "the refocused kernel has entries that are not finite, so nothing was merged",
-                where=name,
-                remedy="go back to the last good checkpoint",
-            )
+            what = "the refocused kernel has entries that are not finite, so nothing was merged"
+            raise LayerError(what, where=name, remedy="go back to the last good checkpoint")
         change = (kernel - base).double()
-        report.append(
-            MergedLayer(
-                name,
-                relative_change=float(change.norm() / base.double().norm()),
-                largest_change=float(change.abs().max()),
-                filled=int(((base == 0) & (kernel != 0)).sum()),
-                untrained=not change.any() and _untrained(transform, base),
-            )
-        )
+        relative, largest = float(change.norm() / base.double().norm()), float(change.abs().max())
+        filled = int(((base == 0) & (kernel != 0)).sum())
+        report.append(MergedLayer(name, relative, largest, filled, not largest and _untrained(transform, base)))
     for _, module, transform in found:
         detach(module, kernels[id(transform)])
     ForwardScope.detach(model)
@@ -148,10 +138,7 @@ class _Detaching(TorchFunctionMode):
 def unrefocus(model: nn.Module) -> tuple[str, ...]:
     """Drop every refocusing transformation and what it learned: the pretrained kernels come back, in place.
 
-    Everything else that was trained meanwhile stays trained.
-
-    Returns:
-        The names of the layers.
+    Everything else that was trained meanwhile stays trained. Returns the names of the layers.
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
@@ -178,10 +165,8 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
     plain: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state.items():
         prefix, stem, _ = key.partition(STEM)
-        if stem and prefix not in layers:  # somebody else's parametrization
-            stem = ""
-        if not stem:
-            prefix = key[: key.rfind(".") + 1]
+        if not stem or prefix not in layers:  # a plain key, or one of somebody else's parametrization
+            prefix, stem = key[: key.rfind(".") + 1], ""
         if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
             for name in parameter_order(layers[prefix]):  # the first of the layer's keys brings all, in their order
                 own = prefix + name
@@ -196,11 +181,6 @@ def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTran
     check_unwrapped(model, verb)
     found = list(transformed(model))
     if not found:
-        raise ModelError(
-            f"nothing to {verb}",
-            where=type(model).__name__,
-            expected="a refocused model",
-            found="a plain one",
-            remedy="refocus(model) first",
-        )
+        about = {"expected": "a refocused model", "found": "a plain one", "remedy": "refocus(model) first"}
+        raise ModelError(f"nothing to {verb}", where=type(model).__name__, **about)
     return found

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
 from refconv.errors import SettingError
-from refconv.layers import Choice, Layer, find_layers, select_trained
+from refconv.layers import Choice, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
 
@@ -23,15 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanRow(Record, former={"site": "layer"}):
-    """One layer in a plan.
+    """One layer in a plan; see also :class:`refconv.layers.Layer`.
 
     Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
-        family: ``conv``, ``transposed``, ``condconv`` or ``deformable``.
-        shape: the stored kernel's shape.
         map_size: taps of the refocusing map per dimension; empty for transformations without a map.
-        blocks: number of blocks.
         slices: slices per block.
         extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a layer that shares
             its kernel with one above it.
@@ -56,10 +51,8 @@ class Plan(Record):
     """What :func:`refocus` or :func:`reparametrize` does to a model; ``print(plan)`` shows it as a table.
 
     Attributes:
-        model: class name of the model.
         parameters: the plain model's parameters, which is also what is shipped.
         rows: every convolution kernel of the model, in order.
-        transform: name of the transformation.
     """
 
     model: str
@@ -185,31 +178,16 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
         sizes: tuple[int, ...] = ()
         if isinstance(config, GramConfig):
             sizes = layer.map_size(config.map_size if choice.skipped is None else 1)
-        repeated = id(layer.weight) in seen
+        extra = 0 if id(layer.weight) in seen or choice.skipped is not None else kind.count(layout, config)
         if choice.skipped is None:
             seen.add(id(layer.weight))
-        rows.append(
-            PlanRow(
-                layer=layer.name,
-                kind=layer.kind,
-                family=layer.family,
-                shape=layer.shape,
-                map_size=sizes,
-                blocks=layout.blocks,
-                slices=layout.groups,
-                extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, config),
-                skipped=choice.skipped,
-                patches=layer.kind != "pointwise" and _stride(layer) == layer.kernel_size,
-            )
-        )
+        stride = getattr(layer.module, "stride", ())  # the foreign classes may hold a single number for both dimensions
+        strides = (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
+        patches = layer.kind != "pointwise" and strides == layer.kernel_size
+        about = layer.name, layer.kind, layer.family, layer.shape
+        rows.append(PlanRow(*about, sizes, layout.blocks, layout.groups, extra, choice.skipped, patches))
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=config.method)
-
-
-def _stride(layer: Layer) -> tuple[int, ...]:
-    """Return the stride per dimension; the foreign classes may hold a single number for both."""
-    stride = getattr(layer.module, "stride", ())
-    return (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
+    return Plan(type(model).__name__, parameters, tuple(rows), config.method)
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:
@@ -229,7 +207,6 @@ class Budget(Record):
     """The settings that come closest to a number of trained parameters, and by how much they miss it.
 
     Attributes:
-        transform: name of the transformation.
         settings: to hand over to :func:`refconv.surgery.reparametrize`: those given and the one that was fitted.
         count: numbers of the transformation that are trained with them, over all layers.
         miss: the count minus what was asked for.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import safetensors.torch
@@ -23,10 +23,7 @@ _METADATA = "__metadata__"
 
 
 def refocused_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's state under the names used in files; the tensors are the model's own, not copies.
-
-    For a plain model this is its state dict.
-    """
+    """Return a model's state under the names used in files, of a plain model its state dict; nothing is copied."""
     names, state = _file_names(model), model.state_dict()
     return with_metadata({names.get(key, key): value for key, value in state.items()}, metadata_of(state))
 
@@ -37,12 +34,11 @@ def load_refocused_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> 
     Raises:
         CheckpointError: if keys are missing or surplus, or shapes differ; the message lists them and nothing is loaded.
     """
-    names = {ours: theirs for theirs, ours in _file_names(model).items()}
-    own = model.state_dict()
+    back, own = _file_names(model), model.state_dict()
+    names = {ours: theirs for theirs, ours in back.items()}
     # A file of before versions were kept was written by the same code: its versions are the model's own.
     versions = metadata_of(state) or metadata_of(own)
     translated = with_metadata({names.get(key, key): value for key, value in state.items()}, versions)
-    back = {theirs: ours for ours, theirs in names.items()}
     check_keys([back.get(key, key) for key in own], list(state), where=f"state for {type(model).__name__}")
     for key, value in translated.items():
         if isinstance(value, Tensor) and isinstance(own[key], Tensor):
@@ -63,12 +59,8 @@ def with_metadata(state: Mapping[str, Any], metadata: Mapping[str, Any]) -> Orde
     return carrying
 
 
-def plain_metadata(metadata: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:
-    """Return the metadata of a refocused state dict without what the transformations at these layers brought.
-
-    Layers are named as :func:`refconv.layers.dotted` has them.
-    """
-    layers = list(layers)
+def plain_metadata(metadata: Mapping[str, Any], layers: Collection[str]) -> dict[str, Any]:
+    """Return the metadata of a refocused state dict without what transformations at these (dotted) layers brought."""
     hidden = tuple(prefix + STEM for prefix in layers)
     kept = {name: entry for name, entry in metadata.items() if not f"{name}.".startswith(hidden)}
     for prefix in layers:  # the container of parametrizations goes with the last of them
@@ -83,22 +75,20 @@ def renamed(state: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedDi
     return with_metadata({rename(name): value for name, value in state.items()}, metadata)
 
 
-def check_keys(expected: Iterable[str], found: Sequence[str], *, where: str, remedy: str | None = None) -> None:
+def check_keys(expected: Iterable[str], found: Iterable[str], *, where: str, remedy: str | None = None) -> None:
     """Compare two sets of keys.
 
     Raises:
         CheckpointError: if they differ; the message lists the missing and the surplus ones.
     """
-    expected = list(expected)
-    missing = [key for key in expected if key not in set(found)]
-    surplus = [key for key in found if key not in set(expected)]
-    if missing or surplus:
-        listed = (("missing", missing), ("surplus", surplus))
-        what = "; ".join(
-            f"{len(keys)} {word}: {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
-            for word, keys in listed
-            if keys
-        )
+    before, after = dict.fromkeys(expected), dict.fromkeys(found)
+    differing = (
+        ("missing", [key for key in before if key not in after]),
+        ("surplus", [key for key in after if key not in before]),
+    )
+    if any(keys for _, keys in differing):
+        lists = {word: ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "") for word, keys in differing}
+        what = "; ".join(f"{len(keys)} {word}: {lists[word]}" for word, keys in differing if keys)
         raise CheckpointError(what, where=where, remedy=remedy)
 
 
@@ -117,10 +107,8 @@ def _file_names(model: nn.Module) -> dict[str, str]:
     """Map torch's names of the refocused tensors to ours."""
     names: dict[str, str] = {}
     for name, _, transform in transformed(model, aliases=True):
-        prefix = dotted(name)
-        names[f"{prefix}{STEM}original"] = f"{prefix}base"
-        for key in transform.state_dict():
-            names[f"{prefix}{STEM}0.{key}"] = prefix + key
+        names[f"{dotted(name)}{STEM}original"] = f"{dotted(name)}base"
+        names |= {f"{dotted(name)}{STEM}0.{key}": dotted(name) + key for key in transform.state_dict()}
     return names
 
 

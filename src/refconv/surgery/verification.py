@@ -27,14 +27,16 @@ _SHARE_OF_DIGITS = 2 / 3
 class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}):
     """The result of :func:`verify`; ``print(certificate)`` is the report.
 
+    Differences of entries are written as ``key: before -> after``.
+
     Attributes:
         missing: keys of the first model's plain state that the second lacks.
         surplus: keys that only the second has.
         reordered: whether the common keys come in another order.
-        shapes: ``key: before -> after`` for tensors whose shape differs.
-        dtypes: the same for dtypes.
-        flags: the same for gradient flags of parameters.
-        classes: the same for classes of modules.
+        shapes: differing shapes of tensors.
+        dtypes: differing dtypes of tensors.
+        flags: differing gradient flags of parameters.
+        classes: differing classes of modules.
         kernels: number of convolution kernels compared.
         largest_kernel_difference: largest absolute difference over all kernels of equal shape.
         largest_kernel_layer: where it is.
@@ -45,7 +47,7 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         tolerance: the relative difference up to which outputs count as equal.
         top1_agreement: share of rows whose largest output is at the same place, where outputs are [batch, classes].
         batch: number of rows; None without a batch.
-        values: ``key: before -> after`` for entries of the state that are not tensors and differ.
+        values: differing entries of the state that are not tensors.
         unlike: outputs whose place, shape, kind or value that is no number differs.
         uncompared: parts of the outputs that could not be looked into.
     """
@@ -78,11 +80,9 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
     @property
     def same_outputs(self) -> bool | None:
         """Whether outputs agree to the tolerance; None if they, or a part of them, were not compared."""
-        if self.relative_output_difference is None:
-            return None
-        if self.relative_output_difference > self.tolerance:
+        if self.relative_output_difference is not None and self.relative_output_difference > self.tolerance:
             return False
-        return None if self.uncompared else True
+        return None if self.relative_output_difference is None or self.uncompared else True
 
     def __str__(self) -> str:
         order = "another order" if self.reordered else "same order"
@@ -108,11 +108,9 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         unseen = "; ".join(_list("parts cannot be looked into", self.uncompared))
         if self.relative_output_difference is None:
             empty = "they are empty, or hold no tensors, numbers or texts"
-            reason = "no batch given" if self.batch is None else unseen or empty
-            return f"not compared ({reason})"
-        verdict = "equal" if self.same_outputs is not False else "different"
-        if self.largest_output_difference == 0 and self.same_outputs is not False:
-            verdict = "identical"
+            return f"not compared ({'no batch given' if self.batch is None else unseen or empty})"
+        equal = "identical" if self.largest_output_difference == 0 else "equal"
+        verdict = equal if self.same_outputs is not False else "different"
         if self.same_outputs is None:
             verdict = f"not certified ({unseen}), the others {verdict}"
         return (
@@ -138,8 +136,8 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     Raises:
         ModelError: if a model is wrapped.
     """
-    check_unwrapped(before, "verify")
-    check_unwrapped(after, "verify")
+    for model in (before, after):
+        check_unwrapped(model, "verify")
     first, second = (
         {plain_name(key): value for key, value in plain_state_dict(model).items()} for model in (before, after)
     )
@@ -147,10 +145,7 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     tensors = {key for key in common if isinstance(first[key], Tensor) and isinstance(second[key], Tensor)}
     one, other = ({key: state[key] for key in state if key in tensors} for state in (first, second))
     layer, difference, kernels = _kernel_difference(before, one, other)
-    outputs = _compare_outputs(before, after, batch) if batch is not None else None
-    if tolerance is None:
-        tolerance = torch.finfo(outputs.dtype if outputs else torch.float32).eps ** _SHARE_OF_DIGITS
-    found = outputs.distance if outputs and (outputs.distance.compared or outputs.distance.unlike) else None
+    unlike = {key: _unlike_values(first[key], second[key]) for key in common if key not in tensors}
     return Certificate(
         missing=tuple(key for key in first if key not in second),
         surplus=tuple(key for key in second if key not in first),
@@ -162,45 +157,37 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
         kernels=kernels,
         largest_kernel_difference=difference,
         largest_kernel_layer=layer,
-        largest_output_difference=found.difference if found else None,
-        relative_output_difference=found.relative if found else None,
-        tolerance=tolerance,
-        top1_agreement=outputs.top1 if outputs else None,
-        batch=outputs.batch if outputs else None,
-        values=tuple(
-            f"{key}: {entry.removeprefix('the whole: ')}"
-            for key in common
-            if key not in tensors
-            for entry in _unlike_values(first[key], second[key])
-        ),
-        unlike=outputs.distance.unlike if outputs else (),
-        uncompared=outputs.distance.opaque if outputs else (),
+        values=tuple(f"{key}: {entry.removeprefix('the whole: ')}" for key in unlike for entry in unlike[key]),
+        **_compared_outputs(before, after, batch, tolerance),
     )
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    distance: Distance
-    dtype: torch.dtype
-    top1: float | None
-    batch: int
-
-
-def _compare_outputs(before: nn.Module, after: nn.Module, batch: Any) -> _Outputs:
-    first, second = _output(before, batch), _output(after, batch)
-    found = [[value for value in leaves(output).values() if isinstance(value, Tensor)] for output in (first, second)]
-    dtype = next((value.dtype for value in pytree.tree_leaves(first) if _is_real(value)), None)
-    # Python's numbers come out of tensors whose precision is not known any more.
-    dtype = dtype or next((value.dtype for value in found[0] if _is_real(value) and value.dim()), torch.float32)
-    top1 = None
-    if len(found[0]) == len(found[1]) == 1:
-        a, b = found[0][0], found[1][0]
-        if a.dim() == 2 and a.numel() and a.shape == b.shape and a.is_floating_point() and b.is_floating_point():
-            top1 = float((a.argmax(1) == b.argmax(1)).double().mean())
-    rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.dim()), 1)
-    if isinstance(batch, list):
-        rows = len(batch)
-    return _Outputs(distance(first, second), dtype, top1, rows)
+def _compared_outputs(before: nn.Module, after: nn.Module, batch: Any, tolerance: float | None) -> dict[str, Any]:
+    """Return what a certificate says of outputs."""
+    found, top1, rows = Distance(0, 0, 0, (), ()), None, None
+    dtype: torch.dtype | None = None
+    if batch is not None:
+        outputs = first, second = _output(before, batch), _output(after, batch)
+        found = distance(first, second)
+        a, b = ([value for value in leaves(output).values() if isinstance(value, Tensor)] for output in outputs)
+        dtype = next((value.dtype for value in pytree.tree_leaves(first) if _is_real(value)), None)
+        # Python's numbers come out of tensors whose precision is not known any more.
+        dtype = dtype or next((value.dtype for value in a if _is_real(value) and value.dim()), None)
+        alike = len(a) == len(b) == 1 and a[0].shape == b[0].shape and a[0].dim() == 2 and a[0].numel() > 0
+        if alike and a[0].is_floating_point() and b[0].is_floating_point():
+            top1 = float((a[0].argmax(1) == b[0].argmax(1)).double().mean())
+        rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.dim()), 1)
+        rows = len(batch) if isinstance(batch, list) else rows
+    seen = found.compared > 0 or bool(found.unlike)
+    return {
+        "largest_output_difference": found.difference if seen else None,
+        "relative_output_difference": found.relative if seen else None,
+        "tolerance": torch.finfo(dtype or torch.float32).eps ** _SHARE_OF_DIGITS if tolerance is None else tolerance,
+        "top1_agreement": top1,
+        "batch": rows,
+        "unlike": found.unlike,
+        "uncompared": found.opaque,
+    }
 
 
 def _is_real(value: Any) -> bool:
@@ -242,12 +229,10 @@ def _kernel_difference(
     largest, where, count = 0.0, "", 0
     for layer in find_layers(model):
         key = plain_name(f"{dotted(layer.name)}weight")
-        if key not in first or key not in second or first[key].shape != second[key].shape:
-            continue
-        count += 1
-        difference = largest_difference(first[key].cpu(), second[key].cpu())
-        if difference > largest:
-            largest, where = difference, layer.label
+        if key in first and key in second and first[key].shape == second[key].shape:
+            count += 1
+            difference = largest_difference(first[key].cpu(), second[key].cpu())
+            largest, where = max((largest, where), (difference, layer.label), key=lambda found: found[0])
     return where, largest, count
 
 
@@ -269,10 +254,10 @@ def _classes(model: nn.Module) -> dict[str, str]:
     classes = {}
     hidden = tuple(f"{dotted(name)}parametrizations" for name, _, _ in transformed(model))
     for name, module in model.named_modules():
-        if name.startswith(hidden):
-            continue
-        plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
-        classes[plain_name(f"{name}.").removesuffix(".") or "(the model)"] = f"{plain.__module__}.{plain.__qualname__}"
+        if not name.startswith(hidden):
+            plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
+            shown = plain_name(f"{name}.").removesuffix(".") or "(the model)"
+            classes[shown] = f"{plain.__module__}.{plain.__qualname__}"
     return classes
 
 
