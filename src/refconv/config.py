@@ -72,15 +72,10 @@ def setting(
     check: Callable[[str, Any], Any] | None = None,
     recipe: str | None = None,
 ) -> Any:
-    """Declare one field of a configuration. Its type says the rest: a word of several, a whole number or a number.
+    """Declare one field of a configuration, with one line of help; its type says the rest.
 
-    Args:
-        text: one line of help.
-        default: its default.
-        least: smallest value accepted.
-        above: value that must be exceeded.
-        check: returns the value in its final form, in place of type and limits.
-        recipe: what recipes and flags call it, if not by its name.
+    A number must be ``least`` or more, or be ``above``; ``check`` returns a value in its final form in place of that.
+    ``recipe`` is what recipes and flags call the setting, if not by its name.
     """
     about = {"help": text, "least": least, "above": above, "check": check, "recipe": recipe}
     return dataclasses.field(default=default, metadata=about)
@@ -91,11 +86,6 @@ class TransformConfig:
     """What the configurations of all kernel transformations share: the selection of layers.
 
     Values are checked when a configuration is made, and brought to a form that can be compared and hashed.
-
-    Args:
-        include: kinds, globs or regular expressions of the layers to transform; by default every convolution whose
-            kernel has more than one tap. See :func:`refconv.layers.select`.
-        exclude: the same for layers to leave out.
 
     Raises:
         SettingError: if a value is out of its range.
@@ -116,12 +106,8 @@ class TransformConfig:
         known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
         for name in settings:
             if name not in known:
-                raise SettingError(
-                    f"{cls.method} has no such setting",
-                    where=name,
-                    expected=f"one of {', '.join(known)}",
-                    remedy=_RENAMED.get(name, did_you_mean(name, known)),
-                )
+                expected, remedy = f"one of {', '.join(known)}", _RENAMED.get(name, did_you_mean(name, known))
+                raise SettingError(f"{cls.method} has no such setting", where=name, expected=expected, remedy=remedy)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -139,21 +125,13 @@ class TransformConfig:
         if config is None:
             return cls(**settings)
         if type(config) is not cls:
-            raise SettingError(
-                "not a configuration of this method",
-                where="config",
-                expected=cls.__name__,
-                found=type(config).__name__,
-                remedy="refconv.reparametrize takes those of other methods" if cls.method == "refocus" else None,
-            )
+            what, found = "not a configuration of this method", type(config).__name__
+            remedy = "refconv.reparametrize takes those of other methods" if cls.method == "refocus" else None
+            raise SettingError(what, where="config", expected=cls.__name__, found=found, remedy=remedy)
         if settings:
-            names = ", ".join(settings)
-            raise SettingError(
-                f"given together with {names}",
-                where="config",
-                expected="a configuration or single settings",
-                remedy=f"put {names} into the configuration",
-            )
+            names, expected = ", ".join(settings), "a configuration or single settings"
+            remedy = f"put {names} into the configuration"
+            raise SettingError(f"given together with {names}", where="config", expected=expected, remedy=remedy)
         return config
 
     def settings(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Decay = Literal["refocus", "kernel", "none"]
 
+_AGAIN = "make groups and optimizer again: refconv.RefocusSGD(refconv.param_groups(model), ...)"
+
 SITES = "sites"
 """The key under which a parameter group holds the geometries of its parameters, one each."""
 
@@ -37,11 +39,8 @@ class KernelSpec:
     """One refocused layer, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
 
     Attributes:
-        layer: the module's name.
-        layout: how the kernel's slices form blocks.
         map_size: taps of the refocusing map per dimension.
-        scale: of the Gram, see :func:`refconv.ops.scaling`.
-        power: power of the Gram.
+        scale, power: of the Gram, see :func:`refconv.ops.scaling`.
     """
 
     layer: str
@@ -103,11 +102,7 @@ class KernelGroup(dict[str, Any]):
     split = False  # whether copies of the group may hold a part of them only, in another order
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Refuse to be completed by an ordinary optimizer.
-
-        Raises:
-            SettingError: if anything but ZeroRedundancyOptimizer asks.
-        """
+        """Refuse to be completed by any optimizer but ZeroRedundancyOptimizer."""
         caller = sys._getframe(1).f_locals.get("self")
         if type(caller).__name__ == "ZeroRedundancyOptimizer":
             self.split = True
@@ -227,11 +222,7 @@ def _split(
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside of wrappers that leave its parameters as they are.
-
-    Raises:
-        ModelError: if it is no module, or a wrapper flattens the parameters.
-    """
+    """Return the model inside of wrappers that leave its parameters as they are."""
     if not isinstance(model, nn.Module):
         raise ModelError("cannot refocus this", expected="a torch.nn.Module", found=type(model).__name__)
     while type(model).__name__ in _TRANSPARENT:
@@ -254,22 +245,13 @@ def plain_name(name: str) -> str:
 
 
 def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, KernelSpec]:
-    """Return the geometry of each parameter that a group holds, of those that its layers describe.
-
-    Raises:
-        SettingError: if the layers do not describe the parameters.
-    """
+    """Return the geometry of each parameter that a group holds, of those that its layers describe."""
     geometries = [KernelSpec.from_dict(layer) for layer in group[SITES]]
     shapes = [tuple(kernel.shape) for kernel in kernels]
     expected = [geometry.layout.weight_shape for geometry in geometries]
     if shapes != expected:
-        raise SettingError(
-            "the layers of a group do not describe its parameters",
-            where="RefocusSGD",
-            expected=str(expected),
-            found=str(shapes),
-            remedy="make the groups again by refconv.param_groups(model)",
-        )
+        what, remedy = "the layers of a group do not describe its parameters", _AGAIN
+        raise SettingError(what, where="RefocusSGD", expected=str(expected), found=str(shapes), remedy=remedy)
     held = {id(parameter) for parameter in group["params"]}
     pairs = zip(kernels, geometries, strict=True)
     return {kernel: geometry for kernel, geometry in pairs if id(kernel) in held}
@@ -279,9 +261,6 @@ def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]
     """Return the parameters that somebody exchanged inside of an optimizer's groups, each with its successor.
 
     Libraries that shard or move models do so. Successors take the positions of their predecessors.
-
-    Raises:
-        SettingError: if the successors are not as many, or of other shapes.
     """
     pairs = []
     for number, (before, group) in enumerate(zip(known, groups, strict=True)):
@@ -293,23 +272,15 @@ def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]
             continue  # some were taken out or moved, none is new
         shapes, found = ([tuple(parameter.shape) for parameter in parameters] for parameters in (before, after))
         if shapes != found:
-            raise SettingError(
-                "the parameters of a group were replaced by others of other shapes",
-                where=f"parameter group {number} of RefocusSGD",
-                expected=str(shapes),
-                found=str(found),
-                remedy="make the optimizer again, from refconv.param_groups(model)",
-            )
+            what = "the parameters of a group were replaced by others of other shapes"
+            where = f"parameter group {number} of RefocusSGD"
+            raise SettingError(what, where=where, expected=str(shapes), found=str(found), remedy=_AGAIN)
         pairs += [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
     return pairs
 
 
 def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
-    """Check that a saved state is of the same layers and settings.
-
-    Raises:
-        CheckpointError: if it is not, saying where they differ first.
-    """
+    """Refuse a saved state of other layers or settings, saying where they differ first."""
 
     def refuse(what: str, where: str, expected: object, found: object) -> None:
         raise CheckpointError(what, where=where, expected=str(expected), found=str(found))
@@ -320,11 +291,8 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
     for number, (group, other) in enumerate(zip(ours, saved, strict=True)):
         where = f"parameter group {number}"
         if (SITES in group) != (SITES in other):
-            raise CheckpointError(
-                "the state is not of gradient space" if SITES in group else "the state is of gradient space",
-                where=where,
-                remedy="load it into an optimizer made as the saved one was",
-            )
+            what = f"the state is {'not ' if SITES in group else ''}of gradient space"
+            raise CheckpointError(what, where=where, remedy="load it into an optimizer made as the saved one was")
         layers, others = group.get(SITES, ()), other.get(SITES, ())
         if len(layers) != len(others):
             names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))

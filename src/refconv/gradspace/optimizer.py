@@ -87,23 +87,19 @@ class RefocusSGD(SGD):
         self.max_norm = max_norm
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
-            raise SettingError(
+            what, expected = (
                 "there are no refocused kernels among the parameters",
-                where="RefocusSGD",
-                expected="the groups that refconv.param_groups(model) returns",
-                remedy="torch.optim.SGD trains plainly",
+                "the groups that refconv.param_groups",
             )
+            remedy = "torch.optim.SGD trains plainly"
+            raise SettingError(what, where="RefocusSGD", expected=f"{expected}(model) returns", remedy=remedy)
         ways: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "fused": fused}
         super().__init__(groups, lr, momentum, dampening, weight_decay, nesterov, **ways)
         # Gradients must be unscaled before they are rewritten, since decay towards the base is not scaled.
         self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; refocused kernels that are to start at random are changed now.
-
-        Raises:
-            SettingError: if layers and parameters do not fit together.
-        """
+        """Add a group, whose layers and parameters must fit; kernels that are to start at random are changed now."""
         group = dict(param_group)
         super().add_param_group(group)
         self._known.append(list(group["params"]))
@@ -112,11 +108,9 @@ class RefocusSGD(SGD):
         split = param_group if isinstance(param_group, KernelGroup) and param_group.split else None
         self._geometries.update(described(group, split.kernels if split else group["params"]))
         if len(group["params"]) < len(group[SITES]) and (self.max_norm is not None or group["start"] != "zeros"):
-            raise SettingError(
-                "has no meaning where this process holds a part of the kernels only",
-                where="start" if self.max_norm is None else "max_norm",
-                remedy="start='zeros', no max_norm, or an optimizer that is not split among processes",
-            )
+            what = "has no meaning where this process holds a part of the kernels only"
+            remedy = "start='zeros', no max_norm, or an optimizer that is not split among processes"
+            raise SettingError(what, where="start" if self.max_norm is None else "max_norm", remedy=remedy)
         if group.get("start") == "kaiming":
             for parameter in group["params"]:
                 self._start(parameter)
@@ -216,11 +210,11 @@ class RefocusSGD(SGD):
         Raises:
             SettingError: always.
         """
-        raise SettingError(
+        what, remedy = (
             "clipping entry by entry has no counterpart in gradient space",
-            where="clip_grad_value_",
-            remedy="clip_grad_norm_, or kernel space: refconv.refocus(model)",
+            "clip_grad_norm_, or kernel space",
         )
+        raise SettingError(what, where="clip_grad_value_", remedy=f"{remedy}: refconv.refocus(model)")
 
     @torch.no_grad()
     def rebase(self) -> None:
@@ -266,11 +260,8 @@ class RefocusSGD(SGD):
             if parameter is layer or (isinstance(layer, str) and plain_name(geometry.layer) == plain_name(layer)):
                 return parameter, geometry
         text = layer if isinstance(layer, str) else f"a tensor of shape {list(layer.shape)}"
-        raise SettingError(
-            f"{text!r} is not a refocused layer of this optimizer",
-            where="layer",
-            remedy=did_you_mean(text, self.layers) or "optimizer.layers lists them",
-        )
+        remedy = did_you_mean(text, self.layers) or "optimizer.layers lists them"
+        raise SettingError(f"{text!r} is not a refocused layer of this optimizer", where="layer", remedy=remedy)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, bases included, as plain values and tensors."""

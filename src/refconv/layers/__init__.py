@@ -2,8 +2,7 @@
 
 from refconv.config import Selection
 from refconv.layers.find import Layer, dotted, find_layers
-from refconv.layers.guard import admitted, check_base, check_shared
-from refconv.layers.selection import Choice, select, select_trained
+from refconv.layers.selection import Choice, admitted, check_base, check_shared, select, select_trained
 
 __all__ = [
     "Choice",

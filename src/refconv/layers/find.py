@@ -133,21 +133,9 @@ def find_layers(model: nn.Module) -> list[Layer]:
         size = module.kernel_size  # the foreign classes, all two-dimensional, may hold a single number for both
         kernel_size = tuple(int(taps) for taps in ((size, size) if isinstance(size, int) else size))
         groups, inputs, outputs = (int(getattr(module, key)) for key in ("groups", "in_channels", "out_channels"))
-        layers.append(
-            Layer(
-                name=name,
-                module=module,
-                kind=_kind(groups, inputs, outputs, kernel_size),
-                family=family,
-                in_channels=inputs,
-                out_channels=outputs,
-                groups=groups,
-                kernel_size=kernel_size,
-                weight=weight,
-                parametrized_by=transforms,
-                shared_with=others,
-            )
-        )
+        kind = _kind(groups, inputs, outputs, kernel_size)
+        sizes = inputs, outputs, groups, kernel_size
+        layers.append(Layer(name, module, kind, family, *sizes, weight, transforms, others))
     return layers
 
 

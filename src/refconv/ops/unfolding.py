@@ -42,12 +42,9 @@ def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, 
     size = checked_map_size("map_size", map_size)
     sizes = (size,) * len(kernel_size) if isinstance(size, int) else size
     if len(sizes) != len(kernel_size):
-        raise SettingError(
-            "map size and kernel differ in dimensions",
-            where="map_size",
-            expected=f"one odd number, or {len(kernel_size)} for a kernel of {' x '.join(map(str, kernel_size))}",
-            found=" x ".join(map(str, sizes)),
-        )
+        kernel, found = (" x ".join(map(str, numbers)) for numbers in (kernel_size, sizes))
+        what, expected = "map size and kernel differ in dimensions", f"one odd number, or {len(kernel_size)}"
+        raise SettingError(what, where="map_size", expected=f"{expected} for a kernel of {kernel}", found=found)
     return tuple(min(size, 2 * taps - 1) for size, taps in zip(sizes, kernel_size, strict=True))
 
 

@@ -139,11 +139,7 @@ class KernelTransform(nn.Module):
     @classmethod
     @abstractmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name the trained parameters at a layer and give their shapes, for settings of :attr:`config_class`.
-
-        Raises:
-            SettingError: if a setting does not fit the layer.
-        """
+        """Name the trained parameters at a layer and give their shapes, for settings of :attr:`config_class`."""
 
     @classmethod
     def count(cls, layout: Layout, config: TransformConfig) -> int:
@@ -215,11 +211,7 @@ class KernelTransform(nn.Module):
         return kernel.contiguous(memory_format=memory_format(base))
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        """Refuse assignments to the kernel, which could not reach the trained weights.
-
-        Raises:
-            LayerError: if the kernel is assigned to after the transformation was put in place.
-        """
+        """Refuse assignments to the kernel, which could not reach the trained weights."""
         if self.sealed:
             remedy = "merge(model) or unrefocus(model) first, then assign, then refocus again"
             what = "the kernel is computed from its base and cannot be assigned"

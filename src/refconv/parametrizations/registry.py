@@ -31,12 +31,8 @@ def transform_named(name: str) -> type[KernelTransform]:
         SettingError: if there is none.
     """
     if name not in TRANSFORMS:
-        raise SettingError(
-            "unknown transformation",
-            where=name,
-            expected=f"one of {', '.join(TRANSFORMS)}",
-            remedy=did_you_mean(name, TRANSFORMS),
-        )
+        expected, remedy = f"one of {', '.join(TRANSFORMS)}", did_you_mean(name, TRANSFORMS)
+        raise SettingError("unknown transformation", where=name, expected=expected, remedy=remedy)
     return TRANSFORMS[name]
 
 
@@ -54,9 +50,8 @@ def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> Tra
     if isinstance(method, str):
         return transform_named(method).config_class.of(None, settings)
     if type(method) not in [kind.config_class for kind in TRANSFORMS.values()]:
-        raise SettingError(
-            "neither a configuration nor the name of a transformation", where="config", found=repr(method)
-        )
+        what = "neither a configuration nor the name of a transformation"
+        raise SettingError(what, where="config", found=repr(method))
     return type(method).of(method, settings)
 
 

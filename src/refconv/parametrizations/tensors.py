@@ -98,11 +98,7 @@ class Kernel(Tensor):
 
 
 def _refuse(kernel: Kernel, *args: object, **kwargs: object) -> None:
-    """Refuse to be written to.
-
-    Raises:
-        LayerError: always.
-    """
+    """Refuse to be written to."""
     raise LayerError(
         "the kernel is computed from its base and cannot be written to",
         where=kernel.layer,

@@ -96,22 +96,18 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     _check_bases(chosen, settings, where)
     check_shared(chosen)
     transforms = transforms_at(chosen, lambda layer, scope: _transform(layer, settings[layer.name], scope, where))
-    names = [
-        {dotted(layer.name) + key for layer in sharers for key, _ in transform.named_parameters()}
+    trained = {  # of layers that share a kernel, the first one's counts
+        dotted(layer.name) + key: parameter
         for sharers, transform in transforms
-    ]
+        for layer in reversed(sharers)
+        for key, parameter in transform.named_parameters()
+    }
     own = model.state_dict()
     rest = []
     if json.loads(metadata["rest"]):
         kernels = {f"{dotted(layer.name)}weight" for layer in chosen}
         rest = [key for key in own if key not in kernels]
-    expected = [*sorted(set().union(*names)), *rest]
-    check_keys(expected, list(tensors), where=where, remedy="the file does not belong to this model")
-    trained = {
-        f"{dotted(sharers[0].name)}{key}": parameter
-        for sharers, transform in transforms
-        for key, parameter in transform.named_parameters()
-    }
+    check_keys([*sorted(trained), *rest], tensors, where=where, remedy="the file does not belong to this model")
     for key, tensor in [*((key, own[key]) for key in rest), *trained.items()]:
         check_shape(key, tensor, tensors[key], where=where)
     with torch.no_grad():
@@ -153,12 +149,9 @@ def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where
             foreign.append(layer.label)
     if foreign:
         shown = ", ".join(foreign[:8]) + (", ..." if len(foreign) > 8 else "")
-        raise CheckpointError(
-            f"the base differs at {len(foreign)} of {len(chosen)} layers: {shown}",
-            where=where,
-            expected="the pretrained kernels that the adapter was trained from",
-            remedy="load those weights first",
-        )
+        what = f"the base differs at {len(foreign)} of {len(chosen)} layers: {shown}"
+        expected = "the pretrained kernels that the adapter was trained from"
+        raise CheckpointError(what, where=where, expected=expected, remedy="load those weights first")
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -52,11 +52,8 @@ def _explain_pickling(parametrized: type[nn.Module]) -> None:
         transform = transform_of(self)
         if transform is None:
             return of_torch(self)
-        raise ModelError(
-            "a refocused module cannot be pickled",
-            where=transform.layer,
-            remedy="save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter",
-        )
+        remedy = "save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter"
+        raise ModelError("a refocused module cannot be pickled", where=transform.layer, remedy=remedy)
 
     parametrized.__getstate__ = refuse  # type: ignore[method-assign]  # a class made by torch, for this module
 
@@ -79,14 +76,10 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
     else:  # another tensor of this module is parametrized too: keep its property, in a class of this module's own
         kept = {key: value for key, value in vars(former).items() if key not in (_TENSOR, "__dict__", "__weakref__")}
         module.__class__ = type(former.__name__, (plain,), kept)
-    rest = dict(module._parameters)
+    own = {**module._parameters, _TENSOR: weight}
+    former_order = [name for name in parametrizations.parameter_order if name in own]
     module._parameters.clear()
-    for name in parametrizations.parameter_order:
-        if name == _TENSOR:
-            module.register_parameter(name, weight)
-        elif name in rest:
-            module._parameters[name] = rest.pop(name)
-    module._parameters.update(rest)
+    module._parameters.update({name: own[name] for name in (*former_order, *own)})
     hooks = module._load_state_dict_pre_hooks
     for number in [n for n, hook in hooks.items() if getattr(hook, "hook", hook) is _accept_plain_checkpoint]:
         del hooks[number]
@@ -122,11 +115,9 @@ def check_alone(module: nn.Module) -> None:
     transform, *others = _list(module)
     if others:
         path = f"model.get_submodule({transform.layer!r}).parametrizations.{_TENSOR}"
-        raise LayerError(
-            f"another parametrization ({type(others[0]).__name__}) was put on top of the refocused kernel",
-            where=transform.layer,
-            remedy=f"take it off first, del {path}[1:], and register it again afterwards",
-        )
+        what = f"another parametrization ({type(others[0]).__name__}) was put on top of the refocused kernel"
+        remedy = f"take it off first, del {path}[1:], and register it again afterwards"
+        raise LayerError(what, where=transform.layer, remedy=remedy)
 
 
 def base_of(module: nn.Module) -> Tensor:

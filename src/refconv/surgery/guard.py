@@ -29,11 +29,8 @@ def check_unwrapped(model: nn.Module, verb: str) -> None:
     for name, module in model.named_modules():
         for base in type(module).__mro__:
             if base.__name__ in _WRAPPERS:
-                raise ModelError(
-                    f"cannot {verb} a model that is wrapped by {base.__name__}",
-                    where=name or type(model).__name__,
-                    remedy=_WRAPPERS[base.__name__],
-                )
+                what, remedy = f"cannot {verb} a model that is wrapped by {base.__name__}", _WRAPPERS[base.__name__]
+                raise ModelError(what, where=name or type(model).__name__, remedy=remedy)
 
 
 def check_names(model: nn.Module, verb: str) -> None:
@@ -41,11 +38,9 @@ def check_names(model: nn.Module, verb: str) -> None:
     for name, module in model.named_modules():
         if type(module).__name__ == _COMPILED:
             inner = f"model.{name}._orig_mod" if name else "model._orig_mod"
-            raise ModelError(
-                f"cannot {verb} through the wrapper of torch.compile",
-                where=name or _COMPILED,
-                remedy=f"{verb} before torch.compile(...), or compile by module.compile(); the plain one is {inner}",
-            )
+            what = f"cannot {verb} through the wrapper of torch.compile"
+            remedy = f"{verb} before torch.compile(...), or compile by module.compile(); the plain one is {inner}"
+            raise ModelError(what, where=name or _COMPILED, remedy=remedy)
 
 
 def is_compiled(model: nn.Module) -> bool:

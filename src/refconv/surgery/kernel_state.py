@@ -63,11 +63,9 @@ def merged_state(
     plain_names = {name: f"{dotted(kept.layer.name)}weight" for kept in found for name in kept.names}
     for name in state:
         if name.rpartition(".")[2] == "refocus_weight" and name not in plain_names:
-            raise CheckpointError(
-                f"holds {name} without the kernel it belongs to, or for another model",
-                where=where,
-                remedy="give the model that it was trained with; an adapter is for refconv.load_adapter",
-            )
+            what = f"holds {name} without the kernel it belongs to, or for another model"
+            remedy = "give the model that it was trained with; an adapter is for refconv.load_adapter"
+            raise CheckpointError(what, where=where, remedy=remedy)
     for kept in found:
         check_shape(kept.layer.label, kept.layer.weight, kept.base, where=where)
     given = settings or {}

@@ -1,8 +1,6 @@
 """The tensors and numbers inside any object, and how far those of two objects lie apart.
 
-An object is looked into as far as Python allows: mappings, sequences, what is registered with torch's pytree,
-dataclasses and other objects by their attributes and slots. What cannot be looked into is named, so that nobody takes
-it for equal.
+Objects are looked into as far as Python allows. What cannot be looked into is named, so that nobody takes it for equal.
 """
 
 from __future__ import annotations
@@ -34,8 +32,7 @@ class Distance:
     """How far two objects lie apart.
 
     Attributes:
-        difference: largest absolute difference of two entries at the same place; infinite where a place, a shape, a
-            kind or a value that is no number differs, or where one entry is finite and the other is not.
+        difference: largest absolute difference of two entries at the same place; infinite where anything is unlike.
         relative: the largest, over tensors, of that tensor's difference over its largest finite entry in the first
             object. Integers and truth values count as wholly different where they differ at all.
         compared: number of tensors, numbers and texts that were compared.
@@ -124,8 +121,7 @@ def _parts(value: Tensor) -> Tensor:
 
 def _largest_finite(value: Tensor) -> float:
     parts = _parts(value)
-    whole = torch.linalg.vector_norm(torch.where(parts.isfinite(), parts, 0.0), dim=-1)
-    return float(whole.max()) if whole.numel() else 0.0
+    return float(torch.linalg.vector_norm(torch.where(parts.isfinite(), parts, 0.0), dim=-1).max())
 
 
 def _kind(value: Tensor) -> str:

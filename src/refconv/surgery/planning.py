@@ -192,14 +192,10 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
 
 def _cells(row: PlanRow) -> tuple[str, ...]:
     kind = row.kind if row.family == "conv" else f"{row.kind} {row.family}"
-    return (
-        row.layer or "(the model)",
-        kind,
-        " x ".join(map(str, row.shape)),
-        " x ".join(map(str, row.map_size)) if row.skipped is None else "",
-        f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}",
-        f"{row.extra_parameters:,}" if row.skipped is None else row.skipped,
-    )
+    blocks = f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}"
+    shape, taps = (" x ".join(map(str, sizes)) for sizes in (row.shape, row.map_size))
+    last = ("", row.skipped) if row.skipped is not None else (taps, f"{row.extra_parameters:,}")
+    return row.layer or "(the model)", kind, shape, last[0], blocks, last[1]
 
 
 @dataclass(frozen=True)
@@ -246,13 +242,10 @@ def fit_budget(model: nn.Module, config: TransformConfig | str, parameters: int,
     complete = config_of(config, settings)
     name, kind = complete.method, TRANSFORMS[complete.method]
     if kind.size is None:
-        sized = [other for other, candidate in TRANSFORMS.items() if candidate.size is not None]
-        raise SettingError(
-            f"{name} has no setting that changes how many numbers are trained",
-            where="parameters",
-            expected=f"one of {', '.join(sized)}",
-            remedy=f"it trains {plan_of(model, complete).extra_parameters:,}",
-        )
+        sized = ", ".join(other for other, candidate in TRANSFORMS.items() if candidate.size is not None)
+        what = f"{name} has no setting that changes how many numbers are trained"
+        remedy = f"it trains {plan_of(model, complete).extra_parameters:,}"
+        raise SettingError(what, where="parameters", expected=f"one of {sized}", remedy=remedy)
     size = kind.size
     if size in settings:
         raise SettingError("is set by the budget", where=size, remedy="leave it out")

@@ -29,14 +29,12 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
     it after loading weights and moving to the device, before compiling, wrapping with DDP or making the optimizer.
     Only tensors change: modules, forwards and hyperparameters stay. Kernels that are frozen (``requires_grad`` False)
     are left alone, as in gradient space. Afterwards bases cannot be trained, and writing to a kernel is an error.
+    Returns the plan that was carried out.
 
     Args:
         model: any module with convolutions.
         config: all settings.
         **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`.
-
-    Returns:
-        The plan that was carried out.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
@@ -56,16 +54,13 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
     """Freeze a model's convolution kernels as bases and put a trainable transformation on each.
 
     :func:`refconv.refocus` is the case ``"refocus"`` of this and says what all of them share. Merging, verifying,
-    saving and dropping work the same for all.
+    saving and dropping work the same for all. Returns the plan that was carried out.
 
     Args:
         model: any module with convolutions.
         config: the transformation and its settings, such as ``LowRankConfig(rank=4)``, or its name alone, one of
             :data:`refconv.parametrizations.TRANSFORMS`.
         **settings: with a name, the settings that are not to have their defaults.
-
-    Returns:
-        The plan that was carried out.
 
     Raises:
         SettingError: as :func:`refconv.refocus`, or if there is no such transformation.
@@ -76,9 +71,6 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
         >>> reparametrize(model, "low_rank", rank=2).extra_parameters
         104
-        >>> from refconv import LowRankConfig
-        >>> reparametrize(nn.Conv2d(3, 8, 3), LowRankConfig(rank=2)).extra_parameters
-        70
     """
     complete = config_of(config, settings)
     verb = "refocus" if complete.method == "refocus" else "reparametrize"
@@ -126,10 +118,7 @@ def rebase(model: nn.Module) -> list[nn.Parameter]:
     """Make every refocused kernel its own base and let its transformation start anew, in place.
 
     The model computes what it did before, and its parameters stay the ones that an optimizer knows. What the optimizer
-    remembers of them belongs to the former bases and is to be dropped.
-
-    Returns:
-        The parameters that started anew.
+    remembers of them belongs to the former bases and is to be dropped. Returns the parameters that started anew.
     """
     found = list(transformed(model))
     kernels = {id(transform): kernel_of(module) for _, module, transform in found}

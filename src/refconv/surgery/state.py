@@ -76,28 +76,18 @@ def renamed(state: Mapping[str, Any], rename: Callable[[str], str]) -> OrderedDi
 
 
 def check_keys(expected: Iterable[str], found: Iterable[str], *, where: str, remedy: str | None = None) -> None:
-    """Compare two sets of keys.
-
-    Raises:
-        CheckpointError: if they differ; the message lists the missing and the surplus ones.
-    """
+    """Refuse keys that are not those expected, listing the missing and the surplus ones."""
     before, after = dict.fromkeys(expected), dict.fromkeys(found)
-    differing = (
-        ("missing", [key for key in before if key not in after]),
-        ("surplus", [key for key in after if key not in before]),
-    )
-    if any(keys for _, keys in differing):
-        lists = {word: ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "") for word, keys in differing}
-        what = "; ".join(f"{len(keys)} {word}: {lists[word]}" for word, keys in differing if keys)
+    missing, surplus = [key for key in before if key not in after], [key for key in after if key not in before]
+    if missing or surplus:
+        differing = [(word, keys) for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
+        lists = [", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "") for _, keys in differing]
+        what = "; ".join(f"{len(keys)} {word}: {shown}" for (word, keys), shown in zip(differing, lists, strict=True))
         raise CheckpointError(what, where=where, remedy=remedy)
 
 
 def check_shape(name: str, own: Tensor | None, found: Tensor, *, where: str) -> None:
-    """Compare the shapes of a tensor here and in a file.
-
-    Raises:
-        CheckpointError: if they differ.
-    """
+    """Refuse a tensor in a file that has another shape than here."""
     if own is None or own.shape != found.shape:
         expected = str(None if own is None else list(own.shape))
         raise CheckpointError(f"{name} has another shape", where=where, expected=expected, found=str(list(found.shape)))
@@ -116,9 +106,6 @@ def file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
     """Return the content of a safetensors file, of contiguous tensors on the CPU.
 
     safetensors itself writes the entries of the metadata in another order each time; here they are sorted.
-
-    Raises:
-        SafetensorError: if tensors share memory or cannot be written.
     """
     content: bytes = safetensors.torch.save(dict(tensors), dict(metadata))
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")

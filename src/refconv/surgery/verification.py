@@ -30,16 +30,12 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
     Differences of entries are written as ``key: before -> after``.
 
     Attributes:
-        missing: keys of the first model's plain state that the second lacks.
-        surplus: keys that only the second has.
+        missing, surplus: keys of the plain states that only the first model has, or only the second.
         reordered: whether the common keys come in another order.
-        shapes: differing shapes of tensors.
-        dtypes: differing dtypes of tensors.
-        flags: differing gradient flags of parameters.
-        classes: differing classes of modules.
+        shapes, dtypes, flags, classes, values: differing shapes and dtypes of tensors, gradient flags of parameters,
+            classes of modules, and entries of the state that are not tensors.
         kernels: number of convolution kernels compared.
         largest_kernel_difference: largest absolute difference over all kernels of equal shape.
-        largest_kernel_layer: where it is.
         largest_output_difference: largest absolute difference of outputs on the batch; None without a batch, and where
             the outputs hold nothing that can be compared.
         relative_output_difference: the same over the largest absolute entry of that output of the first model; the
@@ -47,7 +43,6 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         tolerance: the relative difference up to which outputs count as equal.
         top1_agreement: share of rows whose largest output is at the same place, where outputs are [batch, classes].
         batch: number of rows; None without a batch.
-        values: differing entries of the state that are not tensors.
         unlike: outputs whose place, shape, kind or value that is no number differs.
         uncompared: parts of the outputs that could not be looked into.
     """
