@@ -38,9 +38,8 @@ def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | N
     patterns = (selection,) if single else tuple(typing.cast("Iterable[Any]", selection))
     for pattern in patterns:
         if not isinstance(pattern, (str, re.Pattern)):
-            raise SettingError(
-                "not a pattern", where=name, expected="a kind, a glob or a regular expression", found=repr(pattern)
-            )
+            expected = "a kind, a glob or a regular expression"
+            raise SettingError("not a pattern", where=name, expected=expected, found=repr(pattern))
         if isinstance(pattern, str) and pattern.startswith("re:"):
             try:
                 re.compile(pattern.removeprefix("re:"))
@@ -57,9 +56,8 @@ def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, .
     """
     sizes = tuple(size) if isinstance(size, Sequence) else (size,)
     if not sizes or not all(type(taps) is int and taps > 0 and taps % 2 == 1 for taps in sizes):
-        raise SettingError(
-            "a map needs a centre", where=name, expected="odd positive numbers", found=" x ".join(map(repr, sizes))
-        )
+        found = " x ".join(map(repr, sizes))
+        raise SettingError("a map needs a centre", where=name, expected="odd positive numbers", found=found)
     return sizes if isinstance(size, Sequence) else size
 
 

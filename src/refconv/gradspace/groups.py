@@ -162,9 +162,8 @@ def param_groups(
     given: Any = weight_decay
     if not isinstance(given, (int, float)):
         remedy = "give a configuration as config=" if isinstance(given, TransformConfig) else None
-        raise SettingError(
-            "not a number", where="weight_decay", expected="a number", found=type(given).__name__, remedy=remedy
-        )
+        about = {"expected": "a number", "found": type(given).__name__, "remedy": remedy}
+        raise SettingError("not a number", where="weight_decay", **about)
     plain = _unwrapped(model)
     choices = select_trained(find_layers(plain), config.include, config.exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])

@@ -114,7 +114,10 @@ class KernelTransform(nn.Module):
     """Whether, with the default settings, the kernel is the base bit for bit before training."""
     size: ClassVar[str | None] = None
     """The setting that says how many numbers are trained, if there is one."""
+    computed: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors that :meth:`prepare` computes; they follow the module and are not saved."""
     config: TransformConfig
+    map_size: tuple[int, ...]
 
     if TYPE_CHECKING:
 
@@ -124,8 +127,8 @@ class KernelTransform(nn.Module):
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: TransformConfig) -> None:
         super().__init__()
         if isinstance(config, GramConfig):
-            sizes = effective_map_size(layout.kernel_size, config.map_size)
-            config = dataclasses.replace(config, map_size=sizes, order=layout.order)
+            self.map_size = effective_map_size(layout.kernel_size, config.map_size)
+            config = dataclasses.replace(config, map_size=self.map_size, order=layout.order)
         self.config, self.layer, self.layout, self.scope = config, layer, layout, scope
         self.base_requires_grad = base.requires_grad
         self.followed: tuple[int, torch.dtype] | None = None
@@ -133,8 +136,11 @@ class KernelTransform(nn.Module):
         for name, shape in self.shapes(layout, config).items():
             start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
             self.register_parameter(name, nn.Parameter(start))
+        for name in self.computed:
+            self.register_buffer(name, None, persistent=False)
         with torch.no_grad():
             self.reset(base)
+            self.prepare(base)
 
     @classmethod
     @abstractmethod
@@ -152,7 +158,7 @@ class KernelTransform(nn.Module):
         return step
 
     def prepare(self, base: Tensor) -> None:
-        """Compute what depends on the frozen base only; called again whenever another base is loaded."""
+        """Compute what depends on the frozen base only, under ``no_grad``; called again for every other base."""
 
     @abstractmethod
     def transform(self, blocks: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from refconv.config import GramConfig, RefocusConfig, TransformConfig, setting
-from refconv.ops import Layout, effective_map_size, mean_eigenvalue, scaling
-from refconv.parametrizations.base import ForwardScope, KernelTransform
+from refconv.ops import Layout, mean_eigenvalue, scaling
+from refconv.parametrizations.base import KernelTransform
 from refconv.parametrizations.refocus import Refocus
 
 
@@ -65,20 +65,9 @@ class LrScaled(Free):
 
     config_class = LrScaledConfig
     config: LrScaledConfig
+    computed = ("factor",)
     factor: Tensor
 
-    def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: LrScaledConfig) -> None:
-        super().__init__(layer, base, layout, scope, config)
-        self.map_size = effective_map_size(layout.kernel_size, config.map_size)
-        self.register_buffer("factor", torch.ones((), device=base.device), persistent=False)
-        self.prepare(base)
-
-    @classmethod
-    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        effective_map_size(layout.kernel_size, config.map_size)
-        return super().shapes(layout, config)
-
-    @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
         """Compute the factor sqrt(c) of a base, in float64."""
         blocks = self.layout.to_blocks(base.detach().double())
@@ -103,23 +92,20 @@ class OtherBase(Refocus):
     """Refocusing, with P from other slices, which follow from the base, the seed and the layer's name."""
 
     config: OtherBaseConfig
+    computed = (*Refocus.computed, "other")
     other: Tensor | None
 
     @abstractmethod
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
         """Return the slices [b, m, k] that P is made of, for those of the base in float64; the generator is a CPU's."""
 
-    @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
         """Draw the other slices for a base, by a seed for each layer, and compute what refocusing needs of them."""
-        digest = hashlib.sha256(
-            f"{self.config.seed} {self.layer}".encode()
-        ).digest()  # layers draw numbers of their own
+        digest = hashlib.sha256(f"{self.config.seed} {self.layer}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
-        drawn = self.drawn(self.layout.to_blocks(base.detach().double()), generator)
-        self.register_buffer("other", drawn, persistent=False)
+        self.other = self.drawn(self.layout.to_blocks(base.detach().double()), generator)
         super().prepare(base)
-        self.other = drawn.to(self.refocus_weight.dtype) if self.by_convolution else None
+        self.other = self.other.to(self.refocus_weight.dtype) if self.by_convolution else None
 
     def source(self, blocks: Tensor) -> Tensor:
         assert self.other is not None

@@ -34,18 +34,15 @@ class Refocus(KernelTransform):
     config_class = RefocusConfig
     config: RefocusConfig
     size = "map_size"
+    computed = ("patches", "divisor", "gain")
     patches: Tensor | None
     divisor: Tensor | None
     gain: Tensor | None
 
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: RefocusConfig) -> None:
         super().__init__(layer, base, layout, scope, config)
-        self.map_size = effective_map_size(layout.kernel_size, config.map_size)
         weight = self.refocus_weight
         weight.data = first_weight(layout, self.map_size, config.start, dtype=weight.dtype, device=weight.device)
-        for name in ("patches", "divisor", "gain"):
-            self.register_buffer(name, None, persistent=False)
-        self.prepare(base)
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
@@ -66,7 +63,6 @@ class Refocus(KernelTransform):
         """
         return self.layout.groups == 1 and self.config.power == 1
 
-    @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
         """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64)."""
         if self.by_convolution and self.config.scale == "paper":
