@@ -1,7 +1,4 @@
-"""Configurations: the settings of refocusing and what those of all kernel transformations share, decided in one place.
-
-Imports no torch, so that recipes and the command line's help can be made of the fields.
-"""
+"""Configurations: the settings of refocusing and what those of all kernel transformations share, without torch."""
 
 from __future__ import annotations
 
@@ -20,6 +17,8 @@ Scale = Literal["capped", "normalized", "paper"]
 Pattern = str | re.Pattern[str]
 Selection = Pattern | Iterable[Pattern] | None
 
+Limit = float | None
+Check = Callable[[str, Any], Any] | None
 Config = TypeVar("Config", bound="TransformConfig")
 
 _SELECTION = ("include", "exclude")
@@ -27,11 +26,7 @@ _RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale
 
 
 def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | None:
-    """Return a selection of layers, the setting ``name``, as a tuple of its patterns.
-
-    Raises:
-        SettingError: if one is neither a text nor a compiled regular expression, or ``re:`` begins none.
-    """
+    """Return a selection of layers, the setting ``name``, as a tuple of its patterns."""
     if selection is None:
         return None
     single = isinstance(selection, (str, re.Pattern)) or not isinstance(selection, Iterable)
@@ -49,11 +44,7 @@ def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | N
 
 
 def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, ...]:
-    """Return the taps of a refocusing map, the setting ``name``: one number for all dimensions, or one for each.
-
-    Raises:
-        SettingError: if a number is not odd and positive.
-    """
+    """Return the taps of a refocusing map, the setting ``name``: one odd number for all dimensions, or one for each."""
     sizes = tuple(size) if isinstance(size, Sequence) else (size,)
     if not sizes or not all(type(taps) is int and taps > 0 and taps % 2 == 1 for taps in sizes):
         found = " x ".join(map(repr, sizes))
@@ -62,13 +53,7 @@ def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, .
 
 
 def setting(
-    text: str,
-    default: Any,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    check: Callable[[str, Any], Any] | None = None,
-    recipe: str | None = None,
+    text: str, default: Any, *, least: Limit = None, above: Limit = None, check: Check = None, recipe: str | None = None
 ) -> Any:
     """Declare one field of a configuration, with one line of help; its type says the rest.
 
@@ -96,11 +81,7 @@ class TransformConfig:
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
 
     def __new__(cls: type[Config], **settings: Any) -> Config:
-        """Refuse unknown settings by name; the generated ``__init__`` does not say which there are.
-
-        Raises:
-            SettingError: if a setting is unknown.
-        """
+        """Refuse unknown settings by name; the generated ``__init__`` does not say which there are."""
         known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
         for name in settings:
             if name not in known:
@@ -115,11 +96,7 @@ class TransformConfig:
 
     @classmethod
     def of(cls: type[Config], config: TransformConfig | None, settings: Mapping[str, Any]) -> Config:
-        """Return the configuration that was given, or make one of single settings.
-
-        Raises:
-            SettingError: if both are given, or the configuration is another method's.
-        """
+        """Return the configuration that was given, or make one of single settings."""
         if config is None:
             return cls(**settings)
         if type(config) is not cls:
@@ -142,7 +119,7 @@ class GramConfig(TransformConfig):
     """What configurations share whose transformations go by the Gram of refocusing; see :class:`RefocusConfig`."""
 
     map_size: int | Sequence[int] = setting(
-        "taps of the map, one number or one per dimension", 3, least=1, check=checked_map_size
+        "taps of the map, one number or one per dimension", 3, check=checked_map_size
     )
     order: Order = setting("how slices form blocks", "contiguous")
     scale: Scale = setting(
@@ -207,11 +184,7 @@ FIELDS = {field.name: field.metadata["recipe"] or field.name for field in datacl
 
 
 def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
-    """Return the value of a field in its final form.
-
-    Raises:
-        SettingError: if it is none of the words, not of the type, or out of range.
-    """
+    """Return the value of a field in its final form."""
     name, about = field.name, field.metadata
     if about["check"]:
         return about["check"](name, value)

@@ -6,6 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+Part = str | None
+"""A part of a message, or that it has none."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return the remedy for a mistyped name: known ones that begin with it, in natural order, then similar ones.
@@ -47,13 +50,7 @@ class RefconvError(ValueError):
     """
 
     def __init__(
-        self,
-        what: str,
-        *,
-        where: str | None = None,
-        expected: str | None = None,
-        found: str | None = None,
-        remedy: str | None = None,
+        self, what: str, *, where: Part = None, expected: Part = None, found: Part = None, remedy: Part = None
     ) -> None:
         self.what, self.where, self.expected, self.found, self.remedy = what, where, expected, found, remedy
         pairs = ("expected", expected), ("found", found)

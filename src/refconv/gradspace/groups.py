@@ -93,9 +93,9 @@ class KernelSpec:
 class KernelGroup(dict[str, Any]):
     """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
 
-    Any optimizer of torch would take it for an ordinary group and train the kernels plainly, without a word. So the
-    one method by which optimizers complete a group says what is wrong. ZeroRedundancyOptimizer steps nothing itself:
-    it hands each process copies of the groups with a part of their parameters, for the optimizer that it was told.
+    Other optimizers would train the kernels plainly, without a word, so the one method by which they complete a group
+    refuses. ZeroRedundancyOptimizer steps nothing itself: it hands each process copies of the groups with a part of
+    their parameters, for the optimizer that it was told.
     """
 
     kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
@@ -187,13 +187,12 @@ def param_groups(
 def _decayed_or_not(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     listed = getattr(model, "no_weight_decay", None)
     exempt = set(listed()) if callable(listed) else set()
-    bare: list[Tensor] = []
-    decayed: list[Tensor] = []
+    found: tuple[list[Tensor], list[Tensor]] = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            plainly = parameter.ndim <= 1 or name.endswith(".bias") or name in exempt
-            (bare if plainly else decayed).append(parameter)
-    return [{"params": bare, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
+            decays = parameter.ndim > 1 and not name.endswith(".bias") and name not in exempt
+            found[decays].append(parameter)
+    return [{"params": found[0], "weight_decay": 0.0}, {"params": found[1], "weight_decay": weight_decay}]
 
 
 def _split(
@@ -234,12 +233,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def plain_name(name: str) -> str:
-    """Return a module's name without the wrappers around it or its parents.
-
-    Example:
-        >>> plain_name("backbone._orig_mod.0.conv")
-        'backbone.0.conv'
-    """
+    """Return a module's name without the wrappers around it or its parents."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 

@@ -26,20 +26,21 @@ class Metric(ABC):
     """What multiplies the gradients of one layer; its base comes in the stored shape, sharded as the kernel is."""
 
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        self.layout, self.map_size = geometry.layout, geometry.map_size
+        self.layout, self.sizes = geometry.layout, (geometry.layout.kernel_size, geometry.map_size)
         self.scale, self.power = geometry.scale, geometry.power
         self.dtype = computing_dtype(base)
         self.gain: Tensor | None = None
+        self._prepare(base)
+
+    @abstractmethod
+    def _prepare(self, base: Tensor) -> None: ...
 
     @abstractmethod
     def apply(self, gradient: Tensor) -> Tensor:
         """Return g G / c_S^2 for (this process's part of) a gradient by the kernel, in ``self.dtype``."""
 
     def squared_norm(self, gradient: Tensor) -> Tensor:
-        """Return the squared norm of the gradient by the refocus weight, or this part's share of it.
-
-        Of a block that is gain <g, g G> / c_S^2, with the gain (c_A / c_S)^2 of kernel space.
-        """
+        """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks."""
         products = gradient.to(self.dtype) * self.apply(gradient)
         return products.sum() if self.gain is None else (self._sums(products) * self.gain).sum()
 
@@ -49,14 +50,13 @@ class Metric(ABC):
 
     def _grams(self, blocks: Tensor) -> Tensor:
         """Compute Grams as kernel space computes patches: in float64, rounded once."""
-        sizes = self.layout.kernel_size, self.map_size
-        return metric_gram(blocks.double(), *sizes, scale=self.scale, power=self.power).to(self.dtype)
+        return metric_gram(blocks.double(), *self.sizes, scale=self.scale, power=self.power).to(self.dtype)
 
     def _scaled(self, blocks: Tensor) -> Tensor | None:
         """Find the gain of every block [b], and return c_S [b, 1, 1], or None where both are one."""
         if self.scale == "paper":
             return None
-        found = scaling(blocks, self.layout.kernel_size, self.map_size, scale=self.scale, power=self.power)
+        found = scaling(blocks, *self.sizes, scale=self.scale, power=self.power)
         self.gain = found.gain[:, 0, 0].to(self.dtype) if self.scale == "capped" else None
         return found.root.to(self.dtype)
 
@@ -64,8 +64,7 @@ class Metric(ABC):
 class ByGrams(Metric):
     """One product with the Grams [b, k, k] of all blocks: depthwise and grouped layers."""
 
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         blocks = self.layout.to_blocks(base)
         self.grams = self._grams(blocks)
         self._scaled(blocks)
@@ -77,24 +76,19 @@ class ByGrams(Metric):
 class ByPatches(Metric):
     """P^T, then P, in chunks of blocks: large layers of few slices per block, whose Grams would outgrow them."""
 
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         self.base = base
         self.root = self._scaled(self.layout.to_blocks(base))
 
     def apply(self, gradient: Tensor) -> Tensor:
-        blocks = self.layout.to_blocks(self.base.to(self.dtype))
-        found = apply_gram_by_patches(
-            self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size, self.root
-        )
-        return self.layout.from_blocks(found)
+        blocks, own = (self.layout.to_blocks(part.to(self.dtype)) for part in (self.base, gradient))
+        return self.layout.from_blocks(apply_gram_by_patches(own, blocks, *self.sizes, self.root))
 
 
 class BySlices(Metric):
     """P^T, then P, by convolution: dense layers, where every slice is a block, in whatever order they are stored."""
 
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         self.base = local(base)
         slices = self._slices(self.base)
         self.grams = None if self.power == 1 else self._grams(slices)
@@ -105,8 +99,7 @@ class BySlices(Metric):
         if self.grams is not None:
             return apply_gram(slices, self.grams).reshape(gradient.shape)
         base = self._slices(self.base).to(self.dtype)
-        found = apply_gram_by_convolution(slices, base, self.layout.kernel_size, self.map_size, self.root)
-        return found.reshape(gradient.shape)
+        return apply_gram_by_convolution(slices, base, *self.sizes, self.root).reshape(gradient.shape)
 
     def _sums(self, products: Tensor) -> Tensor:
         return self._slices(products).sum((1, 2))
@@ -116,13 +109,9 @@ class BySlices(Metric):
 
 
 class ByRows(Metric):
-    """Each slice times its own block's Gram: sharded kernels, whose shards cut through blocks but not through slices.
+    """Each slice times its own block's Gram, which every process has: shards cut through blocks, not slices."""
 
-    The Grams of all blocks are in every process; they are made of the gathered base, once.
-    """
-
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         blocks = self.layout.to_blocks(gathered(base))
         self.grams = self._grams(blocks)
         self._scaled(blocks)
@@ -167,16 +156,14 @@ def clip_by_norm(
 
     A refocused kernel with gradient g counts with <g, g G>, the squared norm of g P^T; everything else with <g, g>.
     Returns the norm before scaling.
-
-    Raises:
-        RuntimeError: if the norm is not finite and that was asked to be an error.
     """
     squares, gradients = [], []
     for parameter, metric in trained:
         assert parameter.grad is not None
         part = local(parameter.grad)
         with torch.autocast(part.device.type, enabled=False):
-            square = _square(part) if metric is None else metric.squared_norm(part)
+            wide = part.to(torch.promote_types(part.dtype, torch.float32))
+            square = wide.square().sum() if metric is None else metric.squared_norm(part)
         squares.append(sum_of_parts(square, parameter.grad))
         gradients.append(part)
     if not squares:
@@ -188,7 +175,3 @@ def clip_by_norm(
     for gradient in gradients:
         gradient.mul_(factor.to(gradient.device))
     return norm
-
-
-def _square(gradient: Tensor) -> Tensor:
-    return gradient.to(torch.promote_types(gradient.dtype, torch.float32)).square().sum()

@@ -205,11 +205,7 @@ class RefocusSGD(SGD):
         return clip_by_norm(pairs, max_norm, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
-        """Refuse to clip entry by entry: the entries of the refocus weight's gradient do not exist here.
-
-        Raises:
-            SettingError: always.
-        """
+        """Raise a SettingError: the entries of the refocus weight's gradient, which would be clipped, do not exist."""
         what, remedy = (
             "clipping entry by entry has no counterpart in gradient space",
             "clip_grad_norm_, or kernel space",

@@ -40,7 +40,6 @@ class Layer:
 
     Attributes:
         name: the module's name inside the model; empty when the model itself is the convolution.
-        module: the module.
         kind: ``pointwise`` if the kernel has one tap, else ``depthwise``, ``grouped`` or ``dense``.
         family: ``conv``, ``transposed``, ``condconv`` (timm's flattened experts) or ``deformable`` (torchvision's).
         kernel_size: taps per spatial dimension.
@@ -142,10 +141,7 @@ def find_layers(model: nn.Module) -> list[Layer]:
 def _family(module: nn.Module) -> Family | None:
     if isinstance(module, _ConvNd):
         return "transposed" if module.transposed else "conv"
-    for base in type(module).__mro__:
-        if base.__name__ in _FOREIGN:
-            return _FOREIGN[base.__name__]
-    return None
+    return next((_FOREIGN[base.__name__] for base in type(module).__mro__ if base.__name__ in _FOREIGN), None)
 
 
 def _kind(groups: int, inputs: int, outputs: int, kernel_size: tuple[int, ...]) -> Kind:

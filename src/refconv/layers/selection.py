@@ -53,9 +53,6 @@ def select_trained(layers: Sequence[Layer], include: Selection = None, exclude: 
 
     A kernel whose ``requires_grad`` is False stays as it is, in kernel space as in gradient space, also where
     ``include`` names it; to train it, call ``requires_grad_(True)`` on its weight first.
-
-    Raises:
-        SettingError: if a pattern matches no layer at all, so that it would have no effect.
     """
     return [
         Choice(choice.layer, FROZEN) if choice.skipped is None and choice.layer.frozen else choice
@@ -72,7 +69,7 @@ def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern
         return "not included"
     for pattern in excluded:
         if _matches(pattern, layer):
-            return f"excluded by {_text(pattern)!r}"
+            return f"excluded by {getattr(pattern, 'pattern', pattern)!r}"
     return layer.obstacle
 
 
@@ -93,16 +90,12 @@ def _patterns(selection: Selection, where: str) -> list[Pattern]:
 
 def _check_effect(layers: Sequence[Layer], patterns: list[Pattern], where: str) -> None:
     for pattern in patterns:
-        if any(_matches(pattern, layer) for layer in layers) or (where == "exclude" and pattern in (*KINDS, *FAMILIES)):
-            continue
-        text = _text(pattern)
-        similar = did_you_mean(text, [*KINDS, *FAMILIES, *(layer.name for layer in layers)])
-        remedy = similar or "refconv.plan(model) lists the names"
-        raise SettingError(f"{text!r} matches no convolution", where=where, remedy=remedy)
-
-
-def _text(pattern: Pattern) -> str:
-    return pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+        harmless = where == "exclude" and pattern in (*KINDS, *FAMILIES)
+        if not harmless and not any(_matches(pattern, layer) for layer in layers):
+            text = str(getattr(pattern, "pattern", pattern))
+            similar = did_you_mean(text, [*KINDS, *FAMILIES, *(layer.name for layer in layers)])
+            remedy = similar or "refconv.plan(model) lists the names"
+            raise SettingError(f"{text!r} matches no convolution", where=where, remedy=remedy)
 
 
 def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Layer]:

@@ -92,10 +92,8 @@ class Layout:
 
     def _stored_axes(self) -> tuple[int, int, int, int, int]:
         """[experts, groups, outer per group, inner per group, k], outer and inner as they are stored."""
-        outer, inner = self.out_per_group, self.in_per_group
-        if self.transposed:
-            outer, inner = inner, outer
-        return self.experts or 1, self.groups, outer, inner, self.taps
+        out, in_ = self.out_per_group, self.in_per_group
+        return self.experts or 1, self.groups, *((in_, out) if self.transposed else (out, in_)), self.taps
 
     def _axes(self) -> tuple[int, int, int, int, int]:
         """The order in which the stored axes are read so that blocks are consecutive."""

@@ -26,9 +26,8 @@ def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, 
     """Return the map size per dimension, cut to what the kernel allows.
 
     ``map_size`` may be one odd number for all dimensions. A map of size s shifts by up to (s - 1) / 2 in either
-    direction. Shifts by the kernel's own length K or more leave nothing of a slice, so sizes above 2 K - 1 would only
-    add weights that never act; they are cut there. Even kernels need no special case: the map is odd, so it has a
-    centre, and the kernel keeps its size.
+    direction. Shifts by the kernel's own length K or more leave nothing of a slice, so sizes are cut at 2 K - 1. Even
+    kernels need no special case: the map is odd, so it has a centre, and the kernel keeps its size.
 
     Raises:
         SettingError: if a size is not odd and positive, or there are not as many as dimensions.

@@ -1,8 +1,4 @@
-"""Kernel transformations: trainable maps from a frozen base to the kernel.
-
-``TRANSFORMS`` is the registry: a new transformation is one class with its configuration, and its name in
-``registry.py``.
-"""
+"""Kernel transformations: trainable maps from a frozen base to the kernel, by name in ``TRANSFORMS``."""
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, first_weight

@@ -29,9 +29,8 @@ class ForwardScope:
     Note [Interrupts]: torch does not run forward hooks when a forward is left by a KeyboardInterrupt. So a kept kernel
     is handed out only while the call that opened the scope is found on the stack, which costs microseconds.
 
-    Entries are kept apart by gradient and inference mode: a kernel computed under ``no_grad`` must not serve a later
-    call that trains. Inside a region of activation checkpointing nothing is handed out, since the region will be run
-    again on its own. Compiled code skips the scope; the compiler merges equal subexpressions itself.
+    Entries are kept apart by gradient and inference mode. Inside a region of activation checkpointing nothing is handed
+    out, since the region will be run again on its own. Compiled code skips the scope.
     """
 
     kernels: dict[Any, Tensor] | None = None

@@ -33,16 +33,14 @@ def to_filters(blocks: Tensor, layout: Layout) -> Tensor:
     """
     weight = layout.from_blocks(blocks)
     if layout.transposed:
-        stored = weight.reshape(layout.groups, layout.in_per_group, layout.out_per_group, layout.taps)
-        weight = stored.transpose(1, 2)
+        weight = weight.reshape(layout.groups, layout.in_per_group, layout.out_per_group, -1).transpose(1, 2)
     return weight.reshape(filter_shape(layout))
 
 
 def from_filters(filters: Tensor, layout: Layout) -> Tensor:
     """Return filters [experts, out, in // groups * k] as blocks [b, m, k]: the inverse of :func:`to_filters`."""
     if layout.transposed:
-        read = filters.reshape(layout.groups, layout.out_per_group, layout.in_per_group, layout.taps)
-        filters = read.transpose(1, 2)
+        filters = filters.reshape(layout.groups, layout.out_per_group, layout.in_per_group, -1).transpose(1, 2)
     return layout.to_blocks(filters.reshape(layout.weight_shape))
 
 

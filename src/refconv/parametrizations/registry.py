@@ -39,10 +39,6 @@ def transform_named(name: str) -> type[KernelTransform]:
 def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> TransformConfig:
     """Return the configuration of a transformation, checked: itself, or one of single settings for a name.
 
-    Raises:
-        SettingError: if there is no such transformation or setting, a value is out of its range, or a configuration
-            is given with settings beside it.
-
     Example:
         >>> config_of("low_rank", {"rank": 2}).settings()
         {'rank': 2, 'scale': 1.0}

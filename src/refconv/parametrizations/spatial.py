@@ -34,13 +34,7 @@ def _tap_axis(taps: int, like: Tensor) -> Tensor:
 
 
 def tap_grid(layout: Layout, like: Tensor) -> Tensor:
-    """Return the coordinates [k, d] of all taps, for d dimensions of more than one tap.
-
-    Example:
-        >>> layout = Layout(groups=1, out_per_group=1, in_per_group=1, kernel_size=(2, 1, 2))
-        >>> tap_grid(layout, torch.zeros(())).tolist()
-        [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
-    """
+    """Return the coordinates [k, d] of all taps, for d dimensions of more than one tap."""
     axes = [_tap_axis(taps, like) for taps in _spread(layout)]
     if not axes:
         return torch.zeros(1, 0, dtype=like.dtype, device=like.device)

@@ -65,10 +65,9 @@ class Base(nn.Parameter):
 class Kernel(Tensor):
     """A computed kernel as ``module.weight`` returns it: an ordinary tensor, except that it cannot be written to.
 
-    A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors,
-    without a cost of their own; methods that work in place, and assignments to its ``data``, raise
-    :class:`refconv.LayerError`. Not noticed are writes through a view or through ``detach()`` of it, and what compiled
-    code does, where kernels are ordinary tensors.
+    A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors;
+    methods that work in place, and assignments to its ``data``, raise a LayerError. Not noticed are writes through a
+    view or through ``detach()`` of it, and what compiled code does, where kernels are ordinary tensors.
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl

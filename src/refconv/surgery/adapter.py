@@ -103,10 +103,8 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
         for key, parameter in transform.named_parameters()
     }
     own = model.state_dict()
-    rest = []
-    if json.loads(metadata["rest"]):
-        kernels = {f"{dotted(layer.name)}weight" for layer in chosen}
-        rest = [key for key in own if key not in kernels]
+    kernels = {f"{dotted(layer.name)}weight" for layer in chosen}
+    rest = [key for key in own if key not in kernels] if json.loads(metadata["rest"]) else []
     check_keys([*sorted(trained), *rest], tensors, where=where, remedy="the file does not belong to this model")
     for key, tensor in [*((key, own[key]) for key in rest), *trained.items()]:
         check_shape(key, tensor, tensors[key], where=where)
@@ -121,11 +119,6 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
 
 
 def _transform(layer: Layer, saved: dict[str, Any], scope: ForwardScope, where: str) -> KernelTransform:
-    """Return a new transformation for a layer by its settings in a file.
-
-    Raises:
-        CheckpointError: if they are not those of a transformation.
-    """
     own = {key: value for key, value in saved.items() if key not in {_TRANSFORM, _BASE}}
     name = saved.get(_TRANSFORM, "refocus")  # files of before there were others do not say
     try:

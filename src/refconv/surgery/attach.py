@@ -36,7 +36,7 @@ def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
         parametrizations = _list(module)
         Base.freeze(parametrizations.original)
         parametrizations.parameter_order = names
-        parametrizations.register_load_state_dict_post_hook(_prepare_for_loaded_base)
+        parametrizations.register_load_state_dict_post_hook(lambda loaded, _: loaded[0].follow(loaded.original))
         module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
     transform.remember(base_of(modules[0]))
     transform.register_state_dict_post_hook(_say_settings)
@@ -132,10 +132,6 @@ def parameter_order(module: nn.Module) -> list[str]:
 
 def _list(module: nn.Module) -> Any:
     return module._modules["parametrizations"][_TENSOR]  # type: ignore[index]  # a ModuleDict of ParametrizationLists
-
-
-def _prepare_for_loaded_base(parametrizations: Any, incompatible_keys: Any) -> None:
-    parametrizations[0].follow(parametrizations.original)
 
 
 def _accept_plain_checkpoint(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -1,10 +1,8 @@
 """State dicts of kernel space that other programs saved: which they are, and the plain state they merge to.
 
-Such a state holds a base and what a transformation trains in place of a kernel, under torch's names
-(``X.parametrizations.weight.original``, ``X.parametrizations.weight.0.refocus_weight``) or under those of this
-package's files (``X.base``, ``X.refocus_weight``). Tensors alone do not say how the kernel follows from them; the
-settings stand in the state dict's metadata, which ``torch.save`` keeps and safetensors does not. Where they are missing
-they are asked for.
+Such a state holds a base and what a transformation trains in place of a kernel, under torch's names or under those of
+this package's files. How the kernel follows from them is in the state dict's metadata, which ``torch.save`` keeps and
+safetensors does not. Where that is missing, it is asked for.
 """
 
 from __future__ import annotations

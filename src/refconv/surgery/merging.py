@@ -56,10 +56,8 @@ class MergeReport(Record, former={"sites": "layers"}):
     def __str__(self) -> str:
         moved = max(self.layers, key=lambda layer: layer.relative_change)
         filled = sum(layer.filled for layer in self.layers)
-        words = [
-            f"merged {len(self.layers)} kernels",
-            f"the one that moved most is {moved.layer or '(the model)'}, by {moved.relative_change:.1%} of its norm",
-        ]
+        most = f"{moved.layer or '(the model)'}, by {moved.relative_change:.1%} of its norm"
+        words = [f"merged {len(self.layers)} kernels", f"the one that moved most is {most}"]
         if filled:
             words.append(f"{filled:,} entries that were zero are not any more")
         return "; ".join([*words, *([self.warning] if self.warning else [])])

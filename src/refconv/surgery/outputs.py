@@ -20,11 +20,10 @@ _PLAIN = (str, bytes, type(None), type, enum.Enum, torch.dtype, torch.device, to
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """Something of a type that could not be looked into."""
+class Opaque(str):
+    """The type of something that could not be looked into."""
 
-    kind: str
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,18 @@ def distance(first: Any, second: Any) -> Distance:
             continue
         other, name = after[place], place or "the whole"
         if isinstance(one, Opaque) and one == other:
-            opaque.append(f"{name} ({one.kind})")
+            opaque.append(f"{name} ({one})")
             continue
-        if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
+        if tensors:
+            compared += one.numel() > 0 or other.numel() > 0
+            differs = _kind(one) != _kind(other) or one.shape != other.shape
+        else:
             compared += one is not None
-            if type(one) is not type(other) or one != other:
-                unlike.append(f"{name}: {_said(one)} -> {_said(other)}")
-            continue
-        compared += one.numel() > 0 or other.numel() > 0
-        if _kind(one) != _kind(other) or one.shape != other.shape:
+            differs = type(one) is not type(other) or one != other
+        if differs:
             unlike.append(f"{name}: {_said(one)} -> {_said(other)}")
-        elif one.numel():
+        elif tensors and one.numel():
             apart, scale = largest_difference(one, other), _largest_finite(one) or _largest_finite(other)
             difference = max(difference, apart)
             share = apart / scale if apart and scale else apart
@@ -135,7 +135,7 @@ def _kind(value: Tensor) -> str:
 def _said(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    text = value.kind if isinstance(value, Opaque) else repr(value)
+    text = str(value) if isinstance(value, Opaque) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

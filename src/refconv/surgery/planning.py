@@ -82,14 +82,10 @@ class Plan(Record):
         single = [row.layer for row in chosen if row.blocks * row.slices == 1]
         remarks = []
         if chosen and all(row.patches for row in chosen):
-            remarks.append(
-                "only patch embeddings are chosen: the stride is the kernel size, and patches do not overlap"
-            )
+            remarks += ["only patch embeddings are chosen: the stride is the kernel size, and patches do not overlap"]
         if single:
-            remarks.append(
-                f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}: "
-                "gates over channels, or one-channel filters; exclude= leaves them out"
-            )
+            what = f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}"
+            remarks += [f"{what}: gates over channels, or one-channel filters; exclude= leaves them out"]
         return tuple(remarks)
 
     def __str__(self) -> str:
@@ -153,23 +149,15 @@ def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) ->
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
-        >>> print(plan_of(model, "low_rank", rank=2))
-        layer  kind       kernel         blocks  extra parameters
-        0     dense      8 x 3 x 3 x 3  24                    70
-        1     depthwise  8 x 1 x 3 x 3  1 of 8                34
-        2 of 2 kernels of Sequential are transformed by low_rank: 304 parameters and 104 of the transformation
-        while training, 304 when merged
+        >>> [row.extra_parameters for row in plan_of(model, "low_rank", rank=2).rows]
+        [70, 34]
     """
     complete = config_of(config, settings)
     return describe(model, select_trained(find_layers(model), complete.include, complete.exclude), complete)
 
 
 def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
-    """Return the plan that follows from a selection of layers.
-
-    Raises:
-        SettingError: if a setting does not fit a layer; the message names it.
-    """
+    """Return the plan that follows from a selection of layers."""
     kind = TRANSFORMS[config.method]
     seen: set[int] = set()
     rows = []

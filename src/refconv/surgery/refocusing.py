@@ -86,11 +86,7 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
 
 
 def transform_at(layer: Layer, config: TransformConfig, scope: ForwardScope) -> KernelTransform:
-    """Return a new transformation for a layer, not yet attached.
-
-    Raises:
-        SettingError: if a setting does not fit the layer.
-    """
+    """Return a new transformation for a layer, not yet attached."""
     assert layer.weight is not None
     return TRANSFORMS[config.method](layer.label, layer.weight, layout_at(layer, config), scope, config)
 

@@ -237,10 +237,9 @@ def _flags(model: nn.Module) -> dict[str, bool]:
     ours = {dotted(name): transform for name, _, transform in transformed(model)}
     for name, parameter in model.named_parameters():
         prefix, stem, _ = name.partition(STEM)
-        if stem and prefix in ours:
-            flags[plain_name(f"{prefix}weight")] = ours[prefix].base_requires_grad
-        else:
-            flags[plain_name(name)] = parameter.requires_grad
+        own = ours.get(prefix) if stem else None
+        shown = plain_name(name if own is None else f"{prefix}weight")
+        flags[shown] = parameter.requires_grad if own is None else own.base_requires_grad
     return flags
 
 
@@ -257,14 +256,10 @@ def _classes(model: nn.Module) -> dict[str, str]:
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any], view: Any) -> tuple[str, ...]:
-    return tuple(
-        f"{key}: {view(first[key])} -> {view(second[key])}"
-        for key in first
-        if key in second and view(first[key]) != view(second[key])
-    )
+    pairs = {key: (view(first[key]), view(second[key])) for key in first if key in second}
+    return tuple(f"{key}: {one} -> {other}" for key, (one, other) in pairs.items() if one != other)
 
 
 def _list(word: str, values: tuple[str, ...], most: int = 5) -> list[str]:
-    if not values:
-        return []
-    return [f"{len(values)} {word}: {', '.join(values[:most])}{', ...' if len(values) > most else ''}"]
+    more = ", ..." if len(values) > most else ""
+    return [f"{len(values)} {word}: {', '.join(values[:most])}{more}"] if values else []
