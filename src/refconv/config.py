@@ -119,7 +119,7 @@ class GramConfig(TransformConfig):
     """What configurations share whose transformations go by the Gram of refocusing; see :class:`RefocusConfig`."""
 
     map_size: int | Sequence[int] = setting(
-        "taps of the map, one number or one per dimension", 3, check=checked_map_size
+        "taps of the map, one number or one per dimension", 3, least=1, check=checked_map_size
     )
     order: Order = setting("how slices form blocks", "contiguous")
     scale: Scale = setting(

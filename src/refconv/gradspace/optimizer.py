@@ -87,12 +87,9 @@ class RefocusSGD(SGD):
         self.max_norm = max_norm
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
-            what, expected = (
-                "there are no refocused kernels among the parameters",
-                "the groups that refconv.param_groups",
-            )
-            remedy = "torch.optim.SGD trains plainly"
-            raise SettingError(what, where="RefocusSGD", expected=f"{expected}(model) returns", remedy=remedy)
+            what, remedy = "there are no refocused kernels among the parameters", "torch.optim.SGD trains plainly"
+            expected = "the groups that refconv.param_groups(model) returns"
+            raise SettingError(what, where="RefocusSGD", expected=expected, remedy=remedy)
         ways: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "fused": fused}
         super().__init__(groups, lr, momentum, dampening, weight_decay, nesterov, **ways)
         # Gradients must be unscaled before they are rewritten, since decay towards the base is not scaled.
@@ -206,11 +203,9 @@ class RefocusSGD(SGD):
 
     def clip_grad_value_(self, clip_value: float) -> None:
         """Raise a SettingError: the entries of the refocus weight's gradient, which would be clipped, do not exist."""
-        what, remedy = (
-            "clipping entry by entry has no counterpart in gradient space",
-            "clip_grad_norm_, or kernel space",
-        )
-        raise SettingError(what, where="clip_grad_value_", remedy=f"{remedy}: refconv.refocus(model)")
+        what = "clipping entry by entry has no counterpart in gradient space"
+        remedy = "clip_grad_norm_, or kernel space: refconv.refocus(model)"
+        raise SettingError(what, where="clip_grad_value_", remedy=remedy)
 
     @torch.no_grad()
     def rebase(self) -> None:

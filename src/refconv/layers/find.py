@@ -112,9 +112,8 @@ class Layer:
 def find_layers(model: nn.Module) -> list[Layer]:
     """Return every convolution kernel of a model, in the order of its modules.
 
-    Pointwise kernels and those of the opt-in families are included; see :func:`refconv.layers.select` for
-    choosing among them. A module that is reachable under several names appears once, under the first. Tensors on the
-    meta device and lazy modules are fine here.
+    Pointwise kernels and the opt-in families are included; :func:`refconv.layers.select` chooses among them. A module
+    with several names appears once, under the first. Tensors on the meta device and lazy modules are fine here.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Refocus(KernelTransform):
     config_class = RefocusConfig
     config: RefocusConfig
     size = "map_size"
-    computed = ("patches", "divisor", "gain")
+    computed: ClassVar[tuple[str, ...]] = ("patches", "divisor", "gain")
     patches: Tensor | None
     divisor: Tensor | None
     gain: Tensor | None

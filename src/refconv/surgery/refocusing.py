@@ -18,8 +18,7 @@ from refconv.surgery.planning import Plan, describe
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Transforms = list[tuple[list[Layer], KernelTransform]]
-"""A transformation for every kernel, with the layers that share it."""
+Transforms = list[tuple[list[Layer], KernelTransform]]  # a transformation for every kernel, with those that share it
 
 
 def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: Unpack[RefocusSettings]) -> Plan:
