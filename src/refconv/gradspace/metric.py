@@ -162,8 +162,10 @@ def clip_by_norm(
         assert parameter.grad is not None
         part = local(parameter.grad)
         with torch.autocast(part.device.type, enabled=False):
-            wide = part.to(torch.promote_types(part.dtype, torch.float32))
-            square = wide.square().sum() if metric is None else metric.squared_norm(part)
+            if metric is None:
+                square = part.to(torch.promote_types(part.dtype, torch.float32)).square().sum()
+            else:
+                square = metric.squared_norm(part)
         squares.append(sum_of_parts(square, parameter.grad))
         gradients.append(part)
     if not squares:

@@ -165,13 +165,11 @@ class RefocusSGD(SGD):
         return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
 
     def _metric(self, parameter: Tensor) -> Metric:
-        base = self._base(parameter)
-        if base.device != parameter.device:  # the model has moved since
-            base = self.state[parameter][BASE] = base.to(parameter.device)
-            self._metrics.pop(parameter, None)
-        if parameter not in self._metrics:
-            self._metrics[parameter] = metric_of(self._geometries[parameter], base)
-        return self._metrics[parameter]
+        metric, base = self._metrics.get(parameter), self._base(parameter)
+        if metric is None or base.device != parameter.device:
+            base = self.state[parameter][BASE] = base.to(parameter.device)  # where the model has moved since
+            metric = self._metrics[parameter] = metric_of(self._geometries[parameter], base)
+        return metric
 
     def _base(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel; if it has none yet, it becomes one."""

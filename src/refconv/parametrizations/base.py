@@ -236,6 +236,7 @@ def computing_dtype(base: Tensor) -> torch.dtype:
 
 def memory_format(base: Tensor) -> torch.memory_format:
     """Return the memory format that a kernel computed from a base is to have: the base's."""
-    last = torch.channels_last if base.dim() == 4 else torch.channels_last_3d
-    plain = base.is_contiguous() or base.dim() not in (4, 5) or not base.is_contiguous(memory_format=last)
-    return torch.contiguous_format if plain else last
+    if not base.is_contiguous() and base.dim() in (4, 5):
+        last = torch.channels_last if base.dim() == 4 else torch.channels_last_3d
+        return last if base.is_contiguous(memory_format=last) else torch.contiguous_format
+    return torch.contiguous_format

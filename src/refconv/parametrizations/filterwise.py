@@ -17,8 +17,7 @@ from refconv.config import TransformConfig, setting
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
-_EPSILON = 1e-10
-"""Under the root, for filters of equal entries, which have no deviation."""
+_EPSILON = 1e-10  # under the root, for filters of equal entries, which have no deviation
 
 
 def filter_shape(layout: Layout) -> tuple[int, int, int]:
