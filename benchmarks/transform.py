@@ -27,7 +27,7 @@ import refconv
 from as_released import refocus_as_released
 from four_methods import GRADIENT, KERNEL, RELEASED
 from lines import Lines, conditions
-from refconv.gradspace.kernel_spec import KernelSpec
+from refconv.gradspace import KernelSpec
 from refconv.gradspace.metric import metric_of
 from refconv.layers import find_layers
 

@@ -13,7 +13,7 @@ from refconv import LowRankConfig, RefocusConfig
 from refconv.config import FIELDS, RefocusSettings
 from refconv.errors import RefconvError, SettingError
 from refconv.methods.registry import method_of
-from refconv.parametrizations.other_base import OtherBaseConfig
+from refconv.parametrizations.controls import OtherBaseConfig
 from refconv.recipe.recipe import Recipe
 from refconv.surgery.attach import transformed
 

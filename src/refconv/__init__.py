@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from refconv.gradspace import param_groups as param_groups
     from refconv.improvement.own import improve as improve
     from refconv.layers import find_layers as find_layers
-    from refconv.parametrizations.combination import CombinationConfig as CombinationConfig
-    from refconv.parametrizations.continuous import ContinuousConfig as ContinuousConfig
-    from refconv.parametrizations.density import DensityConfig as DensityConfig
-    from refconv.parametrizations.free import FreeConfig as FreeConfig
-    from refconv.parametrizations.low_rank import LowRankConfig as LowRankConfig
-    from refconv.parametrizations.lr_scaled import LrScaledConfig as LrScaledConfig
-    from refconv.parametrizations.points import PointsConfig as PointsConfig
-    from refconv.parametrizations.random_base import RandomBaseConfig as RandomBaseConfig
-    from refconv.parametrizations.separable import SeparableConfig as SeparableConfig
-    from refconv.parametrizations.shuffled import ShuffledConfig as ShuffledConfig
-    from refconv.parametrizations.spacings import SpacingsConfig as SpacingsConfig
-    from refconv.parametrizations.standardize import StandardizeConfig as StandardizeConfig
-    from refconv.parametrizations.weight_norm import WeightNormConfig as WeightNormConfig
+    from refconv.parametrizations.controls import FreeConfig as FreeConfig
+    from refconv.parametrizations.controls import LrScaledConfig as LrScaledConfig
+    from refconv.parametrizations.controls import RandomBaseConfig as RandomBaseConfig
+    from refconv.parametrizations.controls import ShuffledConfig as ShuffledConfig
+    from refconv.parametrizations.filterwise import CombinationConfig as CombinationConfig
+    from refconv.parametrizations.filterwise import LowRankConfig as LowRankConfig
+    from refconv.parametrizations.filterwise import StandardizeConfig as StandardizeConfig
+    from refconv.parametrizations.filterwise import WeightNormConfig as WeightNormConfig
+    from refconv.parametrizations.spatial import ContinuousConfig as ContinuousConfig
+    from refconv.parametrizations.spatial import DensityConfig as DensityConfig
+    from refconv.parametrizations.spatial import PointsConfig as PointsConfig
+    from refconv.parametrizations.spatial import SeparableConfig as SeparableConfig
+    from refconv.parametrizations.spatial import SpacingsConfig as SpacingsConfig
     from refconv.surgery import Certificate as Certificate
     from refconv.surgery import Plan as Plan
     from refconv.surgery import load_adapter as load_adapter
@@ -42,40 +42,19 @@ if TYPE_CHECKING:
     from refconv.surgery import unrefocus as unrefocus
     from refconv.surgery import verify as verify
 
-_HOME = {
-    "RefocusConfig": "refconv.config",
-    "RefconvError": "refconv.errors",
-    "RefocusSGD": "refconv.gradspace",
-    "param_groups": "refconv.gradspace",
-    "CombinationConfig": "refconv.parametrizations.combination",
-    "ContinuousConfig": "refconv.parametrizations.continuous",
-    "DensityConfig": "refconv.parametrizations.density",
-    "FreeConfig": "refconv.parametrizations.free",
-    "LowRankConfig": "refconv.parametrizations.low_rank",
-    "LrScaledConfig": "refconv.parametrizations.lr_scaled",
-    "PointsConfig": "refconv.parametrizations.points",
-    "RandomBaseConfig": "refconv.parametrizations.random_base",
-    "SeparableConfig": "refconv.parametrizations.separable",
-    "ShuffledConfig": "refconv.parametrizations.shuffled",
-    "SpacingsConfig": "refconv.parametrizations.spacings",
-    "StandardizeConfig": "refconv.parametrizations.standardize",
-    "WeightNormConfig": "refconv.parametrizations.weight_norm",
-    "improve": "refconv.improvement.own",
-    "find_layers": "refconv.layers",
-    "Certificate": "refconv.surgery",
-    "Plan": "refconv.surgery",
-    "load_adapter": "refconv.surgery",
-    "merge": "refconv.surgery",
-    "merged": "refconv.surgery",
-    "plain_state_dict": "refconv.surgery",
-    "plan": "refconv.surgery",
-    "rebase": "refconv.surgery",
-    "refocus": "refconv.surgery",
-    "reparametrize": "refconv.surgery",
-    "save_adapter": "refconv.surgery",
-    "unrefocus": "refconv.surgery",
-    "verify": "refconv.surgery",
+_NAMES = {
+    "config": "RefocusConfig",
+    "errors": "RefconvError",
+    "gradspace": "RefocusSGD param_groups",
+    "improvement.own": "improve",
+    "layers": "find_layers",
+    "parametrizations.controls": "FreeConfig LrScaledConfig RandomBaseConfig ShuffledConfig",
+    "parametrizations.filterwise": "CombinationConfig LowRankConfig StandardizeConfig WeightNormConfig",
+    "parametrizations.spatial": "ContinuousConfig DensityConfig PointsConfig SeparableConfig SpacingsConfig",
+    "surgery": "Certificate Plan load_adapter merge merged plain_state_dict plan rebase refocus reparametrize "
+    "save_adapter unrefocus verify",
 }
+_HOME = {name: f"refconv.{module}" for module, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOME)
 
 

@@ -1,7 +1,4 @@
-"""Configurations: the settings of refocusing and what those of all kernel transformations share, decided in one place.
-
-Imports no torch, so that recipes and the command line's help can be made of the fields.
-"""
+"""Configurations: the settings of refocusing and what those of all kernel transformations share, without torch."""
 
 from __future__ import annotations
 
@@ -20,6 +17,8 @@ Scale = Literal["capped", "normalized", "paper"]
 Pattern = str | re.Pattern[str]
 Selection = Pattern | Iterable[Pattern] | None
 
+Limit = float | None
+Check = Callable[[str, Any], Any] | None
 Config = TypeVar("Config", bound="TransformConfig")
 
 _SELECTION = ("include", "exclude")
@@ -27,24 +26,15 @@ _RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale
 
 
 def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | None:
-    """Return a selection of layers as a tuple of its patterns.
-
-    Args:
-        name: the setting, for messages.
-        selection: one pattern or several; None for the default.
-
-    Raises:
-        SettingError: if one is neither a text nor a compiled regular expression, or ``re:`` begins none.
-    """
+    """Return a selection of layers, the setting ``name``, as a tuple of its patterns."""
     if selection is None:
         return None
     single = isinstance(selection, (str, re.Pattern)) or not isinstance(selection, Iterable)
     patterns = (selection,) if single else tuple(typing.cast("Iterable[Any]", selection))
     for pattern in patterns:
         if not isinstance(pattern, (str, re.Pattern)):
-            raise SettingError(
-                "not a pattern", where=name, expected="a kind, a glob or a regular expression", found=repr(pattern)
-            )
+            expected = "a kind, a glob or a regular expression"
+            raise SettingError("not a pattern", where=name, expected=expected, found=repr(pattern))
         if isinstance(pattern, str) and pattern.startswith("re:"):
             try:
                 re.compile(pattern.removeprefix("re:"))
@@ -54,41 +44,21 @@ def checked_patterns(name: str, selection: Selection) -> tuple[Pattern, ...] | N
 
 
 def checked_map_size(name: str, size: int | Sequence[int]) -> int | tuple[int, ...]:
-    """Return the taps of a refocusing map: one number, which stands for all dimensions, or one per dimension.
-
-    Args:
-        name: the setting, for messages.
-        size: one odd positive number or several.
-
-    Raises:
-        SettingError: if a number is not odd and positive.
-    """
+    """Return the taps of a refocusing map, the setting ``name``: one odd number for all dimensions, or one for each."""
     sizes = tuple(size) if isinstance(size, Sequence) else (size,)
     if not sizes or not all(type(taps) is int and taps > 0 and taps % 2 == 1 for taps in sizes):
-        raise SettingError(
-            "a map needs a centre", where=name, expected="odd positive numbers", found=" x ".join(map(repr, sizes))
-        )
+        found = " x ".join(map(repr, sizes))
+        raise SettingError("a map needs a centre", where=name, expected="odd positive numbers", found=found)
     return sizes if isinstance(size, Sequence) else size
 
 
 def setting(
-    text: str,
-    default: Any,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    check: Callable[[str, Any], Any] | None = None,
-    recipe: str | None = None,
+    text: str, default: Any, *, least: Limit = None, above: Limit = None, check: Check = None, recipe: str | None = None
 ) -> Any:
-    """Declare one field of a configuration. Its type says the rest: a word of several, a whole number or a number.
+    """Declare one field of a configuration, with one line of help; its type says the rest.
 
-    Args:
-        text: one line of help.
-        default: its default.
-        least: smallest value accepted.
-        above: value that must be exceeded.
-        check: checks the value in place of type and limits, and returns it in its final form.
-        recipe: what recipes and flags call it, if not by its name.
+    A number must be ``least`` or more, or be ``above``; ``check`` returns a value in its final form in place of that.
+    ``recipe`` is what recipes and flags call the setting, if not by its name.
     """
     about = {"help": text, "least": least, "above": above, "check": check, "recipe": recipe}
     return dataclasses.field(default=default, metadata=about)
@@ -99,11 +69,6 @@ class TransformConfig:
     """What the configurations of all kernel transformations share: the selection of layers.
 
     Values are checked when a configuration is made, and brought to a form that can be compared and hashed.
-
-    Args:
-        include: kinds, globs or regular expressions of the layers to transform; by default every convolution whose
-            kernel has more than one tap. See :func:`refconv.layers.select`.
-        exclude: the same for layers to leave out.
 
     Raises:
         SettingError: if a value is out of its range.
@@ -116,60 +81,37 @@ class TransformConfig:
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
 
     def __new__(cls: type[Config], **settings: Any) -> Config:
-        """Refuse unknown settings by name; the generated ``__init__`` does not say which there are.
-
-        Raises:
-            SettingError: if a setting is unknown.
-        """
+        """Refuse unknown settings by name; the generated ``__init__`` does not say which there are."""
         known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
         for name in settings:
             if name not in known:
-                raise SettingError(
-                    f"{cls.method} has no such setting",
-                    where=name,
-                    expected=f"one of {', '.join(known)}",
-                    remedy=_RENAMED.get(name, did_you_mean(name, known)),
-                )
+                expected, remedy = f"one of {', '.join(known)}", _RENAMED.get(name, did_you_mean(name, known))
+                raise SettingError(f"{cls.method} has no such setting", where=name, expected=expected, remedy=remedy)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
         hints = type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = _checked(field, hints[field.name], getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _checked(field, hints[field.name], getattr(self, field.name)))
 
     @classmethod
     def of(cls: type[Config], config: TransformConfig | None, settings: Mapping[str, Any]) -> Config:
-        """Return the configuration that was given, or make one of single settings.
-
-        Raises:
-            SettingError: if both are given, the configuration is another method's, or a setting is unknown or out of
-                its range.
-        """
+        """Return the configuration that was given, or make one of single settings."""
         if config is None:
             return cls(**settings)
         if type(config) is not cls:
-            raise SettingError(
-                "not a configuration of this method",
-                where="config",
-                expected=cls.__name__,
-                found=type(config).__name__,
-                remedy="refconv.reparametrize takes those of other methods" if cls.method == "refocus" else None,
-            )
+            what, found = "not a configuration of this method", type(config).__name__
+            remedy = "refconv.reparametrize takes those of other methods" if cls.method == "refocus" else None
+            raise SettingError(what, where="config", expected=cls.__name__, found=found, remedy=remedy)
         if settings:
-            names = ", ".join(settings)
-            raise SettingError(
-                f"given together with {names}",
-                where="config",
-                expected="a configuration or single settings",
-                remedy=f"put {names} into the configuration",
-            )
+            names, expected = ", ".join(settings), "a configuration or single settings"
+            remedy = f"put {names} into the configuration"
+            raise SettingError(f"given together with {names}", where="config", expected=expected, remedy=remedy)
         return config
 
     def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in (*_SELECTION, "start")]
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if name not in (*_SELECTION, "start")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,10 +131,7 @@ class GramConfig(TransformConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RefocusConfig(GramConfig):
-    """The settings of refocusing, in kernel space and in gradient space alike.
-
-    :func:`refconv.refocus`, :func:`refconv.plan` and :func:`refconv.param_groups` take one, or its fields as single
-    keyword arguments.
+    """The settings of refocusing; its functions take one, or its fields as single keyword arguments.
 
     Args:
         map_size: odd taps of the refocusing map, one number or one per spatial dimension; cut to what small kernels
@@ -245,11 +184,7 @@ FIELDS = {field.name: field.metadata["recipe"] or field.name for field in datacl
 
 
 def _checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
-    """Return the value of a field in its final form.
-
-    Raises:
-        SettingError: if it is none of the words, not of the type, or out of range.
-    """
+    """Return the value of a field in its final form."""
     name, about = field.name, field.metadata
     if about["check"]:
         return about["check"](name, value)

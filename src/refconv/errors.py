@@ -6,15 +6,14 @@ import difflib
 import re
 from collections.abc import Iterable
 
+Part = str | None
+"""A part of a message, or that it has none."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the remedy for a mistyped name: names that begin with it, in natural order, then similar ones.
+    """Return the remedy for a mistyped name: known ones that begin with it, in natural order, then similar ones.
 
     Capitals and the dashes before a flag make no difference.
-
-    Args:
-        name: what was given.
-        known: the names that exist.
 
     Example:
         >>> did_you_mean("lite", ["lite10", "lite4", "lite0", "kite"])
@@ -51,20 +50,12 @@ class RefconvError(ValueError):
     """
 
     def __init__(
-        self,
-        what: str,
-        *,
-        where: str | None = None,
-        expected: str | None = None,
-        found: str | None = None,
-        remedy: str | None = None,
+        self, what: str, *, where: Part = None, expected: Part = None, found: Part = None, remedy: Part = None
     ) -> None:
         self.what, self.where, self.expected, self.found, self.remedy = what, where, expected, found, remedy
-        contrast = ", ".join(
-            f"{word} {value}" for word, value in (("expected", expected), ("found", found)) if value is not None
-        )
-        clauses = [clause for clause in (what, contrast, remedy) if clause]
-        line = "; ".join(clauses) if where is None else f"{where}: " + "; ".join(clauses)
+        pairs = ("expected", expected), ("found", found)
+        contrast = ", ".join(f"{word} {value}" for word, value in pairs if value is not None)
+        line = ("" if where is None else f"{where}: ") + "; ".join(filter(None, (what, contrast, remedy)))
         super().__init__(" ".join(line.split()))
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from ops_cases import convolutions, drawn
+from ops_reference import reference_blocks, reference_gram
 from refconv.ops import (
     adjoint_by_convolution,
     apply_gram,
@@ -23,7 +24,6 @@ from refconv.ops import (
     shaped_patches,
     smallest_refocus_weight,
 )
-from refconv.ops.reference import reference_blocks, reference_gram
 
 
 @settings(max_examples=60, deadline=None)

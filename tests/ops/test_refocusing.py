@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 
 from ops_cases import convolutions, drawn
+from ops_reference import reference_blocks, reference_gram, reference_refocus
 from refconv.errors import SettingError
 from refconv.ops import (
     Layout,
@@ -18,7 +19,6 @@ from refconv.ops import (
     refocus_by_patches,
     shaped_patches,
 )
-from refconv.ops.reference import reference_blocks, reference_gram, reference_refocus
 
 
 def reference_kernel(weight, refocus_weight, layout, map_size):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from ops_reference import reference_scaling
 from refconv.ops import gram, metric_gram, patches, scaling, shaped_patches
-from refconv.ops.reference import reference_scaling
 
 SIZES = (3, 3), (3, 3)
 

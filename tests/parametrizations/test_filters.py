@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from refconv.layers import find_layers
-from refconv.parametrizations.filters import filter_shape, from_filters, to_filters
+from refconv.parametrizations.filterwise import filter_shape, from_filters, to_filters
 from transforms import CONVOLUTIONS
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, Repeated, randomise
+from ops_reference import reference_scaling
 from refconv.errors import LayerError, SettingError
 from refconv.ops import patches
-from refconv.ops.reference import reference_scaling
 from refconv.parametrizations import Refocus
 from refconv.surgery.attach import transformed
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv.parametrizations.separable import closest_factors
+from refconv.parametrizations.spatial import closest_factors
 from transforms import CONVOLUTIONS, blocks_of, disturb, transform_on
 
 

@@ -1,6 +1,7 @@
 """The certificate: it sees every difference it names, and leaves both models as they were."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -100,6 +101,26 @@ def test_verify_names_every_structural_difference(change, field, word):
     assert value is True or any(word in entry for entry in value)
     assert "DIFFERENT" in str(certificate)
     assert "no batch" in str(certificate)
+
+
+@pytest.mark.parametrize(
+    ("after", "keys"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 5)), r"\d+ missing: .*; 2 surplus: 0.weight, 0.bias"),
+        (nn.ModuleDict({"stem": nn.Conv2d(3, 9, 3)}), "missing"),
+    ],
+)
+def test_verify_of_two_different_networks_says_first_that_they_have_no_kernel_in_common(after, keys):
+    printed = str(refconv.verify(EveryKind(), after)).splitlines()
+    assert printed[0] == "structure  DIFFERENT: no convolution kernel has the same key and shape in both"
+    assert re.search(keys, printed[1])
+    assert "kernels    not compared: none has the same key and shape in both" in printed
+
+
+def test_verify_of_networks_without_convolutions_compares_no_kernels():
+    printed = str(refconv.verify(nn.Linear(2, 3), nn.Linear(2, 3)))
+    assert printed.startswith("structure  the same\n")
+    assert "kernels    not compared: there are none\n" in printed
 
 
 def test_verify_sees_a_remembered_flag_through_the_refocused_model():

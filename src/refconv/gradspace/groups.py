@@ -1,21 +1,28 @@
-"""Parameter groups for gradient space: refocused kernels apart from what is trained plainly."""
+"""Parameter groups for gradient space: what they carry, how they are made, and what those of saved states agree in."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from refconv.config import RefocusConfig, RefocusSettings, Start, TransformConfig
-from refconv.errors import ModelError, SettingError
-from refconv.gradspace.kernel_spec import Decay, KernelSpec, check_decay
-from refconv.layers import admitted, find_layers, select_trained
-from refconv.parametrizations import TRANSFORMS
+from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, TransformConfig
+from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.layers import Layer, admitted, find_layers, select_trained
+from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
+from refconv.parametrizations import TRANSFORMS, computing_dtype, first_weight
+from refconv.records import with_scale
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Decay = Literal["refocus", "kernel", "none"]
+
+_AGAIN = "make groups and optimizer again: refconv.RefocusSGD(refconv.param_groups(model), ...)"
 
 SITES = "sites"
 """The key under which a parameter group holds the geometries of its parameters, one each."""
@@ -23,28 +30,79 @@ SITES = "sites"
 # Wrappers whose parameters are those of the model inside, and the attribute that holds it.
 _TRANSPARENT = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
 
+# Names of the modules that wrappers put around others: torch.compile, activation checkpointing, DDP, FSDP1.
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "module", "_fsdp_wrapped_module"}
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One refocused layer, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
+
+    Attributes:
+        map_size: taps of the refocusing map per dimension.
+        scale, power: of the Gram, see :func:`refconv.ops.scaling`.
+    """
+
+    layer: str
+    layout: Layout
+    map_size: tuple[int, ...]
+    scale: Scale
+    power: float
+
+    @classmethod
+    def of(cls, layer: Layer, config: RefocusConfig) -> KernelSpec:
+        """Return the geometry of a layer under the given settings, whose map must fit it."""
+        return cls(layer.name, layer.layout(config.order), layer.map_size(config.map_size), config.scale, config.power)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values and lists, as a state dict may hold them."""
+        values = dataclasses.asdict(self)
+        values["site"] = values.pop("layer")  # its name in files since the first version
+        values["layout"]["kernel_size"] = list(self.layout.kernel_size)
+        values["map_size"] = list(self.map_size)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> KernelSpec:
+        """Read back what :meth:`to_dict` returned, today or before there was a choice of scales."""
+        values = {**with_scale(values), "layer": values["site"]}
+        del values["site"]
+        layout = {**values["layout"], "kernel_size": tuple(values["layout"]["kernel_size"])}
+        return cls(**{**values, "layout": Layout(**layout), "map_size": tuple(values["map_size"])})
+
+    @property
+    def label(self) -> str:
+        """The layer's name as it is shown to people."""
+        return self.layer or "(the model itself)"
+
+    def started(self, base: Tensor, start: Start) -> Tensor:
+        """Return the kernel that training starts from; random numbers are drawn as in kernel space."""
+        weight = first_weight(self.layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
+        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        moved = refocused_blocks(weight.double(), blocks, *sizes, scale=self.scale, power=self.power)
+        return self.layout.from_blocks(moved).to(base.dtype)
+
+    def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
+        """Return the smallest refocus weight [b, m, m * t] that makes ``kernel`` out of ``base``."""
+        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        moved = self.layout.to_blocks(kernel.double()) - blocks
+        weight = smallest_refocus_weight(moved, blocks, *sizes, scale=self.scale, power=self.power)
+        return weight.to(computing_dtype(base))
+
 
 class KernelGroup(dict[str, Any]):
     """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
 
-    Any optimizer of torch would take it for an ordinary group and train the kernels plainly, without a word. So the
-    one method by which optimizers complete a group says what is wrong. ZeroRedundancyOptimizer steps nothing itself:
-    it hands each process copies of the groups with a part of their parameters, for the optimizer that it was told.
-
-    Attributes:
-        kernels: the parameters that the geometries describe, in their order.
-        split: whether copies of the group may hold a part of them only, in another order.
+    Other optimizers would train the kernels plainly, without a word, so the one method by which they complete a group
+    refuses. ZeroRedundancyOptimizer steps nothing itself: it hands each process copies of the groups with a part of
+    their parameters, for the optimizer that it was told.
     """
 
-    kernels: tuple[Tensor, ...] = ()
-    split = False
+    kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
+    split = False  # whether copies of the group may hold a part of them only, in another order
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Refuse to be completed by an ordinary optimizer.
-
-        Raises:
-            SettingError: if anything but ZeroRedundancyOptimizer asks.
-        """
+        """Refuse to be completed by any optimizer but ZeroRedundancyOptimizer."""
         caller = sys._getframe(1).f_locals.get("self")
         if type(caller).__name__ == "ZeroRedundancyOptimizer":
             self.split = True
@@ -69,22 +127,20 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
-    Frozen kernels (``requires_grad`` False) stay as they are, as in kernel space.
     Refocused kernels come in groups of their own; of the other parameters, biases, vectors and what the model's
-    ``no_weight_decay()`` names are not decayed, as timm has it. The model is not touched. It may be wrapped by DDP,
-    sharded by FSDP2 or compiled already.
+    ``no_weight_decay()`` names are not decayed, as timm has it. Frozen kernels (``requires_grad`` False) stay as they
+    are. The model is not touched. It may be wrapped by DDP, sharded by FSDP2 or compiled already.
 
     Args:
         model: any module with convolutions.
         weight_decay: of the kernels, refocused or not.
         config: all settings of refocusing.
-        groups: parameter groups that exist already, say by layer with rates of their own; refocused kernels are
-            taken out of them into groups with the same options. As for torch's optimizers, parameters may come with
-            their names, and without groups around them. ``weight_decay`` must then be left alone.
+        groups: existing parameter groups, or parameters, with their names or without, as torch's optimizers take
+            them; refocused kernels move into groups with the same options. ``weight_decay`` must then be left alone.
         decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
             weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
-        **settings: single settings in place of a configuration, by the names of its fields; see
-            :class:`refconv.RefocusConfig`. The start ``kaiming`` changes the kernels when the optimizer is made.
+        **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`. The start
+            ``kaiming`` changes the kernels when the optimizer is made.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, a pattern matches nothing, or ``weight_decay`` is no
@@ -101,13 +157,13 @@ def param_groups(
         0.0001 [(8, 3, 3, 3)] 1
     """
     config = RefocusConfig.of(config, settings)
-    check_decay(decay)
+    if decay not in get_args(Decay):
+        raise SettingError("unknown decay", where="decay", expected=" or ".join(get_args(Decay)), found=repr(decay))
     given: Any = weight_decay
     if not isinstance(given, (int, float)):
         remedy = "give a configuration as config=" if isinstance(given, TransformConfig) else None
-        raise SettingError(
-            "not a number", where="weight_decay", expected="a number", found=type(given).__name__, remedy=remedy
-        )
+        about = {"expected": "a number", "found": type(given).__name__, "remedy": remedy}
+        raise SettingError("not a number", where="weight_decay", **about)
     plain = _unwrapped(model)
     choices = select_trained(find_layers(plain), config.include, config.exclude)
     chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
@@ -123,22 +179,20 @@ def param_groups(
         listed = [{"params": listed}]
     split = [part for group in listed for part in _split(group, geometries, start=config.start, decay=decay)]
     if not any(SITES in group for group in split):
-        raise ModelError(
-            "nothing to refocus: no chosen kernel is in the groups",
-            where=type(plain).__name__,
-            expected="kernels among the parameters",
-        )
+        what, expected = "nothing to refocus: no chosen kernel is in the groups", "kernels among the parameters"
+        raise ModelError(what, where=type(plain).__name__, expected=expected)
     return split
 
 
 def _decayed_or_not(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     listed = getattr(model, "no_weight_decay", None)
     exempt = set(listed()) if callable(listed) else set()
-    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    bare = [p for name, p in trainable if p.ndim <= 1 or name.endswith(".bias") or name in exempt]
-    known = {id(parameter) for parameter in bare}
-    decayed = [parameter for _, parameter in trainable if id(parameter) not in known]
-    return [{"params": bare, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
+    found: tuple[list[Tensor], list[Tensor]] = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and not name.endswith(".bias") and name not in exempt
+            found[decays].append(parameter)
+    return [{"params": found[0], "weight_decay": 0.0}, {"params": found[1], "weight_decay": weight_decay}]
 
 
 def _split(
@@ -149,15 +203,15 @@ def _split(
     if "param_names" in group:  # of groups that an optimizer has taken apart already
         entries = list(zip(group["param_names"], entries, strict=True))
         group = {key: value for key, value in group.items() if key != "param_names"}
-    refocused = [entry for entry in entries if id(_parameter(entry)) in geometries and _parameter(entry).requires_grad]
-    taken = {id(_parameter(entry)) for entry in refocused}
-    others = [entry for entry in entries if id(_parameter(entry)) not in taken]
-    parts: list[dict[str, Any]] = []
-    if others:
-        parts.append({**group, "params": others})
+    refocused: list[Any] = []  # entries may be pairs of a name and a parameter
+    others: list[Any] = []
+    for entry in entries:
+        parameter = entry[1] if isinstance(entry, tuple) else entry
+        (refocused if id(parameter) in geometries and parameter.requires_grad else others).append(entry)
+    parts: list[dict[str, Any]] = [{**group, "params": others}] if others else []
     if refocused:
         options = {**group, "weight_decay": 0.0} if decay == "none" else dict(group)
-        kernels = tuple(_parameter(entry) for entry in refocused)
+        kernels = tuple(entry[1] if isinstance(entry, tuple) else entry for entry in refocused)
         layers = [geometries[id(kernel)].to_dict() for kernel in kernels]
         own = KernelGroup({**options, "params": refocused, SITES: layers, "start": start, "decay": decay})
         own.kernels = kernels
@@ -165,27 +219,87 @@ def _split(
     return parts
 
 
-def _parameter(entry: Any) -> Tensor:
-    """Return the parameter of an entry of a group, which may be a pair of its name and itself."""
-    parameter: Tensor = entry[1] if isinstance(entry, tuple) else entry
-    return parameter
-
-
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside of wrappers that leave its parameters as they are.
-
-    Raises:
-        ModelError: if it is no module, or a wrapper flattens the parameters.
-    """
+    """Return the model inside of wrappers that leave its parameters as they are."""
     if not isinstance(model, nn.Module):
         raise ModelError("cannot refocus this", expected="a torch.nn.Module", found=type(model).__name__)
     while type(model).__name__ in _TRANSPARENT:
         model = getattr(model, _TRANSPARENT[type(model).__name__])
     for module in model.modules():
-        if type(module).__name__ == "FullyShardedDataParallel":
-            raise ModelError(
-                "the parameters are flattened by FSDP1",
-                where=type(module).__name__,
-                remedy="shard with FSDP2, torch.distributed.fsdp.fully_shard",
-            )
+        if (kind := type(module).__name__) == "FullyShardedDataParallel":
+            remedy = "shard with FSDP2, torch.distributed.fsdp.fully_shard"
+            raise ModelError("the parameters are flattened by FSDP1", where=kind, remedy=remedy)
     return model
+
+
+def plain_name(name: str) -> str:
+    """Return a module's name without the wrappers around it or its parents."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, KernelSpec]:
+    """Return the geometry of each parameter that a group holds, of those that its layers describe."""
+    geometries = [KernelSpec.from_dict(layer) for layer in group[SITES]]
+    shapes = [tuple(kernel.shape) for kernel in kernels]
+    expected = [geometry.layout.weight_shape for geometry in geometries]
+    if shapes != expected:
+        what, remedy = "the layers of a group do not describe its parameters", _AGAIN
+        raise SettingError(what, where="RefocusSGD", expected=str(expected), found=str(shapes), remedy=remedy)
+    held = {id(parameter) for parameter in group["params"]}
+    pairs = zip(kernels, geometries, strict=True)
+    return {kernel: geometry for kernel, geometry in pairs if id(kernel) in held}
+
+
+def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
+    """Return the parameters that somebody exchanged inside of an optimizer's groups, each with its successor.
+
+    Libraries that shard or move models do so. Successors take the positions of their predecessors.
+    """
+    pairs = []
+    for number, (before, group) in enumerate(zip(known, groups, strict=True)):
+        after = group["params"]
+        if len(before) == len(after) and all(old is new for old, new in zip(before, after, strict=True)):
+            continue
+        ids = {id(parameter) for parameter in before}
+        if all(id(parameter) in ids for parameter in after):
+            continue  # some were taken out or moved, none is new
+        shapes, found = ([tuple(parameter.shape) for parameter in parameters] for parameters in (before, after))
+        if shapes != found:
+            what = "the parameters of a group were replaced by others of other shapes"
+            where = f"parameter group {number} of RefocusSGD"
+            raise SettingError(what, where=where, expected=str(shapes), found=str(found), remedy=_AGAIN)
+        pairs += [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
+    return pairs
+
+
+def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+    """Refuse a saved state of other layers or settings, saying where they differ first."""
+
+    def refuse(what: str, where: str, expected: object, found: object) -> None:
+        raise CheckpointError(what, where=where, expected=str(expected), found=str(found))
+
+    if len(ours) != len(saved):
+        what = "the state is of an optimizer with other parameter groups"
+        refuse(what, "RefocusSGD", f"{len(ours)} groups", len(saved))
+    for number, (group, other) in enumerate(zip(ours, saved, strict=True)):
+        where = f"parameter group {number}"
+        if (SITES in group) != (SITES in other):
+            what = f"the state is {'not ' if SITES in group else ''}of gradient space"
+            raise CheckpointError(what, where=where, remedy="load it into an optimizer made as the saved one was")
+        layers, others = group.get(SITES, ()), other.get(SITES, ())
+        if len(layers) != len(others):
+            names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
+            differing = f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}"
+            refuse("the state belongs to other layers", where, f"{len(layers)} kernels", differing)
+        for layer, saved_layer in zip(map(_plainly_named, layers), map(_plainly_named, others), strict=True):
+            before = with_scale(saved_layer)
+            keys = [key for key in layer if layer[key] != before.get(key)]
+            if layer != before:
+                expected, had = (", ".join(str(side.get(key)) for key in keys) for side in (layer, before))
+                refuse(f"the state differs in {', '.join(keys)}", KernelSpec.from_dict(layer).label, expected, had)
+        if group.get("decay") != other.get("decay"):
+            refuse("the state differs in decay", where, group.get("decay"), other.get("decay"))
+
+
+def _plainly_named(layer: dict[str, Any]) -> dict[str, Any]:
+    return {**layer, "site": plain_name(layer["site"])}

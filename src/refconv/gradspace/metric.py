@@ -1,4 +1,4 @@
-"""The metric of a layer: the Gram of its base, ready to multiply gradients, g -> g G.
+"""The metric of a layer, the Gram of its base, ready to multiply gradients, g -> g G; and clipping by its norm.
 
 One class for each way in which that is best done. All work on the part of a kernel that this process holds, take and
 return it in the stored shape, and compute in at least float32. What they keep is never much larger than the kernels,
@@ -8,12 +8,13 @@ except where a power of the Gram is asked of dense layers, which cannot be appli
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from refconv.gradspace.kernel_spec import KernelSpec
-from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like
+from refconv.gradspace.groups import KernelSpec
+from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like, sum_of_parts
 from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
 
@@ -22,28 +23,24 @@ _SMALL = 2**20
 
 
 class Metric(ABC):
-    """What multiplies the gradients of one layer.
-
-    Args:
-        geometry: the layer.
-        base: its base, in the stored shape, sharded as the kernel is.
-    """
+    """What multiplies the gradients of one layer; its base comes in the stored shape, sharded as the kernel is."""
 
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        self.layout, self.map_size = geometry.layout, geometry.map_size
+        self.layout, self.sizes = geometry.layout, (geometry.layout.kernel_size, geometry.map_size)
         self.scale, self.power = geometry.scale, geometry.power
         self.dtype = computing_dtype(base)
         self.gain: Tensor | None = None
+        self._prepare(base)
+
+    @abstractmethod
+    def _prepare(self, base: Tensor) -> None: ...
 
     @abstractmethod
     def apply(self, gradient: Tensor) -> Tensor:
         """Return g G / c_S^2 for (this process's part of) a gradient by the kernel, in ``self.dtype``."""
 
     def squared_norm(self, gradient: Tensor) -> Tensor:
-        """Return the squared norm of the gradient by the refocus weight, or this part's share of it.
-
-        Of a block that is gain <g, g G> / c_S^2, with the gain (c_A / c_S)^2 of kernel space.
-        """
+        """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks."""
         products = gradient.to(self.dtype) * self.apply(gradient)
         return products.sum() if self.gain is None else (self._sums(products) * self.gain).sum()
 
@@ -53,14 +50,13 @@ class Metric(ABC):
 
     def _grams(self, blocks: Tensor) -> Tensor:
         """Compute Grams as kernel space computes patches: in float64, rounded once."""
-        sizes = self.layout.kernel_size, self.map_size
-        return metric_gram(blocks.double(), *sizes, scale=self.scale, power=self.power).to(self.dtype)
+        return metric_gram(blocks.double(), *self.sizes, scale=self.scale, power=self.power).to(self.dtype)
 
     def _scaled(self, blocks: Tensor) -> Tensor | None:
         """Find the gain of every block [b], and return c_S [b, 1, 1], or None where both are one."""
         if self.scale == "paper":
             return None
-        found = scaling(blocks, self.layout.kernel_size, self.map_size, scale=self.scale, power=self.power)
+        found = scaling(blocks, *self.sizes, scale=self.scale, power=self.power)
         self.gain = found.gain[:, 0, 0].to(self.dtype) if self.scale == "capped" else None
         return found.root.to(self.dtype)
 
@@ -68,52 +64,42 @@ class Metric(ABC):
 class ByGrams(Metric):
     """One product with the Grams [b, k, k] of all blocks: depthwise and grouped layers."""
 
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         blocks = self.layout.to_blocks(base)
         self.grams = self._grams(blocks)
         self._scaled(blocks)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient.to(self.dtype)), self.grams))
 
 
 class ByPatches(Metric):
     """P^T, then P, in chunks of blocks: large layers of few slices per block, whose Grams would outgrow them."""
 
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         self.base = base
         self.root = self._scaled(self.layout.to_blocks(base))
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
-        blocks = self.layout.to_blocks(self.base.to(self.dtype))
-        found = apply_gram_by_patches(
-            self.layout.to_blocks(gradient.to(self.dtype)), blocks, self.layout.kernel_size, self.map_size, self.root
-        )
-        return self.layout.from_blocks(found)
+        blocks, own = (self.layout.to_blocks(part.to(self.dtype)) for part in (self.base, gradient))
+        return self.layout.from_blocks(apply_gram_by_patches(own, blocks, *self.sizes, self.root))
 
 
 class BySlices(Metric):
     """P^T, then P, by convolution: dense layers, where every slice is a block, in whatever order they are stored."""
 
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         self.base = local(base)
         slices = self._slices(self.base)
         self.grams = None if self.power == 1 else self._grams(slices)
         self.root = self._scaled(slices)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return apply_gram(slices, self.grams).reshape(gradient.shape)
         base = self._slices(self.base).to(self.dtype)
-        found = apply_gram_by_convolution(slices, base, self.layout.kernel_size, self.map_size, self.root)
-        return found.reshape(gradient.shape)
+        return apply_gram_by_convolution(slices, base, *self.sizes, self.root).reshape(gradient.shape)
 
     def _sums(self, products: Tensor) -> Tensor:
         return self._slices(products).sum((1, 2))
@@ -123,13 +109,9 @@ class BySlices(Metric):
 
 
 class ByRows(Metric):
-    """Each slice times its own block's Gram: sharded kernels, whose shards cut through blocks but not through slices.
+    """Each slice times its own block's Gram, which every process has: shards cut through blocks, not slices."""
 
-    The Grams of all blocks are in every process; they are made of the gathered base, once.
-    """
-
-    def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        super().__init__(geometry, base)
+    def _prepare(self, base: Tensor) -> None:
         blocks = self.layout.to_blocks(gathered(base))
         self.grams = self._grams(blocks)
         self._scaled(blocks)
@@ -143,7 +125,6 @@ class ByRows(Metric):
         return products.reshape(-1, self.layout.taps).sum(1)
 
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2."""
         slices = gradient.to(self.dtype).reshape(-1, 1, self.layout.taps)
         if len(self.grams) == 1:
             return apply_gram(slices, self.grams.expand(len(slices), -1, -1)).reshape(gradient.shape)
@@ -156,12 +137,7 @@ class ByRows(Metric):
 
 
 def metric_of(geometry: KernelSpec, base: Tensor) -> Metric:
-    """Return what multiplies the gradients of a layer.
-
-    Args:
-        geometry: the layer.
-        base: its base, in the stored shape, sharded as the kernel is.
-    """
+    """Return what multiplies the gradients of a layer."""
     b, m, k = geometry.layout.block_shape
     if m == 1:
         return BySlices(geometry, base)
@@ -170,3 +146,34 @@ def metric_of(geometry: KernelSpec, base: Tensor) -> Metric:
     if geometry.power == 1 and k > m and b * k * k > _SMALL:
         return ByPatches(geometry, base)
     return ByGrams(geometry, base)
+
+
+@torch.no_grad()
+def clip_by_norm(
+    trained: Sequence[tuple[Tensor, Metric | None]], max_norm: float, *, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale gradients together so that their norm is at most ``max_norm``.
+
+    A refocused kernel with gradient g counts with <g, g G>, the squared norm of g P^T; everything else with <g, g>.
+    Returns the norm before scaling.
+    """
+    squares, gradients = [], []
+    for parameter, metric in trained:
+        assert parameter.grad is not None
+        part = local(parameter.grad)
+        with torch.autocast(part.device.type, enabled=False):
+            if metric is None:
+                square = part.to(torch.promote_types(part.dtype, torch.float32)).square().sum()
+            else:
+                square = metric.squared_norm(part)
+        squares.append(sum_of_parts(square, parameter.grad))
+        gradients.append(part)
+    if not squares:
+        return torch.zeros(())
+    norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().clamp(min=0).sqrt()
+    if error_if_nonfinite and not bool(norm.isfinite()):
+        raise RuntimeError(f"the norm of the gradients is {norm.item()}, so they cannot be clipped")
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # torch's formula, with its guard against a norm of zero
+    for gradient in gradients:
+        gradient.mul_(factor.to(gradient.device))
+    return norm

@@ -7,7 +7,7 @@ momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,12 +15,9 @@ from torch import Tensor
 from torch.optim import SGD
 
 from refconv.errors import SettingError, did_you_mean
-from refconv.gradspace.clipping import clip_by_norm
-from refconv.gradspace.groups import SITES, KernelGroup
-from refconv.gradspace.kernel_spec import KernelSpec
-from refconv.gradspace.metric import Metric, metric_of
+from refconv.gradspace.groups import SITES, KernelGroup, KernelSpec, check_same_layers, described, plain_name, replaced
+from refconv.gradspace.metric import Metric, clip_by_norm, metric_of
 from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
-from refconv.gradspace.state import check_same_layers, described, plain_name, replaced
 from refconv.parametrizations import memory_format
 
 BASE = "base"
@@ -45,15 +42,9 @@ class RefocusSGD(SGD):
 
     Args:
         params: what :func:`refconv.param_groups` returned, perhaps among other groups.
-        lr: learning rate.
-        momentum: momentum factor.
-        dampening: dampening for momentum.
+        lr, momentum, dampening, nesterov, maximize, foreach, fused: as in torch's SGD.
         weight_decay: for groups that do not say their own.
-        nesterov: use Nesterov's momentum.
         max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
-        maximize: maximize instead of minimize.
-        foreach: as in torch's SGD.
-        fused: as in torch's SGD.
 
     Raises:
         SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
@@ -96,32 +87,16 @@ class RefocusSGD(SGD):
         self.max_norm = max_norm
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
-            raise SettingError(
-                "there are no refocused kernels among the parameters",
-                where="RefocusSGD",
-                expected="the groups that refconv.param_groups(model) returns",
-                remedy="torch.optim.SGD trains plainly",
-            )
-        super().__init__(
-            groups,
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            maximize=maximize,
-            foreach=foreach,
-            fused=fused,
-        )
+            what, remedy = "there are no refocused kernels among the parameters", "torch.optim.SGD trains plainly"
+            expected = "the groups that refconv.param_groups(model) returns"
+            raise SettingError(what, where="RefocusSGD", expected=expected, remedy=remedy)
+        ways: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "fused": fused}
+        super().__init__(groups, lr, momentum, dampening, weight_decay, nesterov, **ways)
         # Gradients must be unscaled before they are rewritten, since decay towards the base is not scaled.
         self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; refocused kernels that are to start at random are changed now.
-
-        Raises:
-            SettingError: if layers and parameters do not fit together.
-        """
+        """Add a group, whose layers and parameters must fit; kernels that are to start at random are changed now."""
         group = dict(param_group)
         super().add_param_group(group)
         self._known.append(list(group["params"]))
@@ -130,11 +105,9 @@ class RefocusSGD(SGD):
         split = param_group if isinstance(param_group, KernelGroup) and param_group.split else None
         self._geometries.update(described(group, split.kernels if split else group["params"]))
         if len(group["params"]) < len(group[SITES]) and (self.max_norm is not None or group["start"] != "zeros"):
-            raise SettingError(
-                "has no meaning where this process holds a part of the kernels only",
-                where="start" if self.max_norm is None else "max_norm",
-                remedy="start='zeros', no max_norm, or an optimizer that is not split among processes",
-            )
+            what = "has no meaning where this process holds a part of the kernels only"
+            remedy = "start='zeros', no max_norm, or an optimizer that is not split among processes"
+            raise SettingError(what, where="start" if self.max_norm is None else "max_norm", remedy=remedy)
         if group.get("start") == "kaiming":
             for parameter in group["params"]:
                 self._start(parameter)
@@ -192,11 +165,9 @@ class RefocusSGD(SGD):
         return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
 
     def _metric(self, parameter: Tensor) -> Metric:
-        metric = self._metrics.get(parameter)
-        base = self._base(parameter)
+        metric, base = self._metrics.get(parameter), self._base(parameter)
         if metric is None or base.device != parameter.device:
-            if base.device != parameter.device:  # the model has moved since
-                base = self.state[parameter][BASE] = base.to(parameter.device)
+            base = self.state[parameter][BASE] = base.to(parameter.device)  # where the model has moved since
             metric = self._metrics[parameter] = metric_of(self._geometries[parameter], base)
         return metric
 
@@ -206,57 +177,39 @@ class RefocusSGD(SGD):
         if BASE not in state:
             state[BASE] = self._base_so_far(parameter).clone()
             self._started.pop(parameter, None)
-        base: Tensor = state[BASE]
-        return base
+        return state[BASE]  # type: ignore[no-any-return]
 
     def _base_so_far(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel, or what would become it now; looking decides nothing."""
-        if BASE in self.state.get(parameter, {}):
-            base: Tensor = self.state[parameter][BASE]
-            return base
-        return self._started[parameter][0] if parameter in self._started else parameter.detach()
+        start = self._started[parameter][0] if parameter in self._started else parameter.detach()
+        return self.state.get(parameter, {}).get(BASE, start)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
         """Scale all gradients so that their norm, as kernel space would measure it, is at most ``max_norm``.
 
-        For refocused kernels that is the norm of the gradient by the refocus weight, sqrt(<g, g G>).
-
-        Args:
-            max_norm: the largest norm to leave as it is.
-            error_if_nonfinite: raise if the norm is not finite, instead of scaling by it.
-
-        Returns:
-            The norm before scaling.
+        For refocused kernels that is the norm of the gradient by the refocus weight, sqrt(<g, g G>). Returns the norm
+        before scaling.
 
         Raises:
-            RuntimeError: if the norm is not finite and that was asked to be an error.
+            RuntimeError: if the norm is not finite and ``error_if_nonfinite`` is set.
         """
         self._associate()
-        trained = [
-            parameter for group in self.param_groups for parameter in group["params"] if parameter.grad is not None
-        ]
-        pairs = [(kernel, self._metric(kernel) if kernel in self._geometries else None) for kernel in trained]
+        parameters = (one for group in self.param_groups for one in group["params"] if one.grad is not None)
+        pairs = [(one, self._metric(one) if one in self._geometries else None) for one in parameters]
         return clip_by_norm(pairs, max_norm, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
-        """Refuse to clip entry by entry: the entries of the refocus weight's gradient do not exist here.
-
-        Raises:
-            SettingError: always.
-        """
-        raise SettingError(
-            "clipping entry by entry has no counterpart in gradient space",
-            where="clip_grad_value_",
-            remedy="clip_grad_norm_, or kernel space: refconv.refocus(model)",
-        )
+        """Raise a SettingError: the entries of the refocus weight's gradient, which would be clipped, do not exist."""
+        what = "clipping entry by entry has no counterpart in gradient space"
+        remedy = "clip_grad_norm_, or kernel space: refconv.refocus(model)"
+        raise SettingError(what, where="clip_grad_value_", remedy=remedy)
 
     @torch.no_grad()
     def rebase(self) -> None:
-        """Start a new round: every refocused kernel as it is now becomes its own base.
+        """Start a new round: every refocused kernel as it is now becomes its own base, as if merged and refocused anew.
 
-        What merging and refocusing anew does in kernel space. Their momentum, which belongs to the former refocus
-        weights, starts anew as well; no random start is applied again.
+        Their momentum, which belongs to the former refocus weights, starts anew; no random start is applied again.
         """
         self._associate()
         self._metrics.clear()
@@ -270,10 +223,7 @@ class RefocusSGD(SGD):
         return tuple(geometry.layer for geometry in self._geometries.values())
 
     def base(self, layer: str | Tensor) -> Tensor:
-        """Return a copy of a layer's base, whole and in its stored shape.
-
-        Args:
-            layer: its name or its parameter.
+        """Return a copy of the base of a layer (its name or parameter), whole and in its stored shape.
 
         Raises:
             SettingError: if it is not refocused by this optimizer.
@@ -285,10 +235,7 @@ class RefocusSGD(SGD):
     def refocus_weight(self, layer: str | Tensor) -> Tensor:
         """Return the smallest refocus weight R [b, m, m * t] that makes a layer's kernel out of its base.
 
-        After training from the zero start it is the refocus weight that kernel space would hold.
-
-        Args:
-            layer: its name or its parameter.
+        After training from the zero start it is the one that kernel space would hold.
 
         Raises:
             SettingError: if it is not refocused by this optimizer.
@@ -302,11 +249,8 @@ class RefocusSGD(SGD):
             if parameter is layer or (isinstance(layer, str) and plain_name(geometry.layer) == plain_name(layer)):
                 return parameter, geometry
         text = layer if isinstance(layer, str) else f"a tensor of shape {list(layer.shape)}"
-        raise SettingError(
-            f"{text!r} is not a refocused layer of this optimizer",
-            where="layer",
-            remedy=did_you_mean(text, self.layers) or "optimizer.layers lists them",
-        )
+        remedy = did_you_mean(text, self.layers) or "optimizer.layers lists them"
+        raise SettingError(f"{text!r} is not a refocused layer of this optimizer", where="layer", remedy=remedy)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, bases included, as plain values and tensors."""
@@ -342,14 +286,11 @@ class RefocusSGD(SGD):
         self._step_supports_amp_scaling = False
 
     def __repr__(self) -> str:
-        shown = [
-            {**_others(group), "refocused": f"{len(group[SITES])} kernels"} if SITES in group else group
-            for group in self.param_groups
-        ]
         lines = [f"{type(self).__name__} ("]
-        for number, group in enumerate(shown):
-            lines.append(f"Parameter Group {number}")
-            lines.extend(f"    {key}: {value}" for key, value in sorted(group.items()) if key != "params")
+        for number, group in enumerate(self.param_groups):
+            shown = {key: value for key, value in group.items() if key not in {"params", SITES}}
+            shown |= {"refocused": f"{len(group[SITES])} kernels"} if SITES in group else {}
+            lines += [f"Parameter Group {number}", *(f"    {key}: {value}" for key, value in sorted(shown.items()))]
         return "\n".join([*lines, ")"])
 
 
@@ -357,8 +298,3 @@ def _cut_as(parameter: Tensor, value: Any) -> Any:
     """Return what is kept of a parameter as its replacement keeps it: sharded in the same way."""
     fits = isinstance(value, Tensor) and value.shape == parameter.shape
     return sharded_like(gathered(value), parameter) if fits else value
-
-
-def _others(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a group says beside its refocused kernels."""
-    return {name: value for name, value in group.items() if name != SITES}

@@ -22,38 +22,30 @@ def gathered(tensor: Tensor) -> Tensor:
     return cast("Any", tensor).full_tensor() if is_sharded(tensor) else tensor
 
 
-def sharded_like(whole: Tensor, other: Tensor) -> Tensor:
+def sharded_like(whole: Tensor, other: Any) -> Tensor:
     """Return a whole tensor cut as another one is; of what differs between processes, the first one's counts."""
     if not is_sharded(other):
         return whole
     from torch.distributed.tensor import distribute_tensor
 
-    like = cast("Any", other)
-    return distribute_tensor(whole, like.device_mesh, like.placements)
+    return distribute_tensor(whole, other.device_mesh, other.placements)
 
 
-def from_local(part: Tensor, other: Tensor) -> Tensor:
+def from_local(part: Tensor, other: Any) -> Tensor:
     """Return the tensor of which this process's part is ``part``, cut as ``other`` is."""
     if not is_sharded(other):
         return part
     from torch.distributed.tensor import DTensor
 
-    like = cast("Any", other)
-    return DTensor.from_local(
-        part, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
+    whole: dict[str, Any] = {"shape": other.shape, "stride": other.stride()}
+    return DTensor.from_local(part, other.device_mesh, other.placements, run_check=False, **whole)
 
 
-def sum_of_parts(part: Tensor, other: Tensor) -> Tensor:
-    """Sum a number over the processes that share ``other``, each of which computed it from its part.
-
-    Where the tensor is replicated, the parts are the same and count once.
-    """
+def sum_of_parts(part: Tensor, other: Any) -> Tensor:
+    """Sum a number over the processes that share ``other``; where it is replicated, equal parts count once."""
     if not is_sharded(other):
         return part
     from torch.distributed.tensor import DTensor, Partial, Replicate
 
-    like = cast("Any", other)
-    placements = [Replicate() if placement.is_replicate() else Partial() for placement in like.placements]
-    total: Tensor = DTensor.from_local(part, like.device_mesh, placements, run_check=False).full_tensor()
-    return total
+    placements = [Replicate() if placement.is_replicate() else Partial() for placement in other.placements]
+    return DTensor.from_local(part, other.device_mesh, placements, run_check=False).full_tensor()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
 
@@ -29,13 +29,17 @@ KINDS: tuple[str, ...] = get_args(Kind)
 FAMILIES: tuple[str, ...] = get_args(Family)
 
 
+def dotted(name: str) -> str:
+    """Return a module's name as it begins the names of its tensors: with a dot, or empty for the model itself."""
+    return f"{name}." if name else ""
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One convolution's kernel inside a model.
 
     Attributes:
         name: the module's name inside the model; empty when the model itself is the convolution.
-        module: the module.
         kind: ``pointwise`` if the kernel has one tap, else ``depthwise``, ``grouped`` or ``dense``.
         family: ``conv``, ``transposed``, ``condconv`` (timm's flattened experts) or ``deformable`` (torchvision's).
         kernel_size: taps per spatial dimension.
@@ -54,7 +58,7 @@ class Layer:
     kernel_size: tuple[int, ...]
     weight: Tensor | None
     parametrized_by: tuple[str, ...] = ()
-    shared_with: tuple[str, ...] = field(default=())
+    shared_with: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -88,22 +92,12 @@ class Layer:
 
     def layout(self, order: Order = "contiguous") -> Layout:
         """Return how the kernel's slices are gathered into blocks."""
+        channels = self.groups, self.out_channels // self.groups, self.in_channels // self.groups
         experts = getattr(self.module, "num_experts", None) if self.family == "condconv" else None
-        return Layout(
-            groups=self.groups,
-            out_per_group=self.out_channels // self.groups,
-            in_per_group=self.in_channels // self.groups,
-            kernel_size=self.kernel_size,
-            transposed=self.family == "transposed",
-            experts=experts,
-            order=order,
-        )
+        return Layout(*channels, self.kernel_size, self.family == "transposed", experts, order)
 
     def map_size(self, map_size: int | Sequence[int]) -> tuple[int, ...]:
         """Return the taps of a refocusing map here, per dimension: as asked for, cut to what the kernel allows.
-
-        Args:
-            map_size: one odd number for all dimensions, or one for each.
 
         Raises:
             SettingError: if the size does not fit; the message names this layer.
@@ -111,19 +105,15 @@ class Layer:
         try:
             return effective_map_size(self.kernel_size, map_size)
         except SettingError as error:
-            raise SettingError(
-                error.what, where=f"map_size at {self.label}", expected=error.expected, found=error.found
-            ) from None
+            where = f"map_size at {self.label}"
+            raise SettingError(error.what, where=where, expected=error.expected, found=error.found) from None
 
 
 def find_layers(model: nn.Module) -> list[Layer]:
     """Return every convolution kernel of a model, in the order of its modules.
 
-    Pointwise kernels and those of the opt-in families are included; see :func:`refconv.layers.select` for
-    choosing among them. A module that is reachable under several names appears once, under the first.
-
-    Args:
-        model: any module; tensors on the meta device and lazy modules are fine here.
+    Pointwise kernels and the opt-in families are included; :func:`refconv.layers.select` chooses among them. A module
+    with several names appears once, under the first. Tensors on the meta device and lazy modules are fine here.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1))
@@ -137,35 +127,20 @@ def find_layers(model: nn.Module) -> list[Layer]:
         if family is None:
             continue
         weight, transforms = _stored_weight(module)
-        here = f"{name}.weight" if name else "weight"
-        others = tuple(holder for holder in holders.get(id(weight), ()) if holder != here)
-        kernel_size = tuple(int(taps) for taps in _per_dimension(module.kernel_size))
+        others = tuple(holder for holder in holders.get(id(weight), ()) if holder != f"{dotted(name)}weight")
+        size = module.kernel_size  # the foreign classes, all two-dimensional, may hold a single number for both
+        kernel_size = tuple(int(taps) for taps in ((size, size) if isinstance(size, int) else size))
         groups, inputs, outputs = (int(getattr(module, key)) for key in ("groups", "in_channels", "out_channels"))
-        layers.append(
-            Layer(
-                name=name,
-                module=module,
-                kind=_kind(groups, inputs, outputs, kernel_size),
-                family=family,
-                in_channels=inputs,
-                out_channels=outputs,
-                groups=groups,
-                kernel_size=kernel_size,
-                weight=weight,
-                parametrized_by=transforms,
-                shared_with=others,
-            )
-        )
+        kind = _kind(groups, inputs, outputs, kernel_size)
+        sizes = inputs, outputs, groups, kernel_size
+        layers.append(Layer(name, module, kind, family, *sizes, weight, transforms, others))
     return layers
 
 
 def _family(module: nn.Module) -> Family | None:
     if isinstance(module, _ConvNd):
         return "transposed" if module.transposed else "conv"
-    for base in type(module).__mro__:
-        if base.__name__ in _FOREIGN:
-            return _FOREIGN[base.__name__]
-    return None
+    return next((_FOREIGN[base.__name__] for base in type(module).__mro__ if base.__name__ in _FOREIGN), None)
 
 
 def _kind(groups: int, inputs: int, outputs: int, kernel_size: tuple[int, ...]) -> Kind:
@@ -176,11 +151,6 @@ def _kind(groups: int, inputs: int, outputs: int, kernel_size: tuple[int, ...]) 
     return "depthwise" if groups in (inputs, outputs) else "grouped"
 
 
-def _per_dimension(size: int | tuple[int, ...]) -> tuple[int, ...]:
-    """One number per dimension; the foreign classes, all two-dimensional, may hold a single number for both."""
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
 def _stored_weight(module: nn.Module) -> tuple[Tensor | None, tuple[str, ...]]:
     """The tensor that holds the kernel, and the classes of the parametrizations that act on it."""
     if "weight" in module._parameters:
@@ -188,25 +158,18 @@ def _stored_weight(module: nn.Module) -> tuple[Tensor | None, tuple[str, ...]]:
     lists = module._modules.get("parametrizations")
     if isinstance(lists, nn.ModuleDict) and "weight" in lists:
         transforms = lists["weight"]
-        return getattr(transforms, "original", None), tuple(
-            type(transform).__name__ for transform in transforms.children()
-        )
+        classes = tuple(type(transform).__name__ for transform in transforms.children())
+        return getattr(transforms, "original", None), classes
     return None, ()
 
 
 def _holders(model: nn.Module) -> dict[int, list[str]]:
     """Where each parameter is stored, by its identity; aliases of one module count once."""
     holders: dict[int, list[str]] = defaultdict(list)
-    for name, key, parameter in _parameters(model):
-        holders[id(parameter)].append(f"{name}.{key}" if name else key)
-    return holders
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
     for name, module in model.named_modules():
         for key, parameter in module._parameters.items():
-            if parameter is None:
-                continue
-            plain = name.removesuffix(".weight").removesuffix("parametrizations").removesuffix(".")
-            inside = name.endswith("parametrizations.weight") and key == "original"
-            yield (plain, "weight", parameter) if inside else (name, key, parameter)
+            if name.endswith("parametrizations.weight") and key == "original":
+                holders[id(parameter)].append(name.removesuffix("parametrizations.weight") + "weight")
+            elif parameter is not None:
+                holders[id(parameter)].append(dotted(name) + key)
+    return holders

@@ -1,17 +1,28 @@
-"""Pure tensor functions: the mathematics of refocusing for one, two and three spatial dimensions at once."""
+"""Pure tensor functions: the mathematics of refocusing for one, two and three spatial dimensions at once.
+
+Shapes stand in brackets: b blocks of m slices of k taps, and refocusing maps of t taps. The functions share these
+arguments, which their own descriptions do not repeat:
+
+* ``blocks``: the base B [b, m, k];
+* ``kernel_size``, ``map_size``: taps of the kernel and odd taps of the map per spatial dimension, products k and t;
+* ``patches``: P [b, m * t, k]; ``weight``: the refocus weight R [b, m, m * t]; ``gradient``: g [b, m, k] by the kernel;
+* ``scale``, ``power``: of the Gram, as :func:`scaling` says; ``root``: c_S [b, 1, 1], None where it is one.
+"""
 
 from refconv.config import Order, Scale
 from refconv.ops.layout import Layout
-from refconv.ops.metric import (
+from refconv.ops.refocusing import (
     adjoint_by_convolution,
     apply_gram,
     apply_gram_by_convolution,
     apply_gram_by_patches,
     metric_gram,
+    refocus_adjoint,
+    refocus_by_convolution,
+    refocus_by_patches,
     refocused_blocks,
     smallest_refocus_weight,
 )
-from refconv.ops.refocusing import refocus_adjoint, refocus_by_convolution, refocus_by_patches
 from refconv.ops.scale import Scaling, amplified, scaling
 from refconv.ops.unfolding import effective_map_size, gram, gram_power, mean_eigenvalue, patches, shaped_patches
 

@@ -1,8 +1,7 @@
 """Layouts: how a stored convolution weight is read as blocks of slices, and written back.
 
-A weight holds one slice (a K-dimensional kernel of k taps) for every (out, in) pair that its convolution
-connects. Formula (1) of docs/math.md acts on *blocks* of m slices, so the one thing to know about a weight is which
-slices make a block. :class:`Layout` is that knowledge; all other functions of ``ops`` see blocks only.
+A weight holds one slice (a kernel of k taps) for every (out, in) pair that its convolution connects. Formula (1) of
+docs/math.md acts on *blocks* of m slices, so all there is to know of a weight is which slices make a block.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ class Layout:
         out_per_group: output channels per group.
         in_per_group: input channels per group.
         kernel_size: taps per spatial dimension, one to three of them.
-        transposed: whether the weight is stored as [in, out // groups, ...], as transposed convolutions do. Blocks
-            are formed as for the equivalent ordinary convolution.
-        experts: for flattened expert weights [experts, slices * taps], their number; every expert is a kernel
-            of its own, with blocks of its own.
+        transposed: whether the weight is stored as [in, out // groups, ...]; blocks are those of the equivalent
+            ordinary convolution.
+        experts: number of experts in flattened weights [experts, slices * taps]; each has blocks of its own.
         order: see above.
 
     Example:
@@ -56,10 +54,8 @@ class Layout:
     order: Order = "contiguous"
 
     def __post_init__(self) -> None:
-        if self.order not in get_args(Order):
-            raise SettingError(
-                "unknown order", where="order", expected=" or ".join(get_args(Order)), found=repr(self.order)
-            )
+        if self.order not in (known := get_args(Order)):
+            raise SettingError("unknown order", where="order", expected=" or ".join(known), found=repr(self.order))
 
     @property
     def taps(self) -> int:
@@ -79,32 +75,25 @@ class Layout:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the stored weight."""
-        outer, inner = self.out_per_group, self.in_per_group
+        experts, groups, outer, inner, taps = self._stored_axes()
         if self.experts is not None:
-            return self.experts, self.groups * outer * inner * self.taps
-        if self.transposed:
-            outer, inner = inner, outer
-        return self.groups * outer, inner, *self.kernel_size
+            return experts, groups * outer * inner * taps
+        return groups * outer, inner, *self.kernel_size
 
     def to_blocks(self, weight: Tensor) -> Tensor:
         """Gather the slices of a stored weight into blocks [blocks, m, k]."""
-        slices = weight.reshape(*self._stored_axes())
-        return slices.permute(self._axes()).reshape(self.block_shape)
+        return weight.reshape(*self._stored_axes()).permute(self._axes()).reshape(self.block_shape)
 
     def from_blocks(self, blocks: Tensor) -> Tensor:
         """Scatter blocks [blocks, m, k] back to the stored shape: the inverse of :meth:`to_blocks`."""
-        axes = self._axes()
-        stored = self._stored_axes()
-        inverse = sorted(range(len(axes)), key=axes.__getitem__)
+        axes, stored = self._axes(), self._stored_axes()
         slices = blocks.reshape([stored[axis] for axis in axes])
-        return slices.permute(inverse).reshape(self.weight_shape)
+        return slices.permute(sorted(range(len(axes)), key=axes.__getitem__)).reshape(self.weight_shape)
 
     def _stored_axes(self) -> tuple[int, int, int, int, int]:
         """[experts, groups, outer per group, inner per group, k], outer and inner as they are stored."""
-        outer, inner = self.out_per_group, self.in_per_group
-        if self.transposed:
-            outer, inner = inner, outer
-        return self.experts or 1, self.groups, outer, inner, self.taps
+        out, in_ = self.out_per_group, self.in_per_group
+        return self.experts or 1, self.groups, *((in_, out) if self.transposed else (out, in_)), self.taps
 
     def _axes(self) -> tuple[int, int, int, int, int]:
         """The order in which the stored axes are read so that blocks are consecutive."""

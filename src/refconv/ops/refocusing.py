@@ -1,50 +1,144 @@
-"""The refocusing transformation, formula (1): kernel = base + R P, and its adjoint.
+"""Refocusing, kernel = base + R P, and the metric that it puts on kernels: a gradient g by the kernel becomes g G.
 
-Two routes compute the product R P, chosen by what is quicker to do (docs/math.md, "Routes"):
-a batched GEMM over precomputed patches where blocks hold several slices, and the convolution primitive
-where every slice is a block of its own.
+These are formulas (1) and (2) of docs/math.md, with the Gram G = P^T P. Each has several routes; "Routes" there says
+which is quicker where. Patches P and Grams G serve blocks of many slices, whose Grams are small beside the kernels.
+For blocks of one or a few slices, R P and g G = (g P^T) P are computed by convolutions or in chunks, so that nothing
+larger than a chunk is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from math import prod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+from refconv.config import Scale
+from refconv.ops.scale import chunks, scaling
+from refconv.ops.unfolding import Sizes, gram, gram_power, patches, shaped_patches
+
+_CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def refocus_by_patches(weight: Tensor, patches: Tensor) -> Tensor:
-    """Return R P [b, m, k] as a batched product.
-
-    Args:
-        weight: refocus weight R [b, m, m * t].
-        patches: P [b, m * t, k].
-    """
+    """Return R P [b, m, k] as a batched product."""
     return weight @ patches
 
 
-def refocus_by_convolution(
-    weight: Tensor, blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]
-) -> Tensor:
+def refocus_by_convolution(weight: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Return R P [b, m, k] as one grouped convolution over the flattened slices, as the paper writes it.
 
     The blocks are laid out as a single image of b * m channels; every block is a group of that convolution.
-
-    Args:
-        weight: refocus weight R [b, m, m * t].
-        blocks: base B [b, m, k].
-        kernel_size: taps per spatial dimension, product k.
-        map_size: odd taps of the map per spatial dimension, product t.
     """
     b, m, k = blocks.shape
     image = blocks.reshape(1, b * m, *kernel_size)
     maps = weight.reshape(b * m, m, *map_size)
     padding = [(size - 1) // 2 for size in map_size]
-    return CONVOLVE[len(kernel_size)](image, maps, padding=padding, groups=b).reshape(b, m, k)
+    return _CONVOLVE[len(kernel_size)](image, maps, padding=padding, groups=b).reshape(b, m, k)
 
 
 def refocus_adjoint(gradient: Tensor, patches: Tensor) -> Tensor:
-    """Return g P^T [b, m, m * t], the gradient by the refocus weight, from the gradient g [b, m, k] by the kernel."""
+    """Return g P^T [b, m, m * t], the gradient by the refocus weight."""
     return gradient @ patches.mT
+
+
+def adjoint_by_convolution(gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
+    """Return g P^T [b, m, m * t] as one grouped convolution of the base's slices with the gradient's.
+
+    Entry (i, (j, d)) is the correlation of slice j of the base, shifted by tap d, with slice i of the gradient:
+    slices j are the batch of that convolution, blocks its groups, and slices i the outputs of a group.
+    """
+    b, m, _ = blocks.shape
+    images = blocks.transpose(0, 1).reshape(m, b, *kernel_size)
+    filters = gradient.reshape(b * m, 1, *kernel_size)
+    padding = [(size - 1) // 2 for size in map_size]
+    found = _CONVOLVE[len(kernel_size)](images, filters, padding=padding, groups=b)
+    return found.reshape(m, b, m, -1).permute(1, 2, 0, 3).reshape(b, m, -1)
+
+
+def metric_gram(
+    blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale = "paper", power: float = 1.0
+) -> Tensor:
+    """Return the matrix [b, k, k] that multiplies gradients, G^power / c_S^2; zero where the base spans nothing."""
+    b, m, k = blocks.shape
+    grams = torch.empty(b, k, k, dtype=blocks.dtype, device=blocks.device)
+    for part in chunks(b, prod(map_size) * m * k):
+        found = gram(patches(blocks[part], kernel_size, map_size))
+        grams[part] = found if power == 1 else gram_power(found, power)
+    if scale != "paper":
+        grams /= scaling(blocks, kernel_size, map_size, scale=scale, power=power).root.square()
+    return grams
+
+
+def apply_gram(gradient: Tensor, grams: Tensor) -> Tensor:
+    """Return g G [b, m, k] for matrices G [b, k, k]."""
+    return gradient @ grams
+
+
+def apply_gram_by_convolution(
+    gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, root: Tensor | None = None
+) -> Tensor:
+    """Return g G / c_S^2 [b, m, k] as (g P^T) P, without forming P or G."""
+    b, m, _ = blocks.shape
+    out = torch.empty_like(gradient)
+    for part in chunks(b, m * m * prod(map_size)):
+        weight = adjoint_by_convolution(gradient[part], blocks[part], kernel_size, map_size)
+        if root is not None:
+            weight = weight.div_(root[part]).div_(root[part])  # the square of a root may overflow
+        out[part] = refocus_by_convolution(weight, blocks[part], kernel_size, map_size)
+    return out
+
+
+def apply_gram_by_patches(
+    gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, root: Tensor | None = None
+) -> Tensor:
+    """Return g G / c_S^2 [b, m, k] as (g P^T) P, with P of a chunk of blocks at a time."""
+    b, m, k = blocks.shape
+    out = torch.empty_like(gradient)
+    for part in chunks(b, prod(map_size) * m * k):
+        unfolded = patches(blocks[part], kernel_size, map_size)
+        if root is not None:
+            unfolded = unfolded / root[part]
+        out[part] = refocus_by_patches(refocus_adjoint(gradient[part], unfolded), unfolded)
+    return out
+
+
+def smallest_refocus_weight(
+    displacement: Tensor,
+    blocks: Tensor,
+    kernel_size: Sizes,
+    map_size: Sizes,
+    *,
+    scale: Scale = "paper",
+    power: float = 1.0,
+) -> Tensor:
+    """Return the refocus weight R [b, m, m * t] of least norm with R P / c_A = D, as far as P reaches it.
+
+    R = c_A D P^+ = c_A D G^+ P^T for the displacement D = kernel - base [b, m, k], block by block. A refocus weight
+    that gradient descent trained from zero is a combination of rows of P^T, so it is this one.
+    """
+    b, m, k = blocks.shape
+    weight = torch.empty(b, m, m * prod(map_size), dtype=blocks.dtype, device=blocks.device)
+    for part in chunks(b, prod(map_size) * m * k):
+        unfolded = patches(blocks[part], kernel_size, map_size)
+        inverse = gram_power(gram(unfolded), -(power + 1) / 2)  # (P G^((p-1)/2))^+ = G^(-(p+1)/2) P^T
+        weight[part] = refocus_adjoint(displacement[part] @ inverse, unfolded)
+    if scale != "paper":
+        weight *= scaling(blocks, kernel_size, map_size, scale=scale, power=power).sign
+    return weight
+
+
+def refocused_blocks(
+    weight: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale = "paper", power: float = 1.0
+) -> Tensor:
+    """Return B + R P / c_A [b, m, k], in chunks."""
+    b, m, k = blocks.shape
+    out = torch.empty_like(blocks)
+    if scale != "paper":
+        weight = weight / scaling(blocks, kernel_size, map_size, scale=scale, power=power).sign
+    for part in chunks(b, prod(map_size) * m * k):
+        unfolded = shaped_patches(patches(blocks[part], kernel_size, map_size), power)
+        out[part] = blocks[part] + refocus_by_patches(weight[part], unfolded)
+    return out

@@ -7,7 +7,7 @@ moves the kernel by g G^power / c_S^2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from refconv.config import Scale
-from refconv.ops.unfolding import mean_eigenvalue, patches, shaped_patches
+from refconv.ops.unfolding import Sizes, mean_eigenvalue, patches, shaped_patches
 
 _CHUNK = 2**19
 """Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache."""
@@ -43,9 +43,7 @@ class Scaling:
         return (self.sign / self.root).square()
 
 
-def scaling(
-    blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int], *, scale: Scale, power: float = 1.0
-) -> Scaling:
+def scaling(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale, power: float = 1.0) -> Scaling:
     """Return the scale of refocusing on a base.
 
     * ``paper``: one everywhere, as released.
@@ -56,13 +54,6 @@ def scaling(
       to be one where it is less.
 
     Blocks of zeros, and those so small that float32 cannot hold their scale, have a scale of one.
-
-    Args:
-        blocks: base B [b, m, k].
-        kernel_size: taps per spatial dimension, product k.
-        map_size: odd taps of the map per spatial dimension, product t.
-        scale: see above.
-        power: of the Gram.
     """
     blocks = blocks.double()
     b, m, k = blocks.shape
@@ -96,8 +87,7 @@ def _largest_eigenvalue(patches: Tensor) -> Tensor:
 def amplified(displacement: Tensor, gain: Tensor) -> Tensor:
     """Return the displacement as it is; the gradient that passes it is multiplied by the gain."""
     chosen = _Amplified if torch.compiler.is_compiling() else _AmplifiedForward
-    found: Tensor = chosen.apply(displacement, gain)
-    return found
+    return chosen.apply(displacement, gain)  # type: ignore[no-any-return]
 
 
 class _Amplified(torch.autograd.Function):

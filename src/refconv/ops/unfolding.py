@@ -4,8 +4,6 @@ For a block B [m, k] of slices and a map of t taps, the patches P [m * t, k] hol
 of the map, zero outside: row (j, d) is ``P[(j, d), y] = B[j, y + d - r]`` with r = (map_size - 1) / 2 per
 dimension. A cross-correlation of the block with a map of weights R is then the product R P. The Gram
 G = P^T P is the metric that refocusing puts on the space of kernels (docs/math.md).
-
-Bracket notation: [b, m, k] are blocks, slices per block and taps per slice, t the taps of the map.
 """
 
 from __future__ import annotations
@@ -20,18 +18,16 @@ from torch import Tensor
 from refconv.config import checked_map_size
 from refconv.errors import SettingError
 
+Sizes = Sequence[int]
+"""One number for each spatial dimension."""
 
-def effective_map_size(kernel_size: Sequence[int], map_size: int | Sequence[int]) -> tuple[int, ...]:
+
+def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, ...]:
     """Return the map size per dimension, cut to what the kernel allows.
 
-    A map of size s shifts by up to (s - 1) / 2 in either direction. Shifts by the kernel's own length K or
-    more leave nothing of a slice, so sizes above 2 K - 1 would only add weights that never act; they are cut
-    there. A 1 x 11 kernel thus gets a 1 x 3 map. Even kernels need no special case: the map is odd, so it has
-    a centre, and the kernel keeps its size.
-
-    Args:
-        kernel_size: taps per spatial dimension.
-        map_size: one odd number for all dimensions, or one for each.
+    ``map_size`` may be one odd number for all dimensions. A map of size s shifts by up to (s - 1) / 2 in either
+    direction. Shifts by the kernel's own length K or more leave nothing of a slice, so sizes are cut at 2 K - 1. Even
+    kernels need no special case: the map is odd, so it has a centre, and the kernel keeps its size.
 
     Raises:
         SettingError: if a size is not odd and positive, or there are not as many as dimensions.
@@ -45,23 +41,14 @@ def effective_map_size(kernel_size: Sequence[int], map_size: int | Sequence[int]
     size = checked_map_size("map_size", map_size)
     sizes = (size,) * len(kernel_size) if isinstance(size, int) else size
     if len(sizes) != len(kernel_size):
-        raise SettingError(
-            "map size and kernel differ in dimensions",
-            where="map_size",
-            expected=f"one odd number, or {len(kernel_size)} for a kernel of {_times(kernel_size)}",
-            found=_times(sizes),
-        )
+        kernel, found = (" x ".join(map(str, numbers)) for numbers in (kernel_size, sizes))
+        what, expected = "map size and kernel differ in dimensions", f"one odd number, or {len(kernel_size)}"
+        raise SettingError(what, where="map_size", expected=f"{expected} for a kernel of {kernel}", found=found)
     return tuple(min(size, 2 * taps - 1) for size, taps in zip(sizes, kernel_size, strict=True))
 
 
-def patches(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]) -> Tensor:
-    """Unfold blocks of slices [b, m, k] into their patches P [b, m * t, k].
-
-    Args:
-        blocks: [b, m, k].
-        kernel_size: taps per spatial dimension, product k.
-        map_size: odd taps of the map per spatial dimension, product t.
-    """
+def patches(blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
+    """Unfold blocks of slices into their patches P [b, m * t, k]."""
     b, m, k = blocks.shape
     padding = [side for size in reversed(map_size) for side in [(size - 1) // 2] * 2]
     shifted = F.pad(blocks.reshape(b * m, *kernel_size), padding)
@@ -71,20 +58,15 @@ def patches(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int])
 
 
 def gram(patches: Tensor) -> Tensor:
-    """Return the Gram G = P^T P [b, k, k] of patches P [b, m * t, k]."""
+    """Return the Gram G = P^T P [b, k, k]."""
     return patches.mT @ patches
 
 
-def mean_eigenvalue(blocks: Tensor, kernel_size: Sequence[int], map_size: Sequence[int]) -> Tensor:
+def mean_eigenvalue(blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Return the mean eigenvalue [b] of the Gram, trace(G) / k, without forming patches or Gram.
 
     The trace is the sum of all squared patch entries, and the tap at position x of a slice enters P once for
     every shift that keeps it inside the kernel. That number is a product over dimensions.
-
-    Args:
-        blocks: [b, m, k].
-        kernel_size: taps per spatial dimension.
-        map_size: odd taps of the map per spatial dimension.
     """
     visits = torch.ones(1, dtype=blocks.dtype, device=blocks.device)
     for taps, size in zip(kernel_size, map_size, strict=True):
@@ -113,7 +95,3 @@ def shaped_patches(patches: Tensor, power: float) -> Tensor:
     if power == 1:
         return patches
     return patches @ gram_power(gram(patches), (power - 1) / 2)
-
-
-def _times(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))

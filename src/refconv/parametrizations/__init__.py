@@ -1,7 +1,4 @@
-"""Kernel transformations: trainable maps from a frozen base to the kernel, one small file each.
-
-``TRANSFORMS`` is the registry: a new transformation is one file and one line in ``registry.py``.
-"""
+"""Kernel transformations: trainable maps from a frozen base to the kernel, by name in ``TRANSFORMS``."""
 
 from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, first_weight

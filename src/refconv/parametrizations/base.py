@@ -1,11 +1,4 @@
-"""What every kernel transformation shares: one layer, full precision inside, one computation per forward.
-
-A transformation is a torch parametrization: the frozen base stays in the module as
-``parametrizations.weight.original``, and reading ``module.weight`` gives the kernel. Subclasses say how the kernel
-follows from the base (:meth:`KernelTransform.transform`), which numbers are trained
-(:meth:`KernelTransform.shapes`), how they start (:meth:`KernelTransform.reset`) and what may be computed ahead
-(:meth:`KernelTransform.prepare`).
-"""
+"""What every kernel transformation shares: one layer, full precision inside, one computation per forward."""
 
 from __future__ import annotations
 
@@ -15,7 +8,7 @@ import threading
 from abc import abstractmethod
 from math import prod
 from types import FrameType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +27,10 @@ class ForwardScope:
     scope of their own, because ``deepcopy`` copies the object that the hooks are bound to.
 
     Note [Interrupts]: torch does not run forward hooks when a forward is left by a KeyboardInterrupt. So a kept kernel
-    is handed out only while the call that opened the scope is found on the stack; a scope whose call is gone is closed
-    where that is noticed. Looking at the stack costs microseconds, where a kernel is needed again, not at first.
+    is handed out only while the call that opened the scope is found on the stack, which costs microseconds.
 
-    Entries are kept apart by gradient and inference mode: a kernel computed under ``no_grad`` must not serve a later
-    call that trains. Inside a region of activation checkpointing nothing is handed out, since the region will be run
-    again on its own. Compiled code skips the scope; the compiler merges equal subexpressions itself.
+    Entries are kept apart by gradient and inference mode. Inside a region of activation checkpointing nothing is handed
+    out, since the region will be run again on its own. Compiled code skips the scope.
     """
 
     kernels: dict[Any, Tensor] | None = None
@@ -89,17 +80,18 @@ class ForwardScope:
         """Remove the hooks of every scope from a model and its modules."""
         for module in model.modules():
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
-                ours = [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), ForwardScope)]
-                for key in ours:
-                    del hooks[key]
-                    module._forward_hooks_always_called.pop(key, None)
+                for key, hook in list(hooks.items()):
+                    if isinstance(getattr(hook, "__self__", None), ForwardScope):
+                        del hooks[key]
+                        module._forward_hooks_always_called.pop(key, None)
 
 
 class KernelTransform(nn.Module):
-    """A trainable map from a frozen base to the kernel that its convolution uses.
+    """A trainable map from a frozen base to the kernel that its convolution uses, as a parametrization of torch.
 
-    Its settings are the fields of its configuration class. The trained parameters are made here, from what
-    :meth:`shapes` says, so that counting them and making them cannot disagree, and get their start by :meth:`reset`.
+    The frozen base stays in the module as ``parametrizations.weight.original``, and reading ``module.weight`` gives the
+    kernel. Subclasses say how the kernel follows from the base (:meth:`transform`), which numbers are trained
+    (:meth:`shapes`), how they start (:meth:`reset`) and what may be computed ahead (:meth:`prepare`).
 
     Args:
         layer: the layer's name, for messages.
@@ -121,37 +113,38 @@ class KernelTransform(nn.Module):
     """Whether, with the default settings, the kernel is the base bit for bit before training."""
     size: ClassVar[str | None] = None
     """The setting that says how many numbers are trained, if there is one."""
+    computed: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors that :meth:`prepare` computes; they follow the module and are not saved."""
     config: TransformConfig
+    map_size: tuple[int, ...]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> nn.Parameter:
+            """Return a trained parameter by its name in :meth:`shapes`."""
 
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: TransformConfig) -> None:
         super().__init__()
         if isinstance(config, GramConfig):
-            sizes = effective_map_size(layout.kernel_size, config.map_size)
-            config = dataclasses.replace(config, map_size=sizes, order=layout.order)
-        self.config = config
-        self.layer = layer
-        self.layout = layout
-        self.scope = scope
+            self.map_size = effective_map_size(layout.kernel_size, config.map_size)
+            config = dataclasses.replace(config, map_size=self.map_size, order=layout.order)
+        self.config, self.layer, self.layout, self.scope = config, layer, layout, scope
         self.base_requires_grad = base.requires_grad
         self.followed: tuple[int, torch.dtype] | None = None
         self.sealed = False
         for name, shape in self.shapes(layout, config).items():
             start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
             self.register_parameter(name, nn.Parameter(start))
-        self.reset(base)
+        for name in self.computed:
+            self.register_buffer(name, None, persistent=False)
+        with torch.no_grad():
+            self.reset(base)
+            self.prepare(base)
 
     @classmethod
     @abstractmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name the trained parameters at a layer and give their shapes; nothing is allocated.
-
-        Args:
-            layout: how the slices of the layer form blocks.
-            config: the settings, an instance of :attr:`config_class`.
-
-        Raises:
-            SettingError: if a setting does not fit the layer.
-        """
+        """Name the trained parameters at a layer and give their shapes, for settings of :attr:`config_class`."""
 
     @classmethod
     def count(cls, layout: Layout, config: TransformConfig) -> int:
@@ -164,15 +157,16 @@ class KernelTransform(nn.Module):
         return step
 
     def prepare(self, base: Tensor) -> None:
-        """Compute what depends on the frozen base only; called again whenever another base is loaded."""
+        """Compute what depends on the frozen base only, under ``no_grad``; called again for every other base."""
 
     @abstractmethod
     def transform(self, blocks: Tensor) -> Tensor:
         """Map the base's blocks [b, m, k] to the kernel's blocks [b, m, k], both in at least float32."""
 
-    @abstractmethod
     def reset(self, base: Tensor) -> None:
-        """Give the trained parameters their start for a base: the kernel is the base, where the start is exact."""
+        """Give the trained parameters their start for a base, by default zero; called under ``no_grad``."""
+        for parameter in self.parameters():
+            parameter.zero_()
 
     def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the trained parameters, determines the kernel; plain values."""
@@ -222,17 +216,11 @@ class KernelTransform(nn.Module):
         return kernel.contiguous(memory_format=memory_format(base))
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        """Refuse assignments to the kernel, which could not reach the trained weights.
-
-        Raises:
-            LayerError: if the kernel is assigned to after the transformation was put in place.
-        """
+        """Refuse assignments to the kernel, which could not reach the trained weights."""
         if self.sealed:
-            raise LayerError(
-                "the kernel is computed from its base and cannot be assigned",
-                where=self.layer,
-                remedy="merge(model) or unrefocus(model) first, then assign, then refocus again",
-            )
+            remedy = "merge(model) or unrefocus(model) first, then assign, then refocus again"
+            what = "the kernel is computed from its base and cannot be assigned"
+            raise LayerError(what, where=self.layer, remedy=remedy)
         return value
 
 
@@ -248,10 +236,7 @@ def computing_dtype(base: Tensor) -> torch.dtype:
 
 def memory_format(base: Tensor) -> torch.memory_format:
     """Return the memory format that a kernel computed from a base is to have: the base's."""
-    if base.is_contiguous():
-        return torch.contiguous_format
-    if base.dim() == 4 and base.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    if base.dim() == 5 and base.is_contiguous(memory_format=torch.channels_last_3d):
-        return torch.channels_last_3d
+    if not base.is_contiguous() and base.dim() in (4, 5):
+        last = torch.channels_last if base.dim() == 4 else torch.channels_last_3d
+        return last if base.is_contiguous(memory_format=last) else torch.contiguous_format
     return torch.contiguous_format

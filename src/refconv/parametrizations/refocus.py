@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refconv.config import RefocusConfig, Start
-from refconv.ops import (
-    Layout,
-    amplified,
-    effective_map_size,
-    patches,
-    refocus_by_convolution,
-    refocus_by_patches,
-    scaling,
-    shaped_patches,
-)
+from refconv.ops import Layout, amplified, effective_map_size, patches, refocus_by_convolution, scaling, shaped_patches
 from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 
@@ -43,28 +34,19 @@ class Refocus(KernelTransform):
     config_class = RefocusConfig
     config: RefocusConfig
     size = "map_size"
-    refocus_weight: nn.Parameter
+    computed: ClassVar[tuple[str, ...]] = ("patches", "divisor", "gain")
     patches: Tensor | None
     divisor: Tensor | None
     gain: Tensor | None
 
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: RefocusConfig) -> None:
         super().__init__(layer, base, layout, scope, config)
-        self.map_size = effective_map_size(layout.kernel_size, config.map_size)
         weight = self.refocus_weight
         weight.data = first_weight(layout, self.map_size, config.start, dtype=weight.dtype, device=weight.device)
-        self.register_buffer("patches", None, persistent=False)
-        self.register_buffer("divisor", None, persistent=False)
-        self.register_buffer("gain", None, persistent=False)
-        self.prepare(base)
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of the refocus weight.
-
-        Raises:
-            SettingError: if the map does not fit the kernel's dimensions.
-        """
+        """Name and shape of the refocus weight, after a check that the map fits the kernel's dimensions."""
         b, m, _ = layout.block_shape
         return {"refocus_weight": (b, m, m * prod(effective_map_size(layout.kernel_size, config.map_size)))}
 
@@ -77,12 +59,10 @@ class Refocus(KernelTransform):
     def by_convolution(self) -> bool:
         """Whether R P is computed by the convolution primitive instead of a GEMM over stored patches.
 
-        For blocks of one slice the primitive is two to three times quicker on a CPU, and stores nothing. Other powers
-        than one need the patches.
+        For blocks of one slice that is quicker (docs/math.md, "Routes"). Other powers than one need the patches.
         """
         return self.layout.groups == 1 and self.config.power == 1
 
-    @torch.no_grad()
     def prepare(self, base: Tensor) -> None:
         """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64)."""
         if self.by_convolution and self.config.scale == "paper":
@@ -103,7 +83,7 @@ class Refocus(KernelTransform):
         """Return base + R P / c_A for the blocks [b, m, k] of the base."""
         weight = self.refocus_weight.to(blocks.dtype)
         if self.patches is not None:
-            moved = refocus_by_patches(weight, self.patches.to(blocks.dtype))
+            moved = weight @ self.patches.to(blocks.dtype)
         else:
             source = self.source(blocks)
             if self.divisor is not None:
@@ -115,23 +95,13 @@ class Refocus(KernelTransform):
         """Return what P is made of, [b, m, k]: the base itself."""
         return blocks
 
-    @torch.no_grad()
-    def reset(self, base: Tensor) -> None:
-        """Set the refocus weight to zero, so that the kernel is the base."""
-        self.refocus_weight.zero_()
-
 
 def first_weight(
     layout: Layout, map_size: Sequence[int], start: Start, *, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Return the refocus weight [b, m, m * t] that training starts from.
 
-    Args:
-        layout: how the slices form blocks.
-        map_size: taps of the map per dimension.
-        start: ``zeros``, or ``kaiming`` as released: uniform within 1 / sqrt(m * t), from torch's global generator.
-        dtype: of the weight.
-        device: of the weight.
+    The start ``kaiming``, as released, is uniform within 1 / sqrt(m * t), from torch's global generator.
     """
     b, m, _ = layout.block_shape
     weight = torch.zeros(b, m, m * prod(map_size), dtype=dtype, device=device)

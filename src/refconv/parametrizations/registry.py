@@ -10,40 +10,17 @@ from refconv.errors import SettingError, did_you_mean
 from refconv.layers import Layer
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
-from refconv.parametrizations.combination import Combination
-from refconv.parametrizations.continuous import Continuous
-from refconv.parametrizations.density import Density
-from refconv.parametrizations.free import Free
-from refconv.parametrizations.low_rank import LowRank
-from refconv.parametrizations.lr_scaled import LrScaled
-from refconv.parametrizations.points import Points
-from refconv.parametrizations.random_base import RandomBase
+from refconv.parametrizations.controls import Free, LrScaled, RandomBase, Shuffled
+from refconv.parametrizations.filterwise import Combination, LowRank, Standardize, WeightNorm
 from refconv.parametrizations.refocus import Refocus
-from refconv.parametrizations.separable import Separable
-from refconv.parametrizations.shuffled import Shuffled
-from refconv.parametrizations.spacings import Spacings
-from refconv.parametrizations.standardize import Standardize
-from refconv.parametrizations.weight_norm import WeightNorm
+from refconv.parametrizations.spatial import Continuous, Density, Points, Separable, Spacings
 
-TRANSFORMS: dict[str, type[KernelTransform]] = {
-    kind.config_class.method: kind
-    for kind in (
-        Refocus,
-        Shuffled,
-        RandomBase,
-        Free,
-        LrScaled,
-        LowRank,
-        Density,
-        Combination,
-        Spacings,
-        Points,
-        Continuous,
-        Separable,
-        WeightNorm,
-        Standardize,
-    )
-}
+_KINDS: tuple[type[KernelTransform], ...] = (
+    *(Refocus, Shuffled, RandomBase, Free, LrScaled, LowRank, Density),
+    *(Combination, Spacings, Points, Continuous, Separable, WeightNorm, Standardize),
+)
+
+TRANSFORMS = {kind.config_class.method: kind for kind in _KINDS}
 """Every transformation by the name that users give."""
 
 
@@ -54,25 +31,13 @@ def transform_named(name: str) -> type[KernelTransform]:
         SettingError: if there is none.
     """
     if name not in TRANSFORMS:
-        raise SettingError(
-            "unknown transformation",
-            where=name,
-            expected=f"one of {', '.join(TRANSFORMS)}",
-            remedy=did_you_mean(name, TRANSFORMS),
-        )
+        expected, remedy = f"one of {', '.join(TRANSFORMS)}", did_you_mean(name, TRANSFORMS)
+        raise SettingError("unknown transformation", where=name, expected=expected, remedy=remedy)
     return TRANSFORMS[name]
 
 
 def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> TransformConfig:
-    """Return the configuration of a transformation, checked.
-
-    Args:
-        method: the configuration itself, or the name of the transformation.
-        settings: with a name, settings that are not to have their defaults.
-
-    Raises:
-        SettingError: if there is no such transformation or setting, a value is out of its range, or a configuration
-            is given with settings beside it.
+    """Return the configuration of a transformation, checked: itself, or one of single settings for a name.
 
     Example:
         >>> config_of("low_rank", {"rank": 2}).settings()
@@ -81,9 +46,8 @@ def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> Tra
     if isinstance(method, str):
         return transform_named(method).config_class.of(None, settings)
     if type(method) not in [kind.config_class for kind in TRANSFORMS.values()]:
-        raise SettingError(
-            "neither a configuration nor the name of a transformation", where="config", found=repr(method)
-        )
+        what = "neither a configuration nor the name of a transformation"
+        raise SettingError(what, where="config", found=repr(method))
     return type(method).of(method, settings)
 
 

@@ -1,14 +1,12 @@
 """The two tensors of a refocused layer that training programs meet: the base and the computed kernel.
 
-Programs that know nothing of parametrizations unfreeze every parameter, clip, mask or initialise weights in place, or
-write a kernel in a forward of their own. On a refocused layer none of that can mean what it means on a plain one, so
-it is either without effect by construction (the base cannot be trained) or refused where it happens (the kernel).
+Programs that know nothing of parametrizations unfreeze every parameter, or write to kernels. Here that is either
+without effect by construction (the base cannot be trained) or refused where it happens (the kernel).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -37,12 +35,7 @@ class Base(nn.Parameter):
 
     @staticmethod
     def release(parameter: nn.Parameter, requires_grad: bool) -> None:
-        """Make a base an ordinary parameter again.
-
-        Args:
-            parameter: the base.
-            requires_grad: the flag that it had before.
-        """
+        """Make a base an ordinary parameter again, with the gradient flag that it had before."""
         if type(parameter) is Base:
             cast("nn.Parameter", parameter).__class__ = nn.Parameter
         parameter.requires_grad_(requires_grad)
@@ -72,13 +65,9 @@ class Base(nn.Parameter):
 class Kernel(Tensor):
     """A computed kernel as ``module.weight`` returns it: an ordinary tensor, except that it cannot be written to.
 
-    A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors,
-    without a cost of their own; methods that work in place, and assignments to its ``data``, raise
-    :class:`refconv.LayerError`. Not noticed are writes through a view or through ``detach()`` of it, and what compiled
-    code does, where kernels are ordinary tensors.
-
-    Attributes:
-        layer: the layer's name, for messages.
+    A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors;
+    methods that work in place, and assignments to its ``data``, raise a LayerError. Not noticed are writes through a
+    view or through ``detach()`` of it, and what compiled code does, where kernels are ordinary tensors.
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl
@@ -107,7 +96,8 @@ class Kernel(Tensor):
         return self.as_subclass(Tensor).__reduce_ex__(protocol)
 
 
-def _refuse(kernel: Kernel) -> None:
+def _refuse(kernel: Kernel, *args: object, **kwargs: object) -> None:
+    """Refuse to be written to."""
     raise LayerError(
         "the kernel is computed from its base and cannot be written to",
         where=kernel.layer,
@@ -116,22 +106,9 @@ def _refuse(kernel: Kernel) -> None:
     )
 
 
-def _refusing(name: str) -> Callable[..., None]:
-    def refuse(self: Kernel, *args: object, **kwargs: object) -> None:
-        _refuse(self)
-
-    refuse.__name__ = name
-    refuse.__doc__ = "Refuse to be written to."
-    return refuse
-
-
 _HARMLESS = {"requires_grad_", "rename_"}
-_IN_PLACE = [
-    name
-    for name in dir(Tensor)
-    if (name.endswith("_") and not name.startswith("_") and name not in _HARMLESS)
-    or (name.startswith("__i") and name[3:-2] in {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and"})
-    or name in {"__ior__", "__ixor__", "__ilshift__", "__irshift__", "__idiv__", "__setitem__"}
-]
-for _name in _IN_PLACE:
-    setattr(Kernel, _name, _refusing(_name))
+_OPERATORS = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "div"]
+for _name in dir(Tensor):
+    _in_place = _name.endswith("_") and not _name.startswith("_") and _name not in _HARMLESS
+    if _in_place or _name == "__setitem__" or (_name.startswith("__i") and _name[3:-2] in _OPERATORS):
+        setattr(Kernel, _name, _refuse)

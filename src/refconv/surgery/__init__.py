@@ -1,15 +1,18 @@
 """Surgery: put a kernel transformation into a model, take it out again, and certify both."""
 
 from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
-from refconv.surgery.budget import Budget, fit_budget
 from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state, says_settings
 from refconv.surgery.merging import MergedLayer, MergeReport, merge, merged, plain_state_dict, unrefocus
-from refconv.surgery.planning import Plan, PlanRow, plan, plan_of
-from refconv.surgery.rebasing import rebase
-from refconv.surgery.refocusing import refocus
-from refconv.surgery.reparametrization import reparametrize
-from refconv.surgery.state import load_refocused_state_dict, metadata_of, refocused_state_dict, renamed, with_metadata
-from refconv.surgery.tensor_file import file_bytes
+from refconv.surgery.planning import Budget, Plan, PlanRow, fit_budget, plan, plan_of
+from refconv.surgery.refocusing import rebase, refocus, reparametrize
+from refconv.surgery.state import (
+    file_bytes,
+    load_refocused_state_dict,
+    metadata_of,
+    refocused_state_dict,
+    renamed,
+    with_metadata,
+)
 from refconv.surgery.verification import Certificate, evaluating, verify
 
 __all__ = [

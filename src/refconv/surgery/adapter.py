@@ -20,14 +20,13 @@ from torch import Tensor, nn
 
 from refconv.config import GramConfig
 from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.layers import Layer, check_base, check_shared, find_layers
+from refconv.layers import Layer, check_base, check_shared, dotted, find_layers
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.records import with_scale
-from refconv.surgery.attach import STEM, attach, base_of, transformed
+from refconv.surgery.attach import STEM, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
-from refconv.surgery.reparametrization import transform_at
-from refconv.surgery.state import check_keys
-from refconv.surgery.tensor_file import file_bytes
+from refconv.surgery.refocusing import attach_all, transform_at, transforms_at
+from refconv.surgery.state import check_keys, check_shape, file_bytes
 
 FORMAT = "refconv-adapter"
 VERSION = 1
@@ -42,11 +41,11 @@ def fingerprint(tensor: Tensor) -> str:
 
 
 def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> None:
-    """Save a refocused model's adapter.
+    """Save a refocused model's adapter in a safetensors file.
 
     Args:
         model: a refocused model.
-        path: the safetensors file to write.
+        path: the file to write.
         rest: also save everything else that the model holds (norms, biases, classifier, unrefocused kernels),
             which usually was trained along; without it the file holds what the transformations train alone.
 
@@ -58,17 +57,16 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
     found = list(transformed(model))
     if not found:
         raise ModelError("no adapter to save", where=type(model).__name__, expected="a refocused model")
-    tensors, layers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    layers = {}
     for name, module, transform in found:
-        for key, value in _trained(transform).items():
-            tensors[_key(name, key)] = value.detach().cpu().contiguous().clone()
-        layers[name] = {
-            _TRANSFORM: transform.config.method,
-            **transform.settings(),
-            _BASE: fingerprint(base_of(module)),
-        }
+        tensors |= {dotted(name) + key: value for key, value in transform.named_parameters()}
+        base = fingerprint(base_of(module))
+        layers[name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: base}
     if rest:
-        tensors.update((key, value.detach().cpu().contiguous().clone()) for key, value in _rest(model).items())
+        ours = tuple(dotted(name) + STEM for name, _, _ in transformed(model, aliases=True))
+        tensors |= {key: value for key, value in model.state_dict().items() if not key.startswith(ours)}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
     Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
 
@@ -86,84 +84,57 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     """
     check_unwrapped(model, "load an adapter into")
     check_names(model, "load an adapter into")
+    where = str(path)
     metadata, tensors = _read(Path(path))
     settings: dict[str, dict[str, Any]] = json.loads(metadata["sites"])
     layers = {layer.name: layer for layer in find_layers(model)}
-    absent = [name for name in settings if name not in layers]
+    absent = ", ".join([name for name in settings if name not in layers][:8])
     if absent:
-        raise CheckpointError(
-            f"the model has no convolution {', '.join(absent[:8])}",
-            where=str(path),
-            remedy="load the architecture it was trained on",
-        )
+        remedy = "load the architecture it was trained on"
+        raise CheckpointError(f"the model has no convolution {absent}", where=where, remedy=remedy)
     chosen = [layers[name] for name in settings]
-    _check_bases(chosen, settings, str(path))
+    _check_bases(chosen, settings, where)
     check_shared(chosen)
-    transforms = _transforms(chosen, settings, str(path))
-    learned = {
-        _key(layer.name, key) for sharers, transform in transforms for layer in sharers for key in _trained(transform)
+    transforms = transforms_at(chosen, lambda layer, scope: _transform(layer, settings[layer.name], scope, where))
+    trained = {  # of layers that share a kernel, the first one's counts
+        dotted(layer.name) + key: parameter
+        for sharers, transform in transforms
+        for layer in reversed(sharers)
+        for key, parameter in transform.named_parameters()
     }
-    rest = [key for key in model.state_dict() if key not in {_key(layer.name, "weight") for layer in chosen}]
-    if not json.loads(metadata["rest"]):
-        rest = []
-    check_keys(
-        [*sorted(learned), *rest], list(tensors), where=str(path), remedy="the file does not belong to this model"
-    )
     own = model.state_dict()
-    for key in rest:
-        _check_shape(key, own[key], tensors[key], str(path))
-    for sharers, transform in transforms:
-        for key, parameter in _trained(transform).items():
-            _check_shape(_key(sharers[0].name, key), parameter, tensors[_key(sharers[0].name, key)], str(path))
+    kernels = {f"{dotted(layer.name)}weight" for layer in chosen}
+    rest = [key for key in own if key not in kernels] if json.loads(metadata["rest"]) else []
+    check_keys([*sorted(trained), *rest], tensors, where=where, remedy="the file does not belong to this model")
+    for key, tensor in [*((key, own[key]) for key in rest), *trained.items()]:
+        check_shape(key, tensor, tensors[key], where=where)
     with torch.no_grad():
-        for sharers, transform in transforms:
-            for key, parameter in _trained(transform).items():
-                parameter.copy_(tensors[_key(sharers[0].name, key)])
-    for sharers, transform in transforms:
-        attach([layer.module for layer in sharers], transform)
-    transforms[0][1].scope.attach(model)
+        for key, parameter in trained.items():
+            parameter.copy_(tensors[key])
+    attach_all(model, transforms)
     with torch.no_grad():
         current = model.state_dict()
         for key in rest:
             current[key].copy_(tensors[key])
 
 
-def _transforms(
-    chosen: list[Layer], settings: dict[str, dict[str, Any]], where: str
-) -> list[tuple[list[Layer], KernelTransform]]:
-    """Return a new transformation for every kernel, with the layers that share it.
-
-    Raises:
-        CheckpointError: if the settings of a layer are not those of a transformation.
-    """
-    scope = ForwardScope()
-    by_weight: dict[int, tuple[list[Layer], KernelTransform]] = {}
-    for layer in chosen:
-        own = {key: value for key, value in settings[layer.name].items() if key not in {_TRANSFORM, _BASE}}
-        name = settings[layer.name].get(_TRANSFORM, "refocus")  # files of before there were others do not say
-        try:
-            own = with_scale(own) if issubclass(transform_named(name).config_class, GramConfig) else own
-            if id(layer.weight) not in by_weight:
-                by_weight[id(layer.weight)] = [], transform_at(layer, config_of(name, own), scope)
-        except SettingError as error:
-            raise CheckpointError(
-                "holds settings of another version", where=f"{layer.label} in {where}", found=str(error)
-            ) from error
-        by_weight[id(layer.weight)][0].append(layer)
-    return list(by_weight.values())
-
-
-def _trained(transform: KernelTransform) -> dict[str, nn.Parameter]:
-    return dict(transform.named_parameters())
+def _transform(layer: Layer, saved: dict[str, Any], scope: ForwardScope, where: str) -> KernelTransform:
+    own = {key: value for key, value in saved.items() if key not in {_TRANSFORM, _BASE}}
+    name = saved.get(_TRANSFORM, "refocus")  # files of before there were others do not say
+    try:
+        own = with_scale(own) if issubclass(transform_named(name).config_class, GramConfig) else own
+        return transform_at(layer, config_of(name, own), scope)
+    except SettingError as error:
+        where = f"{layer.label} in {where}"
+        raise CheckpointError("holds settings of another version", where=where, found=str(error)) from error
 
 
 def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where: str) -> None:
     foreign = []
     for layer in chosen:
         if layer.obstacle:
-            raise CheckpointError(
-                f"{layer.label} is {layer.obstacle}", where=where, remedy="load onto the plain pretrained model"
-            )
+            remedy = "load onto the plain pretrained model"
+            raise CheckpointError(f"{layer.label} is {layer.obstacle}", where=where, remedy=remedy)
         check_base(layer)
         check_unsharded(layer)
         assert layer.weight is not None
@@ -171,57 +142,28 @@ def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where
             foreign.append(layer.label)
     if foreign:
         shown = ", ".join(foreign[:8]) + (", ..." if len(foreign) > 8 else "")
-        raise CheckpointError(
-            f"the base differs at {len(foreign)} of {len(chosen)} layers: {shown}",
-            where=where,
-            expected="the pretrained kernels that the adapter was trained from",
-            remedy="load those weights first",
-        )
-
-
-def _check_shape(key: str, own: Tensor, found: Tensor, where: str) -> None:
-    if own.shape != found.shape:
-        raise CheckpointError(
-            f"{key} has another shape", where=where, expected=str(list(own.shape)), found=str(list(found.shape))
-        )
+        what = f"the base differs at {len(foreign)} of {len(chosen)} layers: {shown}"
+        expected = "the pretrained kernels that the adapter was trained from"
+        raise CheckpointError(what, where=where, expected=expected, remedy="load those weights first")
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    where = str(path)
     if not path.is_file():
-        raise CheckpointError("no such file", where=str(path))
+        raise CheckpointError("no such file", where=where)
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(where, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"not readable as safetensors ({error})", where=str(path)) from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            "not an adapter file", where=str(path), expected=f"format {FORMAT}", found=str(metadata.get("format"))
-        )
-    if metadata.get("version") != str(VERSION):
-        raise CheckpointError(
-            "written in another format version",
-            where=str(path),
-            expected=str(VERSION),
-            found=str(metadata.get("version")),
-            remedy="use the refconv version that wrote it",
-        )
-    damaged = [key for key in ("sites", "rest") if key not in metadata]
+        raise CheckpointError(f"not readable as safetensors ({error})", where=where) from error
+    written, version = str(metadata.get("format")), str(metadata.get("version"))
+    if written != FORMAT:
+        raise CheckpointError("not an adapter file", where=where, expected=f"format {FORMAT}", found=written)
+    if version != str(VERSION):
+        what, remedy = "written in another format version", "use the refconv version that wrote it"
+        raise CheckpointError(what, where=where, expected=str(VERSION), found=version, remedy=remedy)
+    damaged = " and ".join(key for key in ("sites", "rest") if key not in metadata)
     if damaged:
-        raise CheckpointError(f"lacks {' and '.join(damaged)} in its metadata", where=str(path), remedy="save it again")
+        raise CheckpointError(f"lacks {damaged} in its metadata", where=where, remedy="save it again")
     return metadata, tensors
-
-
-def _rest(model: nn.Module) -> dict[str, Tensor]:
-    """Everything of a refocused model's state but bases and what the transformations train, by plain names."""
-    return {key: value for key, value in model.state_dict().items() if not _is_ours(model, key)}
-
-
-def _is_ours(model: nn.Module, key: str) -> bool:
-    prefix, stem, _ = key.partition(STEM)
-    return bool(stem) and prefix in {f"{name}." if name else "" for name, _, _ in transformed(model, aliases=True)}
-
-
-def _key(layer: str, name: str) -> str:
-    return f"{layer}.{name}" if layer else name

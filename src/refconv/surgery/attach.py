@@ -36,7 +36,7 @@ def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
         parametrizations = _list(module)
         Base.freeze(parametrizations.original)
         parametrizations.parameter_order = names
-        parametrizations.register_load_state_dict_post_hook(_prepare_for_loaded_base)
+        parametrizations.register_load_state_dict_post_hook(lambda loaded, _: loaded[0].follow(loaded.original))
         module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
     transform.remember(base_of(modules[0]))
     transform.register_state_dict_post_hook(_say_settings)
@@ -52,22 +52,14 @@ def _explain_pickling(parametrized: type[nn.Module]) -> None:
         transform = transform_of(self)
         if transform is None:
             return of_torch(self)
-        raise ModelError(
-            "a refocused module cannot be pickled",
-            where=transform.layer,
-            remedy="save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter",
-        )
+        remedy = "save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter"
+        raise ModelError("a refocused module cannot be pickled", where=transform.layer, remedy=remedy)
 
     parametrized.__getstate__ = refuse  # type: ignore[method-assign]  # a class made by torch, for this module
 
 
 def detach(module: nn.Module, kernel: Tensor | None) -> None:
-    """Take the transformation off a module.
-
-    Args:
-        module: the module.
-        kernel: what its weight becomes; None leaves the base.
-    """
+    """Take the transformation off a module, whose weight becomes the kernel; None leaves the base."""
     parametrizations = _list(module)
     transform, weight = parametrizations[0], parametrizations.original
     if kernel is not None:
@@ -84,14 +76,10 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
     else:  # another tensor of this module is parametrized too: keep its property, in a class of this module's own
         kept = {key: value for key, value in vars(former).items() if key not in (_TENSOR, "__dict__", "__weakref__")}
         module.__class__ = type(former.__name__, (plain,), kept)
-    rest = dict(module._parameters)
+    own = {**module._parameters, _TENSOR: weight}
+    former_order = [name for name in parametrizations.parameter_order if name in own]
     module._parameters.clear()
-    for name in parametrizations.parameter_order:
-        if name == _TENSOR:
-            module.register_parameter(name, weight)
-        elif name in rest:
-            module._parameters[name] = rest.pop(name)
-    module._parameters.update(rest)
+    module._parameters.update({name: own[name] for name in (*former_order, *own)})
     hooks = module._load_state_dict_pre_hooks
     for number in [n for n, hook in hooks.items() if getattr(hook, "hook", hook) is _accept_plain_checkpoint]:
         del hooks[number]
@@ -100,19 +88,12 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
 def transform_of(module: nn.Module) -> KernelTransform | None:
     """Return the transformation of this package on a module's kernel, if there is one."""
     lists = module._modules.get("parametrizations")
-    if isinstance(lists, nn.ModuleDict) and _TENSOR in lists:
-        first = lists[_TENSOR][0]  # type: ignore[index]  # a ParametrizationList
-        return first if isinstance(first, KernelTransform) else None
-    return None
+    first = lists[_TENSOR][0] if isinstance(lists, nn.ModuleDict) and _TENSOR in lists else None  # type: ignore[index]
+    return first if isinstance(first, KernelTransform) else None
 
 
 def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, nn.Module, KernelTransform]]:
-    """Yield (name, module, transformation) for every transformed layer of a model.
-
-    Args:
-        model: the model.
-        aliases: also yield a module's further names.
-    """
+    """Yield (name, module, transformation) for every transformed layer, with ``aliases`` under all its names."""
     for name, module in model.named_modules(remove_duplicate=not aliases):
         transform = transform_of(module)
         if transform is not None:
@@ -120,14 +101,9 @@ def transformed(model: nn.Module, aliases: bool = False) -> Iterator[tuple[str, 
 
 
 def kernel_of(module: nn.Module) -> Tensor:
-    """Return the kernel that a transformed module uses now, detached and in a tensor of its own.
-
-    Raises:
-        LayerError: if something else was stacked on top of the transformation.
-    """
+    """Return the kernel that a transformed module uses now, detached and in a tensor of its own."""
     check_alone(module)
-    parametrizations = _list(module)
-    transform, base = parametrizations[0], parametrizations.original
+    transform, base = _list(module)[0], base_of(module)
     transform.catch_up(base)
     with torch.no_grad():
         kernel: Tensor = transform.kernel(base)
@@ -135,65 +111,40 @@ def kernel_of(module: nn.Module) -> Tensor:
 
 
 def check_alone(module: nn.Module) -> None:
-    """Refuse a transformed module on whose kernel something else acts too.
-
-    Raises:
-        LayerError: if another parametrization was stacked on top of the transformation.
-    """
+    """Refuse a transformed module on top of whose transformation another parametrization was stacked."""
     transform, *others = _list(module)
     if others:
         path = f"model.get_submodule({transform.layer!r}).parametrizations.{_TENSOR}"
-        raise LayerError(
-            f"another parametrization ({type(others[0]).__name__}) was put on top of the refocused kernel",
-            where=transform.layer,
-            remedy=f"take it off first, del {path}[1:], and register it again afterwards",
-        )
+        what = f"another parametrization ({type(others[0]).__name__}) was put on top of the refocused kernel"
+        remedy = f"take it off first, del {path}[1:], and register it again afterwards"
+        raise LayerError(what, where=transform.layer, remedy=remedy)
 
 
 def base_of(module: nn.Module) -> Tensor:
     """Return the frozen base of a transformed module."""
-    base: Tensor = _list(module).original
-    return base
+    return _list(module).original  # type: ignore[no-any-return]
 
 
 def parameter_order(module: nn.Module) -> list[str]:
     """Return the names of the module's own parameters in the order they had before it was transformed."""
-    order: list[str] = _list(module).parameter_order
-    return order
+    return _list(module).parameter_order  # type: ignore[no-any-return]
 
 
 def _list(module: nn.Module) -> Any:
     return module._modules["parametrizations"][_TENSOR]  # type: ignore[index]  # a ModuleDict of ParametrizationLists
 
 
-def _prepare_for_loaded_base(parametrizations: Any, incompatible_keys: Any) -> None:
-    parametrizations[0].follow(parametrizations.original)
-
-
-def _accept_plain_checkpoint(
-    module: nn.Module,
-    state: dict[str, Any],
-    prefix: str,
-    local_metadata: dict[str, Any],
-    strict: bool,
-    missing_keys: list[str],
-    unexpected_keys: list[str],
-    error_msgs: list[str],
-) -> None:
-    """Let a plain checkpoint load strictly: its kernel becomes the base, and the transformation starts anew.
-
-    Afterwards the model computes exactly what the checkpoint's model computed.
-    """
+def _accept_plain_checkpoint(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let a plain checkpoint load strictly: its kernel becomes the base, and the transformation starts anew."""
     transform = transform_of(module)
     if transform is None or prefix + _TENSOR not in state or prefix + STEM + "original" in state:
         return
     base = state[prefix + STEM + "original"] = state.pop(prefix + _TENSOR)
     own = base_of(module)
-    if base.shape != own.shape:
-        return  # torch says so itself, with the name of the key
-    transform.reset(base.to(device=own.device, dtype=own.dtype))
-    for name, value in transform.state_dict().items():
-        state[f"{prefix}{STEM}0.{name}"] = value
+    if base.shape == own.shape:  # if not, torch says so itself, with the name of the key
+        with torch.no_grad():
+            transform.reset(base.to(device=own.device, dtype=own.dtype))
+        state.update((f"{prefix}{STEM}0.{name}", value) for name, value in transform.state_dict().items())
 
 
 def settings_of(transform: KernelTransform) -> dict[str, Any]:
@@ -202,28 +153,15 @@ def settings_of(transform: KernelTransform) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
-def _say_settings(
-    transform: KernelTransform, state: dict[str, Any], prefix: str, local_metadata: dict[str, Any]
-) -> None:
+def _say_settings(transform: KernelTransform, state: Any, prefix: str, local_metadata: dict[str, Any]) -> None:
     """Write the settings into the state dict's metadata: a file of it then says how its kernels are computed."""
     local_metadata[SETTINGS] = settings_of(transform)
 
 
-def _check_settings(
-    transform: KernelTransform,
-    state: dict[str, Any],
-    prefix: str,
-    local_metadata: dict[str, Any],
-    strict: bool,
-    missing_keys: list[str],
-    unexpected_keys: list[str],
-    error_msgs: list[str],
-) -> None:
+def _check_settings(transform: KernelTransform, state: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
     """Refuse a state that was trained with other settings: its weights would make other kernels here."""
-    found, own = local_metadata.get(SETTINGS), settings_of(transform)
+    found, own = metadata.get(SETTINGS), settings_of(transform)
     if found is not None and found != own:
         names = sorted(key for key in {*found, *own} if found.get(key) != own.get(key))
-        error_msgs.append(
-            f"{transform.layer}: trained with other settings: "
-            + ", ".join(f"{name} {found.get(name)!r} instead of {own.get(name)!r}" for name in names)
-        )
+        differing = ", ".join(f"{name} {found.get(name)!r} instead of {own.get(name)!r}" for name in names)
+        rest[-1].append(f"{transform.layer}: trained with other settings: {differing}")  # the list of errors

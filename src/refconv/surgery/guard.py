@@ -17,47 +17,30 @@ _WRAPPERS = {
     "FSDPModule": "refocus first, then shard; merge from the gathered full state dict",
 }
 _COMPILED = "OptimizedModule"
-_COMPILED_NAME = "_orig_mod."
 
 
 def check_unwrapped(model: nn.Module, verb: str) -> None:
-    """Refuse a model that is wrapped for training.
+    """Refuse what is no module, or wrapped by DDP or FSDP, naming what was about to be done.
 
     Compiled models are not refused: ``torch.compile`` compiles a module again when its tensors have changed.
-
-    Args:
-        model: the model.
-        verb: what was about to be done, for the message.
-
-    Raises:
-        ModelError: if the model is no module, or wrapped by DDP or FSDP.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"cannot {verb} this", expected="a torch.nn.Module", found=type(model).__name__)
     for name, module in model.named_modules():
         for base in type(module).__mro__:
             if base.__name__ in _WRAPPERS:
-                raise ModelError(
-                    f"cannot {verb} a model that is wrapped by {base.__name__}",
-                    where=name or type(model).__name__,
-                    remedy=_WRAPPERS[base.__name__],
-                )
+                what, remedy = f"cannot {verb} a model that is wrapped by {base.__name__}", _WRAPPERS[base.__name__]
+                raise ModelError(what, where=name or type(model).__name__, remedy=remedy)
 
 
 def check_names(model: nn.Module, verb: str) -> None:
-    """Refuse a model in whose names a wrapper of ``torch.compile`` shows, since patterns and files mean plain names.
-
-    Raises:
-        ModelError: if there is one.
-    """
+    """Refuse a model in whose names a wrapper of ``torch.compile`` shows, since patterns and files mean plain names."""
     for name, module in model.named_modules():
         if type(module).__name__ == _COMPILED:
             inner = f"model.{name}._orig_mod" if name else "model._orig_mod"
-            raise ModelError(
-                f"cannot {verb} through the wrapper of torch.compile",
-                where=name or _COMPILED,
-                remedy=f"{verb} before torch.compile(...), or compile by module.compile(); the plain one is {inner}",
-            )
+            what = f"cannot {verb} through the wrapper of torch.compile"
+            remedy = f"{verb} before torch.compile(...), or compile by module.compile(); the plain one is {inner}"
+            raise ModelError(what, where=name or _COMPILED, remedy=remedy)
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -69,14 +52,10 @@ def is_compiled(model: nn.Module) -> bool:
 
 def plain_name(name: str) -> str:
     """Return a name of a tensor or module without the wrappers of ``torch.compile`` in it."""
-    return "".join(re.split(rf"(?:^|(?<=\.)){_COMPILED_NAME.replace('.', '[.]')}", name))
+    return re.sub(r"(?:^|(?<=\.))_orig_mod[.]", "", name)
 
 
 def check_unsharded(layer: Layer) -> None:
-    """Refuse a kernel of which every process holds a part only.
-
-    Raises:
-        LayerError: if it is sharded.
-    """
+    """Refuse a kernel of which every process holds a part only."""
     if hasattr(layer.weight, "device_mesh"):
         raise LayerError("the kernel is sharded (DTensor)", where=layer.label, remedy="refocus first, then shard")

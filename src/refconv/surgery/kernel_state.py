@@ -1,10 +1,8 @@
 """State dicts of kernel space that other programs saved: which they are, and the plain state they merge to.
 
-Such a state holds a base and what a transformation trains in place of a kernel, under torch's names
-(``X.parametrizations.weight.original``, ``X.parametrizations.weight.0.refocus_weight``) or under those of this
-package's files (``X.base``, ``X.refocus_weight``). Tensors alone do not say how the kernel follows from them; the
-settings stand in the state dict's metadata, which ``torch.save`` keeps and safetensors does not. Where they are missing
-they are asked for.
+Such a state holds a base and what a transformation trains in place of a kernel, under torch's names or under those of
+this package's files. How the kernel follows from them is in the state dict's metadata, which ``torch.save`` keeps and
+safetensors does not. Where that is missing, it is asked for.
 """
 
 from __future__ import annotations
@@ -12,22 +10,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from refconv.config import FIELDS
+from refconv.config import FIELDS, TransformConfig
 from refconv.errors import CheckpointError, SettingError
-from refconv.layers import Layer, find_layers
+from refconv.layers import Layer, dotted, find_layers
 from refconv.ops import effective_map_size
-from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
+from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of, layout_at
 from refconv.surgery.attach import SETTINGS, STEM
-from refconv.surgery.reparametrization import transform_at
-from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
+from refconv.surgery.refocusing import transform_at
+from refconv.surgery.state import check_shape, metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
 _LARGEST = 128  # steps of size that are tried
+_MISFIT = "does not fit the settings it was trained with"
 
 
 def in_kernel_space(state: Mapping[str, Any]) -> bool:
@@ -48,123 +48,93 @@ def folded_names(state: Mapping[str, Any]) -> set[str]:
 def merged_state(
     model: nn.Module, state: Mapping[str, Any], settings: Mapping[str, Any] | None = None, *, where: str
 ) -> Mapping[str, Any]:
-    """Return the plain state that a state of kernel space merges to.
+    """Return the plain state that a state of kernel space, of this plain model, merges to.
 
-    Args:
-        model: the plain model that it belongs to; it is not changed.
-        state: the state.
-        settings: what the state does not say itself: ``transform`` (by default ``refocus``) and its settings. The size
-            of a refocusing map follows from the shapes.
-        where: the file, for messages.
+    ``settings`` are what the state does not say itself: ``transform`` (by default ``refocus``) and its settings. The
+    size of a refocusing map follows from the shapes. ``where`` names the file in messages.
 
     Raises:
         CheckpointError: if a kernel's base is missing or of another shape, a setting is neither in the state nor given,
             shapes fit several sizes of a map, or state and settings differ; the message names it.
     """
-    layers = {f"{layer.name}." if layer.name else "": layer for layer in find_layers(model)}
-    found = {prefix: parts for prefix, layer in layers.items() if (parts := _parts(prefix, layer, state))}
+    found = [kept for layer in find_layers(model) if (kept := _kept(layer, state))]
+    plain_names = {name: f"{dotted(kept.layer.name)}weight" for kept in found for name in kept.names}
     for name in state:
-        if name.rpartition(".")[2] == "refocus_weight" and not any(name in names for names, _ in found.values()):
-            raise CheckpointError(
-                f"holds {name} without the kernel it belongs to, or for another model",
-                where=where,
-                remedy="give the model that it was trained with; an adapter is for refconv.load_adapter",
-            )
-    tensors = {prefix: {short: state[name] for name, short in names.items()} for prefix, (names, _) in found.items()}
-    bases = {prefix: own.pop(_BASE) for prefix, own in tensors.items()}
-    for prefix, base in bases.items():
-        _check_base(layers[prefix], base, where)
-    said = {prefix: _said(state, prefix) for prefix in found}
-    silent = {prefix: tensors[prefix] for prefix in found if said[prefix] is None}
-    asked = _asked_settings(settings or {}, {prefix: layers[prefix] for prefix in silent}, silent, where)
-    plain: dict[str, Any] = {}
-    taken: dict[str, str] = {}
-    for prefix, (names, own) in found.items():
-        complete = _said_settings(said[prefix], settings or {}, where) or asked[prefix]
-        plain[f"{prefix}weight"] = _kernel(own, bases[prefix], tensors[prefix], complete, where)
-        taken.update(dict.fromkeys(names, f"{prefix}weight"))
-    rest = {taken.get(name, name): plain.get(taken.get(name, name), value) for name, value in state.items()}
-    return with_metadata(rest, plain_metadata(metadata_of(state), found))
+        if name.rpartition(".")[2] == "refocus_weight" and name not in plain_names:
+            what = f"holds {name} without the kernel it belongs to, or for another model"
+            remedy = "give the model that it was trained with; an adapter is for refconv.load_adapter"
+            raise CheckpointError(what, where=where, remedy=remedy)
+    for kept in found:
+        check_shape(kept.layer.label, kept.layer.weight, kept.base, where=where)
+    given = settings or {}
+    asked = _asked_settings([kept for kept in found if kept.said is None], given, where)
+    kernels: dict[str, Any] = {}
+    for kept in found:
+        said = asked[kept.layer.name] if kept.said is None else kept.said
+        for name, value in given.items():
+            if name in said and said[name] != value and name != "map_size":
+                what, own, other = "disagrees with the flags", f"{name} {said[name]}", f"{name} {value}"
+                raise CheckpointError(what, where=where, expected=own, found=other, remedy=f"leave {name} out")
+        kernels |= dict.fromkeys(kept.names, _kernel(kept, said, where))
+    plain = {plain_names.get(name, name): kernels.get(name, value) for name, value in state.items()}
+    return with_metadata(plain, plain_metadata(metadata_of(state), [dotted(kept.layer.name) for kept in found]))
 
 
-def _parts(prefix: str, layer: Layer, state: Mapping[str, Any]) -> tuple[dict[str, str], Layer] | None:
-    """Return a layer's own names in a state with their short ones, if the state holds it in kernel space."""
-    if f"{prefix}weight" in state:
+@dataclass(frozen=True)
+class _Kept:
+    """A kernel in a state: its base, what was trained, both their names, and the settings that the state says."""
+
+    layer: Layer
+    base: Tensor
+    learned: dict[str, Tensor]
+    names: tuple[str, ...]
+    said: Mapping[str, Any] | None
+
+
+def _kept(layer: Layer, state: Mapping[str, Any]) -> _Kept | None:
+    """Return a layer's kernel in a state, if the state holds it in kernel space."""
+    prefix = dotted(layer.name)
+    base, start, others = prefix + _ORIGINAL, prefix + _TRAINED, set[str]()
+    if base not in state:
+        base, start, others = prefix + _BASE, prefix, {_BASE, *layer.module.state_dict()}
+    names = {name: name.removeprefix(start) for name in state if name.startswith(start)}
+    learned = {name: short for name, short in names.items() if short not in others}
+    if f"{prefix}weight" in state or base not in state or (start != prefix and not learned):
         return None
-    if prefix + _ORIGINAL in state:
-        names = {name: name.removeprefix(prefix + _TRAINED) for name in state if name.startswith(prefix + _TRAINED)}
-        return ({prefix + _ORIGINAL: _BASE, **names}, layer) if names else None
-    if prefix + _BASE not in state:
-        return None
-    own = layer.module.state_dict()
-    names = {name: name.removeprefix(prefix) for name in state if name.startswith(prefix)}
-    return {name: short for name, short in names.items() if short not in own}, layer
+    said = metadata_of(state).get(f"{prefix}{_TRAINED}".removesuffix("."), {}).get(SETTINGS)
+    return _Kept(layer, state[base], {short: state[name] for name, short in learned.items()}, (base, *learned), said)
 
 
-def _said(state: Mapping[str, Any], prefix: str) -> Mapping[str, Any] | None:
-    return metadata_of(state).get(f"{prefix}{_TRAINED}".removesuffix("."), {}).get(SETTINGS)
-
-
-def _said_settings(said: Mapping[str, Any] | None, given: Mapping[str, Any], where: str) -> dict[str, Any] | None:
-    """Return the settings that the state says itself, if it does.
-
-    Raises:
-        CheckpointError: if others were given.
-    """
-    if said is None:
-        return None
-    for name, value in given.items():
-        if name in said and said[name] != value and name != "map_size":
-            raise CheckpointError(
-                "disagrees with the flags",
-                where=where,
-                expected=f"{name} {said[name]}",
-                found=f"{name} {value}",
-                remedy=f"leave {name} out",
-            )
-    return dict(said)
-
-
-def _asked_settings(
-    given: Mapping[str, Any], layers: Mapping[str, Layer], learned: Mapping[str, Mapping[str, Tensor]], where: str
-) -> dict[str, dict[str, Any]]:
-    """Return the settings of layers whose state does not say them, if those that were given say what tensors do not.
-
-    Args:
-        given: the settings that were given.
-        layers: the layers by their prefixes.
-        learned: what was trained at each.
-        where: the file.
-
-    Raises:
-        CheckpointError: if one is missing, or the shapes fit several sizes of a map.
-    """
-    if not layers:
+def _asked_settings(silent: Sequence[_Kept], given: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Return by name of layer the settings that a state does not say, if those given say what tensors do not."""
+    if not silent:
         return {}
     kind = TRANSFORMS[name := given.get("transform", "refocus")]
     needed = set(kind.config_class().settings()) - {kind.size}
-    if not any(layer.kind == "grouped" for layer in layers.values()):
+    if not any(kept.layer.kind == "grouped" for kept in silent):
         needed.discard("order")  # one way of gathering slices only
     missing = sorted(needed - set(given))
     if missing:
         raise CheckpointError(**_unsaid(missing, where), where=where)
     complete = {"transform": name, **given}
     if kind.size is None or kind.size in given:
-        return dict.fromkeys(layers, complete)
-    values = _values(kind, [layer.kernel_size for layer in layers.values()])
-    sizes = {prefix: _sizes(layer, kind, values, complete, learned[prefix], where) for prefix, layer in layers.items()}
+        return {kept.layer.name: complete for kept in silent}
+    values: list[Any] = [kind.sized(step) for step in range(1, _LARGEST + 1)]
+    kernels = [kept.layer.kernel_size for kept in silent]
+    for dimensions in {len(kernel) for kernel in kernels} - {1} if kind.size == "map_size" else ():
+        largest = (max(taps) for taps in zip(*(kernel for kernel in kernels if len(kernel) == dimensions), strict=True))
+        values += itertools.product(*(range(1, 2 * taps, 2) for taps in largest))
+    sizes = [_sizes(kept, values, complete, where) for kept in silent]
     # A model is refocused with one setting as a rule, so that a layer may tell what the shapes of another do not.
-    common = set.intersection(*map(set, sizes.values()))
+    common = set.intersection(*map(set, sizes))
     found = {}
-    for prefix, own in sizes.items():
+    for kept, own in zip(silent, sizes, strict=True):
         acting = {own[size]: size for size in own if size in common or not common}
         if len(acting) > 1:
             fitting = " or ".join(sorted("x".join(map(str, size)) for size in acting))
-            unsaid = _unsaid([kind.size], where)
-            raise CheckpointError(
-                **unsaid, where=f"{layers[prefix].label} in {where}", found=f"shapes that fit {fitting}"
-            )
-        found[prefix] = {**complete, kind.size: next(iter(acting))}
+            at = f"{kept.layer.label} in {where}"
+            raise CheckpointError(**_unsaid([kind.size], where), where=at, found=f"shapes that fit {fitting}")
+        found[kept.layer.name] = {**complete, kind.size: next(iter(acting))}
     return found
 
 
@@ -178,86 +148,42 @@ def _unsaid(names: list[str], file: str) -> dict[str, str]:
     }
 
 
-def _values(kind: type[KernelTransform], kernels: Sequence[tuple[int, ...]]) -> list[Any]:
-    """Return the values of a transformation's setting of size that are tried; of maps also one number per dimension.
-
-    Args:
-        kind: the transformation.
-        kernels: the sizes of the kernels, which bound those of maps.
-    """
-    values: list[Any] = [kind.sized(step) for step in range(1, _LARGEST + 1)]
-    for dimensions in {len(kernel) for kernel in kernels} - {1} if kind.size == "map_size" else ():
-        largest = (max(taps) for taps in zip(*(kernel for kernel in kernels if len(kernel) == dimensions), strict=True))
-        values += itertools.product(*(range(1, 2 * taps, 2) for taps in largest))
-    return values
+def _config(settings: Mapping[str, Any]) -> TransformConfig:
+    return config_of(settings["transform"], {name: value for name, value in settings.items() if name != "transform"})
 
 
-def _sizes(
-    layer: Layer,
-    kind: type[KernelTransform],
-    values: Sequence[Any],
-    settings: Mapping[str, Any],
-    learned: Mapping[str, Tensor],
-    where: str,
-) -> dict[Any, tuple[int, ...]]:
+def _sizes(kept: _Kept, values: Sequence[Any], settings: Mapping[str, Any], where: str) -> dict[Any, tuple[int, ...]]:
     """Return the values of a transformation's setting of size that give the shapes of what was trained at a layer.
 
     Each comes with the size that acts there: maps are cut to what a kernel allows, so that several values may be one.
-
-    Raises:
-        CheckpointError: if there is none.
     """
+    config, kernel = _config(settings), kept.layer.kernel_size
+    kind, layout = TRANSFORMS[config.method], layout_at(kept.layer, config)
     assert kind.size is not None
-    shapes = {short: tuple(value.shape) for short, value in learned.items()}
-    fitting = [value for value in values if isinstance(value, int) or len(value) == len(layer.kernel_size)]
-    config = config_of(settings["transform"], {k: v for k, v in settings.items() if k != "transform"})
-    layout = layout_at(layer, config)
+    shapes = {short: tuple(value.shape) for short, value in kept.learned.items()}
     found = {
-        value: effective_map_size(layer.kernel_size, value) if kind.size == "map_size" else (value,)
-        for value in fitting
-        if kind.shapes(layout, dataclasses.replace(config, **{kind.size: value})) == shapes
+        value: effective_map_size(kernel, value) if kind.size == "map_size" else (value,)
+        for value in values
+        if (isinstance(value, int) or len(value) == len(kernel))
+        and kind.shapes(layout, dataclasses.replace(config, **{kind.size: value})) == shapes
     }
     if not found:
-        raise CheckpointError(
-            "does not fit the settings it was trained with",
-            where=f"{layer.label} in {where}",
-            expected=f"a {kind.size} that gives the shapes of what was trained",
-            found=str(shapes),
-        )
+        expected = f"a {kind.size} that gives the shapes of what was trained"
+        raise CheckpointError(_MISFIT, where=f"{kept.layer.label} in {where}", expected=expected, found=str(shapes))
     return found
 
 
-def _check_base(layer: Layer, base: Tensor, where: str) -> None:
-    """Refuse a base of another shape than its layer's.
-
-    Raises:
-        CheckpointError: if it is.
-    """
-    if layer.weight is None or tuple(base.shape) != tuple(layer.weight.shape):
-        shape = None if layer.weight is None else list(layer.weight.shape)
-        raise CheckpointError(
-            f"{layer.label} has another shape", where=where, expected=str(shape), found=str(list(base.shape))
-        )
-
-
-def _kernel(layer: Layer, base: Tensor, learned: dict[str, Tensor], said: dict[str, Any], where: str) -> Tensor:
-    """Compute a kernel from its base and what was trained.
-
-    Raises:
-        CheckpointError: if they do not fit the layer or the settings, or the kernel is not finite.
-    """
-    stored = dataclasses.replace(layer, weight=nn.Parameter(base.clone(), requires_grad=False))
-    own = dict(said)
-    name = own.pop("transform")
+def _kernel(kept: _Kept, settings: Mapping[str, Any], where: str) -> Tensor:
+    """Compute a kernel from its base and what was trained."""
+    layer = dataclasses.replace(kept.layer, weight=nn.Parameter(kept.base.clone(), requires_grad=False))
+    where = f"{layer.label} in {where}"
     try:
-        transform = transform_at(stored, config_of(name, own), ForwardScope())
-        transform.load_state_dict(learned, strict=True)
+        transform = transform_at(layer, _config(settings), ForwardScope())
+        transform.load_state_dict(kept.learned, strict=True)
     except (SettingError, RuntimeError) as error:
-        raise CheckpointError(
-            "does not fit the settings it was trained with", where=f"{layer.label} in {where}", found=str(error)
-        ) from error
+        raise CheckpointError(_MISFIT, where=where, found=str(error)) from error
     with torch.no_grad():
-        kernel: Tensor = transform(base).detach().clone()
+        kernel: Tensor = transform(kept.base).detach().clone()
     if not bool(torch.isfinite(kernel).all()):
-        raise CheckpointError("the kernel has entries that are not finite", where=f"{layer.label} in {where}")
+        raise CheckpointError("the kernel has entries that are not finite", where=where)
     return kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from refconv.errors import LayerError, ModelError
+from refconv.errors import LayerError, ModelError, RefconvWarning
+from refconv.layers import dotted
 from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
 from refconv.records import Record
 from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
@@ -24,7 +26,6 @@ class MergedLayer(Record, former={"site": "layer"}):
     """How far one kernel moved.
 
     Attributes:
-        layer: the module's name.
         relative_change: norm of (kernel - base) over the norm of the base.
         largest_change: largest absolute difference between kernel and base.
         filled: entries that were zero in the base and are not in the kernel, as of a pruned network.
@@ -41,37 +42,33 @@ class MergedLayer(Record, former={"site": "layer"}):
 
 @dataclass(frozen=True)
 class MergeReport(Record, former={"sites": "layers"}):
-    """What a merge wrote.
-
-    Attributes:
-        layers: one entry a layer, in the order of the model's modules.
-    """
+    """What a merge wrote: one entry a layer, in the order of the model's modules."""
 
     layers: tuple[MergedLayer, ...]
+
+    @property
+    def warning(self) -> str | None:
+        """What is said of kernels that never moved although gradients reached the weights that make them."""
+        count = sum(layer.untrained for layer in self.layers)
+        why = "the optimizer must be made after refocus(model), from its parameters"
+        return f"{count} never moved although gradients reached their weights: {why}" if count else None
 
     def __str__(self) -> str:
         moved = max(self.layers, key=lambda layer: layer.relative_change)
         filled = sum(layer.filled for layer in self.layers)
-        untrained = sum(layer.untrained for layer in self.layers)
-        words = [
-            f"merged {len(self.layers)} kernels",
-            f"the one that moved most is {moved.layer or '(the model)'}, by {moved.relative_change:.1%} of its norm",
-        ]
+        most = f"{moved.layer or '(the model)'}, by {moved.relative_change:.1%} of its norm"
+        words = [f"merged {len(self.layers)} kernels", f"the one that moved most is {most}"]
         if filled:
             words.append(f"{filled:,} entries that were zero are not any more")
-        if untrained:
-            words.append(
-                f"{untrained} never moved although gradients reached their weights: the optimizer must be made after "
-                "refocus(model), from its parameters"
-            )
-        return "; ".join(words)
+        return "; ".join([*words, *([self.warning] if self.warning else [])])
 
 
 def merge(model: nn.Module) -> MergeReport:
     """Write every refocused kernel into its convolution and remove the transformations, in place, all or nothing.
 
     Afterwards modules, classes, keys, their order, shapes, dtypes and gradient flags are those of the model before it
-    was refocused, and in eval mode it computes what the refocused model did.
+    was refocused, and in eval mode it computes what the refocused model did. Kernels that never moved although
+    gradients reached the weights that make them are warned of (:class:`refconv.errors.RefconvWarning`).
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
@@ -82,29 +79,23 @@ def merge(model: nn.Module) -> MergeReport:
     report = []
     for name, module, transform in found:
         base = base_of(module)
-        kernel = kernels.get(id(transform))
-        if kernel is None:
-            kernel = kernels[id(transform)] = kernel_of(module)
+        if id(transform) not in kernels:
+            kernels[id(transform)] = kernel_of(module)
+        kernel = kernels[id(transform)]
         if not bool(torch.isfinite(kernel).all()):
-            raise LayerError(
-                "the refocused kernel has entries that are not finite, so nothing was merged",
-                where=name,
-                remedy="go back to the last good checkpoint",
-            )
+            what = "the refocused kernel has entries that are not finite, so nothing was merged"
+            raise LayerError(what, where=name, remedy="go back to the last good checkpoint")
         change = (kernel - base).double()
-        report.append(
-            MergedLayer(
-                name,
-                relative_change=float(change.norm() / base.double().norm()),
-                largest_change=float(change.abs().max()),
-                filled=int(((base == 0) & (kernel != 0)).sum()),
-                untrained=not change.any() and _untrained(transform, base),
-            )
-        )
+        relative, largest = float(change.norm() / base.double().norm()), float(change.abs().max())
+        filled = int(((base == 0) & (kernel != 0)).sum())
+        report.append(MergedLayer(name, relative, largest, filled, not largest and _untrained(transform, base)))
     for _, module, transform in found:
         detach(module, kernels[id(transform)])
     ForwardScope.detach(model)
-    return MergeReport(tuple(report))
+    done = MergeReport(tuple(report))
+    if done.warning:
+        warnings.warn(f"of {len(done.layers)} kernels {done.warning}", RefconvWarning, stacklevel=2)
+    return done
 
 
 @torch.no_grad()
@@ -145,10 +136,7 @@ class _Detaching(TorchFunctionMode):
 def unrefocus(model: nn.Module) -> tuple[str, ...]:
     """Drop every refocusing transformation and what it learned: the pretrained kernels come back, in place.
 
-    Everything else that was trained meanwhile stays trained.
-
-    Returns:
-        The names of the layers.
+    Everything else that was trained meanwhile stays trained. Returns the names of the layers.
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
@@ -168,20 +156,15 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
     For a model that is not refocused this is its own state dict, copied. The versions that modules write into a state
     dict (its ``_metadata``) are kept.
-
-    Args:
-        model: a refocused or plain model.
     """
     state = model.state_dict()
-    layers = {f"{name}." if name else "": module for name, module, _ in transformed(model, aliases=True)}
+    layers = {dotted(name): module for name, module, _ in transformed(model, aliases=True)}
     kernels = {prefix: kernel_of(module) for prefix, module in layers.items()}
     plain: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state.items():
         prefix, stem, _ = key.partition(STEM)
-        if stem and prefix not in layers:  # somebody else's parametrization
-            stem = ""
-        if not stem:
-            prefix = key[: key.rfind(".") + 1]
+        if not stem or prefix not in layers:  # a plain key, or one of somebody else's parametrization
+            prefix, stem = key[: key.rfind(".") + 1], ""
         if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
             for name in parameter_order(layers[prefix]):  # the first of the layer's keys brings all, in their order
                 own = prefix + name
@@ -196,11 +179,6 @@ def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTran
     check_unwrapped(model, verb)
     found = list(transformed(model))
     if not found:
-        raise ModelError(
-            f"nothing to {verb}",
-            where=type(model).__name__,
-            expected="a refocused model",
-            found="a plain one",
-            remedy="refocus(model) first",
-        )
+        about = {"expected": "a refocused model", "found": "a plain one", "remedy": "refocus(model) first"}
+        raise ModelError(f"nothing to {verb}", where=type(model).__name__, **about)
     return found

@@ -1,8 +1,6 @@
 """The tensors and numbers inside any object, and how far those of two objects lie apart.
 
-An object is looked into as far as Python allows: mappings, sequences, what is registered with torch's pytree,
-dataclasses and other objects by their attributes and slots. What cannot be looked into is named, so that nobody takes
-it for equal.
+Objects are looked into as far as Python allows. What cannot be looked into is named, so that nobody takes it for equal.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import enum
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +20,10 @@ _PLAIN = (str, bytes, type(None), type, enum.Enum, torch.dtype, torch.device, to
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """Something that could not be looked into.
+class Opaque(str):
+    """The type of something that could not be looked into."""
 
-    Attributes:
-        kind: its type.
-    """
-
-    kind: str
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -38,8 +31,7 @@ class Distance:
     """How far two objects lie apart.
 
     Attributes:
-        difference: largest absolute difference of two entries at the same place; infinite where a place, a shape, a
-            kind or a value that is no number differs, or where one entry is finite and the other is not.
+        difference: largest absolute difference of two entries at the same place; infinite where anything is unlike.
         relative: the largest, over tensors, of that tensor's difference over its largest finite entry in the first
             object. Integers and truth values count as wholly different where they differ at all.
         compared: number of tensors, numbers and texts that were compared.
@@ -59,9 +51,6 @@ def leaves(value: Any) -> dict[str, Any]:
 
     Numbers and arrays of numpy come as tensors. An object that occurs a second time, as in a cycle, is the place where
     it was first met.
-
-    Args:
-        value: any object.
 
     Example:
         >>> sorted(leaves({"a": [1.5, None], "b": "text"}))
@@ -83,17 +72,18 @@ def distance(first: Any, second: Any) -> Distance:
             continue
         other, name = after[place], place or "the whole"
         if isinstance(one, Opaque) and one == other:
-            opaque.append(f"{name} ({one.kind})")
+            opaque.append(f"{name} ({one})")
             continue
-        if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
+        if tensors:
+            compared += one.numel() > 0 or other.numel() > 0
+            differs = _kind(one) != _kind(other) or one.shape != other.shape
+        else:
             compared += one is not None
-            if type(one) is not type(other) or one != other:
-                unlike.append(f"{name}: {_said(one)} -> {_said(other)}")
-            continue
-        compared += one.numel() > 0 or other.numel() > 0
-        if _kind(one) != _kind(other) or one.shape != other.shape:
+            differs = type(one) is not type(other) or one != other
+        if differs:
             unlike.append(f"{name}: {_said(one)} -> {_said(other)}")
-        elif one.numel():
+        elif tensors and one.numel():
             apart, scale = largest_difference(one, other), _largest_finite(one) or _largest_finite(other)
             difference = max(difference, apart)
             share = apart / scale if apart and scale else apart
@@ -131,8 +121,7 @@ def _parts(value: Tensor) -> Tensor:
 
 def _largest_finite(value: Tensor) -> float:
     parts = _parts(value)
-    whole = torch.linalg.vector_norm(torch.where(parts.isfinite(), parts, 0.0), dim=-1)
-    return float(whole.max()) if whole.numel() else 0.0
+    return float(torch.linalg.vector_norm(torch.where(parts.isfinite(), parts, 0.0), dim=-1).max())
 
 
 def _kind(value: Tensor) -> str:
@@ -146,7 +135,7 @@ def _kind(value: Tensor) -> str:
 def _said(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    text = value.kind if isinstance(value, Opaque) else repr(value)
+    text = str(value) if isinstance(value, Opaque) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -194,28 +183,29 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{key!r}]", value[key]) for key in value]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return [(f".{name}", getattr(value, name)) for name in value._fields]
-    if isinstance(value, (list, tuple)):
-        return [(f"[{index}]", entry) for index, entry in enumerate(value)]
-    if isinstance(value, Tensor):  # nested; on the meta device there are no values
-        return None if value.is_meta else [(f"[{index}]", entry) for index, entry in enumerate(value.unbind())]
-    if isinstance(value, (set, frozenset)):
-        plain = all(isinstance(entry, (*_PLAIN, int, float)) for entry in value)
-        return [(f"[{index}]", entry) for index, entry in enumerate(sorted(value, key=repr))] if plain else None
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):  # of texts or objects
-        return [(f"[{index}]", entry) for index, entry in enumerate(numpy.asarray(value).ravel().tolist())]
-    if type(value) in pytree.SUPPORTED_NODES:
-        return [
-            (f"[{index}]", entry)
-            for index, entry in enumerate(pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0])
-        ]
-    if isinstance(value, Iterator):
-        return None
-    if numpy is not None and (
-        hasattr(value, "__array__") or hasattr(value, "__array_interface__")
-    ):  # arrays of other libraries, images
+    entries: Iterable[Any] | None = None
+    if isinstance(value, (list, tuple)):
+        entries = value
+    elif isinstance(value, Tensor):  # nested; on the meta device there are no values
+        entries = None if value.is_meta else value.unbind()
+    elif isinstance(value, (set, frozenset)):
+        plain = all(isinstance(entry, (*_PLAIN, int, float)) for entry in value)
+        entries = sorted(value, key=repr) if plain else None
+    elif numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):  # of texts or objects
+        entries = numpy.asarray(value).ravel().tolist()
+    elif type(value) in pytree.SUPPORTED_NODES:
+        entries = pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0]
+    elif numpy is not None and not isinstance(value, Iterator) and _is_array(value):
         return [("", numpy.asarray(value))]
-    return [(f".{name}", entry) for name, entry in _attributes(value).items()] or None
+    elif not isinstance(value, Iterator):
+        return [(f".{name}", entry) for name, entry in _attributes(value).items()] or None
+    return None if entries is None else [(f"[{index}]", entry) for index, entry in enumerate(entries)]
+
+
+def _is_array(value: Any) -> bool:
+    """Say whether an object is an array of another library, or an image, which numpy reads."""
+    return hasattr(value, "__array__") or hasattr(value, "__array_interface__")
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -224,9 +214,8 @@ def _attributes(value: Any) -> dict[str, Any]:
     for kind in type(value).__mro__:
         names = vars(kind).get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
-            hidden = (
-                f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
+            private = name.startswith("__") and not name.endswith("__")
+            hidden = f"_{kind.__name__.lstrip('_')}{name}" if private else name
             if hidden not in {"__dict__", "__weakref__"} and hasattr(value, hidden):
                 slots[name] = getattr(value, hidden)
     return {**slots, **getattr(value, "__dict__", {})}

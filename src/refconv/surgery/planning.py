@@ -1,7 +1,8 @@
-"""The plan: which layers are refocused or otherwise transformed, which are not and why, and what it costs to train."""
+"""The plan: which layers are transformed, which are not and why, and what it costs to train; sizes by a budget."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
-from refconv.layers import Choice, Layer, find_layers, select_trained
+from refconv.errors import SettingError
+from refconv.layers import Choice, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
 
@@ -21,15 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanRow(Record, former={"site": "layer"}):
-    """One layer in a plan.
+    """One layer in a plan; see also :class:`refconv.layers.Layer`.
 
     Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
-        family: ``conv``, ``transposed``, ``condconv`` or ``deformable``.
-        shape: the stored kernel's shape.
         map_size: taps of the refocusing map per dimension; empty for transformations without a map.
-        blocks: number of blocks.
         slices: slices per block.
         extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a layer that shares
             its kernel with one above it.
@@ -54,10 +51,8 @@ class Plan(Record):
     """What :func:`refocus` or :func:`reparametrize` does to a model; ``print(plan)`` shows it as a table.
 
     Attributes:
-        model: class name of the model.
         parameters: the plain model's parameters, which is also what is shipped.
         rows: every convolution kernel of the model, in order.
-        transform: name of the transformation.
     """
 
     model: str
@@ -87,14 +82,10 @@ class Plan(Record):
         single = [row.layer for row in chosen if row.blocks * row.slices == 1]
         remarks = []
         if chosen and all(row.patches for row in chosen):
-            remarks.append(
-                "only patch embeddings are chosen: the stride is the kernel size, and patches do not overlap"
-            )
+            remarks += ["only patch embeddings are chosen: the stride is the kernel size, and patches do not overlap"]
         if single:
-            remarks.append(
-                f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}: "
-                "gates over channels, or one-channel filters; exclude= leaves them out"
-            )
+            what = f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}"
+            remarks += [f"{what}: gates over channels, or one-channel filters; exclude= leaves them out"]
         return tuple(remarks)
 
     def __str__(self) -> str:
@@ -104,15 +95,11 @@ class Plan(Record):
         if not any(row.map_size for row in shown):
             lines = [(*line[:3], *line[4:]) for line in lines]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(
-                cell.rjust(width)
-                if column == len(widths) - 1 and row is not None and row.skipped is None
-                else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for row, line in zip([None, *shown], lines, strict=True)
-        ]
+        table = []
+        for row, line in zip([None, *shown], lines, strict=True):
+            *cells, last = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            number = row is not None and row.skipped is None
+            table.append("  ".join([*cells, line[-1].rjust(widths[-1]) if number else last]).rstrip())
         counts = Counter(row.skipped for row in self.skipped)
         skipped = "".join(f"\n{count} skipped: {reason}" for reason, count in counts.items())
         done, extra = "refocused", "refocus weights"
@@ -133,8 +120,8 @@ def plan(model: nn.Module, config: TransformConfig | None = None, **settings: Un
 
     Args:
         model: any module with convolutions.
-        config: all settings of refocusing, or of another transformation; without one, those of refocusing.
-        **settings: single settings of refocusing in place of a configuration, by the names of its fields.
+        config: all settings of refocusing, or of another transformation.
+        **settings: single settings of refocusing in place of ``config``.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
@@ -162,28 +149,15 @@ def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) ->
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
-        >>> print(plan_of(model, "low_rank", rank=2))
-        layer  kind       kernel         blocks  extra parameters
-        0     dense      8 x 3 x 3 x 3  24                    70
-        1     depthwise  8 x 1 x 3 x 3  1 of 8                34
-        2 of 2 kernels of Sequential are transformed by low_rank: 304 parameters and 104 of the transformation
-        while training, 304 when merged
+        >>> [row.extra_parameters for row in plan_of(model, "low_rank", rank=2).rows]
+        [70, 34]
     """
     complete = config_of(config, settings)
     return describe(model, select_trained(find_layers(model), complete.include, complete.exclude), complete)
 
 
 def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
-    """Return the plan that follows from a selection of layers.
-
-    Args:
-        model: the model.
-        choices: what :func:`refconv.layers.select_trained` returned.
-        config: the transformation and its settings.
-
-    Raises:
-        SettingError: if a setting does not fit a layer; the message names it.
-    """
+    """Return the plan that follows from a selection of layers."""
     kind = TRANSFORMS[config.method]
     seen: set[int] = set()
     rows = []
@@ -192,40 +166,90 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
         sizes: tuple[int, ...] = ()
         if isinstance(config, GramConfig):
             sizes = layer.map_size(config.map_size if choice.skipped is None else 1)
-        repeated = id(layer.weight) in seen
+        extra = 0 if id(layer.weight) in seen or choice.skipped is not None else kind.count(layout, config)
         if choice.skipped is None:
             seen.add(id(layer.weight))
-        rows.append(
-            PlanRow(
-                layer=layer.name,
-                kind=layer.kind,
-                family=layer.family,
-                shape=layer.shape,
-                map_size=sizes,
-                blocks=layout.blocks,
-                slices=layout.groups,
-                extra_parameters=0 if repeated or choice.skipped is not None else kind.count(layout, config),
-                skipped=choice.skipped,
-                patches=layer.kind != "pointwise" and _stride(layer) == layer.kernel_size,
-            )
-        )
+        stride = getattr(layer.module, "stride", ())  # the foreign classes may hold a single number for both dimensions
+        strides = (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
+        patches = layer.kind != "pointwise" and strides == layer.kernel_size
+        about = layer.name, layer.kind, layer.family, layer.shape
+        rows.append(PlanRow(*about, sizes, layout.blocks, layout.groups, extra, choice.skipped, patches))
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Plan(model=type(model).__name__, parameters=parameters, rows=tuple(rows), transform=config.method)
-
-
-def _stride(layer: Layer) -> tuple[int, ...]:
-    """Return the stride per dimension; the foreign classes may hold a single number for both."""
-    stride = getattr(layer.module, "stride", ())
-    return (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
+    return Plan(type(model).__name__, parameters, tuple(rows), config.method)
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:
     kind = row.kind if row.family == "conv" else f"{row.kind} {row.family}"
-    return (
-        row.layer or "(the model)",
-        kind,
-        " x ".join(map(str, row.shape)),
-        " x ".join(map(str, row.map_size)) if row.skipped is None else "",
-        f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}",
-        f"{row.extra_parameters:,}" if row.skipped is None else row.skipped,
-    )
+    blocks = f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}"
+    shape, taps = (" x ".join(map(str, sizes)) for sizes in (row.shape, row.map_size))
+    last = ("", row.skipped) if row.skipped is not None else (taps, f"{row.extra_parameters:,}")
+    return row.layer or "(the model)", kind, shape, last[0], blocks, last[1]
+
+
+@dataclass(frozen=True)
+class Budget(Record):
+    """The settings that come closest to a number of trained parameters, and by how much they miss it.
+
+    Attributes:
+        settings: to hand over to :func:`refconv.surgery.reparametrize`: those given and the one that was fitted.
+        count: numbers of the transformation that are trained with them, over all layers.
+        miss: the count minus what was asked for.
+    """
+
+    transform: str
+    settings: dict[str, Any]
+    count: int
+    miss: int
+
+    def __str__(self) -> str:
+        chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.transform} with {chosen}: {self.count:,} trained, {self.miss:+,} against the budget"
+
+
+def fit_budget(model: nn.Module, config: TransformConfig | str, parameters: int, **settings: Any) -> Budget:
+    """Find the size of a transformation that comes closest to a number of trained parameters.
+
+    Counts follow from shapes alone: nothing is allocated and the model is not touched. Of two sizes that are equally
+    close the smaller is taken, and the smallest where a transformation cannot grow as far.
+
+    Args:
+        model: any module with convolutions.
+        config: the name of a transformation with a size, such as ``low_rank`` with its rank; or its configuration, in
+            which the size does not count.
+        parameters: the number to come close to, of the transformation alone, over all layers.
+        **settings: with a name, other settings of the transformation.
+
+    Raises:
+        SettingError: if the transformation has no size, its size was given, or a setting is out of its range.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+        >>> print(fit_budget(model, "low_rank", 200))
+        low_rank with rank=4: 208 trained, +8 against the budget
+    """
+    complete = config_of(config, settings)
+    name, kind = complete.method, TRANSFORMS[complete.method]
+    if kind.size is None:
+        sized = ", ".join(other for other, candidate in TRANSFORMS.items() if candidate.size is not None)
+        what = f"{name} has no setting that changes how many numbers are trained"
+        remedy = f"it trains {plan_of(model, complete).extra_parameters:,}"
+        raise SettingError(what, where="parameters", expected=f"one of {sized}", remedy=remedy)
+    size = kind.size
+    if size in settings:
+        raise SettingError("is set by the budget", where=size, remedy="leave it out")
+
+    def count(step: int) -> int:
+        own: dict[str, Any] = {size: kind.sized(step)}
+        return plan_of(model, dataclasses.replace(complete, **own)).extra_parameters
+
+    high = 1
+    while count(high) < parameters and count(2 * high) > count(high):
+        high *= 2
+    low = 0  # counts never shrink as sizes grow: find the first size that reaches the number, or the last growth
+    target = min(parameters, count(high))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if count(middle) >= target else (middle, high)
+    best = min((step for step in (high - 1, high) if step), key=lambda step: (abs(count(step) - parameters), step))
+    given = {key: value for key, value in settings.items() if key not in {"include", "exclude"}}
+    return Budget(name, {**given, size: kind.sized(best)}, count(best), count(best) - parameters)

@@ -1,17 +1,24 @@
-"""Refocusing a model in place."""
+"""Refocusing a model in place, or putting any other registered transformation on its kernels; and starting anew."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
-from refconv.config import RefocusConfig, RefocusSettings
-from refconv.surgery.planning import Plan
-from refconv.surgery.reparametrization import reparametrize
+from refconv.config import RefocusConfig, RefocusSettings, TransformConfig
+from refconv.layers import Layer, admitted, find_layers, select_trained
+from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
+from refconv.surgery.attach import attach, base_of, kernel_of, transformed
+from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
+from refconv.surgery.planning import Plan, describe
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Transforms = list[tuple[list[Layer], KernelTransform]]  # a transformation for every kernel, with those that share it
 
 
 def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: Unpack[RefocusSettings]) -> Plan:
@@ -21,15 +28,12 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
     it after loading weights and moving to the device, before compiling, wrapping with DDP or making the optimizer.
     Only tensors change: modules, forwards and hyperparameters stay. Kernels that are frozen (``requires_grad`` False)
     are left alone, as in gradient space. Afterwards bases cannot be trained, and writing to a kernel is an error.
+    Returns the plan that was carried out.
 
     Args:
         model: any module with convolutions.
         config: all settings.
-        **settings: single settings in place of a configuration, by the names of its fields; see
-            :class:`refconv.RefocusConfig`.
-
-    Returns:
-        The plan that was carried out.
+        **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`.
 
     Raises:
         SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
@@ -43,3 +47,81 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
         576
     """
     return reparametrize(model, RefocusConfig.of(config, settings))
+
+
+def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: Any) -> Plan:
+    """Freeze a model's convolution kernels as bases and put a trainable transformation on each.
+
+    :func:`refconv.refocus` is the case ``"refocus"`` of this and says what all of them share. Merging, verifying,
+    saving and dropping work the same for all. Returns the plan that was carried out.
+
+    Args:
+        model: any module with convolutions.
+        config: the transformation and its settings, such as ``LowRankConfig(rank=4)``, or its name alone, one of
+            :data:`refconv.parametrizations.TRANSFORMS`.
+        **settings: with a name, the settings that are not to have their defaults.
+
+    Raises:
+        SettingError: as :func:`refconv.refocus`, or if there is no such transformation.
+        LayerError: as :func:`refconv.refocus`.
+        ModelError: as :func:`refconv.refocus`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
+        >>> reparametrize(model, "low_rank", rank=2).extra_parameters
+        104
+    """
+    complete = config_of(config, settings)
+    verb = "refocus" if complete.method == "refocus" else "reparametrize"
+    check_unwrapped(model, verb)
+    check_names(model, verb)
+    choices = select_trained(find_layers(model), complete.include, complete.exclude)
+    chosen = admitted(model, choices, [kind.__name__ for kind in TRANSFORMS.values()])
+    for layer in chosen:
+        check_unsharded(layer)
+    done = describe(model, choices, complete)
+    attach_all(model, transforms_at(chosen, lambda layer, scope: transform_at(layer, complete, scope)))
+    return done
+
+
+def transform_at(layer: Layer, config: TransformConfig, scope: ForwardScope) -> KernelTransform:
+    """Return a new transformation for a layer, not yet attached."""
+    assert layer.weight is not None
+    return TRANSFORMS[config.method](layer.label, layer.weight, layout_at(layer, config), scope, config)
+
+
+def transforms_at(layers: Iterable[Layer], make: Callable[[Layer, ForwardScope], KernelTransform]) -> Transforms:
+    """Make a transformation for every kernel, not yet attached; all share a forward scope."""
+    scope = ForwardScope()
+    found: dict[int, tuple[list[Layer], KernelTransform]] = {}
+    for layer in layers:
+        if id(layer.weight) not in found:
+            found[id(layer.weight)] = [], make(layer, scope)
+        found[id(layer.weight)][0].append(layer)
+    return list(found.values())
+
+
+def attach_all(model: nn.Module, transforms: Transforms) -> None:
+    """Put transformations on the kernels that they were made for, and their scope on the model."""
+    for sharers, transform in transforms:
+        attach([layer.module for layer in sharers], transform)
+    transforms[0][1].scope.attach(model)
+
+
+@torch.no_grad()
+def rebase(model: nn.Module) -> list[nn.Parameter]:
+    """Make every refocused kernel its own base and let its transformation start anew, in place.
+
+    The model computes what it did before, and its parameters stay the ones that an optimizer knows. What the optimizer
+    remembers of them belongs to the former bases and is to be dropped. Returns the parameters that started anew.
+    """
+    found = list(transformed(model))
+    kernels = {id(transform): kernel_of(module) for _, module, transform in found}
+    fresh: dict[int, nn.Parameter] = {}
+    for _, module, transform in found:
+        base = base_of(module)
+        base.copy_(kernels[id(transform)])
+        transform.follow(base)
+        transform.reset(base)
+        fresh.update((id(parameter), parameter) for parameter in transform.parameters())
+    return list(fresh.values())

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from refconv.layers import find_layers
+from refconv.layers import dotted, find_layers
 from refconv.records import Record
-from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.attach import STEM, transform_of, transformed
 from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
 from refconv.surgery.merging import plain_state_dict
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
@@ -27,17 +27,15 @@ _SHARE_OF_DIGITS = 2 / 3
 class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}):
     """The result of :func:`verify`; ``print(certificate)`` is the report.
 
+    Differences of entries are written as ``key: before -> after``.
+
     Attributes:
-        missing: keys of the first model's plain state that the second lacks.
-        surplus: keys that only the second has.
+        missing, surplus: keys of the plain states that only the first model has, or only the second.
         reordered: whether the common keys come in another order.
-        shapes: ``key: before -> after`` for tensors whose shape differs.
-        dtypes: the same for dtypes.
-        flags: the same for gradient flags of parameters.
-        classes: the same for classes of modules.
+        shapes, dtypes, flags, classes, values: differing shapes and dtypes of tensors, gradient flags of parameters,
+            classes of modules, and entries of the state that are not tensors.
         kernels: number of convolution kernels compared.
         largest_kernel_difference: largest absolute difference over all kernels of equal shape.
-        largest_kernel_layer: where it is.
         largest_output_difference: largest absolute difference of outputs on the batch; None without a batch, and where
             the outputs hold nothing that can be compared.
         relative_output_difference: the same over the largest absolute entry of that output of the first model; the
@@ -45,7 +43,6 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         tolerance: the relative difference up to which outputs count as equal.
         top1_agreement: share of rows whose largest output is at the same place, where outputs are [batch, classes].
         batch: number of rows; None without a batch.
-        values: ``key: before -> after`` for entries of the state that are not tensors and differ.
         unlike: outputs whose place, shape, kind or value that is no number differs.
         uncompared: parts of the outputs that could not be looked into.
     """
@@ -78,33 +75,25 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
     @property
     def same_outputs(self) -> bool | None:
         """Whether outputs agree to the tolerance; None if they, or a part of them, were not compared."""
-        if self.relative_output_difference is None:
-            return None
-        if self.relative_output_difference > self.tolerance:
+        if self.relative_output_difference is not None and self.relative_output_difference > self.tolerance:
             return False
-        return None if self.uncompared else True
+        return None if self.relative_output_difference is None or self.uncompared else True
 
     def __str__(self) -> str:
         order = "another order" if self.reordered else "same order"
         keys = _list("missing", self.missing) + _list("surplus", self.surplus)
-        lines = [
-            f"structure  {'the same' if self.same_structure else 'DIFFERENT'}",
-            f"  keys     {'; '.join(keys) or 'the same'}, {order}",
-            *(
-                f"  {word:<8} {'; '.join(_list('differ', values)) or 'the same'}"
-                for word, values in (
-                    ("shapes", self.shapes),
-                    ("dtypes", self.dtypes),
-                    ("flags", self.flags),
-                    ("classes", self.classes),
-                )
-            ),
-            *(f"  {'values':<8} {entry}" for entry in _list("differ", self.values)),
-            f"kernels    largest difference {self.largest_kernel_difference:.3g}"
-            + (f" at {self.largest_kernel_layer}" if self.largest_kernel_difference else "")
-            + f", over {self.kernels} kernels",
-        ]
-        lines.append(f"outputs    {self._outputs_in_words()}")
+        verdict, kernels = "the same" if self.same_structure else "DIFFERENT", "not compared: there are none"
+        if self.kernels:
+            at = f" at {self.largest_kernel_layer}" if self.largest_kernel_difference else ""
+            kernels = f"largest difference {self.largest_kernel_difference:.3g}{at}, over {self.kernels} kernels"
+        elif keys or self.shapes:
+            verdict += ": no convolution kernel has the same key and shape in both"
+            kernels = "not compared: none has the same key and shape in both"
+        lines = [f"structure  {verdict}", f"  keys     {'; '.join(keys) or 'the same'}, {order}"]
+        changes = {word: _list("differ", getattr(self, word)) for word in ("shapes", "dtypes", "flags", "classes")}
+        lines += [f"  {word:<8} {'; '.join(entries) or 'the same'}" for word, entries in changes.items()]
+        lines += [f"  {'values':<8} {entry}" for entry in _list("differ", self.values)]
+        lines += [f"kernels    {kernels}", f"outputs    {self._outputs_in_words()}"]
         lines += [f"  {'unlike':<8} {entry}" for entry in _list("differ", self.unlike)]
         if self.top1_agreement is not None:
             lines.append(f"top-1      agrees on {self.top1_agreement:.2%}")
@@ -114,11 +103,9 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         unseen = "; ".join(_list("parts cannot be looked into", self.uncompared))
         if self.relative_output_difference is None:
             empty = "they are empty, or hold no tensors, numbers or texts"
-            reason = "no batch given" if self.batch is None else unseen or empty
-            return f"not compared ({reason})"
-        verdict = "equal" if self.same_outputs is not False else "different"
-        if self.largest_output_difference == 0 and self.same_outputs is not False:
-            verdict = "identical"
+            return f"not compared ({'no batch given' if self.batch is None else unseen or empty})"
+        equal = "identical" if self.largest_output_difference == 0 else "equal"
+        verdict = equal if self.same_outputs is not False else "different"
         if self.same_outputs is None:
             verdict = f"not certified ({unseen}), the others {verdict}"
         return (
@@ -144,8 +131,8 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     Raises:
         ModelError: if a model is wrapped.
     """
-    check_unwrapped(before, "verify")
-    check_unwrapped(after, "verify")
+    for model in (before, after):
+        check_unwrapped(model, "verify")
     first, second = (
         {plain_name(key): value for key, value in plain_state_dict(model).items()} for model in (before, after)
     )
@@ -153,10 +140,7 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     tensors = {key for key in common if isinstance(first[key], Tensor) and isinstance(second[key], Tensor)}
     one, other = ({key: state[key] for key in state if key in tensors} for state in (first, second))
     layer, difference, kernels = _kernel_difference(before, one, other)
-    outputs = _compare_outputs(before, after, batch) if batch is not None else None
-    if tolerance is None:
-        tolerance = torch.finfo(outputs.dtype if outputs else torch.float32).eps ** _SHARE_OF_DIGITS
-    found = outputs.distance if outputs and (outputs.distance.compared or outputs.distance.unlike) else None
+    unlike = {key: _unlike_values(first[key], second[key]) for key in common if key not in tensors}
     return Certificate(
         missing=tuple(key for key in first if key not in second),
         surplus=tuple(key for key in second if key not in first),
@@ -168,45 +152,37 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
         kernels=kernels,
         largest_kernel_difference=difference,
         largest_kernel_layer=layer,
-        largest_output_difference=found.difference if found else None,
-        relative_output_difference=found.relative if found else None,
-        tolerance=tolerance,
-        top1_agreement=outputs.top1 if outputs else None,
-        batch=outputs.batch if outputs else None,
-        values=tuple(
-            f"{key}: {entry.removeprefix('the whole: ')}"
-            for key in common
-            if key not in tensors
-            for entry in _unlike_values(first[key], second[key])
-        ),
-        unlike=outputs.distance.unlike if outputs else (),
-        uncompared=outputs.distance.opaque if outputs else (),
+        values=tuple(f"{key}: {entry.removeprefix('the whole: ')}" for key in unlike for entry in unlike[key]),
+        **_compared_outputs(before, after, batch, tolerance),
     )
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    distance: Distance
-    dtype: torch.dtype
-    top1: float | None
-    batch: int
-
-
-def _compare_outputs(before: nn.Module, after: nn.Module, batch: Any) -> _Outputs:
-    first, second = _output(before, batch), _output(after, batch)
-    found = [[value for value in leaves(output).values() if isinstance(value, Tensor)] for output in (first, second)]
-    dtype = next((value.dtype for value in pytree.tree_leaves(first) if _is_real(value)), None)
-    # Python's numbers come out of tensors whose precision is not known any more.
-    dtype = dtype or next((value.dtype for value in found[0] if _is_real(value) and value.dim()), torch.float32)
-    top1 = None
-    if len(found[0]) == len(found[1]) == 1:
-        a, b = found[0][0], found[1][0]
-        if a.dim() == 2 and a.numel() and a.shape == b.shape and a.is_floating_point() and b.is_floating_point():
-            top1 = float((a.argmax(1) == b.argmax(1)).double().mean())
-    rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.dim()), 1)
-    if isinstance(batch, list):
-        rows = len(batch)
-    return _Outputs(distance(first, second), dtype, top1, rows)
+def _compared_outputs(before: nn.Module, after: nn.Module, batch: Any, tolerance: float | None) -> dict[str, Any]:
+    """Return what a certificate says of outputs."""
+    found, top1, rows = Distance(0, 0, 0, (), ()), None, None
+    dtype: torch.dtype | None = None
+    if batch is not None:
+        outputs = first, second = _output(before, batch), _output(after, batch)
+        found = distance(first, second)
+        a, b = ([value for value in leaves(output).values() if isinstance(value, Tensor)] for output in outputs)
+        dtype = next((value.dtype for value in pytree.tree_leaves(first) if _is_real(value)), None)
+        # Python's numbers come out of tensors whose precision is not known any more.
+        dtype = dtype or next((value.dtype for value in a if _is_real(value) and value.dim()), None)
+        alike = len(a) == len(b) == 1 and a[0].shape == b[0].shape and a[0].dim() == 2 and a[0].numel() > 0
+        if alike and a[0].is_floating_point() and b[0].is_floating_point():
+            top1 = float((a[0].argmax(1) == b[0].argmax(1)).double().mean())
+        rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.dim()), 1)
+        rows = len(batch) if isinstance(batch, list) else rows
+    seen = found.compared > 0 or bool(found.unlike)
+    return {
+        "largest_output_difference": found.difference if seen else None,
+        "relative_output_difference": found.relative if seen else None,
+        "tolerance": torch.finfo(dtype or torch.float32).eps ** _SHARE_OF_DIGITS if tolerance is None else tolerance,
+        "top1_agreement": top1,
+        "batch": rows,
+        "unlike": found.unlike,
+        "uncompared": found.opaque,
+    }
 
 
 def _is_real(value: Any) -> bool:
@@ -247,52 +223,43 @@ def _kernel_difference(
 ) -> tuple[str, float, int]:
     largest, where, count = 0.0, "", 0
     for layer in find_layers(model):
-        key = plain_name(f"{layer.name}.weight" if layer.name else "weight")
-        if key not in first or key not in second or first[key].shape != second[key].shape:
-            continue
-        count += 1
-        difference = largest_difference(first[key].cpu(), second[key].cpu())
-        if difference > largest:
-            largest, where = difference, layer.label
+        key = plain_name(f"{dotted(layer.name)}weight")
+        if key in first and key in second and first[key].shape == second[key].shape:
+            count += 1
+            difference = largest_difference(first[key].cpu(), second[key].cpu())
+            largest, where = max((largest, where), (difference, layer.label), key=lambda found: found[0])
     return where, largest, count
 
 
 def _flags(model: nn.Module) -> dict[str, bool]:
     """Gradient flags of the parameters, as they are once merged."""
     flags = {}
-    ours = {f"{name}." if name else "": transform for name, _, transform in transformed(model)}
+    ours = {dotted(name): transform for name, _, transform in transformed(model)}
     for name, parameter in model.named_parameters():
-        prefix, stem, _ = name.partition("parametrizations.weight.")
-        if stem and prefix in ours:
-            flags[plain_name(f"{prefix}weight")] = ours[prefix].base_requires_grad
-        else:
-            flags[plain_name(name)] = parameter.requires_grad
+        prefix, stem, _ = name.partition(STEM)
+        own = ours.get(prefix) if stem else None
+        shown = plain_name(name if own is None else f"{prefix}weight")
+        flags[shown] = parameter.requires_grad if own is None else own.base_requires_grad
     return flags
 
 
 def _classes(model: nn.Module) -> dict[str, str]:
     """Classes of the modules, as they are once merged."""
     classes = {}
-    hidden: tuple[str, ...] = tuple(
-        f"{name}.parametrizations" if name else "parametrizations" for name, _, _ in transformed(model)
-    )
+    hidden = tuple(f"{dotted(name)}parametrizations" for name, _, _ in transformed(model))
     for name, module in model.named_modules():
-        if hidden and name.startswith(hidden):
-            continue
-        plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
-        classes[plain_name(f"{name}.").removesuffix(".") or "(the model)"] = f"{plain.__module__}.{plain.__qualname__}"
+        if not name.startswith(hidden):
+            plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
+            shown = plain_name(f"{name}.").removesuffix(".") or "(the model)"
+            classes[shown] = f"{plain.__module__}.{plain.__qualname__}"
     return classes
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any], view: Any) -> tuple[str, ...]:
-    return tuple(
-        f"{key}: {view(first[key])} -> {view(second[key])}"
-        for key in first
-        if key in second and view(first[key]) != view(second[key])
-    )
+    pairs = {key: (view(first[key]), view(second[key])) for key in first if key in second}
+    return tuple(f"{key}: {one} -> {other}" for key, (one, other) in pairs.items() if one != other)
 
 
 def _list(word: str, values: tuple[str, ...], most: int = 5) -> list[str]:
-    if not values:
-        return []
-    return [f"{len(values)} {word}: {', '.join(values[:most])}{', ...' if len(values) > most else ''}"]
+    more = ", ..." if len(values) > most else ""
+    return [f"{len(values)} {word}: {', '.join(values[:most])}{more}"] if values else []

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from networks import EveryKind
+from ops_reference import reference_gram
 from refconv.analysis.measures.grams import alignment, movement
 from refconv.errors import ModelError
 from refconv.measures.movement import Movement
-from refconv.ops.reference import reference_gram
 
 
 def depthwise(slices):

@@ -9,11 +9,11 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, randomise
+from ops_reference import reference_blocks, reference_refocus
 from refconv.analysis.measures.grams import channel_strengths, relations
 from refconv.errors import ModelError
 from refconv.measures.relations import Relations
 from refconv.ops import patches
-from refconv.ops.reference import reference_blocks, reference_refocus
 
 
 def convolution(weight, groups=1):

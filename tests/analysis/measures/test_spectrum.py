@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from ops_reference import reference_gram
 from refconv.analysis.measures.grams import gram_spectra
 from refconv.analysis.pairs import find_kernels, view_blocks
 from refconv.errors import ModelError, SettingError
 from refconv.measures.spectrum import GramSpectra
-from refconv.ops.reference import reference_gram
 
 
 def convolution(slices, groups=1):

@@ -1,7 +1,6 @@
-"""The same mathematics, written slowly: one loop per index, straight from the definition.
+"""The mathematics of refocusing, written slowly: one loop per index, straight from the definition (docs/math.md).
 
-Nothing in the package calls this. The tests compare everything else with it, and a reader may find it the
-quickest way to see what the refocusing transformation does.
+The tests compare everything else with it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,208 @@
+"""Transformations of whole filters: all slices of one output channel in a row, in // groups slices of k taps.
+
+The filters of a layer form a matrix [out, in // groups * k], one row for each output channel. The groups of a
+convolution do not matter here: all its filters have the same shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refconv.config import TransformConfig, setting
+from refconv.ops import Layout
+from refconv.parametrizations.base import KernelTransform
+
+_EPSILON = 1e-10  # under the root, for filters of equal entries, which have no deviation
+
+
+def filter_shape(layout: Layout) -> tuple[int, int, int]:
+    """Return [experts, out, in // groups * k]; the number of experts is one for ordinary convolutions."""
+    return layout.experts or 1, layout.groups * layout.out_per_group, layout.in_per_group * layout.taps
+
+
+def to_filters(blocks: Tensor, layout: Layout) -> Tensor:
+    """Read blocks [b, m, k] as filters [experts, out, in // groups * k].
+
+    A transposed convolution stores [in, out // groups, ...]; its filters are those of the equivalent ordinary one.
+    """
+    weight = layout.from_blocks(blocks)
+    if layout.transposed:
+        weight = weight.reshape(layout.groups, layout.in_per_group, layout.out_per_group, -1).transpose(1, 2)
+    return weight.reshape(filter_shape(layout))
+
+
+def from_filters(filters: Tensor, layout: Layout) -> Tensor:
+    """Return filters [experts, out, in // groups * k] as blocks [b, m, k]: the inverse of :func:`to_filters`."""
+    if layout.transposed:
+        filters = filters.reshape(layout.groups, layout.out_per_group, layout.in_per_group, -1).transpose(1, 2)
+    return layout.to_blocks(filters.reshape(layout.weight_shape))
+
+
+class CombinationConfig(TransformConfig):
+    """Combination: kernel = A base, learned linear combinations of the frozen filters; A [out, out] mixes the rows.
+
+    Source: The Power of Linear Combinations: Learning with Random Convolutions, arXiv 2301.11360, which follows frozen
+    random filters by a trained pointwise convolution.
+
+    Note [Groups]: there the combination is a layer of its own. Written into the kernel it has to keep the groups, so
+    the rows are mixed across all groups but every output channel goes on reading the inputs of its own group. For
+    depthwise kernels this is refocusing with a map of one tap, apart from the start and from what weight decay pulls
+    towards.
+    """
+
+    method = "combination"
+
+
+class Combination(KernelTransform):
+    """A trained matrix A [experts, out, out], the identity at the start."""
+
+    config_class = CombinationConfig
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        experts, out, _ = filter_shape(layout)
+        return {"coefficients": (experts, out, out)}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        return from_filters(self.coefficients.to(blocks.dtype) @ to_filters(blocks, self.layout), self.layout)
+
+    def reset(self, base: Tensor) -> None:
+        self.coefficients.copy_(torch.eye(self.coefficients.shape[-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig(TransformConfig):
+    """Low rank: kernel = base + scale * U V, convolutional LoRA.
+
+    The change of the filters is a product of U [out, r] and V [r, in // groups * k]: a convolution to r channels with
+    the taps of the kernel, followed by a pointwise one. ``rank`` is r, cut to the smaller side of the matrix.
+
+    Source: LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685, for U V and its start; for
+    convolutions ConvLoRA and AdaBN based Domain Adaptation via Self-Training, arXiv 2402.04964, and
+    Distillation-Supervised Convolutional Low-Rank Adaptation for Efficient Image Super-Resolution (DSCLoRA), arXiv
+    2504.11271.
+
+    Note [Factors]: those papers fold the taps into both factors, [out * K, r K] times [r K, in * K], which needs square
+    kernels. Here V keeps the taps and U mixes channels, which holds for kernels of any shape.
+    """
+
+    method = "low_rank"
+
+    rank: int = setting("rank r; cut to the smaller side of the matrix, which reaches every kernel", 4, least=1)
+    scale: float = setting("factor of the product", 1.0, above=0)
+
+
+class LowRank(KernelTransform):
+    """A trained product of two thin matrices, added to the filters: ``up`` U, zero at the start, and ``down`` V.
+
+    V starts uniform within 1 / sqrt(in // groups * k), as torch starts a convolution of that fan-in.
+    """
+
+    config_class = LowRankConfig
+    config: LowRankConfig
+    size = "rank"
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        experts, out, inner = filter_shape(layout)
+        rank = min(config.rank, out, inner)
+        return {"up": (experts, out, rank), "down": (experts, rank, inner)}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        change: Tensor = self.config.scale * (self.up.to(blocks.dtype) @ self.down.to(blocks.dtype))
+        return blocks + from_filters(change, self.layout)
+
+    def reset(self, base: Tensor) -> None:
+        self.up.zero_()
+        bound = 1 / sqrt(self.down.shape[-1])
+        self.down.uniform_(-bound, bound)
+
+
+class WeightNormConfig(TransformConfig):
+    """Weight norm: kernel = g v / |v| for every filter, direction and length trained apart.
+
+    Source: Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural Networks,
+    arXiv 1602.07868. It is what ``torch.nn.utils.parametrizations.weight_norm`` computes, with one g for every output
+    channel; in transposed convolutions too, where torch's default goes by input channel.
+    """
+
+    method = "weight_norm"
+
+
+class WeightNorm(KernelTransform):
+    """Trained directions v [experts, out, in // groups * k], the base at the start, and gains g [experts, out].
+
+    At the start g = |v|, and v is multiplied by g / |v| = 1, so the kernel is the base bit for bit. The base itself
+    serves for the start alone.
+    """
+
+    config_class = WeightNormConfig
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        shape = filter_shape(layout)
+        return {"direction": shape, "gain": shape[:2]}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        direction = self.direction.to(blocks.dtype)
+        return from_filters(direction * (self.gain.to(blocks.dtype) / _length(direction))[..., None], self.layout)
+
+    def reset(self, base: Tensor) -> None:
+        self.direction.copy_(to_filters(self.layout.to_blocks(base), self.layout))
+        self.gain.copy_(_length(self.direction))
+
+
+def _length(filters: Tensor) -> Tensor:
+    """Return |v|; the smallest number under the root keeps value and gradient finite for filters of zeros."""
+    return (filters.square().sum(-1) + torch.finfo(filters.dtype).tiny).sqrt()
+
+
+class StandardizeConfig(TransformConfig):
+    """Standardize: kernel = g (v - mean(v)) / std(v) + s for every filter, weight standardization.
+
+    Source: Micro-Batch Training with Batch-Channel Normalization and Weight Standardization, arXiv 1903.10520.
+
+    Note [Start]: there g = 1 and s = 0, which changes a pretrained function. Here both are trained, from the standard
+    deviation and the mean of the pretrained filter, so that training starts from that filter.
+    """
+
+    method = "standardize"
+
+
+class Standardize(KernelTransform):
+    """Trained filters v [experts, out, in // groups * k], the base at the start; gains g and shifts s [experts, out].
+
+    The formula is computed as v r + (s - mean(v) r) with r = g / std(v): at the start r is one and the bracket zero,
+    so the kernel is the base bit for bit. The base itself serves for the start alone.
+    """
+
+    config_class = StandardizeConfig
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        shape = filter_shape(layout)
+        return {"filters": shape, "gain": shape[:2], "shift": shape[:2]}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        filters = self.filters.to(blocks.dtype)
+        mean, deviation = _moments(filters)
+        ratio = self.gain.to(blocks.dtype) / deviation
+        shift = self.shift.to(blocks.dtype) - mean * ratio
+        return from_filters(filters * ratio[..., None] + shift[..., None], self.layout)
+
+    def reset(self, base: Tensor) -> None:
+        self.filters.copy_(to_filters(self.layout.to_blocks(base), self.layout))
+        mean, deviation = _moments(self.filters)
+        self.shift.copy_(mean)
+        self.gain.copy_(deviation)
+
+
+def _moments(filters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of every filter."""
+    mean = filters.mean(-1)
+    return mean, ((filters - mean[..., None]).square().mean(-1) + _EPSILON).sqrt()
