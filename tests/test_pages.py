@@ -7,7 +7,8 @@ import re
 import pytest
 
 from benchmark_scripts import ROOT, figures, part, script
-from refconv.engine.demo import DemoRecord, markdown
+from refconv.improvement import ImproveRecord
+from refconv.improvement.verdict import markdown
 
 DOCS = ROOT / "docs"
 PAGES = ("README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md"))))
@@ -36,7 +37,7 @@ def test_readme_and_home_page_show_the_verdict_of_the_studies():
 
 
 def test_readme_shows_the_recorded_demo():
-    record = DemoRecord.read(ROOT / "benchmarks" / "demo.json")
+    record = ImproveRecord.read(ROOT / "benchmarks" / "demo.json")
     assert figures(part("README.md", "demo")) == figures(markdown(record))
     assert record.certified
 

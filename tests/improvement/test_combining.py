@@ -1,11 +1,6 @@
-import sys
-from pathlib import Path
-
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from scores import candidate, with_share
-
+from improvement_records import candidate, with_share
 from refconv.engine.setup import open_setup
 from refconv.improvement.combining import BASE, Pool, chosen, mean, ordered
 from refconv.improvement.scoring import score

@@ -1,15 +1,11 @@
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from scipy import stats
 from torchmetrics.functional.classification import multiclass_accuracy
 
-sys.path.insert(0, str(Path(__file__).parent))
-from scores import of_hits
-
+from improvement_records import of_hits
 from refconv.engine.setup import open_setup
 from refconv.improvement.scoring import BLOCKS, Score, difference, score
 from refconv.methods.registry import method_of

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refconv.cli.flags import with_recipe_flags
 from refconv.cli.options import option, switch
-from refconv.cli.outputs import FAILED
+from refconv.cli.outputs import FAILED, draw_table
 from refconv.errors import SettingError
 from refconv.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from refconv.improvement import ImproveRecord
 
 _DECIDED = frozenset((
     "method", "method_kwargs", "budget", "map_size", "order", "start", "gram_scale", "power", "rounds", "space",
@@ -58,5 +62,19 @@ def improve(
         dry_run=dry_run, check=not no_check,
     )  # fmt: skip
     record = improve_recipe(common, out, config, given=tuple(flags))
-    if record is not None and not record.certificate.same_structure:
+    if record is not None:
+        tell(record, out)
+
+
+def tell(record: ImproveRecord, out: Path) -> None:
+    """Show what an improvement found and where it is; end with a status of its own if the certificate fails."""
+    from refconv.improvement import improving, verdict
+
+    if sys.stdout.isatty():
+        draw_table(verdict.result_table(record), record.verdict, right=True)
+        typer.echo(f"\n{record.certificate}")
+    else:
+        typer.echo(f"\n{verdict.markdown(record)}")
+    typer.echo(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
+    if not record.certificate.same_structure:
         raise typer.Exit(FAILED)

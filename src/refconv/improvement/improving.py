@@ -25,9 +25,10 @@ from refconv.improvement.looking import (
     said,
 )
 from refconv.improvement.page import write_page
-from refconv.improvement.record import Candidate, ImproveRecord, SearchPlan, Tested
-from refconv.improvement.scoring import Difference, Score, difference, score
+from refconv.improvement.record import Candidate, FinalScores, ImproveRecord, SearchPlan
+from refconv.improvement.scoring import Score, difference, score
 from refconv.improvement.searching import Search
+from refconv.improvement.verdict import verdict
 from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
@@ -38,7 +39,7 @@ from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
 from refconv.studies.workers import visible_devices
 from refconv.surgery import verify
-from refconv.task_measures import Measure, measures_of
+from refconv.task_measures import measures_of
 
 PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", "improve.json", "journal.jsonl"
 REPORT_FILE = "report.html"
@@ -94,10 +95,7 @@ def improve_recipe(
                 search, workers_for(jobs, threads, "all"), shown, Journal(out / JOURNAL_FILE, out), jobs=jobs, out=out,
                 select_by=measures_of(recipe.task).primary.name,
             )  # fmt: skip
-        record = _finished(search, setup, plan, out, say)
-    say(record.verdict)
-    say(f"{out}: model, {REPORT_FILE}, {RECORD_FILE}")
-    return record
+        return _finished(search, setup, plan, out, say)
 
 
 def _look(setup: Setup, recipe: Recipe, config: ImproveConfig, say: Say, jobs: int) -> SearchPlan:
@@ -160,7 +158,7 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
     record = ImproveRecord(
         model=setup.recipe.model,
         task=setup.task.name,
-        verdict=_verdict(decided.winner, tested, gain, refocusing, setup.task.name),
+        verdict=verdict(decided.winner, tested, setup.task.name),
         plan=plan,
         tried=search.tried(),
         candidates=tuple(pool.candidates.values()),
@@ -184,48 +182,19 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
     return record
 
 
-def _tested(pool: Pool, setup: Setup, base: Score | None, decided: _Decision, path: Path) -> Tested:
+def _tested(pool: Pool, setup: Setup, base: Score | None, decided: _Decision, path: Path) -> FinalScores:
     """Read the test split, unless an earlier call has read it; the network as it was has been tested in the look."""
     if path.is_file():
-        return Tested.read(path)
+        return FinalScores.read(path)
     split: Split = "val" if base is None else "test"
     known: dict[str, Score] = {}
     for one in (decided.winner, decided.unrefocused, decided.refocused):
         if one is not None and one.name not in known:
             known[one.name] = score(pool.model(one.name), setup, split)
     single = [None if one is None else known[one.name] for one in (decided.unrefocused, decided.refocused)]
-    tested = Tested(split, base or pool.candidates[BASE].score, known[decided.winner.name], *single)
+    tested = FinalScores(split, base or pool.candidates[BASE].score, known[decided.winner.name], *single)
     tested.write(path)
     return tested
-
-
-def _verdict(winner: Candidate, tested: Tested, gain: Difference, refocusing: Difference | None, task: str) -> str:
-    """Return the result in a sentence or two."""
-    said, base = measures_of(task), tested.base
-    measure = said.primary
-    samples = f"{base.samples:,} {'test' if tested.split == 'test' else 'validation'} {said.samples}s"
-    if winner.kind == "base":
-        first = (
-            f"No training is better than the network as it was beyond noise, so it stays as it is: {base} on {samples}."
-        )
-    else:
-        first = (
-            f"{measure.label} {measure.shown(base.value)} to {measure.said(tested.winner.value)} "
-            f"({_between(gain, measure)}) on {samples}, by {winner.name}."
-        )
-    if refocusing is None:
-        return first
-    word = "as good as"
-    if refocusing.clear:
-        word = "better than" if refocusing.value > 0 else "worse than"
-    return f"{first} At equal cost refocusing is {word} the best training without it: {_between(refocusing, measure)}."
-
-
-def _between(found: Difference, measure: Measure) -> str:
-    value = f"{measure.shown(found.value, signed=True)}{measure.unit}"
-    if found.low is None or found.high is None:
-        return value
-    return f"{value}, 95 % interval {measure.shown(found.low, signed=True)} to {measure.shown(found.high, signed=True)}"
 
 
 def _clear(search: Search) -> None:

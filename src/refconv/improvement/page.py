@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refconv.improvement.record import ImproveRecord
-from refconv.improvement.scoring import Difference, Score, difference
+from refconv.improvement.verdict import result_table, value
 from refconv.models.run_folder import write_whole
 from refconv.report.charts import Dots, Guide, Role, dot_chart
 from refconv.report.elements import Figure, Table
 from refconv.report.page import environment
-from refconv.report.results import p_value
 from refconv.studies.estimate import clock
 from refconv.task_measures import measures_of
 
@@ -54,38 +53,8 @@ def write_page(record: ImproveRecord, path: Path) -> None:
 
 
 def _result(record: ImproveRecord) -> Table:
-    tested = record.tested
-    named = [
-        ("the network as it was", tested.base),
-        (f"best run without refocusing: {record.unrefocused}", tested.unrefocused),
-        (f"best run with refocusing: {record.refocused}", tested.refocused),
-        (f"result: {record.winner}", tested.winner),
-    ]
-    about = tested.base.about
-    split = "test" if tested.split == "test" else "validation"
-    samples = f"on {tested.base.samples:,} {split} samples"
-    header = (samples, about.title, "95 % interval", "difference", "95 % interval", "p")
-    cells = tuple((name, *_value(score), *_change(tested.base, score)) for name, score in named if score is not None)
-    return Table("Result", header, cells)
-
-
-def _value(score: Score) -> tuple[str, str]:
-    bounds = score.interval
-    interval = "" if bounds is None else f"{score.about.shown(bounds[0])} to {score.about.shown(bounds[1])}"
-    return score.about.shown(score.value), interval
-
-
-def _change(base: Score, score: Score) -> tuple[str, str, str]:
-    if score is base:
-        return "", "", ""
-    found, about = difference(base, score), base.about
-    return about.shown(found.value, signed=True), _interval(base, found), "" if found.p is None else p_value(found.p)
-
-
-def _interval(base: Score, found: Difference) -> str:
-    if found.low is None or found.high is None:
-        return ""
-    return f"{base.about.shown(found.low, signed=True)} to {base.about.shown(found.high, signed=True)}"
+    header, *rows = result_table(record)
+    return Table("Result", header, tuple(rows))
 
 
 def _notes(record: ImproveRecord) -> tuple[str, ...]:
@@ -142,7 +111,7 @@ def _candidates(record: ImproveRecord) -> Table:
     rows = []
     for one in sorted(record.candidates, key=lambda c: -c.score.value if about.larger_is_better else c.score.value):
         loss = "" if one.score.loss is None else f"{one.score.loss:.4f}"
-        rows.append((one.name, *_value(one.score), loss, "chosen" if one.name == record.winner else ""))
+        rows.append((one.name, *value(one.score), loss, "chosen" if one.name == record.winner else ""))
     return Table(
         f"On the validation split; within noise the simpler one is chosen ({len(rows)} candidates)",
         ("weights", about.title, "95 % interval", "loss", ""),

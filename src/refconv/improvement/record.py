@@ -114,7 +114,7 @@ class Candidate(Record):
 
 
 @dataclass(frozen=True)
-class Tested(Record):
+class FinalScores(Record):
     """What was read on the test split, once.
 
     Attributes:
@@ -167,7 +167,7 @@ class ImproveRecord(Record):
     winner: str
     unrefocused: str | None
     refocused: str | None
-    tested: Tested
+    tested: FinalScores
     gain: Difference
     refocusing: Difference | None
     certificate: Certificate

@@ -1,0 +1,67 @@
+import re
+
+import pytest
+
+from improvement_records import record, with_share
+from refconv.improvement.page import write_page
+from refconv.improvement.record import FinalScores, ImproveRecord
+from refconv.improvement.verdict import markdown, result_table, verdict
+
+
+def test_the_verdict_says_what_was_gained_and_what_of_it_is_refocusing():
+    said = record().verdict
+    assert said.startswith("top-1 80.00 to 90.00% (+10.00 points, 95 % interval +6.87 to +13.13)")
+    assert "on 1,000 test samples, by refocus lr 0.03." in said
+    assert re.search(r"At equal cost refocusing is as good as the best training without it: \+2\.00 points, 95 %", said)
+
+
+@pytest.mark.parametrize(("refocused", "word"), [(0.97, "better than"), (0.7, "worse than")])
+def test_a_clear_difference_is_said_to_be_one(refocused, word):
+    assert f"refocusing is {word} the best training without it" in record(refocused=refocused).verdict
+
+
+def test_a_network_that_stays_as_it_was_is_said_to():
+    assert record("base").verdict.startswith("No training is better than the network as it was beyond noise")
+
+
+def test_without_a_test_split_the_samples_are_called_by_their_name():
+    whole = record()
+    tested = FinalScores("val", with_share(0.8), with_share(0.9, seed=2))
+    assert "on 1,000 validation samples" in verdict(whole.candidates[2], tested, "classification")
+    assert "At equal cost" not in verdict(whole.candidates[2], tested, "classification")
+
+
+def test_the_table_has_a_row_for_each_and_its_change():
+    header, *rows = result_table(record())
+    assert all(len(row) == len(header) for row in rows)
+    assert [row[0].partition(":")[0] for row in rows] == [
+        "the network as it was", "best run without refocusing", "best run with refocusing", "result",
+    ]  # fmt: skip
+    assert rows[0][3:] == ("", "", "")
+    assert rows[-1][1] == "90.00"
+    assert rows[-1][3] == "+10.00"
+    assert rows[-1][-1] == "< 0.001"
+
+
+def test_the_record_comes_back_from_json():
+    assert ImproveRecord.from_json(record().to_json()) == record()
+
+
+def test_the_page_begins_with_the_verdict_and_has_everything(tmp_path):
+    write_page(record(), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = page.replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r"<h1>Top-1 80\.00 to 90\.00% \(\+10\.00 points", text)
+    for words in (
+        "At equal cost refocusing is as good as", "best run without refocusing: plain lr 0.01", "refconv eval",
+        "boom", "plain-taught: no teacher", "9 epochs, 900 samples; 880 were used", "structure  the same", "digits",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "http" not in re.sub(r"http-equiv|xmlns=\S+", "", page)
+
+
+def test_markdown_holds_table_verdict_and_certificate():
+    text = markdown(record())
+    assert text.startswith("| on 1,000 test samples | top-1, % |")
+    assert record().verdict in text
+    assert text.rstrip().endswith("```")
