@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,14 @@ ADDED = (
             ("compare", "--jobs 1"),
         )
     ),
+    *(
+        (
+            page,
+            "improve",
+            "--budget 200 --contender plain --contender refocus --batch-size 4 --img-size 32 --device cpu",
+        )
+        for page in ("README.md", "docs/command-line.md", "docs/improve.md")
+    ),
     ("docs/fashion-mnist.md", "train", "--data digits --model-kwargs width=0.25 --batch-size 128"),
     ("docs/reports.md", "--before", "--only movement"),
     ("docs/scale.md", "train", "--img-size 32 --no-amp"),
@@ -95,7 +104,7 @@ ADDED = (
 """Page, a word of the command, and flags that are added at its end, where they win over those of the page."""
 
 NOT_RUN = {
-    "make": "sets up an environment; tests/engine/test_demo.py runs the demo",
+    "make": "sets up an environment; tests/cli/test_improve.py runs the demo",
     "pip": "installs what is installed here",
     "export": "sets the shell's environment",
     "python": "measures for hours: tests/test_benchmarks.py runs these scripts on small networks",
@@ -286,6 +295,22 @@ def contenders_example(code, pretrained):
     torch.testing.assert_close(model(image), before)
 
 
+def improve_example(code, pretrained):
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    images = torch.randn(60, 1, 8, 8, generator=draw) + labels[:, None, None, None]
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=10)
+    model = resnet_small(num_classes=3, channels=[4, 8])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    small = code.replace('budget="40ep"', 'budget="9ep", contenders=("plain",), check=False, show=False, lr=0.1')
+    assert small != code
+    with tempfile.TemporaryDirectory() as folder:
+        names = {"model": model, "train_loader": loader, "val_loader": loader, "test_loader": loader}
+        record = run_python(small.replace("runs/better", f"{folder}/better"), names)["record"]
+        moved = any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert moved == (record.winner != "the network as it was")
+
+
 PYTHON = {
     ("README.md", 0): gradient_space_example,
     ("README.md", 1): kernel_space_example,
@@ -293,6 +318,7 @@ PYTHON = {
     ("docs/training-loop.md", 1): loop_in_kernel_space_example,
     ("docs/training-loop.md", 2): script_example,
     ("docs/analysis.md", 0): analysis_example,
+    ("docs/improve.md", 0): improve_example,
     ("docs/contenders.md", 0): contenders_example,
 }
 """What is checked of each block beside that it runs."""
@@ -446,7 +472,13 @@ def check_your_own_network(place, shown, pretrained):
     assert (place / "report.html").is_file()
 
 
+def check_improve(place, shown, pretrained):
+    assert "structure  the same" in shown["improve"]
+    assert (place / "runs/better/model/config.json").is_file()
+
+
 CHECKS = {
+    "docs/improve.md": check_improve,
     "README.md": check_readme,
     "docs/command-line.md": check_command_line,
     "docs/detection.md": check_detection,

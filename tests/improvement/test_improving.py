@@ -129,7 +129,13 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
     assert improve_recipe(recipe(base), tmp_path / "out", wanted) is None
     assert not (tmp_path / "out").exists()
     said = capsys.readouterr().out
-    for words in ("base: top-1", "431 validation samples", "359 test samples", "round 3: 3 runs", "ms of a step: plain "):
+    for words in (
+        "base: top-1",
+        "431 validation samples",
+        "359 test samples",
+        "round 3: 3 runs",
+        "ms of a step: plain ",
+    ):
         assert words in said
 
 
