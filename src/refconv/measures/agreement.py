@@ -1,13 +1,17 @@
-"""Agreement: which samples and classes changed sides between two classifiers.
-
-The records; what they are computed from is in ``analysis/agreement.py``.
-"""
+"""Agreement: which samples and classes changed sides between two classifiers; the record and its verdict."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from refconv.measures.tables import text_table
+from refconv.measures.findings import Change, Claim, Support
+from refconv.measures.numbers import be, count, course, fine_percent, percent, points
+from refconv.measures.paired_difference import PairedDifference, mcnemar, paired_difference
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import Sampled, counted, table_of
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim
 from refconv.records import Record
 
 SHOWN = 10
@@ -53,13 +57,11 @@ class ClassAgreement(Record):
 
 
 @dataclass(frozen=True)
-class Agreement(Record):
+class Agreement(Sampled):
     """Where two classifiers agree.
 
     Attributes:
-        samples: how many were classified.
-        cut: whether there were more that ``max_samples`` left out.
-        both_right: how many both models get right.
+        both_right: how many samples both models get right.
         gained: right only after.
         lost: right only before.
         both_wrong: right in neither.
@@ -71,8 +73,6 @@ class Agreement(Record):
         listed: how many of all such samples ``changed`` holds, 0 to 1; 1 if there are none.
     """
 
-    samples: int
-    cut: bool
     both_right: int
     gained: int
     lost: int
@@ -90,22 +90,132 @@ class Agreement(Record):
 
     def __str__(self) -> str:
         most = sorted(self.classes, key=lambda row: (-row.gained - row.lost, row.target))[:SHOWN]
-        rows = [
-            (
-                str(row.target),
-                f"{row.samples:,}",
-                f"{row.before:,} -> {row.after:,}",
-                f"{row.gained:,}",
-                f"{row.lost:,}",
-            )
-            for row in most
-        ]
-        table = text_table(("class", "samples", "right", "gained", "lost"), rows)
+        columns = {
+            "class": lambda row: str(row.target),
+            "samples": "samples",
+            "right": lambda row: f"{row.before:,} -> {row.after:,}",
+            "gained": "gained",
+            "lost": "lost",
+        }
         left = len(self.classes) - len(most)
         before, after = self.accuracy
         return (
-            f"{table}\n{f'and {left} more classes' + chr(10) if left else ''}"
+            f"{table_of(most, columns)}\n{f'and {left} more classes' + chr(10) if left else ''}"
             f"accuracy {before:.2%} -> {after:.2%}: {self.gained:,} gained, {self.lost:,} lost, "
-            f"McNemar's exact p = {self.p:.2g}; same class for {self.same:.1%} "
-            f"of {self.samples:,} samples{' of more' if self.cut else ''}"
+            f"McNemar's exact p = {self.p:.2g}; same class for {self.same:.1%} of {counted(self)}"
         )
+
+
+LIMIT = 0.05
+"""Of McNemar's p."""
+
+_WORDS: dict[Change, str] = {
+    "better": "More samples are right after than before, beyond chance",
+    "worse": "Fewer samples are right after than before, beyond chance",
+    "same": "As many samples are right after as before",
+    "unclear": "The difference in right samples may be chance",
+}
+
+
+def counts(record: Agreement) -> PairedDifference:
+    """Return the accuracies before and after with the interval of their difference."""
+    return paired_difference(record.both_right, record.gained, record.lost, record.both_wrong)
+
+
+def judged(gained: int, lost: int) -> Change:
+    """Return what a split of the samples that changed sides says.
+
+    Example:
+        >>> judged(20, 2), judged(2, 20), judged(3, 3), judged(4, 3)
+        ('better', 'worse', 'same', 'unclear')
+    """
+    if gained == lost:
+        return "same"
+    if mcnemar(gained, lost) >= LIMIT:
+        return "unclear"
+    return "better" if gained > lost else "worse"
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    found, same = counts(item.record), item.record.same
+    text = (
+        f"Accuracy {course(fine_percent, found.first, found.second)}: of "
+        f"{count(found.samples, 'sample')} {found.gained:,} {be(found.gained)} right only after and {found.lost:,} "
+        f"only before ({points(found.difference)} points, 95 % interval {points(found.low)} to {points(found.high)}, "
+        f"McNemar's p = {found.p:.2g})."
+    )
+    yield text, judged(found.gained, found.lost), found.p
+    text = f"Before and after put {percent(same)} of the samples into the same class, right or wrong."
+    yield text, "same" if same == 1 else "different"
+
+
+def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    mine, theirs = (fine_percent(counts(item.record).second) for item in (subject, reference))
+    text = f"{subject.name} gets {mine} of the samples, {reference.name} {theirs}"
+    split = same_samples_difference(subject, reference)
+    if split is None:
+        yield f"{text}; sample by sample the two cannot be compared from these records.", "unclear"
+        return
+    wins, losses = split
+    text += (
+        f": {wins:,} {be(wins)} right only with {subject.name} and {losses:,} only with {reference.name} "
+        f"(McNemar's p = {mcnemar(wins, losses):.2g})."
+    )
+    yield text, judged(wins, losses), mcnemar(wins, losses)
+
+
+def _against(subject: Measured, reference: Measured) -> Change:
+    split = same_samples_difference(subject, reference)
+    return "unclear" if split is None else judged(*split)
+
+
+def same_samples_difference(subject: Measured, reference: Measured) -> tuple[int, int] | None:
+    """Return how many samples only the first pair's result has right, and how many only the second's.
+
+    Both pairs start from one model, so a sample that neither pair names as changed has the same class in both results.
+    None if the pairs do not have one start and the same samples, or do not name all samples that changed.
+    """
+    first, second = subject.record, reference.record
+    starts = [(record.both_right + record.lost, record.samples) for record in (first, second)]
+    prints = {(item.pair.facts.get("before") or {}).get("fingerprint") for item in (subject, reference)}
+    if starts[0] != starts[1] or len(prints) > 1 or first.listed < 1 or second.listed < 1:
+        return None
+    mine, theirs = ({row.place: row for row in record.changed} for record in (first, second))
+    wins = losses = 0
+    for place in mine.keys() | theirs.keys():
+        row = mine.get(place) or theirs[place]
+        rights = [
+            (changed[place].after if place in changed else row.before) == row.target for changed in (mine, theirs)
+        ]
+        wins += rights[0] and not rights[1]
+        losses += rights[1] and not rights[0]
+    return wins, losses
+
+
+def confusions(item: Measured) -> Counter[tuple[int, int]]:
+    """Return by how many samples each confusion, a class taken for another, grew: come less left."""
+    found: Counter[tuple[int, int]] = Counter()
+    for row in item.record.changed:
+        if row.before != row.target:
+            found[row.target, row.before] -= 1
+        if row.after != row.target:
+            found[row.target, row.after] += 1
+    return found
+
+
+def _claim(items: Sequence[Measured]) -> Claim | None:
+    """Return the claim on accuracy, which a part of the samples does not decide."""
+    says = "Refocusing a pretrained model raises its accuracy."
+    found = claim(says, REFCONV, items, lambda item: judged(item.record.gained, item.record.lost), _WORDS, _against)
+    if found is None:
+        return None
+    undecided: dict[str, tuple[Support, str]] = {}
+    for item in items:
+        if item.record.cut and item.name in found.verdicts:
+            part = count(item.record.samples, "sample")
+            why = f"Only a part of the split was compared, {part}; accuracy is told by all of it."
+            undecided[item.name] = "undecided", why
+    return replace(found, verdicts={**found.verdicts, **undecided})
+
+
+AGREEMENT = Verdict("agreement", _findings, _contrasts, _claim)

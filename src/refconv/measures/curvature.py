@@ -1,14 +1,18 @@
-"""Curvature of the loss at a model: the largest eigenvalues of the Hessian, and its trace.
-
-The records; what they are computed from is in ``analysis/curvature.py``.
-"""
+"""Curvature of the loss: the largest eigenvalues of the Hessian, and its trace; the record and its verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from refconv.measures.sharpness import Spread
-from refconv.measures.tables import number, text_table
+from refconv.measures.findings import Change
+from refconv.measures.judging import SURENESS, Difference, agreed
+from refconv.measures.numbers import compared, course, number
+from refconv.measures.pairs import Measured
+from refconv.measures.sharpness import Spread, difference_words, spreads_difference
+from refconv.measures.tables import counted, short, text_table
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim
 from refconv.records import Record
 
 
@@ -47,14 +51,85 @@ class Curvature(Record):
     seed: int
 
     def __str__(self) -> str:
-        rows = [
-            (f"eigenvalue {index}", number(value, 4), number(error, 1))
-            for index, (value, error) in enumerate(zip(self.eigenvalues, self.errors, strict=True), 1)
-        ]
-        rows.append(("smallest seen", number(self.smallest, 4), number(self.smallest_error, 1)))
+        found = [*zip(self.eigenvalues, self.errors, strict=True), (self.smallest, self.smallest_error)]
+        names = [*(f"eigenvalue {index}" for index in range(1, len(found))), "smallest seen"]
         if self.trace:
-            rows.append(("trace", number(self.trace.mean, 4), number(self.trace.error, 1)))
-        state = "converged" if self.converged else "not converged"
-        more = " of more" if self.cut else ""
-        text = f"Hessian over {self.dimension:,} weights in units of {self.units}, {self.samples:,} samples{more}"
-        return f"{text_table(('curvature', 'value', 'error'), rows)}\n{text}; {state} after {self.steps} steps"
+            found, names = [*found, (self.trace.mean, self.trace.error)], [*names, "trace"]
+        rows = [(name, short(value, 4), short(error, 1)) for name, (value, error) in zip(names, found, strict=True)]
+        state = f"{'converged' if self.converged else 'not converged'} after {self.steps} steps"
+        text = f"Hessian over {self.dimension:,} weights in units of {self.units}, {counted(self)}; {state}"
+        return f"{text_table(('curvature', 'value', 'error'), rows)}\n{text}"
+
+
+SAMPLED = 0.1
+"""Change of the largest eigenvalue, relative, up to which it counts as unclear: its error over samples is not known."""
+
+_WORDS: dict[Change, str] = {
+    "better": "The loss curves less at the later model",
+    "worse": "The loss curves more at the later model",
+    "same": "The loss curves alike at both models",
+    "unclear": "Whether the loss curves less at the later model cannot be told",
+}
+
+Sides = tuple[Any, Any]
+
+
+def _largest(sides: Sides) -> Change:
+    """Return how the largest eigenvalue changed, against the bounds of both and `SAMPLED`."""
+    if sides[0].units != sides[1].units:
+        return "unclear"
+    values, errors = ([getattr(side, key)[0] for side in sides] for key in ("eigenvalues", "errors"))
+    return Difference(values[1] - values[0], max(sum(errors), SAMPLED * abs(values[0])), 1.0).judged(lower=True)
+
+
+def _trace(sides: Sides) -> Difference | None:
+    """Return the difference of the traces, by random vector where both took the same; None without traces."""
+    first, second = (side.trace for side in sides)
+    if first is None or second is None or sides[0].units != sides[1].units:
+        return None
+    draws = [(side.seed, side.dimension, len(side.trace.values)) for side in sides]
+    return spreads_difference(first, second, together=draws[0] == draws[1])
+
+
+def _together(sides: Sides) -> Change:
+    trace = _trace(sides)
+    return agreed([_largest(sides), *([trace.judged(lower=True)] if trace else [])])
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    values = [side.eigenvalues[0] for side in item.sides]
+    bounds = " and ".join(number(side.errors[0], 1) for side in item.sides)
+    text = f"The Hessian's largest eigenvalue {course(number, *values)} (known to within {bounds})."
+    yield text, _largest(item.sides)
+    trace = _trace(item.sides)
+    if trace:
+        change = trace.judged(lower=True)
+        went = course(number, *(side.trace.mean for side in item.sides))
+        yield f"The trace of the Hessian {went} {difference_words(trace)}: {SURENESS[change]}).", change, trace.p
+
+
+def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    mine, theirs = subject.after, reference.after
+    if mine.units != theirs.units:
+        yield f"{subject.name} and {reference.name} were measured in different units and cannot be compared.", "unclear"
+        return
+    largest = compared(number, reference.name, mine.eigenvalues[0], theirs.eigenvalues[0])
+    text = f"At {subject.name} the largest eigenvalue is {largest}"
+    if _trace((theirs, mine)):
+        text += f", the trace {compared(number, reference.name, mine.trace.mean, theirs.trace.mean)}"
+    yield f"{text}.", _together((theirs, mine))
+
+
+CURVATURE = Verdict(
+    "curvature",
+    _findings,
+    _contrasts,
+    lambda items: claim(
+        "After refocusing the loss landscape is smoother: smaller eigenvalues of the Hessian.",
+        REFCONV,
+        items,
+        lambda item: _together(item.sides),
+        _WORDS,
+        lambda item, plain: _together((plain.after, item.after)),
+    ),
+)

@@ -27,8 +27,8 @@ from refconv.measures.numbers import count, number, percent
 from refconv.measures.paired_difference import mcnemar
 
 Way = Literal["up", "down", "same", "unclear"]
-Values = Sequence[tuple[float | None, float | None]]
-"""A number before and after, of each layer; None where it is not defined."""
+Good = Literal["up", "down"] | None
+"""Which way is the better one, if one is."""
 
 LEVEL = 0.05
 NEGLIGIBLE = 0.01
@@ -72,7 +72,7 @@ class Direction:
     @property
     def p(self) -> float:
         """The sign test's."""
-        return sign_test(self.risen, self.fallen)
+        return mcnemar(self.risen, self.fallen)
 
     @property
     def astray(self) -> bool:
@@ -93,8 +93,8 @@ class Direction:
         return "up" if self.risen > self.fallen else "down"
 
 
-def direction(values: Values) -> Direction:
-    """Return what a number did over layers.
+def direction(values: Sequence[tuple[float | None, float | None]]) -> Direction:
+    """Return what a number did over layers, from its values before and after; None where it is not defined.
 
     Example:
         >>> direction([(1.0, 1.5), (2.0, 2.5), (4.0, None)])
@@ -109,16 +109,6 @@ def direction(values: Values) -> Direction:
     return Direction(before, after, risen, fallen, len(known) - risen - fallen, typical)
 
 
-def sign_test(risen: int, fallen: int) -> float:
-    """Return the exact two-sided p of the sign test.
-
-    Example:
-        >>> sign_test(6, 0), sign_test(5, 0), sign_test(0, 0)
-        (0.03125, 0.0625, 1.0)
-    """
-    return mcnemar(risen, fallen)
-
-
 def negligible(first: float, last: float) -> bool:
     """Return whether a number changed by less than 1 % of what it was.
 
@@ -129,7 +119,7 @@ def negligible(first: float, last: float) -> bool:
     return _relative(first, last) < NEGLIGIBLE
 
 
-def as_change(way: Way, good: Literal["up", "down"] | None = None) -> Change:
+def as_change(way: Way, good: Good = None) -> Change:
     """Return what kind of change that is, if one of the ways is the better one.
 
     Example:

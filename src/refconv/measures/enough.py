@@ -19,6 +19,12 @@ SHARE = 0.1
 FEWEST = round(CHANGED / SHARE)
 """Samples, 60: with fewer, even a change of ten points, all of it one way, passes for chance."""
 
+NOTE = (
+    f"{count(FEWEST, 'sample')} are the fewest of which a change of {100 * SHARE:.0f} % can be told from chance: "
+    f"{CHANGED} changes, all one way. Numbers of fewer are shown and not judged."
+)
+"""What is said beside numbers of fewer."""
+
 
 def few(samples: int) -> str:
     """Return what is said of samples that are too few; empty if they are not.
@@ -30,21 +36,8 @@ def few(samples: int) -> str:
     return "" if samples >= FEWEST else f"too few samples to say: {samples:,}, and it takes {FEWEST}"
 
 
-NOTE = (
-    f"{count(FEWEST, 'sample')} are the fewest of which a change of {100 * SHARE:.0f} % can be told from chance: "
-    f"{CHANGED} changes, all one way. Numbers of fewer are shown and not judged."
-)
-"""What is said beside numbers of fewer."""
-
-
 def weighed(found: Judgement, pairs: Sequence[Pair], measures: Sequence[str]) -> Judgement | None:
-    """Return a judgement that judges nothing in place of one on too few samples; None if there are enough.
-
-    Args:
-        found: what the records say.
-        pairs: the pairs.
-        measures: names of the measures whose records it is of.
-    """
+    """Return a judgement that judges nothing if records of these measures are of too few samples; None if not."""
     why = few(min((number for pair in pairs for name in measures for number in _samples(pair, name)), default=FEWEST))
     if not why:
         return None

@@ -1,13 +1,17 @@
-"""The quality of a layer's filters: sparsity, variety and orthogonality, and which layers are degenerate.
-
-The records; what they are computed from is in ``analysis/filters.py``.
-"""
+"""Filter quality: sparsity, variety and orthogonality, and which layers are degenerate; the record and its verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import log10
 
-from refconv.measures.tables import change, number, text_table
+from refconv.measures.findings import Change
+from refconv.measures.layers import Quantity, contrast_said, course_said
+from refconv.measures.numbers import be, count, percent
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import LayerRecord, change, changed, table_of
+from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record
 
 
@@ -30,21 +34,13 @@ class FilterQuality(Record):
 
 
 @dataclass(frozen=True)
-class LayerQuality(Record):
-    """One layer's filters in two models.
+class LayerQuality(LayerRecord):
+    """One layer's filters in two models: n ``slices`` of k ``taps``.
 
     Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
-        slices: number n of slices.
-        taps: entries k of a slice.
         random_threshold: entropy from which the layer counts as random; None for n <= k.
-        before: of the first model.
-        after: of the second.
     """
 
-    layer: str
-    kind: str
     slices: int
     taps: int
     random_threshold: float | None
@@ -73,30 +69,73 @@ class FilterStatistics(Record):
     degenerate_slices: tuple[float, float]
 
     def __str__(self) -> str:
-        header = (
-            "layer",
-            "kind",
-            "slices",
-            "sparsity",
-            "variance entropy",
-            "random from",
-            "orthogonality",
-            "degenerate",
-        )
-        rows = [
-            (
-                row.layer,
-                row.kind,
-                f"{row.slices:,}",
-                change(row.before.sparsity, row.after.sparsity),
-                change(row.before.variance_entropy, row.after.variance_entropy),
-                number(row.random_threshold),
-                change(row.before.orthogonality, row.after.orthogonality),
-                f"{row.before.degenerate or 'no'} -> {row.after.degenerate or 'no'}",
-            )
-            for row in self.layers
-        ]
+        columns = {
+            "layer": "layer",
+            "kind": "kind",
+            "slices": "slices",
+            "sparsity": changed("sparsity"),
+            "variance entropy": changed("variance_entropy"),
+            "random from": "random_threshold",
+            "orthogonality": changed("orthogonality"),
+            "degenerate": lambda row: f"{row.before.degenerate or 'no'} -> {row.after.degenerate or 'no'}",
+        }
         (first, last), (sparse, sparser) = self.degenerate_layers, self.sparsity
         summary = f"degenerate layers {first:.0%} -> {last:.0%}; sparse slices {sparse:.2%} -> {sparser:.2%}; "
         means = f"orthogonality {change(*self.orthogonality)}, entropy of its largest {change(*self.variance_entropy)}"
-        return f"{text_table(header, rows)}\n{summary}means over layers: {means}"
+        return f"{table_of(self.layers, columns)}\n{summary}means over layers: {means}"
+
+
+ENTROPY = Quantity("variance entropy", "variance_entropy", over=lambda row: log10(row.taps))
+ORTHOGONALITY = Quantity("orthogonality", "orthogonality")
+
+_NAMED = 5
+"""Layers that a sentence names at most."""
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    yield _degenerate(item)
+    first, last = item.record.sparsity
+    shown = [percent(share, 2) for share in (first, last)]
+    if shown[0] == shown[1]:
+        yield f"{shown[0]} of all slices are sparse, before and after.", "same"
+    else:
+        text = f"{shown[0]} of all slices are sparse before, {shown[1]} after."
+        yield text, "better" if last < first else "worse"
+    yield from (course_said(item, one) for one in (ENTROPY, ORTHOGONALITY))
+
+
+def _degenerate(item: Measured) -> Said:
+    rows = item.record.layers
+    bad = [{row.layer for row in rows if getattr(row, side).degenerate} for side in ("before", "after")]
+    before, after = map(len, bad)
+    if bad[0] == bad[1]:
+        return _still(before, len(rows)), "same"
+    moves = [("became degenerate", bad[1] - bad[0]), ("recovered", bad[0] - bad[1])]
+    said = "; ".join(f"{named([row.layer for row in rows if row.layer in of])} {what}" for what, of in moves if of)
+    change: Change = "better" if after < before else "worse" if after > before else "different"
+    return f"{before} of {count(len(rows), 'layer')} {be(before)} degenerate before, {after} after: {said}.", change
+
+
+def _still(bad: int, layers: int) -> str:
+    """Say that the degenerate layers are the same in both models."""
+    if layers == 1:
+        return f"The only layer is {'' if bad else 'not '}degenerate, before {'and' if bad else 'or'} after."
+    if not bad:
+        return f"None of {layers} layers is degenerate, before or after."
+    ones = "one" if bad == 1 else "ones"
+    return f"{bad} of {layers} layers {be(bad)} degenerate before and after, the same {ones}."
+
+
+def named(layers: Sequence[str]) -> str:
+    """Return the names of layers as an enumeration, the first few if there are many."""
+    more = len(layers) - _NAMED
+    if more > 0:
+        return f"{', '.join(layers[:_NAMED])} and {more} more"
+    return layers[0] if len(layers) == 1 else f"{', '.join(layers[:-1])} and {layers[-1]}"
+
+
+FILTERS = Verdict(
+    "filters",
+    _findings,
+    lambda subject, reference: (contrast_said(subject, reference, one) for one in (ENTROPY, ORTHOGONALITY)),
+)

@@ -1,13 +1,17 @@
-"""Which depthwise kernels a difference of Gaussians fits, or one of its first or second derivatives.
-
-The records; what they are computed from is in ``analysis/gaussians.py``.
-"""
+"""Which depthwise kernels a difference of Gaussians fits, or one of its derivatives; the record and its verdict."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from refconv.measures.tables import change, text_table, times
+from refconv.measures.direction import as_change, tally
+from refconv.measures.layers import Quantity, contrast_said, course_of, course_said
+from refconv.measures.numbers import count, percent
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import Column, change, changed, part, table_of
+from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record
 
 FAMILIES = ("dog", "first", "second")
@@ -30,16 +34,7 @@ class GaussianShares(Record):
 
 @dataclass(frozen=True)
 class LayerGaussians(Record):
-    """One depthwise layer in two models.
-
-    Attributes:
-        layer: the module's name.
-        kernel_size: taps per dimension.
-        slices: kernels of the layer.
-        sampled: how many of them were fitted, the same ones in both models.
-        before: of the first model.
-        after: of the second.
-    """
+    """One depthwise layer in two models; ``sampled`` of its kernels were fitted, the same ones in both models."""
 
     layer: str
     kernel_size: tuple[int, ...]
@@ -72,25 +67,51 @@ class GaussianFits(Record):
     seed: int
 
     def __str__(self) -> str:
-        parts = []
+        parts = ["no depthwise kernels of at least 5 x 5"]
         if self.fitting is not None:
-            header = ("layer", "kernel", "kernels", "fitting", *FAMILIES, "residual")
-            rows = [
-                (
-                    row.layer,
-                    times(row.kernel_size),
-                    f"{row.sampled} of {row.slices}" if row.sampled < row.slices else str(row.slices),
-                    change(row.before.fitting, row.after.fitting),
-                    *(change(row.before.families[name], row.after.families[name]) for name in FAMILIES),
-                    change(row.before.residual, row.after.residual),
-                )
-                for row in self.layers
-            ]
-            rows.append(("all", "", "", change(*self.fitting), *(change(*self.families[n]) for n in FAMILIES), ""))
+            columns: dict[str, Column] = {
+                "layer": "layer",
+                "kernel": "kernel_size",
+                "kernels": part("sampled", "slices"),
+            }
+            columns |= {"fitting": changed("fitting"), **{name: _family(name) for name in FAMILIES}}
+            of_all = ("all", "", "", change(*self.fitting), *(change(*self.families[n]) for n in FAMILIES), "")
             chance = ", ".join(f"{share:.1%} of {size}" for size, share in self.chance.items())
-            parts = [text_table(header, rows), f"tolerance {self.tolerance:g}; of white noise fit {chance}"]
-        else:
-            parts.append("no depthwise kernels of at least 5 x 5")
-        reasons = sorted(set(self.left_out.values()))
-        counts = [(sum(reason == other for other in self.left_out.values()), reason) for reason in reasons]
-        return "\n".join([*parts, *(f"{count} left out: {reason}" for count, reason in counts)])
+            table = table_of(self.layers, {**columns, "residual": changed("residual")}, of_all)
+            parts = [table, f"tolerance {self.tolerance:g}; of white noise fit {chance}"]
+        reasons = sorted(Counter(self.left_out.values()).items())
+        return "\n".join([*parts, *(f"{count} left out: {reason}" for reason, count in reasons)])
+
+
+def _family(name: str) -> Column:
+    return lambda row: change(row.before.families[name], row.after.families[name])
+
+
+FITTING = Quantity("share of kernels that fit", "fitting", show=percent)
+RESIDUAL = Quantity("median residual", "residual")
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    first, last = item.record.fitting
+    kernels = sum(row.slices for row in item.record.layers)
+    chance = ", ".join(f"{percent(share)} of {times_text(size)}" for size, share in item.record.chance.items())
+    found = course_of(item, FITTING)
+    text = (
+        f"Of {count(kernels, 'depthwise kernel')} of 5 × 5 taps or more {percent(first)} fit before and "
+        f"{percent(last)} after ({tally(found)}); of white noise {chance} would."
+    )
+    yield text, as_change(found.way), found.p
+    yield course_said(item, RESIDUAL)
+
+
+def times_text(text: str) -> str:
+    """Return a kernel size as people write it."""
+    return text.replace(" x ", " × ")
+
+
+GAUSSIANS = Verdict(
+    "gaussians",
+    _findings,
+    lambda subject, reference: (contrast_said(subject, reference, FITTING),),
+    has=lambda item: bool(item.record.layers),
+)

@@ -6,12 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtri, stdtrit
-
 from refconv.measures.findings import Change
 
-SURE = float(ndtri(0.975))
+SURE = 1.959963984540054
 """Standard errors to either side that hold 95 % of a normal distribution."""
+
+SURENESS: dict[Change, str] = {
+    "better": "beyond chance",
+    "worse": "beyond chance",
+    "different": "beyond chance",
+    "same": "no difference",
+    "unclear": "within chance",
+}
+"""What a judgement of a difference means, in words."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,7 @@ class Difference:
         return math.erfc(abs(self.value) / self.error * SURE / self.reach / math.sqrt(2))
 
     def judged(self, *, lower: bool = False) -> Change:
-        """Return whether that is better or worse.
-
-        Args:
-            lower: whether the lower number is the better one.
+        """Return whether that is better or worse, where ``lower`` says that the lower number is the better one.
 
         Example:
             >>> Difference(-0.3, 0.1).judged(lower=True), Difference(-0.1, 0.1).judged(lower=True)
@@ -61,15 +65,13 @@ def student(samples: int) -> float:
         >>> round(student(2), 2), round(student(10), 2), round(student(33), 3)
         (12.71, 2.26, 2.037)
     """
+    from scipy.special import stdtrit
+
     return float(stdtrit(samples - 1, 0.975)) if samples > 1 else math.inf
 
 
 def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
-    """Return the mean of after - before, value by value, with its standard error.
-
-    Args:
-        before: numbers that belong together with those of `after`, two or more.
-        after: as many.
+    """Return the mean of after - before, value by value, of two values or more, with its standard error.
 
     Example:
         >>> found = paired([1.0, 2.0], [2.0, 4.0])
@@ -104,10 +106,5 @@ def share_interval(share: float, samples: int) -> tuple[float, float]:
 
 
 def agreed(changes: Sequence[Change]) -> Change:
-    """Return what several changes say together: what all of them say, else that it cannot be told.
-
-    Example:
-        >>> agreed(["better", "better"]), agreed(["better", "unclear"])
-        ('better', 'unclear')
-    """
+    """Return what all of several changes say, else that it cannot be told."""
     return changes[0] if len(set(changes)) == 1 else "unclear"

@@ -1,15 +1,21 @@
-"""The loss around two models: along one random direction, or over the plane of two.
-
-The records; what they are computed from is in ``analysis/landscape.py``.
-"""
+"""The loss around two models: along one random direction, or over the plane of two; the records and their verdict."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from refconv.measures.conditions import Conditions
-from refconv.measures.tables import number, text_table
+from refconv.measures.findings import Change
+from refconv.measures.judging import agreed
+from refconv.measures.numbers import compared, count, number
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import short, text_table
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim
 from refconv.records import Record
+from refconv.sentences import capital
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,10 @@ class LossLine(Record):
 
     def __str__(self) -> str:
         rows = [
-            (number(distance), number(first, 4), number(second, 4))
+            (short(distance), short(first, 4), short(second, 4))
             for distance, first, second in zip(self.distances, self.before.losses, self.after.losses, strict=True)
         ]
-        rows.append(("as it is", number(self.before.as_is, 4), number(self.after.as_is, 4)))
+        rows.append(("as it is", short(self.before.as_is, 4), short(self.after.as_is, 4)))
         return f"{text_table(('distance', 'before', 'after'), rows)}\n{self.conditions}"
 
 
@@ -68,14 +74,9 @@ class ModelSurface(Record):
 
 @dataclass(frozen=True)
 class LossSurface(Record):
-    """The loss of two models over the plane of two shared directions.
+    """The loss of two models over the plane of two shared directions; fields as those of :class:`LossLine`.
 
-    Attributes:
-        distances: along either direction, relative to every filter's norm.
-        before: the first model.
-        after: the second.
-        conditions: what losses were measured on.
-        seed: of the directions; the first is that of the line of the same seed.
+    The first direction is that of the line of the same seed.
     """
 
     distances: tuple[float, ...]
@@ -85,12 +86,143 @@ class LossSurface(Record):
     seed: int
 
     def __str__(self) -> str:
-        header = ("along", *map(number, self.distances))
+        header = ("along", *map(short, self.distances))
         parts = []
         for title, surface in (("before", self.before), ("after", self.after)):
-            rows = [
-                (number(distance), *map(number, losses))
-                for distance, losses in zip(self.distances, surface.losses, strict=True)
-            ]
-            parts.append(f"{title}, as it is {number(surface.as_is, 4)}\n{text_table(header, rows)}")
+            table = text_table(
+                header, [(at, *losses) for at, losses in zip(self.distances, surface.losses, strict=True)]
+            )
+            parts.append(f"{title}, as it is {short(surface.as_is, 4)}\n{table}")
         return "\n".join([*parts, str(self.conditions)])
+
+
+NEARLY_ALL = 0.95
+"""Share of the points from which on the loss counts as lower or higher."""
+
+Side = Literal["before", "after"]
+End = tuple[Measured, Side]
+"""One of the two models of a pair."""
+
+
+@dataclass(frozen=True)
+class Rises:
+    """Rises of the loss over its middle around two models, at points where both are finite.
+
+    Attributes:
+        first: mean rise around the first model; None if nothing can be compared.
+        second: around the second.
+        points: how many points.
+        lower: at how many of them the second rises less.
+        equal: at how many they rise alike.
+    """
+
+    first: float | None = None
+    second: float | None = None
+    points: int = 0
+    lower: int = 0
+    equal: int = 0
+
+    @property
+    def judged(self) -> Change:
+        """What that says: better where the second rises less at nearly all points."""
+        if not self.points:
+            return "unclear"
+        if self.equal == self.points:
+            return "same"
+        if self.lower >= NEARLY_ALL * self.points:
+            return "better"
+        higher = self.points - self.lower - self.equal
+        return "worse" if higher >= NEARLY_ALL * self.points else "unclear"
+
+
+def rises(one: End, other: End) -> Rises:
+    """Return the rises around two models, along a line or over a plane."""
+    (distances, first), (others, second) = map(_losses, (one, other))
+    middle = len(first) // 2
+    if distances != others or first[middle] is None or second[middle] is None:
+        return Rises()
+    pairs = [
+        (here - first[middle], there - second[middle])
+        for place, (here, there) in enumerate(zip(first, second, strict=True))
+        if here is not None and there is not None and place != middle
+    ]
+    if not pairs:
+        return Rises()
+    means = [math.fsum(side) / len(pairs) for side in zip(*pairs, strict=True)]
+    lower, equal = sum(there < here for here, there in pairs), sum(there == here for here, there in pairs)
+    return Rises(means[0], means[1], len(pairs), lower, equal)
+
+
+def _losses(end: End) -> tuple[list[float], list[float | None]]:
+    """Return the distances that a model walked, and its losses, the middle one in the middle."""
+    item, side = end
+    found = [loss for row in getattr(item.record, side).losses for loss in (row if isinstance(row, tuple) else (row,))]
+    return list(item.record.distances), found
+
+
+_WORDS: dict[Change, str] = {
+    "better": "Around the later model the loss rises less at nearly every distance",
+    "worse": "Around the later model the loss rises more at nearly every distance",
+    "same": "The loss rises alike around both models",
+    "unclear": "Whether the bowl is wider cannot be told: the loss rises neither less nor more at nearly all distances",
+}
+
+_WHERE = {"landscape": "along one random direction", "surface": "over a plane of two directions"}
+
+
+def with_record(items: Sequence[Measured], name: str) -> list[Measured]:
+    """Return the pairs that have a record of this name, with it."""
+    return [Measured(item.role, item.pair, record) for item in items if (record := item.pair.record(name))]
+
+
+def _both(first: Measured, second: Measured, side: Side) -> Iterator[tuple[str, Measured, Rises]]:
+    """Yield where both have records, the second pair with its record, and the rises beside one side of the first."""
+    for name, where in _WHERE.items():
+        held = with_record([first, second], name)
+        if len(held) == 2:
+            yield where, held[1], rises((held[0], side), (held[1], "after"))
+
+
+def _agreed(first: Measured, second: Measured, side: Side) -> Change:
+    """Return what line and plane together say of the second pair's result beside one side of the first."""
+    return agreed([found.judged for _, _, found in _both(first, second, side)] or ["unclear"])
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    for where, held, found in _both(item, item, "before"):
+        text = f"The losses {where} cannot be compared: the loss of a model itself is not finite."
+        if found.points:
+            text = (
+                f"{capital(where)}, as far as {number(max(held.record.distances))} times the filters' norms, "
+                f"the loss rises on average by {number(found.first)} before and by {number(found.second)} after; it "
+                f"rises less after at {found.lower} of {count(found.points, 'point')}."
+            )
+        yield text, found.judged
+
+
+def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    for where, _, found in _both(reference, subject, "after"):
+        text = f"{subject.name} and {reference.name} cannot be compared {where}: they share no finite losses."
+        if found.first is not None and found.second is not None:
+            text = (
+                f"{capital(where)} the mean rise around {subject.name} is "
+                f"{compared(number, reference.name, found.second, found.first)}, and less at {found.lower} of "
+                f"{count(found.points, 'point')}."
+            )
+        yield text, found.judged
+
+
+LANDSCAPE = Verdict(
+    "landscape",
+    _findings,
+    _contrasts,
+    lambda items: claim(
+        "After refocusing the loss landscape is smoother: a wider bowl around the model.",
+        REFCONV,
+        items,
+        lambda item: _agreed(item, item, "before"),
+        _WORDS,
+        lambda item, plain: _agreed(plain, item, "after"),
+    ),
+    more=("surface",),
+)

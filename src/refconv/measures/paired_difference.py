@@ -20,26 +20,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 LEVEL = 0.95
 """Of the interval."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Two shares of the same samples and what lies between them.
-
-    Attributes:
-        samples: n.
-        first: share of the first, 0 to 1.
-        second: share of the second, 0 to 1.
-        gained: samples that only the second has.
-        lost: samples that only the first has.
-        low: lower bound of second - first.
-        high: upper bound of it.
-        p: McNemar's exact two-sided p.
-    """
+    """Two shares of the same n samples: b gained, c lost, the interval of second - first, and McNemar's exact p."""
 
     samples: int
     first: float
@@ -62,14 +49,7 @@ class PairedDifference:
 
 
 def paired_difference(both: int, gained: int, lost: int, neither: int, level: float = LEVEL) -> PairedDifference:
-    """Return the difference between two shares of the same samples.
-
-    Args:
-        both: samples that both have.
-        gained: only the second.
-        lost: only the first.
-        neither: neither of them.
-        level: of the interval, nominally.
+    """Return the difference between two shares, from the numbers a, b, c and d of samples.
 
     Example:
         >>> found = paired_difference(both=59, gained=16, lost=6, neither=80)
@@ -82,16 +62,9 @@ def paired_difference(both: int, gained: int, lost: int, neither: int, level: fl
     low_2, high_2 = wilson(both + gained, n, level)
     phi = _correlation(both, gained, lost, neither)
     difference = (gained - lost) / n
-    return PairedDifference(
-        samples=n,
-        first=first,
-        second=second,
-        gained=gained,
-        lost=lost,
-        low=difference - _square_and_add(second - low_2, high_1 - first, phi),
-        high=difference + _square_and_add(high_2 - second, first - low_1, phi),
-        p=mcnemar(gained, lost),
-    )
+    low = difference - _square_and_add(second - low_2, high_1 - first, phi)
+    high = difference + _square_and_add(high_2 - second, first - low_1, phi)
+    return PairedDifference(n, first, second, gained, lost, low, high, mcnemar(gained, lost))
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -105,6 +78,8 @@ def mcnemar(gained: int, lost: int) -> float:
         >>> round(mcnemar(9, 1), 6), mcnemar(0, 0)
         (0.021484, 1.0)
     """
+    from scipy.stats import binomtest
+
     total = gained + lost
     return float(binomtest(gained, total).pvalue) if total else 1.0
 
@@ -116,6 +91,8 @@ def wilson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
         >>> [round(bound, 3) for bound in wilson(9, 10)]
         [0.596, 0.982]
     """
+    from scipy.stats import binomtest
+
     found = binomtest(hits, n).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
 

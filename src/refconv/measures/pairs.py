@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from refconv.errors import RunError
-from refconv.measures.registry import RECORDS, measure_of
+from refconv.measures.registry import RECORDS, measure_of, record_class
 
 Role = Literal["before"] | int
 """A model among those of a page: the shared start, or the result of pair number 0, 1, ...."""
@@ -52,23 +52,16 @@ class Pair:
 def read_record(file: str, found: Any, where: str = "") -> Any:
     """Return the record of a measure that JSON gave; what is one already is returned as it is.
 
-    Args:
-        file: the name of its file, without the ending.
-        found: what JSON gave.
-        where: names the file in errors.
-
     Raises:
-        RunError: if it is damaged, or of another version.
+        RunError: if it is damaged, or of another version; it names ``where``, or the file.
     """
     if not isinstance(found, dict):
         return found
     try:
-        return RECORDS[measure_of(file)].from_dict(found)
+        return record_class(file).from_dict(found)
     except (ValueError, TypeError) as error:
-        remedy = "analyse again by this version"
-        raise RunError(
-            "cannot read a record", where=where or f"{file}.json", found=str(error), remedy=remedy
-        ) from error
+        where, remedy = where or f"{file}.json", "analyse again by this version"
+        raise RunError("cannot read a record", where=where, found=str(error), remedy=remedy) from error
 
 
 @dataclass(frozen=True)
@@ -81,13 +74,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Measured:
-    """One pair with one record.
-
-    Attributes:
-        role: its place among all pairs, and so its role in charts.
-        pair: the pair.
-        record: the record of both models, or :class:`Sides` with the record of each.
-    """
+    """One pair with one record, of both models or :class:`Sides`; its place among all pairs is its role in charts."""
 
     role: int
     pair: Pair
@@ -107,6 +94,11 @@ class Measured:
     def after(self) -> Any:
         """What the record says of the later model."""
         return self.record.after
+
+    @property
+    def sides(self) -> tuple[Any, Any]:
+        """What the record says of both models."""
+        return self.record.before, self.record.after
 
     @property
     def plain(self) -> bool:

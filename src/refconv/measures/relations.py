@@ -1,26 +1,22 @@
-"""Who relates to whom: the refocus weight that leads from one model to another, as strengths between channels.
-
-The records; what they are computed from is in ``analysis/relations.py``.
-"""
+"""Which channels' kernels refocusing draws on: the refocus weight between two models; the record and its verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.tables import number, text_table
+from refconv.measures.layers import Quantity, contrast_said, means
+from refconv.measures.numbers import count, number, percent
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import LayerRecord, part, short, table_of
+from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record, with_scale
 
 
 @dataclass(frozen=True)
 class Relation(Record):
-    """How strongly one channel's kernel draws on another's.
-
-    Attributes:
-        channel: the output channel that draws.
-        source: the one that it draws on.
-        strength: S between them, in units of the refocus weight.
-    """
+    """How strongly the kernel of output ``channel`` draws on that of ``source``: S, in units of the refocus weight."""
 
     channel: int
     source: int
@@ -28,12 +24,10 @@ class Relation(Record):
 
 
 @dataclass(frozen=True)
-class LayerRelations(Record):
+class LayerRelations(LayerRecord):
     """The refocus weight of one layer.
 
     Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
         channels: output channels.
         slices: slices m of a block.
         blocks: blocks of the layer.
@@ -50,8 +44,6 @@ class LayerRelations(Record):
         strongest: the strongest relations between different channels, descending.
     """
 
-    layer: str
-    kind: str
     channels: int
     slices: int
     blocks: int
@@ -99,20 +91,79 @@ class Relations(Record):
         return super().from_dict(with_scale(data))
 
     def __str__(self) -> str:
-        names = ("norm", "residual", "own", "own_if_even", "partners")
-        header = ("layer", "kind", "blocks", "slices each", "norm of R", "residual", "own share", "if even", "partners")
-        rows = [
-            (
-                row.layer,
-                row.kind,
-                f"{row.sampled:,} of {row.blocks:,}" if row.sampled < row.blocks else f"{row.blocks:,}",
-                f"{row.slices:,}",
-                *(number(getattr(row, name)) for name in names),
-            )
-            for row in self.layers
-        ]
-        residual, own, even = number(self.residual), number(self.own), number(self.own_if_even)
-        text = (
-            f"out of reach {residual} of the movement in the mean; where slices meet, own share {own} ({even} if even)"
+        columns = {
+            "layer": "layer",
+            "kind": "kind",
+            "blocks": part("sampled", "blocks"),
+            "slices each": "slices",
+            "norm of R": "norm",
+            "residual": "residual",
+            "own share": "own",
+            "if even": "own_if_even",
+            "partners": "partners",
+        }
+        own = f"own share {short(self.own)} ({short(self.own_if_even)} if even)"
+        text = f"out of reach {short(self.residual)} of the movement in the mean; where slices meet, {own}"
+        return f"{table_of(self.layers, columns)}\n{text}"
+
+
+_ROUNDING = 1e-9
+
+
+def among_others(row: Any) -> float | None:
+    """Return the share that slices draw from others; None where they meet none."""
+    return 1 - row.own if row.own is not None and row.slices > 1 else None
+
+
+def _residual(row: Any) -> float | None:
+    """Return the part out of reach, without what is rounding."""
+    value: float | None = row.residual
+    return 0.0 if value is not None and value < _ROUNDING else value
+
+
+RESIDUAL = Quantity("part out of reach", _residual, sides=False, show=percent)
+OTHERS = Quantity("share drawn from other slices", among_others, sides=False, show=percent)
+PARTNERS = Quantity("number of partners of a slice", "partners", sides=False)
+
+
+def shown(items: Sequence[Measured]) -> tuple[Quantity, ...]:
+    """Return the quantities that mean something for these pairs."""
+    meet = any(row.slices > 1 for item in items for row in item.record.layers)
+    return (OTHERS, PARTNERS, RESIDUAL) if meet else (RESIDUAL,)
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    yield _headline(item)
+    residual, moved = item.record.residual, sum(row.residual is not None for row in item.record.layers)
+    mean = f", the mean of {moved} layers" if moved > 1 else ""
+    if residual is not None and residual < _ROUNDING:
+        yield "Refocusing from this start can reach all of the change.", "different"
+    elif residual is not None:
+        text = f"Refocusing from this start cannot reach {percent(residual)} of the length of the change{mean}."
+        yield text, "different"
+
+
+def _headline(item: Measured) -> Said:
+    rows, own, even = item.record.layers, item.record.own, item.record.own_if_even
+    if not any(row.norm for row in rows):
+        return "Nothing moved that refocusing could reach: no slice draws on any.", "same"
+    if own is None or even is None:
+        return (
+            "In none of the layers that moved do slices meet others, so that each draws on itself alone.",
+            "different",
         )
-        return f"{text_table(header, rows)}\n{text}"
+    partners = means([item], PARTNERS)[item.name]
+    meeting = sum(among_others(row) is not None for row in rows)
+    on = f", on {number(partners)} of them in effect" if partners is not None else ""
+    text = (
+        f"In {count(meeting, 'layer')} where slices meet others they draw {percent(1 - own)} of the refocus weight "
+        f"from them ({percent(1 - even)} if they drew on all alike){on}."
+    )
+    return text, "different"
+
+
+RELATIONS = Verdict(
+    "relations",
+    _findings,
+    lambda subject, reference: (contrast_said(subject, reference, shown([subject, reference])[0]),),
+)

@@ -1,16 +1,20 @@
-"""Kernel skeletons: how much of a kernel's weight lies on its central cross.
-
-The records; what they are computed from is in ``analysis/skeleton.py``.
-"""
+"""Kernel skeletons: how much of a kernel's weight lies on its central cross; the record and its verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from refconv.measures.tables import change, text_table, times
+from refconv.measures.direction import as_change, negligible
+from refconv.measures.findings import Change
+from refconv.measures.layers import Quantity, contrast_of, contrast_said, course_of, course_said
+from refconv.measures.numbers import count, course, percent, times
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import LayerRecord, changed, table_of
+from refconv.measures.tables import times as crossed
+from refconv.measures.verdict import JOURNAL, Said, Verdict, claim
 from refconv.records import Record
-
-_SHOWN = ("cross", "corners", "ratio", "cross_share")
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,9 @@ class TapMagnitudes(Record):
 
 
 @dataclass(frozen=True)
-class LayerSkeleton(Record):
-    """One layer's skeleton in two models.
+class LayerSkeleton(LayerRecord):
+    """One layer's skeleton in two models, None where the kernel is all zero; ``kernel_size`` is taps per dimension."""
 
-    Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
-        kernel_size: taps per dimension.
-        before: of the first model; None if the kernel is all zero.
-        after: of the second.
-    """
-
-    layer: str
-    kind: str
     kernel_size: tuple[int, ...]
     before: TapMagnitudes | None
     after: TapMagnitudes | None
@@ -53,14 +47,7 @@ class LayerSkeleton(Record):
 
 @dataclass(frozen=True)
 class SizeSkeleton(Record):
-    """The skeleton over all layers of one kernel size, each layer counting once.
-
-    Attributes:
-        kernel_size: taps per dimension.
-        layers: how many layers have it, those of zeros left out.
-        before: of the first model.
-        after: of the second.
-    """
+    """The skeleton over all layers of one kernel size, each layer counting once, those of zeros left out."""
 
     kernel_size: tuple[int, ...]
     layers: int
@@ -83,20 +70,67 @@ class Skeletons(Record):
     stronger: float | None
 
     def __str__(self) -> str:
-        header = ("layer", "kind", "kernel", "cross", "corners", "cross / corners", "share on the cross")
-        rows = [(row.layer, row.kind, times(row.kernel_size), *_cells(row.before, row.after)) for row in self.layers]
-        rows += [
+        names = {
+            "cross": "cross",
+            "corners": "corners",
+            "cross / corners": "ratio",
+            "share on the cross": "cross_share",
+        }
+        columns = {title: changed(name) for title, name in names.items()}
+        sizes = [
             (
-                f"all {times(row.kernel_size)}",
+                f"all {crossed(row.kernel_size)}",
                 "",
                 f"{row.layers} layers" if row.layers > 1 else "1 layer",
-                *_cells(row.before, row.after),
+                *(column(row) for column in columns.values()),
             )
             for row in self.sizes
         ]
-        text = text_table(header, rows)
+        leading = {"layer": "layer", "kind": "kind", "kernel": "kernel_size"}
+        text = table_of(self.layers, {**leading, **columns}, *sizes)
         return text if self.stronger is None else f"{text}\nskeleton stronger in {self.stronger:.0%} of layers"
 
 
-def _cells(before: TapMagnitudes | None, after: TapMagnitudes | None) -> list[str]:
-    return [change(getattr(before, name, None), getattr(after, name, None)) for name in _SHOWN]
+RATIO = Quantity("ratio of cross to corners", "ratio")
+
+_WORDS: dict[Change, str] = {
+    "better": "The ratio of cross to corners grew",
+    "worse": "The ratio of cross to corners shrank",
+    "same": "The ratio of cross to corners stayed the same",
+    "unclear": "The ratio of cross to corners shows no clear direction over the layers",
+}
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    """Yield where the ratio went, and where the magnitudes of the most frequent size lie unless it is all cross."""
+    yield course_said(item, RATIO, "up")
+    row = next((row for row in item.record.sizes if row.before.corners is not None), None)
+    if row:
+        first, last = row.before.cross_share, row.after.cross_share
+        text = (
+            f"In {count(row.layers, 'layer')} of {times(row.kernel_size)} taps the share of magnitude on the cross "
+            f"{course(percent, first, last)}; a flat kernel has {percent(_flat_share(row))}."
+        )
+        yield text, "same" if negligible(first, last) else "different"
+
+
+def _flat_share(row: Any) -> float:
+    """Return the share of taps on the cross, from the means over cross and corners and the cross' share."""
+    side = row.before
+    cross_taps = round(side.cross_share * sum(side.magnitudes) / side.cross) if side.cross else len(side.magnitudes)
+    return cross_taps / len(side.magnitudes)
+
+
+SKELETON = Verdict(
+    "skeleton",
+    _findings,
+    lambda subject, reference: (contrast_said(subject, reference, RATIO, "up"),),
+    lambda items: claim(
+        "Refocusing strengthens skeletons: the ratio of cross to corners grows.",
+        JOURNAL,
+        items,
+        lambda item: as_change(course_of(item, RATIO).way, "up"),
+        _WORDS,
+        lambda item, plain: as_change(contrast_of(item, plain, RATIO).way, "up"),
+    ),
+)

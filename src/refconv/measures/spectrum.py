@@ -1,23 +1,22 @@
-"""The Gram's spectrum, layer by layer: along how many patterns refocusing learns, and how unevenly.
-
-The records; what they are computed from is in ``analysis/spectrum.py``.
-"""
+"""The Gram's spectrum, layer by layer: how many patterns refocusing learns, and how unevenly; record and verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from refconv.measures.tables import number, text_table, times
+from refconv.measures.numbers import number, percent
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import LayerRecord, part, short, table_of
+from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record
 
 
 @dataclass(frozen=True)
-class LayerSpectrum(Record):
+class LayerSpectrum(LayerRecord):
     """Eigenvalues of the Grams of one layer's blocks; blocks of zeros are left out.
 
     Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
         kernel_size: taps per dimension, product k.
         blocks: blocks of the layer.
         sampled: how many of them were looked at.
@@ -28,8 +27,6 @@ class LayerSpectrum(Record):
         effective_rank: exp(H), H the entropy of the eigenvalues as shares, 1 to k; the median over blocks.
     """
 
-    layer: str
-    kind: str
     kernel_size: tuple[int, ...]
     blocks: int
     sampled: int
@@ -61,20 +58,33 @@ class GramSpectra(Record):
     seed: int
 
     def __str__(self) -> str:
-        rows = [
-            (
-                row.layer,
-                row.kind,
-                times(row.kernel_size),
-                f"{row.sampled:,} of {row.blocks:,}" if row.sampled < row.blocks else f"{row.blocks:,}",
-                number(row.mean_eigenvalue),
-                number(row.rank),
-                number(row.condition),
-                number(row.effective_rank),
-            )
-            for row in self.layers
-        ]
-        header = ("layer", "kind", "kernel", "blocks", "mean eigenvalue", "rank", "condition", "effective rank")
-        share, condition = number(self.effective_share), number(self.condition)
+        columns = {
+            "layer": "layer",
+            "kind": "kind",
+            "kernel": "kernel_size",
+            "blocks": part("sampled", "blocks"),
+            "mean eigenvalue": "mean_eigenvalue",
+            "rank": "rank",
+            "condition": "condition",
+            "effective rank": "effective_rank",
+        }
+        share, condition = short(self.effective_share), short(self.condition)
         text = f"effective rank over taps {share} in the mean, condition {condition} in the median over layers"
-        return f"{text_table(header, rows)}\n{text}"
+        return f"{table_of(self.layers, columns)}\n{text}"
+
+
+def _findings(item: Measured) -> Iterator[Said]:
+    record = item.record
+    if record.condition is None or record.effective_share is None:
+        yield "The kernels of the start are all zero: refocusing cannot move them.", "same"
+        return
+    where, mean = ("its only layer", "") if len(record.layers) == 1 else ("the median layer", " in the mean")
+    text = (
+        f"A property of the start, the same before and after: in {where} the fastest pattern learns "
+        f"{number(record.condition)} times as fast as the slowest when refocused, and the effective rank is "
+        f"{percent(record.effective_share)} of the taps{mean}."
+    )
+    yield text, "same"
+
+
+SPECTRUM = Verdict("spectrum", _findings)

@@ -1,5 +1,7 @@
 import report_records as made
-from refconv.report.sections.interpolation import section
+from refconv.report.sections import SPECS
+
+section = SPECS["interpolation"]
 
 
 def finding(*losses):

@@ -4,9 +4,11 @@ import pytest
 
 import report_records as made
 from refconv.engine.run_record import PRIMARY
-from refconv.measures.verdicts.scores import WORDS
-from refconv.report.sections.scores import section
+from refconv.measures.scores import WORDS
+from refconv.report.sections import SPECS
 from refconv.task_measures import TASKS
+
+section = SPECS["scores"]
 
 
 def detectors(before=0.12, after=0.13, classes=((0.1, 0.2), (0.14, 0.12)), **changes):

@@ -1,7 +1,7 @@
 import pytest
 
 from refconv.measures.pairs import Measured
-from refconv.measures.support import claim, verdict
+from refconv.measures.verdict import claim, verdict
 from report_records import pair, plain
 
 ALONE = "not compared with plain training, as the report has no plain run from the same start."
@@ -30,7 +30,7 @@ WORDS = {"better": "It rose", "worse": "It fell", "same": "It stayed", "unclear"
     ],
 )
 def test_verdict_is_seen_beside_plain_training(change, beside, support, sentence):
-    assert verdict(change, WORDS, beside) == (support, sentence)
+    assert verdict(change, WORDS[change], beside) == (support, sentence)
 
 
 def test_claim_has_no_verdict_on_plain_training():
