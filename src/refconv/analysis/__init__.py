@@ -29,26 +29,39 @@ if TYPE_CHECKING:
     from refconv.analysis.measures.skeleton import skeletons
     from refconv.analysis.measures.spectrum import gram_spectra
     from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
-    from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
-    from refconv.measures.attention import AttendedImage, Attention
-    from refconv.measures.calibration import Calibration, ReliabilityBin
-    from refconv.measures.components import FilterComponents, SizeComponents
-    from refconv.measures.conditions import Conditions
-    from refconv.measures.curvature import Curvature
-    from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
-    from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
-    from refconv.measures.interpolation import Interpolation
-    from refconv.measures.kernels import KernelSamples, LayerKernels
-    from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-    from refconv.measures.movement import LayerMovement, Movement
-    from refconv.measures.receptive_field import ReceptiveField
+    from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
+    from refconv.measures.features import AttendedImage, Attention, LayerSimilarity, ReceptiveField, Similarity
+    from refconv.measures.filters import (
+        FilterQuality,
+        FilterStatistics,
+        GaussianFits,
+        GaussianShares,
+        LayerGaussians,
+        LayerQuality,
+    )
+    from refconv.measures.kernels import (
+        FilterComponents,
+        KernelSamples,
+        LayerKernels,
+        LayerSkeleton,
+        SizeComponents,
+        SizeSkeleton,
+        Skeletons,
+        TapMagnitudes,
+    )
+    from refconv.measures.landscape import Conditions, Interpolation, LossLine, LossSurface, ModelLine, ModelSurface
     from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
-    from refconv.measures.relations import LayerRelations, Relation, Relations
+    from refconv.measures.refocusing import (
+        GramSpectra,
+        LayerMovement,
+        LayerRelations,
+        LayerSpectrum,
+        Movement,
+        Relation,
+        Relations,
+    )
     from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-    from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
-    from refconv.measures.similarity import LayerSimilarity, Similarity
-    from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
-    from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+    from refconv.measures.sharpness import Curvature, ModelSharpness, Sharpness, Spread
 
 _HOMES = {
     "refconv.analysis.measures.agreement": ("agreement", "mcnemar"),
@@ -71,26 +84,46 @@ _HOMES = {
     "refconv.analysis.measures.skeleton": ("skeletons",),
     "refconv.analysis.measures.spectrum": ("gram_spectra",),
     "refconv.analysis.pairs": ("Kernel", "KernelPair", "find_kernels", "pair_kernels"),
-    "refconv.measures.agreement": ("Agreement", "ChangedSample", "ClassAgreement"),
-    "refconv.measures.attention": ("AttendedImage", "Attention"),
-    "refconv.measures.calibration": ("Calibration", "ReliabilityBin"),
-    "refconv.measures.components": ("FilterComponents", "SizeComponents"),
-    "refconv.measures.conditions": ("Conditions",),
-    "refconv.measures.curvature": ("Curvature",),
-    "refconv.measures.filters": ("FilterQuality", "FilterStatistics", "LayerQuality"),
-    "refconv.measures.gaussians": ("GaussianFits", "GaussianShares", "LayerGaussians"),
-    "refconv.measures.interpolation": ("Interpolation",),
-    "refconv.measures.kernels": ("KernelSamples", "LayerKernels"),
-    "refconv.measures.landscape": ("LossLine", "LossSurface", "ModelLine", "ModelSurface"),
-    "refconv.measures.movement": ("LayerMovement", "Movement"),
-    "refconv.measures.receptive_field": ("ReceptiveField",),
+    "refconv.measures.agreement": ("Agreement", "Calibration", "ChangedSample", "ClassAgreement", "ReliabilityBin"),
+    "refconv.measures.features": ("AttendedImage", "Attention", "LayerSimilarity", "ReceptiveField", "Similarity"),
+    "refconv.measures.filters": (
+        "FilterQuality",
+        "FilterStatistics",
+        "GaussianFits",
+        "GaussianShares",
+        "LayerGaussians",
+        "LayerQuality",
+    ),
+    "refconv.measures.kernels": (
+        "FilterComponents",
+        "KernelSamples",
+        "LayerKernels",
+        "LayerSkeleton",
+        "SizeComponents",
+        "SizeSkeleton",
+        "Skeletons",
+        "TapMagnitudes",
+    ),
+    "refconv.measures.landscape": (
+        "Conditions",
+        "Interpolation",
+        "LossLine",
+        "LossSurface",
+        "ModelLine",
+        "ModelSurface",
+    ),
     "refconv.measures.redundancy": ("ChannelRedundancy", "LayerRedundancy", "Redundancy"),
-    "refconv.measures.relations": ("LayerRelations", "Relation", "Relations"),
+    "refconv.measures.refocusing": (
+        "GramSpectra",
+        "LayerMovement",
+        "LayerRelations",
+        "LayerSpectrum",
+        "Movement",
+        "Relation",
+        "Relations",
+    ),
     "refconv.measures.robustness": ("AdversarialRobustness", "CorruptionRobustness", "Curve", "ShiftConsistency"),
-    "refconv.measures.sharpness": ("ModelSharpness", "Sharpness", "Spread"),
-    "refconv.measures.similarity": ("LayerSimilarity", "Similarity"),
-    "refconv.measures.skeleton": ("LayerSkeleton", "SizeSkeleton", "Skeletons", "TapMagnitudes"),
-    "refconv.measures.spectrum": ("GramSpectra", "LayerSpectrum"),
+    "refconv.measures.sharpness": ("Curvature", "ModelSharpness", "Sharpness", "Spread"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

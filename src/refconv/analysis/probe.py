@@ -26,7 +26,7 @@ from refconv.analysis.batches import Batches, Passage, check_sound
 from refconv.analysis.directions import Values
 from refconv.analysis.losses import Loss, classification_loss
 from refconv.errors import DataError, ModelError
-from refconv.measures.conditions import Conditions
+from refconv.measures.landscape import Conditions
 
 
 class Probe:

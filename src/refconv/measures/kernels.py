@@ -1,4 +1,4 @@
-"""Kernels to look at: the same slices of every layer in two models; the record, its verdict, and how taps are drawn."""
+"""Kernels to look at, their skeletons and their principal components; the records and their verdicts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from math import hypot, prod
 from statistics import median
 from typing import Any
 
-from refconv.measures.direction import NEGLIGIBLE
-from refconv.measures.numbers import percent
+from refconv.measures.direction import NEGLIGIBLE, as_change, negligible
+from refconv.measures.findings import Change
+from refconv.measures.layers import Quantity, contrast_of, contrast_said, course_of, course_said
+from refconv.measures.numbers import compared, count, course, number, percent, times
 from refconv.measures.pairs import Measured
-from refconv.measures.tables import LayerRecord, table_of
-from refconv.measures.verdict import Said, Verdict
+from refconv.measures.tables import LayerRecord, changed, table_of
+from refconv.measures.tables import times as crossed
+from refconv.measures.verdict import JOURNAL, Said, Verdict, claim
 from refconv.records import Record
 
 Taps = Sequence[float]
@@ -50,7 +53,7 @@ class KernelSamples(Record):
         return table_of(self.layers, {**names, "given": lambda row: len(row.chosen)})
 
 
-def _findings(item: Measured) -> Iterator[Said]:
+def _kernels_findings(item: Measured) -> Iterator[Said]:
     """Yield by how much the shown kernels of a layer changed, as a share of their length."""
     shares = [(share, row.layer) for row in item.record.layers if (share := relative(row)) is not None]
     most, layer = max(shares, default=(0.0, ""))
@@ -115,4 +118,232 @@ def drawable(kernel_size: Sequence[int]) -> bool:
     return sum(size > 1 for size in kernel_size) <= 2
 
 
-KERNELS = Verdict("kernels", _findings)
+KERNELS = Verdict("kernels", _kernels_findings)
+
+
+@dataclass(frozen=True)
+class TapMagnitudes(Record):
+    """Where the magnitude of slices lies.
+
+    Attributes:
+        magnitudes: A per tap, in row-major order; the largest is 1. For several layers, the mean of theirs.
+        cross: mean of A over the taps of the central cross, 0 to 1.
+        corners: mean of A over the other taps; None if there are none.
+        ratio: cross / corners: above 1 where the skeleton is stronger; None without corners, or where they are zero.
+        cross_share: share of the whole magnitude that lies on the cross, 0 to 1.
+    """
+
+    magnitudes: tuple[float, ...]
+    cross: float
+    corners: float | None
+    ratio: float | None
+    cross_share: float
+
+
+@dataclass(frozen=True)
+class LayerSkeleton(LayerRecord):
+    """One layer's skeleton in two models, None where the kernel is all zero; ``kernel_size`` is taps per dimension."""
+
+    kernel_size: tuple[int, ...]
+    before: TapMagnitudes | None
+    after: TapMagnitudes | None
+
+
+@dataclass(frozen=True)
+class SizeSkeleton(Record):
+    """The skeleton over all layers of one kernel size, each layer counting once, those of zeros left out."""
+
+    kernel_size: tuple[int, ...]
+    layers: int
+    before: TapMagnitudes
+    after: TapMagnitudes
+
+
+@dataclass(frozen=True)
+class Skeletons(Record):
+    """Kernel skeletons of two models.
+
+    Attributes:
+        layers: a row per layer.
+        sizes: a row per kernel size, the most frequent first.
+        stronger: share of layers whose ratio grew, 0 to 1; None if no layer has a ratio.
+    """
+
+    layers: tuple[LayerSkeleton, ...]
+    sizes: tuple[SizeSkeleton, ...]
+    stronger: float | None
+
+    def __str__(self) -> str:
+        names = {
+            "cross": "cross",
+            "corners": "corners",
+            "cross / corners": "ratio",
+            "share on the cross": "cross_share",
+        }
+        columns = {title: changed(name) for title, name in names.items()}
+        sizes = [
+            (
+                f"all {crossed(row.kernel_size)}",
+                "",
+                f"{row.layers} layers" if row.layers > 1 else "1 layer",
+                *(column(row) for column in columns.values()),
+            )
+            for row in self.sizes
+        ]
+        leading = {"layer": "layer", "kind": "kind", "kernel": "kernel_size"}
+        text = table_of(self.layers, {**leading, **columns}, *sizes)
+        return text if self.stronger is None else f"{text}\nskeleton stronger in {self.stronger:.0%} of layers"
+
+
+RATIO = Quantity("ratio of cross to corners", "ratio")
+
+_WORDS: dict[Change, str] = {
+    "better": "The ratio of cross to corners grew",
+    "worse": "The ratio of cross to corners shrank",
+    "same": "The ratio of cross to corners stayed the same",
+    "unclear": "The ratio of cross to corners shows no clear direction over the layers",
+}
+
+
+def _skeleton_findings(item: Measured) -> Iterator[Said]:
+    """Yield where the ratio went, and where the magnitudes of the most frequent size lie unless it is all cross."""
+    yield course_said(item, RATIO, "up")
+    row = next((row for row in item.record.sizes if row.before.corners is not None), None)
+    if row:
+        first, last = row.before.cross_share, row.after.cross_share
+        text = (
+            f"In {count(row.layers, 'layer')} of {times(row.kernel_size)} taps the share of magnitude on the cross "
+            f"{course(percent, first, last)}; a flat kernel has {percent(_flat_share(row))}."
+        )
+        yield text, "same" if negligible(first, last) else "different"
+
+
+def _flat_share(row: Any) -> float:
+    """Return the share of taps on the cross, from the means over cross and corners and the cross' share."""
+    side = row.before
+    cross_taps = round(side.cross_share * sum(side.magnitudes) / side.cross) if side.cross else len(side.magnitudes)
+    return cross_taps / len(side.magnitudes)
+
+
+SKELETON = Verdict(
+    "skeleton",
+    _skeleton_findings,
+    lambda subject, reference: (contrast_said(subject, reference, RATIO, "up"),),
+    lambda items: claim(
+        "Refocusing strengthens skeletons: the ratio of cross to corners grows.",
+        JOURNAL,
+        items,
+        lambda item: as_change(course_of(item, RATIO).way, "up"),
+        _WORDS,
+        lambda item, plain: as_change(contrast_of(item, plain, RATIO).way, "up"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class SizeComponents(Record):
+    """The slices of one kernel size in two models.
+
+    Attributes:
+        kernel_size: taps per dimension, product k.
+        layers: how many layers have it.
+        slices: how many slices they hold.
+        sampled: how many of them were used, the same ones in both models.
+        explained_before: explained variance ratio of each principal component of the first model's slices alone,
+            descending, summing to 1.
+        explained_after: the same of the second model.
+        explained: of the shared components.
+        components: the shared components of largest variance, unit vectors over the taps in row-major order; the sign
+            is such that the largest entry is positive.
+        shift: D between the two models, in nats, 0 or more.
+        shift_of_components: KL(P_i || Q_i) + KL(Q_i || P_i) of every component.
+        chance: D when before and after are exchanged for slices drawn at random, the mean of a few draws.
+    """
+
+    kernel_size: tuple[int, ...]
+    layers: int
+    slices: int
+    sampled: int
+    explained_before: tuple[float, ...]
+    explained_after: tuple[float, ...]
+    explained: tuple[float, ...]
+    components: tuple[tuple[float, ...], ...]
+    shift: float
+    shift_of_components: tuple[float, ...]
+    chance: float
+
+
+@dataclass(frozen=True)
+class FilterComponents(Record):
+    """Shared components and shift per kernel size, the one of most slices first; ``seed``: of sample and exchanges."""
+
+    sizes: tuple[SizeComponents, ...]
+    seed: int
+
+    def __str__(self) -> str:
+        columns = {
+            "kernel": "kernel_size",
+            "slices": "slices",
+            "explained by the first three, before": lambda row: _leading(row.explained_before),
+            "after": lambda row: _leading(row.explained_after),
+            "shift, nats": "shift",
+            "by chance": "chance",
+        }
+        return table_of(self.sizes, columns)
+
+
+def _leading(explained: tuple[float, ...]) -> str:
+    return " ".join(f"{ratio:.1%}" for ratio in explained[:3])
+
+
+BEYOND = 2.0
+"""Times the shift by chance from which on a shift counts as one."""
+
+LEADING = 3
+"""Components whose explained variance sentences add up."""
+
+Size = tuple[int, ...]
+
+
+def of_size(item: Measured, size: Size) -> Any:
+    """Return what a record says of a kernel size; None if it does not hold it."""
+    return next((row for row in item.record.sizes if tuple(row.kernel_size) == size), None)
+
+
+def _components_findings(item: Measured) -> Iterator[Said]:
+    for row in item.record.sizes:
+        what = f"the {times(row.kernel_size)} kernels ({count(row.slices, 'slice')})"
+        shifts = f"shift by {number(row.shift)} nats; exchanged at random they shift by {number(row.chance)}"
+        if row.shift == 0:
+            yield f"The patterns of {what} did not shift at all.", "same"
+        elif row.shift > BEYOND * row.chance:
+            yield f"The patterns of {what} {shifts}, so the distribution changed.", "different"
+        else:
+            yield f"The patterns of {what} {shifts}, so no change of the distribution can be told.", "unclear"
+        first, last = sum(row.explained_before[:LEADING]), sum(row.explained_after[:LEADING])
+        taps = len(row.explained_before)
+        leading = f"{LEADING} of {taps} components" if taps > LEADING else count(taps, "component")
+        what = f"The variance of the {times(row.kernel_size)} kernels that the first {leading} explain"
+        yield f"{what} {course(percent, first, last)}.", "same" if negligible(first, last) else "different"
+
+
+def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    """Compare the shifts of the kernel size of the most slices."""
+    row = subject.record.sizes[0]
+    size = tuple(row.kernel_size)
+    other = of_size(reference, size)
+    if other is None:
+        yield f"{reference.name} has no {times(size)} kernels to compare with those of {subject.name}.", "unclear"
+        return
+    ends = compared(lambda value: f"{number(value)} nats", reference.name, row.shift, other.shift)
+    text = f"From the start to {subject.name} the {times(size)} kernels shift by {ends}"
+    chance = max(row.chance, other.chance)
+    if row.shift == other.shift:
+        yield f"{text}.", "same"
+    elif abs(row.shift - other.shift) > chance:
+        yield f"{text}; that is more than the {number(chance)} nats of chance.", "different"
+    else:
+        yield f"{text}; the difference is no more than the {number(chance)} nats of chance.", "unclear"
+
+
+COMPONENTS = Verdict("components", _components_findings, _contrasts)

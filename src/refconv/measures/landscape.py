@@ -1,4 +1,4 @@
-"""The loss around two models: along one random direction, or over the plane of two; the records and their verdict."""
+"""The loss between two models, and around them along a line or over a plane; the records and their verdicts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,106 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from refconv.measures.conditions import Conditions
 from refconv.measures.findings import Change
 from refconv.measures.judging import agreed
-from refconv.measures.numbers import compared, count, number
+from refconv.measures.numbers import compared, count, course, number
 from refconv.measures.pairs import Measured
-from refconv.measures.tables import short, text_table
+from refconv.measures.tables import Sampled, counted, short, text_table
 from refconv.measures.verdict import REFCONV, Said, Verdict, claim
 from refconv.records import Record
 from refconv.sentences import capital
+
+
+@dataclass(frozen=True)
+class Conditions(Sampled):
+    """What a loss was measured on.
+
+    Attributes:
+        calibration_samples: how many samples batch-norm statistics were collected on, at weights that are no model's.
+        calibration_cut: whether there were more.
+        norms: how many batch-norm layers were recalibrated.
+    """
+
+    calibration_samples: int
+    calibration_cut: bool
+    norms: int
+
+    def __str__(self) -> str:
+        text = f"loss over {counted(self)}"
+        if not self.norms:
+            return f"{text}; no batch norm to recalibrate"
+        more = " of more" if self.calibration_cut else ""
+        return f"{text}; {self.norms} batch norms recalibrated on {self.calibration_samples:,} samples{more}"
+
+
+@dataclass(frozen=True)
+class Interpolation(Record):
+    """The loss between two models.
+
+    Attributes:
+        shares: t, from 0 (before) to 1 (after).
+        losses: at each t, batch norms recalibrated; None where the loss is not finite.
+        before: the first model's own loss, nothing recalibrated.
+        after: the second's.
+        barrier: highest rise over the straight line between the recalibrated ends, 0 or more; None if a loss is not
+            finite.
+        conditions: what losses were measured on.
+    """
+
+    shares: tuple[float, ...]
+    losses: tuple[float | None, ...]
+    before: float
+    after: float
+    barrier: float | None
+    conditions: Conditions
+
+    def __str__(self) -> str:
+        rows = [(short(t), short(loss, 4)) for t, loss in zip(self.shares, self.losses, strict=True)]
+        rows = [("before, as it is", short(self.before, 4)), *rows, ("after, as it is", short(self.after, 4))]
+        return f"{text_table(('share of after', 'loss'), rows)}\nbarrier {short(self.barrier)}; {self.conditions}"
+
+
+NONE = 0.02
+"""Barrier, relative to the larger loss of the two ends, up to which there is none to speak of."""
+
+
+def has_barrier(item: Measured) -> bool | None:
+    """Return whether the loss rises between the two models by more than `NONE` of it; None if that is not known."""
+    barrier, (first, *_, last) = item.record.barrier, item.record.losses
+    if barrier is None:
+        return None
+    return bool(barrier > NONE * max(first, last))
+
+
+def _interpolation_findings(item: Measured) -> Iterator[Said]:
+    ends, size = course(number, *item.sides), f"the barrier is {number(item.record.barrier)}"
+    match has_barrier(item):
+        case None:
+            unknown = "whether there is a barrier is not known"
+            yield f"The loss {ends}, but is not finite somewhere on the line between: {unknown}.", "unclear"
+        case True:
+            where = "it left the basin of the start"
+            yield f"The loss {ends}, and between the two it rises: {size}, {where}.", "different"
+        case False:
+            where = "both lie in one basin"
+            yield f"The loss {ends}, with no rise to speak of in between: {size}, so that {where}.", "same"
+
+
+def _interpolation_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    mine, theirs = has_barrier(subject), has_barrier(reference)
+    if mine is None or theirs is None:
+        names = f"{subject.name} and {reference.name}"
+        yield f"The barriers of {names} cannot be compared: one of them is not known.", "unclear"
+        return
+    sizes = [f"{number(item.record.barrier)} with {item.name}" for item in (subject, reference)]
+    if mine != theirs:
+        end = f"only the {'first' if mine else 'second'} left the basin of the start"
+    else:
+        end = "both left the basin of the start" if mine else "both stayed in the basin of the start"
+    yield f"The barrier is {sizes[0]} and {sizes[1]}: {end}.", "same" if mine == theirs else "different"
+
+
+INTERPOLATION = Verdict("interpolation", _interpolation_findings, _interpolation_contrasts)
 
 
 @dataclass(frozen=True)
@@ -188,7 +279,7 @@ def _agreed(first: Measured, second: Measured, side: Side) -> Change:
     return agreed([found.judged for _, _, found in _both(first, second, side)] or ["unclear"])
 
 
-def _findings(item: Measured) -> Iterator[Said]:
+def _landscape_findings(item: Measured) -> Iterator[Said]:
     for where, held, found in _both(item, item, "before"):
         text = f"The losses {where} cannot be compared: the loss of a model itself is not finite."
         if found.points:
@@ -200,7 +291,7 @@ def _findings(item: Measured) -> Iterator[Said]:
         yield text, found.judged
 
 
-def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+def _landscape_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
     for where, _, found in _both(reference, subject, "after"):
         text = f"{subject.name} and {reference.name} cannot be compared {where}: they share no finite losses."
         if found.first is not None and found.second is not None:
@@ -214,8 +305,8 @@ def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
 
 LANDSCAPE = Verdict(
     "landscape",
-    _findings,
-    _contrasts,
+    _landscape_findings,
+    _landscape_contrasts,
     lambda items: claim(
         "After refocusing the loss landscape is smoother: a wider bowl around the model.",
         REFCONV,

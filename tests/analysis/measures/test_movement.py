@@ -10,7 +10,7 @@ from torch import nn
 from networks import EveryKind
 from refconv.analysis.measures.movement import alignment, movement
 from refconv.errors import ModelError
-from refconv.measures.movement import Movement
+from refconv.measures.refocusing import Movement
 from refconv.ops.reference import reference_gram
 
 

@@ -11,7 +11,7 @@ import refconv
 from networks import EveryKind, randomise
 from refconv.analysis.measures.relations import channel_strengths, relations
 from refconv.errors import ModelError
-from refconv.measures.relations import Relations
+from refconv.measures.refocusing import Relations
 from refconv.ops import patches
 from refconv.ops.reference import reference_blocks, reference_refocus
 

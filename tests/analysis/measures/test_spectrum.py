@@ -10,7 +10,7 @@ from refconv.analysis.blocks import view_blocks
 from refconv.analysis.measures.spectrum import gram_spectra
 from refconv.analysis.pairs import find_kernels
 from refconv.errors import ModelError, SettingError
-from refconv.measures.spectrum import GramSpectra
+from refconv.measures.refocusing import GramSpectra
 from refconv.ops.reference import reference_gram
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 import report_records as made
-from refconv.measures.calibration import ece_error
+from refconv.measures.agreement import ece_error
 from refconv.report.sections import SPECS
 from refconv.report.sections.classifiers import chance_ece
 

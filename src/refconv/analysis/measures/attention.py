@@ -28,7 +28,7 @@ from refconv.analysis.maps import last_map, module_named, recording
 from refconv.analysis.pixels import check_images, valid_range
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.attention import AttendedImage, Attention
+from refconv.measures.features import AttendedImage, Attention
 
 LARGEST = 96
 """Pixels of the longer side of a picture in the record."""

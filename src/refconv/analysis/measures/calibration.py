@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
 from refconv.analysis.timing import within
 from refconv.errors import SettingError
-from refconv.measures.calibration import Calibration, ReliabilityBin
+from refconv.measures.agreement import Calibration, ReliabilityBin
 
 
 def calibration(

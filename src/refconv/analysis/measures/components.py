@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.layers import Selection
-from refconv.measures.components import FilterComponents, SizeComponents
+from refconv.measures.kernels import FilterComponents, SizeComponents
 
 _BINS = 70
 _EMPTY = torch.finfo(torch.float32).eps

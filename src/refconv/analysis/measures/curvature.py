@@ -30,8 +30,7 @@ from refconv.analysis.probe import Probe, evaluating
 from refconv.analysis.timing import within
 from refconv.analysis.twice import TwiceDifferentiable
 from refconv.errors import ModelError, SettingError
-from refconv.measures.curvature import Curvature
-from refconv.measures.sharpness import Spread
+from refconv.measures.sharpness import Curvature, Spread
 
 Units = Literal["weights", "filters"]
 

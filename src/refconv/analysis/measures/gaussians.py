@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.layers import Selection
-from refconv.measures.gaussians import FAMILIES, GaussianFits, GaussianShares, LayerGaussians
+from refconv.measures.filters import FAMILIES, GaussianFits, GaussianShares, LayerGaussians
 from refconv.measures.tables import times
 
 _SMALLEST = 5

@@ -20,7 +20,7 @@ from refconv.analysis.losses import Loss
 from refconv.analysis.probe import pair_probes
 from refconv.analysis.timing import within
 from refconv.errors import SettingError
-from refconv.measures.interpolation import Interpolation
+from refconv.measures.landscape import Interpolation
 
 
 def interpolation(

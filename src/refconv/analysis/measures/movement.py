@@ -22,7 +22,7 @@ from refconv.analysis.blocks import view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
-from refconv.measures.movement import LayerMovement, Movement
+from refconv.measures.refocusing import LayerMovement, Movement
 from refconv.measures.tables import mean
 from refconv.ops import Order, metric_gram
 

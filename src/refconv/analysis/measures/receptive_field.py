@@ -24,7 +24,7 @@ from refconv.analysis.batches import Batches, Passage, Progress, observing, run
 from refconv.analysis.maps import last_map, module_named, recording
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.features import ReceptiveField
 from refconv.measures.tables import times
 
 SHARES = (0.5, 0.9, 0.99)

@@ -29,7 +29,7 @@ from refconv.analysis.blocks import BlockView, view_blocks
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
-from refconv.measures.relations import LayerRelations, Relation, Relations
+from refconv.measures.refocusing import LayerRelations, Relation, Relations
 from refconv.measures.tables import mean
 from refconv.ops import Order, Scale, refocused_blocks, smallest_refocus_weight
 

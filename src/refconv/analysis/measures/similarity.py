@@ -34,7 +34,7 @@ from torch.nn.modules.conv import _ConvNd
 from refconv.analysis.batches import Batches, Passage, Progress, observing, run
 from refconv.analysis.timing import within
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.measures.features import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
 
 FEWEST = 4

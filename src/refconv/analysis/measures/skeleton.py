@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import Kernel, pair_kernels
 from refconv.layers import Selection
-from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
+from refconv.measures.kernels import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
 
 
 def skeletons(

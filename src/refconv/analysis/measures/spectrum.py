@@ -15,7 +15,7 @@ from refconv.analysis.blocks import median, view_blocks
 from refconv.analysis.pairs import Kernel, find_kernels
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
-from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+from refconv.measures.refocusing import GramSpectra, LayerSpectrum
 from refconv.measures.tables import mean
 from refconv.ops import Order, metric_gram
 

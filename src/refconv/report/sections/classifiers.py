@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from refconv.measures.agreement import confusions
-from refconv.measures.calibration import ece_error, filled
+from refconv.measures.agreement import confusions, ece_error, filled
 from refconv.measures.judging import SURE, share_interval
 from refconv.measures.numbers import count, fine_percent, number, percent, points, signed
 from refconv.measures.pairs import Measured, Role, models, role_names

@@ -9,13 +9,22 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.components import BEYOND, LEADING, of_size
 from refconv.measures.direction import RULE
-from refconv.measures.kernels import Taps, difference, drawable, length_of, plane, relative
+from refconv.measures.kernels import (
+    BEYOND,
+    LEADING,
+    RATIO,
+    Taps,
+    difference,
+    drawable,
+    length_of,
+    of_size,
+    plane,
+    relative,
+)
 from refconv.measures.layers import Quantity, kinds, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured
-from refconv.measures.skeleton import RATIO
 from refconv.report.charts import Guide, Heat, Line, Sheet, heat_maps, kernel_sheets, line_chart
 from refconv.report.elements import Figure
 from refconv.report.sections.figures import figure, layer_figure, pictured_note, spread

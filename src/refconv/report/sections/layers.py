@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from refconv.measures.direction import RULE
-from refconv.measures.filters import ENTROPY, ORTHOGONALITY, named
-from refconv.measures.gaussians import FITTING, times_text
-from refconv.measures.gaussians import RESIDUAL as FIT_RESIDUAL
+from refconv.measures.filters import ENTROPY, FITTING, ORTHOGONALITY, named, times_text
+from refconv.measures.filters import RESIDUAL as FIT_RESIDUAL
 from refconv.measures.layers import Quantity, kinds, row_of, rows_of, values
-from refconv.measures.movement import ALIGNMENT, RELATIVE
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, Role, role_names
 from refconv.measures.redundancy import COSINE, DIVERGENCE, RANK, SCALED
+from refconv.measures.refocusing import ALIGNMENT, RELATIVE
 from refconv.report.charts import Guide, Heat, heat_maps
 from refconv.report.elements import Figure
 from refconv.report.sections.figures import bar_figure, figure, layer_figure, pictured_note, spread

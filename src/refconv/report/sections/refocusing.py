@@ -9,7 +9,7 @@ from refconv.measures.direction import RULE
 from refconv.measures.layers import Quantity, kinds, row_of, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE
-from refconv.measures.relations import OTHERS, PARTNERS, RESIDUAL, among_others, shown
+from refconv.measures.refocusing import OTHERS, PARTNERS, RESIDUAL, among_others, shown
 from refconv.report.charts import Dots, Guide, Heat, Line, dot_chart, heat_maps, line_chart
 from refconv.report.elements import Figure
 from refconv.report.sections.figures import figure, layer_figure, pictured_note, spread

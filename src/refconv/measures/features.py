@@ -1,0 +1,279 @@
+"""What models compute: similarity of features, attention maps, receptive fields; the records and their verdicts."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from refconv.measures.findings import Change
+from refconv.measures.numbers import compared, count, course, number, percent
+from refconv.measures.pairs import Measured
+from refconv.measures.tables import Sampled, counted, short, table_of, text_table, times
+from refconv.measures.verdict import Said, Verdict
+from refconv.records import Record
+
+
+@dataclass(frozen=True)
+class LayerSimilarity(Record):
+    """Linear CKA of one layer's features in two models.
+
+    Attributes:
+        layer: the module's name.
+        cka: -1 to 1, 1 for features equal up to rotation and scale; None if they are constant in one of the models.
+    """
+
+    layer: str
+    cka: float | None
+
+
+@dataclass(frozen=True)
+class Similarity(Sampled):
+    """Linear CKA between two models.
+
+    Attributes:
+        layers: a row per layer, in the order of the first model's modules.
+        mean: mean over layers where it is defined.
+        matrix_layers: names of the layers in ``matrix``, evenly spread if there are many.
+        matrix: CKA of the first model's layers (rows) with the second's (columns).
+        left_out: layers that were not compared, and why.
+    """
+
+    layers: tuple[LayerSimilarity, ...]
+    mean: float | None
+    matrix_layers: tuple[str, ...]
+    matrix: tuple[tuple[float | None, ...], ...]
+    left_out: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [table_of(self.layers, {"layer": "layer", "CKA": "cka"})]
+        lines += [f"{layer} left out: {reason}" for layer, reason in self.left_out.items()]
+        return "\n".join([*lines, f"mean {short(self.mean)} over {counted(self)}"])
+
+
+_SIMILARITY_ALIKE = 0.98
+"""CKA from which on features count as the same."""
+
+_SIMILARITY_CLOSE = 0.005
+"""Difference of mean CKA up to which two pairs count as the same; the record has no error."""
+
+
+def _known(item: Measured) -> dict[str, float]:
+    return {row.layer: row.cka for row in item.record.layers if row.cka is not None}
+
+
+def _similarity_findings(item: Measured) -> Iterator[Said]:
+    known = _known(item)
+    if not known:
+        yield "CKA is defined in no layer: the features do not vary between the samples.", "unclear"
+        return
+    least = min(known, key=lambda layer: known[layer])
+    text = f"The features of {least}, the only layer compared, agree with a CKA of {number(known[least])}."
+    if len(known) > 1:
+        text = (
+            f"The features of {count(len(known), 'layer')} agree with a mean CKA of {number(item.record.mean)}; "
+            f"least alike are those of {least}, {number(known[least])}."
+        )
+    yield text, "same" if known[least] >= _SIMILARITY_ALIKE else "different"
+
+
+def _similarity_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    mine, theirs = subject.record.mean, reference.record.mean
+    if mine is None or theirs is None:
+        yield f"{subject.name} and {reference.name} cannot be compared: one of them has no mean CKA.", "unclear"
+        return
+    others = _known(reference)
+    both = [(cka, others[layer]) for layer, cka in _known(subject).items() if layer in others]
+    farther = f"{sum(one < other for one, other in both)} of {count(len(both), 'layer')}"
+    text = (
+        f"With the start {subject.name} has a mean CKA of {compared(number, reference.name, mine, theirs)}; its "
+        f"features are farther from the start in {farther}."
+    )
+    yield text, "same" if abs(mine - theirs) <= _SIMILARITY_CLOSE else "different"
+
+
+SIMILARITY = Verdict("similarity", _similarity_findings, _similarity_contrasts)
+
+
+@dataclass(frozen=True)
+class AttendedImage(Record):
+    """One image and what of it speaks for its class.
+
+    Attributes:
+        place: its number in the data, from 0.
+        target: its class, which the maps explain.
+        before: the first model's class.
+        after: the second's.
+        confidence_before: softmax output of the class that the first model names, 0 to 1.
+        confidence_after: the same of the second.
+        pixels: base64 of its bytes in the order of ``shape``, shrunk to at most 96 pixels a side.
+        shape: height, width, channels (one or three).
+        map_before: rows of the first model's map, 0 to 1, all 0 where nothing speaks for the class.
+        map_after: the same of the second.
+    """
+
+    place: int
+    target: int
+    before: int
+    after: int
+    confidence_before: float
+    confidence_after: float
+    pixels: str
+    shape: tuple[int, int, int]
+    map_before: tuple[tuple[float, ...], ...]
+    map_after: tuple[tuple[float, ...], ...]
+
+    @property
+    def correlation(self) -> float | None:
+        """How alike the two maps are, -1 to 1; None if one of them is constant or their sizes differ."""
+        if [len(row) for row in self.map_before] != [len(row) for row in self.map_after]:
+            return None
+        first, second = ([value for row in rows for value in row] for rows in (self.map_before, self.map_after))
+        if min(first) == max(first) or min(second) == max(second):
+            return None
+        return statistics.correlation(first, second)
+
+
+@dataclass(frozen=True)
+class Attention(Sampled):
+    """Grad-CAM of two classifiers on the same images, chosen from samples that were classified.
+
+    Attributes:
+        layer_before: the layer whose map is read in the first model.
+        layer_after: the same in the second.
+        shown: the chosen images: those that only the second model gets right, that only the first does, that both get
+            wrong, that both get right.
+        seed: of the choice.
+    """
+
+    layer_before: str
+    layer_after: str
+    shown: tuple[AttendedImage, ...]
+    seed: int
+
+    def __str__(self) -> str:
+        columns = {
+            "image": lambda image: str(image.place),
+            "class": lambda image: str(image.target),
+            "before": lambda image: f"{image.before} ({image.confidence_before:.0%})",
+            "after": lambda image: f"{image.after} ({image.confidence_after:.0%})",
+            "correlation of the maps": lambda image: short(image.correlation, 2),
+        }
+        layers = ", ".join(dict.fromkeys((self.layer_before, self.layer_after)))
+        return f"{table_of(self.shown, columns)}\nmaps of {layers}; chosen from {counted(self)}"
+
+
+_ATTENTION_ALIKE = 0.95
+"""Correlation from which on two maps count as the same."""
+
+_ATTENTION_CLOSE = 0.01
+"""Difference of mean correlations up to which two pairs count as the same."""
+
+
+def _correlations(item: Measured) -> list[float]:
+    return [shown.correlation for shown in item.record.shown if shown.correlation is not None]
+
+
+def _attention_findings(item: Measured) -> Iterator[Said]:
+    values = _correlations(item)
+    if not values:
+        images = count(len(item.record.shown), "chosen image")
+        yield f"On {images} there are no two maps that can be compared.", "unclear"
+        return
+    change: Change = "same" if min(values) >= _ATTENTION_ALIKE else "different"
+    text = f"On {count(1, 'chosen image')} with two maps these correlate with {number(values[0])}."
+    if len(values) > 1:
+        text = (
+            f"On {count(len(values), 'chosen image')} the maps before and after correlate with "
+            f"{number(math.fsum(values) / len(values))} on average, between {number(min(values))} and "
+            f"{number(max(values))}."
+        )
+    yield text, change
+
+
+def _attention_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    mine, theirs = _correlations(subject), _correlations(reference)
+    if not mine or not theirs:
+        yield f"The maps of {subject.name} and {reference.name} cannot be compared: one of them has none.", "unclear"
+        return
+    means = [math.fsum(values) / len(values) for values in (mine, theirs)]
+    images = [{shown.place for shown in item.record.shown} for item in (subject, reference)]
+    where = "the same images" if images[0] == images[1] else "images chosen for each pair"
+    words = compared(number, reference.name, *means)
+    text = f"With the start the maps of {subject.name} correlate with {words}, on {where}."
+    yield text, "same" if abs(means[0] - means[1]) <= _ATTENTION_CLOSE else "different"
+
+
+ATTENTION = Verdict("attention", _attention_findings, _attention_contrasts)
+
+
+@dataclass(frozen=True)
+class ReceptiveField(Record):
+    """What of the input moves the central unit of a layer.
+
+    Attributes:
+        layer: the module's name.
+        map_shape: of the layer's output, per spatial dimension.
+        unit: the position of the unit in it.
+        input_shape: of the input, per spatial dimension.
+        samples: over how many samples A is the mean.
+        cut: whether there were more that ``max_samples`` left out.
+        shares: shares of the energy A^2, ascending.
+        radii: least distance in pixels from the energy's centre within which each share lies.
+        centre: the energy's centre, in pixels from the first one.
+        side: side in pixels of a square (cube, line) of as many positions as have an A above 4.55 % of the largest.
+        extent: per dimension, pixels from the first to the last position that has any influence.
+        values: A over its largest, averaged down to ``values_shape``, in row-major order.
+        values_shape: at most ``max_map`` per dimension.
+    """
+
+    layer: str
+    map_shape: tuple[int, ...]
+    unit: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    samples: int
+    cut: bool
+    shares: tuple[float, ...]
+    radii: tuple[float, ...]
+    centre: tuple[float, ...]
+    side: float
+    extent: tuple[int, ...]
+    values: tuple[float, ...]
+    values_shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        rows = [(f"{share:.0%}", radius) for share, radius in zip(self.shares, self.radii, strict=True)]
+        return (
+            f"{text_table(('share of the energy', 'radius in pixels'), rows)}\n"
+            f"{self.layer}, unit {self.unit} of {times(self.map_shape)}: side {short(self.side)} pixels, "
+            f"reaches {times(self.extent)} of {times(self.input_shape)}, over {counted(self)}"
+        )
+
+
+SAME = 0.01
+"""Relative change of all radii up to which the field counts as the same; the record has no error."""
+
+
+def _change(before: Sequence[float], after: Sequence[float]) -> Change:
+    close = all(abs(second - first) <= SAME * first for first, second in zip(before, after, strict=True))
+    return "same" if close else "different"
+
+
+def _receptive_field_findings(item: Measured) -> Iterator[Said]:
+    before, after = item.sides
+    rows = list(zip(after.shares, before.radii, after.radii, strict=True))
+    words = [f"{percent(share, 0)} of the energy {course(number, first, second)}" for share, first, second in rows]
+    text = f"The radius in pixels that holds {', that of '.join(words)} (layer {after.layer})."
+    yield text, _change(before.radii, after.radii)
+
+
+def _receptive_field_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
+    mine, theirs = subject.after.radii, reference.after.radii
+    middle = len(mine) // 2
+    words = compared(number, reference.name, mine[middle], theirs[middle])
+    share = percent(subject.after.shares[middle], 0)
+    yield f"After {subject.name} the radius of {share} of the energy is, in pixels, {words}.", _change(theirs, mine)
+
+
+RECEPTIVE_FIELD = Verdict("receptive_field", _receptive_field_findings, _receptive_field_contrasts)
