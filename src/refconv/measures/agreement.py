@@ -23,68 +23,41 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class ChangedSample(Record):
-    """A sample that two models put into different classes.
+    """A sample that two models put into different classes."""
 
-    Attributes:
-        place: its number in the data, from 0.
-        target: its class.
-        before: the first model's class.
-        after: the second's.
-    """
-
-    place: int
-    target: int
-    before: int
-    after: int
+    place: int  #: its number in the data, from 0
+    target: int  #: its class
+    before: int  #: the first model's class
+    after: int  #: the second's
 
 
 @dataclass(frozen=True)
 class ClassAgreement(Record):
-    """How the samples of one class changed sides.
+    """How the samples of one class changed sides."""
 
-    Attributes:
-        target: the class.
-        samples: how many it has.
-        before: how many of them the first model gets right.
-        after: how many the second.
-        gained: right only after.
-        lost: right only before.
-    """
-
-    target: int
-    samples: int
-    before: int
-    after: int
-    gained: int
-    lost: int
+    target: int  #: the class
+    samples: int  #: how many it has
+    before: int  #: how many of them the first model gets right
+    after: int  #: how many the second
+    gained: int  #: right only after
+    lost: int  #: right only before
 
 
 @dataclass(frozen=True)
 class Agreement(Sampled):
-    """Where two classifiers agree.
+    """Where two classifiers agree."""
 
-    Attributes:
-        both_right: how many samples both models get right.
-        gained: right only after.
-        lost: right only before.
-        both_wrong: right in neither.
-        same: share of samples put into the same class, right or wrong, 0 to 1.
-        p: McNemar's exact two-sided p; 1 if no sample changed sides.
-        classes: a row per class that occurs.
-        changed: samples whose class differs between the models, in the order in which they came: all that gained or
-            lost first, then those wrong in both; at most ``max_listed``.
-        listed: how many of all such samples ``changed`` holds, 0 to 1; 1 if there are none.
-    """
-
-    both_right: int
-    gained: int
-    lost: int
-    both_wrong: int
-    same: float
-    p: float
+    both_right: int  #: how many samples both models get right
+    gained: int  #: right only after
+    lost: int  #: right only before
+    both_wrong: int  #: right in neither
+    same: float  #: share of samples put into the same class, right or wrong, 0 to 1
+    p: float  #: McNemar's exact two-sided p; 1 if no sample changed sides
     classes: tuple[ClassAgreement, ...]
+    #: samples whose class differs between the models, in the order in which they came: all that gained or lost first,
+    #: then those wrong in both; at most ``max_listed``
     changed: tuple[ChangedSample, ...]
-    listed: float
+    listed: float  #: how many of all such samples ``changed`` holds, 0 to 1; 1 if there are none
 
     @property
     def accuracy(self) -> tuple[float, float]:
@@ -226,44 +199,26 @@ AGREEMENT = Verdict("agreement", _agreement_findings, _agreement_contrasts, _cla
 
 @dataclass(frozen=True)
 class ReliabilityBin(Record):
-    """Samples whose confidence lies in one bin, above ``low`` (the first bin includes it) up to ``high``.
+    """Samples whose confidence lies in one bin, above ``low`` (the first bin includes it) up to ``high``."""
 
-    Attributes:
-        low: lower bound.
-        high: upper bound.
-        samples: how many there are.
-        confidence: their mean confidence; None without samples.
-        accuracy: share classified rightly; None without samples.
-    """
-
-    low: float
-    high: float
+    low: float  #: lower bound
+    high: float  #: upper bound
     samples: int
-    confidence: float | None
-    accuracy: float | None
+    confidence: float | None  #: their mean confidence; None without samples
+    accuracy: float | None  #: share classified rightly; None without samples
 
 
 @dataclass(frozen=True)
 class Calibration(Sampled):
-    """How far a classifier's confidence can be trusted.
+    """How far a classifier's confidence can be trusted."""
 
-    Attributes:
-        bins: the reliability diagram, by rising confidence.
-        ece: expected calibration error, 0 to 1.
-        mce: largest gap of a bin with samples, 0 to 1.
-        nll: mean negative log-likelihood in nats, 0 or more.
-        brier: mean Brier score, 0 to 2.
-        accuracy: share classified rightly.
-        confidence: mean confidence; above the accuracy in an overconfident model.
-    """
-
-    bins: tuple[ReliabilityBin, ...]
-    ece: float
-    mce: float
-    nll: float
-    brier: float
-    accuracy: float
-    confidence: float
+    bins: tuple[ReliabilityBin, ...]  #: the reliability diagram, by rising confidence
+    ece: float  #: expected calibration error, 0 to 1
+    mce: float  #: largest gap of a bin with samples, 0 to 1
+    nll: float  #: mean negative log-likelihood in nats, 0 or more
+    brier: float  #: mean Brier score, 0 to 2
+    accuracy: float  #: share classified rightly
+    confidence: float  #: mean confidence; above the accuracy in an overconfident model
 
     def __str__(self) -> str:
         columns = {

@@ -46,23 +46,14 @@ RULE = (
 
 @dataclass(frozen=True)
 class Direction:
-    """What a number did over layers.
+    """What a number did over layers."""
 
-    Attributes:
-        before: mean over the layers that have the number in both models; None if there is none.
-        after: the same of the later model.
-        risen: layers in which it grew.
-        fallen: layers in which it shrank.
-        level: layers in which it is the very same.
-        typical: median over layers of |after - before| / |before|; 0 without layers.
-    """
-
-    before: float | None
-    after: float | None
-    risen: int
-    fallen: int
-    level: int
-    typical: float
+    before: float | None  #: mean over the layers that have the number in both models; None if there is none
+    after: float | None  #: the same of the later model
+    risen: int  #: layers in which it grew
+    fallen: int  #: layers in which it shrank
+    level: int  #: layers in which it is the very same
+    typical: float  #: median over layers of |after - before| / |before|; 0 without layers
 
     @property
     def layers(self) -> int:

@@ -17,34 +17,22 @@ from refconv.records import Record
 
 @dataclass(frozen=True)
 class LayerSimilarity(Record):
-    """Linear CKA of one layer's features in two models.
+    """Linear CKA of one layer's features in two models."""
 
-    Attributes:
-        layer: the module's name.
-        cka: -1 to 1, 1 for features equal up to rotation and scale; None if they are constant in one of the models.
-    """
-
-    layer: str
+    layer: str  #: the module's name
+    #: -1 to 1, 1 for features equal up to rotation and scale; None if they are constant in one of the models
     cka: float | None
 
 
 @dataclass(frozen=True)
 class Similarity(Sampled):
-    """Linear CKA between two models.
+    """Linear CKA between two models."""
 
-    Attributes:
-        layers: a row per layer, in the order of the first model's modules.
-        mean: mean over layers where it is defined.
-        matrix_layers: names of the layers in ``matrix``, evenly spread if there are many.
-        matrix: CKA of the first model's layers (rows) with the second's (columns).
-        left_out: layers that were not compared, and why.
-    """
-
-    layers: tuple[LayerSimilarity, ...]
-    mean: float | None
-    matrix_layers: tuple[str, ...]
-    matrix: tuple[tuple[float | None, ...], ...]
-    left_out: dict[str, str]
+    layers: tuple[LayerSimilarity, ...]  #: a row per layer, in the order of the first model's modules
+    mean: float | None  #: mean over layers where it is defined
+    matrix_layers: tuple[str, ...]  #: names of the layers in ``matrix``, evenly spread if there are many
+    matrix: tuple[tuple[float | None, ...], ...]  #: CKA of the first model's layers (rows) with the second's (columns)
+    left_out: dict[str, str]  #: layers that were not compared, and why
 
     def __str__(self) -> str:
         lines = [table_of(self.layers, {"layer": "layer", "CKA": "cka"})]
@@ -98,29 +86,17 @@ SIMILARITY = Verdict("similarity", _similarity_findings, _similarity_contrasts)
 
 @dataclass(frozen=True)
 class AttendedImage(Record):
-    """One image and what of it speaks for its class.
+    """One image and what of it speaks for its class."""
 
-    Attributes:
-        place: its number in the data, from 0.
-        target: its class, which the maps explain.
-        before: the first model's class.
-        after: the second's.
-        confidence_before: softmax output of the class that the first model names, 0 to 1.
-        confidence_after: the same of the second.
-        pixels: base64 of its bytes in the order of ``shape``, shrunk to at most 96 pixels a side.
-        shape: height, width, channels (one or three).
-        map_before: rows of the first model's map, 0 to 1, all 0 where nothing speaks for the class.
-        map_after: the same of the second.
-    """
-
-    place: int
-    target: int
-    before: int
-    after: int
-    confidence_before: float
+    place: int  #: its number in the data, from 0
+    target: int  #: its class, which the maps explain
+    before: int  #: the first model's class
+    after: int  #: the second's
+    confidence_before: float  #: softmax output of the class that the first model names, 0 to 1
     confidence_after: float
-    pixels: str
-    shape: tuple[int, int, int]
+    pixels: str  #: base64 of its bytes in the order of ``shape``, shrunk to at most 96 pixels a side
+    shape: tuple[int, int, int]  #: height, width, channels (one or three)
+    #: rows of the first model's map, 0 to 1, all 0 where nothing speaks for the class
     map_before: tuple[tuple[float, ...], ...]
     map_after: tuple[tuple[float, ...], ...]
 
@@ -137,20 +113,14 @@ class AttendedImage(Record):
 
 @dataclass(frozen=True)
 class Attention(Sampled):
-    """Grad-CAM of two classifiers on the same images, chosen from samples that were classified.
+    """Grad-CAM of two classifiers on the same images, chosen from samples that were classified."""
 
-    Attributes:
-        layer_before: the layer whose map is read in the first model.
-        layer_after: the same in the second.
-        shown: the chosen images: those that only the second model gets right, that only the first does, that both get
-            wrong, that both get right.
-        seed: of the choice.
-    """
-
-    layer_before: str
-    layer_after: str
+    layer_before: str  #: the layer whose map is read in the first model
+    layer_after: str  #: the same in the second
+    #: the chosen images: those that only the second model gets right, that only the first does, that both get wrong,
+    #: that both get right
     shown: tuple[AttendedImage, ...]
-    seed: int
+    seed: int  #: of the choice
 
     def __str__(self) -> str:
         columns = {
@@ -210,37 +180,22 @@ ATTENTION = Verdict("attention", _attention_findings, _attention_contrasts)
 
 @dataclass(frozen=True)
 class ReceptiveField(Record):
-    """What of the input moves the central unit of a layer.
+    """What of the input moves the central unit of a layer."""
 
-    Attributes:
-        layer: the module's name.
-        map_shape: of the layer's output, per spatial dimension.
-        unit: the position of the unit in it.
-        input_shape: of the input, per spatial dimension.
-        samples: over how many samples A is the mean.
-        cut: whether there were more that ``max_samples`` left out.
-        shares: shares of the energy A^2, ascending.
-        radii: least distance in pixels from the energy's centre within which each share lies.
-        centre: the energy's centre, in pixels from the first one.
-        side: side in pixels of a square (cube, line) of as many positions as have an A above 4.55 % of the largest.
-        extent: per dimension, pixels from the first to the last position that has any influence.
-        values: A over its largest, averaged down to ``values_shape``, in row-major order.
-        values_shape: at most ``max_map`` per dimension.
-    """
-
-    layer: str
-    map_shape: tuple[int, ...]
-    unit: tuple[int, ...]
-    input_shape: tuple[int, ...]
-    samples: int
-    cut: bool
-    shares: tuple[float, ...]
-    radii: tuple[float, ...]
-    centre: tuple[float, ...]
+    layer: str  #: the module's name
+    map_shape: tuple[int, ...]  #: of the layer's output, per spatial dimension
+    unit: tuple[int, ...]  #: the position of the unit in it
+    input_shape: tuple[int, ...]  #: of the input, per spatial dimension
+    samples: int  #: over how many samples A is the mean
+    cut: bool  #: whether there were more that ``max_samples`` left out
+    shares: tuple[float, ...]  #: shares of the energy A^2, ascending
+    radii: tuple[float, ...]  #: least distance in pixels from the energy's centre within which each share lies
+    centre: tuple[float, ...]  #: the energy's centre, in pixels from the first one
+    #: side in pixels of a square (cube, line) of as many positions as have an A above 4.55 % of the largest
     side: float
-    extent: tuple[int, ...]
-    values: tuple[float, ...]
-    values_shape: tuple[int, ...]
+    extent: tuple[int, ...]  #: per dimension, pixels from the first to the last position that has any influence
+    values: tuple[float, ...]  #: A over its largest, averaged down to ``values_shape``, in row-major order
+    values_shape: tuple[int, ...]  #: at most ``max_map`` per dimension
 
     def __str__(self) -> str:
         rows = [(f"{share:.0%}", radius) for share, radius in zip(self.shares, self.radii, strict=True)]

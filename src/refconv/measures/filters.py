@@ -19,56 +19,38 @@ from refconv.records import Record
 
 @dataclass(frozen=True)
 class FilterQuality(Record):
-    """What one layer's filters are like.
+    """What one layer's filters are like."""
 
-    Attributes:
-        sparsity: share of slices that are zero to one percent of the layer's largest entry, 0 to 1.
-        variance_entropy: H of the slices' explained variance ratios, 0 to log10 k; None if all slices are equal.
-        orthogonality: 1 - mean absolute cosine between (sampled) filters, 0 to 1; None for fewer than two.
-        degenerate: ``sparse`` (more than half of the slices), ``narrow`` (H under half of log10 k), ``random`` (H at
-            the random threshold or above) or None.
-    """
-
-    sparsity: float
+    sparsity: float  #: share of slices that are zero to one percent of the layer's largest entry, 0 to 1
+    #: H of the slices' explained variance ratios, 0 to log10 k; None if all slices are equal
     variance_entropy: float | None
-    orthogonality: float | None
+    orthogonality: float | None  #: 1 - mean absolute cosine between (sampled) filters, 0 to 1; None for fewer than two
+    #: ``sparse`` (more than half of the slices), ``narrow`` (H under half of log10 k), ``random`` (H at the random
+    #: threshold or above) or None
     degenerate: str | None
 
 
 @dataclass(frozen=True)
 class LayerQuality(LayerRecord):
-    """One layer's filters in two models: n ``slices`` of k ``taps``.
-
-    Attributes:
-        random_threshold: entropy from which the layer counts as random; None for n <= k.
-    """
+    """One layer's filters in two models: n ``slices`` of k ``taps``."""
 
     slices: int
     taps: int
-    random_threshold: float | None
+    random_threshold: float | None  #: entropy from which the layer counts as random; None for n <= k
     before: FilterQuality
     after: FilterQuality
 
 
 @dataclass(frozen=True)
 class FilterStatistics(Record):
-    """Filter quality of two models; pairs are before and after.
-
-    Attributes:
-        layers: a row per layer.
-        sparsity: share of all slices that are sparse.
-        variance_entropy: mean over layers of H / log10 k, 0 to 1.
-        orthogonality: mean over layers.
-        degenerate_layers: share of layers that are degenerate.
-        degenerate_slices: share of slices that are sparse or in a degenerate layer.
-    """
+    """Filter quality of two models; pairs are before and after."""
 
     layers: tuple[LayerQuality, ...]
-    sparsity: tuple[float, float]
-    variance_entropy: tuple[float | None, float | None]
-    orthogonality: tuple[float | None, float | None]
-    degenerate_layers: tuple[float, float]
-    degenerate_slices: tuple[float, float]
+    sparsity: tuple[float, float]  #: share of all slices that are sparse
+    variance_entropy: tuple[float | None, float | None]  #: mean over layers of H / log10 k, 0 to 1
+    orthogonality: tuple[float | None, float | None]  #: mean over layers
+    degenerate_layers: tuple[float, float]  #: share of layers that are degenerate
+    degenerate_slices: tuple[float, float]  #: share of slices that are sparse or in a degenerate layer
 
     def __str__(self) -> str:
         columns = {
@@ -148,17 +130,12 @@ FAMILIES = ("dog", "first", "second")
 
 @dataclass(frozen=True)
 class GaussianShares(Record):
-    """How well the functions fit the kernels of one layer.
+    """How well the functions fit the kernels of one layer."""
 
-    Attributes:
-        fitting: share of kernels that fit, 0 to 1; kernels of zeros do not.
-        families: share of kernels whose best fit is of each family and good enough; they sum to ``fitting``.
-        residual: median over kernels of the least relative square residual, 0 to 1.
-    """
-
-    fitting: float
+    fitting: float  #: share of kernels that fit, 0 to 1; kernels of zeros do not
+    #: share of kernels whose best fit is of each family and good enough; they sum to ``fitting``
     families: dict[str, float]
-    residual: float
+    residual: float  #: median over kernels of the least relative square residual, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -175,25 +152,16 @@ class LayerGaussians(Record):
 
 @dataclass(frozen=True)
 class GaussianFits(Record):
-    """Depthwise kernels of two models that differences of Gaussians or their derivatives fit; pairs are before, after.
+    """Depthwise kernels of two models that Gaussians fit, their differences or derivatives; pairs are before, after."""
 
-    Attributes:
-        layers: a row per depthwise layer of at least 5 x 5.
-        fitting: share of all their kernels, layers weighted by their number of kernels; None if there is no such layer.
-        families: the same for each family.
-        chance: share of kernels of white noise that fit, by kernel size such as ``5 x 5``.
-        left_out: other depthwise layers, and why.
-        tolerance: relative square residual up to which a kernel fits.
-        seed: of the samples and the noise.
-    """
-
-    layers: tuple[LayerGaussians, ...]
+    layers: tuple[LayerGaussians, ...]  #: a row per depthwise layer of at least 5 x 5
+    #: share of all their kernels, layers weighted by their number of kernels; None if there is no such layer
     fitting: tuple[float, float] | None
-    families: dict[str, tuple[float, float]]
-    chance: dict[str, float]
-    left_out: dict[str, str]
-    tolerance: float
-    seed: int
+    families: dict[str, tuple[float, float]]  #: the same for each family
+    chance: dict[str, float]  #: share of kernels of white noise that fit, by kernel size such as ``5 x 5``
+    left_out: dict[str, str]  #: other depthwise layers, and why
+    tolerance: float  #: relative square residual up to which a kernel fits
+    seed: int  #: of the samples and the noise
 
     def __str__(self) -> str:
         parts = ["no depthwise kernels of at least 5 x 5"]

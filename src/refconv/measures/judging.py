@@ -23,17 +23,12 @@ SURENESS: dict[Change, str] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """What a number changed by, and how far that can be trusted.
+    """What a number changed by, and how far that can be trusted."""
 
-    Attributes:
-        value: after less before; None if one of them is not defined.
-        error: its standard error; None if it is not known. Zero, of values that are all equal, is no knowledge either.
-        reach: standard errors that a difference by chance reaches in one of twenty cases.
-    """
-
-    value: float | None
+    value: float | None  #: after less before; None if one of them is not defined
+    #: its standard error; None if it is not known. Zero, of values that are all equal, is no knowledge either
     error: float | None
-    reach: float = SURE
+    reach: float = SURE  #: standard errors that a difference by chance reaches in one of twenty cases
 
     @property
     def p(self) -> float | None:

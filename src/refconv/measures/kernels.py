@@ -23,20 +23,12 @@ Taps = Sequence[float]
 
 @dataclass(frozen=True)
 class LayerKernels(LayerRecord):
-    """Some slices of one layer in two models.
+    """Some slices of one layer in two models."""
 
-    Attributes:
-        kernel_size: taps per dimension.
-        slices: how many the layer has.
-        chosen: which of them are given: numbers in the order of output channels, ascending.
-        before: a row per chosen slice, its taps in row-major order, of the first model.
-        after: the same of the second.
-    """
-
-    kernel_size: tuple[int, ...]
-    slices: int
-    chosen: tuple[int, ...]
-    before: tuple[tuple[float, ...], ...]
+    kernel_size: tuple[int, ...]  #: taps per dimension
+    slices: int  #: how many the layer has
+    chosen: tuple[int, ...]  #: which of them are given: numbers in the order of output channels, ascending
+    before: tuple[tuple[float, ...], ...]  #: a row per chosen slice, its taps in row-major order, of the first model
     after: tuple[tuple[float, ...], ...]
 
 
@@ -123,21 +115,15 @@ KERNELS = Verdict("kernels", _kernels_findings)
 
 @dataclass(frozen=True)
 class TapMagnitudes(Record):
-    """Where the magnitude of slices lies.
+    """Where the magnitude of slices lies."""
 
-    Attributes:
-        magnitudes: A per tap, in row-major order; the largest is 1. For several layers, the mean of theirs.
-        cross: mean of A over the taps of the central cross, 0 to 1.
-        corners: mean of A over the other taps; None if there are none.
-        ratio: cross / corners: above 1 where the skeleton is stronger; None without corners, or where they are zero.
-        cross_share: share of the whole magnitude that lies on the cross, 0 to 1.
-    """
-
+    #: A per tap, in row-major order; the largest is 1. For several layers, the mean of theirs
     magnitudes: tuple[float, ...]
-    cross: float
-    corners: float | None
+    cross: float  #: mean of A over the taps of the central cross, 0 to 1
+    corners: float | None  #: mean of A over the other taps; None if there are none
+    #: cross / corners: above 1 where the skeleton is stronger; None without corners, or where they are zero
     ratio: float | None
-    cross_share: float
+    cross_share: float  #: share of the whole magnitude that lies on the cross, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -161,17 +147,11 @@ class SizeSkeleton(Record):
 
 @dataclass(frozen=True)
 class Skeletons(Record):
-    """Kernel skeletons of two models.
-
-    Attributes:
-        layers: a row per layer.
-        sizes: a row per kernel size, the most frequent first.
-        stronger: share of layers whose ratio grew, 0 to 1; None if no layer has a ratio.
-    """
+    """Kernel skeletons of two models."""
 
     layers: tuple[LayerSkeleton, ...]
-    sizes: tuple[SizeSkeleton, ...]
-    stronger: float | None
+    sizes: tuple[SizeSkeleton, ...]  #: a row per kernel size, the most frequent first
+    stronger: float | None  #: share of layers whose ratio grew, 0 to 1; None if no layer has a ratio
 
     def __str__(self) -> str:
         names = {
@@ -242,35 +222,22 @@ SKELETON = Verdict(
 
 @dataclass(frozen=True)
 class SizeComponents(Record):
-    """The slices of one kernel size in two models.
+    """The slices of one kernel size in two models."""
 
-    Attributes:
-        kernel_size: taps per dimension, product k.
-        layers: how many layers have it.
-        slices: how many slices they hold.
-        sampled: how many of them were used, the same ones in both models.
-        explained_before: explained variance ratio of each principal component of the first model's slices alone,
-            descending, summing to 1.
-        explained_after: the same of the second model.
-        explained: of the shared components.
-        components: the shared components of largest variance, unit vectors over the taps in row-major order; the sign
-            is such that the largest entry is positive.
-        shift: D between the two models, in nats, 0 or more.
-        shift_of_components: KL(P_i || Q_i) + KL(Q_i || P_i) of every component.
-        chance: D when before and after are exchanged for slices drawn at random, the mean of a few draws.
-    """
-
-    kernel_size: tuple[int, ...]
-    layers: int
-    slices: int
-    sampled: int
+    kernel_size: tuple[int, ...]  #: taps per dimension, product k
+    layers: int  #: how many layers have it
+    slices: int  #: how many slices they hold
+    sampled: int  #: how many of them were used, the same ones in both models
+    #: explained variance ratio of each principal component of the first model's slices alone, descending, summing to 1
     explained_before: tuple[float, ...]
     explained_after: tuple[float, ...]
-    explained: tuple[float, ...]
+    explained: tuple[float, ...]  #: of the shared components
+    #: the shared components of largest variance, unit vectors over the taps in row-major order; the sign is such that
+    #: the largest entry is positive
     components: tuple[tuple[float, ...], ...]
-    shift: float
-    shift_of_components: tuple[float, ...]
-    chance: float
+    shift: float  #: D between the two models, in nats, 0 or more
+    shift_of_components: tuple[float, ...]  #: KL(P_i || Q_i) + KL(Q_i || P_i) of every component
+    chance: float  #: D when before and after are exchanged for slices drawn at random, the mean of a few draws
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,12 @@ from refconv.sentences import capital
 
 @dataclass(frozen=True)
 class Conditions(Sampled):
-    """What a loss was measured on.
+    """What a loss was measured on."""
 
-    Attributes:
-        calibration_samples: how many samples batch-norm statistics were collected on, at weights that are no model's.
-        calibration_cut: whether there were more.
-        norms: how many batch-norm layers were recalibrated.
-    """
-
+    #: how many samples batch-norm statistics were collected on, at weights that are no model's
     calibration_samples: int
-    calibration_cut: bool
-    norms: int
+    calibration_cut: bool  #: whether there were more
+    norms: int  #: how many batch-norm layers were recalibrated
 
     def __str__(self) -> str:
         text = f"loss over {counted(self)}"
@@ -41,24 +36,15 @@ class Conditions(Sampled):
 
 @dataclass(frozen=True)
 class Interpolation(Record):
-    """The loss between two models.
+    """The loss between two models."""
 
-    Attributes:
-        shares: t, from 0 (before) to 1 (after).
-        losses: at each t, batch norms recalibrated; None where the loss is not finite.
-        before: the first model's own loss, nothing recalibrated.
-        after: the second's.
-        barrier: highest rise over the straight line between the recalibrated ends, 0 or more; None if a loss is not
-            finite.
-        conditions: what losses were measured on.
-    """
-
-    shares: tuple[float, ...]
-    losses: tuple[float | None, ...]
-    before: float
-    after: float
+    shares: tuple[float, ...]  #: t, from 0 (before) to 1 (after)
+    losses: tuple[float | None, ...]  #: at each t, batch norms recalibrated; None where the loss is not finite
+    before: float  #: the first model's own loss, nothing recalibrated
+    after: float  #: the second's
+    #: highest rise over the straight line between the recalibrated ends, 0 or more; None if a loss is not finite
     barrier: float | None
-    conditions: Conditions
+    conditions: Conditions  #: what losses were measured on
 
     def __str__(self) -> str:
         rows = [(short(t), short(loss, 4)) for t, loss in zip(self.shares, self.losses, strict=True)]
@@ -111,34 +97,21 @@ INTERPOLATION = Verdict("interpolation", _interpolation_findings, _interpolation
 
 @dataclass(frozen=True)
 class ModelLine(Record):
-    """The loss of one model along a direction.
+    """The loss of one model along a direction."""
 
-    Attributes:
-        as_is: the model's own loss, nothing recalibrated.
-        losses: at each distance, batch norms recalibrated; None where the loss is not finite.
-    """
-
-    as_is: float
-    losses: tuple[float | None, ...]
+    as_is: float  #: the model's own loss, nothing recalibrated
+    losses: tuple[float | None, ...]  #: at each distance, batch norms recalibrated; None where the loss is not finite
 
 
 @dataclass(frozen=True)
 class LossLine(Record):
-    """The loss of two models along one shared direction.
+    """The loss of two models along one shared direction."""
 
-    Attributes:
-        distances: relative to every filter's norm, -radius to radius with 0 in the middle.
-        before: the first model.
-        after: the second.
-        conditions: what losses were measured on.
-        seed: of the direction.
-    """
-
-    distances: tuple[float, ...]
+    distances: tuple[float, ...]  #: relative to every filter's norm, -radius to radius with 0 in the middle
     before: ModelLine
     after: ModelLine
-    conditions: Conditions
-    seed: int
+    conditions: Conditions  #: what losses were measured on
+    seed: int  #: of the direction
 
     def __str__(self) -> str:
         rows = [
@@ -151,15 +124,11 @@ class LossLine(Record):
 
 @dataclass(frozen=True)
 class ModelSurface(Record):
-    """The loss of one model over a plane.
+    """The loss of one model over a plane."""
 
-    Attributes:
-        as_is: the model's own loss, nothing recalibrated.
-        losses: a row per distance along the first direction, a column per distance along the second; batch norms
-            recalibrated; None where the loss is not finite.
-    """
-
-    as_is: float
+    as_is: float  #: the model's own loss, nothing recalibrated
+    #: a row per distance along the first direction, a column per distance along the second; batch norms recalibrated;
+    #: None where the loss is not finite
     losses: tuple[tuple[float | None, ...], ...]
 
 
@@ -197,21 +166,13 @@ End = tuple[Measured, Side]
 
 @dataclass(frozen=True)
 class Rises:
-    """Rises of the loss over its middle around two models, at points where both are finite.
+    """Rises of the loss over its middle around two models, at points where both are finite."""
 
-    Attributes:
-        first: mean rise around the first model; None if nothing can be compared.
-        second: around the second.
-        points: how many points.
-        lower: at how many of them the second rises less.
-        equal: at how many they rise alike.
-    """
-
-    first: float | None = None
-    second: float | None = None
-    points: int = 0
-    lower: int = 0
-    equal: int = 0
+    first: float | None = None  #: mean rise around the first model; None if nothing can be compared
+    second: float | None = None  #: around the second
+    points: int = 0  #: how many points
+    lower: int = 0  #: at how many of them the second rises less
+    equal: int = 0  #: at how many they rise alike
 
     @property
     def judged(self) -> Change:

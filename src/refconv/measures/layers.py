@@ -17,23 +17,16 @@ from refconv.sentences import capital
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that every layer of a record has.
+    """A number that every layer of a record has."""
 
-    Attributes:
-        name: what it is called in legends and tables.
-        of: the field, or a function that reads the number from what the record says of one layer in one model; None
-            where it is not defined.
-        unit: behind its values; empty for plain numbers.
-        sides: whether layers have it before and after, or once for both models.
-        show: the number as text.
-        over: what it is a share of, read from the row of the layer; not defined where that is zero.
-    """
-
-    name: str
+    name: str  #: what it is called in legends and tables
+    #: the field, or a function that reads the number from what the record says of one layer in one model; None where it
+    #: is not defined
     of: str | Callable[[Any], float | None]
-    unit: str = ""
-    sides: bool = True
-    show: Show = number
+    unit: str = ""  #: behind its values; empty for plain numbers
+    sides: bool = True  #: whether layers have it before and after, or once for both models
+    show: Show = number  #: the number as text
+    #: what it is a share of, read from the row of the layer; not defined where that is zero
     over: Callable[[Any], float] = lambda row: 1.0
 
     @property

@@ -17,61 +17,44 @@ from refconv.sentences import capital
 
 @dataclass(frozen=True)
 class ChannelRedundancy(Record):
-    """How alike the channels of one layer are; None where a layer has no two channels to compare.
+    """How alike the channels of one layer are; None where a layer has no two channels to compare."""
 
-    Attributes:
-        divergence: mean Kullback-Leibler divergence over ordered pairs of sampled channels, in nats; 0 for equal
-            kernels, larger for less redundant layers.
-        scaled_divergence: the same with the layer's weights divided by their root mean square.
-        cosine: mean absolute cosine between sampled channels, 0 (orthogonal) to 1 (parallel), channels of zeros left
-            out.
-        effective_rank: exp(H) of the singular values of all slices of the layer [n, k] as shares of their sum, H
-            their entropy (Roy and Vetterli, EUSIPCO 2007): 1 (all parallel) to min(n, k).
-        matrix: divergences [shown, shown] between the first sampled channels, in nats, four significant digits.
-    """
-
+    #: mean Kullback-Leibler divergence over ordered pairs of sampled channels, in nats; 0 for equal kernels, larger for
+    #: less redundant layers
     divergence: float | None
-    scaled_divergence: float | None
+    scaled_divergence: float | None  #: the same with the layer's weights divided by their root mean square
+    #: mean absolute cosine between sampled channels, 0 (orthogonal) to 1 (parallel), channels of zeros left out
     cosine: float | None
+    #: exp(H) of the singular values of all slices of the layer [n, k] as shares of their sum, H their entropy (Roy and
+    #: Vetterli, EUSIPCO 2007): 1 (all parallel) to min(n, k)
     effective_rank: float | None
+    #: divergences [shown, shown] between the first sampled channels, in nats, four significant digits
     matrix: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class LayerRedundancy(LayerRecord):
-    """One layer's redundancy in two models.
+    """One layer's redundancy in two models."""
 
-    Attributes:
-        channels: output channels of the layer.
-        sampled: how many of them were compared, the same ones in both models.
-        shown: which channels the matrices hold.
-    """
-
-    channels: int
-    sampled: int
-    shown: tuple[int, ...]
+    channels: int  #: output channels of the layer
+    sampled: int  #: how many of them were compared, the same ones in both models
+    shown: tuple[int, ...]  #: which channels the matrices hold
     before: ChannelRedundancy
     after: ChannelRedundancy
 
 
 @dataclass(frozen=True)
 class Redundancy(Record):
-    """Channel redundancy of two models: means over layers before and after, each layer counting once.
-
-    Attributes:
-        less_redundant: share of layers whose divergence grew, 0 to 1.
-        less_redundant_scaled: share of layers whose scaled divergence grew.
-        seed: of the sample of channels.
-    """
+    """Channel redundancy of two models: means over layers before and after, each layer counting once."""
 
     layers: tuple[LayerRedundancy, ...]
     divergence: tuple[float | None, float | None]
     scaled_divergence: tuple[float | None, float | None]
     cosine: tuple[float | None, float | None]
     effective_rank: tuple[float | None, float | None]
-    less_redundant: float | None
-    less_redundant_scaled: float | None
-    seed: int
+    less_redundant: float | None  #: share of layers whose divergence grew, 0 to 1
+    less_redundant_scaled: float | None  #: share of layers whose scaled divergence grew
+    seed: int  #: of the sample of channels
 
     def __str__(self) -> str:
         names = ("divergence", "scaled_divergence", "cosine", "effective_rank")

@@ -17,53 +17,32 @@ from refconv.records import Record, with_scale
 
 @dataclass(frozen=True)
 class LayerMovement(LayerRecord):
-    """How one layer moved.
+    """How one layer moved."""
 
-    Attributes:
-        relative: |after - before| / |before|, 0 or more; None if the first kernel is all zero.
-        cosine: between the two kernels as vectors, -1 to 1; None if one is all zero.
-        alignment: <D, D G> / |D|^2 with G of mean eigenvalue one, 0 to k, 1 for isotropic movements; None if nothing
-            moved.
-        leading: share of |D|^2 in the leading directions, 0 to 1.
-        leading_isotropic: the share that an isotropic movement has there.
-        blocks: blocks of the layer.
-        sampled: how many of them the last three were measured on.
-    """
-
-    relative: float | None
-    cosine: float | None
+    relative: float | None  #: |after - before| / |before|, 0 or more; None if the first kernel is all zero
+    cosine: float | None  #: between the two kernels as vectors, -1 to 1; None if one is all zero
+    #: <D, D G> / |D|^2 with G of mean eigenvalue one, 0 to k, 1 for isotropic movements; None if nothing moved
     alignment: float | None
-    leading: float | None
-    leading_isotropic: float | None
-    blocks: int
-    sampled: int
+    leading: float | None  #: share of |D|^2 in the leading directions, 0 to 1
+    leading_isotropic: float | None  #: the share that an isotropic movement has there
+    blocks: int  #: blocks of the layer
+    sampled: int  #: how many of them the last three were measured on
 
 
 @dataclass(frozen=True)
 class Movement(Record):
-    """How the kernels of a model moved.
-
-    Attributes:
-        layers: a row per layer.
-        relative: over all kernels together, |after - before| / |before|; None if they are all zero.
-        cosine: over all kernels together.
-        alignment: mean over the layers that moved; so are ``leading`` and ``leading_isotropic``.
-        still: number of layers that did not move at all.
-        map_size: of the refocusing map, as asked for.
-        order: how slices are gathered into blocks.
-        seed: of the samples of blocks.
-    """
+    """How the kernels of a model moved."""
 
     layers: tuple[LayerMovement, ...]
-    relative: float | None
-    cosine: float | None
-    alignment: float | None
+    relative: float | None  #: over all kernels together, |after - before| / |before|; None if they are all zero
+    cosine: float | None  #: over all kernels together
+    alignment: float | None  #: mean over the layers that moved; so are ``leading`` and ``leading_isotropic``
     leading: float | None
     leading_isotropic: float | None
-    still: int
-    map_size: tuple[int, ...]
-    order: str
-    seed: int
+    still: int  #: number of layers that did not move at all
+    map_size: tuple[int, ...]  #: of the refocusing map, as asked for
+    order: str  #: how slices are gathered into blocks
+    seed: int  #: of the samples of blocks
 
     def __str__(self) -> str:
         columns = {
@@ -127,65 +106,40 @@ class Relation(Record):
 
 @dataclass(frozen=True)
 class LayerRelations(LayerRecord):
-    """The refocus weight of one layer.
+    """The refocus weight of one layer."""
 
-    Attributes:
-        channels: output channels.
-        slices: slices m of a block.
-        blocks: blocks of the layer.
-        sampled: how many of them were looked at.
-        norm: Frobenius norm of R over these blocks.
-        residual: |D - R P| / |D| over these blocks, 0 (reached) to 1 (out of reach); None if nothing moved.
-        slice_norms: norms of R's rows, one a slice: least, quartiles, largest.
-        own: share of |R|^2 that slices draw from themselves, 0 to 1; 1 in dense layers. None if R is zero.
-        own_if_even: what that share would be if slices drew on all slices of their block alike, 1 / m.
-        partners: effective number of other slices that a slice draws on, exp(H) of its shares of |R|^2 off itself,
-            1 to m - 1, the mean over slices; None without any.
-        shown: which output channels the matrix holds.
-        matrix: S between them [shown, shown], a row for each that draws; empty for dense layers.
-        strongest: the strongest relations between different channels, descending.
-    """
-
-    channels: int
-    slices: int
-    blocks: int
-    sampled: int
-    norm: float
-    residual: float | None
-    slice_norms: tuple[float, ...]
-    own: float | None
-    own_if_even: float
+    channels: int  #: output channels
+    slices: int  #: slices m of a block
+    blocks: int  #: blocks of the layer
+    sampled: int  #: how many of them were looked at
+    norm: float  #: Frobenius norm of R over these blocks
+    residual: float | None  #: |D - R P| / |D| over these blocks, 0 (reached) to 1 (out of reach); None if nothing moved
+    slice_norms: tuple[float, ...]  #: norms of R's rows, one a slice: least, quartiles, largest
+    own: float | None  #: share of |R|^2 that slices draw from themselves, 0 to 1; 1 in dense layers. None if R is zero
+    own_if_even: float  #: what that share would be if slices drew on all slices of their block alike, 1 / m
+    #: effective number of other slices that a slice draws on, exp(H) of its shares of |R|^2 off itself, 1 to m - 1, the
+    #: mean over slices; None without any
     partners: float | None
-    shown: tuple[int, ...]
+    shown: tuple[int, ...]  #: which output channels the matrix holds
+    #: S between them [shown, shown], a row for each that draws; empty for dense layers
     matrix: tuple[tuple[float, ...], ...]
-    strongest: tuple[Relation, ...]
+    strongest: tuple[Relation, ...]  #: the strongest relations between different channels, descending
 
 
 @dataclass(frozen=True)
 class Relations(Record):
-    """Refocus weights that lead from one model to another.
-
-    Attributes:
-        layers: a row per layer.
-        residual: mean over the layers that moved.
-        own: mean share of |R|^2 that slices draw from themselves, over layers whose blocks hold several slices.
-        own_if_even: the same if slices drew on all alike.
-        map_size: of the refocusing map, as asked for.
-        order: how slices are gathered into blocks.
-        scale: of the refocus weights.
-        power: of the Gram.
-        seed: of the samples.
-    """
+    """Refocus weights that lead from one model to another."""
 
     layers: tuple[LayerRelations, ...]
-    residual: float | None
+    residual: float | None  #: mean over the layers that moved
+    #: mean share of |R|^2 that slices draw from themselves, over layers whose blocks hold several slices
     own: float | None
-    own_if_even: float | None
-    map_size: tuple[int, ...]
-    order: str
-    scale: str
-    power: float
-    seed: int
+    own_if_even: float | None  #: the same if slices drew on all alike
+    map_size: tuple[int, ...]  #: of the refocusing map, as asked for
+    order: str  #: how slices are gathered into blocks
+    scale: str  #: of the refocus weights
+    power: float  #: of the Gram
+    seed: int  #: of the samples
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Relations:
@@ -273,48 +227,29 @@ RELATIONS = Verdict(
 
 @dataclass(frozen=True)
 class LayerSpectrum(LayerRecord):
-    """Eigenvalues of the Grams of one layer's blocks; blocks of zeros are left out.
+    """Eigenvalues of the Grams of one layer's blocks; blocks of zeros are left out."""
 
-    Attributes:
-        kernel_size: taps per dimension, product k.
-        blocks: blocks of the layer.
-        sampled: how many of them were looked at.
-        eigenvalues: over their mean, descending, the mean over blocks of each [k]; they sum to k.
-        mean_eigenvalue: trace(G) / k, the mean over blocks: the factor that refocusing puts on the learning rate.
-        rank: eigenvalues that are not zero to rounding, 1 to min(k, m t); the median over blocks.
-        condition: largest over smallest eigenvalue that is not zero, 1 or more; the median over blocks.
-        effective_rank: exp(H), H the entropy of the eigenvalues as shares, 1 to k; the median over blocks.
-    """
-
-    kernel_size: tuple[int, ...]
-    blocks: int
-    sampled: int
-    eigenvalues: tuple[float, ...]
-    mean_eigenvalue: float
-    rank: float | None
-    condition: float | None
-    effective_rank: float | None
+    kernel_size: tuple[int, ...]  #: taps per dimension, product k
+    blocks: int  #: blocks of the layer
+    sampled: int  #: how many of them were looked at
+    eigenvalues: tuple[float, ...]  #: over their mean, descending, the mean over blocks of each [k]; they sum to k
+    mean_eigenvalue: float  #: trace(G) / k, the mean over blocks: the factor that refocusing puts on the learning rate
+    rank: float | None  #: eigenvalues that are not zero to rounding, 1 to min(k, m t); the median over blocks
+    condition: float | None  #: largest over smallest eigenvalue that is not zero, 1 or more; the median over blocks
+    effective_rank: float | None  #: exp(H), H the entropy of the eigenvalues as shares, 1 to k; the median over blocks
 
 
 @dataclass(frozen=True)
 class GramSpectra(Record):
-    """Spectra of a model's Grams.
-
-    Attributes:
-        layers: a row per layer.
-        effective_share: mean over layers of the effective rank over k, 0 to 1: 1 is plain training's even spectrum.
-        condition: median over layers of the condition number.
-        map_size: of the refocusing map, as asked for.
-        order: how slices are gathered into blocks.
-        seed: of the samples of blocks.
-    """
+    """Spectra of a model's Grams."""
 
     layers: tuple[LayerSpectrum, ...]
+    #: mean over layers of the effective rank over k, 0 to 1: 1 is plain training's even spectrum
     effective_share: float | None
-    condition: float | None
-    map_size: tuple[int, ...]
-    order: str
-    seed: int
+    condition: float | None  #: median over layers of the condition number
+    map_size: tuple[int, ...]  #: of the refocusing map, as asked for
+    order: str  #: how slices are gathered into blocks
+    seed: int  #: of the samples of blocks
 
     def __str__(self) -> str:
         columns = {

@@ -21,19 +21,13 @@ from refconv.records import Record
 
 @dataclass(frozen=True)
 class Curve(Record):
-    """Accuracy against the strength of one perturbation.
+    """Accuracy against the strength of one perturbation."""
 
-    Attributes:
-        kind: the perturbation.
-        strengths: radii as shares of the range of pixels, or 0 to 5 for corruptions; ascending, 0 (nothing) first.
-        accuracy: share of samples classified rightly at each, 0 to 1.
-        mean: mean accuracy over the strengths above 0.
-    """
-
-    kind: str
+    kind: str  #: the perturbation
+    #: radii as shares of the range of pixels, or 0 to 5 for corruptions; ascending, 0 (nothing) first
     strengths: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    mean: float
+    accuracy: tuple[float, ...]  #: share of samples classified rightly at each, 0 to 1
+    mean: float  #: mean accuracy over the strengths above 0
 
 
 @dataclass(frozen=True)
@@ -50,19 +44,12 @@ class AdversarialRobustness(Sampled):
 
 @dataclass(frozen=True)
 class CorruptionRobustness(Sampled):
-    """Accuracy of a classifier under common corruptions.
+    """Accuracy of a classifier under common corruptions."""
 
-    Attributes:
-        table: whose strengths these are, ``ImageNet-C`` or ``CIFAR-10-C``.
-        curves: a row per corruption.
-        mean: mean accuracy over corruptions and strengths above 0.
-        left_out: corruptions that these images do not take, and why.
-    """
-
-    table: str
-    curves: tuple[Curve, ...]
-    mean: float
-    left_out: dict[str, str]
+    table: str  #: whose strengths these are, ``ImageNet-C`` or ``CIFAR-10-C``
+    curves: tuple[Curve, ...]  #: a row per corruption
+    mean: float  #: mean accuracy over corruptions and strengths above 0
+    left_out: dict[str, str]  #: corruptions that these images do not take, and why
 
     def __str__(self) -> str:
         lines = [_curves_table(self.curves, [f"strength {strength:g}" for strength in self.curves[0].strengths])]
@@ -72,21 +59,15 @@ class CorruptionRobustness(Sampled):
 
 @dataclass(frozen=True)
 class ShiftConsistency(Sampled):
-    """How often a classifier keeps its class under shifts, right or wrong.
+    """How often a classifier keeps its class under shifts, right or wrong."""
 
-    Attributes:
-        pixels: the distances, 1 to the largest.
-        same: per distance, share of (image, direction) that keep the class, over the four directions, 0 to 1.
-        stable: per distance, share of images that keep it under all shifts up to that distance, 0 to 1.
-        accuracy: per distance, share of (image, direction) classified rightly.
-        clean_accuracy: share of images classified rightly without a shift.
-    """
-
-    pixels: tuple[int, ...]
+    pixels: tuple[int, ...]  #: the distances, 1 to the largest
+    #: per distance, share of (image, direction) that keep the class, over the four directions, 0 to 1
     same: tuple[float, ...]
+    #: per distance, share of images that keep it under all shifts up to that distance, 0 to 1
     stable: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    clean_accuracy: float
+    accuracy: tuple[float, ...]  #: per distance, share of (image, direction) classified rightly
+    clean_accuracy: float  #: share of images classified rightly without a shift
 
     def __str__(self) -> str:
         found = zip(self.pixels, self.same, self.stable, self.accuracy, strict=True)

@@ -16,21 +16,14 @@ from refconv.task_measures import TASKS, measures_of
 
 @dataclass(frozen=True)
 class Scores(Record):
-    """How well one model does its task.
-
-    Attributes:
-        task: the task.
-        samples: how many samples that is; the same ones for both models of a pair.
-        cut: whether the split has more.
-        measures: by name, as an evaluation of the task names them.
-        classes: the task's first measure for each class, by name; None for a class without one, empty where the task
-            has no classes.
-    """
+    """How well one model does its task."""
 
     task: str
-    samples: int
-    cut: bool
-    measures: dict[str, float]
+    samples: int  #: how many samples that is; the same ones for both models of a pair
+    cut: bool  #: whether the split has more
+    measures: dict[str, float]  #: by name, as an evaluation of the task names them
+    #: the task's first measure for each class, by name; None for a class without one, empty where the task has no
+    #: classes
     classes: dict[str, float | None]
 
     def __str__(self) -> str:
@@ -39,19 +32,12 @@ class Scores(Record):
 
 @dataclass(frozen=True)
 class Words:
-    """How people call the measures of a task.
+    """How people call the measures of a task."""
 
-    Attributes:
-        first: the measure to look at first.
-        of_classes: what the same is called for one class; empty where there are no classes.
-        titles: of all measures, the first one first.
-        plain: measures that are numbers and no shares.
-    """
-
-    first: str
-    of_classes: str
-    titles: Mapping[str, str]
-    plain: frozenset[str] = frozenset()
+    first: str  #: the measure to look at first
+    of_classes: str  #: what the same is called for one class; empty where there are no classes
+    titles: Mapping[str, str]  #: of all measures, the first one first
+    plain: frozenset[str] = frozenset()  #: measures that are numbers and no shares
 
     @property
     def title(self) -> str:

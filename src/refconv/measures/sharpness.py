@@ -19,19 +19,12 @@ from refconv.records import Record
 
 @dataclass(frozen=True)
 class Spread(Record):
-    """Numbers, one a direction, and what they say together.
+    """Numbers, one a direction, and what they say together."""
 
-    Attributes:
-        values: one per direction, in the unit of the loss.
-        mean: their mean.
-        deviation: their standard deviation, with n - 1.
-        error: standard error of the mean, deviation / sqrt(n).
-    """
-
-    values: tuple[float, ...]
+    values: tuple[float, ...]  #: one per direction, in the unit of the loss
     mean: float
-    deviation: float
-    error: float
+    deviation: float  #: their standard deviation, with n - 1
+    error: float  #: standard error of the mean, deviation / sqrt(n)
 
     def __str__(self) -> str:
         return f"{short(self.mean)} +- {short(self.error)}"
@@ -39,38 +32,24 @@ class Spread(Record):
 
 @dataclass(frozen=True)
 class ModelSharpness(Record):
-    """How sharply the loss rises around one model.
+    """How sharply the loss rises around one model."""
 
-    Attributes:
-        as_is: the model's own loss, nothing recalibrated.
-        centre: the same with batch norms recalibrated, from which rises are counted.
-        rise: per direction; may be negative where the model is no minimum of this loss.
-    """
-
-    as_is: float
-    centre: float
-    rise: Spread
+    as_is: float  #: the model's own loss, nothing recalibrated
+    centre: float  #: the same with batch norms recalibrated, from which rises are counted
+    rise: Spread  #: per direction; may be negative where the model is no minimum of this loss
 
 
 @dataclass(frozen=True)
 class Sharpness(Record):
-    """Sharpness of two models over the same directions.
+    """Sharpness of two models over the same directions."""
 
-    Attributes:
-        radius: relative distance r that every filter moved.
-        before: the first model.
-        after: the second.
-        difference: of the rises, after - before, direction by direction; below 0 where the second model is flatter.
-        conditions: what losses were measured on.
-        seed: of the directions.
-    """
-
-    radius: float
+    radius: float  #: relative distance r that every filter moved
     before: ModelSharpness
     after: ModelSharpness
+    #: of the rises, after - before, direction by direction; below 0 where the second model is flatter
     difference: Spread
-    conditions: Conditions
-    seed: int
+    conditions: Conditions  #: what losses were measured on
+    seed: int  #: of the directions
 
     def __str__(self) -> str:
         rows = [
@@ -169,37 +148,23 @@ SHARPNESS = Verdict(
 
 @dataclass(frozen=True)
 class Curvature(Record):
-    """Curvature of the loss at one model.
+    """Curvature of the loss at one model."""
 
-    Attributes:
-        loss: the model's own loss.
-        eigenvalues: the largest of the Hessian, descending, in units of the loss over ``units`` squared.
-        errors: each eigenvalue is within this of a true one.
-        smallest: the smallest eigenvalue seen, below 0 where the loss curves down.
-        smallest_error: smallest is within this of a true one; the true smallest may lie lower.
-        converged: whether all of ``eigenvalues`` are within the tolerance.
-        steps: Lanczos steps, each one Hessian-vector product.
-        trace: sum of all eigenvalues, estimated: one number per random vector, mean, standard error; None if not asked.
-        units: ``weights``, or ``filters``: weights over the root mean square of their filter.
-        dimension: number of weights that the Hessian is taken over.
-        samples: over how many samples.
-        cut: whether there were more that ``max_samples`` left out.
-        seed: of the random vectors.
-    """
-
-    loss: float
+    loss: float  #: the model's own loss
+    #: the largest of the Hessian, descending, in units of the loss over ``units`` squared
     eigenvalues: tuple[float, ...]
-    errors: tuple[float, ...]
-    smallest: float
-    smallest_error: float
-    converged: bool
-    steps: int
+    errors: tuple[float, ...]  #: each eigenvalue is within this of a true one
+    smallest: float  #: the smallest eigenvalue seen, below 0 where the loss curves down
+    smallest_error: float  #: smallest is within this of a true one; the true smallest may lie lower
+    converged: bool  #: whether all of ``eigenvalues`` are within the tolerance
+    steps: int  #: Lanczos steps, each one Hessian-vector product
+    #: sum of all eigenvalues, estimated: one number per random vector, mean, standard error; None if not asked
     trace: Spread | None
-    units: str
-    dimension: int
-    samples: int
-    cut: bool
-    seed: int
+    units: str  #: ``weights``, or ``filters``: weights over the root mean square of their filter
+    dimension: int  #: number of weights that the Hessian is taken over
+    samples: int  #: over how many samples
+    cut: bool  #: whether there were more that ``max_samples`` left out
+    seed: int  #: of the random vectors
 
     def __str__(self) -> str:
         found = [*zip(self.eigenvalues, self.errors, strict=True), (self.smallest, self.smallest_error)]

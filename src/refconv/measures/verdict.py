@@ -18,23 +18,16 @@ Said = tuple[str, Change] | Tested
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the records of a measure are judged.
+    """How the records of a measure are judged."""
 
-    Attributes:
-        name: the measure's.
-        findings: what the record says of one pair, the headline first.
-        contrasts: how the result of a pair compares with that of a reference, plain training where there is such.
-        claim: what is claimed about the measure, and what each pair says to it.
-        more: measures besides the one of its name whose records are read.
-        has: whether a pair with the record has anything to judge.
-    """
-
-    name: str
-    findings: Callable[[Measured], Iterable[Said]]
+    name: str  #: the measure's
+    findings: Callable[[Measured], Iterable[Said]]  #: what the record says of one pair, the headline first
+    #: how the result of a pair compares with that of a reference, plain training where there is such
     contrasts: Callable[[Measured, Measured], Iterable[Said]] = lambda subject, reference: ()
+    #: what is claimed about the measure, and what each pair says to it
     claim: Callable[[Sequence[Measured]], Claim | None] = lambda items: None
-    more: tuple[str, ...] = ()
-    has: Callable[[Measured], bool] = lambda item: True
+    more: tuple[str, ...] = ()  #: measures besides the one of its name whose records are read
+    has: Callable[[Measured], bool] = lambda item: True  #: whether a pair with the record has anything to judge
 
     def items(self, pairs: Sequence[Pair]) -> list[Measured]:
         """Return the pairs that it is about, in their order."""

@@ -67,21 +67,14 @@ def names_of(items: Items) -> list[str]:
 
 @dataclass(frozen=True)
 class Curve:
-    """The values of one model along an axis.
-
-    Attributes:
-        name: the model's.
-        role: the model's.
-        x: places on the axis.
-        y: values there.
-        samples: how many samples the values are shares of; 0 if they are no shares. Shares are drawn in percent, with
-            95 % intervals.
-    """
+    """The values of one model along an axis."""
 
     name: str
     role: Role
-    x: Sequence[float]
-    y: Sequence[float | None]
+    x: Sequence[float]  #: places on the axis
+    y: Sequence[float | None]  #: values there
+    #: how many samples the values are shares of; 0 if they are no shares. Shares are drawn in percent, with 95 %
+    #: intervals
     samples: int = 0
 
     def line(self, scale: float) -> Line:

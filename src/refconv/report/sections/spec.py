@@ -14,20 +14,13 @@ Items = Sequence[Measured]
 
 @dataclass(frozen=True)
 class Spec:
-    """The specification of a section; called with all pairs, it returns the section.
+    """The specification of a section; called with all pairs, it returns the section."""
 
-    Attributes:
-        name: the measure's, also the section's anchor.
-        title: the heading.
-        about: what is measured, in two sentences at most.
-        figures: in the order in which they are to be read.
-        notes: small print, besides that on pairs without the record; empty ones are left out.
-    """
-
-    name: str
-    title: str
-    about: str
-    figures: Callable[[Items], Iterable[Figure]]
+    name: str  #: the measure's, also the section's anchor
+    title: str  #: the heading
+    about: str  #: what is measured, in two sentences at most
+    figures: Callable[[Items], Iterable[Figure]]  #: in the order in which they are to be read
+    #: small print, besides that on pairs without the record; empty ones are left out
     notes: Callable[[Items], Iterable[str]]
 
     def __call__(self, pairs: Sequence[Pair]) -> Section | None:
