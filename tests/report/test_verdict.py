@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from refconv.engine.run_record import Course
-from refconv.measures.paired_difference import paired_difference
+from refconv.measures.judging import paired_difference
 from refconv.report import certificate, cost, results
 from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict

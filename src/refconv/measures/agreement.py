@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from refconv.measures.findings import Change, Claim, Support
-from refconv.measures.judging import SURENESS, Difference, share_error
+from refconv.measures.judging import SURENESS, Difference, PairedDifference, mcnemar, paired_difference, share_error
 from refconv.measures.numbers import be, compared, count, course, fine_number, fine_percent, percent, points
-from refconv.measures.paired_difference import PairedDifference, mcnemar, paired_difference
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, table_of
 from refconv.measures.verdict import REFCONV, Said, Verdict, claim
@@ -66,17 +65,12 @@ class Agreement(Sampled):
 
     def __str__(self) -> str:
         most = sorted(self.classes, key=lambda row: (-row.gained - row.lost, row.target))[:SHOWN]
-        columns = {
-            "class": lambda row: str(row.target),
-            "samples": "samples",
-            "right": lambda row: f"{row.before:,} -> {row.after:,}",
-            "gained": "gained",
-            "lost": "lost",
-        }
+        right = ("right", lambda row: f"{row.before:,} -> {row.after:,}")
+        table = table_of(most, ("class", lambda row: str(row.target)), "samples", right, "gained", "lost")
         left = len(self.classes) - len(most)
         before, after = self.accuracy
         return (
-            f"{table_of(most, columns)}\n{f'and {left} more classes' + chr(10) if left else ''}"
+            f"{table}\n{f'and {left} more classes' + chr(10) if left else ''}"
             f"accuracy {before:.2%} -> {after:.2%}: {self.gained:,} gained, {self.lost:,} lost, "
             f"McNemar's exact p = {self.p:.2g}; same class for {self.same:.1%} of {counted(self)}"
         )
@@ -221,14 +215,9 @@ class Calibration(Sampled):
     confidence: float  #: mean confidence; above the accuracy in an overconfident model
 
     def __str__(self) -> str:
-        columns = {
-            "confidence": lambda row: f"{row.low:.3g} to {row.high:.3g}",
-            "samples": "samples",
-            "mean confidence": "confidence",
-            "accuracy": "accuracy",
-        }
+        bounds = ("confidence", lambda row: f"{row.low:.3g} to {row.high:.3g}")
         return (
-            f"{table_of(filled(self), columns)}\n"
+            f"{table_of(filled(self), bounds, 'samples', ('mean confidence', 'confidence'), 'accuracy')}\n"
             f"ECE {self.ece:.2%}  MCE {self.mce:.2%}  NLL {self.nll:.4f}  Brier {self.brier:.4f}  "
             f"accuracy {self.accuracy:.2%} at confidence {self.confidence:.2%}  on {counted(self)}"
         )

@@ -35,7 +35,7 @@ class Similarity(Sampled):
     left_out: dict[str, str]  #: layers that were not compared, and why
 
     def __str__(self) -> str:
-        lines = [table_of(self.layers, {"layer": "layer", "CKA": "cka"})]
+        lines = [table_of(self.layers, "layer", ("CKA", "cka"))]
         lines += [f"{layer} left out: {reason}" for layer, reason in self.left_out.items()]
         return "\n".join([*lines, f"mean {short(self.mean)} over {counted(self)}"])
 
@@ -123,15 +123,16 @@ class Attention(Sampled):
     seed: int  #: of the choice
 
     def __str__(self) -> str:
-        columns = {
-            "image": lambda image: str(image.place),
-            "class": lambda image: str(image.target),
-            "before": lambda image: f"{image.before} ({image.confidence_before:.0%})",
-            "after": lambda image: f"{image.after} ({image.confidence_after:.0%})",
-            "correlation of the maps": lambda image: short(image.correlation, 2),
-        }
+        rows = [
+            (
+                *(str(image.place), str(image.target), f"{image.before} ({image.confidence_before:.0%})"),
+                *(f"{image.after} ({image.confidence_after:.0%})", short(image.correlation, 2)),
+            )
+            for image in self.shown
+        ]
         layers = ", ".join(dict.fromkeys((self.layer_before, self.layer_after)))
-        return f"{table_of(self.shown, columns)}\nmaps of {layers}; chosen from {counted(self)}"
+        header = ("image", "class", "before", "after", "correlation of the maps")
+        return f"{text_table(header, rows)}\nmaps of {layers}; chosen from {counted(self)}"
 
 
 _ATTENTION_ALIKE = 0.95

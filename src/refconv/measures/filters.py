@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log10
 
-from refconv.measures.direction import as_change, tally
 from refconv.measures.findings import Change
-from refconv.measures.layers import Quantity, contrast_said, course_of, course_said
+from refconv.measures.layers import Quantity, as_change, contrasts_of, course_of, course_said, tally
 from refconv.measures.numbers import be, count, percent
 from refconv.measures.pairs import Measured
-from refconv.measures.tables import Column, LayerRecord, change, changed, part, table_of
+from refconv.measures.tables import Column, LayerRecord, change, changed, sampled, table_of
 from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record
 
@@ -53,20 +52,16 @@ class FilterStatistics(Record):
     degenerate_slices: tuple[float, float]  #: share of slices that are sparse or in a degenerate layer
 
     def __str__(self) -> str:
-        columns = {
-            "layer": "layer",
-            "kind": "kind",
-            "slices": "slices",
-            "sparsity": changed("sparsity"),
-            "variance entropy": changed("variance_entropy"),
-            "random from": "random_threshold",
-            "orthogonality": changed("orthogonality"),
-            "degenerate": lambda row: f"{row.before.degenerate or 'no'} -> {row.after.degenerate or 'no'}",
-        }
+        table = table_of(
+            self.layers,
+            *("layer", "kind", "slices", changed("sparsity"), changed("variance_entropy")),
+            *(("random from", "random_threshold"), changed("orthogonality")),
+            ("degenerate", lambda row: f"{row.before.degenerate or 'no'} -> {row.after.degenerate or 'no'}"),
+        )
         (first, last), (sparse, sparser) = self.degenerate_layers, self.sparsity
         summary = f"degenerate layers {first:.0%} -> {last:.0%}; sparse slices {sparse:.2%} -> {sparser:.2%}; "
         means = f"orthogonality {change(*self.orthogonality)}, entropy of its largest {change(*self.variance_entropy)}"
-        return f"{table_of(self.layers, columns)}\n{summary}means over layers: {means}"
+        return f"{table}\n{summary}means over layers: {means}"
 
 
 ENTROPY = Quantity("variance entropy", "variance_entropy", over=lambda row: log10(row.taps))
@@ -118,11 +113,7 @@ def named(layers: Sequence[str]) -> str:
     return layers[0] if len(layers) == 1 else f"{', '.join(layers[:-1])} and {layers[-1]}"
 
 
-FILTERS = Verdict(
-    "filters",
-    _filters_findings,
-    lambda subject, reference: (contrast_said(subject, reference, one) for one in (ENTROPY, ORTHOGONALITY)),
-)
+FILTERS = Verdict("filters", _filters_findings, contrasts_of(ENTROPY, ORTHOGONALITY))
 
 
 FAMILIES = ("dog", "first", "second")
@@ -166,22 +157,18 @@ class GaussianFits(Record):
     def __str__(self) -> str:
         parts = ["no depthwise kernels of at least 5 x 5"]
         if self.fitting is not None:
-            columns: dict[str, Column] = {
-                "layer": "layer",
-                "kernel": "kernel_size",
-                "kernels": part("sampled", "slices"),
-            }
-            columns |= {"fitting": changed("fitting"), **{name: _family(name) for name in FAMILIES}}
+            columns = ("layer", ("kernel", "kernel_size"), sampled("slices", "kernels"), changed("fitting"))
             of_all = ("all", "", "", change(*self.fitting), *(change(*self.families[n]) for n in FAMILIES), "")
             chance = ", ".join(f"{share:.1%} of {size}" for size, share in self.chance.items())
-            table = table_of(self.layers, {**columns, "residual": changed("residual")}, of_all)
+            families = map(_family, FAMILIES)
+            table = table_of(self.layers, *columns, *families, changed("residual"), below=[of_all])
             parts = [table, f"tolerance {self.tolerance:g}; of white noise fit {chance}"]
         reasons = sorted(Counter(self.left_out.values()).items())
         return "\n".join([*parts, *(f"{count} left out: {reason}" for reason, count in reasons)])
 
 
 def _family(name: str) -> Column:
-    return lambda row: change(row.before.families[name], row.after.families[name])
+    return name, lambda row: change(row.before.families[name], row.after.families[name])
 
 
 FITTING = Quantity("share of kernels that fit", "fitting", show=percent)
@@ -206,9 +193,4 @@ def times_text(text: str) -> str:
     return text.replace(" x ", " × ")
 
 
-GAUSSIANS = Verdict(
-    "gaussians",
-    _gaussians_findings,
-    lambda subject, reference: (contrast_said(subject, reference, FITTING),),
-    has=lambda item: bool(item.record.layers),
-)
+GAUSSIANS = Verdict("gaussians", _gaussians_findings, contrasts_of(FITTING), has=lambda item: bool(item.record.layers))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import hypot, prod
 from statistics import median
 from typing import Any
 
-from refconv.measures.direction import NEGLIGIBLE, as_change, negligible
 from refconv.measures.findings import Change
-from refconv.measures.layers import Quantity, contrast_of, contrast_said, course_of, course_said
+from refconv.measures.layers import (
+    NEGLIGIBLE,
+    Quantity,
+    as_change,
+    contrast_of,
+    contrasts_of,
+    course_of,
+    course_said,
+    negligible,
+)
 from refconv.measures.numbers import compared, count, course, number, percent, times
 from refconv.measures.pairs import Measured
-from refconv.measures.tables import LayerRecord, changed, table_of
-from refconv.measures.tables import times as crossed
+from refconv.measures.tables import LayerRecord, cell, changed, table_of
 from refconv.measures.verdict import JOURNAL, Said, Verdict, claim
 from refconv.records import Record
 
@@ -41,8 +48,8 @@ class KernelSamples(Record):
     seed: int
 
     def __str__(self) -> str:
-        names = {"layer": "layer", "kind": "kind", "kernel": "kernel_size", "slices": "slices"}
-        return table_of(self.layers, {**names, "given": lambda row: len(row.chosen)})
+        given = ("given", lambda row: len(row.chosen))
+        return table_of(self.layers, "layer", "kind", ("kernel", "kernel_size"), "slices", given)
 
 
 def _kernels_findings(item: Measured) -> Iterator[Said]:
@@ -154,24 +161,13 @@ class Skeletons(Record):
     stronger: float | None  #: share of layers whose ratio grew, 0 to 1; None if no layer has a ratio
 
     def __str__(self) -> str:
-        names = {
-            "cross": "cross",
-            "corners": "corners",
-            "cross / corners": "ratio",
-            "share on the cross": "cross_share",
-        }
-        columns = {title: changed(name) for title, name in names.items()}
+        means = changed("cross"), changed("corners"), changed("ratio", "cross / corners")
+        columns = *means, changed("cross_share", "share on the cross")
         sizes = [
-            (
-                f"all {crossed(row.kernel_size)}",
-                "",
-                f"{row.layers} layers" if row.layers > 1 else "1 layer",
-                *(column(row) for column in columns.values()),
-            )
+            (f"all {cell(row.kernel_size)}", "", count(row.layers, "layer"), *(of(row) for _, of in columns))
             for row in self.sizes
         ]
-        leading = {"layer": "layer", "kind": "kind", "kernel": "kernel_size"}
-        text = table_of(self.layers, {**leading, **columns}, *sizes)
+        text = table_of(self.layers, "layer", "kind", ("kernel", "kernel_size"), *columns, below=sizes)
         return text if self.stronger is None else f"{text}\nskeleton stronger in {self.stronger:.0%} of layers"
 
 
@@ -208,7 +204,7 @@ def _flat_share(row: Any) -> float:
 SKELETON = Verdict(
     "skeleton",
     _skeleton_findings,
-    lambda subject, reference: (contrast_said(subject, reference, RATIO, "up"),),
+    contrasts_of(RATIO, good="up"),
     lambda items: claim(
         "Refocusing strengthens skeletons: the ratio of cross to corners grows.",
         JOURNAL,
@@ -248,19 +244,12 @@ class FilterComponents(Record):
     seed: int
 
     def __str__(self) -> str:
-        columns = {
-            "kernel": "kernel_size",
-            "slices": "slices",
-            "explained by the first three, before": lambda row: _leading(row.explained_before),
-            "after": lambda row: _leading(row.explained_after),
-            "shift, nats": "shift",
-            "by chance": "chance",
-        }
-        return table_of(self.sizes, columns)
+        def leading(side: str) -> Callable[[Any], str]:
+            return lambda row: " ".join(f"{ratio:.1%}" for ratio in getattr(row, f"explained_{side}")[:LEADING])
 
-
-def _leading(explained: tuple[float, ...]) -> str:
-    return " ".join(f"{ratio:.1%}" for ratio in explained[:3])
+        explained = ("explained by the first three, before", leading("before")), ("after", leading("after"))
+        shift = ("shift, nats", "shift"), ("by chance", "chance")
+        return table_of(self.sizes, ("kernel", "kernel_size"), "slices", *explained, *shift)
 
 
 BEYOND = 2.0

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from refconv.measures.direction import Direction, Way
 from refconv.measures.findings import Change
-from refconv.measures.layers import Quantity, contrast_clause, contrast_of, course_clause, course_of
+from refconv.measures.layers import Direction, Quantity, Way, contrast_clause, contrast_of, course_clause, course_of
 from refconv.measures.pairs import Measured
-from refconv.measures.tables import LayerRecord, change, changed, part, table_of
+from refconv.measures.tables import LayerRecord, change, changed, sampled, table_of
 from refconv.measures.verdict import REFCONV, Said, Verdict, claim_with_reasons
 from refconv.records import Record
 from refconv.sentences import capital
@@ -58,10 +57,8 @@ class Redundancy(Record):
 
     def __str__(self) -> str:
         names = ("divergence", "scaled_divergence", "cosine", "effective_rank")
-        columns = {name.replace("_", " "): changed(name) for name in names}
         means = ("mean over layers", "", "", *(change(*getattr(self, name)) for name in names))
-        channels = part("sampled", "channels")
-        text = table_of(self.layers, {"layer": "layer", "kind": "kind", "channels": channels, **columns}, means)
+        text = table_of(self.layers, "layer", "kind", sampled("channels"), *map(changed, names), below=[means])
         if self.less_redundant is None or self.less_redundant_scaled is None:
             return text
         return (

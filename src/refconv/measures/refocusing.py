@@ -6,11 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.direction import NEGLIGIBLE, as_change, direction, tally
-from refconv.measures.layers import Quantity, contrast_said, means
+from refconv.measures.findings import Change
+from refconv.measures.layers import (
+    NEGLIGIBLE,
+    Quantity,
+    as_change,
+    contrast_said,
+    contrasts_of,
+    direction,
+    means,
+    tally,
+)
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured
-from refconv.measures.tables import LayerRecord, part, short, table_of
+from refconv.measures.tables import LayerRecord, sampled, short, table_of
 from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record, with_scale
 
@@ -45,17 +54,11 @@ class Movement(Record):
     seed: int  #: of the samples of blocks
 
     def __str__(self) -> str:
-        columns = {
-            "layer": "layer",
-            "kind": "kind",
-            "relative distance": "relative",
-            "cosine": "cosine",
-            "alignment": "alignment",
-            "leading share": "leading",
-            "if isotropic": "leading_isotropic",
-        }
         of_all = ("all", "", self.relative, self.cosine, self.alignment, self.leading, self.leading_isotropic)
-        return table_of(self.layers, columns, of_all) + (f"\n{self.still} layers did not move" if self.still else "")
+        leading = ("leading share", "leading"), ("if isotropic", "leading_isotropic")
+        columns = "layer", "kind", ("relative distance", "relative"), "cosine", "alignment", *leading
+        still = f"\n{self.still} layers did not move" if self.still else ""
+        return table_of(self.layers, *columns, below=[of_all]) + still
 
 
 RELATIVE = Quantity("relative distance", "relative", sides=False)
@@ -84,15 +87,11 @@ def _distance(item: Measured) -> Said:
     farthest = max(rows, key=lambda row: row.relative)
     most = f"; farthest moved {farthest.layer}, by {percent(farthest.relative)}" if len(rows) > 1 else ""
     text = f"The kernels moved by {percent(relative)} of their length, all together{most}"
-    change = "different" if relative >= NEGLIGIBLE else "same"
+    change: Change = "different" if relative >= NEGLIGIBLE else "same"
     return f"{text}; the cosine with the start is {number(item.record.cosine, 4)}.", change
 
 
-MOVEMENT = Verdict(
-    "movement",
-    _movement_findings,
-    lambda subject, reference: (contrast_said(subject, reference, one) for one in (RELATIVE, ALIGNMENT)),
-)
+MOVEMENT = Verdict("movement", _movement_findings, contrasts_of(RELATIVE, ALIGNMENT))
 
 
 @dataclass(frozen=True)
@@ -147,20 +146,11 @@ class Relations(Record):
         return super().from_dict(with_scale(data))
 
     def __str__(self) -> str:
-        columns = {
-            "layer": "layer",
-            "kind": "kind",
-            "blocks": part("sampled", "blocks"),
-            "slices each": "slices",
-            "norm of R": "norm",
-            "residual": "residual",
-            "own share": "own",
-            "if even": "own_if_even",
-            "partners": "partners",
-        }
+        shares = ("own share", "own"), ("if even", "own_if_even"), "partners"
+        columns = sampled("blocks"), ("slices each", "slices"), ("norm of R", "norm"), "residual", *shares
         own = f"own share {short(self.own)} ({short(self.own_if_even)} if even)"
         text = f"out of reach {short(self.residual)} of the movement in the mean; where slices meet, {own}"
-        return f"{table_of(self.layers, columns)}\n{text}"
+        return f"{table_of(self.layers, 'layer', 'kind', *columns)}\n{text}"
 
 
 _ROUNDING = 1e-9
@@ -204,10 +194,8 @@ def _headline(item: Measured) -> Said:
     if not any(row.norm for row in rows):
         return "Nothing moved that refocusing could reach: no slice draws on any.", "same"
     if own is None or even is None:
-        return (
-            "In none of the layers that moved do slices meet others, so that each draws on itself alone.",
-            "different",
-        )
+        text = "In none of the layers that moved do slices meet others, so that each draws on itself alone."
+        return text, "different"
     partners = means([item], PARTNERS)[item.name]
     meeting = sum(among_others(row) is not None for row in rows)
     on = f", on {number(partners)} of them in effect" if partners is not None else ""
@@ -252,19 +240,10 @@ class GramSpectra(Record):
     seed: int  #: of the samples of blocks
 
     def __str__(self) -> str:
-        columns = {
-            "layer": "layer",
-            "kind": "kind",
-            "kernel": "kernel_size",
-            "blocks": part("sampled", "blocks"),
-            "mean eigenvalue": "mean_eigenvalue",
-            "rank": "rank",
-            "condition": "condition",
-            "effective rank": "effective_rank",
-        }
+        columns = ("kernel", "kernel_size"), sampled("blocks"), "mean_eigenvalue", "rank", "condition", "effective_rank"
         share, condition = short(self.effective_share), short(self.condition)
         text = f"effective rank over taps {share} in the mean, condition {condition} in the median over layers"
-        return f"{table_of(self.layers, columns)}\n{text}"
+        return f"{table_of(self.layers, 'layer', 'kind', *columns)}\n{text}"
 
 
 def _spectrum_findings(item: Measured) -> Iterator[Said]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from refconv.records import Record
 
-Column = str | Callable[[Any], Any]
-"""What a column shows of a row: the name of a field, or a function of the row."""
+Column = str | tuple[str, str | Callable[[Any], Any]]
+"""The field of a row that a column shows, or its title with a field or with a function of the row."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ def counted(record: Any) -> str:
     return f"{record.samples:,} samples{' of more' if record.cut else ''}"
 
 
-def table_of(rows: Iterable[Any], columns: Mapping[str, Column], *more: Sequence[Any]) -> str:
-    """Return a line per row under the names of columns; ``more`` are lines of cells below them."""
-    reads = [attrgetter(column) if isinstance(column, str) else column for column in columns.values()]
-    return text_table(tuple(columns), [*([read(row) for read in reads] for row in rows), *more])
+def table_of(rows: Iterable[Any], *columns: Column, below: Iterable[Sequence[Any]] = ()) -> str:
+    """Return a line per row under the titles of columns; ``below`` are lines of cells behind them."""
+    titled = [(column.replace("_", " "), column) if isinstance(column, str) else column for column in columns]
+    reads = [attrgetter(of) if isinstance(of, str) else of for _, of in titled]
+    return text_table([title for title, _ in titled], [*([read(row) for read in reads] for row in rows), *below])
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -84,19 +85,20 @@ def change(before: float | None, after: float | None) -> str:
     return f"{short(before)} -> {short(after)}"
 
 
-def changed(name: str) -> Callable[[Any], str]:
+def changed(name: str, title: str = "") -> tuple[str, Callable[[Any], str]]:
     """Return the column of a field that rows have in both models, as ``before -> after``."""
-    return lambda row: change(*(getattr(side, name, None) for side in (row.before, row.after)))
+    title = title or name.replace("_", " ")
+    return title, lambda row: change(getattr(row.before, name, None), getattr(row.after, name, None))
 
 
-def part(some: str, of_all: str) -> Callable[[Any], str]:
-    """Return the column of a count, with the count of all there are where these are more."""
+def sampled(of_all: str, title: str = "") -> tuple[str, Callable[[Any], str]]:
+    """Return the column of how many were looked at, with the number of all there are where these are more."""
 
     def shown(row: Any) -> str:
-        held, whole = getattr(row, some), getattr(row, of_all)
-        return f"{held:,} of {whole:,}" if held < whole else f"{whole:,}"
+        whole = getattr(row, of_all)
+        return f"{row.sampled:,} of {whole:,}" if row.sampled < whole else f"{whole:,}"
 
-    return shown
+    return title or of_all, shown
 
 
 def mean(values: Sequence[float | None]) -> float | None:

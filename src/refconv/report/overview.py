@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from refconv.measures.findings import Finding
+from refconv.measures.judging import wilson
 from refconv.measures.numbers import MISSING
-from refconv.measures.paired_difference import wilson
 from refconv.measures.pairs import Pair, Role
 from refconv.report import results
 from refconv.report.certificate import checks, summary

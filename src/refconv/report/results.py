@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refconv.measures.enough import few
+from refconv.measures.judging import PairedDifference, paired_difference
 from refconv.measures.numbers import MINUS, count
-from refconv.measures.paired_difference import PairedDifference, paired_difference
 from refconv.measures.pairs import Pair
+from refconv.measures.verdicts import few
 from refconv.sentences import capital
 from refconv.task_measures import TASKS, measures_of
 

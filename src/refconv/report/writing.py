@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refconv.errors import RunError
-from refconv.measures.enough import NOTE, weighed
 from refconv.measures.findings import Judgement
 from refconv.measures.pairs import Pair
+from refconv.measures.verdicts import NOTE, weighed
 from refconv.report import overview, page, verdict
 from refconv.report.elements import Section
 from refconv.report.fitting import thinned

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.measures.direction import Direction, as_change, direction, negligible, tally
+from refconv.measures.layers import Direction, as_change, direction, negligible, tally
 
 
 @pytest.mark.parametrize(

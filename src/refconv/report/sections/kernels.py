@@ -9,7 +9,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.direction import RULE
 from refconv.measures.kernels import (
     BEYOND,
     LEADING,
@@ -22,7 +21,7 @@ from refconv.measures.kernels import (
     plane,
     relative,
 )
-from refconv.measures.layers import Quantity, kinds, rows_of
+from refconv.measures.layers import RULE, Quantity, kinds, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured
 from refconv.report.charts import Guide, Heat, Line, Sheet, heat_maps, kernel_sheets, line_chart

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from refconv.measures.direction import RULE
-from refconv.measures.layers import Quantity, kinds, row_of, rows_of
+from refconv.measures.layers import RULE, Quantity, kinds, row_of, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE
 from refconv.measures.refocusing import OTHERS, PARTNERS, RESIDUAL, among_others, shown
