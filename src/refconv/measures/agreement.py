@@ -16,8 +16,7 @@ from refconv.measures.tables import Sampled, counted, table_of
 from refconv.measures.verdict import REFCONV, Said, Verdict, claim
 from refconv.records import Record
 
-SHOWN = 10
-"""Rows of classes in the text."""
+SHOWN = 10  #: Rows of classes in the text
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ class Agreement(Sampled):
         )
 
 
-LIMIT = 0.05
-"""Of McNemar's p."""
+LIMIT = 0.05  #: Of McNemar's p
 
 _WORDS: dict[Change, str] = {
     "better": "More samples are right after than before, beyond chance",

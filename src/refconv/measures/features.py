@@ -40,11 +40,8 @@ class Similarity(Sampled):
         return "\n".join([*lines, f"mean {short(self.mean)} over {counted(self)}"])
 
 
-_SIMILARITY_ALIKE = 0.98
-"""CKA from which on features count as the same."""
-
-_SIMILARITY_CLOSE = 0.005
-"""Difference of mean CKA up to which two pairs count as the same; the record has no error."""
+_SIMILARITY_ALIKE = 0.98  #: CKA from which on features count as the same
+_SIMILARITY_CLOSE = 0.005  #: Difference of mean CKA up to which two pairs count as the same; the record has no error
 
 
 def _known(item: Measured) -> dict[str, float]:
@@ -135,11 +132,8 @@ class Attention(Sampled):
         return f"{text_table(header, rows)}\nmaps of {layers}; chosen from {counted(self)}"
 
 
-_ATTENTION_ALIKE = 0.95
-"""Correlation from which on two maps count as the same."""
-
-_ATTENTION_CLOSE = 0.01
-"""Difference of mean correlations up to which two pairs count as the same."""
+_ATTENTION_ALIKE = 0.95  #: Correlation from which on two maps count as the same
+_ATTENTION_CLOSE = 0.01  #: Difference of mean correlations up to which two pairs count as the same
 
 
 def _correlations(item: Measured) -> list[float]:
@@ -207,8 +201,7 @@ class ReceptiveField(Record):
         )
 
 
-SAME = 0.01
-"""Relative change of all radii up to which the field counts as the same; the record has no error."""
+SAME = 0.01  #: Relative change of all radii up to which the field counts as the same; the record has no error
 
 
 def _change(before: Sequence[float], after: Sequence[float]) -> Change:

@@ -66,9 +66,7 @@ class FilterStatistics(Record):
 
 ENTROPY = Quantity("variance entropy", "variance_entropy", over=lambda row: log10(row.taps))
 ORTHOGONALITY = Quantity("orthogonality", "orthogonality")
-
-_NAMED = 5
-"""Layers that a sentence names at most."""
+_NAMED = 5  #: Layers that a sentence names at most
 
 
 def _filters_findings(item: Measured) -> Iterator[Said]:

@@ -10,8 +10,7 @@ from refconv.records import Record
 Change = Literal["better", "worse", "different", "same", "unclear"]
 """What a finding says: a change for the better or the worse, one that is neither, none, or that it cannot be told."""
 
-Support = Literal["supported", "contradicted", "undecided"]
-"""What a pair of models says of a claim."""
+Support = Literal["supported", "contradicted", "undecided"]  #: What a pair of models says of a claim
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from refconv.measures.findings import Change
 
-SURE = 1.959963984540054
-"""Standard errors to either side that hold 95 % of a normal distribution."""
+SURE = 1.959963984540054  #: Standard errors to either side that hold 95 % of a normal distribution
 
 SURENESS: dict[Change, str] = {
     "better": "beyond chance",
@@ -105,8 +104,7 @@ def agreed(changes: Sequence[Change]) -> Change:
     return changes[0] if len(set(changes)) == 1 else "unclear"
 
 
-LEVEL = 0.95
-"""Of the interval."""
+LEVEL = 0.95  #: Of the interval
 
 
 @dataclass(frozen=True)

@@ -252,12 +252,8 @@ class FilterComponents(Record):
         return table_of(self.sizes, ("kernel", "kernel_size"), "slices", *explained, *shift)
 
 
-BEYOND = 2.0
-"""Times the shift by chance from which on a shift counts as one."""
-
-LEADING = 3
-"""Components whose explained variance sentences add up."""
-
+BEYOND = 2.0  #: Times the shift by chance from which on a shift counts as one
+LEADING = 3  #: Components whose explained variance sentences add up
 Size = tuple[int, ...]
 
 

@@ -52,8 +52,7 @@ class Interpolation(Record):
         return f"{text_table(('share of after', 'loss'), rows)}\nbarrier {short(self.barrier)}; {self.conditions}"
 
 
-NONE = 0.02
-"""Barrier, relative to the larger loss of the two ends, up to which there is none to speak of."""
+NONE = 0.02  #: Barrier, relative to the larger loss of the two ends, up to which there is none to speak of
 
 
 def has_barrier(item: Measured) -> bool | None:
@@ -156,12 +155,9 @@ class LossSurface(Record):
         return "\n".join([*parts, str(self.conditions)])
 
 
-NEARLY_ALL = 0.95
-"""Share of the points from which on the loss counts as lower or higher."""
-
+NEARLY_ALL = 0.95  #: Share of the points from which on the loss counts as lower or higher
 Side = Literal["before", "after"]
-End = tuple[Measured, Side]
-"""One of the two models of a pair."""
+End = tuple[Measured, Side]  #: One of the two models of a pair
 
 
 @dataclass(frozen=True)

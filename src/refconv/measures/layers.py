@@ -32,15 +32,11 @@ from refconv.measures.verdict import Said
 from refconv.sentences import capital
 
 Way = Literal["up", "down", "same", "unclear"]
-Good = Literal["up", "down"] | None
-"""Which way is the better one, if one is."""
-
+Good = Literal["up", "down"] | None  #: Which way is the better one, if one is
 LEVEL = 0.05
-NEGLIGIBLE = 0.01
-"""Share of what it was that the median layer's number must change by to count."""
+NEGLIGIBLE = 0.01  #: Share of what it was that the median layer's number must change by to count
 _SMALL = 0.001
-FEWEST = 6
-"""Layers that have to agree for p to come below the level."""
+FEWEST = 6  #: Layers that have to agree for p to come below the level
 
 RULE = (
     "Up or down over layers: more layers went that way than a coin would let (exact two-sided sign test, p < 0.05, so "

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
-
-Show = Callable[[float | None], str]
-"""A number as text."""
+Show = Callable[[float | None], str]  #: A number as text
 
 
 def number(value: float | None, digits: int = 3) -> str:

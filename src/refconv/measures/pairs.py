@@ -9,11 +9,8 @@ from typing import Any, Literal
 from refconv.errors import RunError
 from refconv.measures.registry import RECORDS, measure_of, record_class
 
-Role = Literal["before"] | int
-"""A model among those of a page: the shared start, or the result of pair number 0, 1, ...."""
-
-BEFORE = "before"
-"""What the shared start is called."""
+Role = Literal["before"] | int  #: A model among those of a page: the shared start, or the result of pair number 0, 1,
+BEFORE = "before"  #: What the shared start is called
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,6 @@ DIVERGENCE = Quantity("divergence", "divergence", "nats")
 SCALED = Quantity("scaled divergence", "scaled_divergence", "nats")
 COSINE = Quantity("absolute cosine", "cosine")
 RANK = Quantity("effective rank", "effective_rank")
-
 _FREE: tuple[tuple[Quantity, Way], ...] = ((SCALED, "up"), (COSINE, "down"), (RANK, "up"))
 """The measures that scale does not touch, and where each goes in a layer that becomes less redundant."""
 

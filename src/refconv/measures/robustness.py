@@ -152,11 +152,8 @@ def curves_of(record: Any) -> dict[str, Curve]:
     return {curve.kind: curve for curve in record.curves}
 
 
-LEVELS = 255
-"""Steps of a pixel, in which radii are given."""
-
-ATTACK_NAMES = {"pgd": "PGD", "fgsm": "FGSM"}
-"""Attacks, the stronger first."""
+LEVELS = 255  #: Steps of a pixel, in which radii are given
+ATTACK_NAMES = {"pgd": "PGD", "fgsm": "FGSM"}  #: Attacks, the stronger first
 
 _WORDS: dict[Change, str] = {
     "better": "Under PGD accuracy falls less after than before",

@@ -10,10 +10,8 @@ from refconv.measures.pairs import Measured, Pair, measured, rivals
 
 REFCONV = "RefConv (arXiv 2310.10563)"
 JOURNAL = "RefConv, journal version (IEEE TNNLS 36(6), 2025)"
-
 Tested = tuple[str, Change, float | None]
-Said = tuple[str, Change] | Tested
-"""A sentence, what kind of change it tells of, and its p where something was tested."""
+Said = tuple[str, Change] | Tested  #: A sentence, what kind of change it tells of, and its p where something was tested
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,7 @@ def judgements(pairs: Sequence[Pair]) -> dict[str, Judgement]:
 CHANGED = 6
 """The fewest samples whose changes can all go one way by no accident: 2 / 2 ** 6 is below 0.05, 2 / 2 ** 5 is not."""
 
-SHARE = 0.1
-"""Of all samples: the change of a share that a report has to be able to see."""
-
+SHARE = 0.1  #: Of all samples: the change of a share that a report has to be able to see
 FEWEST = round(CHANGED / SHARE)
 """Samples, 60: with fewer, even a change of ten points, all of it one way, passes for chance."""
 

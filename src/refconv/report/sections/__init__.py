@@ -8,7 +8,6 @@ from refconv.report.sections import classifiers, features, kernels, layers, loss
 from refconv.report.sections.spec import Spec
 
 _MODULES = (layers, kernels, refocusing, classifiers, features, losses, robustness)
-
 SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in module.SECTIONS}
 """By the name of the measure."""
 

@@ -69,8 +69,7 @@ def _scores_notes(items: Items) -> Iterator[str]:
     )
 
 
-DRAWN = 20
-"""Classes in the picture; the table has up to `LISTED`."""
+DRAWN = 20  #: Classes in the picture; the table has up to `LISTED`
 LISTED = 100
 _CONFUSIONS = 10
 

@@ -16,8 +16,7 @@ from refconv.report.elements import Figure
 from refconv.report.sections.figures import figure, model_rows, pairs_said, said, samples_note
 from refconv.report.sections.spec import Items, Spec
 
-ROWS = 24
-"""Layers up to which each is a row of its own; more become a line."""
+ROWS = 24  #: Layers up to which each is a row of its own; more become a line
 
 
 def _layers(items: Items) -> Figure:

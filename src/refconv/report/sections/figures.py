@@ -17,9 +17,7 @@ from refconv.report.elements import Figure, Table
 from refconv.report.sections.spec import Items
 from refconv.sentences import capital
 
-PICTURED = 16
-"""Layers at most that have a picture of their own."""
-
+PICTURED = 16  #: Layers at most that have a picture of their own
 Thing = TypeVar("Thing")
 Values = Mapping[str, Mapping[Role, float | None]]
 """Numbers by what they are of, such as a layer or a class, and by model."""

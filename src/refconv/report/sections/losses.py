@@ -77,8 +77,7 @@ def _between_notes(items: Items) -> Iterator[str]:
     yield "The losses of the sentences are those of the models as they are; the ends of the line are recalibrated."
 
 
-_WIDE = 20.0
-"""Ratio of the largest loss to the smallest from which on the axis is logarithmic."""
+_WIDE = 20.0  #: Ratio of the largest loss to the smallest from which on the axis is logarithmic
 
 
 def _landscape(items: Items) -> Iterator[Figure]:
@@ -213,8 +212,7 @@ def _sharpness_notes(items: Items) -> Iterator[str]:
     yield "A sharper loss may just be a larger one: read the rise beside the loss itself."
 
 
-_NEGATIVE = 0.05
-"""Share of the largest eigenvalue below minus which the smallest one counts as clearly negative."""
+_NEGATIVE = 0.05  #: Share of the largest eigenvalue below minus which the smallest one counts as clearly negative
 
 
 def _eigenvalues(items: Items) -> Figure:

@@ -14,8 +14,7 @@ from refconv.report.elements import Figure
 from refconv.report.sections.figures import figure, layer_figure, pictured_note, spread
 from refconv.report.sections.spec import Items, Spec
 
-STRONGEST = 5
-"""Relations that the table of a layer names, per pair."""
+STRONGEST = 5  #: Relations that the table of a layer names, per pair
 
 _CAPTIONS: dict[Quantity, str] = {
     OTHERS: "Share of the squared refocus weight that slices draw from others; the table has what it would be if "
