@@ -13,16 +13,7 @@ from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.scores import words_of
 from refconv.report.charts import Guide, Line, line_chart
 from refconv.report.elements import Figure, Table
-from refconv.report.sections.figures import (
-    bar_figure,
-    by_role,
-    dot_figure,
-    figure,
-    model_rows,
-    names_of,
-    said,
-    samples_note,
-)
+from refconv.report.sections.figures import bar_figure, by_role, dot_figure, figure, model_rows, said, samples_note
 from refconv.report.sections.spec import Items, Spec
 from refconv.sentences import capital
 
@@ -56,17 +47,15 @@ def _scores(items: Items) -> Iterator[Figure]:
         factor=100 if shares else 1,
         alt=f"{capital(words.title)} and what else was measured: {ends}.",
         caption="What the task is judged by, a dot per model.",
-        table=Table(title, ("measure", *names_of(items)), tuple(rows)),
+        table=Table(title, ("measure", *role_names(items).values()), tuple(rows)),
     )
 
 
 def _scores_notes(items: Items) -> Iterator[str]:
     record = items[0].after
     yield samples_note(record) if record.cut else f"Measured on {count(record.samples, 'sample')}, the whole split."
-    yield (
-        "There is no interval: the records hold one number for each model, and one model is one seed. Several seeds "
-        "side by side, by refconv compare, tell a difference from chance."
-    )
+    yield "There is no interval: the records hold one number for each model, and one model is one seed."
+    yield "Several seeds side by side, by refconv compare, tell a difference from chance."
 
 
 DRAWN = 20  #: Classes in the picture; the table has up to `LISTED`
@@ -149,10 +138,8 @@ def _confusions(items: Items, most: Sequence[tuple[int, int]]) -> Figure:
 
 def _agreement_notes(items: Items) -> Iterator[str]:
     yield samples_note(items[0].record)
-    yield (
-        "A small p says that the difference is no accident of these samples. It says nothing about other seeds: two "
-        "trainings of one recipe change sides on many samples, too."
-    )
+    yield "A small p says that the difference is no accident of these samples; it says nothing about other seeds."
+    yield "Two trainings of one recipe change sides on many samples, too."
 
 
 def chance_ece(record: Any) -> float:
@@ -237,11 +224,10 @@ def _errors(items: Items) -> Figure:
 
 def _calibration_notes(items: Items) -> Iterator[str]:
     after = items[-1].after
-    yield f"{samples_note(after)} Bins: {len(after.bins)}, of equal width."
-    yield (
-        "The ECE depends on the bins and is biased upwards with few samples: a perfectly calibrated model of these "
-        f"confidences would show about {percent(chance_ece(after), 2)} on {after.samples:,} samples."
-    )
+    chance = percent(chance_ece(after), 2)
+    yield samples_note(after)
+    yield f"The ECE depends on the {len(after.bins)} bins of equal width and is biased upwards with few samples."
+    yield f"A perfectly calibrated model of these confidences would show about {chance} on {after.samples:,} samples."
     yield "Standard errors take the two models' samples as independent, which is on the safe side."
     yield "Training that smooths labels or mixes images moves calibration without moving accuracy."
 

@@ -102,8 +102,7 @@ def _image(items: Items, place: int) -> Figure:
         table=f"{title}, what the models say",
         header=("model", "says", "right", "confidence", "map like before"),
         rows=(_row(*side) for side in sides),
-        choice="image",
-        option=f"{place}: {target}",
+        option=("image", f"{place}: {target}"),
     )
 
 
@@ -124,11 +123,10 @@ def _row(name: str, item: Measured, shown: Any, side: str) -> tuple[str, ...]:
 
 
 def _attention_notes(items: Items) -> Iterator[str]:
-    layers = dict.fromkeys(getattr(item.record, key) for item in items for key in ("layer_before", "layer_after"))
-    yield (
-        f"Maps are of the layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}, each divided by its "
-        "largest value; where nothing speaks for the class, nothing is marked."
-    )
+    layers = dict.fromkeys(layer for item in items for layer in (item.record.layer_before, item.record.layer_after))
+    of = f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
+    yield f"Maps are of the {of}, each divided by its largest value."
+    yield "Where nothing speaks for the class, nothing is marked."
     yield "The images were chosen, not drawn at random: they illustrate, they do not measure."
 
 
@@ -178,10 +176,8 @@ def _field_notes(items: Items) -> Iterator[str]:
     unit = ", ".join(map(str, record.unit))
     where = f"Unit {unit} of a map of {times(record.map_shape)}, input {times(record.input_shape)}."
     yield f"{samples_note(record)} {where}"
-    yield (
-        "Side: root of the number of pixels above 4.55 % of the largest influence; extent: pixels with any influence. "
-        "The field of a deep network is near Gaussian and far smaller than its extent."
-    )
+    yield "Side: root of the number of pixels above 4.55 % of the largest influence; extent: pixels with any influence."
+    yield "The field of a deep network is near Gaussian and far smaller than its extent."
     yield "The record has no error; radii that change by at most 1 % count as the same."
     if any(extent >= size for side in sides for extent, size in zip(side.extent, side.input_shape, strict=True)):
         yield "The field reaches the border of the input, where radii are cut off."

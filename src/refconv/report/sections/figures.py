@@ -1,4 +1,8 @@
-"""Figures of the usual kinds, each with its table: curves, bars and dots, a mark per model, and words on all models."""
+"""Figures of the usual kinds, each with its table: curves, bars and dots, a mark per model, and words on all models.
+
+All of them take ``alt``, what is to be seen; ``caption``, below the picture; ``option``, a choice such as ``layer`` and
+which one of it the figure is; and as keywords the settings of the chart, such as the labels of its axes.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +21,24 @@ from refconv.report.elements import Figure, Table
 from refconv.report.sections.spec import Items
 from refconv.sentences import capital
 
-PICTURED = 16  #: Layers at most that have a picture of their own
+PICTURED = 16  #: layers at most that have a picture of their own
+Row = tuple[str, ...]
 Thing = TypeVar("Thing")
-Values = Mapping[str, Mapping[Role, float | None]]
-"""Numbers by what they are of, such as a layer or a class, and by model."""
+Values = Mapping[str, Mapping[Role, float | None]]  #: numbers by what they are of, such as a layer, and by model
 
 
 def figure(
     drawing: Markup,
+    table: str,
+    header: Iterable[str],
+    rows: Iterable[Row],
     *,
     alt: str,
     caption: str,
-    table: str,
-    header: Iterable[str],
-    rows: Iterable[tuple[str, ...]],
-    choice: str | None = None,
-    option: str | None = None,
+    option: tuple[str | None, str | None] = (None, None),
 ) -> Figure:
-    """Return a drawing with its table, whose caption ``table`` is; ``choice``: what it is an ``option`` of."""
-    return Figure(drawing, alt, caption, Table(table, tuple(header), tuple(rows)), choice, option)
+    """Return a drawing with its table, whose caption ``table`` is."""
+    return Figure(drawing, alt, caption, Table(table, tuple(header), tuple(rows)), *option)
 
 
 def by_role(items: Items, value: Callable[[Any], Thing]) -> dict[Role, Thing]:
@@ -43,9 +46,9 @@ def by_role(items: Items, value: Callable[[Any], Thing]) -> dict[Role, Thing]:
     return {role: value(record) for role, _, record in models(items)}
 
 
-def said(items: Items, text: Callable[[Any], str], between: str = ", ") -> str:
+def said(items: Items, text: Callable[[Any], str]) -> str:
     """Return the name of each model with a text on its record, as an enumeration."""
-    return between.join(f"{name} {text(record)}" for _, name, record in models(items))
+    return ", ".join(f"{name} {text(record)}" for _, name, record in models(items))
 
 
 def pairs_said(items: Items, text: Callable[[Any], str]) -> str:
@@ -53,14 +56,9 @@ def pairs_said(items: Items, text: Callable[[Any], str]) -> str:
     return ", ".join(f"{item.name} {text(item.record)}" for item in items)
 
 
-def model_rows(items: Items, cells: Callable[[Any], Iterable[str]]) -> list[tuple[str, ...]]:
+def model_rows(items: Items, cells: Callable[[Any], Iterable[str]]) -> list[Row]:
     """Return a row of a table per model: its name and cells on its record."""
     return [(name, *cells(record)) for _, name, record in models(items)]
-
-
-def names_of(items: Items) -> list[str]:
-    """Return the names of the models, the start's first."""
-    return list(role_names(items).values())
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,9 @@ class Curve:
 
     name: str
     role: Role
-    x: Sequence[float]  #: places on the axis
-    y: Sequence[float | None]  #: values there
-    #: how many samples the values are shares of; 0 if they are no shares. Shares are drawn in percent, with 95 %
-    #: intervals
-    samples: int = 0
+    x: Sequence[float]
+    y: Sequence[float | None]
+    samples: int = 0  #: that the values are shares of, which are drawn in percent with 95 % intervals; 0 for no shares
 
     def line(self, scale: float) -> Line:
         """Return what is drawn, places multiplied by ``scale``."""
@@ -93,55 +89,40 @@ def accuracies(items: Items, curve: Callable[[Any], Any]) -> list[Curve]:
 
 def curve_figure(
     curves: Sequence[Curve],
-    *,
     title: str,
+    head: str,
+    *,
     alt: str,
     caption: str,
-    head: str,
     scale: float = 1.0,
     show_x: Callable[[float], str] = number,
     show: Show = percent,
     table: str | None = None,
-    before: Sequence[tuple[str, ...]] = (),
-    behind: Sequence[tuple[str, ...]] = (),
-    choice: str | None = None,
-    option: str | None = None,
+    before: Sequence[Row] = (),
+    behind: Sequence[Row] = (),
+    option: tuple[str | None, str | None] = (None, None),
     **axes: Any,
 ) -> Figure:
-    """Return curves, a line per model, with a table that has a column for each.
+    """Return curves, a line per model, with a table that has a column for each under ``head``, what places are.
 
-    Args:
-        curves: one per model.
-        title: of the chart.
-        alt: what is to be seen.
-        caption: below the picture.
-        head: what places are called in the table.
-        scale: what places are multiplied by in the chart.
-        show_x: a place as text.
-        show: a value as text.
-        table: caption of the table; by default the title.
-        before: rows above those of the places.
-        behind: rows below them.
-        choice: what the figure is an option of.
-        option: which one.
-        axes: settings of the chart.
+    Places are multiplied by ``scale`` in the chart; ``before`` and ``behind`` are further rows of the table.
     """
     columns = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     places = sorted({place for column in columns for place in column})
     rows = [(show_x(place), *(show(column.get(place)) for column in columns)) for place in places]
     drawing = line_chart([curve.line(scale) for curve in curves], title=title, **axes)
-    cells = Table(table or title, (head, *(curve.name for curve in curves)), (*before, *rows, *behind))
-    return Figure(drawing, alt, caption, cells, choice, option)
+    header, rows = (head, *(curve.name for curve in curves)), [*before, *rows, *behind]
+    return figure(drawing, table or title, header, rows, alt=alt, caption=caption, option=option)
 
 
 def bar_figure(
     values: Values,
     names: Mapping[Role, str],
-    *,
     title: str,
+    head: str = "",
+    *,
     alt: str,
     caption: str,
-    head: str = "",
     show: Show = percent,
     factor: float = 1.0,
     sparse: bool = False,
@@ -149,21 +130,10 @@ def bar_figure(
     table: Table | None = None,
     **axes: Any,
 ) -> Figure:
-    """Return a group of bars per name, a bar per model, with the same numbers in a table.
+    """Return a group of bars per name of ``values``, a bar per model, with the same numbers under ``head`` in a table.
 
-    Args:
-        values: by name and model.
-        names: what the models are called.
-        title: of the chart and the table.
-        alt: what is to be seen.
-        caption: below the picture.
-        head: what the names are called in the table.
-        show: a value as text.
-        factor: what values are multiplied by in the chart.
-        sparse: whether names whose values are all zero are left out of the chart.
-        errors: half the length of error bars, in the unit of values.
-        table: another table.
-        axes: settings of the chart.
+    Numbers are multiplied by ``factor`` in the chart, and so are ``errors``, half the length of error bars; names whose
+    values are all zero are not drawn in a ``sparse`` one.
     """
     bars = [
         Bars(name, _scaled(of, factor), _scaled((errors or {}).get(name, {}), factor))
@@ -177,19 +147,18 @@ def bar_figure(
 def dot_figure(
     values: Values,
     names: Mapping[Role, str],
-    *,
     title: str,
+    head: str = "",
+    *,
     alt: str,
     caption: str,
-    head: str = "",
     show: Show = percent,
     factor: float = 1.0,
     table: Table | None = None,
     **axes: Any,
 ) -> Figure:
-    """Return a row per name, a dot per model, with the same numbers in a table; arguments as `bar_figure`'s."""
-    dots = [Dots(name, _scaled(of, factor)) for name, of in values.items()]
-    drawing = dot_chart(dots, names, title=title, **axes)
+    """Return a row per name, a dot per model, with the same numbers in a table; see `bar_figure`."""
+    drawing = dot_chart([Dots(name, _scaled(of, factor)) for name, of in values.items()], names, title=title, **axes)
     return Figure(drawing, alt, caption, table or _table(values, names, title, head, show))
 
 
@@ -210,34 +179,25 @@ def layer_figure(
     guides: Sequence[Guide] = (),
     more: Mapping[str, Callable[[str], str]] | None = None,
 ) -> Figure:
-    """Return a dot per layer and model, with all numbers in a table: an option of the measures of a section.
-
-    Args:
-        items: the pairs.
-        quantity: what is shown.
-        caption: below the picture.
-        guides: values to compare with.
-        more: further columns of the table: a cell by the layer's name.
-    """
+    """Return a dot per layer and model, one of the measures of a section; ``more``: columns, a cell by the layer."""
     found, title = values(items, quantity), capital(quantity.name)
     names = role_names(items, before=quantity.sides)
-    dots = [Dots(layer, of_layer) for layer, of_layer in found.items()]
     columns = {"kind": kinds(items).__getitem__, **(more or {})}
-    rows = (
+    rows = tuple(
         (layer, *(quantity.show(of_layer.get(role)) for role in names), *(cell(layer) for cell in columns.values()))
         for layer, of_layer in found.items()
     )
     ends = ", ".join(f"{name} {quantity.show(value)}" for name, value in means(items, quantity).items())
     mean, unit = "Mean" if len(found) > 1 else "Value", f" {quantity.unit}" if quantity.unit else ""
+    dots = [Dots(layer, of_layer) for layer, of_layer in found.items()]
     return figure(
         dot_chart(dots, names, title=f"{title} per layer", x_label=quantity.label, guides=guides),
+        f"{capital(quantity.label)} per layer",
+        ("layer", *names.values(), *columns),
+        rows,
         alt=f"{title} of {count(len(found), 'layer')}, a dot per model. {mean}: {ends}{unit}.",
         caption=caption,
-        table=f"{capital(quantity.label)} per layer",
-        header=("layer", *names.values(), *columns),
-        rows=rows,
-        choice="measure",
-        option=title,
+        option=("measure", title),
     )
 
 

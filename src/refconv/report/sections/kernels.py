@@ -75,8 +75,7 @@ def _skeleton(items: Items, size: tuple[int, ...]) -> Figure:
             (name, number(side.cross), number(side.corners), number(side.ratio), percent(side.cross_share))
             for name, side in sides
         ),
-        choice="kernel size",
-        option=times(size),
+        option=("kernel size", times(size)),
     )
 
 
@@ -132,8 +131,7 @@ def _components(items: Items, size: tuple[int, ...]) -> Figure:
             )
             for place in range(len(before))
         ),
-        choice="kernel size",
-        option=times(size),
+        option=("kernel size", times(size)),
     )
 
 
@@ -146,10 +144,8 @@ def _sheet(item: Measured, row: Any, size: tuple[int, ...]) -> Sheet:
 def _components_notes(items: Items) -> Iterator[str]:
     rows = [row for item in items for row in item.record.sizes]
     cut = {times(row.kernel_size): row for row in rows if row.sampled < row.slices}
-    yield (
-        f"A shift counts from {number(BEYOND)} times that by chance on, which is the same with before and after "
-        "exchanged for slices drawn at random: with few slices, histograms differ a lot for no reason."
-    )
+    yield f"A shift counts from {number(BEYOND)} times that by chance on: the shift between slices exchanged at random."
+    yield "With few slices, histograms differ a lot for no reason."
     yield "Explained variance that gathers in the first components says that slices became more alike."
     yield from (
         f"Of the {size} kernels {row.sampled:,} of {row.slices:,} slices were used." for size, row in cut.items()
@@ -192,8 +188,7 @@ def _pictures(items: Items, layer: str) -> Figure:
         table=f"Taps of the chosen kernels of {layer}",
         header=("kernels", "smallest tap", "median tap", "largest tap", "root mean square"),
         rows=((name, *_taps(kernels)) for name, _, kernels in [*levels, *changes]),
-        choice="layer",
-        option=layer,
+        option=("layer", layer),
     )
 
 

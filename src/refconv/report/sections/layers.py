@@ -49,8 +49,7 @@ def _divergences(items: Items, layer: str) -> Figure:
         table=f"Redundancy of {layer}",
         header=("model", *(quantity.label for quantity in _REDUNDANCY)),
         rows=((name, *(number(quantity.value(side)) for quantity in _REDUNDANCY)) for name, side in sides),
-        choice="layer",
-        option=layer,
+        option=("layer", layer),
     )
 
 
@@ -58,10 +57,7 @@ def _redundancy_notes(items: Items) -> Iterator[str]:
     rows = [row for item in items for row in item.record.layers]
     cut = {row.layer for row in rows if row.sampled < row.channels}
     lonely = {row.layer for row in rows if row.channels < 2}
-    yield (
-        "Softmax is not indifferent to scale: for small weights the divergence grows with their square. If it grew and "
-        "the scaled divergence, cosine and effective rank did not move, the weights grew, nothing else."
-    )
+    yield "The divergence grows with the scale of the weights: read it with the measures that scale does not touch."
     yield RULE
     if cut:
         most = max(row.sampled for row in rows)
@@ -96,10 +92,7 @@ def _status(item: Measured, layer: str, side: str) -> str:
 
 def _quality_notes(items: Items) -> Iterator[str]:
     unjudged = {row.layer for item in items for row in item.record.layers if row.random_threshold is None}
-    yield (
-        "The lines at one half that make a layer sparse or narrow are this project's; random is what drawn normal "
-        "layers of the same size look like. A layer near a line may cross it by a small change."
-    )
+    yield "Limits: half for sparse and narrow, normal noise of the same size for random; small changes can cross them."
     yield "Not among RefConv's claims, but less redundancy would show as higher entropy and orthogonality."
     yield RULE
     if unjudged:
@@ -143,10 +136,8 @@ def _gaussians_notes(items: Items) -> Iterator[str]:
     record = items[0].record
     reasons = list(record.left_out.values())
     cut = sum(row.sampled < row.slices for row in record.layers)
-    yield (
-        f"A kernel fits if the function leaves at most {number(record.tolerance)} of its square sum. Kernels under "
-        "5 × 5 are left out, as nearly any would fit; the guide is the share of white noise that fits."
-    )
+    yield f"A kernel fits if the function leaves at most {number(record.tolerance)} of its square sum."
+    yield "Kernels under 5 × 5 are left out, as nearly any would fit; the guide is the share of white noise that fits."
     yield RULE
     for reason in dict.fromkeys(reasons):
         yield f"{count(reasons.count(reason), 'layer')} left out: {times_text(reason)}."
@@ -180,10 +171,8 @@ def _isotropic(item: Measured, layer: str) -> str:
 def _movement_notes(items: Items) -> Iterator[str]:
     cut = {row.layer for item in items for row in item.record.layers if row.sampled < row.blocks}
     orders = {(tuple(item.record.map_size), item.record.order) for item in items}
-    yield (
-        "Training further moves kernels in any case; what refocusing did shows beside plain training from the same "
-        "start. A relative distance far above 1 says that the start is a minor part of the result."
-    )
+    yield "Training moves kernels in any case; what refocusing did shows beside plain training from the same start."
+    yield "A relative distance far above 1 says that the start is a minor part of the result."
     grams = " and ".join(f"map size {times(size)}, order {order}" for size, order in sorted(orders))
     yield f"The Gram is that of refocusing with {grams}."
     yield RULE

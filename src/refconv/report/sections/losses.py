@@ -18,7 +18,6 @@ from refconv.report.sections.figures import (
     curve_figure,
     dot_figure,
     model_rows,
-    names_of,
     of_more,
     pairs_said,
     said,
@@ -70,10 +69,8 @@ def _between(items: Items) -> Figure:
 
 def _between_notes(items: Items) -> Iterator[str]:
     yield from _conditions_notes(items)
-    yield (
-        "Barrier: how far the loss rises above the straight line between the losses of the two ends, at most. Up to 2 "
-        "% of the larger one counts as none."
-    )
+    yield "Barrier: how far the loss rises above the straight line between the losses of the two ends, at most."
+    yield "Up to 2 % of the larger of them counts as none."
     yield "The losses of the sentences are those of the models as they are; the ends of the line are recalibrated."
 
 
@@ -142,14 +139,10 @@ def _distances(items: Items, role: Role) -> list[float]:
 
 def _landscape_notes(items: Items) -> Iterator[str]:
     yield from _conditions_notes(items)
-    yield (
-        "Rises are counted from the recalibrated loss in the middle. Less at 95 % of the points or more counts as "
-        "better, at 5 % or fewer as worse, anything between as unclear."
-    )
-    yield (
-        "One direction, or two, is an anecdote: sharpness averages over several. A sharper loss may just be a larger "
-        "one."
-    )
+    yield "Rises are counted from the recalibrated loss in the middle."
+    yield "Less at 95 % of the points or more counts as better, at 5 % or fewer as worse, anything between as unclear."
+    yield "One direction, or two, is an anecdote: sharpness averages over several."
+    yield "A sharper loss may just be a larger one."
     yield "A middle far from the loss as it is says that the model's statistics are not those of the calibration data."
     for item in items:
         for name in ("landscape", "surface"):
@@ -232,7 +225,7 @@ def _eigenvalues(items: Items) -> Figure:
         errors=errors,
         alt=f"Bars of eigenvalues of the Hessian. The largest: {said(items, lambda s: number(s.eigenvalues[0]))}.",
         caption=f"{title}, each within its error bar of a true one.",
-        table=Table(title, ("", *names_of(items)), tuple(rows)),
+        table=Table(title, ("", *role_names(items).values()), tuple(rows)),
     )
 
 
@@ -281,17 +274,11 @@ def _curvature_notes(items: Items) -> Iterator[str]:
         if side.smallest + side.smallest_error < -_NEGATIVE * abs(side.eigenvalues[0])
     ]
     yield f"{samples_note(first)} Hessian of the loss of each model as it is, over {count(first.dimension, 'weight')}."
-    yield (
-        "Errors of eigenvalues are those of the computation on these samples; how much other samples would change "
-        "them is not known, so that a change of up to 10 % counts as unclear."
-    )
+    yield "Errors of eigenvalues are those of the computation on these samples; changes of up to 10 % count as unclear."
     if "filters" in units:
         yield "In units of filters: rescaling a filter before a normalisation changes nothing."
     if "weights" in units:
-        yield (
-            "In units of weights: weights that grew before a normalisation flatten the Hessian without changing "
-            "the model."
-        )
+        yield "In units of weights: larger weights before a normalisation flatten the Hessian and change nothing else."
     if loose:
         yield f"Not converged, eigenvalues may be larger: {', '.join(loose)}."
     if steep:

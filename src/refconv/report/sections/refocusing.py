@@ -57,8 +57,7 @@ def _strengths(items: Items, layer: str) -> Figure:
             for item, row in found
             for one in row.strongest[:STRONGEST]
         ),
-        choice="layer",
-        option=layer,
+        option=("layer", layer),
     )
 
 
@@ -75,11 +74,8 @@ def _relations_notes(items: Items) -> Iterator[str]:
     dense = {row.layer for row in rows if row.slices == 1}
     cut = {row.layer for row in rows if row.sampled < row.blocks}
     settings = {(tuple(record.map_size), record.order, record.scale, record.power) for record in records}
-    yield (
-        "After refocusing by SGD with these settings the weight is the very one that was trained; after any other "
-        "training it is the smallest that would have done it. Changes at random draw on nearly all others alike, so "
-        "read the shares beside those of plain training."
-    )
+    yield "After refocusing by SGD with these settings it is the trained weight, else the smallest of equal effect."
+    yield "Changes at random draw on nearly all others alike, so read the shares beside those of plain training."
     texts = (
         f"map size {times(size)}, order {order}, scale {scale}, power {number(power)}"
         for size, order, scale, power in sorted(settings)
@@ -146,8 +142,7 @@ def _eigenvalues(row: Any) -> Figure:
         table=f"Eigenvalues of {row.layer}",
         header=("number", "over their mean"),
         rows=((str(place), number(value)) for place, value in enumerate(values, 1)),
-        choice="layer",
-        option=row.layer,
+        option=("layer", row.layer),
     )
 
 

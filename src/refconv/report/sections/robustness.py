@@ -23,6 +23,8 @@ from refconv.report.elements import Figure
 from refconv.report.sections.figures import Curve, accuracies, bar_figure, by_role, curve_figure, said, samples_note
 from refconv.report.sections.spec import Items, Spec
 
+_LEVEL = "A fall counts only together with the level: a model that is worse throughout falls less deep as well."
+
 
 def _attack(items: Items, kind: str) -> Figure:
     title, radius = f"Accuracy under {ATTACK_NAMES[kind]}", telling_radius(items[0].before)
@@ -48,10 +50,8 @@ def _attack_notes(items: Items) -> Iterator[str]:
     hiding = [name for _, name, record in models(items) if _hides(record)]
     first = items[0].after
     yield f"{samples_note(first)} PGD takes {first.steps} steps from a random point of the ball."
-    yield (
-        "Sentences speak of the radius at which PGD leaves the start nearest to half of its accuracy. A fall counts "
-        "only together with the level: a model that is worse throughout falls less deep as well."
-    )
+    yield "Sentences speak of the radius at which PGD leaves the start nearest to half of its accuracy."
+    yield _LEVEL
     yield "PGD bounds accuracy under attack from above; a better attack may find more."
     yield CONSERVATIVE
     if hiding:
@@ -107,8 +107,7 @@ def _corruption(items: Items, kind: str) -> Figure:
         head="strength",
         alt=f"Curves of accuracy against the strength of {name}. From none to the strongest: {_ends(curves)}.",
         caption=f"{title}, with 95 % intervals.",
-        choice="corruption",
-        option=name,
+        option=("corruption", name),
     )
 
 
@@ -116,10 +115,8 @@ def _corruption_notes(items: Items) -> Iterator[str]:
     record = items[0].after
     reasons = {corruption_name(kind): why for _, _, found in models(items) for kind, why in found.left_out.items()}
     yield f"{samples_note(record)} Strengths are those of {record.table}; five of its kinds, not its score."
-    yield (
-        "A fall counts only together with the level: a model that is worse throughout falls less deep as well. The "
-        "corruption that changed most is picked out of several, which makes it look surer than it is."
-    )
+    yield _LEVEL
+    yield "The corruption that changed most is picked out of several, which makes it look surer than it is."
     yield CONSERVATIVE
     yield from (f"Without {kind}: {why}." for kind, why in reasons.items())
 
@@ -151,14 +148,9 @@ def _shift(items: Items, key: str) -> Figure:
 
 def _shift_notes(items: Items) -> Iterator[str]:
     yield f"{samples_note(items[0].after)} Images move up, down, left and right; the border is repeated."
-    yield (
-        "A model that always names one class is fully consistent: read consistency beside accuracy. Where accuracy "
-        "fell by more than chance, more consistency counts as different, not as better."
-    )
-    yield (
-        "Standard errors count the four shifts of an image as one sample and the two models as independent, which is "
-        "on the safe side."
-    )
+    yield "A model that always names one class is fully consistent: read consistency beside accuracy."
+    yield "Where accuracy fell by more than chance, more consistency counts as different, not as better."
+    yield "Standard errors count the four shifts of an image as one sample and the two models as independent."
 
 
 SECTIONS = (
