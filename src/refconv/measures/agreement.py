@@ -13,7 +13,7 @@ from refconv.measures.judging import SURENESS, Difference, PairedDifference, mcn
 from refconv.measures.numbers import be, compared, count, course, fine_number, fine_percent, percent, points
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, table_of
-from refconv.measures.verdict import REFCONV, Said, Verdict, claim
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim, worded
 from refconv.records import Record
 
 SHOWN = 10  #: Rows of classes in the text
@@ -112,7 +112,7 @@ def _agreement_findings(item: Measured) -> Iterator[Said]:
         f"only before ({points(found.difference)} points, 95 % interval {points(found.low)} to {points(found.high)}, "
         f"McNemar's p = {found.p:.2g})."
     )
-    yield text, judged(found.gained, found.lost), found.p
+    yield text, _judged(item), found.p
     text = f"Before and after put {percent(same)} of the samples into the same class, right or wrong."
     yield text, "same" if same == 1 else "different"
 
@@ -130,6 +130,10 @@ def _agreement_contrasts(subject: Measured, reference: Measured) -> Iterator[Sai
         f"(McNemar's p = {mcnemar(wins, losses):.2g})."
     )
     yield text, judged(wins, losses), mcnemar(wins, losses)
+
+
+def _judged(item: Measured) -> Change:
+    return judged(item.record.gained, item.record.lost)
 
 
 def _against(subject: Measured, reference: Measured) -> Change:
@@ -174,7 +178,9 @@ def confusions(item: Measured) -> Counter[tuple[int, int]]:
 def _claim(items: Sequence[Measured]) -> Claim | None:
     """Return the claim on accuracy, which a part of the samples does not decide."""
     says = "Refocusing a pretrained model raises its accuracy."
-    found = claim(says, REFCONV, items, lambda item: judged(item.record.gained, item.record.lost), _WORDS, _against)
+    found = claim(
+        says, REFCONV, items, lambda item: worded(judged(item.record.gained, item.record.lost), _WORDS), _against
+    )
     if found is None:
         return None
     undecided: dict[str, tuple[Support, str]] = {}

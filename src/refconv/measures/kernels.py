@@ -22,7 +22,7 @@ from refconv.measures.layers import (
 from refconv.measures.numbers import compared, count, course, number, percent, times
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import LayerRecord, cell, changed, table_of
-from refconv.measures.verdict import JOURNAL, Said, Verdict, claim
+from refconv.measures.verdict import JOURNAL, Said, Verdict, claim, worded
 from refconv.records import Record
 
 Taps = Sequence[float]
@@ -209,8 +209,7 @@ SKELETON = Verdict(
         "Refocusing strengthens skeletons: the ratio of cross to corners grows.",
         JOURNAL,
         items,
-        lambda item: as_change(course_of(item, RATIO).way, "up"),
-        _WORDS,
+        lambda item: worded(as_change(course_of(item, RATIO).way, "up"), _WORDS),
         lambda item, plain: as_change(contrast_of(item, plain, RATIO).way, "up"),
     ),
 )

@@ -12,7 +12,7 @@ from refconv.measures.judging import agreed
 from refconv.measures.numbers import compared, count, course, number
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, short, text_table
-from refconv.measures.verdict import REFCONV, Said, Verdict, claim
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim, worded
 from refconv.records import Record
 from refconv.sentences import capital
 
@@ -268,8 +268,7 @@ LANDSCAPE = Verdict(
         "After refocusing the loss landscape is smoother: a wider bowl around the model.",
         REFCONV,
         items,
-        lambda item: _agreed(item, item, "before"),
-        _WORDS,
+        lambda item: worded(_agreed(item, item, "before"), _WORDS),
         lambda item, plain: _agreed(plain, item, "after"),
     ),
     more=("surface",),

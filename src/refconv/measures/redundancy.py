@@ -9,7 +9,7 @@ from refconv.measures.findings import Change
 from refconv.measures.layers import Direction, Quantity, Way, contrast_clause, contrast_of, course_clause, course_of
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import LayerRecord, change, changed, sampled, table_of
-from refconv.measures.verdict import REFCONV, Said, Verdict, claim_with_reasons
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim
 from refconv.records import Record
 from refconv.sentences import capital
 
@@ -168,7 +168,7 @@ REDUNDANCY = Verdict(
     "redundancy",
     _findings,
     _contrasts,
-    lambda items: claim_with_reasons(
+    lambda items: claim(
         "Refocusing makes channels less redundant: the divergence between their kernels grows.",
         REFCONV,
         items,

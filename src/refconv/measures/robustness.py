@@ -15,7 +15,7 @@ from refconv.measures.judging import SURENESS, Difference, agreed, share_error
 from refconv.measures.numbers import compared, count, course, number, percent, points
 from refconv.measures.pairs import Measured, models
 from refconv.measures.tables import Sampled, counted, text_table
-from refconv.measures.verdict import JOURNAL, Said, Tested, Verdict, claim
+from refconv.measures.verdict import JOURNAL, Said, Tested, Verdict, claim, worded
 from refconv.records import Record
 
 
@@ -202,8 +202,7 @@ ATTACKS = Verdict(
         "Refocusing makes a model more robust to adversarial attacks.",
         JOURNAL,
         items,
-        lambda item: _attack("pgd", *item.sides, telling_radius(items[0].before))[1],
-        _WORDS,
+        lambda item: worded(_attack("pgd", *item.sides, telling_radius(items[0].before))[1], _WORDS),
         lambda item, plain: _attack("pgd", plain.after, item.after, telling_radius(items[0].before))[1],
     ),
 )

@@ -13,7 +13,7 @@ from refconv.measures.landscape import Conditions
 from refconv.measures.numbers import compared, count, course, fine_number, number, percent, signed
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import counted, short, text_table
-from refconv.measures.verdict import REFCONV, Said, Verdict, claim
+from refconv.measures.verdict import REFCONV, Said, Verdict, claim, worded
 from refconv.records import Record
 
 
@@ -139,8 +139,7 @@ SHARPNESS = Verdict(
         "After refocusing the loss landscape is smoother: the loss rises less around the model.",
         REFCONV,
         items,
-        lambda item: _difference(item).judged(lower=True),
-        _SHARPNESS_WORDS,
+        lambda item: worded(_difference(item).judged(lower=True), _SHARPNESS_WORDS),
         lambda item, plain: _between(item, plain).judged(lower=True),
     ),
 )
@@ -244,8 +243,7 @@ CURVATURE = Verdict(
         "After refocusing the loss landscape is smoother: smaller eigenvalues of the Hessian.",
         REFCONV,
         items,
-        lambda item: _together(item.sides),
-        _CURVATURE_WORDS,
+        lambda item: worded(_together(item.sides), _CURVATURE_WORDS),
         lambda item, plain: _together((plain.after, item.after)),
     ),
 )

@@ -48,8 +48,7 @@ def claim(
     says: str,
     source: str,
     items: Sequence[Measured],
-    change: Callable[[Measured], Change],
-    words: Mapping[Change, str],
+    reading: Callable[[Measured], tuple[Change, str]],
     against: Callable[[Measured, Measured], Change],
 ) -> Claim | None:
     """Return a claim and what each pair that is not plain training says to it; None if all are.
@@ -58,25 +57,18 @@ def claim(
         says: the claim.
         source: who claims it.
         items: the pairs with the record.
-        change: what happened between before and after, `better` being what is claimed.
-        words: each change as the beginning of a sentence.
+        reading: what happened between before and after, `better` being what is claimed, and as a beginning sentence.
         against: how the first of two pairs ended beside the second.
     """
-    return claim_with_reasons(says, source, items, lambda item: (found := change(item), words[found]), against)
-
-
-def claim_with_reasons(
-    says: str,
-    source: str,
-    items: Sequence[Measured],
-    reading: Callable[[Measured], tuple[Change, str]],
-    against: Callable[[Measured, Measured], Change],
-) -> Claim | None:
-    """Return a claim as `claim` does, where each change comes with the beginning of its sentence."""
     plain = next((item for item in items if item.plain), None)
     refocused = [item for item in items if not item.plain]
     verdicts = {item.name: verdict(*reading(item), against(item, plain) if plain else None) for item in refocused}
     return Claim(says, source, verdicts) if verdicts else None
+
+
+def worded(change: Change, words: Mapping[Change, str]) -> tuple[Change, str]:
+    """Return a change with its words."""
+    return change, words[change]
 
 
 def verdict(change: Change, words: str, beside: Change | None) -> tuple[Support, str]:

@@ -8,8 +8,7 @@ from importlib import import_module
 
 from refconv.measures.findings import Finding, Judgement
 from refconv.measures.numbers import count
-from refconv.measures.pairs import Pair
-from refconv.measures.registry import RECORDS
+from refconv.measures.pairs import RECORDS, Pair
 from refconv.measures.verdict import Verdict
 from refconv.sentences import capital
 

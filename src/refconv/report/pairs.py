@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.errors import RunError
-from refconv.measures.pairs import Pair, read_record
-from refconv.measures.registry import RECORDS, measure_of
+from refconv.measures.pairs import RECORDS, Pair, measure_of, read_record
 
 FACTS = "pair.json"
 """The file of an analysis that says what was analysed."""

@@ -35,9 +35,9 @@ def test_verdict_is_seen_beside_plain_training(change, beside, support, sentence
 
 def test_claim_has_no_verdict_on_plain_training():
     items = [Measured(0, plain(), {}), Measured(1, pair(), {})]
-    found = claim("x", "y", items, lambda item: "better", WORDS, lambda item, other: "same")
+    found = claim("x", "y", items, lambda item: ("better", "It rose"), lambda item, other: "same")
     assert list(found.verdicts) == ["refocus"]
-    assert claim("x", "y", items[:1], lambda item: "better", WORDS, lambda item, other: "same") is None
+    assert claim("x", "y", items[:1], lambda item: ("better", "It rose"), lambda item, other: "same") is None
 
 
 def test_plain_training_is_known_by_its_method_then_by_its_run_then_by_its_name():
