@@ -20,8 +20,7 @@ class LayerSimilarity(Record):
     """Linear CKA of one layer's features in two models."""
 
     layer: str  #: the module's name
-    #: -1 to 1, 1 for features equal up to rotation and scale; None if they are constant in one of the models
-    cka: float | None
+    cka: float | None  #: -1 to 1, 1 for equal up to rotation and scale; None if constant in one of the models
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ class AttendedImage(Record):
     confidence_after: float
     pixels: str  #: base64 of its bytes in the order of ``shape``, shrunk to at most 96 pixels a side
     shape: tuple[int, int, int]  #: height, width, channels (one or three)
-    #: rows of the first model's map, 0 to 1, all 0 where nothing speaks for the class
-    map_before: tuple[tuple[float, ...], ...]
+    map_before: tuple[tuple[float, ...], ...]  #: rows of the first model's map, 0 to 1, 0 where nothing speaks for it
     map_after: tuple[tuple[float, ...], ...]
 
     @property
@@ -186,8 +184,7 @@ class ReceptiveField(Record):
     shares: tuple[float, ...]  #: shares of the energy A^2, ascending
     radii: tuple[float, ...]  #: least distance in pixels from the energy's centre within which each share lies
     centre: tuple[float, ...]  #: the energy's centre, in pixels from the first one
-    #: side in pixels of a square (cube, line) of as many positions as have an A above 4.55 % of the largest
-    side: float
+    side: float  #: side in pixels of a square (cube, line) of as many positions with A above 4.55 % of the largest
     extent: tuple[int, ...]  #: per dimension, pixels from the first to the last position that has any influence
     values: tuple[float, ...]  #: A over its largest, averaged down to ``values_shape``, in row-major order
     values_shape: tuple[int, ...]  #: at most ``max_map`` per dimension

@@ -21,8 +21,7 @@ class FilterQuality(Record):
     """What one layer's filters are like."""
 
     sparsity: float  #: share of slices that are zero to one percent of the layer's largest entry, 0 to 1
-    #: H of the slices' explained variance ratios, 0 to log10 k; None if all slices are equal
-    variance_entropy: float | None
+    variance_entropy: float | None  #: H of the explained variance ratios, 0 to log10 k; None if all slices are equal
     orthogonality: float | None  #: 1 - mean absolute cosine between (sampled) filters, 0 to 1; None for fewer than two
     #: ``sparse`` (more than half of the slices), ``narrow`` (H under half of log10 k), ``random`` (H at the random
     #: threshold or above) or None
@@ -122,8 +121,7 @@ class GaussianShares(Record):
     """How well the functions fit the kernels of one layer."""
 
     fitting: float  #: share of kernels that fit, 0 to 1; kernels of zeros do not
-    #: share of kernels whose best fit is of each family and good enough; they sum to ``fitting``
-    families: dict[str, float]
+    families: dict[str, float]  #: share of kernels that fit, by the family of the best fit
     residual: float  #: median over kernels of the least relative square residual, 0 to 1
 
 
@@ -144,8 +142,7 @@ class GaussianFits(Record):
     """Depthwise kernels of two models that Gaussians fit, their differences or derivatives; pairs are before, after."""
 
     layers: tuple[LayerGaussians, ...]  #: a row per depthwise layer of at least 5 x 5
-    #: share of all their kernels, layers weighted by their number of kernels; None if there is no such layer
-    fitting: tuple[float, float] | None
+    fitting: tuple[float, float] | None  #: share of all their kernels that fit; None if there is no such layer
     families: dict[str, tuple[float, float]]  #: the same for each family
     chance: dict[str, float]  #: share of kernels of white noise that fit, by kernel size such as ``5 x 5``
     left_out: dict[str, str]  #: other depthwise layers, and why

@@ -25,8 +25,7 @@ class Difference:
     """What a number changed by, and how far that can be trusted."""
 
     value: float | None  #: after less before; None if one of them is not defined
-    #: its standard error; None if it is not known. Zero, of values that are all equal, is no knowledge either
-    error: float | None
+    error: float | None  #: its standard error; None if it is not known, and zero, of equal values, tells nothing either
     reach: float = SURE  #: standard errors that a difference by chance reaches in one of twenty cases
 
     @property

@@ -124,12 +124,10 @@ KERNELS = Verdict("kernels", _kernels_findings)
 class TapMagnitudes(Record):
     """Where the magnitude of slices lies."""
 
-    #: A per tap, in row-major order; the largest is 1. For several layers, the mean of theirs
-    magnitudes: tuple[float, ...]
+    magnitudes: tuple[float, ...]  #: A per tap, in row-major order, the largest 1; the mean of those of several layers
     cross: float  #: mean of A over the taps of the central cross, 0 to 1
     corners: float | None  #: mean of A over the other taps; None if there are none
-    #: cross / corners: above 1 where the skeleton is stronger; None without corners, or where they are zero
-    ratio: float | None
+    ratio: float | None  #: cross / corners, above 1 for a stronger skeleton; None without corners, or where they are 0
     cross_share: float  #: share of the whole magnitude that lies on the cross, 0 to 1
 
 
@@ -223,8 +221,7 @@ class SizeComponents(Record):
     layers: int  #: how many layers have it
     slices: int  #: how many slices they hold
     sampled: int  #: how many of them were used, the same ones in both models
-    #: explained variance ratio of each principal component of the first model's slices alone, descending, summing to 1
-    explained_before: tuple[float, ...]
+    explained_before: tuple[float, ...]  #: explained variance ratios of the first model's own components, descending
     explained_after: tuple[float, ...]
     explained: tuple[float, ...]  #: of the shared components
     #: the shared components of largest variance, unit vectors over the taps in row-major order; the sign is such that

@@ -21,8 +21,7 @@ from refconv.sentences import capital
 class Conditions(Sampled):
     """What a loss was measured on."""
 
-    #: how many samples batch-norm statistics were collected on, at weights that are no model's
-    calibration_samples: int
+    calibration_samples: int  #: on which batch-norm statistics were collected, at weights that are no model's
     calibration_cut: bool  #: whether there were more
     norms: int  #: how many batch-norm layers were recalibrated
 
@@ -42,8 +41,7 @@ class Interpolation(Record):
     losses: tuple[float | None, ...]  #: at each t, batch norms recalibrated; None where the loss is not finite
     before: float  #: the first model's own loss, nothing recalibrated
     after: float  #: the second's
-    #: highest rise over the straight line between the recalibrated ends, 0 or more; None if a loss is not finite
-    barrier: float | None
+    barrier: float | None  #: highest rise above the line between the recalibrated ends; None if a loss is not finite
     conditions: Conditions  #: what losses were measured on
 
     def __str__(self) -> str:

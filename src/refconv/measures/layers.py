@@ -174,8 +174,7 @@ class Quantity:
     unit: str = ""  #: behind its values; empty for plain numbers
     sides: bool = True  #: whether layers have it before and after, or once for both models
     show: Show = number  #: the number as text
-    #: what it is a share of, read from the row of the layer; not defined where that is zero
-    over: Callable[[Any], float] = lambda row: 1.0
+    over: Callable[[Any], float] = lambda row: 1.0  #: what it is a share of, by the row; not defined where that is zero
 
     @property
     def label(self) -> str:

@@ -22,13 +22,11 @@ class ChannelRedundancy(Record):
     #: less redundant layers
     divergence: float | None
     scaled_divergence: float | None  #: the same with the layer's weights divided by their root mean square
-    #: mean absolute cosine between sampled channels, 0 (orthogonal) to 1 (parallel), channels of zeros left out
-    cosine: float | None
+    cosine: float | None  #: mean absolute cosine of the channels, 0 (orthogonal) to 1 (parallel), zeros left out
     #: exp(H) of the singular values of all slices of the layer [n, k] as shares of their sum, H their entropy (Roy and
     #: Vetterli, EUSIPCO 2007): 1 (all parallel) to min(n, k)
     effective_rank: float | None
-    #: divergences [shown, shown] between the first sampled channels, in nats, four significant digits
-    matrix: tuple[tuple[float, ...], ...]
+    matrix: tuple[tuple[float, ...], ...]  #: divergences [shown, shown] between the first channels, in nats
 
 
 @dataclass(frozen=True)

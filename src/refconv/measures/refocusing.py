@@ -30,8 +30,7 @@ class LayerMovement(LayerRecord):
 
     relative: float | None  #: |after - before| / |before|, 0 or more; None if the first kernel is all zero
     cosine: float | None  #: between the two kernels as vectors, -1 to 1; None if one is all zero
-    #: <D, D G> / |D|^2 with G of mean eigenvalue one, 0 to k, 1 for isotropic movements; None if nothing moved
-    alignment: float | None
+    alignment: float | None  #: <D, D G> / |D|^2, mean eigenvalue one: 0 to k, 1 if isotropic; None if nothing moved
     leading: float | None  #: share of |D|^2 in the leading directions, 0 to 1
     leading_isotropic: float | None  #: the share that an isotropic movement has there
     blocks: int  #: blocks of the layer
@@ -120,8 +119,7 @@ class LayerRelations(LayerRecord):
     #: mean over slices; None without any
     partners: float | None
     shown: tuple[int, ...]  #: which output channels the matrix holds
-    #: S between them [shown, shown], a row for each that draws; empty for dense layers
-    matrix: tuple[tuple[float, ...], ...]
+    matrix: tuple[tuple[float, ...], ...]  #: S between them [shown, shown], a row for each that draws; empty if dense
     strongest: tuple[Relation, ...]  #: the strongest relations between different channels, descending
 
 
@@ -131,8 +129,7 @@ class Relations(Record):
 
     layers: tuple[LayerRelations, ...]
     residual: float | None  #: mean over the layers that moved
-    #: mean share of |R|^2 that slices draw from themselves, over layers whose blocks hold several slices
-    own: float | None
+    own: float | None  #: mean share that slices draw from themselves, over layers whose blocks hold several slices
     own_if_even: float | None  #: the same if slices drew on all alike
     map_size: tuple[int, ...]  #: of the refocusing map, as asked for
     order: str  #: how slices are gathered into blocks
@@ -232,8 +229,7 @@ class GramSpectra(Record):
     """Spectra of a model's Grams."""
 
     layers: tuple[LayerSpectrum, ...]
-    #: mean over layers of the effective rank over k, 0 to 1: 1 is plain training's even spectrum
-    effective_share: float | None
+    effective_share: float | None  #: mean over layers of the effective rank over k; 1 is plain training's even spectrum
     condition: float | None  #: median over layers of the condition number
     map_size: tuple[int, ...]  #: of the refocusing map, as asked for
     order: str  #: how slices are gathered into blocks

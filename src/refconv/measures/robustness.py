@@ -24,8 +24,7 @@ class Curve(Record):
     """Accuracy against the strength of one perturbation."""
 
     kind: str  #: the perturbation
-    #: radii as shares of the range of pixels, or 0 to 5 for corruptions; ascending, 0 (nothing) first
-    strengths: tuple[float, ...]
+    strengths: tuple[float, ...]  #: shares of the range of pixels, or 0 to 5 for corruptions; ascending, 0 first
     accuracy: tuple[float, ...]  #: share of samples classified rightly at each, 0 to 1
     mean: float  #: mean accuracy over the strengths above 0
 
@@ -62,10 +61,8 @@ class ShiftConsistency(Sampled):
     """How often a classifier keeps its class under shifts, right or wrong."""
 
     pixels: tuple[int, ...]  #: the distances, 1 to the largest
-    #: per distance, share of (image, direction) that keep the class, over the four directions, 0 to 1
-    same: tuple[float, ...]
-    #: per distance, share of images that keep it under all shifts up to that distance, 0 to 1
-    stable: tuple[float, ...]
+    same: tuple[float, ...]  #: per distance, share of (image, direction) that keep the class, over four directions
+    stable: tuple[float, ...]  #: per distance, share of images that keep it under all shifts up to that distance
     accuracy: tuple[float, ...]  #: per distance, share of (image, direction) classified rightly
     clean_accuracy: float  #: share of images classified rightly without a shift
 

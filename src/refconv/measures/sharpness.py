@@ -46,8 +46,7 @@ class Sharpness(Record):
     radius: float  #: relative distance r that every filter moved
     before: ModelSharpness
     after: ModelSharpness
-    #: of the rises, after - before, direction by direction; below 0 where the second model is flatter
-    difference: Spread
+    difference: Spread  #: of the rises by direction, after - before; below 0 where the second model is flatter
     conditions: Conditions  #: what losses were measured on
     seed: int  #: of the directions
 
@@ -150,15 +149,13 @@ class Curvature(Record):
     """Curvature of the loss at one model."""
 
     loss: float  #: the model's own loss
-    #: the largest of the Hessian, descending, in units of the loss over ``units`` squared
-    eigenvalues: tuple[float, ...]
+    eigenvalues: tuple[float, ...]  #: the largest of the Hessian, descending, in units of the loss over ``units``²
     errors: tuple[float, ...]  #: each eigenvalue is within this of a true one
     smallest: float  #: the smallest eigenvalue seen, below 0 where the loss curves down
     smallest_error: float  #: smallest is within this of a true one; the true smallest may lie lower
     converged: bool  #: whether all of ``eigenvalues`` are within the tolerance
     steps: int  #: Lanczos steps, each one Hessian-vector product
-    #: sum of all eigenvalues, estimated: one number per random vector, mean, standard error; None if not asked
-    trace: Spread | None
+    trace: Spread | None  #: sum of all eigenvalues, estimated by one number per random vector; None if not asked
     units: str  #: ``weights``, or ``filters``: weights over the root mean square of their filter
     dimension: int  #: number of weights that the Hessian is taken over
     samples: int  #: over how many samples

@@ -191,9 +191,8 @@ SECTIONS = (
     Spec(
         "similarity",
         "Feature similarity (CKA)",
-        "Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up "
-        "to a rotation and one scale, around 0 is unrelated. It shows in which layers training made something else of "
-        "them.",
+        "Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up to a "
+        "rotation and one scale, around 0 is unrelated.",
         lambda items: (_layers(items), _matrices(items)),
         _similarity_notes,
     ),

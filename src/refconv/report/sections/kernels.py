@@ -212,18 +212,16 @@ SECTIONS = (
     Spec(
         "skeleton",
         "Kernel skeletons",
-        "The skeleton of a kernel is its central cross, the middle row and the middle column; the corners are "
-        "the rest. The ratio of the mean magnitude on the cross to that in the corners is 1 for a flat kernel and "
-        "larger the stronger the skeleton is.",
+        "The skeleton of a kernel is its central cross, the middle row and column; the corners are the rest. The ratio of "
+        "their mean magnitudes is 1 for a flat kernel and larger the stronger the skeleton is.",
         _skeletons,
         _skeleton_notes,
     ),
     Spec(
         "components",
         "Principal components of kernels",
-        "The principal components of all slices of one kernel size are the patterns that they are made of, and "
-        "the explained variance says how much each contributes. The shift is how far the distribution of the slices "
-        "over these patterns differs between two models, in nats; a shift no larger than chance means nothing.",
+        "The principal components of all slices of one kernel size are the patterns that they are made of. The shift is "
+        "how far two models' slices differ in them, in nats; a shift no larger than chance means nothing.",
         lambda items: (_components(items, size) for size in _sizes(items)),
         _components_notes,
     ),

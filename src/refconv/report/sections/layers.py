@@ -187,37 +187,32 @@ SECTIONS = (
     Spec(
         "redundancy",
         "Channel redundancy",
-        "Redundancy asks whether the channels of a layer repeat one another: the kernels of two channels become "
-        "distributions by a softmax, and their Kullback-Leibler divergence says how different they are. Larger "
-        "divergence means less redundancy, but it also sees the scale of the weights, so three measures that do not "
-        "stand beside it.",
+        "Do the channels of a layer repeat one another? Their kernels become distributions by a softmax; the larger the "
+        "Kullback-Leibler divergence, the less redundant. It also sees the scale of the weights; three measures do not.",
         _redundancy,
         _redundancy_notes,
     ),
     Spec(
         "filters",
         "Filter quality",
-        "Good filters are varied, nearly orthogonal and not zero; after CNN Filter DB a layer is degenerate if "
-        "most of its slices are zero (sparse), if they repeat a few patterns (narrow) or if they look like noise "
-        "(random). Untrained layers are random, so fewer degenerate layers are better.",
+        "After CNN Filter DB a layer is degenerate if most of its slices are zero (sparse), repeat a few patterns (narrow) "
+        "or look like noise (random). Untrained layers are random, so fewer degenerate layers are better.",
         _quality,
         _quality_notes,
     ),
     Spec(
         "gaussians",
         "Differences of Gaussians",
-        "Trained depthwise kernels often are of a known, smooth kind: a difference of two Gaussians or one of "
-        "its first two derivatives. The share of kernels that such a function fits says how many are, beside the share "
-        "of kernels of white noise that would pass as well.",
+        "Trained depthwise kernels are often smooth: a difference of two Gaussians or one of its first two derivatives. "
+        "The share that such a function fits stands beside that of white noise, which would pass as well.",
         _gaussians,
         _gaussians_notes,
     ),
     Spec(
         "movement",
         "Distance from the start",
-        "The relative distance is the length of a layer's change over the length of its kernels at the start. "
-        "Refocusing multiplies gradients by the Gram of the base kernels, so its movement should be aligned with the "
-        "patterns that these share: an alignment of 1 is a movement that knows no direction, larger is along them.",
+        "The relative distance is the length of a layer's change over that of its kernels at the start. Refocusing moves "
+        "kernels along the patterns that they share: an alignment above 1 is along them, 1 is a movement without direction.",
         _movement,
         _movement_notes,
     ),

@@ -174,18 +174,16 @@ SECTIONS = (
     Spec(
         "relations",
         "Relations between kernels",
-        "Every change of the kernels can be written as a refocus weight, which says how strongly each slice "
-        "draws on the slices of its block; this is the smallest such weight. Refocusing wants to relate kernels that "
-        "never met: how much slices draw on others is what this measures.",
+        "Every change of the kernels can be written as a refocus weight, which says how strongly each slice draws on the "
+        "slices of its block; this is the smallest one. Refocusing wants to relate kernels that never met.",
         _relations,
         _relations_notes,
     ),
     Spec(
         "spectrum",
         "Spectrum of the Gram",
-        "Refocusing multiplies every gradient by the Gram of the base kernels, whose eigenvalues say how much "
-        "faster some patterns learn than others. Plain training is a flat spectrum: all eigenvalues 1, condition 1, an "
-        "effective rank of all taps.",
+        "Refocusing multiplies gradients by the Gram of the base kernels, whose eigenvalues say how much faster some "
+        "patterns learn than others. In plain training all are 1, the condition is 1, and the effective rank all taps.",
         _spectra,
         _spectrum_notes,
     ),

@@ -157,9 +157,8 @@ SECTIONS = (
     Spec(
         "attacks",
         "Adversarial attacks",
-        "Images are changed by at most a radius per pixel so that the model's loss grows: FGSM takes one step, "
-        "PGD several and is the stronger attack. The less accuracy falls from that on unchanged images, the more "
-        "robust the model.",
+        "Images are changed by at most a radius per pixel so that the loss grows: FGSM takes one step, PGD several and is "
+        "the stronger attack. The less accuracy falls, the more robust the model.",
         lambda items: (_attack(items, kind) for kind in ATTACK_NAMES),
         _attack_notes,
     ),
