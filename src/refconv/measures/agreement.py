@@ -91,12 +91,7 @@ def counts(record: Agreement) -> PairedDifference:
 
 
 def judged(gained: int, lost: int) -> Change:
-    """Return what a split of the samples that changed sides says.
-
-    Example:
-        >>> judged(20, 2), judged(2, 20), judged(3, 3), judged(4, 3)
-        ('better', 'worse', 'same', 'unclear')
-    """
+    """Return what a split of the samples that changed sides says."""
     if gained == lost:
         return "same"
     if mcnemar(gained, lost) >= LIMIT:

@@ -36,12 +36,7 @@ class Difference:
         return math.erfc(abs(self.value) / self.error * SURE / self.reach / math.sqrt(2))
 
     def judged(self, *, lower: bool = False) -> Change:
-        """Return whether that is better or worse, where ``lower`` says that the lower number is the better one.
-
-        Example:
-            >>> Difference(-0.3, 0.1).judged(lower=True), Difference(-0.1, 0.1).judged(lower=True)
-            ('better', 'unclear')
-        """
+        """Return whether that is better or worse, where ``lower`` says that the lower number is the better one."""
         if self.value is None:
             return "unclear"
         if self.value == 0:
@@ -52,25 +47,14 @@ class Difference:
 
 
 def student(samples: int) -> float:
-    """Return how many standard errors of a mean of so many samples hold 95 %.
-
-    Example:
-        >>> round(student(2), 2), round(student(10), 2), round(student(33), 3)
-        (12.71, 2.26, 2.037)
-    """
+    """Return how many standard errors of a mean of so many samples hold 95 %."""
     from scipy.special import stdtrit
 
     return float(stdtrit(samples - 1, 0.975)) if samples > 1 else math.inf
 
 
 def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
-    """Return the mean of after - before, value by value, of two values or more, with its standard error.
-
-    Example:
-        >>> found = paired([1.0, 2.0], [2.0, 4.0])
-        >>> found.value, found.error, round(found.reach, 2)
-        (1.5, 0.5, 12.71)
-    """
+    """Return the mean of after - before, value by value, of two values or more, with its standard error."""
     values = [second - first for first, second in zip(before, after, strict=True)]
     mean = math.fsum(values) / len(values)
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
@@ -81,10 +65,6 @@ def share_error(share: float, samples: int) -> float:
     """Return the standard error of a share of samples, after Agresti and Coull (1998): two of each kind are added.
 
     Shares of 0 and 1 have an error, too.
-
-    Example:
-        >>> round(share_error(0.5, 96), 3), round(share_error(1.0, 96), 4)
-        (0.05, 0.014)
     """
     count = samples + 4
     middle = (share * samples + 2) / count
@@ -146,11 +126,6 @@ def paired_difference(both: int, gained: int, lost: int, neither: int, level: fl
         phi  = A / sqrt((a + b) (c + d) (a + c) (b + d)),   A = a d - b c, and max(A - n / 2, 0) where that is positive.
 
     It stays sensible with few changed samples and with shares near 1, where the usual normal interval does not.
-
-    Example:
-        >>> found = paired_difference(both=59, gained=16, lost=6, neither=80)
-        >>> round(found.difference, 4), round(found.low, 4), round(found.high, 4)
-        (0.0621, 0.0046, 0.1186)
     """
     n = both + gained + lost + neither
     first, second = (both + lost) / n, (both + gained) / n
@@ -169,10 +144,6 @@ def mcnemar(gained: int, lost: int) -> float:
     Args:
         gained: samples that only the second has.
         lost: samples that only the first has.
-
-    Example:
-        >>> round(mcnemar(9, 1), 6), mcnemar(0, 0)
-        (0.021484, 1.0)
     """
     from scipy.stats import binomtest
 
@@ -181,12 +152,7 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def wilson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return Wilson's interval of a share: all shares p with |hits / n - p| <= z sqrt(p (1 - p) / n).
-
-    Example:
-        >>> [round(bound, 3) for bound in wilson(9, 10)]
-        [0.596, 0.982]
-    """
+    """Return Wilson's interval of a share: all shares p with |hits / n - p| <= z sqrt(p (1 - p) / n)."""
     from scipy.stats import binomtest
 
     found = binomtest(hits, n).proportion_ci(level, method="wilson")

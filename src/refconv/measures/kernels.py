@@ -96,10 +96,6 @@ def plane(taps: Taps, kernel_size: Sequence[int]) -> list[list[float]]:
 
     Raises:
         ValueError: if there are not as many taps as the kernel has.
-
-    Example:
-        >>> plane([1, 2, 3, 4, 5, 6], (2, 3)), plane([1, 2], (2, 1)), plane([1, 2], (2,))
-        ([[1, 2, 3], [4, 5, 6]], [[1], [2]], [[1, 2]])
     """
     if len(taps) != prod(kernel_size):
         raise ValueError(f"expected {prod(kernel_size)} taps of a kernel {tuple(kernel_size)}, found {len(taps)}")

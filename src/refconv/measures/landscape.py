@@ -185,10 +185,11 @@ def rises(one: End, other: End) -> Rises:
     """Return the rises around two models, along a line or over a plane."""
     (distances, first), (others, second) = map(_losses, (one, other))
     middle = len(first) // 2
-    if distances != others or first[middle] is None or second[middle] is None:
+    start, end = first[middle], second[middle]
+    if distances != others or start is None or end is None:
         return Rises()
     pairs = [
-        (here - first[middle], there - second[middle])
+        (here - start, there - end)
         for place, (here, there) in enumerate(zip(first, second, strict=True))
         if here is not None and there is not None and place != middle
     ]

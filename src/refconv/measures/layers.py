@@ -86,12 +86,7 @@ class Direction:
 
 
 def direction(values: Sequence[tuple[float | None, float | None]]) -> Direction:
-    """Return what a number did over layers, from its values before and after; None where it is not defined.
-
-    Example:
-        >>> direction([(1.0, 1.5), (2.0, 2.5), (4.0, None)])
-        Direction(before=1.5, after=2.0, risen=2, fallen=0, level=0, typical=0.375)
-    """
+    """Return what a number did over layers, from its values before and after; None where it is not defined."""
     known = [(first, last) for first, last in values if first is not None and last is not None]
     if not known:
         return Direction(None, None, 0, 0, 0, 0.0)
@@ -102,22 +97,12 @@ def direction(values: Sequence[tuple[float | None, float | None]]) -> Direction:
 
 
 def negligible(first: float, last: float) -> bool:
-    """Return whether a number changed by less than 1 % of what it was.
-
-    Example:
-        >>> negligible(1.0, 1.009), negligible(1.0, 1.02), negligible(0.0, 0.0)
-        (True, False, True)
-    """
+    """Return whether a number changed by less than 1 % of what it was."""
     return _relative(first, last) < NEGLIGIBLE
 
 
 def as_change(way: Way, good: Good = None) -> Change:
-    """Return what kind of change that is, if one of the ways is the better one.
-
-    Example:
-        >>> as_change("up"), as_change("up", good="up"), as_change("up", good="down"), as_change("same", good="up")
-        ('different', 'better', 'worse', 'same')
-    """
+    """Return what kind of change that is, if one of the ways is the better one."""
     if way == "same" or way == "unclear":
         return way
     if good is None:
@@ -126,14 +111,7 @@ def as_change(way: Way, good: Good = None) -> Change:
 
 
 def tally(found: Direction, up: str = "up", down: str = "down") -> str:
-    """Return in how many layers a number went which way, and what that is worth, as a clause.
-
-    Example:
-        >>> tally(direction([(1.0, 1.5)] * 9 + [(1.0, 0.5)]))
-        'up in 9 of 10 layers and down in 1, p = 0.021'
-        >>> tally(direction([(1.0, 1.5)]))
-        'up in the only layer, too few layers to tell a direction'
-    """
+    """Return in how many layers a number went which way, and what that is worth, as a clause."""
     if not found.layers:
         return "defined in no layer of both models"
     if not found.risen and not found.fallen:
@@ -250,12 +228,7 @@ def mean_of(found: Direction, name: str) -> str:
 
 
 def course_clause(found: Direction, quantity: Quantity) -> str:
-    """Return where a number went, without a full stop.
-
-    Example:
-        >>> course_clause(direction([(1.0, 2.0), (2.0, 3.0)]), Quantity("cosine", float))
-        'the mean cosine rises from 1.5 to 2.5 (up in 2 of 2 layers, too few layers to tell a direction)'
-    """
+    """Return where a number went, without a full stop."""
     if not found.layers:
         return f"the {quantity.name} is defined in no layer of both models"
     unit = f" {quantity.unit}" if quantity.unit else ""

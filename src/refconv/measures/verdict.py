@@ -53,12 +53,8 @@ def claim(
 ) -> Claim | None:
     """Return a claim and what each pair that is not plain training says to it; None if all are.
 
-    Args:
-        says: the claim.
-        source: who claims it.
-        items: the pairs with the record.
-        reading: what happened between before and after, `better` being what is claimed, and as a beginning sentence.
-        against: how the first of two pairs ended beside the second.
+    ``reading`` is what happened between before and after, `better` being what is claimed, with the beginning of a
+    sentence on it; ``against`` is how the first of two pairs ended beside the second.
     """
     plain = next((item for item in items if item.plain), None)
     refocused = [item for item in items if not item.plain]
@@ -72,20 +68,12 @@ def worded(change: Change, words: Mapping[Change, str]) -> tuple[Change, str]:
 
 
 def verdict(change: Change, words: str, beside: Change | None) -> tuple[Support, str]:
-    """Return whether a change supports a claim, and a sentence why.
+    """Return whether a change, ``words`` as the beginning of a sentence, supports a claim, and a sentence why.
 
     A change for the better supports the claim only where the pair also ended better than plain training from the same
     start, by the same criterion: what plain training changes alike speaks for training, not for refocusing. A change
-    for the worse contradicts it unless plain training ended worse still. Without plain training nothing is decided.
-
-    Args:
-        change: between before and after.
-        words: the change as the beginning of a sentence.
-        beside: how the pair ended beside plain training; None if there is none.
-
-    Example:
-        >>> verdict("better", "Accuracy rose", "same")
-        ('undecided', 'Accuracy rose, but plain training from the same start gave as much.')
+    for the worse contradicts it unless plain training ended worse still. Without plain training nothing is decided:
+    ``beside``, how the pair ended beside it, is None.
     """
     support: Support = "undecided"
     if change == "better" and beside == "better":
@@ -93,10 +81,8 @@ def verdict(change: Change, words: str, beside: Change | None) -> tuple[Support,
     elif change == "worse" and beside not in {None, "better"}:
         support = "contradicted"
     if beside is None:
-        return (
-            support,
-            f"{words}; not compared with plain training, as the report has no plain run from the same start.",
-        )
+        alone = "not compared with plain training, as the report has no plain run from the same start"
+        return support, f"{words}; {alone}."
     if change != "better":
         return support, f"{words}; {_STOOD[beside]}."
     return support, f"{words}, {_AGAINST[beside]}."

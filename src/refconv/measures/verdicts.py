@@ -45,12 +45,7 @@ NOTE = (
 
 
 def few(samples: int) -> str:
-    """Return what is said of samples that are too few; empty if they are not.
-
-    Example:
-        >>> few(8), few(60)
-        ('too few samples to say: 8, and it takes 60', '')
-    """
+    """Return what is said of samples that are too few; empty if they are not."""
     return "" if samples >= FEWEST else f"too few samples to say: {samples:,}, and it takes {FEWEST}"
 
 

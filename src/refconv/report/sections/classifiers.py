@@ -13,7 +13,16 @@ from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.scores import words_of
 from refconv.report.charts import Guide, Line, line_chart
 from refconv.report.elements import Figure, Table
-from refconv.report.sections.figures import bar_figure, by_role, dot_figure, figure, model_rows, said, samples_note
+from refconv.report.sections.figures import (
+    axes,
+    bar_figure,
+    by_role,
+    dot_figure,
+    figure,
+    model_rows,
+    said,
+    samples_note,
+)
 from refconv.report.sections.spec import Items, Spec
 from refconv.sentences import capital
 
@@ -24,7 +33,7 @@ def _scores(items: Items) -> Iterator[Figure]:
     if classes:
         of = words.of_classes
         yield dot_figure(
-            {name: by_role(items, lambda record, name=name: record.classes.get(name)) for name in classes},
+            {name: {role: record.classes.get(name) for role, _, record in models(items)} for name in classes},
             role_names(items),
             title=f"{capital(of)} of each class",
             x_label=f"{of}, %",
@@ -36,7 +45,7 @@ def _scores(items: Items) -> Iterator[Figure]:
         )
     held = [name for name in words.titles if any(name in record.measures for _, _, record in models(items))]
     shares = [name for name in held if name not in words.plain]
-    measures = [(name, by_role(items, lambda record, name=name: record.measures.get(name))) for name in held]
+    measures = [(name, {role: record.measures.get(name) for role, _, record in models(items)}) for name in held]
     rows = ((words.titles[name], *(words.shown(name, value) for value in of.values())) for name, of in measures)
     title = "The measures of the task"
     yield dot_figure(
@@ -156,9 +165,8 @@ def _reliability(items: Items) -> Figure:
         x, y = [row.confidence for row in rows], [row.accuracy for row in rows]
         lines.append(Line(name, role, x, y, low=list(low), high=list(high)))
     guides = (Guide("diagonal", label="calibrated"),)
-    axes = {"x_label": "confidence", "y_label": "accuracy"}
     return figure(
-        line_chart(lines, title="Reliability", y_range=(0, 1), guides=guides, **axes),
+        line_chart(lines, title="Reliability", y_range=(0, 1), guides=guides, **axes("confidence", "accuracy")),
         alt="Accuracy against mean confidence per bin beside the diagonal of a calibrated model. ECE: "
         f"{said(items, lambda record: percent(record.ece, 2))}.",
         caption="Reliability diagram: below the diagonal a model is overconfident. Bands: 95 % intervals, "
@@ -182,7 +190,7 @@ def _bin_name(row: Any) -> str:
 def _spread(items: Items) -> Figure:
     last = min(len(record.bins) for _, _, record in models(items)) - 1
     bars: dict[str, dict[Role, float | None]] = {
-        _bin_name(row): by_role(items, lambda record, at=at: record.bins[at].samples / record.samples)
+        _bin_name(row): {role: record.bins[at].samples / record.samples for role, _, record in models(items)}
         for at, row in enumerate(items[0].before.bins[: last + 1])
     }
     top = said(items, lambda record: percent(record.bins[last].samples / record.samples))
@@ -236,24 +244,24 @@ SECTIONS = (
     Spec(
         "scores",
         "Task measures",
-        "The measures that the task is judged by, of all models on the same samples. The trivial result beside "
-        "them is what a model must beat.",
+        "The measures that the task is judged by, of all models on the same samples. The trivial result beside them "
+        "is what a model must beat.",
         _scores,
         _scores_notes,
     ),
     Spec(
         "agreement",
         "Samples gained and lost",
-        "Both models classify the same samples: some are right only after (gained), some only before (lost). "
-        "If these split more unevenly than coins would, the change in accuracy is no accident of these samples.",
+        "Both models classify the same samples: some are right only after (gained), some only before (lost). If these "
+        "split more unevenly than coins would, the change in accuracy is no accident of these samples.",
         _agreement,
         _agreement_notes,
     ),
     Spec(
         "calibration",
         "Calibration",
-        "A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error "
-        "(ECE) is the mean gap between confidence and accuracy.",
+        "A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error (ECE) "
+        "is the mean gap between confidence and accuracy.",
         lambda items: (_reliability(items), _spread(items), _errors(items)),
         _calibration_notes,
     ),

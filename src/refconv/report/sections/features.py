@@ -13,7 +13,7 @@ from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, models, role_names
 from refconv.report.charts import Dots, Heat, Line, Photo, dot_chart, heat_maps, line_chart, photo_row
 from refconv.report.elements import Figure
-from refconv.report.sections.figures import figure, model_rows, pairs_said, said, samples_note
+from refconv.report.sections.figures import axes, figure, model_rows, pairs_said, said, samples_note
 from refconv.report.sections.spec import Items, Spec
 
 ROWS = 24  #: Layers up to which each is a row of its own; more become a line
@@ -46,11 +46,10 @@ def _layers(items: Items) -> Figure:
 def _matrices(items: Items) -> Figure:
     values = [value for item in items for row in item.record.matrix for value in row if value is not None]
     heats = [Heat(item.name, item.record.matrix) for item in items]
-    axes = {"x_label": "layer after", "y_label": "layer before"}
     best = {item.name: _best(item.record) for item in items}
     own = ", ".join(f"{name}: {sum(row[0] == row[2] for row in rows)} of {len(rows)}" for name, rows in best.items())
     return figure(
-        heat_maps(heats, unit="CKA", low=min([0.0, *values]), high=1.0, **axes),
+        heat_maps(heats, unit="CKA", low=min([0.0, *values]), high=1.0, **axes("layer after", "layer before")),
         alt="Every layer before with every layer after. Layers whose most alike layer after is they themselves: "
         f"{own}.",
         caption="CKA of every layer before (rows) with every layer after (columns), both from the input to the output.",
@@ -152,18 +151,13 @@ def _field_drawing(items: Items) -> Markup:
     for role, name, record in models(items):
         step = record.input_shape[0] / record.values_shape[0]
         lines.append(Line(name, role, [step * (place + 0.5) for place in range(len(record.values))], record.values))
-    axes = {"x_label": "position, in samples", "y_label": "share of the largest"}
-    return line_chart(lines, title="Influence on the central unit", **axes)
+    return line_chart(
+        lines, title="Influence on the central unit", **axes("position, in samples", "share of the largest")
+    )
 
 
 def field_plane(record: Any) -> list[list[float]]:
-    """Return a field of two dimensions as rows; of three dimensions, the middle plane of the first.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> field_plane(SimpleNamespace(values=[1, 2, 3, 4, 5, 6], values_shape=[2, 3]))
-        [[1, 2, 3], [4, 5, 6]]
-    """
+    """Return a field of two dimensions as rows; of three dimensions, the middle plane of the first."""
     *outer, height, width = record.values_shape
     start = outer[0] // 2 * height * width if outer else 0
     return [list(record.values[start + row * width : start + (row + 1) * width]) for row in range(height)]
@@ -199,8 +193,8 @@ SECTIONS = (
     Spec(
         "attention",
         "Attention maps (Grad-CAM)",
-        "Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. "
-        "Side by side it shows whether both models look at the same parts.",
+        "Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. Side "
+        "by side it shows whether both models look at the same parts.",
         _attention,
         _attention_notes,
     ),

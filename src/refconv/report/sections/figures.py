@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from markupsafe import Markup
 
@@ -39,6 +40,11 @@ def figure(
 ) -> Figure:
     """Return a drawing with its table, whose caption ``table`` is."""
     return Figure(drawing, alt, caption, Table(table, tuple(header), tuple(rows)), *option)
+
+
+def axes(x: str, y: str) -> dict[str, Any]:
+    """Return the labels of the two axes of a chart."""
+    return {"x_label": x, "y_label": y}
 
 
 def by_role(items: Items, value: Callable[[Any], Thing]) -> dict[Role, Thing]:
@@ -101,7 +107,7 @@ def curve_figure(
     before: Sequence[Row] = (),
     behind: Sequence[Row] = (),
     option: tuple[str | None, str | None] = (None, None),
-    **axes: Any,
+    **settings: Any,
 ) -> Figure:
     """Return curves, a line per model, with a table that has a column for each under ``head``, what places are.
 
@@ -110,12 +116,13 @@ def curve_figure(
     columns = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     places = sorted({place for column in columns for place in column})
     rows = [(show_x(place), *(show(column.get(place)) for column in columns)) for place in places]
-    drawing = line_chart([curve.line(scale) for curve in curves], title=title, **axes)
+    drawing = line_chart([curve.line(scale) for curve in curves], title=title, **settings)
     header, rows = (head, *(curve.name for curve in curves)), [*before, *rows, *behind]
     return figure(drawing, table or title, header, rows, alt=alt, caption=caption, option=option)
 
 
-def bar_figure(
+def value_figure(
+    chart: Literal["bars", "dots"],
     values: Values,
     names: Mapping[Role, str],
     title: str,
@@ -128,47 +135,30 @@ def bar_figure(
     sparse: bool = False,
     errors: Values | None = None,
     table: Table | None = None,
-    **axes: Any,
+    **settings: Any,
 ) -> Figure:
-    """Return a group of bars per name of ``values``, a bar per model, with the same numbers under ``head`` in a table.
+    """Return a group of bars or a row of dots per name of ``values``, a mark per model, and a table.
 
     Numbers are multiplied by ``factor`` in the chart, and so are ``errors``, half the length of error bars; names whose
     values are all zero are not drawn in a ``sparse`` one.
     """
-    bars = [
-        Bars(name, _scaled(of, factor), _scaled((errors or {}).get(name, {}), factor))
-        for name, of in values.items()
-        if not sparse or any(of.values())
-    ]
-    drawing = bar_chart(bars, names, title=title, **axes)
-    return Figure(drawing, alt, caption, table or _table(values, names, title, head, show))
+    drawn = {name: _scaled(of, factor) for name, of in values.items() if not sparse or any(of.values())}
+    if chart == "bars":
+        reach = {name: _scaled(of, factor) for name, of in (errors or {}).items()}
+        bars = [Bars(name, of, reach.get(name, {})) for name, of in drawn.items()]
+        drawing = bar_chart(bars, names, title=title, **settings)
+    else:
+        drawing = dot_chart([Dots(name, of) for name, of in drawn.items()], names, title=title, **settings)
+    rows = ((name, *(show(of.get(role)) for role in names)) for name, of in values.items())
+    return Figure(drawing, alt, caption, table or Table(title, (head, *names.values()), tuple(rows)))
 
 
-def dot_figure(
-    values: Values,
-    names: Mapping[Role, str],
-    title: str,
-    head: str = "",
-    *,
-    alt: str,
-    caption: str,
-    show: Show = percent,
-    factor: float = 1.0,
-    table: Table | None = None,
-    **axes: Any,
-) -> Figure:
-    """Return a row per name, a dot per model, with the same numbers in a table; see `bar_figure`."""
-    drawing = dot_chart([Dots(name, _scaled(of, factor)) for name, of in values.items()], names, title=title, **axes)
-    return Figure(drawing, alt, caption, table or _table(values, names, title, head, show))
+bar_figure = partial(value_figure, "bars")
+dot_figure = partial(value_figure, "dots")
 
 
 def _scaled(values: Mapping[Role, Any], factor: float) -> dict[Role, Any]:
     return {role: None if value is None else factor * value for role, value in values.items()}
-
-
-def _table(values: Values, names: Mapping[Role, str], title: str, head: str, show: Show) -> Table:
-    rows = ((name, *(show(of.get(role)) for role in names)) for name, of in values.items())
-    return Table(title, (head, *names.values()), tuple(rows))
 
 
 def layer_figure(
@@ -202,12 +192,7 @@ def layer_figure(
 
 
 def spread(things: Sequence[Thing], most: int = PICTURED) -> list[Thing]:
-    """Return at most so many things, at even distances, the first and the last among them.
-
-    Example:
-        >>> spread(range(10), 4), spread(range(3), 4)
-        ([0, 3, 6, 9], [0, 1, 2])
-    """
+    """Return at most so many things, at even distances, the first and the last among them."""
     if len(things) <= most:
         return list(things)
     return [things[round(place * (len(things) - 1) / (most - 1))] for place in range(most)]

@@ -23,10 +23,10 @@ from refconv.measures.kernels import (
 )
 from refconv.measures.layers import RULE, Quantity, kinds, rows_of
 from refconv.measures.numbers import count, number, percent, times
-from refconv.measures.pairs import BEFORE, Measured
+from refconv.measures.pairs import BEFORE, Measured, Role
 from refconv.report.charts import Guide, Heat, Line, Sheet, heat_maps, kernel_sheets, line_chart
 from refconv.report.elements import Figure
-from refconv.report.sections.figures import figure, layer_figure, pictured_note, spread
+from refconv.report.sections.figures import axes, figure, layer_figure, pictured_note, spread
 from refconv.report.sections.spec import Items, Spec
 
 _SHARE = Quantity("share of magnitude on the cross", "cross_share", show=percent)
@@ -104,10 +104,12 @@ def _components(items: Items, size: tuple[int, ...]) -> Figure:
     before = found[0][1].explained_before
     places = [float(place) for place in range(1, len(before) + 1)]
     # what is zero to rounding would stretch a logarithmic axis
+    shares: list[tuple[str, Role, Sequence[float]]]
     shares = [(BEFORE, "before", before), *((item.name, item.role, row.explained_after) for item, row in found)]
     lines = [Line(name, role, places, [share if share > 1e-9 else None for share in of]) for name, role, of in shares]
-    axes = {"x_label": "principal component", "y_label": "share of the variance"}
-    drawing = line_chart(lines, title="Explained variance", y_log=True, **axes)
+    drawing = line_chart(
+        lines, title="Explained variance", y_log=True, **axes("principal component", "share of the variance")
+    )
     sheets = kernel_sheets([_sheet(item, row, size) for item, row in found]) if drawable(size) else Markup("")
     below = "; below, the components that a pair shares, the largest first" if sheets else ""
     leading = ", ".join(f"{line.name} {percent(sum(value or 0 for value in line.y[:LEADING]))}" for line in lines)
@@ -212,24 +214,24 @@ SECTIONS = (
     Spec(
         "skeleton",
         "Kernel skeletons",
-        "The skeleton of a kernel is its central cross, the middle row and column; the corners are the rest. The ratio of "
-        "their mean magnitudes is 1 for a flat kernel and larger the stronger the skeleton is.",
+        "The skeleton of a kernel is its central cross, the middle row and column; the corners are the rest. The "
+        "ratio of their mean magnitudes is 1 for a flat kernel and larger the stronger the skeleton is.",
         _skeletons,
         _skeleton_notes,
     ),
     Spec(
         "components",
         "Principal components of kernels",
-        "The principal components of all slices of one kernel size are the patterns that they are made of. The shift is "
-        "how far two models' slices differ in them, in nats; a shift no larger than chance means nothing.",
+        "The principal components of all slices of one kernel size are the patterns that they are made of. The shift "
+        "is how far two models' slices differ in them, in nats; a shift no larger than chance means nothing.",
         lambda items: (_components(items, size) for size in _sizes(items)),
         _components_notes,
     ),
     Spec(
         "kernels",
         "Pictures of kernels",
-        "The same kernels of a layer at the start, after training, and what changed between the two. "
-        "Look for patterns that many kernels share, and for what a difference adds or takes away.",
+        "The same kernels of a layer at the start, after training, and what changed between the two. Look for "
+        "patterns that many kernels share, and for what a difference adds or takes away.",
         lambda items: (_pictures(items, layer) for layer in spread(_drawable(items))),
         _pictures_notes,
     ),

@@ -187,32 +187,35 @@ SECTIONS = (
     Spec(
         "redundancy",
         "Channel redundancy",
-        "Do the channels of a layer repeat one another? Their kernels become distributions by a softmax; the larger the "
-        "Kullback-Leibler divergence, the less redundant. It also sees the scale of the weights; three measures do not.",
+        "Do the channels of a layer repeat one another? Their kernels become distributions by a softmax; the larger "
+        "the Kullback-Leibler divergence, the less redundant. It also sees the scale of the weights; three measures "
+        "do not.",
         _redundancy,
         _redundancy_notes,
     ),
     Spec(
         "filters",
         "Filter quality",
-        "After CNN Filter DB a layer is degenerate if most of its slices are zero (sparse), repeat a few patterns (narrow) "
-        "or look like noise (random). Untrained layers are random, so fewer degenerate layers are better.",
+        "After CNN Filter DB a layer is degenerate if most of its slices are zero (sparse), repeat a few patterns "
+        "(narrow) or look like noise (random). Untrained layers are random, so fewer degenerate layers are better.",
         _quality,
         _quality_notes,
     ),
     Spec(
         "gaussians",
         "Differences of Gaussians",
-        "Trained depthwise kernels are often smooth: a difference of two Gaussians or one of its first two derivatives. "
-        "The share that such a function fits stands beside that of white noise, which would pass as well.",
+        "Trained depthwise kernels are often smooth: a difference of two Gaussians or one of its first two "
+        "derivatives. The share that such a function fits stands beside that of white noise, which would pass as "
+        "well.",
         _gaussians,
         _gaussians_notes,
     ),
     Spec(
         "movement",
         "Distance from the start",
-        "The relative distance is the length of a layer's change over that of its kernels at the start. Refocusing moves "
-        "kernels along the patterns that they share: an alignment above 1 is along them, 1 is a movement without direction.",
+        "The relative distance is the length of a layer's change over that of its kernels at the start. Refocusing "
+        "moves kernels along the patterns that they share: an alignment above 1 is along them, 1 is a movement "
+        "without direction.",
         _movement,
         _movement_notes,
     ),

@@ -13,6 +13,7 @@ from refconv.report.charts import Surface, contour_maps
 from refconv.report.elements import Figure, Table
 from refconv.report.sections.figures import (
     Curve,
+    axes,
     bar_figure,
     by_role,
     curve_figure,
@@ -55,8 +56,7 @@ def _between(items: Items) -> Figure:
     return curve_figure(
         [Curve(item.name, item.role, item.record.shares, item.record.losses) for item in items],
         title=title,
-        x_label="share of after",
-        y_label=_loss(items),
+        **axes("share of after", _loss(items)),
         head="share of after",
         show=fine_number,
         table=_loss(items),
@@ -93,8 +93,7 @@ def _line(items: Items) -> Figure:
     return curve_figure(
         curves,
         title=title,
-        x_label="distance, in norms of the filters",
-        y_label=_loss(items),
+        **axes("distance, in norms of the filters", _loss(items)),
         y_log=log,
         head="distance",
         show=fine_number,
@@ -113,7 +112,6 @@ def _most(losses: Sequence[float | None]) -> str:
 def _surfaces(items: Items) -> Figure:
     grids = [(name, _distances(items, role), side.losses) for role, name, side in models(items)]
     surfaces = [Surface(name, distances, distances, losses) for name, distances, losses in grids]
-    axes = {"x_label": "along the second direction", "y_label": "along the first direction"}
     rows = (
         (name, number(distance), *map(number, row))
         for name, distances, losses in grids
@@ -124,7 +122,7 @@ def _surfaces(items: Items) -> Figure:
     header = ("model", "along the first", *map(number, items[0].record.distances))
     alike = len({len(distances) for _, distances, _ in grids}) == 1
     return Figure(
-        contour_maps(surfaces, unit=_loss(items), **axes),
+        contour_maps(surfaces, unit=_loss(items), **axes("along the second direction", "along the first direction")),
         alt=f"Contours of the loss over a plane around each model. Largest loss on it: {tops}.",
         caption="Loss over the plane of two random directions, in norms of the filters; the same levels in all. Wider "
         "rings are a smoother landscape.",
@@ -176,14 +174,13 @@ def _reach(spread: Any) -> float:
 
 
 def _directions(items: Items) -> Figure:
-    most = max(len(side.rise.values) for _, _, side in models(items))
-    lower = pairs_said(items, lambda record: f"in {sum(v < 0 for v in _rise(record))} of {len(_rise(record))}")
+    values: dict[Role, Sequence[float]] = by_role(items, lambda side: side.rise.values)
+    most = max(map(len, values.values()))
+    rises = {item.name: item.record.difference.values for item in items}
+    lower = ", ".join(f"{name} in {sum(rise < 0 for rise in found)} of {len(found)}" for name, found in rises.items())
     title = "Rise of the loss by direction"
     return dot_figure(
-        {
-            str(place + 1): by_role(items, lambda side, place=place: _at(side.rise.values, place))
-            for place in range(most)
-        },
+        {str(place + 1): {role: _at(one, place) for role, one in values.items()} for place in range(most)},
         role_names(items),
         title=title,
         x_label=f"rise of the {_loss(items)}",
@@ -192,11 +189,6 @@ def _directions(items: Items) -> Figure:
         alt=f"Dots of the rise of the loss along each random direction. It is lower after: {lower}.",
         caption=f"{title}: a row per random direction, shared by the models.",
     )
-
-
-def _rise(record: Any) -> tuple[float, ...]:
-    values: tuple[float, ...] = record.difference.values
-    return values
 
 
 def _sharpness_notes(items: Items) -> Iterator[str]:
@@ -211,8 +203,8 @@ _NEGATIVE = 0.05  #: Share of the largest eigenvalue below minus which the small
 def _eigenvalues(items: Items) -> Figure:
     found, title = models(items), "Eigenvalues of the Hessian"
     places = {f"eigenvalue {at + 1}": at for at in range(max(len(side.eigenvalues) for _, _, side in found))}
-    bars = {name: by_role(items, lambda s, at=at: _at(s.eigenvalues, at)) for name, at in places.items()}
-    errors = {name: by_role(items, lambda s, at=at: _at(s.errors, at)) for name, at in places.items()}
+    bars = {name: {role: _at(side.eigenvalues, at) for role, _, side in found} for name, at in places.items()}
+    errors = {name: {role: _at(side.errors, at) for role, _, side in found} for name, at in places.items()}
     bars["smallest seen"] = by_role(items, lambda side: side.smallest)
     errors["smallest seen"] = by_role(items, lambda side: side.smallest_error)
     rows = [(name, *(_with(of[role], errors[name][role]) for role in of)) for name, of in bars.items()]
@@ -289,32 +281,32 @@ SECTIONS = (
     Spec(
         "interpolation",
         "Loss between before and after",
-        "The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, "
-        "a barrier, training left the basin that the start lies in; without one, it stayed in it.",
+        "The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, a "
+        "barrier, training left the basin that the start lies in; without one, it stayed in it.",
         lambda items: (_between(items),),
         _between_notes,
     ),
     Spec(
         "landscape",
         "Loss landscape",
-        "Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the "
-        "loss is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
+        "Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the loss "
+        "is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
         _landscape,
         _landscape_notes,
     ),
     Spec(
         "sharpness",
         "Sharpness",
-        "Sharpness is how much the loss rises, on average over random directions, when every filter is moved by "
-        "a given share of its norm. Smaller is flatter: the model minds small changes of its weights less.",
+        "Sharpness is how much the loss rises, on average over random directions, when every filter is moved by a "
+        "given share of its norm. Smaller is flatter: the model minds small changes of its weights less.",
         lambda items: (_rises(items), _directions(items)),
         _sharpness_notes,
     ),
     Spec(
         "curvature",
         "Curvature",
-        "Eigenvalues of the Hessian say how strongly the loss curves in the directions in which it curves most; "
-        "their sum, the trace, says how much it curves on the whole. Smaller ones mean a smoother landscape.",
+        "Eigenvalues of the Hessian say how strongly the loss curves in the directions in which it curves most; their "
+        "sum, the trace, says how much it curves on the whole. Smaller ones mean a smoother landscape.",
         lambda items: (_eigenvalues(items), *_traces(items)),
         _curvature_notes,
     ),

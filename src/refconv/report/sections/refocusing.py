@@ -11,7 +11,7 @@ from refconv.measures.pairs import BEFORE
 from refconv.measures.refocusing import OTHERS, PARTNERS, RESIDUAL, among_others, shown
 from refconv.report.charts import Dots, Guide, Heat, Line, dot_chart, heat_maps, line_chart
 from refconv.report.elements import Figure
-from refconv.report.sections.figures import figure, layer_figure, pictured_note, spread
+from refconv.report.sections.figures import axes, figure, layer_figure, pictured_note, spread
 from refconv.report.sections.spec import Items, Spec
 
 STRONGEST = 5  #: Relations that the table of a layer names, per pair
@@ -42,10 +42,9 @@ def _with_matrix(items: Items) -> list[str]:
 def _strengths(items: Items, layer: str) -> Figure:
     found = [(item, row) for item, row in rows_of(items, layer) if row.matrix]
     heats, first = [Heat(item.name, row.matrix) for item, row in found], found[0][1]
-    axes = {"x_label": "channel drawn on", "y_label": "channel that draws"}
     strongest = "; ".join(f"{item.name}: {_strongest(row)}" for item, row in found)
     return figure(
-        heat_maps(heats, unit="strength", low=0, **axes),
+        heat_maps(heats, unit="strength", low=0, **axes("channel drawn on", "channel that draws")),
         alt=f"Strength with which {count(len(first.shown), 'channel')} of {layer} draw on one another, a matrix per "
         f"pair. {strongest}.",
         caption=f"How strongly output channels of {layer} draw on one another, {len(first.shown)} of "
@@ -131,8 +130,7 @@ def _eigenvalues(row: Any) -> Figure:
         line_chart(
             [Line("start", "before", places, [value if value > 0 else None for value in values])],
             title=what,
-            x_label="eigenvalue",
-            y_label="over their mean",
+            **axes("eigenvalue", "over their mean"),
             y_log=True,
             guides=(Guide("y", 1, "even"),),
         ),
@@ -174,8 +172,8 @@ SECTIONS = (
     Spec(
         "relations",
         "Relations between kernels",
-        "Every change of the kernels can be written as a refocus weight, which says how strongly each slice draws on the "
-        "slices of its block; this is the smallest one. Refocusing wants to relate kernels that never met.",
+        "Every change of the kernels can be written as a refocus weight, which says how strongly each slice draws on "
+        "the slices of its block; this is the smallest one. Refocusing wants to relate kernels that never met.",
         _relations,
         _relations_notes,
     ),
@@ -183,7 +181,8 @@ SECTIONS = (
         "spectrum",
         "Spectrum of the Gram",
         "Refocusing multiplies gradients by the Gram of the base kernels, whose eigenvalues say how much faster some "
-        "patterns learn than others. In plain training all are 1, the condition is 1, and the effective rank all taps.",
+        "patterns learn than others. In plain training all are 1, the condition is 1, and the effective rank all "
+        "taps.",
         _spectra,
         _spectrum_notes,
     ),

@@ -20,7 +20,16 @@ from refconv.measures.robustness import (
     telling_radius,
 )
 from refconv.report.elements import Figure
-from refconv.report.sections.figures import Curve, accuracies, bar_figure, by_role, curve_figure, said, samples_note
+from refconv.report.sections.figures import (
+    Curve,
+    accuracies,
+    axes,
+    bar_figure,
+    by_role,
+    curve_figure,
+    said,
+    samples_note,
+)
 from refconv.report.sections.spec import Items, Spec
 
 _LEVEL = "A fall counts only together with the level: a model that is worse throughout falls less deep as well."
@@ -34,8 +43,7 @@ def _attack(items: Items, kind: str) -> Figure:
     return curve_figure(
         accuracies(items, lambda record: curves_of(record)[kind]),
         title=title,
-        x_label="radius, in 1 / 255",
-        y_label="accuracy, %",
+        **axes("radius, in 1 / 255", "accuracy, %"),
         y_range=(0, 100),
         scale=LEVELS,
         show_x=lambda strength: f"{number(LEVELS * strength)} / 255",
@@ -74,7 +82,7 @@ def _corruption_means(items: Items, kinds: list[str]) -> Figure:
     rows = {corruption_name(kind): [kind] for kind in kinds} | ({"all": kinds} if len(kinds) > 1 else {})
     bars: dict[str, dict[Role, float | None]]
     bars = {"none": by_role(items, lambda record: corrupted(record, kinds).clean)}
-    bars |= {name: by_role(items, lambda record, of=of: corrupted(record, of).hit) for name, of in rows.items()}
+    bars |= {name: {role: corrupted(record, of).hit for role, _, record in models(items)} for name, of in rows.items()}
     title = "Mean accuracy per corruption"
     return bar_figure(
         bars,
@@ -101,8 +109,7 @@ def _corruption(items: Items, kind: str) -> Figure:
     return curve_figure(
         curves,
         title=title,
-        x_label="strength",
-        y_label="accuracy, %",
+        **axes("strength", "accuracy, %"),
         y_range=(0, 100),
         head="strength",
         alt=f"Curves of accuracy against the strength of {name}. From none to the strongest: {_ends(curves)}.",
@@ -137,8 +144,7 @@ def _shift(items: Items, key: str) -> Figure:
     return curve_figure(
         curves,
         title=title,
-        x_label="shift, in pixels",
-        y_label="%",
+        **axes("shift, in pixels", "%"),
         head="pixels",
         alt=f"Curves of the share that keeps its class, from 1 pixel to {farthest}: {_ends(curves)}.",
         caption=f"{caption}, with 95 % intervals.",
@@ -157,8 +163,8 @@ SECTIONS = (
     Spec(
         "attacks",
         "Adversarial attacks",
-        "Images are changed by at most a radius per pixel so that the loss grows: FGSM takes one step, PGD several and is "
-        "the stronger attack. The less accuracy falls, the more robust the model.",
+        "Images are changed by at most a radius per pixel so that the loss grows: FGSM takes one step, PGD several "
+        "and is the stronger attack. The less accuracy falls, the more robust the model.",
         lambda items: (_attack(items, kind) for kind in ATTACK_NAMES),
         _attack_notes,
     ),
@@ -173,8 +179,8 @@ SECTIONS = (
     Spec(
         "shifts",
         "Shifted images",
-        "Images are moved by a few pixels, which changes nothing of what they show. The more often the class "
-        "stays, right or wrong, the more consistent the model.",
+        "Images are moved by a few pixels, which changes nothing of what they show. The more often the class stays, "
+        "right or wrong, the more consistent the model.",
         lambda items: (_shift(items, key) for key in _SHIFTS),
         _shift_notes,
     ),
