@@ -63,16 +63,13 @@ def has_barrier(item: Measured) -> bool | None:
 
 def _interpolation_findings(item: Measured) -> Iterator[Said]:
     ends, size = course(number, *item.sides), f"the barrier is {number(item.record.barrier)}"
-    match has_barrier(item):
-        case None:
-            unknown = "whether there is a barrier is not known"
-            yield f"The loss {ends}, but is not finite somewhere on the line between: {unknown}.", "unclear"
-        case True:
-            where = "it left the basin of the start"
-            yield f"The loss {ends}, and between the two it rises: {size}, {where}.", "different"
-        case False:
-            where = "both lie in one basin"
-            yield f"The loss {ends}, with no rise to speak of in between: {size}, so that {where}.", "same"
+    barrier, end = has_barrier(item), "whether there is a barrier is not known"
+    if barrier is None:
+        yield f"The loss {ends}, but is not finite somewhere on the line between: {end}.", "unclear"
+    elif barrier:
+        yield f"The loss {ends}, and between the two it rises: {size}, it left the basin of the start.", "different"
+    else:
+        yield f"The loss {ends}, with no rise to speak of in between: {size}, so that both lie in one basin.", "same"
 
 
 def _interpolation_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
@@ -146,10 +143,8 @@ class LossSurface(Record):
         header = ("along", *map(short, self.distances))
         parts = []
         for title, surface in (("before", self.before), ("after", self.after)):
-            table = text_table(
-                header, [(at, *losses) for at, losses in zip(self.distances, surface.losses, strict=True)]
-            )
-            parts.append(f"{title}, as it is {short(surface.as_is, 4)}\n{table}")
+            rows = [(at, *losses) for at, losses in zip(self.distances, surface.losses, strict=True)]
+            parts.append(f"{title}, as it is {short(surface.as_is, 4)}\n{text_table(header, rows)}")
         return "\n".join([*parts, str(self.conditions)])
 
 
@@ -158,46 +153,34 @@ Side = Literal["before", "after"]
 End = tuple[Measured, Side]  #: One of the two models of a pair
 
 
-@dataclass(frozen=True)
-class Rises:
-    """Rises of the loss over its middle around two models, at points where both are finite."""
-
-    first: float | None = None  #: mean rise around the first model; None if nothing can be compared
-    second: float | None = None  #: around the second
-    points: int = 0  #: how many points
-    lower: int = 0  #: at how many of them the second rises less
-    equal: int = 0  #: at how many they rise alike
-
-    @property
-    def judged(self) -> Change:
-        """What that says: better where the second rises less at nearly all points."""
-        if not self.points:
-            return "unclear"
-        if self.equal == self.points:
-            return "same"
-        if self.lower >= NEARLY_ALL * self.points:
-            return "better"
-        higher = self.points - self.lower - self.equal
-        return "worse" if higher >= NEARLY_ALL * self.points else "unclear"
+Rises = list[tuple[float, float]]  #: of the loss over its middle around two models, at points where both are finite
 
 
 def rises(one: End, other: End) -> Rises:
-    """Return the rises around two models, along a line or over a plane."""
+    """Return the rises around two models, along a line or over a plane; none if they cannot be compared."""
     (distances, first), (others, second) = map(_losses, (one, other))
     middle = len(first) // 2
     start, end = first[middle], second[middle]
     if distances != others or start is None or end is None:
-        return Rises()
-    pairs = [
-        (here - start, there - end)
-        for place, (here, there) in enumerate(zip(first, second, strict=True))
-        if here is not None and there is not None and place != middle
-    ]
-    if not pairs:
-        return Rises()
-    means = [math.fsum(side) / len(pairs) for side in zip(*pairs, strict=True)]
-    lower, equal = sum(there < here for here, there in pairs), sum(there == here for here, there in pairs)
-    return Rises(means[0], means[1], len(pairs), lower, equal)
+        return []
+    both = enumerate(zip(first, second, strict=True))
+    return [(a - start, b - end) for at, (a, b) in both if a is not None and b is not None and at != middle]
+
+
+def _judged(found: Rises) -> Change:
+    """Return what rises say: better where those of the second model are lower at nearly all points."""
+    lower, higher = sum(b < a for a, b in found), sum(b > a for a, b in found)
+    if not lower and not higher:
+        return "same" if found else "unclear"
+    if lower >= NEARLY_ALL * len(found):
+        return "better"
+    return "worse" if higher >= NEARLY_ALL * len(found) else "unclear"
+
+
+def _summary(found: Rises) -> tuple[float, float, int, str]:
+    """Return the mean rises, at how many points the second is lower, and how many points there are."""
+    first, second = (math.fsum(side) / len(found) for side in zip(*found, strict=True))
+    return first, second, sum(b < a for a, b in found), count(len(found), "point")
 
 
 def _losses(end: End) -> tuple[list[float], list[float | None]]:
@@ -232,31 +215,30 @@ def _both(first: Measured, second: Measured, side: Side) -> Iterator[tuple[str, 
 
 def _agreed(first: Measured, second: Measured, side: Side) -> Change:
     """Return what line and plane together say of the second pair's result beside one side of the first."""
-    return agreed([found.judged for _, _, found in _both(first, second, side)] or ["unclear"])
+    return agreed([_judged(found) for _, _, found in _both(first, second, side)] or ["unclear"])
 
 
 def _landscape_findings(item: Measured) -> Iterator[Said]:
     for where, held, found in _both(item, item, "before"):
         text = f"The losses {where} cannot be compared: the loss of a model itself is not finite."
-        if found.points:
+        if found:
+            first, second, lower, points = _summary(found)
             text = (
                 f"{capital(where)}, as far as {number(max(held.record.distances))} times the filters' norms, "
-                f"the loss rises on average by {number(found.first)} before and by {number(found.second)} after; it "
-                f"rises less after at {found.lower} of {count(found.points, 'point')}."
+                f"the loss rises on average by {number(first)} before and by {number(second)} after; it rises less "
+                f"after at {lower} of {points}."
             )
-        yield text, found.judged
+        yield text, _judged(found)
 
 
 def _landscape_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
     for where, _, found in _both(reference, subject, "after"):
         text = f"{subject.name} and {reference.name} cannot be compared {where}: they share no finite losses."
-        if found.first is not None and found.second is not None:
-            text = (
-                f"{capital(where)} the mean rise around {subject.name} is "
-                f"{compared(number, reference.name, found.second, found.first)}, and less at {found.lower} of "
-                f"{count(found.points, 'point')}."
-            )
-        yield text, found.judged
+        if found:
+            first, second, lower, points = _summary(found)
+            ends = compared(number, reference.name, second, first)
+            text = f"{capital(where)} the mean rise around {subject.name} is {ends}, and less at {lower} of {points}."
+        yield text, _judged(found)
 
 
 LANDSCAPE = Verdict(

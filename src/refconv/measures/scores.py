@@ -11,7 +11,7 @@ from refconv.measures.tables import counted
 from refconv.measures.verdict import Said, Verdict
 from refconv.records import Record
 from refconv.sentences import capital
-from refconv.task_measures import TASKS, measures_of
+from refconv.task_measures import measures_of
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,7 @@ class Scores(Record):
     samples: int  #: how many samples that is; the same ones for both models of a pair
     cut: bool  #: whether the split has more
     measures: dict[str, float]  #: by name, as an evaluation of the task names them
-    #: the task's first measure for each class, by name; None for a class without one, empty where the task has no
-    #: classes
-    classes: dict[str, float | None]
+    classes: dict[str, float | None]  #: the first measure for each class; None where it has none, empty without classes
 
     def __str__(self) -> str:
         return f"{', '.join(f'{name} {value:.4g}' for name, value in self.measures.items())} on {counted(self)}"
@@ -59,17 +57,10 @@ class Words:
         return record.measures.get(self.first)
 
 
-WORDS = {
-    task: Words(said.primary.name, said.per_class, said.descriptions, said.numbers)
-    for task in TASKS[1:]
-    for said in [measures_of(task)]
-}
-"""Per task."""
-
-
 def words_of(item: Measured) -> Words:
     """Return the words of a pair's task; measures of images name the channel that those beside them are not of."""
-    words = WORDS[item.after.task]
+    own = measures_of(item.after.task)
+    words = Words(own.primary.name, own.per_class, own.descriptions, own.numbers)
     other = {"psnr_rgb": "luma", "psnr_luma": "RGB"}
     channel = next((name for known, name in other.items() if known in item.after.measures), None)
     if channel is None:
