@@ -149,7 +149,7 @@ class Curvature(Record):
     """Curvature of the loss at one model."""
 
     loss: float  #: the model's own loss
-    eigenvalues: tuple[float, ...]  #: the largest of the Hessian, descending, in units of the loss over ``units``²
+    eigenvalues: tuple[float, ...]  #: the Hessian's largest, descending, in units of the loss over ``units`` squared
     errors: tuple[float, ...]  #: each eigenvalue is within this of a true one
     smallest: float  #: the smallest eigenvalue seen, below 0 where the loss curves down
     smallest_error: float  #: smallest is within this of a true one; the true smallest may lie lower

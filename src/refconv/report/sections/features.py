@@ -74,8 +74,7 @@ def _similarity_notes(items: Items) -> Iterator[str]:
     yield samples_note(first)
     yield "Values fall with depth in most pairs; two trainings of one recipe from one start are the yardstick."
     yield "A channel of large scale counts for more, so outputs of a convolution and of the norm behind it differ."
-    if len(first.matrix_layers) < len(first.layers):
-        yield "The matrix shows layers at even distances."
+    yield "The matrix shows layers at even distances." if len(first.matrix_layers) < len(first.layers) else ""
     yield from (f"{layer} was not compared: {reason}." for layer, reason in first.left_out.items())
 
 
@@ -177,8 +176,7 @@ def _field_notes(items: Items) -> Iterator[str]:
         yield "The field reaches the border of the input, where radii are cut off."
     if len(layers) > 1:
         yield f"The models' last maps are of different layers: {', '.join(layers)}."
-    if pixels > 1:
-        yield f"A point of the picture is the mean of {number(pixels)} pixels."
+    yield f"A point of the picture is the mean of {number(pixels)} pixels." if pixels > 1 else ""
 
 
 SECTIONS = (

@@ -92,10 +92,8 @@ def _skeleton_notes(items: Items) -> Iterator[str]:
         yield "The ratio is not defined where a kernel has no corners, such as 2 × 2, or where they are zero."
     else:
         yield "Magnitudes are means over the slices of a layer; each layer counts once."
-    if zeros:
-        yield f"All zero in one of the models: {', '.join(zeros)}."
-    if not all(map(drawable, _sizes(items))):
-        yield "Kernels of three dimensions are counted but not drawn."
+    yield f"All zero in one of the models: {', '.join(zeros)}." if zeros else ""
+    yield "Kernels of three dimensions are counted but not drawn." if not all(map(drawable, _sizes(items))) else ""
 
 
 def _components(items: Items, size: tuple[int, ...]) -> Figure:
@@ -152,8 +150,7 @@ def _components_notes(items: Items) -> Iterator[str]:
     yield from (
         f"Of the {size} kernels {row.sampled:,} of {row.slices:,} slices were used." for size, row in cut.items()
     )
-    if not all(map(drawable, _sizes(items))):
-        yield "Components of kernels of three dimensions are not drawn."
+    yield "Components of kernels of three dimensions are not drawn." if not all(map(drawable, _sizes(items))) else ""
 
 
 _MOST, _FEWEST, _TAPS = 64, 16, 3000

@@ -62,8 +62,7 @@ def _redundancy_notes(items: Items) -> Iterator[str]:
     if cut:
         most = max(row.sampled for row in rows)
         yield f"Of {count(len(cut), 'large layer')} {most} channels were compared, the same ones in all models."
-    if lonely:
-        yield f"Without a second channel to compare with: {', '.join(sorted(lonely))}."
+    yield f"Without a second channel to compare with: {', '.join(sorted(lonely))}." if lonely else ""
     yield pictured_note(len(kinds(items)) - len(lonely), "matrix")
 
 
@@ -141,8 +140,7 @@ def _gaussians_notes(items: Items) -> Iterator[str]:
     yield RULE
     for reason in dict.fromkeys(reasons):
         yield f"{count(reasons.count(reason), 'layer')} left out: {times_text(reason)}."
-    if cut:
-        yield f"In {count(cut, 'large layer')} a sample of kernels was fitted, the same in all models."
+    yield f"In {count(cut, 'large layer')} a sample of kernels was fitted, the same in all models." if cut else ""
 
 
 _LEADING = Quantity("share along the leading patterns", "leading", sides=False, show=percent)
@@ -179,8 +177,7 @@ def _movement_notes(items: Items) -> Iterator[str]:
     for item in items:
         if item.record.still:
             yield f"In {item.name} {count(item.record.still, 'layer')} did not move."
-    if cut:
-        yield f"Alignment was measured on a sample of the blocks of {count(len(cut), 'layer')}."
+    yield f"Alignment was measured on a sample of the blocks of {count(len(cut), 'layer')}." if cut else ""
 
 
 SECTIONS = (

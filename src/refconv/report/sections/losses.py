@@ -271,8 +271,7 @@ def _curvature_notes(items: Items) -> Iterator[str]:
         yield "In units of filters: rescaling a filter before a normalisation changes nothing."
     if "weights" in units:
         yield "In units of weights: larger weights before a normalisation flatten the Hessian and change nothing else."
-    if loose:
-        yield f"Not converged, eigenvalues may be larger: {', '.join(loose)}."
+    yield f"Not converged, eigenvalues may be larger: {', '.join(loose)}." if loose else ""
     if steep:
         yield f"Clearly negative curvature, so no minimum of this loss on these samples: {', '.join(steep)}."
 

@@ -83,10 +83,8 @@ def _relations_notes(items: Items) -> Iterator[str]:
     yield "Strengths depend on the scale of the start; shares and partners do not."
     yield "Matrices are drawn of layers whose output channels draw on one another."
     yield RULE
-    if dense:
-        yield f"In {count(len(dense), 'layer')} slices meet no others (dense layers)."
-    if cut:
-        yield f"Measured on a sample of the blocks of {count(len(cut), 'layer')}."
+    yield f"In {count(len(dense), 'layer')} slices meet no others (dense layers)." if dense else ""
+    yield f"Measured on a sample of the blocks of {count(len(cut), 'layer')}." if cut else ""
     yield pictured_note(len(_with_matrix(items)), "matrix")
 
 
@@ -156,8 +154,7 @@ def _spectrum_notes(items: Items) -> Iterator[str]:
         yield f"In {count(short, 'layer')} the rank is below the number of taps: some patterns refocusing cannot move."
     if dead:
         yield f"All zero: {', '.join(dead)}."
-    if cut:
-        yield f"Measured on a sample of the blocks of {count(cut, 'layer')}."
+    yield f"Measured on a sample of the blocks of {count(cut, 'layer')}." if cut else ""
     if any(item.record != record for item in items):
         yield f"The pairs' records of the {BEFORE} model differ; drawn is that of {items[0].name}."
     yield pictured_note(len(_defined(rows)), "spectrum")

@@ -62,8 +62,7 @@ def _attack_notes(items: Items) -> Iterator[str]:
     yield _LEVEL
     yield "PGD bounds accuracy under attack from above; a better attack may find more."
     yield CONSERVATIVE
-    if hiding:
-        yield f"FGSM finds more than PGD, which is a sign of hidden gradients: {', '.join(hiding)}."
+    yield f"FGSM finds more than PGD, which is a sign of hidden gradients: {', '.join(hiding)}." if hiding else ""
 
 
 def _hides(record: Any) -> bool:
