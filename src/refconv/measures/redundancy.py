@@ -157,11 +157,6 @@ def _beside(subject: Measured, reference: Measured) -> Change:
     return reading(lambda quantity: contrast_of(subject, reference, quantity))[0]
 
 
-def _because(item: Measured) -> tuple[Change, str]:
-    change, why = _reading(item)
-    return change, capital(why)
-
-
 REDUNDANCY = Verdict(
     "redundancy",
     _findings,
@@ -170,7 +165,7 @@ REDUNDANCY = Verdict(
         "Refocusing makes channels less redundant: the divergence between their kernels grows.",
         REFCONV,
         items,
-        _because,
+        _reading,
         _beside,
     ),
 )

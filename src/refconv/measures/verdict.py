@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from refconv.measures.findings import Change, Claim, Finding, Judgement, Support
 from refconv.measures.pairs import Measured, Pair, measured, rivals
+from refconv.sentences import capital
 
 REFCONV = "RefConv (arXiv 2310.10563)"
 JOURNAL = "RefConv, journal version (IEEE TNNLS 36(6), 2025)"
@@ -68,7 +69,7 @@ def worded(change: Change, words: Mapping[Change, str]) -> tuple[Change, str]:
 
 
 def verdict(change: Change, words: str, beside: Change | None) -> tuple[Support, str]:
-    """Return whether a change, ``words`` as the beginning of a sentence, supports a claim, and a sentence why.
+    """Return whether a change, in ``words``, supports a claim, and a sentence why.
 
     A change for the better supports the claim only where the pair also ended better than plain training from the same
     start, by the same criterion: what plain training changes alike speaks for training, not for refocusing. A change
@@ -80,6 +81,7 @@ def verdict(change: Change, words: str, beside: Change | None) -> tuple[Support,
         support = "supported"
     elif change == "worse" and beside not in {None, "better"}:
         support = "contradicted"
+    words = capital(words)
     if beside is None:
         alone = "not compared with plain training, as the report has no plain run from the same start"
         return support, f"{words}; {alone}."

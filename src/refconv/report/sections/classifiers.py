@@ -80,7 +80,10 @@ def _agreement(items: Items) -> list[Figure]:
 
 
 def _classes(items: Items) -> Figure:
-    nets = {item.role: {row.target: _net(row) for row in item.record.classes} for item in items}
+    nets = {
+        item.role: {row.target: 100 * (row.gained - row.lost) / row.samples for row in item.record.classes}
+        for item in items
+    }
     targets = sorted({target for net in nets.values() for target in net})
     most = sorted(targets, key=lambda target: (-max(abs(net.get(target, 0)) for net in nets.values()), target))
     title = "Change of accuracy per class"
@@ -95,10 +98,6 @@ def _classes(items: Items) -> Figure:
         caption=f"{title}, in percentage points: gained less lost, over the samples of the class.{some}",
         table=_classes_table(items, most),
     )
-
-
-def _net(row: Any) -> float:
-    return 100 * float(row.gained - row.lost) / float(row.samples)
 
 
 def _extremes(item: Measured, net: dict[int, float]) -> str:
