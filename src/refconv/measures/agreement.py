@@ -151,9 +151,7 @@ def same_samples_difference(subject: Measured, reference: Measured) -> tuple[int
     wins = losses = 0
     for place in mine.keys() | theirs.keys():
         row = mine.get(place) or theirs[place]
-        rights = [
-            (changed[place].after if place in changed else row.before) == row.target for changed in (mine, theirs)
-        ]
+        rights = [(side[place].after if place in side else row.before) == row.target for side in (mine, theirs)]
         wins += rights[0] and not rights[1]
         losses += rights[1] and not rights[0]
     return wins, losses
@@ -173,9 +171,7 @@ def confusions(item: Measured) -> Counter[tuple[int, int]]:
 def _claim(items: Sequence[Measured]) -> Claim | None:
     """Return the claim on accuracy, which a part of the samples does not decide."""
     says = "Refocusing a pretrained model raises its accuracy."
-    found = claim(
-        says, REFCONV, items, lambda item: worded(judged(item.record.gained, item.record.lost), _WORDS), _against
-    )
+    found = claim(says, REFCONV, items, lambda item: worded(_judged(item), _WORDS), _against)
     if found is None:
         return None
     undecided: dict[str, tuple[Support, str]] = {}

@@ -91,9 +91,8 @@ def _between(subject: Measured, reference: Measured) -> Difference:
     """Return how one pair's result differs from another's, by direction where both walked along the same ones."""
     if subject.record.radius != reference.record.radius:
         return Difference(None, None)
-    return spreads_difference(
-        reference.after.rise, subject.after.rise, together=_directions(subject) == _directions(reference)
-    )
+    together = _directions(subject) == _directions(reference)
+    return spreads_difference(reference.after.rise, subject.after.rise, together=together)
 
 
 def _directions(item: Measured) -> tuple[Any, ...]:
@@ -124,10 +123,8 @@ def _sharpness_contrasts(subject: Measured, reference: Measured) -> Iterator[Sai
         return
     change = found.judged(lower=True)
     means = [item.after.rise.mean for item in (subject, reference)]
-    text = (
-        f"Around {subject.name} the mean rise is {compared(number, reference.name, *means)} {difference_words(found)}"
-    )
-    yield f"{text}: {SURENESS[change]}).", change, found.p
+    ends = f"{compared(number, reference.name, *means)} {difference_words(found)}: {SURENESS[change]})"
+    yield f"Around {subject.name} the mean rise is {ends}.", change, found.p
 
 
 SHARPNESS = Verdict(

@@ -30,10 +30,8 @@ class Verdict:
 
     def items(self, pairs: Sequence[Pair]) -> list[Measured]:
         """Return the pairs that it is about, in their order."""
-        found = {
-            item.role: item for name in (*self.more, self.name) for item in measured(pairs, name) if self.has(item)
-        }
-        return [found[role] for role in sorted(found)]
+        held = [item for name in (*self.more, self.name) for item in measured(pairs, name) if self.has(item)]
+        return [item for _, item in sorted({item.role: item for item in held}.items())]
 
     def __call__(self, pairs: Sequence[Pair]) -> Judgement | None:
         """Return what is found, whatever the number of samples; None if no pair has the record."""

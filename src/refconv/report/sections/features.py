@@ -28,9 +28,7 @@ def _layers(items: Items) -> Figure:
         drawing = dot_chart(dots, names, title=title, x_label="CKA")
     else:
         places = [float(place) for place in range(1, len(layers) + 1)]
-        lines = [
-            Line(names[role], role, places, [values.get(layer) for layer in layers]) for role, values in found.items()
-        ]
+        lines = [Line(names[role], role, places, list(map(values.get, layers))) for role, values in found.items()]
         drawing = line_chart(lines, title=title, x_label="layer, from the input to the output", y_label="CKA")
     return figure(
         drawing,
@@ -89,9 +87,8 @@ def _image(items: Items, place: int) -> Figure:
     target = first.class_name(shown.target)
     sides = [(BEFORE, first, shown, "before"), *((item.name, item, one, "after") for item, one in held)]
     words = [_words(*side) for side in sides]
-    photos = [
-        _photo(text, one, getattr(one, f"map_{side}")) for text, (_, _, one, side) in zip(words, sides, strict=True)
-    ]
+    maps = [(one, getattr(one, f"map_{side}")) for _, _, one, side in sides]
+    photos = [_photo(text, *shown) for text, shown in zip(words, maps, strict=True)]
     title = f"Image {place}: {target}"
     return figure(
         photo_row([_photo(f"image: {target}", shown), *photos]),

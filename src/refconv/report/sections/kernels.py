@@ -147,9 +147,8 @@ def _components_notes(items: Items) -> Iterator[str]:
     yield f"A shift counts from {number(BEYOND)} times that by chance on: the shift between slices exchanged at random."
     yield "With few slices, histograms differ a lot for no reason."
     yield "Explained variance that gathers in the first components says that slices became more alike."
-    yield from (
-        f"Of the {size} kernels {row.sampled:,} of {row.slices:,} slices were used." for size, row in cut.items()
-    )
+    for size, row in cut.items():
+        yield f"Of the {size} kernels {row.sampled:,} of {row.slices:,} slices were used."
     yield "Components of kernels of three dimensions are not drawn." if not all(map(drawable, _sizes(items))) else ""
 
 

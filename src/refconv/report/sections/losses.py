@@ -225,9 +225,7 @@ def _traces(items: Items) -> Iterator[Figure]:
     found = {role: (name, side.trace) for role, name, side in models(items) if side.trace is not None}
     if not found:
         return
-    rows = tuple(
-        (name, number(trace.mean), number(trace.error, 2), str(len(trace.values))) for name, trace in found.values()
-    )
+    rows = tuple((name, number(one.mean), number(one.error, 2), str(len(one.values))) for name, one in found.values())
     title = "Trace of the Hessian"
     yield bar_figure(
         {"trace": {role: trace.mean for role, (_, trace) in found.items()}},
