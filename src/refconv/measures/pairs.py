@@ -10,9 +10,8 @@ from typing import Any, Literal
 from refconv.errors import RunError
 from refconv.records import Record
 
-Role = Literal["before"] | int  #: A model among those of a page: the shared start, or the result of pair number 0, 1,
+Role = Literal["before"] | int  #: A model of a page: the shared start, or the result of pair 0, 1 and so on
 BEFORE = "before"  #: What the shared start is called
-
 
 RECORDS = {
     "redundancy": "redundancy.Redundancy",

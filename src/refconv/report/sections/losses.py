@@ -18,7 +18,6 @@ from refconv.report.sections.figures import (
     by_role,
     curve_figure,
     dot_figure,
-    model_rows,
     of_more,
     pairs_said,
     said,
@@ -149,11 +148,10 @@ def _landscape_notes(items: Items) -> Iterator[str]:
 
 
 def _rises(items: Items) -> Figure:
-    def cells(side: Any) -> tuple[str, ...]:
-        rise = side.rise
-        spread = number(rise.mean), number(rise.error, 2), number(rise.deviation, 2)
-        return *spread, fine_number(side.as_is), fine_number(side.centre)
-
+    rows = [
+        (name, number(rise.mean), number(rise.error, 2), number(rise.deviation, 2), *map(fine_number, losses))
+        for name, rise, losses in ((name, side.rise, (side.as_is, side.centre)) for _, name, side in models(items))
+    ]
     header = ("model", "mean rise", "standard error", "standard deviation", "loss as it is", "loss recalibrated")
     return bar_figure(
         {"mean rise": by_role(items, lambda side: side.rise.mean)},
@@ -164,7 +162,7 @@ def _rises(items: Items) -> Figure:
         alt=f"Bars of the mean rise of the loss: {said(items, lambda side: _with(side.rise.mean, side.rise.error))}.",
         caption="Mean rise of the loss over random directions with its 95 % interval. The models share their "
         "directions, so that differences are surer than the bars.",
-        table=Table("Sharpness in numbers", header, tuple(model_rows(items, cells))),
+        table=Table("Sharpness in numbers", header, tuple(rows)),
     )
 
 
