@@ -7,19 +7,13 @@ from dataclasses import fields, replace
 
 from refconv.analysis.measures.landscape import spread
 from refconv.analysis.measures.outputs import mcnemar
-from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
-from refconv.measures.attention import AttendedImage, Attention
-from refconv.measures.calibration import Calibration, ReliabilityBin
-from refconv.measures.conditions import Conditions
-from refconv.measures.curvature import Curvature
-from refconv.measures.interpolation import Interpolation
-from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
+from refconv.measures.features import AttendedImage, Attention, LayerSimilarity, ReceptiveField, Similarity
+from refconv.measures.landscape import Conditions, Interpolation, LossLine, LossSurface, ModelLine, ModelSurface
 from refconv.measures.pairs import ModelPair
-from refconv.measures.receptive_field import ReceptiveField
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
 from refconv.measures.scores import Scores
-from refconv.measures.sharpness import ModelSharpness, Sharpness
-from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.measures.sharpness import Curvature, ModelSharpness, Sharpness
 from refconv.records import Record
 
 CONDITIONS = Conditions(samples=1024, cut=True, calibration_samples=512, calibration_cut=False, norms=3)

@@ -17,6 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 Self = TypeVar("Self", bound="Record")
 
+#: The type hints of a class, which are looked up once
+type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -42,10 +45,7 @@ class Record:
 
     @classmethod
     def from_dict(cls: type[Self], data: dict[str, Any]) -> Self:
-        """Read a record back.
-
-        Args:
-            data: what :meth:`to_dict` returned, today or in an earlier version.
+        """Read a record back from what :meth:`to_dict` returned, today or in an earlier version.
 
         Raises:
             ValueError: if a key is missing or surplus, the data is no mapping, or a value is of another type; the
@@ -54,13 +54,10 @@ class Record:
         if not isinstance(data, dict):
             raise ValueError(f"{cls.__name__}: expected names and values, found {type(data).__name__}")
         data = {cls._former.get(name, name): value for name, value in data.items()}
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        optional = dataclasses.MISSING
+        fields = {one.name: (one.default, one.default_factory) for one in dataclasses.fields(cls)}
         surplus = sorted(data.keys() - fields.keys())
-        missing = sorted(
-            name
-            for name in fields.keys() - data.keys()
-            if fields[name].default is dataclasses.MISSING and fields[name].default_factory is dataclasses.MISSING
-        )
+        missing = sorted(name for name in fields.keys() - data.keys() if fields[name] == (optional, optional))
         if surplus or missing:
             raise ValueError(f"{cls.__name__}: missing keys {missing}, surplus keys {surplus}")
         hints = type_hints(cls)
@@ -87,12 +84,7 @@ class Record:
 def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings that were saved with a scale: before there was a choice, ``normalize`` was true or false."""
     own = dict(settings)
-    normalize = own.pop("normalize", False)
-    return {"scale": "normalized" if normalize else "paper", **own}
-
-
-type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
-"""The type hints of a class, which are looked up once."""
+    return {"scale": "normalized" if own.pop("normalize", False) else "paper", **own}
 
 
 def _plain(value: Any) -> Any:
@@ -100,9 +92,7 @@ def _plain(value: Any) -> Any:
         return value.to_dict()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
+    return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _restored(hint: Any, value: Any) -> Any:
@@ -118,21 +108,15 @@ def _restored(hint: Any, value: Any) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"expected a list, found {type(value).__name__}")
-        inner = args[0] if len(args) == 2 and args[1] is Ellipsis else None
-        return tuple(
-            _restored(inner if inner is not None else hint_, item)
-            for hint_, item in zip(args if inner is None else [inner] * len(value), value, strict=True)
-        )
+        hints = [args[0]] * len(value) if args[1:] == (Ellipsis,) else args
+        return tuple(_restored(inner, item) for inner, item in zip(hints, value, strict=True))
     if origin is dict:
         if not isinstance(value, dict):
             raise ValueError(f"expected names and values, found {type(value).__name__}")
         return {key: _restored(args[1], item) for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record):
         return hint.from_dict(value)
-    if hint in _JSON and (type(value) not in _JSON[hint]):
+    plain = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}.get(hint)  # a boolean is no number here
+    if plain and type(value) not in plain:
         raise ValueError(f"expected {hint.__name__}, found {value!r:.40}")
     return value
-
-
-_JSON: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
-"""What JSON gives for a plain type; a boolean is no number here."""

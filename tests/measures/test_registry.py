@@ -9,8 +9,7 @@ import pytest
 import report_records as made
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import RunError
-from refconv.measures.pairs import ModelPair
-from refconv.measures.registry import RECORDS
+from refconv.measures.pairs import RECORDS, ModelPair
 from refconv.measures.verdicts import VERDICTS, judgements
 from refconv.report import read_pair
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace as Namespace
 import pytest
 
 import report_records as made
-from refconv.measures.enough import FEWEST
-from refconv.measures.paired_difference import mcnemar, paired_difference
+from refconv.measures.judging import mcnemar, paired_difference
+from refconv.measures.verdicts import FEWEST
 from refconv.report.sections import SECTIONS
 from refconv.report.writing import told
 from report_pairs import pair, section

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from refconv.analysis.measures.outputs import mcnemar as mcnemar_of_analysis
-from refconv.measures.paired_difference import mcnemar, paired_difference, wilson
+from refconv.measures.judging import mcnemar, paired_difference, wilson
 
 
 def test_interval_is_that_of_a_published_example():

@@ -25,26 +25,39 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
-from refconv.measures.attention import AttendedImage, Attention
-from refconv.measures.calibration import Calibration, ReliabilityBin
-from refconv.measures.components import FilterComponents, SizeComponents
-from refconv.measures.conditions import Conditions
-from refconv.measures.curvature import Curvature
-from refconv.measures.filters import FilterQuality, FilterStatistics, LayerQuality
-from refconv.measures.gaussians import GaussianFits, GaussianShares, LayerGaussians
-from refconv.measures.interpolation import Interpolation
-from refconv.measures.kernels import KernelSamples, LayerKernels
-from refconv.measures.landscape import LossLine, LossSurface, ModelLine, ModelSurface
-from refconv.measures.movement import LayerMovement, Movement
-from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
+from refconv.measures.features import AttendedImage, Attention, LayerSimilarity, ReceptiveField, Similarity
+from refconv.measures.filters import (
+    FilterQuality,
+    FilterStatistics,
+    GaussianFits,
+    GaussianShares,
+    LayerGaussians,
+    LayerQuality,
+)
+from refconv.measures.kernels import (
+    FilterComponents,
+    KernelSamples,
+    LayerKernels,
+    LayerSkeleton,
+    SizeComponents,
+    SizeSkeleton,
+    Skeletons,
+    TapMagnitudes,
+)
+from refconv.measures.landscape import Conditions, Interpolation, LossLine, LossSurface, ModelLine, ModelSurface
 from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
-from refconv.measures.relations import LayerRelations, Relation, Relations
+from refconv.measures.refocusing import (
+    GramSpectra,
+    LayerMovement,
+    LayerRelations,
+    LayerSpectrum,
+    Movement,
+    Relation,
+    Relations,
+)
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
-from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
-from refconv.measures.similarity import LayerSimilarity, Similarity
-from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
-from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+from refconv.measures.sharpness import Curvature, ModelSharpness, Sharpness, Spread
 
 if TYPE_CHECKING:
     from refconv.analysis.measures.attribution import attention, receptive_field

@@ -30,7 +30,7 @@ from torch.nn.utils import parametrize
 
 from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, evaluating, taking
 from refconv.errors import DataError, ModelError
-from refconv.measures.conditions import Conditions
+from refconv.measures.landscape import Conditions
 
 Values = dict[str, Tensor]
 """Parameters, buffers or directions of a model, by name."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from refconv.data import Batch, Split
 from refconv.engine.setup import Setup
-from refconv.measures.paired_difference import paired_difference, wilson
+from refconv.measures.judging import paired_difference, wilson
 from refconv.records import Record
 from refconv.surgery import evaluating
 from refconv.task_measures import TASKS, Measure, measures_of

@@ -10,20 +10,12 @@ from refconv.records import Record
 Change = Literal["better", "worse", "different", "same", "unclear"]
 """What a finding says: a change for the better or the worse, one that is neither, none, or that it cannot be told."""
 
-Support = Literal["supported", "contradicted", "undecided"]
-"""What a pair of models says of a claim."""
+Support = Literal["supported", "contradicted", "undecided"]  #: What a pair of models says of a claim
 
 
 @dataclass(frozen=True)
 class Finding(Record):
-    """One thing that a measure says about one pair of models.
-
-    Attributes:
-        pair: the name of the pair.
-        text: a sentence that makes sense by itself, with numbers and units.
-        change: what kind of change that is.
-        p: how often chance alone gives a difference as large, 0 to 1; None where nothing was tested.
-    """
+    """One sentence on one pair of models; ``p``: how often chance alone gives such a difference, None if not tested."""
 
     pair: str
     text: str
@@ -33,13 +25,7 @@ class Finding(Record):
 
 @dataclass(frozen=True)
 class Claim(Record):
-    """What a source claims of refocusing, and what each pair says to it.
-
-    Attributes:
-        says: the claim, in a sentence.
-        source: who claims it.
-        verdicts: per pair, whether it supports the claim, and a sentence why.
-    """
+    """What a source claims of refocusing, and per pair whether it supports the claim, with a sentence why."""
 
     says: str
     source: str
@@ -48,12 +34,7 @@ class Claim(Record):
 
 @dataclass(frozen=True)
 class Judgement(Record):
-    """What a measure says of pairs of models.
-
-    Attributes:
-        findings: at least one per pair; the first of each pair is its headline.
-        claim: what is claimed about the measure, where something is.
-    """
+    """What a measure says: at least one finding per pair, the headline first, and the claim on it, if there is one."""
 
     findings: tuple[Finding, ...]
     claim: Claim | None = None

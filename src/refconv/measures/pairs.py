@@ -4,18 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts
-from refconv.measures.registry import RECORDS, measure_of
 from refconv.records import Record
 
-Role = Literal["before"] | int
-"""A model among those of a page: the shared start, or the result of pair number 0, 1, ...."""
+Role = Literal["before"] | int  #: A model of a page: the shared start, or the result of pair 0, 1 and so on
+BEFORE = "before"  #: What the shared start is called
 
-BEFORE = "before"
-"""What the shared start is called."""
+RECORDS = {
+    "redundancy": "redundancy.Redundancy",
+    "skeleton": "kernels.Skeletons",
+    "filters": "filters.FilterStatistics",
+    "components": "kernels.FilterComponents",
+    "gaussians": "filters.GaussianFits",
+    "movement": "refocusing.Movement",
+    "relations": "refocusing.Relations",
+    "spectrum": "refocusing.GramSpectra",
+    "kernels": "kernels.KernelSamples",
+    "scores": "scores.Scores",
+    "agreement": "agreement.Agreement",
+    "calibration": "agreement.Calibration",
+    "similarity": "features.Similarity",
+    "attention": "features.Attention",
+    "receptive_field": "features.ReceptiveField",
+    "interpolation": "landscape.Interpolation",
+    "landscape": "landscape.LossLine",
+    "surface": "landscape.LossSurface",
+    "sharpness": "sharpness.Sharpness",
+    "curvature": "sharpness.Curvature",
+    "attacks": "robustness.AdversarialRobustness",
+    "corruptions": "robustness.CorruptionRobustness",
+    "shifts": "robustness.ShiftConsistency",
+}
+"""Module and class, imported only to read a record, as the modules hold the verdicts, too, which read pairs."""
+
+
+def measure_of(file: str) -> str:
+    """Return the measure that a record belongs to: that of one of two models adds ``-before`` or ``-after``.
+
+    Example:
+        >>> measure_of("calibration-after"), measure_of("redundancy")
+        ('calibration', 'redundancy')
+    """
+    return file.removesuffix("-before").removesuffix("-after")
+
+
+def record_class(file: str) -> type[Record]:
+    """Return the class of a record by the name of its file."""
+    module, _, name = RECORDS[measure_of(file)].partition(".")
+    found: type[Record] = getattr(import_module(f"refconv.measures.{module}"), name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -57,15 +98,10 @@ class ModelPair:
 def read_record(file: str, found: Any, where: str = "") -> Any:
     """Return the record of a measure that JSON gave; what is one already is returned as it is.
 
-    Args:
-        file: the name of its file, without the ending.
-        found: what JSON gave.
-        where: names the file in errors.
-
     Raises:
-        RunError: if it is damaged, or of another version.
+        RunError: if it is damaged, or of another version; it names ``where``, or the file.
     """
-    return read_json(RECORDS[measure_of(file)], found, where or f"{file}.json")
+    return read_json(record_class(file), found, where or f"{file}.json")
 
 
 def read_json(kind: type[Record], found: Any, where: str) -> Any:
@@ -93,13 +129,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Measured:
-    """One pair with one record.
-
-    Attributes:
-        role: its place among all pairs, and so its role in charts.
-        pair: the pair.
-        record: the record of both models, or :class:`Sides` with the record of each.
-    """
+    """One pair with one record, of both models or :class:`Sides`; its place among all pairs is its role in charts."""
 
     role: int
     pair: ModelPair
@@ -119,6 +149,11 @@ class Measured:
     def after(self) -> Any:
         """What the record says of the later model."""
         return self.record.after
+
+    @property
+    def sides(self) -> tuple[Any, Any]:
+        """What the record says of both models."""
+        return self.record.before, self.record.after
 
     @property
     def plain(self) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
+from refconv.measures.judging import PairedDifference
 from refconv.measures.numbers import MINUS, MISSING
-from refconv.measures.paired_difference import PairedDifference
 from refconv.report.charts.axes import round_step
 from refconv.report.charts.roles import marker, role_class
 from refconv.report.charts.svg import element

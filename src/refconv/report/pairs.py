@@ -10,8 +10,7 @@ from typing import Any
 
 from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts
-from refconv.measures.pairs import ModelPair, read_json, read_record
-from refconv.measures.registry import RECORDS, measure_of
+from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 
 MOST = 6  # pairs that have a colour of their own
 

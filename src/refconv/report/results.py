@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refconv.measures.enough import few
+from refconv.measures.judging import PairedDifference, paired_difference
 from refconv.measures.numbers import MINUS, count
-from refconv.measures.paired_difference import PairedDifference, paired_difference
 from refconv.measures.pairs import ModelPair
+from refconv.measures.verdicts import few
 from refconv.sentences import capital
 from refconv.task_measures import TASKS, Measure, TaskMeasures, measures_of
 

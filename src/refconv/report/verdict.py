@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from refconv.measures.facts import SideFacts
 from refconv.measures.findings import Finding, Support
+from refconv.measures.judging import wilson
 from refconv.measures.numbers import MISSING
-from refconv.measures.paired_difference import wilson
 from refconv.measures.pairs import ModelPair, Role
 from refconv.report import provenance, results
 from refconv.report.elements import Figure, Section, Table

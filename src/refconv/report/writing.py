@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refconv.errors import RunError
-from refconv.measures.enough import NOTE, weighed
 from refconv.measures.findings import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import ModelPair
+from refconv.measures.verdicts import NOTE, weighed
 from refconv.report import page, verdict
 from refconv.report.elements import Figure, Section
 from refconv.report.pairs import check, numbered

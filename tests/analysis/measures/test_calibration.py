@@ -8,7 +8,7 @@ from torch import nn
 
 from refconv.analysis.measures.outputs import calibration
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.calibration import Calibration
+from refconv.measures.agreement import Calibration
 
 
 class Given(nn.Module):

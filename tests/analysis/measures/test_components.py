@@ -9,7 +9,7 @@ from torch import nn
 
 from refconv.analysis.measures.patterns import filter_components, principal_components, scaled, shifts
 from refconv.errors import ModelError
-from refconv.measures.components import FilterComponents
+from refconv.measures.kernels import FilterComponents
 
 
 def depthwise(slices):

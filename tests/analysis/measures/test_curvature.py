@@ -16,7 +16,7 @@ from refconv.analysis.measures.curvature import Hessian, curvature
 from refconv.analysis.measures.landscape import sharpness
 from refconv.analysis.probe import Probe
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.curvature import Curvature
+from refconv.measures.sharpness import Curvature
 
 
 def with_bias(batches):

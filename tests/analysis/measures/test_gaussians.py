@@ -8,7 +8,7 @@ from torch import nn
 
 from refconv.analysis.measures.patterns import gaussian_fits, patterns, residuals
 from refconv.errors import ModelError
-from refconv.measures.gaussians import FAMILIES, GaussianFits
+from refconv.measures.filters import FAMILIES, GaussianFits
 
 
 def depthwise(slices, side):

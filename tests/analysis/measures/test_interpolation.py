@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from loss_cases import images, regression
 from refconv.analysis.measures.landscape import interpolation
 from refconv.errors import ModelError, SettingError
-from refconv.measures.interpolation import Interpolation
+from refconv.measures.landscape import Interpolation
 
 
 def test_a_quadratic_has_its_parabola_and_no_barrier():

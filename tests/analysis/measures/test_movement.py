@@ -11,7 +11,7 @@ from networks import EveryKind
 from ops_reference import reference_gram
 from refconv.analysis.measures.grams import alignment, movement
 from refconv.errors import ModelError
-from refconv.measures.movement import Movement
+from refconv.measures.refocusing import Movement
 
 
 def depthwise(slices):

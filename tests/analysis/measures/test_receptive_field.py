@@ -10,7 +10,7 @@ from torch import nn
 from networks import EveryKind
 from refconv.analysis.measures.attribution import receptive_field
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.features import ReceptiveField
 
 
 def drawn(*shape, seed=0):

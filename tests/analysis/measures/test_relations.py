@@ -12,7 +12,7 @@ from networks import EveryKind, randomise
 from ops_reference import reference_blocks, reference_refocus
 from refconv.analysis.measures.grams import channel_strengths, relations
 from refconv.errors import ModelError
-from refconv.measures.relations import Relations
+from refconv.measures.refocusing import Relations
 from refconv.ops import patches
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from refconv.analysis.measures.similarity import centred_gram, similarity
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.similarity import Similarity
+from refconv.measures.features import Similarity
 
 
 def drawn(*shape, seed=0):

@@ -6,7 +6,7 @@ from torch import nn
 
 from refconv.analysis.measures.kernels import central_cross, skeletons
 from refconv.errors import ModelError
-from refconv.measures.skeleton import Skeletons
+from refconv.measures.kernels import Skeletons
 
 
 def convolution(slices):

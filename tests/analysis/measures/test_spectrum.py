@@ -10,7 +10,7 @@ from ops_reference import reference_gram
 from refconv.analysis.measures.grams import gram_spectra
 from refconv.analysis.pairs import find_kernels, view_blocks
 from refconv.errors import ModelError, SettingError
-from refconv.measures.spectrum import GramSpectra
+from refconv.measures.refocusing import GramSpectra
 
 
 def convolution(slices, groups=1):

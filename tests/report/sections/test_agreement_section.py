@@ -3,9 +3,11 @@ import dataclasses
 import pytest
 
 import report_records as made
+from refconv.measures.agreement import confusions, same_samples_difference
 from refconv.measures.pairs import measured
-from refconv.measures.verdicts.confusions import confusions, same_samples_difference
-from refconv.report.sections.agreement import section
+from refconv.report.sections import SPECS
+
+section = SPECS["agreement"]
 
 
 def one(*records):

@@ -1,9 +1,10 @@
 import pytest
 
 import report_records as made
-from refconv.measures.verdicts.attacks import telling_radius
-from refconv.measures.verdicts.curves import judged, level
-from refconv.report.sections.attacks import section
+from refconv.measures.robustness import judged, level, telling_radius
+from refconv.report.sections import SPECS
+
+section = SPECS["attacks"]
 
 BEFORE = (0.9, 0.6, 0.2)
 

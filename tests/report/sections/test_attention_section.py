@@ -1,5 +1,7 @@
 import report_records as made
-from refconv.report.sections.attention import section
+from refconv.report.sections import SPECS
+
+section = SPECS["attention"]
 
 LEFT, RIGHT, NOTHING = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0), (0.0, 0.0, 0.0)
 

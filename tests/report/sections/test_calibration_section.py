@@ -3,8 +3,11 @@ import math
 import pytest
 
 import report_records as made
-from refconv.measures.verdicts.calibration import ece_error
-from refconv.report.sections.calibration import chance_ece, section
+from refconv.measures.agreement import ece_error
+from refconv.report.sections import SPECS
+from refconv.report.sections.classifiers import chance_ece
+
+section = SPECS["calibration"]
 
 
 def pairs_of(before, after, **settings):

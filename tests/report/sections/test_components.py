@@ -2,7 +2,7 @@
 
 import torch
 
-from refconv.report.sections import components
+from refconv.report.sections import SPECS
 
 
 def varied(n=400, seed=0):
@@ -16,7 +16,7 @@ def flat(n=400, seed=0):
 
 
 def of(pair):
-    return components.section([pair])
+    return SPECS["components"]([pair])
 
 
 def test_a_shift_far_above_chance_is_a_change(pair_of):
@@ -40,10 +40,10 @@ def test_a_shift_of_chance_is_unclear_and_none_is_none(pair_of):
 def test_pairs_are_compared_on_their_kernels(pair_of):
     plain = pair_of("plain", [varied()], [varied()], "components")
     refocus = pair_of("refocus", [varied()], [flat()], "components")
-    contrast = components.section([plain, refocus]).findings[-1]
+    contrast = SPECS["components"]([plain, refocus]).findings[-1]
     assert (contrast.pair, contrast.change) == ("refocus", "different")
     assert "higher than the 0 nats of plain; that is more than the" in contrast.text
-    twice = components.section([plain, pair_of("refocus", [varied()], [varied()], "components")]).findings[-1]
+    twice = SPECS["components"]([plain, pair_of("refocus", [varied()], [varied()], "components")]).findings[-1]
     assert (twice.text, twice.change) == (
         "From the start to refocus the 3 × 3 kernels shift by 0 nats, as that of plain.",
         "same",
@@ -62,6 +62,6 @@ def test_every_kernel_size_has_its_picture_and_table(pair_of):
 
 def test_without_that_kernel_size_pairs_cannot_be_compared(pair_of):
     plain = pair_of("plain", [torch.rand(4, 1, 5)], [torch.rand(4, 1, 5)], "components")
-    contrast = components.section([plain, pair_of("refocus", [varied()], [flat()], "components")]).findings[-1]
+    contrast = SPECS["components"]([plain, pair_of("refocus", [varied()], [flat()], "components")]).findings[-1]
     assert contrast.change == "unclear"
     assert contrast.text == "plain has no 3 × 3 kernels to compare with those of refocus."

@@ -1,5 +1,7 @@
 import report_records as made
-from refconv.report.sections.corruptions import section
+from refconv.report.sections import SPECS
+
+section = SPECS["corruptions"]
 
 
 def pairs_of(before, after, **settings):

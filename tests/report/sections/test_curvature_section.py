@@ -1,7 +1,9 @@
 import pytest
 
 import report_records as made
-from refconv.report.sections.curvature import section
+from refconv.report.sections import SPECS
+
+section = SPECS["curvature"]
 
 TRACE = (10.0, 12.0, 14.0)
 LESS = (7.0, 9.1, 11.0)

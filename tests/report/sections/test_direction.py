@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.measures.direction import as_change, direction, negligible, sign_test, tally
+from refconv.measures.layers import Direction, as_change, direction, negligible, tally
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from refconv.measures.direction import as_change, direction, negligible, sign_te
     ],
 )
 def test_sign_test_is_twice_the_tail_of_the_coin(risen, fallen, p):
-    assert sign_test(risen, fallen) == p
+    assert Direction(None, None, risen, fallen, 0, 1.0).p == p
 
 
 def grown(risen, fallen, level=0, by=0.5):

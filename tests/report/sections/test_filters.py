@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.report.sections import filters
+from refconv.report.sections import SPECS
 
 
 def good(seed, n=40):
@@ -19,7 +19,7 @@ def narrow(seed, n=40):
 
 
 def of(pair_of, before, after):
-    return filters.section([pair_of("refocus", before, after, "filters")])
+    return SPECS["filters"]([pair_of("refocus", before, after, "filters")])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import torch
 
-from refconv.report.sections import gaussians
+from refconv.report.sections import SPECS
 
 
 def smooth(n=6):
@@ -16,7 +16,7 @@ def noise(n=6):
 
 
 def test_kernels_that_became_smooth_fit(pair_of):
-    section = gaussians.section([pair_of("refocus", [noise()] * 6, [smooth()] * 6, "gaussians")])
+    section = SPECS["gaussians"]([pair_of("refocus", [noise()] * 6, [smooth()] * 6, "gaussians")])
     headline = section.findings[0]
     assert headline.change == "different"
     assert headline.text.startswith("Of 36 depthwise kernels of 5 × 5 taps or more 0.0 % fit before and 100.0 % after")
@@ -28,18 +28,18 @@ def test_kernels_that_became_smooth_fit(pair_of):
 
 def test_no_section_without_kernels_that_are_large_enough(pair_of):
     small = [torch.rand(4, 1, 3, 3)]
-    assert gaussians.section([pair_of("refocus", small, small, "gaussians")]) is None
+    assert SPECS["gaussians"]([pair_of("refocus", small, small, "gaussians")]) is None
 
 
 def test_a_pair_without_large_kernels_is_named(pair_of):
     small = [torch.rand(4, 1, 3, 3)]
     plain = pair_of("plain", small, small, "gaussians")
-    section = gaussians.section([plain, pair_of("refocus", [noise()], [smooth()], "gaussians")])
+    section = SPECS["gaussians"]([plain, pair_of("refocus", [noise()], [smooth()], "gaussians")])
     assert {finding.pair for finding in section.findings} == {"refocus"}
     assert "plain has no layers that this measure is about." in section.notes
 
 
 def test_left_out_layers_are_counted_by_reason(pair_of):
     layers = [noise(), torch.rand(4, 1, 3, 3), torch.rand(4, 1, 3, 3)]
-    section = gaussians.section([pair_of("refocus", layers, layers, "gaussians")])
+    section = SPECS["gaussians"]([pair_of("refocus", layers, layers, "gaussians")])
     assert "2 layers left out: 3 × 3 is too small." in section.notes

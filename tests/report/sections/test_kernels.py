@@ -2,7 +2,7 @@
 
 import torch
 
-from refconv.report.sections import kernels
+from refconv.report.sections import SPECS
 
 
 def made(*shape, seed=0):
@@ -12,7 +12,7 @@ def made(*shape, seed=0):
 def test_every_pair_has_its_sheets(pair_of):
     start = [made(4, 1, 3, 3)]
     pairs = [pair_of("plain", start, [1.5 * start[0]], "kernels"), pair_of("refocus", start, [3 * start[0]], "kernels")]
-    section = kernels.section(pairs)
+    section = SPECS["kernels"](pairs)
     (figure,) = section.figures
     assert (figure.choice, figure.option) == ("layer", "0")
     states = ("before", "plain", "refocus", "plain − before", "refocus − before")
@@ -28,7 +28,7 @@ def test_every_pair_has_its_sheets(pair_of):
 def test_largest_change_and_median_are_of_layers(pair_of):
     start = [made(4, 1, 3, 3, seed=seed) for seed in range(3)]
     after = [factor * kernel for factor, kernel in zip((1.1, 1.2, 1.9), start, strict=True)]
-    (finding,) = kernels.section([pair_of("refocus", start, after, "kernels")]).findings
+    (finding,) = SPECS["kernels"]([pair_of("refocus", start, after, "kernels")]).findings
     assert finding.text == (
         "The kernels shown differ by 20.0 % of their length in the median of 3 layers, most in 2, by 90.0 %."
     )
@@ -37,25 +37,25 @@ def test_largest_change_and_median_are_of_layers(pair_of):
 
 def test_no_change_and_kernels_of_zeros(pair_of):
     start, zeros = [made(4, 1, 3, 3)], [torch.zeros(4, 1, 3, 3)]
-    same = kernels.section([pair_of("refocus", start, start, "kernels")]).findings[0]
+    same = SPECS["kernels"]([pair_of("refocus", start, start, "kernels")]).findings[0]
     assert (same.text, same.change) == ("None of the kernels that are shown changed.", "same")
-    assert kernels.section([pair_of("refocus", zeros, start, "kernels")]).findings[0].change == "unclear"
+    assert SPECS["kernels"]([pair_of("refocus", zeros, start, "kernels")]).findings[0].change == "unclear"
 
 
 def test_large_layers_show_some_kernels_and_large_kernels_fewer(pair_of):
     start = [made(100, 1, 3, 3), made(100, 1, 7, 7)]
-    section = kernels.section([pair_of("refocus", start, start, "kernels")])
+    section = SPECS["kernels"]([pair_of("refocus", start, start, "kernels")])
     small, large = section.figures
     assert small.alt.startswith("64 kernels of 0")
     assert large.alt.startswith("20 kernels of 1")  # 3 sheets of 20 kernels of 49 taps
     many = [pair_of(name, start, start, "kernels") for name in ("a", "b", "c", "d")]
-    assert kernels.section(many).figures[1].alt.startswith("16 kernels of 1")
+    assert SPECS["kernels"](many).figures[1].alt.startswith("16 kernels of 1")
     assert "64 of 100 kernels" in small.caption
     assert "Of a layer at most 64 kernels are chosen, drawn with a seed." in section.notes
 
 
 def test_lines_are_drawn_and_volumes_are_not(pair_of):
     start = [made(4, 1, 5), made(4, 1, 3, 3, 3), made(4, 1, 3, 1, 3)]
-    section = kernels.section([pair_of("refocus", start, start, "kernels")])
+    section = SPECS["kernels"]([pair_of("refocus", start, start, "kernels")])
     assert [figure.option for figure in section.figures] == ["0", "2"]
     assert "1 layer with kernels of three dimensions cannot be drawn." in section.notes

@@ -1,5 +1,7 @@
 import report_records as made
-from refconv.report.sections.landscape import section
+from refconv.report.sections import SPECS
+
+section = SPECS["landscape"]
 
 BOWL = (3.0, 2.0, 1.0, 2.0, 3.0)
 WIDER = (2.0, 1.5, 1.0, 1.5, 2.0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.report.sections import movement
+from refconv.report.sections import SPECS
 
 
 def kernels(layers=6):
@@ -12,7 +12,7 @@ def kernels(layers=6):
 
 
 def of(pair_of, after, before=None):
-    return movement.section([pair_of("refocus", before or kernels(len(after)), after, "movement")])
+    return SPECS["movement"]([pair_of("refocus", before or kernels(len(after)), after, "movement")])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_start_of_zeros_has_no_distance(pair_of):
 def test_who_moved_more_is_said_of_the_refocused_pair(pair_of):
     plain = pair_of("plain", kernels(), [1.2 * kernel for kernel in kernels()], "movement")
     refocus = pair_of("refocus", kernels(), [1.6 * kernel for kernel in kernels()], "movement")
-    farther = movement.section([plain, refocus]).findings[4]
+    farther = SPECS["movement"]([plain, refocus]).findings[4]
     assert (farther.pair, farther.change) == ("refocus", "different")
     assert farther.text == (
         "Where refocus ends, the mean relative distance is 0.6, higher than the 0.2 of plain (higher in 6 of 6 "

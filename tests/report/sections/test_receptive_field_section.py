@@ -1,5 +1,8 @@
 import report_records as made
-from refconv.report.sections.receptive_field import plane, section
+from refconv.report.sections import SPECS
+from refconv.report.sections.features import field_plane
+
+section = SPECS["receptive_field"]
 
 
 def pairs_of(before, after, **settings):
@@ -27,7 +30,7 @@ def test_of_three_dimensions_the_middle_plane_is_drawn():
     figure = section(pairs_of((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), shape=(3, 2, 2))).figures[0]
     assert "middle plane" in figure.caption
     record = made.receptive_field(1.0, 2.0, 3.0, shape=(3, 2, 2))
-    assert plane(record) == [[4 / 12, 5 / 12], [6 / 12, 7 / 12]]
+    assert field_plane(record) == [[4 / 12, 5 / 12], [6 / 12, 7 / 12]]
 
 
 def test_field_that_reaches_the_border_is_noted():

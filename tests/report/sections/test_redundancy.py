@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.report.sections import redundancy
+from refconv.report.sections import SPECS
 
 LAYERS = 8
 
@@ -24,7 +24,7 @@ def scaled(layers, by):
 
 
 def of(pair):
-    return redundancy.section([pair])
+    return SPECS["redundancy"]([pair])
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def of(pair):
     ids=["varied", "alike", "doubled", "halved", "alike-but-larger", "varied-but-smaller", "unchanged"],
 )
 def test_divergence_counts_only_where_a_measure_free_of_scale_agrees(pair_of, before, after, change, support):
-    section = redundancy.section([
+    section = SPECS["redundancy"]([
         pair_of("refocus", before, after, "redundancy"), pair_of("plain", before, before, "redundancy"),
     ])  # fmt: skip
     assert section.findings[0].change == change
@@ -62,7 +62,7 @@ def test_a_gain_is_seen_beside_plain_training(pair_of):
     start = alike(kernels())
     refocus = pair_of("refocus", start, alike(kernels(), 0.4), "redundancy")
     plain = pair_of("plain", start, kernels(), "redundancy")
-    section = redundancy.section([plain, refocus])
+    section = SPECS["redundancy"]([plain, refocus])
     assert set(section.claim.verdicts) == {"refocus"}
     support, why = section.claim.verdicts["refocus"]
     assert support == "undecided"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from refconv.report.sections import relations
+from refconv.report.sections import SPECS
 
 
 def kernels(channels=4):
@@ -13,7 +13,7 @@ def kernels(channels=4):
 
 
 def of(pair_of, before, after):
-    return relations.section([pair_of("refocus", before, after, "relations")])
+    return SPECS["relations"]([pair_of("refocus", before, after, "relations")])
 
 
 def test_a_channel_that_takes_another_s_kernel_draws_on_it(pair_of):
@@ -44,7 +44,7 @@ def test_records_of_before_there_was_a_choice_of_scale_are_read(pair_of, normali
     record = pair.records["relations"].to_dict()
     assert record.pop("scale") == "capped"
     earlier = replace(pair, records={"relations": {**record, "normalize": normalize}})
-    assert f"scale {scale}, power 1." in " ".join(relations.section([earlier]).notes)
+    assert f"scale {scale}, power 1." in " ".join(SPECS["relations"]([earlier]).notes)
 
 
 def test_nothing_moved_is_the_same(pair_of):

@@ -1,7 +1,9 @@
 import pytest
 
 import report_records as made
-from refconv.report.sections.sharpness import section
+from refconv.report.sections import SPECS
+
+section = SPECS["sharpness"]
 
 RISES = (1.0, 2.0, 3.0, 4.0)
 

@@ -1,7 +1,9 @@
 import pytest
 
 import report_records as made
-from refconv.report.sections.shifts import section
+from refconv.report.sections import SPECS
+
+section = SPECS["shifts"]
 
 
 def pairs_of(before, after):

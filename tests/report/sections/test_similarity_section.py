@@ -1,5 +1,8 @@
 import report_records as made
-from refconv.report.sections.similarity import ROWS, section
+from refconv.report.sections import SPECS
+from refconv.report.sections.features import ROWS
+
+section = SPECS["similarity"]
 
 
 def test_least_alike_layer_is_named():
@@ -38,7 +41,7 @@ def test_matrix_table_names_the_most_alike_layer():
 
 
 def test_many_layers_become_a_line(monkeypatch):
-    monkeypatch.setattr("refconv.report.sections.similarity.ROWS", 2)
+    monkeypatch.setattr("refconv.report.sections.features.ROWS", 2)
     assert ROWS > 2
     few = section([made.pair(similarity=made.similarity(0.9, 0.5))]).figures[0]
     many = section([made.pair(similarity=made.similarity(0.9, 0.5, 0.4))]).figures[0]

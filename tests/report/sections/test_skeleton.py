@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.report.sections import skeleton
+from refconv.report.sections import SPECS
 
 
 def crosses(strength, layers=6, size=3):
@@ -13,7 +13,7 @@ def crosses(strength, layers=6, size=3):
 
 
 def of(pair_of, before, after, name="refocus"):
-    return skeleton.section([pair_of(name, before, after, "skeleton")])
+    return SPECS["skeleton"]([pair_of(name, before, after, "skeleton")])
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def of(pair_of, before, after, name="refocus"):
 )
 def test_a_larger_ratio_supports_the_claim(pair_of, before, after, change, support):
     ends = {"refocus": crosses(after), "plain": crosses(before)}
-    section = skeleton.section([pair_of(name, crosses(before), end, "skeleton") for name, end in ends.items()])
+    section = SPECS["skeleton"]([pair_of(name, crosses(before), end, "skeleton") for name, end in ends.items()])
     assert section.findings[0].change == change
     assert section.claim.verdicts["refocus"][0] == support
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.report.sections import spectrum
+from refconv.report.sections import SPECS
 
 
 def delta(layers=1):
@@ -13,7 +13,7 @@ def delta(layers=1):
 
 
 def test_shifts_of_one_tap_are_the_even_spectrum(pair_of):
-    section = spectrum.section([pair_of("refocus", delta(), delta(), "spectrum")])
+    section = SPECS["spectrum"]([pair_of("refocus", delta(), delta(), "spectrum")])
     (finding,) = section.findings
     assert "in its only layer the fastest pattern learns 1 times as fast as the slowest" in finding.text
     assert "the effective rank is 100.0 % of the taps." in finding.text
@@ -24,7 +24,7 @@ def test_shifts_of_one_tap_are_the_even_spectrum(pair_of):
 def test_every_pair_has_its_finding_and_the_start_is_drawn_once(pair_of):
     kernels = [torch.rand(4, 1, 3, 3), torch.rand(4, 1, 5, 5)]
     pairs = [pair_of(name, kernels, kernels, "spectrum") for name in ("plain", "refocus")]
-    section = spectrum.section(pairs)
+    section = SPECS["spectrum"](pairs)
     assert [finding.pair for finding in section.findings] == ["plain", "refocus"]
     assert "in the median layer" in section.findings[0].text
     assert [figure.option for figure in section.figures] == [None, "0", "1"]
@@ -36,13 +36,13 @@ def test_another_start_is_noticed(pair_of):
         pair_of("plain", delta(), delta(), "spectrum"),
         pair_of("refocus", [torch.ones(1, 1, 3, 3)], delta(), "spectrum"),
     ]
-    assert "The pairs' records of the before model differ; drawn is that of plain." in spectrum.section(pairs).notes
+    assert "The pairs' records of the before model differ; drawn is that of plain." in SPECS["spectrum"](pairs).notes
 
 
 def test_a_lower_rank_is_a_direction_that_stays(pair_of):
     centre = torch.zeros(1, 1, 5, 5)
     centre[..., 2, 2] = 1
-    section = spectrum.section([pair_of("refocus", [centre], [centre], "spectrum")])
+    section = SPECS["spectrum"]([pair_of("refocus", [centre], [centre], "spectrum")])
     note = "In 1 layer the rank is below the number of taps: some patterns refocusing cannot move."
     assert note in section.notes
 
@@ -50,6 +50,6 @@ def test_a_lower_rank_is_a_direction_that_stays(pair_of):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_kernels_of_zeros_have_no_spectrum(pair_of, layers):
     zeros = [torch.zeros(1, 1, 3, 3)] * layers
-    section = spectrum.section([pair_of("refocus", zeros, zeros, "spectrum")])
+    section = SPECS["spectrum"]([pair_of("refocus", zeros, zeros, "spectrum")])
     assert "cannot move them" in section.findings[0].text
     assert len(section.figures) == 1

@@ -1,7 +1,7 @@
 import pytest
 
 from refconv.measures.pairs import Measured, ModelPair
-from refconv.measures.support import claim, verdict
+from refconv.measures.verdict import claim, verdict
 from report_pairs import run
 from report_records import pair, plain
 
@@ -31,14 +31,14 @@ WORDS = {"better": "It rose", "worse": "It fell", "same": "It stayed", "unclear"
     ],
 )
 def test_verdict_is_seen_beside_plain_training(change, beside, support, sentence):
-    assert verdict(change, WORDS, beside) == (support, sentence)
+    assert verdict(change, WORDS[change], beside) == (support, sentence)
 
 
 def test_claim_has_no_verdict_on_plain_training():
     items = [Measured(0, plain(), {}), Measured(1, pair(), {})]
-    found = claim("x", "y", items, lambda item: "better", WORDS, lambda item, other: "same")
+    found = claim("x", "y", items, lambda item: ("better", "It rose"), lambda item, other: "same")
     assert list(found.verdicts) == ["refocus"]
-    assert claim("x", "y", items[:1], lambda item: "better", WORDS, lambda item, other: "same") is None
+    assert claim("x", "y", items[:1], lambda item: ("better", "It rose"), lambda item, other: "same") is None
 
 
 def test_plain_training_is_known_by_its_method_then_by_its_run_then_by_its_name():

@@ -38,8 +38,7 @@ from refconv.analysis.batches import Batches, Passage, Progress, check_least, cl
 from refconv.analysis.images import check_images, valid_range
 from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.attention import AttendedImage, Attention
-from refconv.measures.receptive_field import ReceptiveField
+from refconv.measures.features import AttendedImage, Attention, ReceptiveField
 from refconv.measures.tables import times
 
 LARGEST = 96  # pixels of the longer side of a picture in the record

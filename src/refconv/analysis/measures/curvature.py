@@ -33,8 +33,7 @@ from refconv.analysis.measures.landscape import Steps, spread
 from refconv.analysis.probe import Loss, Probe, Values, filter_norms, filter_sizes
 from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
-from refconv.measures.curvature import Curvature
-from refconv.measures.sharpness import Spread
+from refconv.measures.sharpness import Curvature, Spread
 
 Units = Literal["weights", "filters"]
 

@@ -52,9 +52,15 @@ from refconv.analysis.pairs import (
 )
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
-from refconv.measures.movement import LayerMovement, Movement
-from refconv.measures.relations import LayerRelations, Relation, Relations
-from refconv.measures.spectrum import GramSpectra, LayerSpectrum
+from refconv.measures.refocusing import (
+    GramSpectra,
+    LayerMovement,
+    LayerRelations,
+    LayerSpectrum,
+    Movement,
+    Relation,
+    Relations,
+)
 from refconv.measures.tables import mean
 from refconv.ops import Order, Scale, metric_gram, refocused_blocks, smallest_refocus_weight
 

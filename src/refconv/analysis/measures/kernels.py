@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from refconv.analysis.batches import check_least
 from refconv.analysis.pairs import Kernel, pair_kernels, rounded, sampled
 from refconv.layers import Selection
-from refconv.measures.kernels import KernelSamples, LayerKernels
-from refconv.measures.skeleton import LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
+from refconv.measures.kernels import KernelSamples, LayerKernels, LayerSkeleton, SizeSkeleton, Skeletons, TapMagnitudes
 
 
 def kernels(

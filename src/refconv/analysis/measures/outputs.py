@@ -28,8 +28,7 @@ from torch.nn import functional as F
 from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing
 from refconv.analysis.timing import timed
 from refconv.errors import ModelError
-from refconv.measures.agreement import Agreement, ChangedSample, ClassAgreement
-from refconv.measures.calibration import Calibration, ReliabilityBin
+from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
 
 
 @timed()

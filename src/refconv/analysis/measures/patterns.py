@@ -46,8 +46,8 @@ from torch import Tensor, nn
 
 from refconv.analysis.pairs import KernelPair, pair_kernels, sampled
 from refconv.layers import Selection
-from refconv.measures.components import FilterComponents, SizeComponents
-from refconv.measures.gaussians import FAMILIES, GaussianFits, GaussianShares, LayerGaussians
+from refconv.measures.filters import FAMILIES, GaussianFits, GaussianShares, LayerGaussians
+from refconv.measures.kernels import FilterComponents, SizeComponents
 from refconv.measures.tables import times
 
 _BINS = 70

@@ -34,7 +34,7 @@ from torch.nn.modules.conv import _ConvNd
 from refconv.analysis.batches import ONE_ARCHITECTURE, Batches, Passage, Progress, check_least, observing, run
 from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
-from refconv.measures.similarity import LayerSimilarity, Similarity
+from refconv.measures.features import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
 
 FEWEST = 4  # samples of a batch: the unbiased estimate does not exist for fewer

@@ -1,12 +1,15 @@
-"""The sections of the page, a file each: records of pairs in, words, numbers and pictures out.
+"""The sections of the page: records of pairs in, words, numbers and pictures out.
 
 Each is a :class:`~refconv.report.sections.spec.Spec`: called with all pairs, it returns None if no pair has its record.
 """
 
-from importlib import import_module
-
 from refconv.measures.verdicts import VERDICTS
+from refconv.report.sections import classifiers, features, kernels, layers, losses, refocusing, robustness
 from refconv.report.sections.spec import Spec
 
-SECTIONS: tuple[Spec, ...] = tuple(import_module(f"refconv.report.sections.{name}").section for name in VERDICTS)
+_MODULES = (layers, kernels, refocusing, classifiers, features, losses, robustness)
+SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in module.SECTIONS}
+"""By the name of the measure."""
+
+SECTIONS: tuple[Spec, ...] = tuple(SPECS[name] for name in VERDICTS)
 """In the order of the page: weights first, then what needs data."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from refconv.measures.pairs import Measured, ModelPair, notes_on
-from refconv.measures.verdicts.verdict import Verdict
+from refconv.measures.verdicts import VERDICTS
 from refconv.report.elements import Figure, Section
 
 Items = Sequence[Measured]
@@ -14,43 +14,21 @@ Items = Sequence[Measured]
 
 @dataclass(frozen=True)
 class Spec:
-    """The specification of a section; called with all pairs, it returns the section.
+    """The specification of a section; called with all pairs, it returns the section."""
 
-    Attributes:
-        verdict: what the records say.
-        title: the heading.
-        about: what is measured, in two sentences at most.
-        figures: in the order in which they are to be read.
-        notes: small print, besides that on pairs without the record; empty ones are left out.
-    """
-
-    verdict: Verdict
-    title: str
-    about: str
-    figures: Callable[[Items], Iterable[Figure]] = lambda items: ()
-    notes: Callable[[Items], Iterable[str]] = lambda items: ()
-
-    @property
-    def name(self) -> str:
-        """The measure's name, also the section's anchor."""
-        return self.verdict.name
+    name: str  #: the measure's, also the section's anchor
+    title: str  #: the heading
+    about: str  #: what is measured, in two sentences at most
+    figures: Callable[[Items], Iterable[Figure]]  #: in the order in which they are to be read
+    #: small print, besides that on pairs without the record; empty ones are left out
+    notes: Callable[[Items], Iterable[str]]
 
     def __call__(self, pairs: Sequence[ModelPair]) -> Section | None:
-        """Return the section; None if no pair has the record.
-
-        Args:
-            pairs: all pairs of the page.
-        """
-        found, items = self.verdict(pairs), self.verdict.items(pairs)
+        """Return the section of all pairs of the page; None if no pair has the record."""
+        verdict = VERDICTS[self.name]
+        found, items = verdict(pairs), verdict.items(pairs)
         if found is None:
             return None
-        return Section(
-            name=self.name,
-            title=self.title,
-            about=self.about,
-            findings=found.findings,
-            figures=tuple(self.figures(items)),
-            claim=found.claim,
-            notes=(*filter(None, self.notes(items)), *notes_on(pairs, items, self.name)),
-            more_records=self.verdict.more,
-        )
+        notes = (*filter(None, self.notes(items)), *notes_on(pairs, items, self.name))
+        figures = tuple(self.figures(items))
+        return Section(self.name, self.title, self.about, found.findings, figures, found.claim, notes, verdict.more)

@@ -1,3 +1,0 @@
-"""Taps of a kernel as rows that can be drawn."""
-
-from __future__ import annotations
