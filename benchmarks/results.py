@@ -18,9 +18,9 @@ from pathlib import Path
 from findings import advice, findings, verdict
 from lines import Lines
 from pages import ROOT, replace_part
-from refconv.studies import Comparison, forest
-from refconv.studies.measures import MEASURES
-from refconv.studies.pages import markdown, table
+from refconv.studies import Comparison
+from refconv.studies.comparison import MEASURES
+from refconv.studies.pages import draw, markdown, table
 from refconv.studies.statistics import FEWEST
 from refconv.studies.summary import restated
 from robustness import KEYS
@@ -151,7 +151,7 @@ def main() -> None:
     for record in records:
         record.write(RECORDS / f"{record.name}.json")
         if record.contrasts:
-            forest.draw(record, PAGES / f"{record.name}.svg")
+            draw(record, PAGES / f"{record.name}.svg")
     for name, text in pages(records).items():
         (PAGES / name).write_text(text, encoding="utf-8")
     for path, link in SUMMARIES.items():

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from refconv.studies import Comparison, forest, pages
-from refconv.studies.choosing import Tried
-from refconv.studies.comparison import BaseResult
+from refconv.studies import Comparison, pages
+from refconv.studies.comparison import BaseResult, Tried
 from refconv.studies.statistics import holm, seeds_needed
 from small_studies import comparison
 
@@ -74,7 +73,7 @@ def test_tables_have_a_row_for_every_cell_and_contrast(found):
     assert len({len(row) for row in rows}) == 1
     assert "90.75 (89.72 to 91.78)" in rows[1]
     assert len(pages.differences(found, "loss")) == 4
-    page = pages.markdown(found, plot="forest.svg")
+    page = pages.markdown(found, plot="pages.svg")
     assert "![" in page
     assert page.count("\n## ") == 3
     assert all(line in page for line in pages.notes(found))
@@ -123,9 +122,9 @@ def test_fewer_than_five_seeds_have_numbers_and_no_verdict(seeds, tmp_path):
     assert not any(word in text for word in ("better than plain", "worse than plain", "includes zero", "<"))
     assert text.count("no verdict: ") == 6  # two sentences, and two rows in each of two tables
     assert all(contrast.p is contrast.p_holm is None for contrast in found.contrasts)
-    forest.draw(found, tmp_path / "a.svg")
+    pages.draw(found, tmp_path / "a.svg")
     drawn = (tmp_path / "a.svg").read_text()
-    assert not any(colour in drawn for colour in (forest._BETTER, forest._WORSE))
+    assert not any(colour in drawn for colour in (pages._BETTER, pages._WORSE))
 
 
 def test_a_study_without_reference_result_has_no_contrasts():
@@ -144,15 +143,15 @@ def test_a_comparison_comes_back_from_json_the_same(found, tmp_path):
 
 
 def test_the_plot_depends_on_the_record_alone(found, tmp_path):
-    forest.draw(found, tmp_path / "a.svg", tmp_path / "a.png")
-    forest.draw(found, tmp_path / "b.svg")
+    pages.draw(found, tmp_path / "a.svg", tmp_path / "a.png")
+    pages.draw(found, tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 5000
     text = (tmp_path / "a.svg").read_text()
-    colours = [forest._BETTER, forest._WORSE, forest._OPEN]
+    colours = [pages._BETTER, pages._WORSE, pages._OPEN]
     assert all(colour in text for colour in colours)
     one = comparison({("net", "plain"): PLAIN, ("net", "up"): shifted(0.01)})
-    forest.draw(one, tmp_path / "c.svg")
+    pages.draw(one, tmp_path / "c.svg")
     assert [colour in (tmp_path / "c.svg").read_text() for colour in colours] == [True, False, False]
 
 
