@@ -47,7 +47,7 @@ the studies together.
 An interval that excludes zero and one that includes it are reported in the same words, whichever way the difference
 goes. Where an interval includes zero, the study has not shown a difference; it has not shown that there is none,
 and the number of seeds that a finer answer needs stands beside it. With fewer than five seeds there are numbers and
-no verdict, and no interval of an accuracy reaches less far than one test sample to either side
+no verdict, and every interval of an accuracy extends at least one test sample to either side
 ([why](../studies.md#the-statistics)).
 """
 
@@ -113,7 +113,7 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
     Args:
         records: the studies.
     """
-    questions = f"# AnalysisConfig and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
+    questions = f"# Questions and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
     contents = "\n".join(
         [
             "```{toctree}",

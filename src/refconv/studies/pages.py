@@ -39,8 +39,8 @@ def differences(comparison: Comparison, name: str) -> Rows:
     power = measure.resolve is not None
     titles = ["architecture", f"method minus {comparison.reference}"]
     titles += [f"difference in {measure.label}{measure.unit and ','}{measure.unit}"]
-    titles += ["95 % interval (t)", "95 % interval (bootstrap)", "p", "p (Holm)", "says"]
-    rows: Rows = [(*titles, *([f"seeds to find {measure.limit()}"] if power else []))]
+    titles += ["95 % interval (t)", "95 % interval (bootstrap)", "p", "p (Holm)", "verdict"]
+    rows: Rows = [(*titles, *([f"seeds to detect {measure.limit()}"] if power else []))]
     for contrast in comparison.contrasts_in(name):
         row = [contrast.architecture, contrast.method, measure.shown(contrast.interval.mean, signed=True)]
         row += [_bounds(contrast.interval, measure), _bounds(contrast.bootstrap, measure)]
@@ -59,9 +59,9 @@ def verdict(contrast: Contrast, reference: str) -> str:
     """Say in words what a contrast with the reference method shows."""
     interval, better = contrast.interval, _better(contrast)
     if not interval.enough:
-        return f"no verdict: {_seeds(interval.values)}, and it takes {FEWEST}"
+        return f"no verdict: {_seeds(interval.values)}, at least {FEWEST} are needed"
     if interval.low is None:
-        return "no verdict: all seeds have the same difference, which says nothing of chance"
+        return "no verdict: the difference is the same for all seeds, so its variance cannot be estimated"
     if better is None:
         return "the interval includes zero"
     return f"the interval excludes zero: {'better' if better else 'worse'} than {reference}"
@@ -88,10 +88,10 @@ def _power(contrast: Contrast, measure: Measure) -> str:
     if contrast.seeds_needed is not None:
         more = contrast.seeds_needed - seeds
         if more > 0:
-            return f"To find {measure.limit()} needs {contrast.seeds_needed} seeds, {more} more."
-        return f"The {seeds} seeds are enough to find {measure.limit()}."
+            return f"Detecting {measure.limit()} needs {contrast.seeds_needed} seeds, {more} more."
+        return f"The {seeds} seeds are enough to detect {measure.limit()}."
     if measure.resolve is not None and step is not None and measure.resolve <= step and seeds > 1:
-        return f"No number of seeds finds {measure.limit()}: one test sample is {_step(measure, step)}."
+        return f"No number of seeds can detect {measure.limit()}: one test sample is {_step(measure, step)}."
     return ""
 
 
@@ -103,7 +103,7 @@ def notes(comparison: Comparison) -> list[str]:
     """Say under which conditions the numbers hold, and what is missing."""
     lines = [
         f"{cell.architecture}/{cell.method}: the chosen {' and '.join(cell.edges)} "
-        f"{'stands' if len(cell.edges) == 1 else 'stand'} at the edge of the grid; a better value may lie beyond."
+        f"{'is' if len(cell.edges) == 1 else 'are'} at the edge of the grid; a better value may lie outside it."
         for cell in comparison.cells
         if cell.edges
     ]
@@ -119,17 +119,17 @@ def notes(comparison: Comparison) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
     return [
         *lines,
-        f"Final runs of each method see {' or '.join(seen_by)} training samples; seeds "
-        f"{_some(comparison.seeds)}, the same base, order of the data and augmentation for every method of a seed.",
+        f"Each final run sees {' or '.join(seen_by)} training samples. The seeds are {_some(comparison.seeds)}; all "
+        "methods share the base, the data order and the augmentation of a seed.",
         _choosing(comparison),
         "The test split was read once per final run, and by no other run.",
-        "Intervals are over seeds, on this data: 95 %, Student's t, beside a bootstrap (BCa, 10,000 resamples). "
-        "p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
+        "Intervals are 95 % intervals over seeds, on this data: Student's t, and bootstrap (BCa, 10,000 resamples). "
+        "p is that of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
         f"{len(_primary(comparison))}. With fewer than {FEWEST} seeds there is no test and no verdict.",
-        f"Step times: steps of each method taken in turn in one process, as a ratio to {comparison.reference}.",
+        f"Step times are ratios to {comparison.reference}; the steps of all methods alternate in one process.",
         *(
-            f"{capital(measure.label)}: one of {samples:,} test samples is {_step(measure, resolution)}; "
-            "no interval reaches less far to either side."
+            f"{capital(measure.label)}: one of {samples:,} test samples is {_step(measure, resolution)}, "
+            "and every interval extends at least that far to either side."
             for measure, samples in splits
             if (resolution := measure.resolution(samples)) is not None
         ),
@@ -163,10 +163,10 @@ def table(rows: Rows) -> str:
 
 def _choosing(comparison: Comparison) -> str:
     if not any(cell.tried for cell in comparison.cells):
-        return "There was nothing to choose: every method has one setting."
+        return "No settings were chosen: each method has a single combination."
     untouched = "no run, base or continuation, was trained on that split."
     if any(base.samples_seen is None for base in comparison.bases):
-        untouched = "no continuation was trained on that split; whether the given weights were, is not known here."
+        untouched = "no continuation was trained on that split; whether the given weights were is unknown."
     return (
         f"Settings were chosen by {MEASURES[comparison.select_by].label} on the validation split, in the mean over "
         f"seeds {_some(comparison.selection_seeds)}; {untouched}"
