@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from refconv.studies.measures import Measure
 from refconv.studies.statistics import Interval
+from refconv.task_measures import Measure
 
 
 def shown(interval: Interval | None, measure: Measure) -> str:

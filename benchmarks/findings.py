@@ -12,7 +12,7 @@ from typing import Any
 import robustness
 from differences import shown
 from refconv.studies import Comparison
-from refconv.studies.measures import MEASURES
+from refconv.studies.comparison import MEASURES
 from refconv.studies.pages import table
 from refconv.studies.statistics import Interval, t_interval
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from findings import advice, findings, verdict
 from lines import Lines
 from pages import ROOT, replace_part
-from refconv.studies import Comparison, forest
-from refconv.studies.measures import MEASURES
-from refconv.studies.pages import markdown, table
+from refconv.studies import Comparison
+from refconv.studies.comparison import MEASURES
+from refconv.studies.pages import draw, markdown, table
 from refconv.studies.statistics import FEWEST
 from refconv.studies.summary import restated
 from robustness import KEYS
@@ -47,7 +47,7 @@ the studies together.
 An interval that excludes zero and one that includes it are reported in the same words, whichever way the difference
 goes. Where an interval includes zero, the study has not shown a difference; it has not shown that there is none,
 and the number of seeds that a finer answer needs stands beside it. With fewer than five seeds there are numbers and
-no verdict, and no interval of an accuracy reaches less far than one test sample to either side
+no verdict, and every interval of an accuracy extends at least one test sample to either side
 ([why](../studies.md#the-statistics)).
 """
 
@@ -113,7 +113,7 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
     Args:
         records: the studies.
     """
-    questions = f"# AnalysisConfig and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
+    questions = f"# Questions and findings\n\n{_GENERATED}\n\n{findings(records, Lines(ROBUSTNESS, *KEYS).rows)}\n"
     contents = "\n".join(
         [
             "```{toctree}",
@@ -151,7 +151,7 @@ def main() -> None:
     for record in records:
         record.write(RECORDS / f"{record.name}.json")
         if record.contrasts:
-            forest.draw(record, PAGES / f"{record.name}.svg")
+            draw(record, PAGES / f"{record.name}.svg")
     for name, text in pages(records).items():
         (PAGES / name).write_text(text, encoding="utf-8")
     for path, link in SUMMARIES.items():

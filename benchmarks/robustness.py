@@ -29,7 +29,7 @@ from refconv.analysis.measures.robustness import RADII, adversarial_robustness, 
 from refconv.data.dataset import in_drawn_order
 from refconv.models.opening import Opened, open_model
 from refconv.studies import Comparison
-from refconv.studies.measures import MEASURES as STUDIED
+from refconv.studies.comparison import MEASURES as STUDIED
 from refconv.studies.runs import file_name
 from refconv.studies.statistics import t_interval
 from refconv.tasks.model_data import data_for

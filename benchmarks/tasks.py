@@ -23,7 +23,7 @@ from refconv.data import Data
 from refconv.engine.run_record import PRIMARY, RunRecord
 from refconv.models.opening import Opened, open_model
 from refconv.studies import Comparison
-from refconv.studies.measures import MEASURES
+from refconv.studies.comparison import MEASURES
 from refconv.studies.pages import sentences
 from refconv.studies.runs import classifier
 from refconv.studies.statistics import t_interval

@@ -114,7 +114,7 @@ refconv.task_measures.TASKS += ("counting",)  # the line in the registry
 
 from refconv.engine import Recipe, train
 from refconv.models.opening import open_model
-from refconv.studies.measures import MEASURES
+from refconv.studies.comparison import MEASURES
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_named
 

@@ -16,7 +16,7 @@ from refconv.models.run_folder import locked
 from refconv.process.interruption import StoppedError
 from refconv.recipe.recipe import Recipe
 from refconv.studies import CompareConfig, Comparison, conduct, execution, workers
-from refconv.studies.preview import preview
+from refconv.studies.conduct import preview
 from refconv.studies.runs import Run
 from small_studies import TINY, folders, study
 
@@ -291,7 +291,7 @@ def test_steps_are_timed_on_as_many_threads_as_runs_have(tmp_path, monkeypatch):
         counts.append(torch.get_num_threads())
         return {name: [0.01] for name in recipes}
 
-    monkeypatch.setattr("refconv.studies.step_times.step_seconds", noted)
+    monkeypatch.setattr("refconv.studies.estimate.step_seconds", noted)
     before = torch.get_num_threads()
     preview(study(tmp_path), tmp_path / "out", CompareConfig(threads=before + 2))
     assert counts == [before + 2]

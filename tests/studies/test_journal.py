@@ -10,8 +10,8 @@ from refconv.engine.loop import train
 from refconv.errors import StudyError
 from refconv.studies import CompareConfig, compare
 from refconv.studies import execution as executing
+from refconv.studies.conduct import preview
 from refconv.studies.execution import DIVERGED_FILE
-from refconv.studies.preview import preview
 from small_studies import folders, study
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from refconv.studies import Comparison, forest, pages
-from refconv.studies.choosing import Tried
-from refconv.studies.comparison import BaseResult
+from refconv.studies import Comparison, pages
+from refconv.studies.comparison import BaseResult, Tried
 from refconv.studies.statistics import holm, seeds_needed
 from small_studies import comparison
 
@@ -65,7 +64,7 @@ def test_better_and_worse_are_said_in_the_same_words(found):
 def test_power_is_said_for_the_primary_measure(found):
     needed = found.contrasts_in("top1")[0].seeds_needed
     assert needed > 5
-    assert f"To find 0.1 points needs {needed} seeds, {needed - 5} more." in pages.sentences(found)[0]
+    assert f"Detecting 0.1 points needs {needed} seeds, {needed - 5} more." in pages.sentences(found)[0]
 
 
 def test_tables_have_a_row_for_every_cell_and_contrast(found):
@@ -74,7 +73,7 @@ def test_tables_have_a_row_for_every_cell_and_contrast(found):
     assert len({len(row) for row in rows}) == 1
     assert "90.75 (89.72 to 91.78)" in rows[1]
     assert len(pages.differences(found, "loss")) == 4
-    page = pages.markdown(found, plot="forest.svg")
+    page = pages.markdown(found, plot="pages.svg")
     assert "![" in page
     assert page.count("\n## ") == 3
     assert all(line in page for line in pages.notes(found))
@@ -85,15 +84,15 @@ def test_edges_and_missing_cells_are_said():
     cells = (found.cells[0], dataclasses.replace(found.cells[1], edges=("lr",)))
     text = pages.markdown(dataclasses.replace(found, cells=cells))
     assert "lr 0.1 (edge of the grid)" in text
-    assert "net/up: the chosen lr stands at the edge of the grid" in text
+    assert "net/up: the chosen lr is at the edge of the grid" in text
     assert "net/lost has no result: it diverged." in text
     both = dataclasses.replace(cells[1], edges=("lr", "weight_decay"))
-    assert "the chosen lr and weight_decay stand at" in pages.markdown(dataclasses.replace(found, cells=(both,)))
+    assert "the chosen lr and weight_decay are at" in pages.markdown(dataclasses.replace(found, cells=(both,)))
 
 
 def test_one_seed_has_no_interval_and_says_so():
     found = comparison({("net", "plain"): {"top1": (0.9,)}, ("net", "up"): {"top1": (0.91,)}}, measures=("top1",))
-    assert pages.verdict(found.contrasts[0], "plain") == "no verdict: 1 seed, and it takes 5"
+    assert pages.verdict(found.contrasts[0], "plain") == "no verdict: 1 seed, at least 5 are needed"
     assert "up minus plain is +1.00 points in top-1 (1 seed); no verdict:" in pages.markdown(found)
 
 
@@ -107,12 +106,12 @@ def test_one_test_image_decides_nothing():
     first, second = pages.sentences(found)
     assert first == (
         "net: one minus plain is +0.20 points in top-1 (-0.00 to +0.40, 5 seeds); the interval includes zero. "
-        "No number of seeds finds 0.1 points: one test sample is 0.2 points."
+        "No number of seeds can detect 0.1 points: one test sample is 0.2 points."
     )
     assert "+0.60 points in top-1 (+0.40 to +0.80, 5 seeds); the interval excludes zero: better than plain." in second
-    assert "Top-1: one of 500 test samples is 0.2 points; no interval reaches less far" in pages.markdown(found)
+    assert "Top-1: one of 500 test samples is 0.2 points, and every interval extends at least" in pages.markdown(found)
     unknown = comparison({("net", "plain"): plain, ("net", "one"): one}, measures=("top1",))
-    assert "no verdict: all seeds have the same difference" in pages.sentences(unknown)[0]
+    assert "no verdict: the difference is the same for all seeds" in pages.sentences(unknown)[0]
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 4])
@@ -123,9 +122,9 @@ def test_fewer_than_five_seeds_have_numbers_and_no_verdict(seeds, tmp_path):
     assert not any(word in text for word in ("better than plain", "worse than plain", "includes zero", "<"))
     assert text.count("no verdict: ") == 6  # two sentences, and two rows in each of two tables
     assert all(contrast.p is contrast.p_holm is None for contrast in found.contrasts)
-    forest.draw(found, tmp_path / "a.svg")
+    pages.draw(found, tmp_path / "a.svg")
     drawn = (tmp_path / "a.svg").read_text()
-    assert not any(colour in drawn for colour in (forest._BETTER, forest._WORSE))
+    assert not any(colour in drawn for colour in (pages._BETTER, pages._WORSE))
 
 
 def test_a_study_without_reference_result_has_no_contrasts():
@@ -144,23 +143,23 @@ def test_a_comparison_comes_back_from_json_the_same(found, tmp_path):
 
 
 def test_the_plot_depends_on_the_record_alone(found, tmp_path):
-    forest.draw(found, tmp_path / "a.svg", tmp_path / "a.png")
-    forest.draw(found, tmp_path / "b.svg")
+    pages.draw(found, tmp_path / "a.svg", tmp_path / "a.png")
+    pages.draw(found, tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 5000
     text = (tmp_path / "a.svg").read_text()
-    colours = [forest._BETTER, forest._WORSE, forest._OPEN]
+    colours = [pages._BETTER, pages._WORSE, pages._OPEN]
     assert all(colour in text for colour in colours)
     one = comparison({("net", "plain"): PLAIN, ("net", "up"): shifted(0.01)})
-    forest.draw(one, tmp_path / "c.svg")
+    pages.draw(one, tmp_path / "c.svg")
     assert [colour in (tmp_path / "c.svg").read_text() for colour in colours] == [True, False, False]
 
 
 def test_what_is_not_known_about_the_validation_split_is_said(found):
-    assert "There was nothing to choose" in pages.markdown(found)
+    assert "No settings were chosen" in pages.markdown(found)
     cells = (dataclasses.replace(found.cells[0], tried=(Tried({"lr": 0.1}, (0.3,)),)), *found.cells[1:])
     chosen = dataclasses.replace(found, cells=cells)
     assert "no run, base or continuation, was trained on that split" in pages.markdown(chosen)
     given = dataclasses.replace(chosen, bases=(BaseResult("net", None, {}),))
-    assert "whether the given weights were, is not known here" in pages.markdown(given)
+    assert "whether the given weights were is unknown" in pages.markdown(given)
     assert "Base of net: given." in pages.markdown(given)

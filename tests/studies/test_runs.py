@@ -3,9 +3,10 @@
 import pytest
 
 from refconv.errors import StudyError
-from refconv.studies.choosing import Tried, best, edges
-from refconv.studies.measures import MEASURES, measured
+from refconv.studies.comparison import MEASURES, Tried
 from refconv.studies.runs import Runs, classifier, file_name, label
+from refconv.studies.schedule import best, edges
+from refconv.studies.summary import measured
 from small_studies import TINY, study
 
 NET = TINY["architectures"]["mobilenet"]

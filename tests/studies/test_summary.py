@@ -7,8 +7,8 @@ import pytest
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RunError
 from refconv.studies import Comparison
+from refconv.studies.comparison import MEASURES
 from refconv.studies.journal import Journal
-from refconv.studies.measures import MEASURES
 from refconv.studies.pages import notes
 from refconv.studies.summary import _definitions
 

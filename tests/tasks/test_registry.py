@@ -10,7 +10,7 @@ from PIL import Image
 from refconv.engine.run_record import PRIMARY
 from refconv.errors import RecipeError
 from refconv.recipe.recipe import Recipe
-from refconv.studies.measures import MEASURES
+from refconv.studies.comparison import MEASURES
 from refconv.task_measures import TASKS
 from refconv.tasks.registry import task_named, task_of
 

@@ -38,9 +38,7 @@ def compare(
 
     config = conduct.CompareConfig(jobs=jobs, threads=threads, only=only, journal=journal)
     if dry_run:
-        from refconv.studies.preview import preview
-
-        found = preview(read, folder, config)
+        found = conduct.preview(read, folder, config)
         _print(found.rows)
         typer.echo(str(found))
         return

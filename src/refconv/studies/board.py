@@ -13,12 +13,7 @@ from refconv.studies.estimate import clock
 
 
 class Board(Display):
-    """Shows which runs are over, which run now and how long the rest takes.
-
-    Args:
-        title: the study.
-        **where: ``show`` and ``console`` of :class:`refconv.process.progress.Display`.
-    """
+    """Shows finished and current runs and the remaining time; ``show`` and ``console`` as in :class:`Display`."""
 
     def __init__(self, title: str, **where: Any) -> None:
         count = MofNCompleteColumn(table_column=Column(no_wrap=True))
@@ -27,18 +22,11 @@ class Board(Display):
         self._place = ""
 
     def place(self, *, done: int, total: int, now: Sequence[str], left: float | None) -> None:
-        """Say where the study is; in a pipe the next line begins with it.
-
-        Args:
-            done: runs that are over.
-            total: runs in all.
-            now: what runs.
-            left: seconds left; None if unknown.
-        """
+        """Update the counts, current runs and seconds left (None: unknown); in a pipe the next line shows them."""
         remaining = "" if left is None or done == total else f"{clock(left)} left"
         self._place = ", ".join(filter(None, (f"{done}/{total}", remaining)))
         self.move(done, total=total, left=remaining, now=" | ".join(now))
 
     def say(self, line: str) -> None:
-        """Print a line that stays: above the bar, or after the place in a pipe."""
+        """Print a line that stays: above the bar, or after the counts in a pipe."""
         super().say(line if self.terminal or not self._place else f"{self._place}  {line}")

@@ -1,114 +1,80 @@
-"""The record of a study: what was compared, what came out, and what can be said about it."""
+"""The record of a study: what was compared and what came out, in the measures of all tasks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from refconv.records import Record
-from refconv.studies.choosing import Tried
 from refconv.studies.statistics import Interval
+from refconv.task_measures import compared_measures
+
+MEASURES = compared_measures()
+"""All measures that studies compare, by name, the primary one of each task first."""
 
 
-def compact_json(entries: Mapping[str, Any]) -> str:
-    """Return JSON text with a line for each entry; an entry that is a list of tables has a line for each of them."""
+@dataclass(frozen=True)
+class Tried(Record):
+    """One combination of settings that was tried, with a validation score per selection seed; None: it diverged."""
 
-    def compact(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    point: dict[str, Any]
+    scores: tuple[float | None, ...]
 
-    def lines(value: Any) -> str:
-        if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
-            return compact(value)
-        return "[\n" + ",\n".join(map(compact, value)) + "\n]"
-
-    return "{\n" + ",\n".join(f"{compact(name)}:{lines(value)}" for name, value in entries.items()) + "\n}\n"
+    @property
+    def mean(self) -> float | None:
+        """The mean over the seeds; None if a run diverged."""
+        scores = [score for score in self.scores if score is not None]
+        return math.fsum(scores) / len(scores) if scores and len(scores) == len(self.scores) else None
 
 
 @dataclass(frozen=True)
 class CellResult(Record):
-    """One method on one architecture.
-
-    Attributes:
-        architecture: name of the architecture.
-        method: name of the method.
-        point: the settings that were chosen on the validation split.
-        edges: those among them that stand at the edge of their grid.
-        tried: every combination that was tried.
-        values: per measure, one value per seed, on the test split.
-        intervals: per measure, mean and t interval over the seeds.
-        parameters_trained: parameters with a gradient.
-        parameters_shipped: parameters of the plain result.
-        samples_seen: training samples of one final run.
-        step_ms: median time of a step.
-        step_ratio: the same as a ratio to the reference method, median of paired steps taken in turn.
-        peak_memory_mb: the most memory of an accelerator in any final run; None on a CPU.
-        test_samples: samples of the test split; None in records that did not note it.
-    """
+    """One method on one architecture."""
 
     architecture: str
     method: str
-    point: dict[str, Any]
-    edges: tuple[str, ...]
+    point: dict[str, Any]  # the settings that were chosen on the validation split
+    edges: tuple[str, ...]  # those among them that stand at the edge of their grid
     tried: tuple[Tried, ...]
-    values: dict[str, tuple[float, ...]]
-    intervals: dict[str, Interval]
+    values: dict[str, tuple[float, ...]]  # per measure, one value per seed, on the test split
+    intervals: dict[str, Interval]  # per measure, mean and t interval over the seeds
     parameters_trained: int
     parameters_shipped: int
-    samples_seen: int
-    step_ms: float
-    step_ratio: float
-    peak_memory_mb: float | None
-    test_samples: int | None = None
+    samples_seen: int  # training samples of one final run
+    step_ms: float  # median
+    step_ratio: float  # to the reference method: median of paired steps taken in turn
+    peak_memory_mb: float | None  # the most of an accelerator's memory in any final run; None on a CPU
+    test_samples: int | None = None  # None in records that did not note it
 
 
 @dataclass(frozen=True)
 class Contrast(Record):
-    """A method minus the reference method, seed by seed, on one architecture and in one measure.
-
-    Attributes:
-        architecture: name of the architecture.
-        method: name of the method.
-        measure: name of the measure.
-        differences: one per seed.
-        interval: mean and t interval, no finer than the test split resolves.
-        bootstrap: mean and bootstrap interval, the same.
-        spread: standard deviation of the differences; None with one seed.
-        p: two-sided p-value of the paired t test; None with too few seeds for a test, or nothing to tell chance by.
-        p_holm: the same, corrected by Holm's method for all contrasts of the study in this measure.
-        seeds_needed: seeds with which a paired t test would find the measure's customary difference in four of five
-            studies, as the observed spread suggests; None where there is no such difference, one seed, or a test split
-            that does not resolve it.
-        resolution: the smallest step of the measure on this test split; None where it is not known.
-    """
+    """A method minus the reference method, seed by seed, on one architecture and in one measure."""
 
     architecture: str
     method: str
     measure: str
     differences: tuple[float, ...]
-    interval: Interval
+    interval: Interval  # Student's t, no finer than the test split resolves
     bootstrap: Interval
-    spread: float | None
-    p: float | None
-    p_holm: float | None
+    spread: float | None  # standard deviation of the differences; None with one seed
+    p: float | None  # two-sided, of the paired t test; None with too few seeds, or nothing to tell chance by
+    p_holm: float | None  # corrected for all contrasts of the study in this measure
+    # Seeds with which a paired t test would find the measure's customary difference in four of five studies, as the
+    # observed spread suggests; None where no difference is customary, with one seed, or if the test split is too small.
     seeds_needed: int | None
-    resolution: float | None = None
+    resolution: float | None = None  # the smallest step of the measure on this test split; None where it is not known
 
 
 @dataclass(frozen=True)
 class BaseResult(Record):
-    """The bases of one architecture.
-
-    Attributes:
-        architecture: name of the architecture.
-        samples_seen: training samples seen by each; None where the weights were given.
-        validation: per measure, one value per seed of the final runs, on the validation split.
-    """
+    """The bases of one architecture."""
 
     architecture: str
-    samples_seen: int | None
-    validation: dict[str, tuple[float, ...]]
+    samples_seen: int | None  # None where the weights were given
+    validation: dict[str, tuple[float, ...]]  # per measure, one value per seed of the final runs
 
 
 @dataclass(frozen=True)
@@ -158,13 +124,20 @@ class Comparison(Record):
     definitions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return compact JSON text with a line for each entry, and one for each cell and each contrast."""
-        return compact_json(self.to_dict())
+        """Return compact JSON text with a line for each entry, and one for each base, cell and contrast."""
+
+        def compact(value: Any) -> str:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+        def lines(value: Any) -> str:
+            tables = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+            return "[\n" + ",\n".join(map(compact, value)) + "\n]" if tables else compact(value)
+
+        return "{\n" + ",\n".join(f"{compact(name)}:{lines(value)}" for name, value in self.to_dict().items()) + "\n}\n"
 
     def cell(self, architecture: str, method: str) -> CellResult | None:
         """Return the result of a cell, if there is one."""
-        found = (cell for cell in self.cells if (cell.architecture, cell.method) == (architecture, method))
-        return next(found, None)
+        return next((one for one in self.cells if (one.architecture, one.method) == (architecture, method)), None)
 
     def contrasts_in(self, measure: str) -> tuple[Contrast, ...]:
         """Return the contrasts in one measure."""

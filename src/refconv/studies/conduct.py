@@ -1,34 +1,33 @@
-"""Carrying out a study: its missing runs, several at a time, and the files of its results."""
+"""Carrying out a study: its missing runs, several at a time, and the files of its results; or a preview of them."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import torch
 
 from refconv.data import DataInfo
-from refconv.errors import RecipeError, RunError, StudyError
+from refconv.errors import RunError, StudyError
 from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError
-from refconv.studies import forest, pages
+from refconv.studies import pages
 from refconv.studies.board import Board
-from refconv.studies.comparison import Comparison
-from refconv.studies.estimate import Estimate
+from refconv.studies.comparison import MEASURES, Comparison
+from refconv.studies.estimate import Estimate, StepTimes, clock, kept_step_times, step_times
 from refconv.studies.execution import Outcome, record_of
-from refconv.studies.journal import Journal
-from refconv.studies.measures import MEASURES, Measure
+from refconv.studies.journal import Journal, restored_copy
 from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
-from refconv.studies.step_times import StepTimes, measured_once
-from refconv.studies.study import Study
+from refconv.studies.study import Study, recipe_errors_in
 from refconv.studies.summary import summarise
 from refconv.studies.workers import ProcessExecutor, SerialExecutor, Workers, visible_devices
+from refconv.task_measures import Measure
 from refconv.tasks.registry import task_of
 
 RECORD_FILE = "comparison.json"
@@ -36,6 +35,7 @@ PAGE_FILE = "comparison.md"
 PLOT_FILES = ("forest.svg", "forest.png")
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_STEPS_OF_A_PREVIEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +65,19 @@ class CompareConfig:
 def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Comparison:
     """Run what is missing of a study, resume what was interrupted, and write its results.
 
-    Writes ``comparison.json``, ``comparison.md`` and the forest plot into the folder, beside the run folders.
-
-    Args:
-        study: the study.
-        out: its folder.
-        config: how to carry it out.
+    Writes ``comparison.json``, ``comparison.md`` and the forest plot into the folder ``out``, beside the run folders.
 
     Raises:
         StudyError: if runs failed, after all others have ended and the results are written; or if a folder holds
             other runs, or nothing matches ``only``.
         StoppedError: after Ctrl-C, when checkpoints are written.
-        RunError: if the folder is in use, or a record is damaged.
+        RunError: if the folder is in use, a record is damaged, or matplotlib is missing.
         RecipeError: if a method is unknown.
         DataError: if the data cannot be had.
     """
     config = config or CompareConfig()
-    _require_plotting()
+    if importlib.util.find_spec("matplotlib") is None:  # said before hours of training, not after
+        raise RunError("the forest plot needs matplotlib", remedy="pip install 'refconv[analysis]'")
     with locked(out, "study folder"):
         data = open_data_of(study)
         journal = None if config.journal is None else Journal(config.journal, out)
@@ -90,31 +86,33 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         schedule = schedule_of(study, out, data, config.only)
         write_whole(out / "study.toml", study.text.encode())
         jobs, threads = config.sharing()
-        with Board(study.name, show=config.show) as shown:
-            workers = workers_for(jobs, threads, study.keep)
-            carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
         with on_threads(threads):
+            with Board(study.name, show=config.show) as shown:
+                workers = workers_for(jobs, threads, study.keep)
+                carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
             times = _step_times(schedule, study, out)
         comparison = summarise(study, schedule, times, data)
-        _write(comparison, out)
-    _check_all_done(schedule)
+        plot = PLOT_FILES if comparison.contrasts else ()
+        pages.draw(comparison, *(out / name for name in plot))
+        write_whole(out / PAGE_FILE, pages.markdown(comparison, plot=next(iter(plot), None)).encode())
+        write_whole(out / RECORD_FILE, comparison.to_json().encode())
+    if schedule.failures:
+        raise StudyError(
+            f"{len(schedule.failures)} of the study's runs failed",
+            found=" | ".join(f"{name}: {words}" for name, words in schedule.failures.items()),
+            remedy="the results of the others are written; the same command tries these again",
+        )
     return comparison
 
 
 def open_data_of(study: Study) -> dict[str, DataInfo]:
-    """Return the facts about each architecture's data.
-
-    Raises:
-        DataError: if the data cannot be had.
-        RecipeError: if a setting is not possible.
-    """
+    """Return the facts about each architecture's data, which is opened once where architectures share it."""
     known: dict[str, DataInfo] = {}
     found = {}
     for architecture in study.architectures:
         recipe = study.base_recipe(architecture)
-        key = repr(
-            [getattr(recipe, name) for name in ("task", "data", "data_dir", "val_split", "in_chans", "img_size")]
-        )
+        names = ("task", "data", "data_dir", "val_split", "in_chans", "img_size")
+        key = repr([getattr(recipe, name) for name in names])
         if key not in known:
             known[key] = task_of(recipe).open_data(recipe).info
         found[architecture.name] = known[key]
@@ -122,89 +120,46 @@ def open_data_of(study: Study) -> dict[str, DataInfo]:
 
 
 def schedule_of(study: Study, out: Path, data: Mapping[str, DataInfo], only: str | None) -> Schedule:
-    """Check what can be checked before the first run, and return the schedule of the runs.
-
-    Args:
-        study: the study.
-        out: its folder.
-        data: facts about each architecture's data.
-        only: pattern of the cells that are wanted.
-
-    Raises:
-        StudyError: if there is no validation split to choose settings by, or no test split; if a method that starts
-            anew is given a base; if a folder holds other runs, or nothing matches ``only``.
-        RecipeError: if a method is unknown.
-        RunError: if a record is damaged.
-    """
+    """Check what can be checked before the first run, and return the schedule of the runs."""
     runs = Runs(study, out, {name: info.train_size for name, info in data.items()}, only)
     for architecture, method in runs.cells:
-        info = data[architecture.name]
+        info, where = data[architecture.name], f"methods.{method.name}"
         if len(method.points) > 1 and not info.val_size:
-            raise StudyError(
-                f"{method.name} has settings to choose and no validation split to choose by",
-                where="study.val_split",
-                expected="more than 0",
-            )
+            what = f"{method.name} has settings to choose and no validation split to choose by"
+            raise StudyError(what, where="study.val_split", expected="more than 0")
         if not info.test_size:
             raise StudyError("has no test split", where=info.name, expected="data with samples to test on")
-        try:
-            found = method_of(runs.final(architecture, method, method.points[0])[0].recipe)
-        except RecipeError as error:
-            raise StudyError(str(error), where=f"methods.{method.name}") from error
-        if method.from_base and not found.inherits:
-            raise StudyError(
-                "takes nothing from the base, so the base's budget is its own",
-                where=f"methods.{method.name}",
-                remedy="give from_base = false",
-            )
+        with recipe_errors_in(where):
+            inherits = method_of(runs.final(architecture, method, method.points[0])[0].recipe).inherits
+        if method.from_base and not inherits:
+            what = "takes nothing from the base, so the base's budget is its own"
+            raise StudyError(what, where=where, remedy="give from_base = false")
     return Schedule(runs)
 
 
-class Order(Protocol):
-    """Runs of which some are over, some run, and some wait for others."""
+class _Order(Protocol):
+    """Runs of which some are over, some run, and some wait for others; see :class:`Schedule`."""
 
     over: list[Run]
 
     @property
-    def total(self) -> int:
-        """Runs in all."""
-
+    def total(self) -> int: ...
     @property
-    def running(self) -> tuple[Run, ...]:
-        """What runs now."""
-
-    def to_do(self) -> Iterator[Run]:
-        """Yield every run that is not over, for estimates."""
-
-    def start(self) -> Run | None:
-        """Return a run that can start now, which is running from then on; None if there is none at the moment."""
-
-    def ended(self, run: Run, outcome: Outcome) -> None:
-        """Take note that a run has ended."""
+    def running(self) -> Sequence[Run]: ...
+    def to_do(self) -> Iterator[Run]: ...
+    def start(self) -> Run | None: ...
+    def ended(self, run: Run, outcome: Outcome) -> None: ...
 
 
 def workers_for(jobs: int, threads: int, keep: str) -> Workers:
-    """Return what executes so many runs at a time; see :class:`refconv.studies.study.Study` for ``keep``."""
-    return SerialExecutor(threads, keep) if jobs == 1 else ProcessExecutor(jobs, threads, keep, visible_devices())
+    """Return what executes so many runs at a time: one of them on the threads of this process, or several processes."""
+    return SerialExecutor(keep) if jobs == 1 else ProcessExecutor(jobs, threads, keep, visible_devices())
 
 
 def carry_out(
-    order: Order, workers: Workers, shown: Board, journal: Journal | None, *, jobs: int, out: Path, select_by: str
+    order: _Order, workers: Workers, shown: Board, journal: Journal | None, *, jobs: int, out: Path, select_by: str
 ) -> None:
-    """Execute runs until none can be started.
-
-    Args:
-        order: which run comes next.
-        workers: what executes them.
-        shown: shows progress.
-        journal: where finished runs are noted.
-        jobs: runs at a time.
-        out: the folder, for messages.
-        select_by: the measure that is shown of each finished run.
-
-    Raises:
-        StoppedError: after Ctrl-C.
-    """
+    """Execute runs until none can be started, or raise StoppedError after Ctrl-C; ``select_by`` is shown of each."""
     estimate = Estimate()
     for finished in order.over:
         _learn(estimate, finished)
@@ -222,7 +177,7 @@ def carry_out(
                 _move(order, shown, estimate, jobs)
                 for ended, outcome in workers.wait(_SECONDS_BETWEEN_LOOKS):
                     if outcome.state == "stopped":
-                        _stop(order, out)
+                        raise KeyboardInterrupt
                     order.ended(ended, outcome)
                     if journal is not None and outcome.state in {"finished", "diverged"}:
                         journal.note([ended])
@@ -230,25 +185,13 @@ def carry_out(
                     _move(order, shown, estimate, jobs)
                     shown.say(_line(ended, outcome, MEASURES[select_by]))
     except KeyboardInterrupt:
-        _stop(order, out)
+        what = f"stopped with {len(order.over)} of {order.total} runs done"
+        raise StoppedError(what, where=str(out), remedy="the same command goes on") from None
 
 
-def _stop(schedule: Order, out: Path) -> NoReturn:
-    """Raise the error that says how many runs are done and how to resume.
-
-    Raises:
-        StoppedError: always.
-    """
-    raise StoppedError(
-        f"stopped with {len(schedule.over)} of {schedule.total} runs done",
-        where=str(out),
-        remedy="the same command goes on",
-    ) from None
-
-
-def _move(schedule: Order, shown: Board, estimate: Estimate, jobs: int) -> None:
-    left = estimate.seconds(schedule.to_do(), jobs)
-    shown.place(done=len(schedule.over), total=schedule.total, now=[str(run) for run in schedule.running], left=left)
+def _move(order: _Order, shown: Board, estimate: Estimate, jobs: int) -> None:
+    left = estimate.seconds(order.to_do(), jobs)
+    shown.place(done=len(order.over), total=order.total, now=[str(run) for run in order.running], left=left)
 
 
 def _learn(estimate: Estimate, run: Run) -> None:
@@ -263,54 +206,19 @@ def _line(run: Run, outcome: Outcome, measure: Measure) -> str:
         return f"{run}: {outcome.state}: {outcome.message}"
     record = record_of(run)
     assert record is not None  # it has finished
-    end = record.val_last
-    value = end.measure(measure.name) if end else None
+    value = record.val_last.measure(measure.name) if record.val_last else None
     score = f", validation {measure.name} {measure.shown(value)}" if value is not None else ""
     return f"{run}: {record.seconds:.0f} s{score}"
 
 
 def _step_times(schedule: Schedule, study: Study, out: Path) -> dict[str, StepTimes]:
     """Time the steps of all cells that have results, architecture by architecture."""
-    finished = {cell: runs[0] for cell in schedule.cells if (runs := schedule.finals(cell))}
-    times = {}
-    for name in dict.fromkeys(architecture for architecture, _ in finished):
-        own = {method: run for (architecture, method), run in finished.items() if architecture == name}
-        times[name] = measured_once(out / "step_times" / f"{name}.json", own, study.reference)
-    return times
-
-
-def _write(comparison: Comparison, out: Path) -> None:
-    plotted = bool(comparison.contrasts)
-    if plotted:
-        forest.draw(comparison, *(out / name for name in PLOT_FILES))
-    page = pages.markdown(comparison, plot=PLOT_FILES[0] if plotted else None)
-    write_whole(out / PAGE_FILE, page.encode())
-    write_whole(out / RECORD_FILE, comparison.to_json().encode())
-
-
-def _check_all_done(schedule: Schedule) -> None:
-    """Check that no run failed.
-
-    Raises:
-        StudyError: naming the runs that did.
-    """
-    lines = [f"{name}: {words}" for name, words in schedule.failures.items()]
-    if lines:
-        raise StudyError(
-            f"{len(lines)} of the study's runs failed",
-            found=" | ".join(lines),
-            remedy="the results of the others are written; the same command tries these again",
-        )
-
-
-def _require_plotting() -> None:
-    """Check before hours of training, not after, that the plot can be drawn.
-
-    Raises:
-        RunError: if matplotlib is missing.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise RunError("the forest plot needs matplotlib", remedy="pip install 'refconv[analysis]'")
+    finished: dict[str, dict[str, Run]] = {}
+    for architecture, method in schedule.cells:
+        if runs := schedule.finals((architecture, method)):
+            finished.setdefault(architecture, {})[method] = runs[0]
+    folder = out / "step_times"
+    return {name: kept_step_times(folder / f"{name}.json", runs, study.reference) for name, runs in finished.items()}
 
 
 @contextmanager
@@ -322,3 +230,73 @@ def on_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a study would do: a table of its runs, how many are over, and the seconds that the others will take."""
+
+    rows: pages.Rows
+    runs: int
+    over: int
+    seconds: float
+    basis: str  # of the estimate
+
+    def __str__(self) -> str:
+        time = f"about {clock(self.seconds)} to go" if self.over < self.runs else "nothing to do"
+        return f"{self.runs} runs, {self.over} of them done; {time}, {self.basis}"
+
+
+def preview(study: Study, out: Path, config: CompareConfig | None = None) -> Preview:
+    """Count the runs of a study and estimate their time; nothing is written, and the errors are those of `compare`.
+
+    Cells with a finished run are estimated from that run; for the others a few steps are timed. Bases that must be
+    trained again because their weights are gone are not in the estimate.
+    """
+    config = config or CompareConfig()
+    with nullcontext(out) if config.journal is None else restored_copy(config.journal, out) as folder:
+        data = open_data_of(study)
+        schedule = schedule_of(study, folder, data, config.only)
+        jobs, threads = config.sharing()
+        to_do = list(schedule.to_do())
+        with on_threads(threads):
+            estimate, basis = _estimated(schedule, to_do, data, study.reference)
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in (*schedule.over, *to_do):
+        groups.setdefault((run.kind, run.architecture, run.method), []).append(run)
+    titles = ("runs", "kind", "architecture", "method", "epochs", "samples seen by each", "time, one at a time")
+    rows: pages.Rows = [titles]
+    for names, group in groups.items():
+        recipe, size = group[0].recipe, data[group[0].architecture].train_size
+        seen = recipe.epochs * max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
+        time = clock(estimate.seconds(group) or 0.0)
+        rows.append((str(len(group)), *names, str(recipe.epochs), f"{seen:,}", time))
+    over = len(schedule.over)
+    return Preview(rows, over + len(to_do), over, estimate.seconds(to_do, jobs) or 0.0, basis)
+
+
+def _estimated(
+    schedule: Schedule, to_do: Iterable[Run], data: Mapping[str, DataInfo], reference: str
+) -> tuple[Estimate, str]:
+    """Return an estimate, and what it is based on."""
+    finished = [(run, record) for run in schedule.over if (record := record_of(run)) is not None]
+    known = {(run.architecture, run.method) for run, _ in finished}
+    unknown: dict[str, dict[str, Run]] = {}
+    for run in to_do:
+        if (run.architecture, run.method) not in known:
+            unknown.setdefault(run.architecture, {}).setdefault(run.method, run)
+    timed = {}
+    for architecture, runs in unknown.items():
+        info = data[architecture]
+        for method, ms in step_times(runs, reference, _STEPS_OF_A_PREVIEW).median_ms.items():
+            recipe = runs[method].recipe
+            steps = max(1, info.train_size // recipe.batch_size)
+            # An evaluation has a forward and no backward: about a third of the time of training on the same samples.
+            evaluating = info.val_size / min(recipe.batch_size, info.train_size) / recipe.eval_interval / 3
+            timed[architecture, method] = ms / 1000 * (steps + evaluating)
+    estimate = Estimate(timed)
+    for run, record in finished:
+        estimate.learn(run, record.seconds)
+    bases = [f"{len(finished)} finished runs"] if finished else []
+    bases += [f"{_STEPS_OF_A_PREVIEW} steps of each of {len(timed)} cells, timed now"] if timed else []
+    return estimate, "estimated from " + " and ".join(bases or ["nothing"])

@@ -1,20 +1,26 @@
-"""How long the runs of a study will take, from runs that have finished, else from a few steps that were timed."""
+"""How long steps and runs take: steps of each method beside the reference's, and what is left of a study."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+from refconv.engine.stepping import medians, step_seconds
+from refconv.recipe.recipe import Recipe
+from refconv.records import Record
 from refconv.studies.runs import Run
+
+_TURNS = 30  # steps of each method that are timed for the record
 
 
 class Estimate:
-    """Seconds per epoch of each cell, as far as known.
+    """Seconds per epoch of each cell (architecture, method): of runs that have finished, else of steps that were timed.
 
     An unknown cell is taken to be as quick as the median of its architecture, else of all.
-
-    Args:
-        timed: seconds per epoch of cells (architecture, method) of which no run has finished.
     """
 
     def __init__(self, timed: Mapping[tuple[str, str], float] | None = None) -> None:
@@ -22,18 +28,8 @@ class Estimate:
         self._finished: dict[tuple[str, str], list[float]] = {}
 
     def learn(self, run: Run, seconds: float) -> None:
-        """Take a finished run into account.
-
-        Args:
-            run: the run.
-            seconds: how long it took.
-        """
+        """Take a finished run into account."""
         self._finished.setdefault((run.architecture, run.method), []).append(seconds / _size(run))
-
-    @property
-    def learnt(self) -> bool:
-        """Whether anything is known."""
-        return bool(self._finished or self._timed)
 
     def seconds(self, runs: Iterable[Run], jobs: int = 1) -> float | None:
         """Return how long some runs will take, so many at a time; None while nothing is known."""
@@ -64,3 +60,53 @@ def clock(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+@dataclass(frozen=True)
+class StepTimes(Record):
+    """Times of one architecture, by method, measured when nothing else of the study ran."""
+
+    reference: str
+    median_ms: dict[str, float]
+    ratio: dict[str, float]  # median over pairs of steps of the time over that of the reference method
+    turns: int  # steps of each method
+    recipes: dict[str, str]  # digests of the settings
+
+
+def step_times(runs: Mapping[str, Run], reference: str, turns: int = _TURNS) -> StepTimes:
+    """Time the methods of one architecture, a step of each in turn.
+
+    If the reference method is not among the runs, the first one takes its place.
+    """
+    seconds = step_seconds({name: _recipe(run) for name, run in runs.items()}, turns)
+    reference = reference if reference in runs else next(iter(runs))
+    ratios = {name: [a / b for a, b in zip(own, seconds[reference], strict=True)] for name, own in seconds.items()}
+    milliseconds = {name: 1000 * value for name, value in medians(seconds).items()}
+    digests = {name: _digest(run.recipe) for name, run in runs.items()}
+    return StepTimes(reference, milliseconds, medians(ratios), turns, digests)
+
+
+def kept_step_times(path: Path, runs: Mapping[str, Run], reference: str) -> StepTimes:
+    """Return what an earlier call wrote to the file, if it holds for these runs; else measure now and write it."""
+    if path.is_file():
+        times = StepTimes.read(path)
+        known = all(times.recipes.get(name) == _digest(run.recipe) for name, run in runs.items())
+        if known and (times.reference == reference or reference not in runs):
+            return times
+    times = step_times(runs, reference)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    times.write(path)
+    return times
+
+
+def _recipe(run: Run) -> Recipe:
+    """Return the recipe of a run; with fresh weights while its base is not there, for a step takes as long."""
+    if run.base is None or (run.base / "model").is_dir():
+        return run.recipe
+    return dataclasses.replace(run.recipe, checkpoint=None, reset_classifier=False)
+
+
+def _digest(recipe: Recipe) -> str:
+    """Return a fingerprint of the settings that a step's time may depend on."""
+    same = dataclasses.replace(recipe, checkpoint=None, reset_classifier=False, seed=0, lr=0.0)
+    return hashlib.sha256(same.to_toml().encode()).hexdigest()[:16]

@@ -24,67 +24,49 @@ DIVERGED_FILE = "diverged.txt"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
-
-    Attributes:
-        state: what happened.
-        message: the error, if there was one.
-    """
+    """How a run ended, with the error if there was one."""
 
     state: Literal["finished", "diverged", "failed", "stopped"]
     message: str = ""
 
 
 def is_over(run: Run) -> bool:
-    """Say whether a run needs nothing more: it finished, or it diverged while settings were chosen.
-
-    Raises:
-        StudyError: if its folder holds a run with other settings.
-    """
-    folder = RunFolder(run.folder)
-    over = folder.record_file.is_file() or (run.folder / DIVERGED_FILE).is_file()
+    """Return whether a run finished, or diverged while settings were chosen; a folder of other settings is refused."""
+    over = RunFolder(run.folder).record_file.is_file() or (run.folder / DIVERGED_FILE).is_file()
     if over:
         _check_same(run)
     return over
 
 
 def has_weights(folder: Path) -> bool:
-    """Say whether the result of a finished run is still in its folder."""
+    """Return whether the result of a finished run is still in its folder."""
     return RunFolder(folder).model_folder.is_dir()
 
 
 def record_of(run: Run) -> RunRecord | None:
-    """Return the record of a run; None if it diverged or has not finished.
-
-    Raises:
-        RunError: if it is damaged.
-    """
+    """Return the record of a run; None if it diverged or has not finished."""
     path = RunFolder(run.folder).record_file
     if not path.is_file():
         return None
     try:
         return RunRecord.read(path)
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(
-            "cannot read the record", where=str(path), found=str(error), remedy="remove the folder to run it again"
-        ) from error
+        remedy = "remove the folder to run it again"
+        raise RunError("cannot read the record", where=str(path), found=str(error), remedy=remedy) from error
 
 
 def execute(run: Run, keep: str) -> Outcome:
-    """Train until the run is over, is stopped, or fails.
-
-    Args:
-        run: the run.
-        keep: what stays of it; see :class:`refconv.studies.study.Study`.
-    """
+    """Train until the run is over, is stopped, or fails; ``keep`` as in :class:`refconv.studies.study.Study`."""
     folder = RunFolder(run.folder)
+    started, finished = folder.checkpoint_file.is_file(), folder.record_file.is_file()
     try:
-        _remove_unstarted(folder)
-        if run.kind == "base" and folder.record_file.is_file() and not has_weights(run.folder):
-            shutil.rmtree(folder.path)  # what is known of it came from a journal; now its weights are needed
+        # Killed before its first checkpoint, a run left its recipe and an empty file of metrics. A base that is known
+        # from a journal left a record, and now its weights are needed.
+        killed = folder.recipe_file.is_file() and not started and not finished
+        if killed or (run.kind == "base" and finished and not has_weights(run.folder)):
+            shutil.rmtree(folder.path)
         resume = folder.checkpoint_file.is_file()
-        recipe = _check_same(run) if resume else run.recipe
-        train(recipe, run.folder, resume=resume, show=False)
+        train(_check_same(run) if resume else run.recipe, run.folder, resume=resume, show=False)
     except StoppedError as error:
         return Outcome("stopped", str(error))
     except TrainingError as error:
@@ -103,29 +85,14 @@ def execute(run: Run, keep: str) -> Outcome:
 
 
 def _check_same(run: Run) -> Recipe:
-    """Return the recipe that a run was started with, if it is the wanted one; a base trained here may have moved since.
-
-    Raises:
-        StudyError: if another setting differs.
-    """
+    """Return the recipe of a run's folder, if it is the wanted one; a base trained here may have moved since."""
     before = RunFolder(run.folder).recipe()
     now = before if run.base is None else dataclasses.replace(before, checkpoint=run.recipe.checkpoint)
-    names = now.differences(run.recipe)
-    if names:
-        raise StudyError(
-            "the folder holds a run with other settings",
-            where=str(run.folder),
-            expected=", ".join(f"{name}={getattr(run.recipe, name)!r}" for name in names),
-            found=", ".join(f"{name}={getattr(now, name)!r}" for name in names),
-            remedy="give another --out, or remove the folder",
-        )
+    if names := now.differences(run.recipe):
+        expected, found = (", ".join(f"{name}={getattr(one, name)!r}" for name in names) for one in (run.recipe, now))
+        what, remedy = "the folder holds a run with other settings", "give another --out, or remove the folder"
+        raise StudyError(what, where=str(run.folder), expected=expected, found=found, remedy=remedy)
     return before
-
-
-def _remove_unstarted(folder: RunFolder) -> None:
-    """Remove what a run left that was killed before its first checkpoint: its recipe and an empty file of metrics."""
-    if folder.recipe_file.is_file() and not folder.checkpoint_file.is_file() and not folder.record_file.is_file():
-        shutil.rmtree(folder.path)
 
 
 def _remove(folder: RunFolder, *, models: bool) -> None:

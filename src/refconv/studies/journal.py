@@ -1,8 +1,7 @@
 """The journal of a study: what its finished runs measured, in one file small enough to keep beside the study.
 
-Run folders are large and stay where they were made. With the journal the same study goes on elsewhere without running
-anything again that is noted in it. Weights are not in it: a base is trained again if, and only if, a run that is
-missing goes on from it.
+With the journal the same study goes on elsewhere without running anything again that is noted in it. Weights are not
+in it: a base is trained again if, and only if, a run that is missing goes on from it.
 """
 
 from __future__ import annotations
@@ -23,36 +22,31 @@ from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run
 
+_DEFAULTS = {
+    field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    for field in dataclasses.fields(Recipe)
+}
+# What a setting is that an entry leaves out: the default when the first journals were written.
 _FORMER_DEFAULTS = {"lr": RATE_FROM_SCRATCH}
-"""What an entry means that leaves a setting out: the default when the first journals were written."""
 
 
 class Journal:
-    """The journal of one study's folder: a line of JSON for each run that is over, in the order of their folders.
-
-    Args:
-        path: the file; it need not exist.
-        out: folder of the study.
-    """
+    """The journal of the study in folder ``out``: a line of JSON for each run that is over, sorted by their folders."""
 
     def __init__(self, path: Path, out: Path) -> None:
         self.path, self.out = path, out
         self._lines = self._read()
 
-    def restore(self) -> int:
-        """Put recipe and record of every noted run into its folder, where there is none; return how many.
-
-        Raises:
-            StudyError: if an entry is damaged.
-            RunError: if a folder cannot be written.
-        """
-        restored = 0
+    def restore(self) -> None:
+        """Put recipe and record of every noted run into its folder, where there is none."""
         for name, entry in self._lines.items():
             folder = RunFolder(self.out / name)
             if folder.path.exists():
                 continue
             try:
-                recipe = Recipe.from_mapping({**_FORMER_DEFAULTS, **_completed(entry["recipe"])})
+                said = entry["recipe"]
+                scale = {} if {"gram_scale", "normalize"} & set(said) else {"gram_scale": "paper"}
+                recipe = Recipe.from_mapping({**_FORMER_DEFAULTS, **scale, **said})
                 record = None if entry["record"] is None else RunRecord.from_dict(entry["record"])
                 words = entry["diverged"]
             except (RefconvError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -65,15 +59,9 @@ class Journal:
                 for file, text in ((folder.recipe_file.name, recipe.to_toml()), recorded):
                     (partial / file).write_text(text, encoding="utf-8")
                 partial.replace(folder.path)
-            restored += 1
-        return restored
 
     def note(self, runs: Iterable[Run]) -> None:
-        """Note runs that are over.
-
-        Raises:
-            RunError: if a record is damaged, or the file cannot be written.
-        """
+        """Note runs that are over."""
         for run in runs:
             record = record_of(run)
             diverged = run.folder / DIVERGED_FILE
@@ -103,39 +91,22 @@ class Journal:
         return found
 
     def _said(self, run: Run) -> dict[str, Any]:
-        """Return the settings of a run that are not the defaults, and always the scale of the Gram.
-
-        A base is named within the study's folder.
-        """
+        """Return the settings that are not the defaults, and always ``gram_scale``; the base, within the folder."""
         recipe = run.recipe
         if run.base is not None:
             recipe = dataclasses.replace(recipe, checkpoint=run.base.relative_to(self.out).as_posix())
         values = recipe.to_dict()
-        return {
-            field.name: values[field.name]
-            for field in dataclasses.fields(recipe)
-            if field.name == "gram_scale" or getattr(recipe, field.name) != _default(field)
-        }
+        said = [name for name in values if name == "gram_scale" or getattr(recipe, name) != _DEFAULTS[name]]
+        return {name: values[name] for name in said}
 
     def _damaged(self, where: str, error: object) -> StudyError:
-        return StudyError(
-            "a damaged entry of the journal", where=f"{self.path}, {where}", found=str(error), remedy="remove the line"
-        )
+        what, remedy = "a damaged entry of the journal", "remove the line"
+        return StudyError(what, where=f"{self.path}, {where}", found=str(error), remedy=remedy)
 
 
 @contextmanager
 def restored_copy(journal: Path, out: Path) -> Iterator[Path]:
-    """Give a temporary folder with the records that a study's folder would have after restoring its journal.
-
-    The study's folder is only read, and errors name it in place of the temporary one.
-
-    Args:
-        journal: the file; it need not exist.
-        out: folder of the study; it need not exist.
-
-    Raises:
-        StudyError: if an entry of the journal is damaged.
-    """
+    """Give a temporary folder with the records that a study's folder would have after restoring its journal."""
     with TemporaryDirectory() as folder:
         place = Path(folder).resolve()
         try:
@@ -149,12 +120,3 @@ def restored_copy(journal: Path, out: Path) -> Iterator[Path]:
             yield place
         except RefconvError as error:
             raise type(error)(str(error).replace(str(place), str(out))) from error
-
-
-def _completed(said: dict[str, Any]) -> dict[str, Any]:
-    """Return noted settings with a scale of the Gram: entries without one are older than the present default."""
-    return said if {"gram_scale", "normalize"} & set(said) else {"gram_scale": "paper", **said}
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

@@ -1,29 +1,31 @@
-"""A comparison in words and tables: the same words whatever came out."""
+"""A comparison in words, tables and a plot: the same words whatever came out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from refconv.sentences import capital
-from refconv.studies.comparison import CellResult, Comparison, Contrast
+from refconv.studies.comparison import MEASURES, Comparison, Contrast
 from refconv.studies.estimate import clock
-from refconv.studies.measures import MEASURES, Measure
 from refconv.studies.runs import label
 from refconv.studies.statistics import FEWEST, Interval
+from refconv.task_measures import Measure
 
-Rows = list[tuple[str, ...]]
+Rows = list[tuple[str, ...]]  # a table, its titles first
+_BETTER, _WORSE, _OPEN = "#1b7837", "#b2182b", "#4d4d4d"
 
 
 def results(comparison: Comparison) -> Rows:
-    """Return the table of results, its titles first: one row per architecture and method."""
-    measures = _measures(comparison)
+    """Return the table of results: one row per architecture and method."""
+    measures = [MEASURES[name] for name in comparison.measures]
     memory = any(cell.peak_memory_mb is not None for cell in comparison.cells)
-    titles = ["architecture", "method", "chosen settings", *(measure.title for measure in measures)]
-    titles += ["trained", "shipped", "step, ratio", *(["peak memory, MB"] if memory else [])]
-    rows: Rows = [tuple(titles)]
+    titles = ("architecture", "method", "chosen settings", *(measure.title for measure in measures))
+    rows: Rows = [(*titles, "trained", "shipped", "step, ratio", *(["peak memory, MB"] if memory else []))]
     for cell in comparison.cells:
-        row = [cell.architecture, cell.method, settings(cell)]
-        row += [_mean(cell.intervals[measure.name], measure) for measure in measures]
+        chosen = label(cell.point) + (" (edge of the grid)" if cell.edges else "")
+        row = [cell.architecture, cell.method, chosen, *(_mean(cell.intervals[m.name], m) for m in measures)]
         row += [f"{cell.parameters_trained:,}", f"{cell.parameters_shipped:,}", f"{cell.step_ratio:.2f}"]
         if memory:
             row.append("" if cell.peak_memory_mb is None else f"{cell.peak_memory_mb:,.0f}")
@@ -32,22 +34,14 @@ def results(comparison: Comparison) -> Rows:
 
 
 def differences(comparison: Comparison, name: str) -> Rows:
-    """Return the table of paired differences in one measure, its titles first.
-
-    Args:
-        comparison: the record.
-        name: the measure.
-    """
-    measure, contrasts = MEASURES[name], comparison.contrasts_in(name)
+    """Return the table of paired differences in one measure."""
+    measure = MEASURES[name]
     power = measure.resolve is not None
-    titles = [
-        "architecture",
-        f"method minus {comparison.reference}",
-        f"difference in {_title(measure)}{measure.unit and ','}{measure.unit}",
-    ]
-    titles += ["95 % interval (t)", "95 % interval (bootstrap)", "p", "p (Holm)", "says"]
-    rows: Rows = [(*titles, *([f"seeds to find {measure.limit()}"] if power else []))]
-    for contrast in contrasts:
+    titles = ["architecture", f"method minus {comparison.reference}"]
+    titles += [f"difference in {measure.label}{measure.unit and ','}{measure.unit}"]
+    titles += ["95 % interval (t)", "95 % interval (bootstrap)", "p", "p (Holm)", "verdict"]
+    rows: Rows = [(*titles, *([f"seeds to detect {measure.limit()}"] if power else []))]
+    for contrast in comparison.contrasts_in(name):
         row = [contrast.architecture, contrast.method, measure.shown(contrast.interval.mean, signed=True)]
         row += [_bounds(contrast.interval, measure), _bounds(contrast.bootstrap, measure)]
         row += [_p(contrast.p), _p(contrast.p_holm), verdict(contrast, comparison.reference)]
@@ -55,40 +49,36 @@ def differences(comparison: Comparison, name: str) -> Rows:
     return rows
 
 
-def verdict(contrast: Contrast, reference: str) -> str:
-    """Say in words what a contrast shows.
+def _better(contrast: Contrast) -> bool | None:
+    """Return whether the interval says better or worse; None if it says neither."""
+    side = contrast.interval.side
+    return (side > 0) == MEASURES[contrast.measure].larger_is_better if side else None
 
-    Args:
-        contrast: the contrast.
-        reference: the method it is a difference to.
-    """
-    interval = contrast.interval
+
+def verdict(contrast: Contrast, reference: str) -> str:
+    """Say in words what a contrast with the reference method shows."""
+    interval, better = contrast.interval, _better(contrast)
     if not interval.enough:
-        return f"no verdict: {_count(interval.values, 'seed')}, and it takes {FEWEST}"
+        return f"no verdict: {_seeds(interval.values)}, at least {FEWEST} are needed"
     if interval.low is None:
-        return "no verdict: all seeds have the same difference, which says nothing of chance"
-    if not interval.side:
+        return "no verdict: the difference is the same for all seeds, so its variance cannot be estimated"
+    if better is None:
         return "the interval includes zero"
-    better = (interval.side > 0) == MEASURES[contrast.measure].larger_is_better
     return f"the interval excludes zero: {'better' if better else 'worse'} than {reference}"
 
 
 def sentences(comparison: Comparison) -> list[str]:
     """Say what each contrast in the primary measure shows, and how many seeds a finer answer needs."""
-    if not comparison.measures:
-        return []
-    measure = MEASURES[comparison.measures[0]]
     lines = []
-    for contrast in comparison.contrasts_in(measure.name):
-        seeds = _count(len(contrast.differences), "seed")
-        lines.append(
+    for contrast in _primary(comparison):
+        measure, mean = MEASURES[contrast.measure], contrast.interval.mean
+        evidence = ", ".join(filter(None, (_bounds(contrast.interval, measure), _seeds(len(contrast.differences)))))
+        line = (
             f"{contrast.architecture}: {contrast.method} minus {comparison.reference} is "
-            f"{measure.shown(contrast.interval.mean, signed=True)}{measure.unit} in {measure.title.split(',')[0]} "
-            f"({', '.join(filter(None, (_bounds(contrast.interval, measure), seeds)))}); "
-            f"{verdict(contrast, comparison.reference)}."
+            f"{measure.shown(mean, signed=True)}{measure.unit} in {measure.label} ({evidence}); "
+            f"{verdict(contrast, comparison.reference)}. {_power(contrast, measure)}"
         )
-        if power := _power(contrast, measure):
-            lines[-1] += f" {power}"
+        lines.append(line.rstrip())
     return lines
 
 
@@ -98,10 +88,10 @@ def _power(contrast: Contrast, measure: Measure) -> str:
     if contrast.seeds_needed is not None:
         more = contrast.seeds_needed - seeds
         if more > 0:
-            return f"To find {measure.limit()} needs {contrast.seeds_needed} seeds, {more} more."
-        return f"The {seeds} seeds are enough to find {measure.limit()}."
+            return f"Detecting {measure.limit()} needs {contrast.seeds_needed} seeds, {more} more."
+        return f"The {seeds} seeds are enough to detect {measure.limit()}."
     if measure.resolve is not None and step is not None and measure.resolve <= step and seeds > 1:
-        return f"No number of seeds finds {measure.limit()}: one test sample is {_step(measure, step)}."
+        return f"No number of seeds can detect {measure.limit()}: one test sample is {_step(measure, step)}."
     return ""
 
 
@@ -109,74 +99,55 @@ def _step(measure: Measure, resolution: float) -> str:
     return f"{measure.factor * resolution:.2g}{measure.unit}"
 
 
-def _resolutions(comparison: Comparison) -> list[str]:
-    """Say what the test splits resolve, per measure for which that is known."""
-    found: dict[tuple[str, int], float] = {}
-    for cell in comparison.cells:
-        for measure in _measures(comparison):
-            resolution = measure.resolution(cell.test_samples)
-            if resolution is not None and cell.test_samples is not None:
-                found[measure.name, cell.test_samples] = resolution
-    return [
-        f"{capital(_title(MEASURES[name]))}: one of {samples:,} test samples is {_step(MEASURES[name], resolution)}; "
-        "no interval reaches less far to either side."
-        for (name, samples), resolution in found.items()
-    ]
-
-
 def notes(comparison: Comparison) -> list[str]:
     """Say under which conditions the numbers hold, and what is missing."""
     lines = [
         f"{cell.architecture}/{cell.method}: the chosen {' and '.join(cell.edges)} "
-        f"{'stands' if len(cell.edges) == 1 else 'stand'} at the edge of the grid; "
-        "a better value may lie beyond."
+        f"{'is' if len(cell.edges) == 1 else 'are'} at the edge of the grid; a better value may lie outside it."
         for cell in comparison.cells
         if cell.edges
     ]
     lines += [f"{name} has no result: {why}." for name, why in comparison.missing.items()]
     for base in comparison.bases:
-        ends = ", ".join(
-            f"{_title(MEASURES[name])} {_mean_of(values, MEASURES[name])}" for name, values in base.validation.items()
-        )
+        means = {MEASURES[name]: sum(values) / len(values) for name, values in base.validation.items()}
+        ends = ", ".join(f"{measure.label} {measure.shown(mean)}" for measure, mean in means.items())
         seen = "given" if base.samples_seen is None else f"{base.samples_seen:,} training samples seen"
         lines.append(f"Base of {base.architecture}: {seen}" + (f"; on the validation split {ends}." if ends else "."))
-    seen_by = {f"{cell.samples_seen:,}" for cell in comparison.cells}
-    lines += [
-        f"Final runs of each method see {' or '.join(sorted(seen_by))} training samples; seeds "
-        f"{_some(comparison.seeds)}, the same base, order of the data and augmentation for every method of a seed.",
+    seen_by = sorted({f"{cell.samples_seen:,}" for cell in comparison.cells})
+    definitions = {name: comparison.definitions.get(name, MEASURES[name].note) for name in comparison.measures}
+    splits = dict.fromkeys((MEASURES[m], cell.test_samples) for cell in comparison.cells for m in comparison.measures)
+    versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
+    return [
+        *lines,
+        f"Each final run sees {' or '.join(seen_by)} training samples. The seeds are {_some(comparison.seeds)}; all "
+        "methods share the base, the data order and the augmentation of a seed.",
         _choosing(comparison),
         "The test split was read once per final run, and by no other run.",
-        "Intervals are over seeds, on this data: 95 %, Student's t, beside a bootstrap (BCa, 10,000 resamples). "
-        f"p is of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
-        f"{_family(comparison)}. With fewer than {FEWEST} seeds there is no test and no verdict.",
-        f"Step times: steps of each method taken in turn in one process, as a ratio to {comparison.reference}.",
-        *_resolutions(comparison),
+        "Intervals are 95 % intervals over seeds, on this data: Student's t, and bootstrap (BCa, 10,000 resamples). "
+        "p is that of the paired t test; Holm's method corrects it for the number of contrasts in one measure, "
+        f"{len(_primary(comparison))}. With fewer than {FEWEST} seeds there is no test and no verdict.",
+        f"Step times are ratios to {comparison.reference}; the steps of all methods alternate in one process.",
         *(
-            f"{capital(_title(measure))}: {words}."
-            for measure in _measures(comparison)
-            if (words := comparison.definitions.get(measure.name, measure.note))
+            f"{capital(measure.label)}: one of {samples:,} test samples is {_step(measure, resolution)}, "
+            "and every interval extends at least that far to either side."
+            for measure, samples in splits
+            if (resolution := measure.resolution(samples)) is not None
         ),
+        *(f"{capital(MEASURES[name].label)}: {words}." for name, words in definitions.items() if words),
         f"Data: {'; '.join(comparison.data)}.",
         f"{comparison.runs} runs, {clock(comparison.seconds)} of training in all, on {'; '.join(comparison.hardware)}; "
-        f"{', '.join(f'{name} {version}' for name, version in comparison.versions.items())}.",
+        f"{versions}.",
     ]
-    return lines
 
 
 def markdown(comparison: Comparison, *, plot: str | None = None, level: int = 1) -> str:
-    """Return the whole comparison as Markdown.
-
-    Args:
-        comparison: the record.
-        plot: address of the forest plot, if there is one.
-        level: of the heading.
-    """
+    """Return the whole comparison as Markdown, with the address of the forest plot and the level of its heading."""
     head = "#" * level
     parts = [f"{head} {comparison.name}", comparison.description, table(results(comparison))]
     parts.append("\n".join(f"* {line}" for line in sentences(comparison)))
     for name in comparison.measures:
         if comparison.contrasts_in(name):
-            parts += [f"{head}# Differences in {_title(MEASURES[name])}", table(differences(comparison, name))]
+            parts += [f"{head}# Differences in {MEASURES[name].label}", table(differences(comparison, name))]
     if plot is not None:
         parts.append(f"![Differences to {comparison.reference} with 95 % intervals]({plot})")
     parts += [f"{head}# Conditions", "\n".join(f"* {line}" for line in notes(comparison))]
@@ -185,50 +156,30 @@ def markdown(comparison: Comparison, *, plot: str | None = None, level: int = 1)
 
 
 def table(rows: Rows) -> str:
-    """Return rows, titles first, as a Markdown table."""
+    """Return a table in Markdown."""
     lines = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def settings(cell: CellResult) -> str:
-    """Return the chosen settings in words, flagged where one stands at the edge of its grid."""
-    return label(cell.point) + (" (edge of the grid)" if cell.edges else "")
-
-
-def _measures(comparison: Comparison) -> list[Measure]:
-    return [MEASURES[name] for name in comparison.measures]
-
-
 def _choosing(comparison: Comparison) -> str:
     if not any(cell.tried for cell in comparison.cells):
-        return "There was nothing to choose: every method has one setting."
-    given = any(base.samples_seen is None for base in comparison.bases)
-    untouched = (
-        "no continuation was trained on that split; whether the given weights were, is not known here."
-        if given
-        else "no run, base or continuation, was trained on that split."
-    )
+        return "No settings were chosen: each method has a single combination."
+    untouched = "no run, base or continuation, was trained on that split."
+    if any(base.samples_seen is None for base in comparison.bases):
+        untouched = "no continuation was trained on that split; whether the given weights were is unknown."
     return (
-        f"Settings were chosen by {_title(MEASURES[comparison.select_by])} on the validation split, in the mean over "
+        f"Settings were chosen by {MEASURES[comparison.select_by].label} on the validation split, in the mean over "
         f"seeds {_some(comparison.selection_seeds)}; {untouched}"
     )
 
 
-def _family(comparison: Comparison) -> int:
-    return len(comparison.contrasts_in(comparison.measures[0])) if comparison.measures else 0
-
-
-def _title(measure: Measure) -> str:
-    return measure.title.split(",")[0]
+def _primary(comparison: Comparison) -> tuple[Contrast, ...]:
+    return comparison.contrasts_in(comparison.measures[0]) if comparison.measures else ()
 
 
 def _mean(interval: Interval, measure: Measure) -> str:
-    bounds = f" ({_bounds(interval, measure, signed=False)})" if interval.low is not None else ""
-    return f"{measure.shown(interval.mean)}{bounds}"
-
-
-def _mean_of(values: Sequence[float], measure: Measure) -> str:
-    return measure.shown(sum(values) / len(values))
+    bounds = _bounds(interval, measure, signed=False)
+    return measure.shown(interval.mean) + (f" ({bounds})" if bounds else "")
 
 
 def _bounds(interval: Interval, measure: Measure, *, signed: bool = True) -> str:
@@ -247,5 +198,49 @@ def _some(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+def _seeds(number: int) -> str:
+    return f"{number} seed" if number == 1 else f"{number} seeds"
+
+
+def draw(comparison: Comparison, *paths: Path) -> None:
+    """Draw a forest plot: the differences in the primary measure and, beside them, in the second one.
+
+    Green and red are intervals that exclude zero, better and worse; grey is what includes zero and what has too few
+    seeds for a verdict, the latter with open marks. Without contrasts nothing is drawn.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [name for name in comparison.measures if comparison.contrasts_in(name)][:2]
+    if not shown:
+        return
+    rows = comparison.contrasts_in(shown[0])
+    # The same record gives the same file, so that a plot under version control changes with its record only.
+    with mpl.rc_context({"svg.hashsalt": "refconv", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(3.2 + 3.2 * len(shown), 1.1 + 0.28 * len(rows)), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for panel, name in zip(panels, shown, strict=True):
+            _panel(panel, comparison, name)
+        panels[0].set_yticks(range(len(rows)), [f"{row.architecture}: {row.method}" for row in rows])
+        panels[0].invert_yaxis()
+        for path in paths:
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {}, dpi=150)
+
+
+def _panel(panel: Any, comparison: Comparison, name: str) -> None:
+    measure = MEASURES[name]
+    panel.axvline(0, color="black", linewidth=0.8)
+    for height, contrast in enumerate(comparison.contrasts_in(name)):
+        interval, colour = contrast.interval, {True: _BETTER, False: _WORSE, None: _OPEN}[_better(contrast)]
+        if interval.low is not None and interval.high is not None:
+            bounds = [measure.factor * interval.low, measure.factor * interval.high]
+            panel.plot(bounds, [height, height], color=colour, linewidth=1.6)
+        fill = "full" if interval.enough else "none"
+        panel.plot([measure.factor * interval.mean], [height], "o", color=colour, markersize=4, fillstyle=fill)
+    direction = "larger is better" if measure.larger_is_better else "smaller is better"
+    unit = measure.unit and f",{measure.unit}"
+    panel.set_xlabel(f"{measure.label}: difference to {comparison.reference}{unit}\n({direction})")
+    panel.grid(axis="x", linewidth=0.3)
+    panel.spines[["top", "right"]].set_visible(False)

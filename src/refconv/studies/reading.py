@@ -13,44 +13,36 @@ This module imports neither torch nor timm.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from refconv.errors import RecipeError, StudyError
+from refconv.errors import RecipeError, StudyError, did_you_mean
 from refconv.recipe.recipe import Recipe
-from refconv.studies.measures import MEASURES
-from refconv.studies.study import WEIGHTS, Architecture, Base, Method, Study
-from refconv.studies.study_table import Table
+from refconv.studies.study import WEIGHTS, Architecture, Base, Method, Study, recipe_errors_in
+from refconv.task_measures import compared_measures
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-KEEP = ("records", "models", "all")
-
+_KEEP = ("records", "models", "all")
 _SETTINGS = {field.name: field for field in dataclasses.fields(Recipe)}
+# The study itself gives these settings to each run.
 _OF_THE_STUDY = ("seed", "epochs", "val_split", "test", "method", "checkpoint", "pretrained")
-"""Settings that the study itself gives to each run."""
-
-_OF_METHODS = ("method", "optimizer")
-"""Groups of settings in which methods may differ; in all others they are matched."""
-
-_SOURCES = ("samples", "checkpoint", "pretrained", "backbones")
-"""Of a base: exactly one of them."""
-
+_SHARED = tuple(name for name in _SETTINGS if name not in _OF_THE_STUDY)
+_OF_METHODS = ("method", "optimizer")  # groups of settings in which methods may differ; in all others they are matched
+_SOURCES = ("samples", "checkpoint", "pretrained", "backbones")  # of a base: exactly one of them
 _FIRST_SELECTION_SEED = 1000
+_REQUIRED: Any = object()
 
 
 def read_study(path: Path | str) -> Study:
-    """Read a study.
-
-    Args:
-        path: the TOML file.
+    """Read a study from a TOML file.
 
     Raises:
         StudyError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
@@ -58,129 +50,92 @@ def read_study(path: Path | str) -> Study:
     try:
         text = Path(path).read_text(encoding="utf-8")
         content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError("cannot read the study", where=str(path), found=str(error)) from error
     except tomllib.TOMLDecodeError as error:
         raise StudyError("not a TOML file", where=str(path), found=str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError("cannot read the study", where=str(path), found=str(error)) from error
     try:
-        return _study(Table(content, ""), text)
+        study = _study(_Table(content), text)
+        _check_recipes(study)
     except (StudyError, RecipeError) as error:
         raise StudyError(str(error), where=str(path)) from error
+    return study
 
 
-def _study(content: Table, text: str) -> Study:
-    """Read the whole file.
-
-    Raises:
-        StudyError: if something in it is unknown, missing or impossible.
-        RecipeError: if a setting has an impossible value.
-    """
-    head, common = content.table("study", required=True), content.table("recipe").settings(_shared(), _SETTINGS)
+def _study(content: _Table, text: str) -> Study:
+    head, common = content.table("study", required=True), content.table("recipe").settings(_SHARED)
     base, grid = _base(content.table("base")), _grid(content.table("grid"))
-    samples = head.count("samples")
-    architectures = content.table("architectures", required=True)
-    methods = content.table("methods", required=True)
+    samples = head.get("samples", "count")
+    architectures, methods = content.table("architectures", required=True), content.table("methods", required=True)
     study = Study(
-        name=head.text("name"),
-        description=head.text("description", ""),
+        name=head.get("name", "text"),
+        description=head.get("description", "text", ""),
         seeds=head.seeds("seeds", 0),
         selection_seeds=head.seeds("selection_seeds", _FIRST_SELECTION_SEED, default=2),
-        select_by=head.word("select_by", [m.name for m in MEASURES.values() if m.validated], "loss"),
-        reference=head.text("reference", "plain"),
-        val_split=head.share("val_split", 0.1),
-        keep=head.word("keep", KEEP, "models"),
+        select_by=head.word("select_by", [m.name for m in compared_measures().values() if m.validated], "loss"),
+        reference=head.get("reference", "text", "plain"),
+        val_split=float(head.get("val_split", "share", 0.1)),
+        keep=head.word("keep", _KEEP, "models"),
         architectures=tuple(_architecture(table, common, base, samples) for table in architectures.tables()),
         methods=tuple(_method(table, grid) for table in methods.tables()),
         text=text,
     )
-    head.finish()
-    content.finish()
-    if study.reference not in {method.name for method in study.methods}:
-        names = ", ".join(method.name for method in study.methods)
-        raise StudyError("no such method", where="study.reference", expected=f"one of {names}", found=study.reference)
-    both = sorted(set(study.seeds) & set(study.selection_seeds))
-    if both:
+    head.settings(())
+    content.settings(())
+    names = [method.name for method in study.methods]
+    if study.reference not in names:
+        expected = f"one of {', '.join(names)}"
+        raise StudyError("no such method", where="study.reference", expected=expected, found=study.reference)
+    if both := sorted(set(study.seeds) & set(study.selection_seeds)):
         raise StudyError(
-            "a final run must not help to choose its own settings",
-            where="study.selection_seeds",
-            expected="other seeds than study.seeds",
-            found=", ".join(map(str, both)),
-        )
-    _check_recipes(study)
+            "a final run must not help to choose its own settings", where="study.selection_seeds",
+            expected="other seeds than study.seeds", found=", ".join(map(str, both)),
+        )  # fmt: skip
     return study
 
 
-def _shared() -> tuple[str, ...]:
-    return tuple(name for name in _SETTINGS if name not in _OF_THE_STUDY)
-
-
-def _architecture(
-    table: Table, common: Mapping[str, Any], shared_base: Mapping[str, Any], samples: int
-) -> Architecture:
-    """Read an architecture.
-
-    Raises:
-        StudyError: if its base is both trained here and given, or neither.
-    """
-    own = _base(table.table("base"))
+def _architecture(table: _Table, common: Mapping[str, Any], base: Mapping[str, Any], samples: int) -> Architecture:
+    """Read an architecture; what its own base says comes before the study's."""
+    own, where = _base(table.table("base")), f"architectures.{table.name}.base"
+    given = (*WEIGHTS, "backbones")
     if "samples" in own:
-        shared_base = {name: value for name, value in shared_base.items() if name not in (*WEIGHTS, "backbones")}
-    base = own if _sources(own) and "samples" not in own else {**shared_base, **own}
-    sources = _sources(base)
+        base = {name: value for name, value in base.items() if name not in given}
+    if "samples" in own or not any(own.get(name) for name in _SOURCES):
+        own = {**base, **own}
+    sources = [name for name in _SOURCES if own.get(name)]
     if len(sources) != 1:
-        raise StudyError(
-            "two sources of the base" if sources else "no base",
-            where=f"architectures.{table.name}.base",
-            expected="samples, to train it, or checkpoint, or pretrained, or backbones",
-            found=" and ".join(sources) or None,
-        )
-    idle = [name for name in base if name not in (*WEIGHTS, "backbones")] if sources != ["samples"] else []
+        what = "two sources of the base" if sources else "no base"
+        expected = "samples, to train it, or checkpoint, or pretrained, or backbones"
+        raise StudyError(what, where=where, expected=expected, found=" and ".join(sources) or None)
+    idle = [name for name in own if name not in given] if sources != ["samples"] else []
     if idle:
-        raise StudyError(
-            "has no effect beside weights that are given", where=f"architectures.{table.name}.base", found=idle[0]
-        )
+        raise StudyError("has no effect beside weights that are given", where=where, found=idle[0])
+    settings = {name: value for name, value in own.items() if name not in {"samples", "backbones"}}
     return Architecture(
         name=_folder_name(table),
-        samples=table.count("samples", samples),
-        base=Base(
-            samples=base.get("samples"),
-            settings={name: value for name, value in base.items() if name not in {"samples", "backbones"}},
-            backbones=base.get("backbones"),
-        ),
-        settings={**common, **table.settings(_shared(), _SETTINGS)},
+        samples=table.get("samples", "count", samples),
+        base=Base(samples=own.get("samples"), settings=settings, backbones=own.get("backbones")),
+        settings={**common, **table.settings(_SHARED)},
     )
 
 
-def _base(table: Table) -> dict[str, Any]:
-    seen: dict[str, Any] = {"samples": table.count("samples")} if table.has("samples") else {}
-    if table.has("backbones"):
-        seen["backbones"] = table.text("backbones")
-    return {**seen, **table.settings((*_shared(), "checkpoint", "pretrained"), _SETTINGS)}
+def _base(table: _Table) -> dict[str, Any]:
+    seen = {
+        name: table.get(name, kind) for name, kind in (("samples", "count"), ("backbones", "text")) if name in table
+    }
+    return {**seen, **table.settings((*_SHARED, "checkpoint", "pretrained"))}
 
 
-def _sources(base: Mapping[str, Any]) -> list[str]:
-    return [name for name in _SOURCES if base.get(name)]
-
-
-def _method(table: Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
-    """Read a method.
-
-    Raises:
-        StudyError: if it changes what is the same for all methods, or gives a setting and a grid of it.
-    """
-    own = _grid(table.table("grid"))
-    from_base = table.flag("from_base", True)
-    settings = table.settings((*_shared(), "method"), _SETTINGS)
+def _method(table: _Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
+    own, from_base = _grid(table.table("grid")), table.get("from_base", "flag", True)
+    settings = table.settings((*_SHARED, "method"))
     for name in (*settings, *own):
+        where = f"methods.{table.name}.{name}"
         if _SETTINGS[name].metadata["group"] not in _OF_METHODS:
-            raise StudyError(
-                "is the same for every method of a study",
-                where=f"methods.{table.name}.{name}",
-                remedy="give it under [recipe] or an architecture",
-            )
-    for name in own:
-        if name in settings and not isinstance(settings[name], Mapping):
-            raise StudyError("given twice", where=f"methods.{table.name}.{name}", remedy="give a value or a grid")
+            remedy = "give it under [recipe] or an architecture"
+            raise StudyError("is the same for every method of a study", where=where, remedy=remedy)
+        if name in own and name in settings and not isinstance(settings[name], Mapping):
+            raise StudyError("given twice", where=where, remedy="give a value or a grid")
     return Method(
         name=_folder_name(table),
         from_base=from_base,
@@ -190,60 +145,129 @@ def _method(table: Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
     )
 
 
-def _folder_name(table: Table) -> str:
-    """Return the name of a table that names folders and is matched by patterns.
-
-    Raises:
-        StudyError: if it cannot.
-    """
+def _folder_name(table: _Table) -> str:
+    """Return the name of a table that names folders and is matched by patterns."""
     if not re.fullmatch(r"\w[\w.+-]*", table.name):
-        raise StudyError(
-            "cannot be the name of a folder", where=table.path, expected="letters, digits and any of _ . + -"
-        )
+        expected = "letters, digits and any of _ . + -"
+        raise StudyError("cannot be the name of a folder", where=table.path, expected=expected)
     return table.name
 
 
-def _grid(table: Table) -> dict[str, tuple[Any, ...]]:
+def _grid(table: _Table) -> dict[str, tuple[Any, ...]]:
     known = [name for name, field in _SETTINGS.items() if field.metadata["group"] in _OF_METHODS and name != "method"]
-    return {name: table.values(name) for name in table.settings(known, _SETTINGS)}
+    return {name: table.values(name) for name in table.settings(known)}
 
 
 def _check_recipes(study: Study) -> None:
-    """Make every recipe once, so that impossible values are found before the first run.
-
-    Raises:
-        StudyError: if a method that starts anew is to get the budget of a base that was not trained here, or a study of
-            backbones has something to choose.
-    """
+    """Make every recipe once, so that impossible values are found before the first run."""
     for architecture in study.architectures:
-        with _named(f"architectures.{architecture.name}"):
+        base = architecture.base
+        with recipe_errors_in(f"architectures.{architecture.name}"):
             study.base_recipe(architecture)
         for method in study.methods:
-            if not method.from_base and architecture.base.given:
-                raise StudyError(
-                    "cannot start anew with the budget of a base that was not trained here",
-                    where=f"methods.{method.name}",
-                    remedy=f"train the base of {architecture.name}, or leave the method out",
-                )
-            with _named(f"methods.{method.name}"):
+            where = f"methods.{method.name}"
+            if not method.from_base and base.given:
+                what = "cannot start anew with the budget of a base that was not trained here"
+                remedy = f"train the base of {architecture.name}, or leave the method out"
+                raise StudyError(what, where=where, remedy=remedy)
+            with recipe_errors_in(where):
                 for point in method.points:
                     study.recipe(architecture, method, point)
-            if architecture.base.backbones is not None and (len(method.points) > 1 or not method.from_base):
-                raise StudyError(
-                    "is trained from the backbone of each seed, with nothing to choose",
-                    where=f"methods.{method.name}",
-                    expected="settings without a grid, and from_base = true",
-                )
+            if base.backbones is not None and (len(method.points) > 1 or not method.from_base):
+                what = "is trained from the backbone of each seed, with nothing to choose"
+                raise StudyError(what, where=where, expected="settings without a grid, and from_base = true")
 
 
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Say in which table of the study an impossible setting stands.
+class _Table:
+    """A table whose entries are read one by one; an entry that nothing reads is an unknown key.
 
-    Raises:
-        StudyError: if the block raises a RecipeError.
+    Every method raises a StudyError where an entry is missing, of another type or impossible.
     """
-    try:
-        yield
-    except RecipeError as error:
-        raise StudyError(str(error), where=where) from error
+
+    def __init__(self, content: Mapping[str, Any], path: str = "", name: str = "") -> None:
+        self._content, self.path, self.name = dict(content), path, name  # names may contain dots
+        self._read: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._content
+
+    def get(self, name: str, kind: str, default: Any = _REQUIRED) -> Any:
+        """Return an entry of one of the kinds in :data:`_KINDS`."""
+        self._read.add(name)
+        value, (expected, valid) = self._content.get(name, default), _KINDS[kind]
+        if value is _REQUIRED:
+            unread = ", ".join(sorted(self._content.keys() - self._read))
+            raise StudyError("missing key", where=self._where(name), found=unread or "nothing")
+        if not valid(value):
+            raise self._wrong(name, expected, value)
+        return value
+
+    def table(self, name: str, *, required: bool = False) -> _Table:
+        """Return a table inside this one; an empty one if it is missing."""
+        return _Table(self.get(name, "table", _REQUIRED if required else {}), self._where(name), name)
+
+    def tables(self) -> list[_Table]:
+        """Return all entries, each of which must be a table."""
+        if not self._content:
+            raise StudyError("empty", where=self.path, expected=f"at least one table [{self.path}.NAME]")
+        return [self.table(name, required=True) for name in self._content]
+
+    def word(self, name: str, choices: Iterable[str], default: str) -> str:
+        """Return one of some words."""
+        value, choices = str(self.get(name, "text", default)), tuple(choices)
+        if value not in choices:
+            raise self._wrong(name, "one of " + ", ".join(choices), value, did_you_mean(value, choices))
+        return value
+
+    def seeds(self, name: str, first: int, default: int = _REQUIRED) -> tuple[int, ...]:
+        """Return seeds that are listed, or as many as are asked for, counted from the first."""
+        value = self.get(name, "seeds", default)
+        return tuple(range(first, first + value)) if isinstance(value, int) else tuple(value)
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """Return a list of different values, all of them finite."""
+        found = tuple(self.get(name, "values"))
+        if any(isinstance(item, float) and not math.isfinite(item) for item in found):
+            raise self._wrong(name, "finite numbers", list(found))
+        return found
+
+    def settings(self, known: Iterable[str]) -> dict[str, Any]:
+        """Return every entry that was not read yet, each of which must have a known name."""
+        known = tuple(known)
+        rest = {name: value for name, value in self._content.items() if name not in self._read}
+        for name in rest:
+            if name not in known and known and name in _SETTINGS:
+                raise StudyError("is not set here: the study gives it to each run", where=self._where(name))
+            if name not in known:
+                remedy = did_you_mean(name, (*known, *self._read))
+                raise StudyError("unknown key", where=self._where(name), remedy=remedy)
+        return rest
+
+    def _where(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def _wrong(self, name: str, expected: str, found: Any, remedy: str | None = None) -> StudyError:
+        return StudyError("wrong value", where=self._where(name), expected=expected, found=repr(found), remedy=remedy)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _are_different(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and not any(item in value[:i] for i, item in enumerate(value))
+
+
+def _are_seeds(value: Any) -> bool:
+    return _is_count(value) or (_are_different(value) and all(type(item) is int and item >= 0 for item in value))
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "table": ("a table", lambda value: isinstance(value, Mapping)),
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "flag": ("true or false", lambda value: isinstance(value, bool)),
+    "share": ("a number from 0 to below 1", lambda value: type(value) in {int, float} and 0 <= value < 1),
+    "count": ("a whole number from 1 on", _is_count),
+    "seeds": ("how many, or a list of different whole numbers", _are_seeds),
+    "values": ("a list of different values", _are_different),
+}

@@ -15,34 +15,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from refconv.errors import RecipeError, StudyError, did_you_mean
+from refconv.errors import StudyError, did_you_mean
 from refconv.recipe.recipe import Recipe
-from refconv.studies.study import Architecture, Method, Study
+from refconv.studies.study import Architecture, Method, Study, recipe_errors_in
 
 Kind = Literal["base", "selection", "final"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run.
-
-    Attributes:
-        kind: ``base``, ``selection`` or ``final``.
-        architecture: name of the architecture.
-        method: name of the method; empty for a base.
-        point: values of the settings in the method's grid.
-        recipe: all settings.
-        folder: the run folder.
-        base: the run folder of the base that it goes on from, if that is trained here.
-    """
+    """One run; a base has no method and no point."""
 
     kind: Kind
     architecture: str
     method: str
-    point: Mapping[str, Any]
+    point: Mapping[str, Any]  # values of the settings in the method's grid
     recipe: Recipe
     folder: Path
-    base: Path | None = None
+    base: Path | None = None  # folder of the base that it goes on from, if that is trained here
 
     def __str__(self) -> str:
         what = f"{self.architecture}/{self.method}" if self.method else self.architecture
@@ -51,63 +41,36 @@ class Run:
 
 
 class Runs:
-    """All runs of a study.
-
-    Args:
-        study: the study.
-        out: folder of the runs.
-        train_sizes: per architecture, how many samples it trains on.
-        only: pattern of ``ARCHITECTURE/METHOD``; other cells are left out.
-
-    Raises:
-        StudyError: if no cell matches.
-    """
+    """All runs of a study, or of the cells that match ``only``; the training samples are given per architecture."""
 
     def __init__(self, study: Study, out: Path, train_sizes: Mapping[str, int], only: str | None = None) -> None:
         self.study, self.out, self._train_sizes = study, out, train_sizes
-        cells = list(itertools.product(study.architectures, study.methods))
-        self.cells = [(a, m) for a, m in cells if only is None or fnmatch.fnmatchcase(f"{a.name}/{m.name}", only)]
+        cells = {f"{a.name}/{m.name}": (a, m) for a, m in itertools.product(study.architectures, study.methods)}
+        self.cells = [cell for name, cell in cells.items() if only is None or fnmatch.fnmatchcase(name, only)]
         if not self.cells:
-            names = [f"{a.name}/{m.name}" for a, m in cells]
-            raise StudyError(
-                "matches nothing",
-                where=f"--only {only}",
-                expected=", ".join(names),
-                remedy=did_you_mean(only or "", names),
-            )
+            remedy = did_you_mean(only or "", cells)
+            raise StudyError("matches nothing", where=f"--only {only}", expected=", ".join(cells), remedy=remedy)
 
     def bases(self) -> list[Run]:
         """Return the base of every architecture and seed that is needed, each once."""
-        seeds: dict[str, dict[int, None]] = {}
+        seeds: dict[str, set[int]] = {}
         for architecture, method in self.cells:
             if method.from_base and not architecture.base.given:
                 wanted = (*(self.study.selection_seeds if len(method.points) > 1 else ()), *self.study.seeds)
-                seeds.setdefault(architecture.name, {}).update(dict.fromkeys(wanted))
+                seeds.setdefault(architecture.name, set()).update(wanted)
         architectures = {architecture.name: architecture for architecture, _ in self.cells}
         return [self._base(architectures[name], seed) for name, numbers in seeds.items() for seed in sorted(numbers)]
 
     def selection(self, architecture: Architecture, method: Method) -> list[Run]:
         """Return the runs that choose the settings of a cell; none if there is nothing to choose."""
-        if len(method.points) < 2:
-            return []
-        return [
-            self._continuation("selection", architecture, method, point, seed)
-            for point in method.points
-            for seed in self.study.selection_seeds
-        ]
+        pairs = itertools.product(method.points, self.study.selection_seeds) if len(method.points) > 1 else ()
+        return [self._continuation("selection", architecture, method, point, seed) for point, seed in pairs]
 
     def final(self, architecture: Architecture, method: Method, point: Mapping[str, Any]) -> list[Run]:
-        """Return the final runs of a cell.
-
-        Args:
-            architecture: the model.
-            method: the contender.
-            point: the chosen values of the settings in its grid.
-        """
+        """Return the final runs of a cell with the chosen settings."""
         return [self._continuation("final", architecture, method, point, seed) for seed in self.study.seeds]
 
     def _base(self, architecture: Architecture, seed: int) -> Run:
-        assert architecture.base.samples is not None  # it is trained here
         recipe = self.study.base_recipe(architecture, seed=seed)
         recipe = _lasting(recipe, self._epochs(architecture, recipe, architecture.base.samples), architecture)
         folder = self.out / "base" / architecture.name / f"seed-{seed}"
@@ -117,54 +80,35 @@ class Runs:
         self, kind: Kind, architecture: Architecture, method: Method, point: Mapping[str, Any], seed: int
     ) -> Run:
         trained = method.from_base and not architecture.base.given
-        base = self._base(architecture, seed) if trained else None
+        base = self._base(architecture, seed).folder if trained else None
         source = architecture.base.backbones
+        backbone = source and str(classifier(Path(source), architecture.name, method.name, seed))
+        weights = str(base / "model") if base else None
         recipe = self.study.recipe(
-            architecture,
-            method,
-            point,
-            seed=seed,
-            backbone=source and str(classifier(Path(source), architecture.name, method.name, seed)),
-            base=str(base.folder / "model") if base else None,
-            test=kind == "final",
+            architecture, method, point, seed=seed, backbone=backbone, base=weights, test=kind == "final"
         )
         epochs = self._epochs(architecture, recipe, architecture.samples)
         if not method.from_base:
-            assert architecture.base.samples is not None  # checked when the study was read
             epochs += self._epochs(architecture, recipe, architecture.base.samples)
         parts = [kind, architecture.name, method.name, *([file_name(point)] if point else []), f"seed-{seed}"]
         return Run(
-            kind=kind,
-            architecture=architecture.name,
-            method=method.name,
-            point=point,
-            recipe=_lasting(recipe, epochs, architecture),
-            folder=self.out.joinpath(*parts),
-            base=base.folder if base else None,
-        )
+            kind=kind, architecture=architecture.name, method=method.name, point=point,
+            recipe=_lasting(recipe, epochs, architecture), folder=self.out.joinpath(*parts), base=base,
+        )  # fmt: skip
 
-    def _epochs(self, architecture: Architecture, recipe: Recipe, samples: int) -> int:
+    def _epochs(self, architecture: Architecture, recipe: Recipe, samples: int | None) -> int:
         """Return the number of whole epochs that comes closest to a number of samples, at least one.
 
         An epoch leaves out the samples that do not fill its last batch.
         """
+        assert samples is not None  # a base that is trained, or whose budget is given away, has samples
         size = self._train_sizes[architecture.name]
         per_epoch = max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
         return max(1, round(samples / per_epoch))
 
 
 def classifier(out: Path, architecture: str, method: str, seed: int) -> Path:
-    """Return the run folder of a final run in the folder of a study.
-
-    Args:
-        out: the study's folder.
-        architecture: name of the architecture.
-        method: name of the method.
-        seed: the run's seed.
-
-    Raises:
-        StudyError: if there is none whose result is still there, or more than one.
-    """
+    """Return the folder of the one final run in the folder of a study whose result is there."""
     cell = out / "final" / architecture / method
     found = [folder for folder in sorted(cell.glob(f"**/seed-{seed}")) if (folder / "model").is_dir()]
     if len(found) != 1:
@@ -179,15 +123,9 @@ def classifier(out: Path, architecture: str, method: str, seed: int) -> Path:
 
 
 def _lasting(recipe: Recipe, epochs: int, architecture: Architecture) -> Recipe:
-    """Return a recipe with another number of epochs.
-
-    Raises:
-        StudyError: if the schedule does not fit into them.
-    """
-    try:
+    """Return a recipe with another number of epochs, into which its schedule has to fit."""
+    with recipe_errors_in(f"{epochs} epochs of {architecture.name}"):
         return dataclasses.replace(recipe, epochs=epochs)
-    except RecipeError as error:
-        raise StudyError(str(error), where=f"{epochs} epochs of {architecture.name}") from error
 
 
 def label(point: Mapping[str, Any]) -> str:
@@ -197,9 +135,8 @@ def label(point: Mapping[str, Any]) -> str:
         >>> label({"lr": 0.1, "model_ema": True, "method_kwargs": {"rank": 4}})
         'lr 0.1, model_ema true, rank 4'
     """
-    return ", ".join(
-        label(value) if isinstance(value, Mapping) else f"{name} {_word(value)}" for name, value in point.items()
-    )
+    parts = (label(value) if isinstance(value, Mapping) else f"{name} {_word(value)}" for name, value in point.items())
+    return ", ".join(parts)
 
 
 def file_name(point: Mapping[str, Any]) -> str:

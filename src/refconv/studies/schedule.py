@@ -1,32 +1,30 @@
-"""Which run comes next: bases before what goes on from them, selection before the final runs of its cell."""
+"""Which run comes next: bases before what goes on from them, selection before the final runs of its cell.
+
+A method's settings are chosen by the mean of the last validation results over the selection seeds; not by the best
+evaluation of a run, which would favour what fluctuates most. A setting with which a run diverged cannot be chosen.
+Among equals the first of the grid wins.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refconv.studies.choosing import Tried, best, edges
+from refconv.studies.comparison import MEASURES, Tried
 from refconv.studies.execution import Outcome, has_weights, is_over, record_of
-from refconv.studies.measures import MEASURES
 from refconv.studies.runs import Run, Runs
-from refconv.studies.study import Architecture, Method
+from refconv.studies.study import Method
+from refconv.task_measures import Measure
 
-Cell = tuple[str, str]
-"""Names of an architecture and a method."""
+Cell = tuple[str, str]  # names of an architecture and a method
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The settings of a cell.
-
-    Attributes:
-        point: the chosen values of the settings in the method's grid.
-        tried: all combinations that were tried; empty where there was nothing to choose.
-        edges: settings whose chosen value stands at the edge of its grid.
-    """
+    """The settings of a cell, what was tried for it, and the settings that stand at the edge of their grid."""
 
     point: Mapping[str, Any]
     tried: tuple[Tried, ...] = ()
@@ -34,100 +32,74 @@ class Choice:
 
 
 class Schedule:
-    """The runs of a study that are over, running, waiting, or without hope.
-
-    Runs that are over already, from an earlier call, are never started again.
+    """The runs of a study that are over, running, waiting, or given up; what an earlier call finished stays over.
 
     Attributes:
+        cells: architecture and method of each cell.
         choices: the settings of each cell, as soon as they are chosen.
         failures: runs that failed, or cells without choice, and why.
         blame: why a cell will have no result.
         over: runs that finished or diverged, whenever that was.
-
-    Args:
-        runs: the runs.
-
-    Raises:
-        StudyError: if a folder holds a run with other settings.
-        RunError: if a record is damaged.
+        running: what runs now.
     """
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
+        self.cells = {(a.name, m.name): (a, m) for a, m in runs.cells}
         self.choices: dict[Cell, Choice] = {}
         self.failures: dict[str, str] = {}
         self.blame: dict[Cell, str] = {}
         self.over: list[Run] = []
+        self.running: list[Run] = []
         self._waiting: list[Run] = []
-        self._running: list[Run] = []
         self._lost: set[Path] = set()
-        self._cells: dict[Cell, tuple[Architecture, Method]] = {(a.name, m.name): (a, m) for a, m in runs.cells}
         self._unchosen: dict[Cell, list[Run]] = {}
-        self._supposed: dict[Cell, list[Run]] = {}
-        for run in runs.bases():
-            self._add(run)
-        for cell, (architecture, method) in self._cells.items():
-            selection = runs.selection(architecture, method)
-            if not selection:
+        self._supposed: dict[Cell, list[Run]] = {}  # final runs of cells without choice, with any settings
+        self._add(runs.bases())
+        for cell, (architecture, method) in self.cells.items():
+            if selection := runs.selection(architecture, method):
+                self._unchosen[cell] = selection
+                self._supposed[cell] = runs.final(architecture, method, method.points[0])
+                self._add(selection)
+                self._try_to_choose(cell)
+            else:
                 self._choose(cell, Choice(method.points[0]))
-                continue
-            self._unchosen[cell] = selection
-            self._supposed[cell] = runs.final(architecture, method, method.points[0])
-            for run in selection:
-                self._add(run)
-            self._try_to_choose(cell)
 
     @property
     def total(self) -> int:
         """Runs in all, those of cells without choice included."""
-        return len(self.over) + len(self._lost) + len(self._running) + len(self._waiting) + self._unknown()
-
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """All cells."""
-        return tuple(self._cells)
-
-    @property
-    def running(self) -> tuple[Run, ...]:
-        """What runs now."""
-        return tuple(self._running)
+        unknown = len(self._unchosen) * len(self._runs.study.seeds)
+        return len(self.over) + len(self._lost) + len(self.running) + len(self._waiting) + unknown
 
     def to_do(self) -> Iterator[Run]:
         """Yield every run that is not over and not lost, for estimates; final runs without choice with any settings."""
-        yield from self._running
+        yield from self.running
         yield from self._waiting
         for cell in self._unchosen:
             yield from self._supposed[cell]
 
     def start(self) -> Run | None:
         """Return a run that can start now, which is running from then on; None if there is none at the moment."""
-        over = {run.folder for run in self.over}
+        over = {run.folder: run for run in self.over}
         for run in list(self._waiting):
-            if run.base is not None and run.base in self._lost:
+            if run.base in self._lost:
                 self._lose(run)
-            elif run.base is not None and run.base in over and not has_weights(run.base):
-                return self._again(run.base)
             elif run.base is None or run.base in over:
-                self._waiting.remove(run)
-                self._running.append(run)
+                if run.base is None or has_weights(run.base):
+                    self._waiting.remove(run)
+                else:  # the base left a record and no weights to go on from, so it is trained again
+                    run = over[run.base]
+                    self.over.remove(run)
+                self.running.append(run)
                 return run
         return None
 
     def ended(self, run: Run, outcome: Outcome) -> None:
-        """Take note that a run has ended.
-
-        Args:
-            run: the run.
-            outcome: how it ended.
-
-        Raises:
-            StudyError: if a folder of a run that follows holds other settings.
-            RunError: if a record is damaged.
-        """
-        self._running.remove(run)
+        """Take note of how a run has ended."""
+        self.running.remove(run)
         if outcome.state == "failed":
             self.failures[str(run)] = outcome.message
-            for cell in self._cells:
+            for cell in self.cells:
                 if cell[0] == run.architecture and run.method in {"", cell[1]}:
                     self.blame.setdefault(cell, outcome.message)
             self._lose(run)
@@ -137,66 +109,67 @@ class Schedule:
 
     def finals(self, cell: Cell) -> list[Run]:
         """Return the final runs of a cell, if all of them are over; else none."""
-        if cell not in self.choices:
-            return []
-        over = {run.folder for run in self.over}
-        runs = self._runs.final(*self._cells[cell], self.choices[cell].point)
-        return runs if all(run.folder in over for run in runs) else []
+        runs = self._runs.final(*self.cells[cell], self.choices[cell].point) if cell in self.choices else []
+        return runs if self._all_over(runs) else []
 
-    def _again(self, base: Path) -> Run:
-        """Return a base that is to be trained again, since it left a record, but no weights to go on from."""
-        (run,) = [run for run in self.over if run.folder == base]
-        self.over.remove(run)
-        self._running.append(run)
-        return run
+    def _all_over(self, runs: Sequence[Run]) -> bool:
+        return {run.folder for run in runs} <= {run.folder for run in self.over}
 
-    def _add(self, run: Run) -> None:
-        (self.over if is_over(run) else self._waiting).append(run)
+    def _add(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            (self.over if is_over(run) else self._waiting).append(run)
 
     def _lose(self, run: Run) -> None:
         """Give a run up, and what waits for its cell's choice with it."""
         if run in self._waiting:
             self._waiting.remove(run)
         self._lost.add(run.folder)
-        if run.kind == "selection":
-            cell = run.architecture, run.method
-            if cell in self._unchosen:
-                del self._unchosen[cell]
-                self._lost.update(final.folder for final in self._supposed[cell])
+        cell = run.architecture, run.method
+        if run.kind == "selection" and cell in self._unchosen:
+            del self._unchosen[cell]
+            self._lost.update(final.folder for final in self._supposed[cell])
 
     def _try_to_choose(self, cell: Cell) -> None:
         """Choose the settings of a cell, if all that is needed for it is over."""
-        over = {run.folder for run in self.over}
-        runs = self._unchosen.get(cell, [])
-        if not runs or any(run.folder not in over for run in runs):
+        if cell not in self._unchosen or not self._all_over(self._unchosen[cell]):
             return
-        del self._unchosen[cell]
-        measure = MEASURES[self._runs.study.select_by]
-        tried = tuple(
-            Tried(dict(point), tuple(_score(run, measure.name) for run in runs if run.point == point))
-            for point in self._cells[cell][1].points
-        )
+        runs, method, measure = self._unchosen.pop(cell), self.cells[cell][1], MEASURES[self._runs.study.select_by]
+        scores = [(point, tuple(_score(run, measure) for run in runs if run.point == point)) for point in method.points]
+        tried = tuple(Tried(dict(point), found) for point, found in scores)
         chosen = best(tried, measure)
         if chosen is None:
             self.blame[cell] = self.failures["/".join(cell)] = "every combination of its grid diverged"
             self._lost.update(run.folder for run in self._supposed[cell])
         else:
-            self._choose(cell, Choice(chosen.point, tried, edges(self._cells[cell][1], chosen.point)))
+            self._choose(cell, Choice(chosen.point, tried, edges(method, chosen.point)))
 
     def _choose(self, cell: Cell, choice: Choice) -> None:
         self.choices[cell] = choice
-        for run in self._runs.final(*self._cells[cell], choice.point):
-            self._add(run)
-
-    def _unknown(self) -> int:
-        return len(self._unchosen) * len(self._runs.study.seeds)
+        self._add(self._runs.final(*self.cells[cell], choice.point))
 
 
-def _score(run: Run, name: str) -> float | None:
+def _score(run: Run, measure: Measure) -> float | None:
     """Return the last validation result of a run; None if it diverged, in training or in that evaluation."""
     record = record_of(run)
     if record is None:
         return None
     assert record.val_last is not None  # a validation split is checked for before anything runs
-    score = record.val_last.measure(name)
+    score = record.val_last.measure(measure.name)
     return score if score is not None and math.isfinite(score) else None
+
+
+def best(tried: Sequence[Tried], measure: Measure) -> Tried | None:
+    """Return what did best in the mean; None if every combination diverged."""
+    sign = 1 if measure.larger_is_better else -1
+    through = [(sign * one.mean, one) for one in tried if one.mean is not None]
+    return max(through, key=lambda pair: pair[0])[1] if through else None
+
+
+def edges(method: Method, point: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the settings whose chosen value is the smallest or largest of its grid: a better one may lie beyond."""
+    found = []
+    for name, values in method.grid.items():
+        numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        if len(numbers) > 1 and point[name] in {min(numbers), max(numbers)}:
+            found.append(name)
+    return tuple(found)

@@ -16,8 +16,11 @@ from scipy import stats
 
 from refconv.records import Record
 
-LEVEL = 0.95
-"""Of all intervals."""
+LEVEL = 0.95  # nominal coverage of all intervals
+POWER = 0.8  # that the number of seeds needed is given for
+RESAMPLES = 10_000  # of the bootstrap
+_BOOTSTRAP_SEED = 20231016
+_ROUNDING = 1e-9  # relative: what differs by less differs by rounding
 
 FEWEST = 5
 """Seeds from which on a verdict is given and a test is made; with fewer there are numbers.
@@ -26,26 +29,10 @@ The exact sign test of five seeds that all point one way has p = 1/16, of four 1
 uncommon, so that a small p rests on nothing but the assumption that differences are normal.
 """
 
-POWER = 0.8
-"""Of the power note."""
-
-RESAMPLES = 10_000
-"""Of the bootstrap."""
-
-_BOOTSTRAP_SEED = 20231016
-_ROUNDING = 1e-9  # relative: what differs by less differs by rounding
-
 
 @dataclass(frozen=True)
 class Interval(Record):
-    """A mean and where it may lie; without bounds where nothing says how far chance carries.
-
-    Attributes:
-        mean: the mean.
-        low: lower bound.
-        high: upper bound.
-        values: how many values the mean is of.
-    """
+    """A mean of some values and its bounds; None where nothing says how far chance carries."""
 
     mean: float
     low: float | None = None
@@ -54,18 +41,14 @@ class Interval(Record):
 
     @property
     def side(self) -> int:
-        """On which side of zero the mean is known to lie, 1 or -1; 0 where that is not known.
-
-        It is not where zero lies inside, where there are no bounds, and where there are fewer than :data:`FEWEST`
-        values.
-        """
-        if self.low is None or self.high is None or self.values < FEWEST:
+        """On which side of zero the interval lies, 1 or -1; 0 if zero is inside, without bounds or :attr:`enough`."""
+        if self.low is None or self.high is None or not self.enough:
             return 0
         return int(self.low > 0) - int(self.high < 0)
 
     @property
     def enough(self) -> bool:
-        """Whether there are values enough for a verdict."""
+        """Whether there are enough values for a verdict, :data:`FEWEST`."""
         return self.values >= FEWEST
 
 
@@ -75,13 +58,8 @@ def t_interval(values: Sequence[float], resolution: float | None = None, level: 
     Note [Resolution]. An accuracy on N test images is known up to half an image, 1 / (2 N), whatever the seed; the
     difference of two accuracies up to one image, 1 / N. All seeds meet the same images, so that this error need not
     average out over seeds. It hides the spread as well: where seeds differ by less than an image they tie, s is zero
-    and the t interval has no width. Half a width of at least 1 / N covers the error in every case.
-
-    Args:
-        values: the sample.
-        resolution: the smallest step of the values, which no interval is finer than; None where it is not known: then
-            values that are all equal have no bounds.
-        level: share of samples whose interval covers the true mean, if the values are normal.
+    and the t interval has no width. Half a width of at least 1 / N covers the error in every case. Where the
+    resolution is not known (None), values that are all equal have no bounds.
 
     Raises:
         ValueError: if there is no value, or one is not finite.
@@ -109,7 +87,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _standard_error(values: Sequence[float], resolution: float | None, level: float = LEVEL) -> float | None:
-    """Return the standard error of a mean, at least the one of which t(n - 1) make the resolution; None if unknown.
+    """Return the standard error of a mean, at least the one that gives the resolution as half width; None if unknown.
 
     The test and the interval share it, so that p is below 1 - level exactly where the interval excludes zero.
     """
@@ -127,13 +105,7 @@ def bootstrap_interval(
 
     Efron 1987, "Better bootstrap confidence intervals". The resamples are drawn from a fixed seed. With few values the
     interval is too short, for it never leaves their range; it stands beside :func:`t_interval` because it does not
-    assume that differences are normal.
-
-    Args:
-        values: the sample.
-        resolution: as in :func:`t_interval`: each bound is at least so far from the mean.
-        level: nominal coverage.
-        resamples: how many samples are drawn, with replacement.
+    assume that differences are normal. Each bound is at least the resolution away from the mean.
     """
     mean, n = _mean(values), len(values)
     if n < 2:
@@ -150,14 +122,9 @@ def bootstrap_interval(
 
 
 def p_value(differences: Sequence[float], resolution: float | None = None) -> float | None:
-    """Return the two-sided p-value of the paired t test against a mean difference of zero.
+    """Return the two-sided p-value of the paired t test against zero, with the standard error of :func:`t_interval`.
 
-    Args:
-        differences: one per seed.
-        resolution: as in :func:`t_interval`; the standard error is the one of that interval.
-
-    Returns:
-        None with fewer than :data:`FEWEST` differences, and where they are all equal and the resolution is not known.
+    None with fewer than :data:`FEWEST` differences, and where they are all equal and the resolution is not known.
     """
     mean, n = _mean(differences), len(differences)
     error = _standard_error(differences, resolution)
@@ -184,12 +151,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def power(n: int, effect: float, level: float = LEVEL) -> float:
-    """Return the probability that a paired t test of n pairs finds an effect, two-sided.
+    """Return the probability that a two-sided paired t test of n >= 2 pairs finds an effect.
 
-    Args:
-        n: pairs, at least 2.
-        effect: true mean difference in standard deviations of the differences.
-        level: one minus the rate of false alarms.
+    The effect is the true mean difference in standard deviations of the differences.
     """
     critical, shift = float(stats.t.ppf((1 + level) / 2, n - 1)), effect * math.sqrt(n)
     # Far beyond the critical value scipy's noncentral t loses its digits; the tail is normal there.
@@ -199,20 +163,12 @@ def power(n: int, effect: float, level: float = LEVEL) -> float:
 
 
 def seeds_needed(s: float, difference: float, resolution: float | None = None, wanted: float = POWER) -> int | None:
-    """Return how many paired seeds are needed to find a difference, at least :data:`FEWEST`.
+    """Return how many paired seeds are needed to find a true mean difference, at least :data:`FEWEST`.
 
-    The t test has to find it, and the mean of the seeds has to come out beyond the resolution.
-
-    Args:
-        s: standard deviation of the paired differences. Zero, for ties, is taken as that of rounding two accuracies,
-            the resolution over the root of 6.
-        difference: the true mean difference to be found.
-        resolution: as in :func:`t_interval`.
-        wanted: the power.
-
-    Returns:
-        None where no number of seeds is enough, for the difference is not larger than the resolution, and where the
-        differences are all equal and the resolution is not known.
+    The t test has to find it with the wanted power, and the mean of the seeds has to come out beyond the resolution.
+    The standard deviation s of the paired differences is taken as that of rounding two accuracies, the resolution over
+    the root of 6, where it is zero (ties). None where no number of seeds is enough, because the difference is not
+    larger than the resolution, and where s is zero and the resolution is not known.
 
     Example:
         >>> seeds_needed(1.0, 0.5), seeds_needed(1.0, 0.5, resolution=0.3), seeds_needed(1.0, 0.5, resolution=0.5)

@@ -1,38 +1,27 @@
-"""A study: what is compared with what, and the recipe of each of its runs; how it is read, reading.py says.
-
-This module imports neither torch nor timm.
-"""
+"""A study: what is compared with what, and the recipe of each of its runs; without torch and timm."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from refconv.errors import RecipeError, StudyError
 from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
 
-WEIGHTS = ("checkpoint", "pretrained", "reset_classifier")
-"""Settings of a base whose weights are given."""
-
-LONG = 10**6
-"""Epochs of recipes that are only checked: how many there are is known with the data."""
+WEIGHTS = ("checkpoint", "pretrained", "reset_classifier")  # settings of a base whose weights are given
+_LONG = 10**6  # epochs of recipes that are only checked: how many there are is known with the data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Base:
-    """Where the continuations of an architecture start.
+    """Where the continuations of an architecture start."""
 
-    Attributes:
-        samples: training samples seen by a base that is trained here; None where weights are given.
-        settings: what its recipe has beside that of the study.
-        backbones: folder of a study of classifiers; every method starts its backbone from what the method of the same
-            name left there, for the same architecture and seed.
-    """
-
-    samples: int | None
-    settings: Mapping[str, Any]
-    backbones: str | None = None
+    samples: int | None  # training samples seen by a base that is trained here; None where weights are given
+    settings: Mapping[str, Any]  # of its recipe, beside those of the study
+    backbones: str | None = None  # folder of a study of classifiers: a method starts from that of its name and seed
 
     @property
     def given(self) -> bool:
@@ -42,36 +31,22 @@ class Base:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """One model of the study.
-
-    Attributes:
-        name: its name in the study.
-        samples: training samples that every continuation sees.
-        base: its base.
-        settings: its recipe.
-    """
+    """One model of the study."""
 
     name: str
-    samples: int
+    samples: int  # training samples that every continuation sees
     base: Base
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any]  # of its recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
-    """One contender.
-
-    Attributes:
-        name: its name in the study.
-        from_base: whether it goes on from the base; if not it starts anew and gets the base's samples as well.
-        settings: its settings, ``method`` among them.
-        grid: per setting, the values to choose from; several settings are combined in every way.
-    """
+    """One method of the study. Without ``from_base`` it starts anew and gets the base's samples as well."""
 
     name: str
     from_base: bool
-    settings: Mapping[str, Any]
-    grid: Mapping[str, tuple[Any, ...]]
+    settings: Mapping[str, Any]  # ``method`` among them
+    grid: Mapping[str, tuple[Any, ...]]  # per setting, the values to choose from; several are combined in every way
 
     @property
     def points(self) -> tuple[dict[str, Any], ...]:
@@ -95,7 +70,7 @@ class Study:
             and in final runs alike.
         keep: what stays of finished runs beside records, metrics and bases: nothing, the final models, or all.
         architectures: the models.
-        methods: the contenders.
+        methods: the methods.
         text: the TOML text.
     """
 
@@ -111,7 +86,7 @@ class Study:
     methods: tuple[Method, ...]
     text: str
 
-    def base_recipe(self, architecture: Architecture, *, seed: int = 0, epochs: int = LONG) -> Recipe:
+    def base_recipe(self, architecture: Architecture, *, seed: int = 0, epochs: int = _LONG) -> Recipe:
         """Return the recipe of a base."""
         settings = {**architecture.settings, **architecture.base.settings}
         return self._recipe(settings, method="plain", seed=seed, epochs=epochs, test=False)
@@ -123,22 +98,15 @@ class Study:
         point: Mapping[str, Any],
         *,
         seed: int = 0,
-        epochs: int = LONG,
+        epochs: int = _LONG,
         base: str | None = None,
         backbone: str | None = None,
         test: bool = False,
     ) -> Recipe:
-        """Return the recipe of a selection or final run.
+        """Return the recipe of a selection or final run with the values ``point`` of the settings in a method's grid.
 
-        Args:
-            architecture: the model.
-            method: the contender.
-            point: values of the settings in the method's grid.
-            seed: the run's seed.
-            epochs: how long it trains.
-            base: the base's weights, if it was trained here.
-            backbone: the classifier that the backbone starts from, if it comes from another study.
-            test: whether it reads the test split.
+        ``base`` holds the base's weights, if it was trained here, and ``backbone`` the classifier that the backbone
+        starts from, if it comes from another study. ``test`` says whether the test split is read.
         """
         settings = dict(architecture.settings)
         for layer in (method.settings, point):
@@ -153,3 +121,12 @@ class Study:
     def _recipe(self, settings: Mapping[str, Any], **own: Any) -> Recipe:
         # A study says its rates: a default that depends on the weights would give its methods different ones.
         return Recipe.from_mapping({"lr": RATE_FROM_SCRATCH, **settings, "val_split": self.val_split, **own})
+
+
+@contextmanager
+def recipe_errors_in(where: str) -> Iterator[None]:
+    """Turn the error of an impossible recipe into one that says where in the study it comes from."""
+    try:
+        yield
+    except RecipeError as error:
+        raise StudyError(str(error), where=where) from error

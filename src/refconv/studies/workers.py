@@ -7,12 +7,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Protocol
 
 import torch
 
@@ -22,53 +20,17 @@ from refconv.studies.runs import Run
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
-class Workers(Protocol):
-    """What executes runs."""
+class SerialExecutor(nullcontext[None]):
+    """One run at a time, in this process; ``keep`` as in :class:`refconv.studies.study.Study`."""
 
-    def __enter__(self) -> Workers:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop what is running, with a checkpoint."""
+    def __init__(self, keep: str) -> None:
+        super().__init__()
+        self._keep = keep
+        self._run: Run | None = None
 
     @property
     def free(self) -> bool:
         """Whether another run can be started now."""
-
-    def start(self, run: Run) -> None:
-        """Start a run."""
-
-    def wait(self, seconds: float) -> list[tuple[Run, Outcome]]:
-        """Wait until a run has ended, for so many seconds at most, and return those that have."""
-
-
-class SerialExecutor:
-    """One run at a time, in this process.
-
-    Args:
-        threads: of torch.
-        keep: what stays of finished runs.
-    """
-
-    def __init__(self, threads: int, keep: str) -> None:
-        self._threads, self._keep = threads, keep
-        self._run: Run | None = None
-
-    def __enter__(self) -> Workers:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        torch.set_num_threads(self._before)
-
-    @property
-    def free(self) -> bool:
-        """Whether no run waits to be executed."""
         return self._run is None
 
     def start(self, run: Run) -> None:
@@ -96,13 +58,7 @@ class ProcessExecutor:
     """Several processes, each of which executes one run after the other.
 
     They are started anew, not forked, because neither threads nor an accelerator survive a fork. A process that dies
-    fails its run alone.
-
-    Args:
-        jobs: how many.
-        threads: of torch, in each.
-        keep: what stays of finished runs.
-        devices: the accelerators to share out, as ``CUDA_VISIBLE_DEVICES`` names them; empty for the CPU.
+    fails its run alone. The devices, as ``CUDA_VISIBLE_DEVICES`` names them, are shared out; there are none on the CPU.
     """
 
     def __init__(self, jobs: int, threads: int, keep: str, devices: Sequence[str] = ()) -> None:
@@ -110,13 +66,11 @@ class ProcessExecutor:
         self._devices = [devices[i % len(devices)] if devices else None for i in range(jobs)]
         self._places: list[_Place] = []
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> ProcessExecutor:
         self._places = [self._begin(device) for device in self._devices]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for place in self._places:
             place.process.terminate()  # a run in its loop writes a checkpoint first
         for place in self._places:
@@ -125,7 +79,7 @@ class ProcessExecutor:
 
     @property
     def free(self) -> bool:
-        """Whether a process has nothing to do."""
+        """Whether another run can be started now."""
         return any(place.run is None for place in self._places)
 
     def start(self, run: Run) -> None:
@@ -135,7 +89,7 @@ class ProcessExecutor:
         place.connection.send(run)
 
     def wait(self, seconds: float) -> list[tuple[Run, Outcome]]:
-        """Wait for the processes; one that has died is replaced."""
+        """Wait for so many seconds at most until runs have ended, and return them; a dead process is replaced."""
         busy = {place.connection: place for place in self._places if place.run is not None}
         return [self._ended(busy[connection]) for connection in wait(list(busy), seconds) if connection in busy]
 
@@ -158,6 +112,9 @@ class ProcessExecutor:
             process.start()
         theirs.close()
         return _Place(process, ours, device)
+
+
+Workers = SerialExecutor | ProcessExecutor
 
 
 def visible_devices() -> list[str]:
@@ -194,18 +151,17 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _visible(device: str | None) -> Iterator[None]:
-    """Let processes that are started in the block see one device only."""
+    """Let processes that are started in the block see one device only; all that this one sees for None."""
     before = os.environ.get(_DEVICES)
     if device is not None:
         os.environ[_DEVICES] = device
     try:
         yield
     finally:
-        if device is not None:
-            if before is None:
-                del os.environ[_DEVICES]
-            else:
-                os.environ[_DEVICES] = before
+        if before is not None:
+            os.environ[_DEVICES] = before
+        elif device is not None:
+            del os.environ[_DEVICES]
 
 
 def _how(status: int | None) -> str:

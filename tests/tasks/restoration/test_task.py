@@ -19,7 +19,7 @@ from refconv.errors import DataError, ModelError, RecipeError, RefconvError, Set
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
 from refconv.process.distributed import Processes
-from refconv.studies.measures import MEASURES
+from refconv.studies.comparison import MEASURES
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_of
 from refconv.tasks.restoration.data import Degradation, RestorationData
