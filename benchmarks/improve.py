@@ -69,10 +69,10 @@ def cases(work: Path) -> list[Case]:
             {**cifar, "model": f"resnet:resnet{depth}", "checkpoint": str(work / f"resnet{depth}.th"),
              "data": f"folder:{work / f'cifar-{count}'}"},
         )
-        for depth, count, epochs in ((20, 5000, 36), (56, 2000, 27))
+        for depth, count, epochs in ((20, 5000, 27), (56, 2000, 18))
     ]  # fmt: skip
     lite0 = Case(
-        "EfficientNet-Lite0", "600 images of 10 classes, 96 px", 27,
+        "EfficientNet-Lite0", "600 images of 10 classes, 96 px", 18,
         {**common, "batch_size": 16, "img_size": 96, "model": "tf_efficientnet_lite0", "reset_classifier": True,
          "checkpoint": str(work / "lite0.pth"), "data": f"folder:{work / 'cifar-600'}"},
     )  # fmt: skip
@@ -92,7 +92,7 @@ def cases(work: Path) -> list[Case]:
         base = {"epochs": 100 if name == "signal" else 16, "lr": 0.2, "warmup_epochs": 1, "test": False}
         about = "MNIST-1D" if name == "signal" else "Fashion-MNIST"
         own["checkpoint"] = str(work / "runs" / name / "base")
-        found.append(Case(name, about, 270 if name == "signal" else 27, own, base))
+        found.append(Case(name, about, 180 if name == "signal" else 9, own, base))
     return found
 
 
