@@ -25,24 +25,12 @@ from refconv.surgery import plain_state_dict
 from refconv.tasks.evaluation import autocasting
 
 State = Mapping[str, Tensor]
-
 BASE = "the network as it was"
-
-_STATISTICS_SAMPLES = 2048
-"""Training samples on which batch-norm statistics are recomputed."""
+_STATISTICS_SAMPLES = 2048  #: Training samples on which batch-norm statistics are recomputed
 
 
 class Pool:
-    """The candidates and their weights.
-
-    Attributes:
-        candidates: by name, the network as it was first.
-
-    Args:
-        setup: task, data, and the network as it was.
-        base: its score on the validation split.
-        say: called with a line for each candidate.
-    """
+    """The candidates and their weights."""
 
     def __init__(self, setup: Setup, base: Score, say: Callable[[str], None]) -> None:
         self._setup, self._say = setup, say
@@ -64,17 +52,7 @@ class Pool:
         return self._states[name]
 
     def add_run(self, entry: Entry, folder: Path, complexity: float, which: str = "") -> Candidate:
-        """Add the weights of a run: its moving average, its last ones, and the mean of its last epochs.
-
-        Args:
-            entry: what was trained.
-            folder: its run folder.
-            complexity: of the contender.
-            which: what tells it from a longer run of the same entry.
-
-        Returns:
-            The best of them on the validation split.
-        """
+        """Add the weights of a run: its moving average, its last ones, and the mean of its last epochs."""
         run = RunFolder(folder)
         kept = [read_weights(path) for path in sorted(run.snapshots_folder.glob("*.pth"))]
         variants: dict[str, State] = {"average": read_weights(run.model_folder)}
@@ -92,11 +70,7 @@ class Pool:
         return ordered(found)[0]
 
     def add_soup(self, singles: Sequence[Candidate]) -> None:
-        """Add the greedy soup of some candidates and the network as it was, if it has more than one ingredient.
-
-        Args:
-            singles: one candidate of each run.
-        """
+        """Add the greedy soup of some candidates and the network as it was, if it has more than one ingredient."""
         first, *rest = ordered([*singles, self.candidates[BASE]])
         chosen, best = [first], first.score
         for one in rest:
@@ -177,9 +151,6 @@ def chosen(candidates: Sequence[Candidate]) -> Candidate:
 
     This is the rule of one standard error (Breiman et al. 1984, 3.4.3), with paired differences. The network as it was
     is given up for a better measure only, since it may have seen the validation samples, which a loss shows first.
-
-    Args:
-        candidates: the network as it was, and others.
     """
     base, *trained = candidates
     better = [one for one in trained if difference(base.score, one.score).beyond_noise]

@@ -23,21 +23,13 @@ _TAUGHT = {"distill_alpha": 0.5, "distill_temperature": 2.0}
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to train a network further.
+    """A way to train a network further."""
 
-    Attributes:
-        name: its name.
-        title: what it is, in words.
-        settings: what its recipe has beside the common settings.
-        factors: learning rates as multiples of the common one, the most promising one first.
-        complexity: within noise a contender of less is preferred.
-    """
-
-    name: str
-    title: str
-    settings: Mapping[str, Any]
-    factors: tuple[float, ...]
-    complexity: int
+    name: str  #: its name
+    title: str  #: what it is, in words
+    settings: Mapping[str, Any]  #: what its recipe has beside the common settings
+    factors: tuple[float, ...]  #: learning rates as multiples of the common one, the most promising one first
+    complexity: int  #: within noise a contender of less is preferred
 
     @property
     def refocuses(self) -> bool:
@@ -60,16 +52,7 @@ _TAUGHT_TOO = ("plain", "slow-kernels", "refocus")
 
 
 def contenders(teacher: str | None, teacher_checkpoint: str | None, patterns: Sequence[str]) -> tuple[Contender, ...]:
-    """Return the contenders whose names match, the most promising first.
-
-    Args:
-        teacher: the recipe's name of the teacher; None leaves distillation out.
-        teacher_checkpoint: the weights of the teacher, where its name does not say them.
-        patterns: glob patterns; all contenders if there are none.
-
-    Raises:
-        SettingError: if a pattern matches none.
-    """
+    """Return the contenders whose names match, the most promising first."""
     taught = {"distill": teacher, "distill_checkpoint": teacher_checkpoint, **_TAUGHT}
     known = [
         *_CONTENDERS,
@@ -99,17 +82,7 @@ def contenders(teacher: str | None, teacher_checkpoint: str | None, patterns: Se
 
 
 def recipe_of(contender: Contender, common: Recipe, factor: float, **own: Any) -> Recipe:
-    """Return the recipe of a contender.
-
-    Args:
-        contender: the contender.
-        common: the settings that all share.
-        factor: the learning rate as a multiple of the common one.
-        **own: further settings.
-
-    Raises:
-        RecipeError: if a setting of it is not possible together with the common ones.
-    """
+    """Return the recipe of a contender."""
     recipe = dataclasses.replace(common, **{"lr": common.lr * factor, **contender.settings, **own})
     task_of(recipe).check(recipe)
     method_of(recipe)
@@ -117,15 +90,7 @@ def recipe_of(contender: Contender, common: Recipe, factor: float, **own: Any) -
 
 
 def able(found: Sequence[Contender], common: Recipe) -> tuple[tuple[Contender, ...], dict[str, str]]:
-    """Return the contenders that go with the common settings, and of the others by name why they do not.
-
-    Args:
-        found: the contenders.
-        common: the settings that all share.
-
-    Raises:
-        SettingError: if none does.
-    """
+    """Return the contenders that go with the common settings, and of the others by name why they do not."""
     refused: dict[str, str] = {}
     for contender in found:
         if (why := _obstacle(contender, common)) is not None:

@@ -16,15 +16,7 @@ from refconv.recipe.recipe import Recipe
 def demo(
     out: Path, *, epochs: int = 4, budget: str = "200ep", show: bool = True, say: Callable[[str], None] = print
 ) -> ImproveRecord:
-    """Train a base for a few epochs and improve it; what an earlier call finished is kept.
-
-    Args:
-        out: folder of the base and of the improvement.
-        epochs: passes of the base over the training images.
-        budget: of the improvement.
-        show: whether runs show their progress.
-        say: called with a line on each part.
-    """
+    """Train a base for a few epochs and improve it; what an earlier call finished is kept."""
     common = {
         "model": "refconv.models.networks:mobilenet_small", "data": "digits", "val_split": 0.2, "batch_size": 64,
         "device": "cpu", "workers": 0,

@@ -15,23 +15,16 @@ from dataclasses import dataclass
 
 from refconv.records import Record
 
-FINALISTS = 3
-"""Entries of the last round, if there are as many."""
-
+FINALISTS = 3  #: Entries of the last round, if there are as many
 _GROWTH = 3
 
 
 @dataclass(frozen=True)
 class Round(Record):
-    """One round.
+    """One round."""
 
-    Attributes:
-        entries: how many runs.
-        steps: optimizer steps of each.
-    """
-
-    entries: int
-    steps: int
+    entries: int  #: how many runs
+    steps: int  #: optimizer steps of each
 
 
 def rounds(entries: int, *, budget: float, shortest: int) -> tuple[Round, ...]:

@@ -43,7 +43,6 @@ from refconv.task_measures import measures_of
 
 PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", "improve.json", "journal.jsonl"
 REPORT_FILE = "report.html"
-
 Say = Callable[[str], None]
 
 

@@ -30,26 +30,13 @@ from refconv.tasks.registry import task_of
 VAL_SPLIT = 0.1
 """Share of the training data that is validated on where the data has no validation split and none is asked for."""
 
-_STEPS_OF_AN_EPOCH = 50
-"""Where no batch size is given, batches are small enough for so many steps in an epoch."""
-
-_SHORTEST = 50
-"""Steps below which a run is too short to tell contenders apart; fewer where an epoch has fewer."""
-
+_STEPS_OF_AN_EPOCH = 50  #: Where no batch size is given, batches are small enough for so many steps in an epoch
+_SHORTEST = 50  #: Steps below which a run is too short to tell contenders apart; fewer where an epoch has fewer
 _TURNS = 5
 
 
 def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
-    """Return the common recipe with what the data decide: a validation split, and a batch size if none was given.
-
-    Args:
-        recipe: as the user gave it.
-        given: the names of the settings that the user gave.
-
-    Raises:
-        SettingError: if the recipe asks for another method than plain training, or starts from random weights.
-        DataError: if the data cannot be had.
-    """
+    """Return the common recipe with what the data decide: a validation split, and a batch size if none was given."""
     if recipe.method != "plain":
         raise SettingError("improve chooses the method itself", where="method", found=repr(recipe.method))
     if not (recipe.pretrained or recipe.checkpoint is not None):
@@ -69,26 +56,12 @@ def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
 
 
 def open_base(recipe: Recipe) -> Setup:
-    """Open the data and the network as it is.
-
-    Raises:
-        RefconvError: if either cannot be had.
-    """
+    """Open the data and the network as it is."""
     return open_setup(method_of(recipe), Processes(0, 1, choose_device(recipe.device)))
 
 
 def check_base(setup: Setup, base: Score, say: Callable[[str], None], *, check: bool) -> None:
-    """Compare the network as it is with what is known about it, before hours are spent on a broken input.
-
-    Args:
-        setup: task, data and network.
-        base: its score on the validation split.
-        say: called with what is found.
-        check: whether a network at chance is refused.
-
-    Raises:
-        ModelError: if its outputs are not finite, or it does no better than guessing though its classifier was kept.
-    """
+    """Compare the network as it is with what is known about it, before hours are spent on a broken input."""
     if not base.finite:
         raise ModelError(
             "its outputs on this data are not finite", where=setup.recipe.model, remedy="check weights and input"
@@ -131,11 +104,6 @@ def check_seen(base: Score, tested: Score | None, say: Callable[[str], None]) ->
     """Warn if the network does clearly better on the validation split than on the test split.
 
     The usual reason is that it was trained on the validation samples, which then tell too little of what is better.
-
-    Args:
-        base: its score on the validation split.
-        tested: its score on the test split; None where the data has none.
-        say: called with the warning.
     """
     if tested is None or not (base.hits and tested.hits):
         return
@@ -152,20 +120,7 @@ def check_seen(base: Score, tested: Score | None, say: Callable[[str], None]) ->
 def planned(
     setup: Setup, recipe: Recipe, config: ImproveConfig, base: Score, tested: Score | None, jobs: int
 ) -> SearchPlan:
-    """Time the contenders and plan the rounds.
-
-    Args:
-        setup: task, data and network.
-        recipe: the settings that all runs share.
-        config: budget and contenders.
-        base: the score of the network as it is on the validation split.
-        tested: the same on the test split; None where the data has none.
-        jobs: runs at a time.
-
-    Raises:
-        SettingError: if no contender goes with the settings, or the budget does not suffice for a step.
-        RefconvError: if a contender cannot take a step.
-    """
+    """Time the contenders and plan the rounds."""
     teacher, weights = (recipe.model, recipe.checkpoint) if config.teacher == "base" else (config.teacher, None)
     chosen, excluded = able(contenders(teacher, weights, config.contenders), recipe)
     recipes = {one.name: recipe_of(one, recipe, one.factors[0]) for one in chosen}
@@ -243,16 +198,7 @@ def said(plan: SearchPlan) -> list[str]:
 
 
 def kept_plan(path: Path, recipe: Recipe, config: ImproveConfig) -> SearchPlan | None:
-    """Return the plan of an earlier call, if there was one.
-
-    Args:
-        path: the file.
-        recipe: the settings of this call.
-        config: those of its improvement.
-
-    Raises:
-        RunError: if the earlier call had other settings, or its plan is damaged.
-    """
+    """Return the plan of an earlier call, if there was one."""
     if not path.is_file():
         return None
     try:

@@ -31,11 +31,7 @@ class _Page:
 
 
 def write_page(record: ImproveRecord, path: Path) -> None:
-    """Write the report as one HTML file.
-
-    Raises:
-        RunError: if it cannot be written.
-    """
+    """Write the report as one HTML file."""
     headline, _, rest = record.verdict.partition(". ")
     page = _Page(
         title=f"{record.model.rpartition(':')[2]}, improved",

@@ -21,31 +21,20 @@ from refconv.task_measures import TASKS, Measure, measures_of
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.task import EvaluationRun
 
-BLOCKS = 20
-"""Parts of a split, of equal numbers of batches, over which measures that are no means over samples vary."""
+BLOCKS = 20  #: Parts of a split, of equal numbers of batches, over which measures that are no means over samples vary
 
 
 @dataclass(frozen=True)
 class Score(Record):
-    """How well a model does on a split.
+    """How well a model does on a split."""
 
-    Attributes:
-        measure: the name of the task's primary measure.
-        value: its value on the whole split.
-        samples: samples of the split.
-        loss: mean loss; None where evaluation has none.
-        hits: of a classifier: ``1`` or ``0`` for each sample, in the order of the split.
-        losses: of a classifier: the loss of each sample.
-        blocks: of other models: the measure on each of up to :data:`BLOCKS` parts of the split.
-    """
-
-    measure: str
-    value: float
-    samples: int
-    loss: float | None = None
-    hits: str = ""
-    losses: tuple[float, ...] = ()
-    blocks: tuple[float, ...] = ()
+    measure: str  #: the name of the task's primary measure
+    value: float  #: its value on the whole split
+    samples: int  #: samples of the split
+    loss: float | None = None  #: mean loss; None where evaluation has none
+    hits: str = ""  #: of a classifier: ``1`` or ``0`` for each sample, in the order of the split
+    losses: tuple[float, ...] = ()  #: of a classifier: the loss of each sample
+    blocks: tuple[float, ...] = ()  #: of other models: the measure on each of up to :data:`BLOCKS` parts of the split
 
     @property
     def about(self) -> Measure:
@@ -73,22 +62,15 @@ class Score(Record):
 
 @dataclass(frozen=True)
 class Difference(Record):
-    """How much better a second model is than a first on the same samples, in the direction of improvement.
+    """How much better a second model is than a first on the same samples, in the direction of improvement."""
 
-    Attributes:
-        value: of the measure; positive where the second is better.
-        low: lower bound of the 95 % interval: Newcombe's for paired shares, Student's over blocks; None if unknown.
-        high: upper bound.
-        p: McNemar's exact p, or that of the paired t test over blocks.
-        error: standard error.
-        loss: how much lower the mean loss of the second is, in standard errors; None where there is none.
-    """
-
-    value: float
+    value: float  #: of the measure; positive where the second is better
+    #: lower bound of the 95 % interval: Newcombe's for paired shares, Student's over blocks; None if unknown
     low: float | None
-    high: float | None
-    p: float | None
-    error: float
+    high: float | None  #: upper bound
+    p: float | None  #: McNemar's exact p, or that of the paired t test over blocks
+    error: float  #: standard error
+    #: how much lower the mean loss of the second is, in standard errors; None where there is none
     loss: float | None = None
 
     @property
@@ -112,12 +94,7 @@ class Difference(Record):
 
 
 def difference(first: Score, second: Score) -> Difference:
-    """Return how much better the second model is.
-
-    Args:
-        first: of the one model.
-        second: of the other, on the same samples.
-    """
+    """Return how much better the second model is."""
     sign = 1.0 if first.about.larger_is_better else -1.0
     if first.hits:
         pairs = list(zip(first.hits, second.hits, strict=True))
@@ -136,16 +113,7 @@ def difference(first: Score, second: Score) -> Difference:
 
 
 def score(model: nn.Module, setup: Setup, split: Split) -> Score:
-    """Evaluate a plain model on a split.
-
-    Args:
-        model: the model; moved to the device of the setup.
-        setup: task, data and device.
-        split: the split.
-
-    Raises:
-        ModelError: if the model does not fit the data.
-    """
+    """Evaluate a plain model on a split."""
     model.to(setup.processes.device)
     return (_of_classifier if setup.task.name == "classification" else _in_blocks)(model, setup, split)
 

@@ -14,9 +14,7 @@ from refconv.studies.execution import DIVERGED_FILE, Outcome, is_over, record_of
 from refconv.studies.runs import Run, file_name
 from refconv.task_measures import measures_of
 
-_TAIL = 3
-"""Epochs at whose end the weights of the last round's runs are kept."""
-
+_TAIL = 3  #: Epochs at whose end the weights of the last round's runs are kept
 _STEPS_BETWEEN_CHECKPOINTS = 500
 
 
@@ -25,18 +23,6 @@ class Search:
 
     The entries of a round are those of the round before that did best on the validation split; the best one with and
     the best one without refocusing are always among them, so that the two can be compared at equal cost.
-
-    Attributes:
-        over: runs that finished or diverged, whenever that was.
-        failures: runs that failed, and why; a later call tries them again.
-
-    Args:
-        plan: contenders and rounds.
-        out: folder of the runs.
-
-    Raises:
-        StudyError: if a folder holds a run with other settings.
-        RunError: if a record is damaged, or nothing is left for a round.
     """
 
     def __init__(self, plan: SearchPlan, out: Path) -> None:
@@ -87,12 +73,7 @@ class Search:
         return run
 
     def ended(self, run: Run, outcome: Outcome) -> None:
-        """Take note that a run has ended; after the last one of a round the next round can start.
-
-        Raises:
-            StudyError: if a folder of the next round holds a run with other settings.
-            RunError: if no run of the round left a result.
-        """
+        """Take note that a run has ended; after the last one of a round the next round can start."""
         self._running.remove(run)
         if outcome.state == "failed":
             self.failures[run.folder] = outcome.message
@@ -113,11 +94,7 @@ class Search:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Open the next round if this one is over, and clear away the weights of this one.
-
-        Raises:
-            RunError: if nothing is left for the next round.
-        """
+        """Open the next round if this one is over, and clear away the weights of this one."""
         if self._waiting or self._running:
             return
         ranked = self._ranked(self._rounds[-1])
@@ -175,12 +152,7 @@ class Search:
 
 
 def promoted(ranked: list[Entry], count: int) -> tuple[Entry, ...]:
-    """Return the entries that go on: the best ones, the best with and the best without refocusing among them.
-
-    Args:
-        ranked: the entries of a round, the best first.
-        count: how many go on.
-    """
+    """Return the entries that go on: the best ones, the best with and the best without refocusing among them."""
     kept = ranked[:count]
     for refocused in (False, True):
         own = [entry for entry in ranked if entry.contender.startswith("refocus") is refocused]
