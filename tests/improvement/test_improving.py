@@ -251,3 +251,14 @@ def test_every_task_goes_through(task, model, data, more, tmp_path):
     record = improve_recipe(wanted, tmp_path / "out", config("4ep", contenders=("plain", "refocus")))
     assert record.certificate.same_structure
     assert Path(tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_module_can_be_its_own_teacher(base, tmp_path):
+    model = load_model_folder(base / "model")
+    record = refconv.improve(
+        model, loader("train"), loader("val"), out=tmp_path / "out", budget="3ep", contenders=("plain-taught",),
+        teacher="base", device="cpu", show=False,
+    )  # fmt: skip
+    assert {one.entry.contender for one in record.tried} == {"plain-taught"}
+    assert all(one.value is not None for one in record.tried)
+    assert record.tested.split == "val"

@@ -25,6 +25,7 @@ from refconv.process.distributed import Processes, choose_device
 from refconv.recipe.recipe import Recipe
 from refconv.studies.estimate import clock
 from refconv.task_measures import measures_of
+from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from refconv.tasks.registry import task_of
 
 VAL_SPLIT = 0.1
@@ -66,8 +67,8 @@ def check_base(setup: Setup, base: Score, say: Callable[[str], None], *, check: 
         raise ModelError(
             "its outputs on this data are not finite", where=setup.recipe.model, remedy="check weights and input"
         )
-    found = setup.evaluate(setup.model, "val")
-    warning = at_chance(found, setup)
+    top1, loss = base.value, base.loss or 0.0
+    warning = at_chance(ClassificationEvaluation(base.samples, top1, top1, loss), setup) if base.hits else None
     if warning is not None and check:
         raise ModelError(
             warning.removeprefix("warning: ").partition(": check")[0],

@@ -23,9 +23,9 @@ from refconv.recipe.recipe import Recipe
 _MODELS: dict[str, nn.Module] = {}
 
 
-def handed_over(key: str, **_: Any) -> nn.Module:
-    """Return a copy of a model that was handed over in this process; what recipes call as the builder."""
-    return copy.deepcopy(_MODELS[key])
+def handed_over(key: str | None = None, **_: Any) -> nn.Module:
+    """Return a copy of a model that was handed over in this process, by default the last; recipes' builder of it."""
+    return copy.deepcopy(_MODELS[key or next(reversed(_MODELS))])
 
 
 def improve(

@@ -94,7 +94,7 @@ class Search:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Open the next round if this one is over, and clear away the weights of this one."""
+        """Open the next round if this one is over."""
         if self._waiting or self._running:
             return
         ranked = self._ranked(self._rounds[-1])
@@ -156,10 +156,8 @@ def promoted(ranked: list[Entry], count: int) -> tuple[Entry, ...]:
     kept = ranked[:count]
     for refocused in (False, True):
         own = [entry for entry in ranked if entry.contender.startswith("refocus") is refocused]
-        if own and own[0] not in kept:
-            others = [e for e in kept if sum(k.contender.startswith("refocus") is not refocused for k in kept) > 1]
-            if others:
-                kept[kept.index(others[-1])] = own[0]
+        if own and own[0] not in kept and len(kept) > 1:  # then all that are kept are of the other kind
+            kept[-1] = own[0]
     return tuple(kept)
 
 
