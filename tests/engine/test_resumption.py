@@ -74,6 +74,13 @@ CASES = [
         id="dropout",
         marks=pytest.mark.slow,
     ),
+    pytest.param(
+        {
+            "model": "refconv.models.networks:mobilenet_small", "data": "own_datasets:blinking", "pad_crop": 0,
+            "hflip": 0.0, "batch_size": 6, "opt": "adamw", "lr": 0.01, "method": "refocus", "model_ema": True,
+        },
+        id="own datasets",
+    ),
 ]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,6 +109,32 @@ def test_kill_9_in_mid_epoch_and_resume_end_in_the_same_bits(settings, tmp_path)
     assert not (tmp_path / "killed/record.json").exists()
     assert read_metrics(tmp_path / "killed/metrics.jsonl")[-1]["step"] == 18
     resumed_as_whole(recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"snapshots": 2, "method": "refocus", "space": "kernel", "model_ema": True, "grad_accum_steps": 2},
+        {"snapshots": 2, "kernel_lr_scale": 0.1, "sched": "none", "train": "norm+head", "checkpoint_interval": 0},
+    ],
+    ids=["kernel space", "no schedule"],
+)
+def test_short_epochs_and_their_snapshots_are_resumed_exactly(settings, tmp_path):
+    recipe = Recipe(**{**BASIS, "epochs": 5, "epoch_steps": 4, **settings})
+    killed_at(recipe, tmp_path, 18)  # 2 steps into the last epoch, after the first snapshot
+    kept = 15 if recipe.checkpoint_interval else 16
+    assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == kept
+    assert [file.name for file in snapshots(tmp_path / "killed")] == ["epoch-0004.pth"]
+    resumed_as_whole(recipe, tmp_path)
+    for one, other in zip(snapshots(tmp_path / "whole"), snapshots(tmp_path / "killed"), strict=True):
+        first, second = torch.load(one), torch.load(other)
+        assert one.name == other.name
+        assert first.keys() == second.keys()
+        assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def snapshots(run):
+    return sorted((run / "snapshots").iterdir())
 
 
 def test_a_run_can_be_resumed_at_every_step(tmp_path):

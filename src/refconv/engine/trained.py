@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torchvision.ops import FrozenBatchNorm2d
 
 from refconv.errors import RecipeError
 from refconv.methods.method import kernel_names
@@ -18,7 +18,7 @@ from refconv.recipe.recipe import Recipe
 from refconv.surgery import Plan, plan
 from refconv.tasks.task import Task
 
-_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, FrozenBatchNorm2d)
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
 
 
 def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Task) -> tuple[str, ...]:

@@ -356,6 +356,8 @@ def _check_together(recipe: Recipe) -> None:
             found=repr(recipe.train),
             remedy="method = plain",
         )
+    if recipe.train == "norm" and recipe.kernel_lr_scale != 1:
+        raise RecipeError("has no effect where only norms train", where="kernel_lr_scale", remedy="leave it out")
     if (recipe.mean is None) != (recipe.std is None):
         raise RecipeError("mean and std go together", where="mean" if recipe.std is None else "std")
     for name in ("scale", "ratio"):
