@@ -697,7 +697,7 @@ def test_snapshots_are_the_weights_at_the_end_of_the_last_epochs(settings, tmp_p
         assert list(found) == list(expected)
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
     shipped, last = read_weights(tmp_path / "run/model"), read_weights(files[-1])
-    assert list(shipped) == list(last)
+    assert shipped.keys() == last.keys()
     same = [torch.equal(value, shipped[name]) for name, value in last.items()]
     assert not all(same) if settings.get("model_ema") else all(same)
 

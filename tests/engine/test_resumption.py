@@ -6,6 +6,7 @@ One process here; two through torchrun in test_torchrun.py.
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,7 +91,8 @@ def killed_at(recipe, folder, step):
     """Train in another process into ``folder/killed`` and kill it by SIGKILL after a step."""
     (folder / "recipe.toml").write_text(recipe.to_toml())
     command = [sys.executable, "-c", KILLED, str(folder / "recipe.toml"), str(folder / "killed"), str(step)]
-    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    beside = Path(__file__).parents[1]  # where the modules of tests are
+    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, cwd=beside)
     assert killed.returncode == -9, killed.stderr
 
 

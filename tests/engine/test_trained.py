@@ -5,7 +5,7 @@ import torch
 from timm.layers import RmsNorm2d
 
 from refconv.engine import Recipe, setup, train
-from refconv.engine.trained import freeze_others, norm_names, thaw
+from refconv.engine.setup import freeze_others, norm_names, thaw
 from refconv.errors import RecipeError
 from refconv.methods.registry import method_of
 from refconv.models.model_folder import load_model_folder

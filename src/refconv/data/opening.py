@@ -83,8 +83,8 @@ def open_data(
     if is_own(name):
         augmented = None if augmentation == Augmentation() else augmentation
         asked = {"data_dir": root, "val_split": val_split, "augmentation": augmented}
-        for said in stated:
-            asked |= {key: value for key, value in said.values.items() if value and said.by in {FLAGS, RECIPE}}
+        for one in stated:
+            asked |= {key: value for key, value in one.values.items() if value and one.by in {FLAGS, RECIPE}}
         return open_own(name, asked=asked, in_chans=in_chans, workers=workers)
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train

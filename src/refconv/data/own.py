@@ -167,15 +167,15 @@ def _shape_and_classes(name: str, dataset: Any) -> tuple[tuple[int, ...], tuple[
     looked = _Seeded(dataset, ("look",))
     pair = looked[0]
     parts: Sequence[Any] = pair if isinstance(pair, (tuple, list)) else (pair,)
-    sample, label = parts if len(parts) == 2 else (None, None)
+    two: Any = parts if len(parts) == 2 else (None, None)
+    sample, label = two
     if isinstance(label, Tensor) and label.ndim == 0 and not label.is_floating_point():
         label = int(label)
-    fits = isinstance(sample, Tensor) and sample.ndim >= 2
-    if not fits or isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-        expected, found = "a pair of a tensor [C, ...] and the number of its class", type(pair).__name__
-        found = ", ".join(type(part).__name__ for part in parts) or found
-        where = f"{name}, train[0]"
-        raise DataError("not a sample of a classifier", where=where, expected=expected, found=found)
+    numbered = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+    if not numbered or not isinstance(sample, Tensor) or sample.ndim < 2:
+        found = ", ".join(type(part).__name__ for part in parts) or "nothing"
+        what, expected = "not a sample of a classifier", "a pair of a tensor [C, ...] and the number of its class"
+        raise DataError(what, where=f"{name}, train[0]", expected=expected, found=found)
     names = getattr(dataset, "classes", None)
     if names is None:
         labels = getattr(dataset, "targets", getattr(dataset, "tensors", (None,))[-1])

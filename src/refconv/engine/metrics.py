@@ -27,7 +27,11 @@ class Metrics:
             self._file = self._path.open("a", encoding="utf-8")
             if self._file.tell() > length:
                 self._file.truncate(length)
-        self._events = _summary_writer(folder.tensorboard_folder, step) if tensorboard else None
+        self._events: SummaryWriter | None = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(folder.tensorboard_folder), purge_step=step + 1)
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
         """Write one line."""
@@ -81,9 +85,3 @@ def read_metrics(path: Path | str, kind: str | None = None) -> list[dict[str, fl
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and float("-inf") < value < float("inf") else None
-
-
-def _summary_writer(folder: Path, step: int) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -99,7 +99,7 @@ class Recipe:
     drop: float = _model("dropout rate", 0.0, least=0, most=1)
     drop_path: float | None = _model("drop path rate (stochastic depth)", None, least=0, most=1)
 
-    data: str = _data("a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows")
+    data: str = _data("a name, as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; module:function; or timm's")
     data_dir: str | None = _data("folder of the data", None, may_change=True)
     class_map: str | None = _data(
         "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
