@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from faster_coco_eval import mask as runs
 from PIL import Image
 
+from refconv.data.rle import decoded
 from refconv.data.scenes import ScenesRecord, default_folder, make_scenes, making, scenes_folder
 from refconv.data.scenes.making import SplitWriter, pools
 from refconv.errors import DataError, SettingError
@@ -58,8 +58,7 @@ def test_the_three_layouts_say_the_same(folder, split):
         annotations = [entry for entry in coco["annotations"] if entry["image_id"] == image["id"]]
         assert len(things) == len(annotations) == objects.max(initial=0)
         for number, (thing, entry) in enumerate(zip(things, annotations, strict=True), 1):
-            size = entry["segmentation"]["size"]
-            mask = runs.decode(runs.frPyObjects([entry["segmentation"]], *size))[..., 0].astype(bool)
+            mask = decoded(entry["segmentation"]["counts"], *entry["segmentation"]["size"])
             np.testing.assert_array_equal(mask, objects == number)
             assert (classes[mask] == entry["category_id"]).all()
             assert mask.sum() == entry["area"]

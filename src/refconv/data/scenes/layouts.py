@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refconv.data.rle import encoded
 from refconv.data.scenes.composition import Scene
 
 _VOC_FOLDERS = ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject")
@@ -66,8 +67,8 @@ class SplitWriter:
             x0, y0, x1, y1 = instance.box
             ids = {"id": len(self._annotations) + 1, "image_id": number, "category_id": instance.label}
             seen = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": instance.area, "iscrowd": 0}
-            segmentation = {"size": [height, width], "counts": runs(instance.mask)}
-            self._annotations.append({**ids, **seen, "segmentation": segmentation})
+            runs = {"size": [height, width], "counts": encoded(instance.mask)}
+            self._annotations.append({**ids, **seen, "segmentation": runs})
 
     def close(self) -> None:
         """Write the files of the split."""
@@ -85,19 +86,6 @@ class SplitWriter:
         for listed in _VOC_SETS:
             names = "".join(f"{name}\n" for name in self._names)
             (self._folder / "voc" / listed / f"{self._split}.txt").write_text(names, encoding="utf-8")
-
-
-def runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Return COCO's runs of a mask, down its columns: their lengths, the first one of zeros (and perhaps empty).
-
-    Example:
-        >>> runs(np.array([[0, 1], [1, 1]], dtype=bool)), runs(np.array([[1, 0], [0, 0]], dtype=bool))
-        ([1, 3], [0, 1, 3])
-    """
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    lengths: list[int] = np.diff([0, *changes.tolist(), flat.size]).tolist()
-    return [0, *lengths] if flat.size and flat[0] else lengths
 
 
 def voc_palette() -> list[int]:
