@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from refconv.data import Data, open_data
 from refconv.engine import Recipe, RunRecord, train
 from refconv.engine.epochs import Loop
-from refconv.engine.metrics import Metrics, read_metrics
+from refconv.engine.metrics import Metrics
 from refconv.engine.stepping import Stepper
 from refconv.errors import CheckpointError, DataError, ModelError, RecipeError, RunError, SettingError, TrainingError
 from refconv.models.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ from refconv.models.weight_files import read_weights
 from refconv.process.interruption import StoppedError
 from refconv.surgery import plain_state_dict
 from refconv.tasks.classification.task import Classification
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 
 def recipe(**settings):

@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.engine import Recipe, train
-from refconv.engine.metrics import Metrics, read_metrics
+from refconv.engine.metrics import Metrics
 from refconv.models.checkpoint import Checkpoint
 from refconv.process.interruption import StoppedError
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 # Kills itself, as the kernel kills, when it is about to write the metrics of a step.
 KILLED = """

@@ -14,9 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.engine import Recipe, train
-from refconv.engine.metrics import read_metrics
 from refconv.models.checkpoint import Checkpoint
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 SCRIPT = """
 import os, signal, sys
