@@ -108,11 +108,29 @@ def test_datasets_that_are_handed_over_may_bring_their_collate_function(monkeypa
     assert set(HANDED_OVER["Mine"]) == {"train", "val", "test", "collate"}
 
 
-def test_a_module_of_the_current_folder_is_found_without_being_installed(tmp_path):
-    (tmp_path / "mydata.py").write_text(
-        "import torch\nfrom torch.utils.data import TensorDataset\n\n\n"
-        "def small():\n    return {'train': TensorDataset(torch.zeros(6, 1, 4, 4), torch.arange(6) % 2)}\n"
-    )
+MODULE = """
+import torch
+from torch.utils.data import TensorDataset
+
+class Small(TensorDataset):
+    pass
+
+def small():
+    return {"train": Small(torch.zeros(6, 1, 4, 4), torch.arange(6) % 2)}
+"""
+
+
+def test_a_module_of_the_current_folder_is_found_without_being_installed(tmp_path, monkeypatch):
+    (tmp_path / "mydata_here.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    assert open_data("mydata_here:small").info.train_size == 6
+    assert sys.path[-1] == str(tmp_path)  # behind all that is installed
+
+
+@pytest.mark.slow
+def test_workers_find_a_module_of_the_current_folder_too(tmp_path):
+    (tmp_path / "mydata.py").write_text(MODULE)
     (tmp_path / "elsewhere").mkdir()
     script = tmp_path / "elsewhere/script.py"
     script.write_text(

@@ -117,7 +117,7 @@ def test_kill_9_in_mid_epoch_and_resume_end_in_the_same_bits(settings, tmp_path)
     "settings",
     [
         {"snapshots": 2, "method": "refocus", "space": "kernel", "model_ema": True, "grad_accum_steps": 2},
-        {"snapshots": 2, "kernel_lr_scale": 0.1, "sched": "none", "train": "norm+head", "checkpoint_interval": 0},
+        {"snapshots": 2, "method": "refocus", "kernel_lr_scale": 0.1, "sched": "none", "checkpoint_interval": 0},
     ],
     ids=["kernel space", "no schedule"],
 )
