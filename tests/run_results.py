@@ -1,9 +1,11 @@
-"""Two run folders compared: for tests of resumption."""
+"""Two run folders compared, and the metrics of one: for tests of runs."""
+
+import json
+from pathlib import Path
 
 import torch
 
 from refconv.engine import RunRecord
-from refconv.engine.metrics import read_metrics
 from refconv.models.checkpoint import Checkpoint
 
 
@@ -21,3 +23,9 @@ def same_result(one, other):
     records = [RunRecord.read(run / "record.json") for run in (one, other)]
     for name in ("top1", "top5", "loss", "train_loss", "validation", "steps"):
         assert getattr(records[0], name) == getattr(records[1], name), name
+
+
+def read_metrics(path, kind=None):
+    """Read the lines of a metrics.jsonl, perhaps of one kind only, leaving out a last one that was cut short."""
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1]]
+    return [row for row in rows if kind is None or row["kind"] == kind]

@@ -48,7 +48,7 @@ def test_mnist1d_needs_no_network_and_has_the_standard_sizes(monkeypatch):
         raise AssertionError("no network here")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    sources._mnist1d.cache_clear()
+    open_mnist1d.cache_clear()
     source = open_mnist1d()
     assert source.train.shape == (4000, 1, 40)
     assert source.test.shape == (1000, 1, 40)
@@ -62,7 +62,7 @@ def test_mnist1d_is_the_same_again_and_leaves_the_generators_alone():
     np.random.seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist()
     first = open_mnist1d()
-    sources._mnist1d.cache_clear()
+    open_mnist1d.cache_clear()
     again = open_mnist1d()
     assert again is not first
     assert torch.equal(first.train, again.train)

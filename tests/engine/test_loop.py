@@ -15,16 +15,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from refconv.data import Data
+from refconv.data import Data, open_data
 from refconv.engine import Recipe, RunRecord, train
-from refconv.engine.metrics import Metrics, read_metrics
+from refconv.engine.epochs import Loop
+from refconv.engine.metrics import Metrics
 from refconv.engine.stepping import Stepper
 from refconv.errors import CheckpointError, DataError, ModelError, RecipeError, RunError, SettingError, TrainingError
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import create_model
+from refconv.models.weight_files import read_weights
 from refconv.process.interruption import StoppedError
+from refconv.surgery import plain_state_dict
 from refconv.tasks.classification.task import Classification
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 
 def recipe(**settings):
@@ -619,3 +622,89 @@ def test_a_start_that_is_not_finite_stops_before_the_first_step(tmp_path, monkey
     )
     with pytest.raises(TrainingError, match="step 0: the loss is not finite; .*training has not changed the weights"):
         train(recipe(), tmp_path / "run", show=False)
+
+
+@pytest.mark.parametrize(("parts", "warmup"), [(1, {}), (2, {"warmup_epochs": 1, "warmup_prefix": True})])
+def test_an_epoch_has_the_steps_that_are_asked_for_on_samples_drawn_anew(parts, warmup, tmp_path, monkeypatch):
+    seen, rates = [], []
+    step = Stepper.step
+
+    def noted(self, number, batches):
+        loss = step(self, number, batches)
+        seen.append([samples for samples, _ in batches])
+        rates.append(self.lr)
+        return loss
+
+    monkeypatch.setattr(Stepper, "step", noted)
+    asked = recipe(epochs=3, epoch_steps=4, val_split=0.1, grad_accum_steps=parts, log_interval=4, **warmup)
+    record = train(asked, tmp_path / "run", show=False)
+    epochs = 3 + bool(warmup)
+    assert (record.epochs, record.steps, record.samples_seen) == (epochs, 4 * epochs, 4 * epochs * 128)
+    assert [(point.epoch, point.step) for point in record.validation] == [(n, 4 * n) for n in range(1, epochs + 1)]
+    rows = read_metrics(tmp_path / "run/metrics.jsonl", "train")
+    assert [(row["step"], row["epoch"]) for row in rows] == [(4 * n, n) for n in range(1, epochs + 1)]
+    # The steps of an epoch are the first ones of the whole epoch's, in its order.
+    data = open_data("digits", val_split=0.1)
+    for epoch in range(epochs):
+        batches = list(data.train_batches(seed=0, epoch=epoch, batch_size=128 // parts))[: 4 * parts]
+        taken = [part for step_parts in seen[4 * epoch : 4 * epoch + 4] for part in step_parts]
+        assert all(torch.equal(one, other) for one, (other, _) in zip(taken, batches, strict=True))
+    # The schedule counts these steps: it ends just above its minimum.
+    assert rates[-1] == pytest.approx(asked.lr * (1 + math.cos(math.pi * (11 / 12))) / 2)
+
+
+def test_an_epoch_of_all_its_steps_is_a_whole_one(tmp_path):
+    records = [train(recipe(epoch_steps=steps), tmp_path / str(steps), show=False) for steps in (None, 11)]
+    assert records[0].steps == records[1].steps == 22
+    same_result(tmp_path / "None", tmp_path / "11")
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"), [({}, 11), ({"val_split": 0.2}, 8), ({"grad_accum_steps": 4}, 11), ({"batch_size": 4000}, 1)]
+)
+def test_more_steps_than_an_epoch_has_are_refused(settings, steps, tmp_path):
+    words = f"epoch_steps: an epoch has not so many samples; expected at most {steps} steps of .*, found {steps + 1}"
+    with pytest.raises(RecipeError, match=words):
+        train(recipe(epoch_steps=steps + 1, **settings), tmp_path / "run", show=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "plain"},
+        {"method": "refocus", "space": "kernel"},
+        {"method": "refocus", "space": "gradient", "opt": "lookahead_sgd"},
+        {"method": "refocus", "space": "kernel", "model_ema": True, "model_ema_decay": 0.9},
+        {"method": "plain", "model_ema": True, "model_ema_decay": 0.9, "train": "refocus+head"},
+    ],
+    ids=["plain", "kernel space", "gradient space", "average in kernel space", "average"],
+)
+def test_snapshots_are_the_weights_at_the_end_of_the_last_epochs(settings, tmp_path, monkeypatch):
+    ends = []
+    validate = Loop._validate
+
+    def noted(self, epoch):
+        ends.append(plain_state_dict(self.stepper.model))
+        validate(self, epoch)
+
+    monkeypatch.setattr(Loop, "_validate", noted)
+    train(recipe(epochs=4, epoch_steps=3, snapshots=2, **settings), tmp_path / "run", show=False)
+    files = sorted((tmp_path / "run/snapshots").iterdir())
+    assert [file.name for file in files] == ["epoch-0003.pth", "epoch-0004.pth"]
+    for file, expected in zip(files, ends[2:], strict=True):
+        found = read_weights(file)
+        assert list(found) == list(expected)
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    shipped, last = read_weights(tmp_path / "run/model"), read_weights(files[-1])
+    assert shipped.keys() == last.keys()
+    same = [torch.equal(value, shipped[name]) for name, value in last.items()]
+    assert not all(same) if settings.get("model_ema") else all(same)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(0, None), (1, [2]), (9, [1, 2])])
+def test_as_many_snapshots_are_kept_as_there_are_epochs(asked, kept, tmp_path):
+    train(recipe(epoch_steps=1, snapshots=asked), tmp_path / "run", show=False)
+    folder = tmp_path / "run/snapshots"
+    assert folder.is_dir() == (kept is not None)
+    assert kept is None or sorted(file.name for file in folder.iterdir()) == [f"epoch-{n:04}.pth" for n in kept]

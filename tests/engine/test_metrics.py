@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from refconv.engine.metrics import Metrics, NoMetrics, read_metrics
+from refconv.engine.metrics import Metrics, NoMetrics
 from refconv.errors import RunError
 from refconv.models.run_folder import RunFolder
+from run_results import read_metrics
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ One process here; two through torchrun in test_torchrun.py.
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.engine import Recipe, train
-from refconv.engine.metrics import Metrics, read_metrics
+from refconv.engine.metrics import Metrics
 from refconv.models.checkpoint import Checkpoint
 from refconv.process.interruption import StoppedError
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 # Kills itself, as the kernel kills, when it is about to write the metrics of a step.
 KILLED = """
@@ -74,6 +75,13 @@ CASES = [
         id="dropout",
         marks=pytest.mark.slow,
     ),
+    pytest.param(
+        {
+            "model": "refconv.models.networks:mobilenet_small", "data": "own_datasets:blinking", "pad_crop": 0,
+            "hflip": 0.0, "batch_size": 6, "opt": "adamw", "lr": 0.01, "method": "refocus", "model_ema": True,
+        },
+        id="own datasets",
+    ),
 ]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,7 +91,8 @@ def killed_at(recipe, folder, step):
     """Train in another process into ``folder/killed`` and kill it by SIGKILL after a step."""
     (folder / "recipe.toml").write_text(recipe.to_toml())
     command = [sys.executable, "-c", KILLED, str(folder / "recipe.toml"), str(folder / "killed"), str(step)]
-    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    beside = Path(__file__).parents[1]  # where the modules of tests are
+    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, cwd=beside)
     assert killed.returncode == -9, killed.stderr
 
 
@@ -102,6 +111,32 @@ def test_kill_9_in_mid_epoch_and_resume_end_in_the_same_bits(settings, tmp_path)
     assert not (tmp_path / "killed/record.json").exists()
     assert read_metrics(tmp_path / "killed/metrics.jsonl")[-1]["step"] == 18
     resumed_as_whole(recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"snapshots": 2, "method": "refocus", "space": "kernel", "model_ema": True, "grad_accum_steps": 2},
+        {"snapshots": 2, "method": "refocus", "kernel_lr_scale": 0.1, "sched": "none", "checkpoint_interval": 0},
+    ],
+    ids=["kernel space", "no schedule"],
+)
+def test_short_epochs_and_their_snapshots_are_resumed_exactly(settings, tmp_path):
+    recipe = Recipe(**{**BASIS, "epochs": 5, "epoch_steps": 4, **settings})
+    killed_at(recipe, tmp_path, 18)  # 2 steps into the last epoch, after the first snapshot
+    kept = 15 if recipe.checkpoint_interval else 16
+    assert Checkpoint.load(tmp_path / "killed/checkpoint.pt").step == kept
+    assert [file.name for file in snapshots(tmp_path / "killed")] == ["epoch-0004.pth"]
+    resumed_as_whole(recipe, tmp_path)
+    for one, other in zip(snapshots(tmp_path / "whole"), snapshots(tmp_path / "killed"), strict=True):
+        first, second = torch.load(one), torch.load(other)
+        assert one.name == other.name
+        assert first.keys() == second.keys()
+        assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def snapshots(run):
+    return sorted((run / "snapshots").iterdir())
 
 
 def test_a_run_can_be_resumed_at_every_step(tmp_path):

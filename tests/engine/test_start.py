@@ -12,13 +12,14 @@ from torch import nn
 from refconv.data import Data
 from refconv.engine import Recipe, RunRecord, train
 from refconv.engine.epochs import Loop
-from refconv.engine.metrics import Metrics, read_metrics
+from refconv.engine.metrics import Metrics
 from refconv.engine.run_record import Course
 from refconv.engine.start import at_chance, random_bases
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from run_checkpoints import save_run, small_recipe
+from run_results import read_metrics
 
 
 def recipe(**settings):

@@ -14,9 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.engine import Recipe, train
-from refconv.engine.metrics import read_metrics
 from refconv.models.checkpoint import Checkpoint
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 SCRIPT = """
 import os, signal, sys
@@ -98,10 +97,20 @@ def processes_of(tmp_path):
     return found
 
 
+SHORT = {"epochs": 5, "epoch_steps": 4, "snapshots": 2}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("space", ["kernel", "gradient"])
-def test_two_processes_are_resumed_exactly_after_kill_9(space, tmp_path):
-    settings = {"space": space, "start": "kaiming", "rounds": 2}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"space": "kernel", "start": "kaiming", "rounds": 2},
+        {"space": "gradient", "start": "kaiming", "rounds": 2},
+        {"space": "kernel", "train": "refocus+norm", **SHORT},
+    ],
+    ids=["kernel", "gradient", "short epochs"],
+)
+def test_two_processes_are_resumed_exactly_after_kill_9(settings, tmp_path):
     status, out, errors = finished(launch(tmp_path, "whole", **settings))
     assert status == 0, errors
     assert out.count("test top-1") == 1
@@ -113,6 +122,11 @@ def test_two_processes_are_resumed_exactly_after_kill_9(space, tmp_path):
     status, _, errors = finished(launch(tmp_path, "killed", resume=True, **settings))
     assert status == 0, errors
     same_result(tmp_path / "whole", tmp_path / "killed")
+    if "snapshots" in settings:
+        last = torch.load(tmp_path / "whole/snapshots/epoch-0005.pth")
+        for name in ("whole", "killed"):  # the statistics of the first process, as in what is shipped
+            shipped = load_file(tmp_path / name / "model/model.safetensors")
+            assert all(torch.equal(value, shipped[key]) for key, value in last.items())
 
 
 @pytest.mark.slow

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from timm.layers import RmsNorm2d
 
-from refconv.engine import Recipe, train
-from refconv.engine.trained import freeze_others, norm_names, thaw
+from refconv.engine import Recipe, setup, train
+from refconv.engine.setup import freeze_others, norm_names, thaw
 from refconv.errors import RecipeError
 from refconv.methods.registry import method_of
 from refconv.models.model_folder import load_model_folder
@@ -100,3 +101,49 @@ def test_a_run_moves_only_what_trains_and_certifies(tmp_path, settings):
     if settings["method"] == "plain":
         assert record.parameters_trained == sum(base[name].numel() for name in moved)
     assert all(parameter.requires_grad for parameter in after.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"opt": "adamw", "weight_decay": 0.1}, {"model_ema": True}, {"method": "scratch"}]
+)
+@pytest.mark.parametrize("part", ["norm", "head", "norm+head"])
+def test_norms_and_head_train_alone_and_kernels_stay_bit_for_bit(part, settings, tmp_path):
+    made = Recipe(**{
+        "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+        "opt": "momentum", "epochs": 1, "epoch_steps": 3, "device": "cpu", "train": part, **settings,
+    })  # fmt: skip
+    starts = []
+    freeze = setup.freeze_others
+
+    def noted(model, *rest):
+        starts.append(plain_state_dict(model))
+        return freeze(model, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "freeze_others", noted)
+        record = train(made, tmp_path / "run", show=False)
+    after = load_model_folder(tmp_path / "run/model")
+    moved = {name for name, parameter in after.named_parameters() if not torch.equal(parameter, starts[0][name])}
+    norms = {
+        f"{name}.{own}"
+        for name, module in after.named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d)
+        for own in ("weight", "bias")
+    }
+    wanted = {"norm": norms, "head": {"classifier.weight", "classifier.bias"}}
+    assert moved == set().union(*(wanted[word] for word in part.split("+")))
+    assert record.parameters_trained == sum(dict(after.named_parameters())[name].numel() for name in moved)
+    assert record.certificate.same_structure
+    assert record.certificate.same_outputs
+    assert all(parameter.requires_grad for parameter in after.parameters())
+
+
+@pytest.mark.parametrize("norm", [torch.nn.GroupNorm(1, 3), torch.nn.InstanceNorm2d(3, affine=True), RmsNorm2d(3)])
+def test_norms_of_every_kind_are_known(norm):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), norm, torch.nn.LayerNorm(3), torch.nn.RMSNorm(3))
+    assert norm_names(model) == {name for name, _ in model.named_parameters() if not name.startswith("0.")}
+
+
+def test_a_model_without_norms_is_refused_where_only_norms_train():
+    with pytest.raises(RecipeError, match="train: the model has no such parameters; found 'norm'"):
+        freeze_others(torch.nn.Linear(2, 2), Recipe(model="m", data="digits", train="norm"), None, TASK)

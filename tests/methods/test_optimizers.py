@@ -3,10 +3,12 @@
 import io
 
 import pytest
+import timm
 import torch
 from timm.optim import list_optimizers
 from torch import nn
 
+from refconv.engine.stepping import make_schedule
 from refconv.errors import LayerError, RecipeError
 from refconv.methods.method import checked, inner_optimizer, make_optimizer
 from refconv.methods.registry import method_of
@@ -146,3 +148,88 @@ def test_in_gradient_space_the_optimizer_clips_by_the_norm_of_kernel_space():
     assert method.space == "gradient"
     assert method.clipping(model) is None
     assert inner_optimizer(method.optimizer(model)).max_norm == 0.5
+
+
+SPACES = {
+    "plain": {"method": "plain"},
+    "gradient space": {"method": "refocus", "space": "gradient"},
+    "kernel space": {"method": "refocus", "space": "kernel"},
+    "kernel space, not decayed": {"method": "refocus", "space": "kernel", "decay": "none"},
+    "low rank": {"method": "low_rank"},
+}
+
+
+def is_kernel(model, name):
+    """Say whether a parameter is, or makes, the kernel of a convolution, found without the code under test."""
+    owner, through, _ = name.partition(".parametrizations.weight.")
+    owner = owner if through else name.removesuffix(".weight")
+    return owner != name and isinstance(model.get_submodule(owner), nn.Conv2d)
+
+
+def scaled_rates(opt, sched, settings):
+    """Return a model, and by name the first learning rate, the scale and the decay of each parameter."""
+    made = recipe(opt=opt, sched=sched, lr=0.5, weight_decay=1e-2, epochs=4, **{"kernel_lr_scale": 0.1, **settings})
+    model, method = timm.create_model("test_efficientnet", num_classes=4), method_of(made)
+    method.prepare(model)
+    optimizer = method.optimizer(model)
+    set_rates, _ = make_schedule(optimizer, made, steps_per_epoch=5)
+    set_rates(0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {
+        names[id(p)]: (group["lr"], group.get("lr_scale", 1.0), group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert len(found) == sum(len(group["params"]) for group in optimizer.param_groups)
+    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    return model, found
+
+
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+@pytest.mark.parametrize("sched", ["cosine", "none"])
+@pytest.mark.parametrize(("opt", "space"), [
+    *(("momentum", space) for space in SPACES), ("adamw", "plain"), ("adamw", "kernel space"),
+    ("lookahead_sgd", "gradient space"),
+])  # fmt: skip
+def test_the_rate_of_kernels_alone_is_scaled(opt, space, sched, layer_decay):
+    settings = {**SPACES[space], "layer_decay": layer_decay}
+    model, found = scaled_rates(opt, sched, settings)
+    _, unscaled = scaled_rates(opt, sched, {**settings, "kernel_lr_scale": 1.0})
+    kernels = {name for name in found if is_kernel(model, name)}
+    assert 0 < len(kernels) < len(found)
+    for name, (rate, scale, decay) in found.items():
+        before, scale_before, decay_before = unscaled[name]
+        factor = 0.1 if name in kernels else 1.0
+        assert (rate, scale) == pytest.approx((factor * before, factor * scale_before))
+        assert rate == pytest.approx(0.5 * scale)
+        assert decay == decay_before
+    assert (len({scale for _, scale, _ in unscaled.values()}) > 2) == (layer_decay is not None)
+
+
+def test_a_scaled_rate_is_kept_where_parameters_of_every_kind_decay():
+    settings = {"filter_bias_and_bn": False, **SPACES["kernel space, not decayed"]}
+    model, found = scaled_rates("momentum", "none", settings)
+    assert {name for name, (rate, _, _) in found.items() if rate == pytest.approx(0.05)} == {
+        name for name in found if is_kernel(model, name)
+    }
+    assert {name for name, (_, _, decay) in found.items() if not decay} == {
+        name for name in found if name.endswith("refocus_weight")
+    }
+
+
+@pytest.mark.parametrize("opt", ["momentum", "adamw"])
+def test_a_step_with_kernels_at_a_tenth_is_one_of_two_rates(opt):
+    def after(rate, scale):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+        made = recipe(opt=opt, lr=rate, weight_decay=1e-2, kernel_lr_scale=scale, momentum=0.0)
+        optimizer = make_optimizer(model, made)
+        make_schedule(optimizer, made, steps_per_epoch=5)
+        model(torch.randn(3, 1, 4, 4)).square().sum().backward()
+        optimizer.step()
+        return model.state_dict()
+
+    mixed, fast, slow = after(0.1, 0.1), after(0.1, 1.0), after(0.01, 1.0)
+    for name, value in mixed.items():
+        torch.testing.assert_close(value, (slow if name == "0.weight" else fast)[name])
+    assert not torch.equal(fast["0.weight"], slow["0.weight"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Coordinates, Data, DataInfo, Split
 from refconv.data.images import Images, decoded
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing
@@ -122,15 +122,8 @@ class DiskData(Data):
         self._eval_transform = eval_transform(preprocessing)
         self._workers = workers
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return self._loaded("train", self._train_transform, (seed, epoch), batches)
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        return self._loaded(split, self._eval_transform, None, batches)
-
-    def _loaded(
-        self, split: Split, transform: Transform, coordinates: tuple[int, int] | None, batches: list[Tensor]
-    ) -> Iterator[Batch]:
+    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
+        transform = self._eval_transform if coordinates is None else self._train_transform
         samples = _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, coordinates)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
@@ -142,7 +135,7 @@ class _Samples:
     images: Images
     mode: str  # PIL's
     transform: Transform
-    coordinates: tuple[int, int] | None  # seed and epoch; None for a transform that draws nothing
+    coordinates: Coordinates
 
     def __getitem__(self, index: int) -> _Sample:
         image = decoded(self.images, index, self.mode)

@@ -66,10 +66,15 @@ def decode(source: str | Path | Image.Image, *, where: str | None = None, uprigh
         DataError: if it cannot be decoded, or its values do not say what is black and white; one line that names it.
     """
     if not isinstance(source, Image.Image):
-        with reading(where or str(source)), open_image(source) as image:
-            return _decoded(image, upright=upright)
+        where = where or str(source)
+        with reading(where), open_image(source) as image:
+            return decode(image, where=where, upright=upright)
     with reading(where or str(getattr(source, "filename", "") or "image")):
-        return _decoded(source, upright=upright)
+        source.load()  # PIL turns TIFF files here, and forgets their orientation then
+        turn = _UPRIGHT.get(orientation(source)) if upright else None
+        result = _in_8_bits(source)
+        result.info = {}  # orientation and transparency are dealt with
+        return result if turn is None else result.transpose(turn)
 
 
 def open_image(file: str | Path | IO[bytes]) -> Image.Image:
@@ -110,14 +115,6 @@ def reading(where: str) -> Iterator[None]:
     except _READING_ERRORS as error:
         found, remedy = f"{type(error).__name__}: {error}", "repair or remove the file"
         raise DataError("unreadable image", where=where, found=found, remedy=remedy) from error
-
-
-def _decoded(image: Image.Image, *, upright: bool) -> Image.Image:
-    image.load()  # PIL turns TIFF files here, and forgets their orientation then
-    turn = _UPRIGHT.get(orientation(image)) if upright else None
-    result = _in_8_bits(image)
-    result.info = {}  # orientation and transparency are dealt with
-    return result if turn is None else result.transpose(turn)
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:

@@ -21,8 +21,8 @@ from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
 from refconv.data.images import FileImages, Images, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
-from refconv.data.own import is_own, open_own
-from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, Statement, common_size, resolve, says, stated_size
+from refconv.data.own import OF_OTHER_TASKS, is_own, open_own
+from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, RECIPE, Statement, common_size, resolve, says, stated_size
 from refconv.data.sources import SOURCES, cache_folder
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.errors import DataError
@@ -31,7 +31,6 @@ PREFIXES = ("torch", "hfds")
 STREAMS = ("wds", "tfds", "hfids")
 # Small enough to be fetched without asking; the others of torchvision take gigabytes.
 _DOWNLOADED = ("cifar10", "cifar100", "mnist", "kmnist", "qmnist", "fashion_mnist")
-_OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
 _LOOKED_AT = 64  # images, about, whose size is read where nothing else says it
 
 
@@ -82,7 +81,11 @@ def open_data(
         source = SOURCES[name](root)
         return MemoryData(name, source, val_split, augmentation, in_chans=in_chans, stated=stated)
     if is_own(name):
-        return open_own(name, val_split=val_split, augmented=augmentation != Augmentation(), workers=workers)
+        augmented = None if augmentation == Augmentation() else augmentation
+        asked = {"data_dir": root, "val_split": val_split, "augmentation": augmented}
+        for one in stated:
+            asked |= {key: value for key, value in one.values.items() if value and one.by in {FLAGS, RECIPE}}
+        return open_own(name, asked=asked, in_chans=in_chans, workers=workers)
     images, native = _images(name, root, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None
@@ -132,7 +135,7 @@ def _images(
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
         found = _timm_images(name, root, val_split=val_split)
         return found, found.train.native_size
-    if kind in _OF_OTHER_TASKS:
+    if kind in OF_OTHER_TASKS:
         other = "give --task detection, segmentation or restoration"
         raise DataError("no data for classification", where=name, remedy=other)
     known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]

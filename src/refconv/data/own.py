@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sized
-from typing import Any, cast
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import IterableDataset, default_collate
 
-from refconv.data.dataset import Batch, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Coordinates, Data, DataInfo, Split
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import DataError, SettingError
@@ -27,6 +29,9 @@ _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 HANDED_OVER: dict[str, Mapping[str, Any]] = {}
 """Datasets that were handed over in Python, by the name that recipes give."""
 
+OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
+"""Words before a colon that name formats of data for detection, segmentation and restoration."""
+
 
 def is_own(name: str) -> bool:
     """Say whether a name of data is ``module:function`` or that of datasets that were handed over.
@@ -35,30 +40,16 @@ def is_own(name: str) -> bool:
         >>> is_own("mypackage.data:signals"), is_own("folder:images"), is_own("digits")
         (True, False, False)
     """
-    module, colon, function = name.partition(":")
-    parts = module.split(".")
-    return name in HANDED_OVER or bool(
-        colon
-        and function.isidentifier()
-        and len(parts) > 0
-        and all(part.isidentifier() for part in parts)
-        and module not in _TAKEN
-    )
-
-
-_TAKEN = {"folder", "scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
-"""Words before a colon that name formats of data."""
+    module, _, function = name.partition(":")
+    named = all(part.isidentifier() for part in (*module.split("."), function))
+    return name in HANDED_OVER or (named and module not in {"folder", *OF_OTHER_TASKS})
 
 
 class OwnData(Data):
-    """Datasets of the user's.
+    """Datasets of the user's: ``train``, ``val`` and ``test``, of which the last two may be missing.
 
-    Args:
-        name: the name they were opened by.
-        datasets: ``train``, ``val`` and ``test``, of which the last two may be missing; each has a length and gives
-            pairs of a sample, a tensor [C, ...], and the number of its class.
-        workers: processes that read samples.
-        collate: makes a batch of a list of pairs; torch's by default.
+    Each has a length and gives pairs of a sample, a tensor [C, ...], and the number of its class. ``workers`` processes
+    read samples, and ``collate``, torch's by default, makes a batch of a list of pairs.
 
     Raises:
         DataError: if a dataset is missing, empty, or gives something else.
@@ -74,34 +65,17 @@ class OwnData(Data):
     ) -> None:
         self._datasets = _checked(name, datasets)
         self._workers, self._collate = workers, collate or default_collate
-        sample, _ = _first(name, self._datasets["train"])
-        shape = tuple(sample.shape)
-        names = _class_names(name, self._datasets["train"])
-        info = DataInfo(
-            name=name,
-            num_classes=len(names),
-            in_chans=shape[0],
-            input_size=shape,
-            mean=(0.0,) * shape[0],
-            std=(1.0,) * shape[0],
-            class_names=names,
-            **{f"{split}_size": len(self._datasets.get(split, ())) for split in _SPLITS},
-        )
+        shape, names = _shape_and_classes(name, self._datasets["train"])
         preprocessing = Preprocessing(
-            input_size=shape, mean=info.mean, std=info.std, interpolation="bilinear", crop_pct=1.0, crop_mode="center",
-            color_mode="", sources={"input_size": "the dataset"},
+            input_size=shape, mean=(0.0,) * shape[0], std=(1.0,) * shape[0], interpolation="bilinear", crop_pct=1.0,
+            crop_mode="center", color_mode="", sources={"input_size": "the dataset"},
         )  # fmt: skip
         indices = {split: torch.arange(len(self._datasets.get(split, ()))) for split in _SPLITS}
-        super().__init__(info, indices, preprocessing)
+        super().__init__(DataInfo.of(name, names, preprocessing, indices), indices, preprocessing)
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return self._loaded("train", batches, ("train", seed, epoch))
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        return self._loaded(split, batches, ("eval", split))
-
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[Any, ...]) -> Iterator[Batch]:
-        samples = _Seeded(self._datasets[split], coordinates)
+    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
+        place = ("eval", split) if coordinates is None else ("train", *coordinates)
+        samples = _Seeded(self._datasets[split], place)
         for inputs, labels in load_batches(samples, batches, workers=self._workers, collate=self._collate):
             yield inputs, labels.long()
 
@@ -118,43 +92,42 @@ class _Seeded:
             return self.dataset[index]
 
 
-def open_own(name: str, *, val_split: float = 0.0, augmented: bool = False, workers: int = 0) -> OwnData:
+def open_own(name: str, *, asked: Mapping[str, Any], in_chans: int | None = None, workers: int = 0) -> OwnData:
     """Open data by ``module:function``, or that was handed over.
 
-    Args:
-        name: the function takes no arguments and returns a mapping of datasets; see :class:`OwnData`.
-        val_split: must be 0: the datasets bring their validation split.
-        augmented: whether augmentation was asked for, which these datasets do themselves.
-        workers: processes that read samples.
+    The function takes no arguments and returns a mapping of datasets; see :class:`OwnData`. ``asked`` are settings of
+    data that these datasets decide themselves, by name; none of them may have a value.
 
     Raises:
         DataError: if the module or function is not there or fails, or what it returns is no such mapping.
         SettingError: if something was asked for that the datasets do themselves.
     """
-    if val_split:
-        raise SettingError(
-            "own datasets bring their validation split", where="val_split", expected="0", found=f"{val_split:g}",
-            remedy=f"return a dataset val from {name}",
-        )  # fmt: skip
-    if augmented:
-        raise SettingError("own datasets augment their samples themselves", where="augmentation", found=name)
-    if name in HANDED_OVER:
-        own = dict(HANDED_OVER[name])
-        return OwnData(name, own, workers=workers, collate=own.pop("collate", None))
+    for setting, value in asked.items():
+        if value:
+            what, remedy = "own datasets decide this themselves", f"leave it out, and change the datasets of {name}"
+            raise SettingError(what, where=setting, found=f"{value}", remedy=remedy)
+    datasets = dict(HANDED_OVER[name] if name in HANDED_OVER else _returned(name))
+    data = OwnData(name, datasets, workers=workers, collate=datasets.pop("collate", None))
+    if in_chans not in {None, data.info.in_chans}:
+        expected, found = str(data.info.in_chans), str(in_chans)
+        raise DataError("cannot provide this number of channels", where=name, expected=expected, found=found)
+    return data
+
+
+def _returned(name: str) -> Mapping[str, Any]:
+    """Return what the function of ``module:function`` returns."""
     module, _, function = name.partition(":")
+    if not {"", str(Path.cwd())} & {*sys.path}:
+        sys.path.append(str(Path.cwd()))  # it stays, because workers import the module as well
     try:
         found = getattr(importlib.import_module(module), function)()
     except Exception as error:  # foreign code may raise anything
-        raise DataError(
-            "cannot open the data", where=name, expected="a function that returns a mapping of train, val and test",
-            found=f"{type(error).__name__}: {error}",
-        ) from error  # fmt: skip
+        expected, found = "a function that returns a mapping of train, val and test", f"{type(error).__name__}: {error}"
+        raise DataError("cannot open the data", where=name, expected=expected, found=found) from error
     if not isinstance(found, Mapping):
-        raise DataError(
-            "not a mapping of datasets", where=name, expected="train, and val and test where there are any",
-            found=type(found).__name__,
-        )  # fmt: skip
-    return OwnData(name, found, workers=workers)
+        expected = "train, and val and test where there are any"
+        raise DataError("not a mapping of datasets", where=name, expected=expected, found=type(found).__name__)
+    return found
 
 
 def _checked(name: str, datasets: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,56 +137,46 @@ def _checked(name: str, datasets: Mapping[str, Any]) -> dict[str, Any]:
         DataError: if one is missing, empty, of an unknown split, or has no length or no items.
     """
     kept = {split: dataset for split, dataset in datasets.items() if dataset is not None}
-    unknown = sorted(set(kept) - set(_SPLITS))
-    if unknown or "train" not in kept:
+    if not {"train"} <= {*kept} <= {*_SPLITS}:
         raise DataError("no such splits", where=name, expected="train, val and test", found=", ".join(kept) or "none")
     for split, dataset in kept.items():
-        if not (isinstance(dataset, Sized) and hasattr(dataset, "__getitem__")):
-            raise DataError(
-                "a dataset without a length or items cannot be read in an order that can be resumed",
-                where=f"{name}, {split}",
-                expected="a map-style dataset, with __len__ and __getitem__",
-                found=type(dataset).__name__,
-            )
+        items = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
+        if not (isinstance(dataset, Sized) and items):
+            what = "a dataset without a length or items cannot be read in an order that can be resumed"
+            expected, found = "a map-style dataset, with __len__ and __getitem__", type(dataset).__name__
+            raise DataError(what, where=f"{name}, {split}", expected=expected, found=found)
         if not len(dataset):
             raise DataError("no samples", where=f"{name}, {split}", expected="at least one")
     return kept
 
 
-def _first(name: str, dataset: Any) -> tuple[Tensor, int]:
-    """Return the first sample and its class.
+def _shape_and_classes(name: str, dataset: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the shape of the first sample, and the names of the classes.
+
+    The names are those that the dataset has as ``classes``, else numbers up to the largest of its labels: its
+    ``targets``, its last one of ``tensors``, else those of all samples, which are read for it.
 
     Raises:
-        DataError: if it is no pair of a tensor and a whole number.
+        DataError: if the first sample is no pair of a tensor and the number of one of these classes.
     """
-    pair = _Seeded(dataset, ("look",))[0]
-    fits = isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], Tensor) and pair[0].ndim >= 2
-    label = pair[1] if fits else None
+    looked = _Seeded(dataset, ("look",))
+    pair = looked[0]
+    parts: Sequence[Any] = pair if isinstance(pair, (tuple, list)) else (pair,)
+    two: Any = parts if len(parts) == 2 else (None, None)
+    sample, label = two
     if isinstance(label, Tensor) and label.ndim == 0 and not label.is_floating_point():
         label = int(label)
-    if not fits or isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-        raise DataError(
-            "not a sample of a classifier",
-            where=f"{name}, train[0]",
-            expected="a pair of a tensor [C, ...] and the number of its class",
-            found=", ".join(type(part).__name__ for part in pair) if isinstance(pair, (tuple, list)) else
-            type(pair).__name__,
-        )  # fmt: skip
-    return cast(Tensor, pair[0]), int(label)
-
-
-def _class_names(name: str, dataset: Any) -> tuple[str, ...]:
-    """Return the names of the classes: those that the dataset has as ``classes``, else numbers up to the largest label.
-
-    Raises:
-        DataError: if neither names nor labels (``targets``) are to be had without reading every sample.
-    """
-    named = getattr(dataset, "classes", None)
-    if named is not None:
-        return tuple(map(str, named))
-    labels = getattr(dataset, "targets", None)
-    if labels is None:
-        labels = getattr(dataset, "tensors", (None, None))[-1]
-    if labels is None:
-        labels = [int(_Seeded(dataset, ("look",))[index][1]) for index in range(len(dataset))]
-    return tuple(str(number) for number in range(int(max(int(label) for label in labels)) + 1))
+    numbered = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+    if not numbered or not isinstance(sample, Tensor) or sample.ndim < 2:
+        found = ", ".join(type(part).__name__ for part in parts) or "nothing"
+        what, expected = "not a sample of a classifier", "a pair of a tensor [C, ...] and the number of its class"
+        raise DataError(what, where=f"{name}, train[0]", expected=expected, found=found)
+    names = getattr(dataset, "classes", None)
+    if names is None:
+        labels = getattr(dataset, "targets", getattr(dataset, "tensors", (None,))[-1])
+        labels = [looked[index][1] for index in range(len(dataset))] if labels is None else labels
+        names = range(max(int(one) for one in labels) + 1)
+    if not 0 <= label < len(names):
+        expected, where = f"a number from 0 to {len(names) - 1}", f"{name}, train[0]"
+        raise DataError("no such class", where=where, expected=expected, found=str(label))
+    return tuple(sample.shape), tuple(map(str, names))

@@ -15,10 +15,9 @@ from refconv.data.loading import leave_if_imported
 from refconv.engine.epochs import Loop
 from refconv.engine.metrics import Metrics, NoMetrics
 from refconv.engine.run_record import RunRecord, by_field, command, hardware, versions
-from refconv.engine.setup import Setup, open_setup
+from refconv.engine.setup import Setup, open_setup, thaw
 from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
-from refconv.engine.trained import thaw
 from refconv.errors import RunError
 from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of

@@ -8,8 +8,8 @@ A checkpoint notes the file's length; a resumed run cuts the file there, so no s
 from __future__ import annotations
 
 import json
+import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refconv.models.run_folder import RunFolder, writing
@@ -27,11 +27,15 @@ class Metrics:
             self._file = self._path.open("a", encoding="utf-8")
             if self._file.tell() > length:
                 self._file.truncate(length)
-        self._events = _summary_writer(folder.tensorboard_folder, step) if tensorboard else None
+        self._events: SummaryWriter | None = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(folder.tensorboard_folder), purge_step=step + 1)
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
         """Write one line."""
-        values = {name: _finite(value) for name, value in numbers.items()}
+        values = {name: n if n is not None and math.isfinite(n) else None for name, n in numbers.items()}
         with writing(self._path):
             self._file.write(json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
             self._file.flush()
@@ -71,19 +75,3 @@ class NoMetrics(Metrics):
     def saved_length(self) -> int:
         """Return zero."""
         return 0
-
-
-def read_metrics(path: Path | str, kind: str | None = None) -> list[dict[str, float | str | None]]:
-    """Read the lines of a metrics.jsonl, perhaps of one kind only, leaving out a last one that was cut short."""
-    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1]]
-    return [row for row in rows if kind is None or row["kind"] == kind]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and float("-inf") < value < float("inf") else None
-
-
-def _summary_writer(folder: Path, step: int) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -23,8 +23,17 @@ from refconv.task_measures import NUMBER, SHARE, TASKS, Measure, measures_of
 _FIELDS = ("top1", "top5", "loss", "ece")  # measures with fields of their own
 
 
+class Measured(Record):
+    """A record of measures: some in fields of their own, the others by name in its field ``measures``."""
+
+    def measure(self, name: str) -> float | None:
+        """Return a measure by name; None if it was not taken."""
+        known: Mapping[str, float] = vars(self) if name in _FIELDS else vars(self)["measures"]
+        return known.get(name)
+
+
 @dataclass(frozen=True)
-class ValidationPoint(Record):
+class ValidationPoint(Measured):
     """One evaluation on the validation split, with measures as in :class:`RunRecord`."""
 
     step: int
@@ -33,10 +42,6 @@ class ValidationPoint(Record):
     top5: float | None = None
     loss: float | None = None
     measures: dict[str, float] = field(default_factory=dict)
-
-    def measure(self, name: str) -> float | None:
-        """Return a measure by name; None if it was not taken."""
-        return measure_of(self, name)
 
 
 @dataclass(frozen=True)
@@ -89,23 +94,17 @@ class Course(Record):
 
 
 @dataclass(frozen=True)
-class RunRecord(Record):
+class RunRecord(Measured):
     """The record of a finished run.
 
     Attributes:
-        model: the model's name.
-        data: the data's name.
         method: the method's name, such as ``plain`` or ``refocus``.
-        seed: the recipe's seed.
         top1: accuracy of the shipped model on the test split; None where that was not read, and in tasks other than
             classification.
-        top5: the same, among the first five.
         loss: mean loss on the test split; None where evaluation has none.
         test_samples: samples of the test split.
         train_loss: mean training loss over the last log interval.
         validation: evaluations on the validation split, in order; nothing was chosen by them.
-        epochs: epochs trained.
-        steps: optimizer steps taken.
         batch_size: samples per step, over all processes.
         samples_seen: training samples seen, over all processes.
         parameters_trained: parameters with a gradient while training.
@@ -114,16 +113,11 @@ class RunRecord(Record):
         sites: number of kernels refocused.
         seconds: time from the first step to the last, evaluations and all sessions included.
         step_ms: median time of a step in milliseconds, in the last session.
-        processes: number of processes.
-        hardware: what it ran on.
-        versions: name and version of each program.
-        command: the command.
         certificate: what the model in training and the plain result, newly built and loaded strictly, have in common.
         ece: expected calibration error on the test split, in 15 bins of equal width.
         peak_memory_mb: peak memory of tensors on the accelerator in the last session, in 2**20 bytes; None on a CPU.
         budget_miss: numbers trained beyond what the recipe's budget allows, negative below it; None without a budget.
         space: ``kernel`` or ``gradient``, where the kernels were refocused.
-        task: what was learned.
         measures: what else was measured on the test split, by name.
         preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
         course: from where training led to where; None if it was not measured.
@@ -166,10 +160,6 @@ class RunRecord(Record):
     course: Course | None = None
     definitions: dict[str, str] = field(default_factory=dict)
 
-    def measure(self, name: str) -> float | None:
-        """Return what was measured on the test split, by name; None if it was not."""
-        return measure_of(self, name)
-
     @property
     def val_last(self) -> ValidationPoint | None:
         """The last evaluation on the validation split."""
@@ -206,12 +196,6 @@ def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any
         **{name: measures.get(name) for name in _FIELDS if name in own},
         "measures": {name: value for name, value in measures.items() if name not in own},
     }
-
-
-def measure_of(record: RunRecord | ValidationPoint, name: str) -> float | None:
-    """Return a measure of a record, whether it has a field of its own or not; None if it was not taken."""
-    value: float | None = getattr(record, name, None) if name in _FIELDS else record.measures.get(name)
-    return value
 
 
 def versions() -> dict[str, str]:

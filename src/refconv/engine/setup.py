@@ -1,18 +1,20 @@
-"""From a recipe to the task, its data and a prepared model."""
+"""From a recipe to the task, its data and a prepared model, of which all or chosen parameters train."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
+from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from refconv.data import Data, DataInfo, Samples, Split
 from refconv.data.class_names import UNNAMED, Classes, is_of_imagenet, read_class_map
 from refconv.data.preprocessing import Statement
-from refconv.engine.trained import freeze_others
 from refconv.errors import DataError, ModelError, RecipeError, RunError
-from refconv.methods.method import Method
+from refconv.methods.method import Method, kernel_names
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec, create_model, load_backbone
 from refconv.models.model_folder import located
@@ -20,10 +22,12 @@ from refconv.models.model_input import of_checkpoint, of_model, of_recipe
 from refconv.process.distributed import Processes
 from refconv.process.randomness import derive_seed, seed_everything
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import Plan, evaluating
+from refconv.surgery import Plan, evaluating, plan
 from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.registry import task_of
 from refconv.tasks.task import Task
+
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +106,62 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken
-    plan = method.prepare(model)
-    frozen = freeze_others(model, recipe, plan, task)
+    done = method.prepare(model)
+    frozen = freeze_others(model, recipe, done, task)
     if checkpoint is not None:
         load_model_state(model, checkpoint.model, where="checkpoint")
     samples = min(recipe.batch_size, info.train_size)
-    setup = Setup(method, processes, task, data, info, spec, model, plan, frozen, part_size, steps_per_epoch, samples)
+    setup = Setup(method, processes, task, data, info, spec, model, done, frozen, part_size, steps_per_epoch, samples)
     _try(setup)
     return setup
+
+
+def freeze_others(model: nn.Module, recipe: Recipe, done: Plan | None, task: Task) -> tuple[str, ...]:
+    """Keep the parameters of a prepared model from training that the recipe's ``train`` leaves out; return their names.
+
+    The kernels are those that the plan ``done`` changed or, where the method changes none, would be refocused: where a
+    plain network trains beside a refocused one, the kernels of the same layers train. Statistics of batch norms are not
+    parameters and are updated in any case.
+
+    Raises:
+        RecipeError: if no kernel would train, or the model has none of the parameters that are to train.
+    """
+    if recipe.train == "all":
+        return ()
+    parts, kept = recipe.train.split("+"), set[str]()
+    if "refocus" in parts:
+        done = done or plan(model, include=list(recipe.include) or None, exclude=list(recipe.exclude) or None)
+        kept |= kernel_names(model, [row.layer for row in done.refocused])
+        if not any(parameter.requires_grad for name, parameter in model.named_parameters() if name in kept):
+            raise RecipeError("no kernel of this model is chosen to train", where="train", remedy="include and exclude")
+    if "norm" in parts:
+        kept |= norm_names(model)
+    if "head" in parts:
+        kept |= task.head_names(model)
+    if not any(name in kept for name, _ in model.named_parameters()):
+        raise RecipeError("the model has no such parameters", where="train", found=repr(recipe.train))
+    frozen = tuple(name for name, p in model.named_parameters() if p.requires_grad and name not in kept)
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    return frozen
+
+
+def thaw(model: nn.Module, names: Iterable[str]) -> None:
+    """Let parameters require gradients again, in a model or in its average."""
+    parameters = dict(model.named_parameters())
+    for name in names:
+        parameters[name].requires_grad_(True)
+
+
+def norm_names(model: nn.Module) -> set[str]:
+    """Return the names of the scales and shifts of a model's normalisations."""
+    return {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, _NORMS)
+        for own, _ in module.named_parameters(recurse=False)
+    }
 
 
 def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe) -> Data:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from rich import progress as rich
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.table import Column
 
 _BETWEEN_MOVES = 0.1
 """Seconds between two moves of a bar at least: a step may take less than a millisecond."""
+
+_BETWEEN_LINES = 10.0
+"""Seconds between two lines about an evaluation at least."""
 
 
 def column(text: str, *, last: bool = False) -> rich.TextColumn:
@@ -98,42 +101,26 @@ class StepDisplay(Display):
         if self.terminal:
             self.move(step, numbers=f"loss {loss:.4f}  {rate:,.0f} samples/s  epoch {epoch:.1f}  lr {lr:.3g}")
             return
-        per_step = (time.perf_counter() - self._since) / max(1, step - self._start)
         self.say(
             f"{self._title}  step {step}/{self._total}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.3g}  "
-            f"{rate:,.0f} samples/s  {_clock(per_step * (self._total - step))} left"
+            f"{rate:,.0f} samples/s  {self._left(step)} left"
         )
 
-
-class Counted(Protocol):
-    """Data that tell how many samples of a split were evaluated."""
-
-    counted: Callable[[int], None] | None
-
-    def size_of(self, split: Any) -> int:
-        """Return how many samples a split has."""
+    def _left(self, step: int) -> str:
+        per_step = (time.perf_counter() - self._since) / max(1, step - self._start)
+        return _clock(per_step * (self._total - step))
 
 
 class Evaluating(StepDisplay):
-    """Shows on standard error how many samples of a split have been evaluated; in a pipe by a line each interval."""
+    """Shows on standard error how many samples of a split of ``data`` have been evaluated; in a pipe by lines."""
 
-    def __init__(
-        self,
-        title: str,
-        data: Counted,
-        split: str,
-        *,
-        interval: float = 10.0,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
+    def __init__(self, title: str, data: Any, split: str) -> None:
         super().__init__(title, total=data.size_of(split), error=True)
-        self._data, self._interval, self._clock, self._done = data, interval, clock, 0
+        self._data, self._done, self._said = data, 0, self._since
 
-    def __enter__(self) -> Evaluating:
-        self._since = self._said = self._clock()
-        super().__enter__()
+    def __enter__(self) -> Any:
         self._data.counted = self._count
-        return self
+        return super().__enter__()
 
     def __exit__(self, *raised: object) -> None:
         self._data.counted = None
@@ -142,12 +129,10 @@ class Evaluating(StepDisplay):
     def _count(self, samples: int) -> None:
         self._done += samples
         self.move(self._done)
-        now = self._clock()
-        if self.terminal or now - self._said < self._interval:
-            return
-        self._said = now
-        left = _clock((now - self._since) / self._done * (self._total - self._done))
-        self.say(f"{self._title}  {self._done:,}/{self._total:,} samples  {left} left")
+        now = time.perf_counter()
+        if not self.terminal and now - self._said >= _BETWEEN_LINES:
+            self._said = now
+            self.say(f"{self._title}  {self._done:,}/{self._total:,} samples  {self._left(self._done)} left")
 
 
 def _clock(seconds: float) -> str:

@@ -99,7 +99,7 @@ class Recipe:
     drop: float = _model("dropout rate", 0.0, least=0, most=1)
     drop_path: float | None = _model("drop path rate (stochastic depth)", None, least=0, most=1)
 
-    data: str = _data("a name, such as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; or what timm knows")
+    data: str = _data("a name, as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; module:function; or timm's")
     data_dir: str | None = _data("folder of the data", None, may_change=True)
     class_map: str | None = _data(
         "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
@@ -356,6 +356,8 @@ def _check_together(recipe: Recipe) -> None:
             found=repr(recipe.train),
             remedy="method = plain",
         )
+    if recipe.train == "norm" and recipe.kernel_lr_scale != 1:
+        raise RecipeError("has no effect where only norms train", where="kernel_lr_scale", remedy="leave it out")
     if (recipe.mean is None) != (recipe.std is None):
         raise RecipeError("mean and std go together", where="mean" if recipe.std is None else "std")
     for name in ("scale", "ratio"):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from refconv.data.resizing import enlarged
 from refconv.engine import Recipe, RunRecord, train
-from refconv.engine.metrics import Metrics, read_metrics
+from refconv.engine.metrics import Metrics
 from refconv.errors import DataError, ModelError, RecipeError, RefconvError, SettingError
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
@@ -25,7 +25,7 @@ from refconv.tasks.registry import task_of
 from refconv.tasks.restoration.data import Degradation, RestorationData
 from refconv.tasks.restoration.evaluation import RestorationEvaluation, luma, psnr, ssim
 from refconv.tasks.restoration.task import Restoration
-from run_results import same_result
+from run_results import read_metrics, same_result
 
 OURS = "refconv.models.restorers:"
 SMALL = {"width": 4, "depth": 3}

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, Split, Targets, as_they_are
+from refconv.data.dataset import Batch, Coordinates, Data, Split, Targets, as_they_are
 from refconv.data.images import decode
 from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
@@ -84,12 +84,9 @@ class DetectionData(Data):
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
         return [{**target, "labels": outputs[target["labels"] - 1] + 1} for target in targets]
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        samples = _Samples(self._annotations["train"], self._augment, (seed, epoch))
-        return load_batches(samples, batches, workers=self._workers, collate=_collated)
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        samples = _Samples(self._annotations[split], None, None)
+    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
+        augment = None if coordinates is None else self._augment
+        samples = _Samples(self._annotations[split], augment, coordinates)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 
@@ -193,7 +190,7 @@ class _Samples:
 
     annotations: Annotations
     augment: Augment | None
-    coordinates: tuple[int, int] | None
+    coordinates: Coordinates
 
     def __getitem__(self, index: int) -> _Sample:
         annotations = self.annotations

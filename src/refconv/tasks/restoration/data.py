@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import Batch, Data, Split, as_they_are
+from refconv.data.dataset import Batch, Coordinates, Data, Split, as_they_are
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
 from refconv.data.resizing import resized
@@ -160,15 +160,9 @@ class RestorationData(Data):
         info = info_of(name, samples, class_names=(), input_size=(channels, small, small))
         super().__init__(info, samples, as_they_are(info, "restoration"))
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return self._loaded("train", batches, (seed, epoch))
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        if split == "train":
-            return self._loaded("train", batches, None)
-        return self._loaded(split, [index[None] for batch in batches for index in batch], None)
-
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[int, int] | None) -> Iterator[Batch]:
+    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
+        if split != "train":
+            batches = [index[None] for batch in batches for index in batch]
         pictures, held = self._pictures[split], self._held[split]
         assert pictures is not None  # its split would have no samples
         patches = self._patches if split == "train" else None
@@ -190,7 +184,7 @@ class _Samples:
     degradation: Degradation
     patches: Tensor | None
     side: int
-    coordinates: tuple[int, int] | None
+    coordinates: Coordinates
 
     def __getitem__(self, index: int) -> Sample:
         if self.patches is None:

@@ -21,7 +21,7 @@ from torchvision import transforms
 
 from refconv.data.augmentation import Range
 from refconv.data.class_names import Classes
-from refconv.data.dataset import Batch, Data, Split, Targets
+from refconv.data.dataset import Batch, Coordinates, Data, Split, Targets
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
 from refconv.errors import DataError, SettingError
@@ -112,18 +112,11 @@ class SegmentationData(Data):
         ignored = targets == self.ignore_index
         return torch.where(ignored, self.ignore_index, outputs[torch.where(ignored, 0, targets)])
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        samples = self._samples("train", (seed, epoch))
-        return load_batches(samples, batches, workers=self._workers, collate=_collated)
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        samples = self._samples(split, None)
-        return load_batches(samples, batches, workers=self._workers, collate=_collated)
-
-    def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
+    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
         count = self.info.num_classes if self.matching is None else len(self.matching.found)
         settings = (self.preprocessing, self.ignore_index, self._augmentation)
-        return _Samples(self._parts[split], count, *settings, coordinates)
+        samples = _Samples(self._parts[split], count, *settings, coordinates)
+        return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 
 def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
@@ -185,7 +178,7 @@ class _Samples:
     preprocessing: Preprocessing
     ignored: int
     augmentation: SegmentationAugmentation
-    coordinates: tuple[int, int] | None
+    coordinates: Coordinates
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
