@@ -53,11 +53,13 @@ class DataInfo(Record):
         return cls(name, len(class_names), *shape, tuple(class_names), *sizes)
 
 
-def as_they_are(info: DataInfo, task: str) -> Preprocessing:
-    """Return the preprocessing of a task that takes whole images, only scaled to [0, 1] or as the facts say."""
-    values = {name: getattr(info, name) for name in ("input_size", "mean", "std")}
+def as_they_are(
+    task: str, input_size: tuple[int, ...], mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+) -> Preprocessing:
+    """Return the preprocessing of a task that takes whole images, by default only scaled to [0, 1]."""
+    values = {"input_size": input_size, "mean": tuple(mean), "std": tuple(std)}
     values |= {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "border"}
-    return resolve([Statement(task, values)], in_chans=info.in_chans, where=info.name)
+    return resolve([Statement(task, values)], in_chans=input_size[0])
 
 
 class Data(ABC):

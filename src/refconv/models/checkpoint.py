@@ -19,7 +19,7 @@ from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.models.run_folder import write_whole
 from refconv.models.weight_files import missing, read_checkpoint_file
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import load_refocused_state_dict, refocused_state_dict
+from refconv.surgery import load_refocused_state_dict
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -95,13 +95,8 @@ def _may_have_moved(before: Recipe, now: Recipe) -> bool:
     return kinds[0] == kinds[1] and kinds[0][1] == ":"
 
 
-def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's state under the names of files; the tensors are the model's own."""
-    return refocused_state_dict(model)
-
-
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Load what :func:`model_state` returned."""
+    """Load what :func:`refconv.surgery.refocused_state_dict` returned."""
     try:
         load_refocused_state_dict(model, state)
     except CheckpointError as error:

@@ -16,13 +16,11 @@ import timm.layers
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torchvision.models import detection, get_model, get_model_weights, list_models
+from torchvision.models import detection, get_model, get_model_weights
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from refconv.errors import ModelError
-from refconv.models.builders import unknown
-from refconv.models.detection_heads import HEADS, Levels
-from refconv.models.pyramid import timm_features
+from refconv.errors import ModelError, did_you_mean
+from refconv.models.detection_heads import HEADS, Levels, timm_features
 from refconv.models.weights import load_published
 
 _COCO_CLASSES = 90
@@ -69,8 +67,8 @@ def build_detector(
     """
     where = f"detector:{head}"
     if head not in HEADS:
-        names = [f"detector:{known}" for known in HEADS]
-        raise unknown("unknown detection head", where, names, name=where, expected=", ".join(HEADS))
+        remedy = did_you_mean(where, [f"detector:{known}" for known in HEADS])
+        raise ModelError("unknown detection head", where=where, expected=", ".join(HEADS), remedy=remedy)
     _check_size(img_size, where)
     kind = HEADS[head]
     side = img_size or (320 if kind.square else 800)
@@ -98,11 +96,6 @@ def _per_channel(values: Sequence[float] | None, channels: int) -> list[float]:
     """Return one value per channel; timm speaks of three."""
     values = list(values) if values else [0.5]
     return values if len(values) == channels else [sum(values) / len(values)] * channels
-
-
-def is_detector(name: str) -> bool:
-    """Say whether torchvision has a detector of this name."""
-    return name in list_models(module=detection)
 
 
 def build_torchvision_detector(
@@ -163,8 +156,8 @@ def _check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: Itera
         if name == "trainable_backbone_layers":
             raise ModelError("unknown argument", where=f"{where}, {name}", remedy="what trains is said by --train")
         if name not in known:
-            names = sorted(known)
-            raise unknown("unknown argument", f"{where}, {name}", names, name=name, expected=", ".join(names))
+            expected, remedy = ", ".join(sorted(known)), did_you_mean(name, sorted(known))
+            raise ModelError("unknown argument", where=f"{where}, {name}", expected=expected, remedy=remedy)
 
 
 def _check_size(img_size: int | None, where: str) -> None:

@@ -11,6 +11,7 @@ from refconv.errors import DataError, SettingError
 from refconv.models.opening import Opened
 from refconv.models.weights import classifier_names
 from refconv.tasks.registry import task_named
+from refconv.tasks.task import Source
 
 
 def data_for(
@@ -28,13 +29,18 @@ def data_for(
     of the model each folder belongs to. Without ``labelled`` the labels stay as they are, where only samples are
     needed.
     """
-    task = task_named(opened.task)
-    data = task.data_for(opened, name, root=root, workers=workers)
+    recipe = opened.recipe
+    chosen = name or (None if recipe is None else recipe.data)
+    if chosen is None:
+        raise DataError("no data set given", where="data", remedy="give --data")
+    source = Source(chosen, root, 0.0, workers, of_run=False)
+    if recipe is not None and chosen == recipe.data:
+        source = Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True)
+    data = task_named(opened.task).open_for(opened, source)
     if not data.info.class_names and class_map is not None:
         raise SettingError("the task has no classes to match", where="--class-map", found=opened.task)
     if not (labelled and data.info.class_names):
         return data
-    recipe = opened.recipe
     if class_map is None and recipe is not None and name in {None, recipe.data}:
         class_map = recipe.class_map
     if opened.task != "classification" and not opened.class_names and class_map is None:
@@ -61,7 +67,7 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
 
 def random_input(opened: Opened, count: int) -> Samples:
     """Return random input for a model, the same each time: [count, *input_size], or a list of images for a detector."""
-    known: Mapping[str, Any] = opened.preprocessing or getattr(opened.model, "pretrained_cfg", {})
+    known: Mapping[str, Any] = opened.stated.values or getattr(opened.model, "pretrained_cfg", {})
     size = known.get("input_size")
     if size is None and opened.recipe is not None:
         size = data_for(opened, labelled=False).info.input_size

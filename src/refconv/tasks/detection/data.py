@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.ops import box_area
 from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, Split, Targets, as_they_are
+from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets, as_they_are
 from refconv.data.images import decode
 from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts
-from refconv.errors import DataError, SettingError
+from refconv.errors import DataError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.detection.annotations import Annotations
-from refconv.tasks.detection.coco import coco_annotations
-from refconv.tasks.detection.voc import voc_annotations
-from refconv.tasks.image_data import divided, info_of
+from refconv.tasks.detection.layouts import coco_annotations, voc_annotations
+from refconv.tasks.image_data import divided
 
 LARGEST_DEFAULT = 640
 """Images are not made larger than this by default, in pixels."""
@@ -66,8 +66,8 @@ class DetectionData(Data):
         self._annotations, indices = divided(parts, val_split, name=name)
         if not len(parts.train.labels):
             raise DataError("no objects to train on", where=name, expected="at least one box")
-        info = info_of(name, indices, class_names=parts.train.class_names, input_size=(3, side, side))
-        super().__init__(info, indices, as_they_are(info, "detection"))
+        preprocessing = as_they_are("detection", (3, side, side))
+        super().__init__(DataInfo.of(name, parts.train.class_names, preprocessing, indices), indices, preprocessing)
         self._augment = Augment(augmentation or Augmentation())
         self._workers = workers
 
@@ -96,12 +96,9 @@ class DetectionData(Data):
 def _open_annotations(name: str, root: str | None, *, val_split: float, masks: bool) -> Parts[Annotations]:
     form, _, path = name.partition(":")
     if form not in _FORMS or (form != "scenes" and not path):
-        raise DataError(
-            "no data for detection",
-            where=name,
-            expected="scenes, coco:FOLDER or voc:FOLDER",
-            remedy=f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None,
-        )
+        remedy = f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None
+        expected = "scenes, coco:FOLDER or voc:FOLDER"
+        raise DataError("no data for detection", where=name, expected=expected, remedy=remedy)
     if form == "voc":
         return voc_annotations(Path(root or "", path), val_split=val_split, masks=masks)
     folder = scenes_folder(name, root) if form == "scenes" else Path(root or "", path)
@@ -112,15 +109,12 @@ _Sample = tuple[Tensor, dict[str, Any]]
 
 
 class Augment:
-    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``."""
+    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``.
+
+    The task refuses recipes that ask for more.
+    """
 
     def __init__(self, settings: Augmentation) -> None:
-        default = Augmentation()
-        for name, reason in _IMPOSSIBLE.items():
-            value, expected = getattr(settings, name), getattr(default, name)
-            if value != expected:
-                what = f"cannot be done to images with boxes: {reason}"
-                raise SettingError(what, where=name, expected=repr(expected), found=repr(value))
         self._settings = settings
 
     def __call__(self, image: Tensor, objects: dict[str, Tensor]) -> _Sample:
@@ -139,7 +133,11 @@ class Augment:
         # What was narrower than that from the start is kept; flipping rounds.
         least = 0.99 * (before[:, 2:] - before[:, :2]).clamp(max=_LEAST_SIDE)
         kept = (boxes[:, 2:] - boxes[:, :2] >= least).all(1)
-        result = {"boxes": boxes, "labels": objects["labels"], "area": objects["area"] * _areas(boxes) / _areas(before)}
+        result = {
+            "boxes": boxes,
+            "labels": objects["labels"],
+            "area": objects["area"] * box_area(boxes) / box_area(before),
+        }
         if "masks" in objects:
             result["masks"] = changed["masks"].as_subclass(Tensor)
             kept &= (result["masks"] > 0).flatten(1).any(1)
@@ -174,17 +172,9 @@ def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
     """
     if not len(boxes) or not least_area:
         return []
-    largest = float(_areas(boxes).max())
+    largest = float(box_area(boxes).max())
     # A crop around the whole box overlaps with it by box / crop; a crop within it can be as large as wanted.
     return [overlap for overlap in _OVERLAPS if largest >= overlap * least_area]
-
-
-_IMPOSSIBLE = {
-    "auto_augment": "its policies turn and shift pixels, and boxes would stay behind",
-    "re_prob": "what is erased may be a whole object, whose box would stay",
-    "pad_crop": "give scale for a crop that keeps objects",
-    "interpolation": "the model resizes its images itself",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,10 +226,6 @@ class _Samples:
                 raise DataError(what, where=where, expected=expected, found=shown, remedy=remedy)
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels
-
-
-def _areas(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _collated(samples: list[_Sample]) -> Batch:

@@ -28,8 +28,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from refconv.tasks.detection.segments import Runs, coco_tools, runs
+from refconv.tasks.detection.annotations import Runs, coco_tools, runs
 from refconv.tasks.evaluation import Evaluation
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -253,9 +254,8 @@ def _area(right: NDArray[np.bool_], positives: int) -> float | None:
 
 def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return, per detection, the object of its class that it overlaps with most, and that overlap; -1 without any."""
-    overlaps = np.where(
-        result.found.labels[:, None] == result.truth.labels[None, :], _overlaps(result.found, result.truth, kind), -1.0
-    )
+    alike = result.found.labels[:, None] == result.truth.labels[None, :]
+    overlaps = np.where(alike, _overlaps(result.found, result.truth, kind), -1.0)
     return overlaps.argmax(axis=1), overlaps.max(axis=1)
 
 
@@ -266,13 +266,8 @@ def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]
         assert truth.masks is not None
         overlaps: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
         return np.asarray(overlaps, dtype=np.float64).reshape(len(found.labels), len(truth.labels))
-    first, second = found.boxes[:, None], truth.boxes[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    both = sides.clip(min=0).prod(axis=-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (first, second)]
-    union = areas[0] + areas[1] - both
-    ratios: NDArray[np.float64] = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
-    return ratios
+    ratios = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(truth.boxes))
+    return np.asarray(ratios.nan_to_num(0.0))  # of boxes without area
 
 
 Kind = Literal["bbox", "segm"]

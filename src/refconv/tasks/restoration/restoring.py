@@ -86,11 +86,9 @@ def restored(
             bottom, right = min(top + tile, height), min(left + tile, width)
             part = given[..., top - above : bottom + overlap, left - before : right + overlap]
             whole = _padded(model, part, needs.multiple, factor)
-            y, x = (
-                slice(above * factor, (above + bottom - top) * factor),
-                slice(before * factor, (before + right - left) * factor),
-            )
-            result[..., top * factor : bottom * factor, left * factor : right * factor] = whole[..., y, x]
+            inner = whole[..., above * factor :, before * factor :]
+            place = result[..., top * factor : bottom * factor, left * factor : right * factor]
+            place.copy_(inner[..., : place.shape[-2], : place.shape[-1]])
     return result
 
 
