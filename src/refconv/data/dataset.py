@@ -26,6 +26,8 @@ Samples = Any
 Targets = Any
 """What the loss and the evaluation compare with: labels, class maps, boxes, clean images."""
 Batch = tuple[Samples, Targets]
+Drawn = tuple[int, int] | None
+"""Seed and epoch of what is drawn at random for each sample; None draws nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +111,9 @@ class Data(ABC):
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
         """
-        order = {"seed": seed, "epoch": epoch}
         share = {"batch_size": batch_size, "first_batch": first_batch, "rank": rank, "world_size": world_size}
-        batches = train_index_batches(self._present("train"), **order, **share)
-        return self._matched(self._load_train(batches, **order))
+        batches = train_index_batches(self._present("train"), seed=seed, epoch=epoch, **share)
+        return self._matched(self._load("train", batches, (seed, epoch)))
 
     def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Yield one process's share of a split, in order, not augmented, every sample exactly once.
@@ -125,7 +126,7 @@ class Data(ABC):
         """
         indices = self._present(split)
         positions = eval_index_batches(len(indices), batch_size=batch_size, rank=rank, world_size=world_size)
-        loaded = self._matched(self._load_eval(split, [indices[batch] for batch in positions]))
+        loaded = self._matched(self._load(split, [indices[batch] for batch in positions], None))
         return loaded if self.counted is None else _counted(loaded, self.counted)
 
     def _matched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -147,12 +148,8 @@ class Data(ABC):
         return indices
 
     @abstractmethod
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of these indices, augmented as (seed, epoch, index) says."""
-
-    @abstractmethod
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        """Yield the batches of these indices of a split as they are."""
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        """Yield the batches of these indices of a split, augmented as (seed, epoch, index) says, or as they are."""
 
 
 def _counted(batches: Iterator[Batch], counted: Callable[[int], None]) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.images import Images, decoded
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing
@@ -122,16 +122,9 @@ class DiskData(Data):
         self._eval_transform = eval_transform(preprocessing)
         self._workers = workers
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return self._loaded("train", self._train_transform, (seed, epoch), batches)
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        return self._loaded(split, self._eval_transform, None, batches)
-
-    def _loaded(
-        self, split: Split, transform: Transform, coordinates: tuple[int, int] | None, batches: list[Tensor]
-    ) -> Iterator[Batch]:
-        samples = _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, coordinates)
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        transform = self._train_transform if drawn else self._eval_transform
+        samples = _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, drawn)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refconv.data.augmentation import Augmentation, erase, flip, pad_crop, resized_crop
-from refconv.data.dataset import Batch, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.preprocessing import FLAGS, RECIPE, Preprocessing, Statement, resolve, says, stated_size
 from refconv.data.sources import Source
 from refconv.data.splits import validation_split
@@ -57,23 +57,17 @@ class MemoryData(Data):
         indices: dict[Split, Tensor] = {"train": train, "val": val, "test": torch.arange(len(source.test))}
         super().__init__(DataInfo.of(name, source.class_names, preprocessing, indices), indices, preprocessing)
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        for indices in batches:
-            samples = self._augmented(self._raw("train", indices), seed=seed, epoch=epoch, indices=indices)
-            yield samples, self._labels["train"][indices]
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
         store = "test" if split == "test" else "train"
         for indices in batches:
-            yield self._normalised(self._raw(store, indices)), self._labels[store][indices]
-
-    def _raw(self, store: str, indices: Tensor) -> Tensor:
-        return self._samples[store][indices].to(torch.float32) * self._unit
+            samples = self._samples[store][indices].to(torch.float32) * self._unit
+            samples = self._augmented(samples, *drawn, indices) if drawn else self._normalised(samples)
+            yield samples, self._labels[store][indices]
 
     def _normalised(self, samples: Tensor) -> Tensor:
         return (samples - self._mean) / self._std
 
-    def _augmented(self, samples: Tensor, *, seed: int, epoch: int, indices: Tensor) -> Tensor:
+    def _augmented(self, samples: Tensor, seed: int, epoch: int, indices: Tensor) -> Tensor:
         settings = self._augmentation
         u = uniforms(seed, epoch, indices, _DRAWS)
         if settings.pad_crop:

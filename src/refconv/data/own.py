@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from refconv.data.dataset import Batch, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import DataError, SettingError
@@ -94,14 +94,8 @@ class OwnData(Data):
         indices = {split: torch.arange(len(self._datasets.get(split, ()))) for split in _SPLITS}
         super().__init__(info, indices, preprocessing)
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return self._loaded("train", batches, ("train", seed, epoch))
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        return self._loaded(split, batches, ("eval", split))
-
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[Any, ...]) -> Iterator[Batch]:
-        samples = _Seeded(self._datasets[split], coordinates)
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        samples = _Seeded(self._datasets[split], ("train", *drawn) if drawn else ("eval", split))
         for inputs, labels in load_batches(samples, batches, workers=self._workers, collate=self._collate):
             yield inputs, labels.long()
 

@@ -15,7 +15,7 @@ from torchvision.ops import box_area
 from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets, as_they_are
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, Targets, as_they_are
 from refconv.data.images import decode
 from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
@@ -84,12 +84,8 @@ class DetectionData(Data):
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
         return [{**target, "labels": outputs[target["labels"] - 1] + 1} for target in targets]
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        samples = _Samples(self._annotations["train"], self._augment, (seed, epoch))
-        return load_batches(samples, batches, workers=self._workers, collate=_collated)
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        samples = _Samples(self._annotations[split], None, None)
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        samples = _Samples(self._annotations[split], self._augment, drawn)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 
@@ -179,28 +175,28 @@ def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """What a worker process gets: it makes sample ``index``. Without ``augment`` it keeps what is not to be judged."""
+    """What a worker process gets: it makes sample ``index``. Training leaves out what is not to be judged."""
 
     annotations: Annotations
-    augment: Augment | None
-    coordinates: tuple[int, int] | None
+    augment: Augment
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> _Sample:
         annotations = self.annotations
         image = self._image(index)
         rows = annotations.rows(index)
         ignored = annotations.crowd[rows.start : rows.stop] | annotations.difficult[rows.start : rows.stop]
-        chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.augment)]
+        chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.drawn)]
         rows_of = {"boxes": annotations.boxes, "labels": annotations.labels, "area": annotations.areas}
         objects = {name: values[chosen] for name, values in rows_of.items()}
         runs: dict[str, Any] = {}
         if annotations.segments is not None:
             masks = annotations.masks(index, chosen)
             objects["masks"] = masks.to(torch.uint8)
-            if self.augment is None:
+            if not self.drawn:
                 runs = {"runs": annotations.runs(chosen, masks)}
-        if self.augment is not None and self.coordinates is not None:
-            with seeded(derive_seed("augmentation", *self.coordinates, index)):
+        if self.drawn:
+            with seeded(derive_seed("augmentation", *self.drawn, index)):
                 image, objects = self.augment(image, objects)
             objects |= dict.fromkeys(("iscrowd", "difficult"), torch.zeros(len(objects["labels"]), dtype=torch.int64))
         else:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import Batch, Data, DataInfo, Split, as_they_are
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, as_they_are
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
 from refconv.data.resizing import resized
@@ -158,19 +158,13 @@ class RestorationData(Data):
         preprocessing = as_they_are("restoration", (channels, small, small))
         super().__init__(DataInfo.of(name, (), preprocessing, samples), samples, preprocessing)
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return self._loaded("train", batches, (seed, epoch))
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        if split == "train":
-            return self._loaded("train", batches, None)
-        return self._loaded(split, [index[None] for batch in batches for index in batch], None)
-
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: tuple[int, int] | None) -> Iterator[Batch]:
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        if split != "train":  # whole pictures
+            batches = [index[None] for batch in batches for index in batch]
         pictures, held = self._pictures[split], self._held[split]
         assert pictures is not None  # its split would have no samples
         patches = self._patches if split == "train" else None
-        samples = _Samples(pictures, held, self._in_chans, self.degradation, patches, self._side, coordinates)
+        samples = _Samples(pictures, held, self._in_chans, self.degradation, patches, self._side, drawn)
         return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=stacked)
 
 
@@ -179,7 +173,7 @@ class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
     ``held`` are pictures decoded already (None to hold none); ``patches`` are picture, top and left of each patch,
-    int64 [n, 3] (None for whole pictures), where there are no ``coordinates``, seed and epoch, to draw others by.
+    int64 [n, 3] (None for whole pictures), where no others are drawn.
     """
 
     pictures: Pictures
@@ -188,7 +182,7 @@ class _Samples:
     degradation: Degradation
     patches: Tensor | None
     side: int
-    coordinates: tuple[int, int] | None
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> Sample:
         if self.patches is None:
@@ -196,9 +190,9 @@ class _Samples:
             return self.degradation(clean, seed=derive_seed("evaluation", self.pictures.names[index])), clean
         picture, top, left = self.patches[index].tolist()
         clean = self._clean(picture)
-        if self.coordinates is None:
+        if not self.drawn:
             return self._patch(clean, top, left, derive_seed("evaluation", self.pictures.names[picture], top, left))
-        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.coordinates, index))
+        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.drawn, index))
         height, width = clean.shape[-2:]
         step = self.degradation.upscale
         top, left = (_drawn((size - self.side) // step + 1, chance) * step for size in (height, width))

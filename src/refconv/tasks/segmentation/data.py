@@ -21,7 +21,7 @@ from torchvision import transforms
 
 from refconv.data.augmentation import Range
 from refconv.data.class_names import Classes
-from refconv.data.dataset import Batch, Data, DataInfo, Split, Targets
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, Targets
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
 from refconv.errors import DataError, SettingError
@@ -102,16 +102,11 @@ class SegmentationData(Data):
         ignored = targets == self.ignore_index
         return torch.where(ignored, self.ignore_index, outputs[torch.where(ignored, 0, targets)])
 
-    def _load_train(self, batches: list[Tensor], *, seed: int, epoch: int) -> Iterator[Batch]:
-        return load_batches(self._samples("train", (seed, epoch)), batches, workers=self._workers, collate=stacked)
-
-    def _load_eval(self, split: Split, batches: list[Tensor]) -> Iterator[Batch]:
-        return load_batches(self._samples(split, None), batches, workers=self._workers, collate=stacked)
-
-    def _samples(self, split: Split, coordinates: tuple[int, int] | None) -> _Samples:
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
         count = self.info.num_classes if self.matching is None else len(self.matching.found)
         settings = (self.preprocessing, self.ignore_index, self._augmentation)
-        return _Samples(self._parts[split], count, *settings, coordinates)
+        samples = _Samples(self._parts[split], count, *settings, drawn)
+        return load_batches(samples, batches, workers=self._workers, collate=stacked)
 
 
 def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
@@ -144,24 +139,21 @@ def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
-
-    ``coordinates`` are seed and epoch; None draws nothing.
-    """
+    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used."""
 
     pairs: MaskedImages
     num_classes: int
     preprocessing: Preprocessing
     ignored: int
     augmentation: SegmentationAugmentation
-    coordinates: tuple[int, int] | None
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
         classes = self.pairs.classes(index, count=self.num_classes, ignored=self.ignored)
-        if self.coordinates is None:
+        if not self.drawn:
             return fitted(image, classes, whole_box(*image.size), self.preprocessing, ignored=self.ignored)
-        with seeded(derive_seed("augmentation", *self.coordinates, index)):
+        with seeded(derive_seed("augmentation", *self.drawn, index)):
             return self._augmented(image, classes)
 
     def _augmented(self, image: Image.Image, classes: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
