@@ -55,9 +55,8 @@ def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arg
     """Build a model by name; arguments that are None are left to the builder.
 
     The name is a timm name, one with a prefix of timm's, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
-    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. A name that
-    was read from a file, ``from_file``, must not choose what to run: then a function is only called if it says that it
-    returns a model, or is the user's own code.
+    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. With a name
+    ``from_file`` a function is only called if it says that it returns a model, or is the user's own code.
     """
     arguments = {key: value for key, value in arguments.items() if value is not None}
     source, separator, rest = name.partition(":")
@@ -262,15 +261,13 @@ def _harmless(builder: Callable[..., Any], home: ModuleType) -> bool:
 @contextlib.contextmanager
 def _current_folder_importable() -> Iterator[None]:
     """Let modules of the current folder be imported, as ``python -m`` does."""
-    folder = str(Path.cwd())
-    if folder in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.insert(0, folder)
+    added = [] if "" in sys.path or str(Path.cwd()) in sys.path else [str(Path.cwd())]
+    sys.path[:0] = added
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        for folder in added:
+            sys.path.remove(folder)
 
 
 @contextlib.contextmanager

@@ -111,13 +111,10 @@ def _ladder_strides(least: int, side: int) -> tuple[int, ...]:
 def _build_fcos(levels: Levels, num_classes: int, *, depth: int = 4, **arguments: Any) -> Any:
     """FCOS (Tian et al. 2019, arXiv 1904.01355)."""
     pyramid = levels.pyramid(pooled=False)
-    return detection.FCOS(
-        pyramid,
-        num_classes,
-        anchor_generator=AnchorGenerator(tuple((s,) for s in levels.strides), ((1.0,),) * len(levels.strides)),
-        head=FCOSHead(pyramid.out_channels, 1, num_classes, num_convs=depth),
-        **{"score_thresh": 0.05, **levels.sizes, **arguments},
-    )
+    anchors = AnchorGenerator(tuple((stride,) for stride in levels.strides), ((1.0,),) * len(levels.strides))
+    head = FCOSHead(pyramid.out_channels, 1, num_classes, num_convs=depth)
+    settings = {"score_thresh": 0.05, **levels.sizes, **arguments}
+    return detection.FCOS(pyramid, num_classes, anchor_generator=anchors, head=head, **settings)
 
 
 def _build_retinanet(levels: Levels, num_classes: int, **arguments: Any) -> Any:
@@ -125,9 +122,8 @@ def _build_retinanet(levels: Levels, num_classes: int, **arguments: Any) -> Any:
     pyramid = levels.pyramid(pooled=False)
     sizes = tuple(tuple(size * 2 ** (third / 3) for third in range(3)) for size in levels.anchors(4.0))
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
-    head = RetinaNetHead(
-        pyramid.out_channels, anchors.num_anchors_per_location()[0], num_classes, norm_layer=partial(nn.GroupNorm, 32)
-    )
+    per_location, norm = anchors.num_anchors_per_location()[0], partial(nn.GroupNorm, 32)
+    head = RetinaNetHead(pyramid.out_channels, per_location, num_classes, norm_layer=norm)
     settings = {**levels.sizes, **arguments}
     return detection.RetinaNet(pyramid, num_classes, anchor_generator=anchors, head=head, **settings)
 
@@ -156,22 +152,15 @@ def _build_rcnn(levels: Levels, num_classes: int, *, masks: bool = False, **argu
     return detection.FasterRCNN(pyramid, **of_boxes)
 
 
-def _build_ssd(
-    levels: Levels,
-    num_classes: int,
-    *,
-    lite: bool = False,
-    min_ratio: float = 0,
-    max_ratio: float = 0,
-    **arguments: Any,
-) -> Any:
+def _build_ssd(levels: Levels, num_classes: int, *, lite: bool = False, **arguments: Any) -> Any:
     """SSD (Liu et al. 2016, arXiv 1512.02325), or SSDLite (arXiv 1801.04381)."""
     ladder = levels.ladder(lite=lite)
     count = len(levels.strides)
     # As in the papers, the coarsest and finest of dense SSD's maps go without the ratio 3.
     ratios = [[2, 3] if lite or 0 < number < count - 2 else [2] for number in range(count)]
     least, most = (0.2, 0.95) if lite else (0.15, 0.9)
-    boxes = DefaultBoxGenerator(ratios, min_ratio=min_ratio or least, max_ratio=max_ratio or most)
+    least, most = arguments.pop("min_ratio", 0) or least, arguments.pop("max_ratio", 0) or most
+    boxes = DefaultBoxGenerator(ratios, min_ratio=least, max_ratio=most)
     size = (levels.side, levels.side)
     if not lite:
         return SSD(ladder, boxes, size, num_classes, **arguments)

@@ -82,13 +82,10 @@ def build_detector(
     )
     known = getattr(body, "pretrained_cfg", {})
     given = (arguments.pop("width", None), arguments.pop("anchor_sizes", None))
-    model = kind.build(
-        Levels(body, indices, wanted, side, img_size is not None, where, *given),
-        (num_classes or _COCO_CLASSES) + 1,
-        image_mean=_per_channel(image_mean or known.get("mean"), in_chans),
-        image_std=_per_channel(image_std or known.get("std"), in_chans),
-        **arguments,
-    )
+    levels = Levels(body, indices, wanted, side, img_size is not None, where, *given)
+    arguments["image_mean"] = _per_channel(image_mean or known.get("mean"), in_chans)
+    arguments["image_std"] = _per_channel(image_std or known.get("std"), in_chans)
+    model = kind.build(levels, (num_classes or _COCO_CLASSES) + 1, **arguments)
     return _with_exact_boxes(model)
 
 
@@ -119,23 +116,16 @@ def build_torchvision_detector(
     if name.startswith("keypointrcnn"):
         raise ModelError("keypoint detection is not supported", where=where, remedy="try maskrcnn_resnet50_fpn")
     if img_size is not None and img_size != _FIXED.get(name, img_size):
-        expected, remedy = f"img_size = {_FIXED[name]}", "use detector:ssd with backbone vgg16"
-        what = "takes images of one size only"
-        raise ModelError(what, where=where, expected=expected, found=str(img_size), remedy=remedy)
+        what, remedy = "takes images of one size only", "use detector:ssd with backbone vgg16"
+        raise ModelError(what, where=where, expected=f"img_size = {_FIXED[name]}", found=str(img_size), remedy=remedy)
     _check_size(img_size, where)
     ssd = name.startswith("ssd")
     resized = {} if img_size is None or ssd else {"min_size": img_size, "max_size": img_size}
     _check_known(arguments, HEADS[name.split("_")[0].rstrip("0123456789")].made, resized, where)
-    normalised = {"image_mean": image_mean, "image_std": image_std}
-    model: nn.Module = get_model(
-        name,
-        weights=None,
-        weights_backbone=None,
-        num_classes=(num_classes or _COCO_CLASSES) + 1,
-        **resized,
-        **{key: list(value) for key, value in normalised.items() if value is not None},
-        **arguments,
-    )
+    given = {"image_mean": image_mean, "image_std": image_std}
+    normalised = {key: list(value) for key, value in given.items() if value is not None}
+    settings = {"num_classes": (num_classes or _COCO_CLASSES) + 1, **resized, **normalised, **arguments}
+    model: nn.Module = get_model(name, weights=None, weights_backbone=None, **settings)
     if img_size is not None and ssd:  # torchvision's builders take no size for these
         transform = model.transform
         assert isinstance(transform, GeneralizedRCNNTransform)

@@ -77,8 +77,7 @@ def open_model(
 
     With ``pretrained`` a bare name means its pretrained weights, else fresh ones. ``model`` is the name of the model
     that a file of weights belongs to. A bare name, or a file of weights without ``model``, is built with the arguments
-    of ``like``. ``task`` is what a model that does not say so itself is for; ``flags`` are what the user says about its
-    input, instead of what the model says.
+    of ``like``. ``task`` is what a model that does not say so itself is for; ``flags`` are what the user says instead.
     """
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))

@@ -81,8 +81,7 @@ def build_smp(
     """Build a decoder of segmentation-models-pytorch on a backbone of timm; it returns [batch, num_classes, H, W].
 
     Capitals in the name do not matter. ``pretrained`` loads timm's weights of the backbone; the decoder starts anew in
-    any case. Further arguments are the decoder's, such as ``decoder_channels`` and ``encoder_depth``, or, such as
-    ``drop_path_rate``, go to the backbone.
+    any case. Further arguments are the decoder's, such as ``decoder_channels``, or the backbone's.
     """
     where = f"smp:{name}"
     if name.lower() in _NO_CONVNET:

@@ -81,11 +81,8 @@ def divided(parts: Parts[T], val_split: float, *, name: str) -> tuple[dict[Split
     train, val = validation_split(alike, val_split, name=name, class_names=("images",))
     if parts.val is not None:
         val = torch.arange(len(parts.val))
-    held: dict[Split, T] = {
-        "train": parts.train,
-        "val": parts.train if parts.val is None else parts.val,
-        "test": parts.test,
-    }
+    validated = parts.train if parts.val is None else parts.val
+    held: dict[Split, T] = {"train": parts.train, "val": validated, "test": parts.test}
     return held, {"train": train, "val": val, "test": torch.arange(len(parts.test))}
 
 

@@ -26,8 +26,7 @@ def data_for(
     """Open data with the size, channels and normalisation that a model was trained with, and with its classes.
 
     By default it is what the model's run was trained on, with the class map of that run: a file that says which class
-    of the model each folder belongs to. Without ``labelled`` the labels stay as they are, where only samples are
-    needed.
+    of the model each folder belongs to. Without ``labelled`` the labels stay as they are.
     """
     recipe = opened.recipe
     chosen = name or (None if recipe is None else recipe.data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -26,7 +25,7 @@ from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, evaluating, verify
 from refconv.task_measures import measures_of
-from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.evaluation import Autocast, Evaluation, autocasting
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,7 +69,7 @@ class EvaluationRun:
     split: Split
     device: torch.device
     processes: Processes
-    autocast: Callable[[], AbstractContextManager[object]]
+    autocast: Autocast
     place: Callable[[Samples], Samples]
 
 
@@ -199,8 +198,7 @@ class Task(ABC):
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:
         """Return what counts the terms that the loss of one part of a batch is the mean of.
 
-        Parts count in the loss of a step, over all its parts and processes, in proportion. None says that every part of
-        the same number of samples has as many.
+        Parts count in the loss of a step in proportion. None says that all parts of as many samples have as many.
         """
         return None
 

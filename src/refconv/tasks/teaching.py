@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from refconv.data.sources import SOURCES
 from refconv.errors import ModelError
 from refconv.models.opening import Opened, open_model
 from refconv.recipe.recipe import Recipe
-from refconv.tasks.evaluation import autocasting
+from refconv.tasks.evaluation import Autocast, autocasting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Teacher:
     model: nn.Module
     weight: float
     temperature: float
-    autocast: Callable[[], AbstractContextManager[object]]
+    autocast: Autocast
     prepare: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:

@@ -157,15 +157,9 @@ def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int, processes: i
         raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=str(odd[0]))
     if recipe.cutmix and len(info.input_size) != 3:
         raise RecipeError("cutmix needs images", where="cutmix", found=f"samples of shape {list(info.input_size)}")
-    return Mixup(
-        mixup_alpha=recipe.mixup,
-        cutmix_alpha=recipe.cutmix,
-        prob=recipe.mixup_prob,
-        switch_prob=recipe.mixup_switch_prob,
-        mode=recipe.mixup_mode,
-        label_smoothing=recipe.smoothing,
-        num_classes=recipe.num_classes or info.num_classes,
-    )
+    mixed = {"mixup_alpha": recipe.mixup, "cutmix_alpha": recipe.cutmix, "label_smoothing": recipe.smoothing}
+    how = {"prob": recipe.mixup_prob, "switch_prob": recipe.mixup_switch_prob, "mode": recipe.mixup_mode}
+    return Mixup(**mixed, **how, num_classes=recipe.num_classes or info.num_classes)
 
 
 def make_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:

@@ -163,8 +163,7 @@ _WHOLE = 1.0  # RandomIoUCrop's word for no crop
 def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
     """Return which of SSD's least overlaps of a crop with a box [objects, 4] can come about; none in a tiny image.
 
-    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes no
-    probability and takes a third of the time.
+    RandomIoUCrop would try each of the others forty times in vain; leaving them out changes no probability.
     """
     if not len(boxes) or not least_area:
         return []
@@ -206,8 +205,7 @@ class _Samples:
     def _image(self, index: int) -> Tensor:
         """Read one image, uint8 [3, H, W].
 
-        Boxes are taken for those of the upright image, as annotation tools show it, unless only the stored one has the
-        annotated height and width.
+        Boxes refer to the upright image, as annotation tools do, unless only the stored one has the annotated size.
         """
         annotations = self.annotations
         where, (height, width) = annotations.paths[index], annotations.sizes[index].tolist()
@@ -216,10 +214,9 @@ class _Samples:
             found = image.size
             image = decode(where, upright=False)
             if image.size != (width, height):
-                what = "image of another size than its annotations say"
+                what, expected = "image of another size than its annotations say", f"{width} x {height} pixels"
                 remedy = "annotate the image again, or replace it by the right one"
-                expected, shown = f"{width} x {height} pixels", f"{found[0]} x {found[1]}"
-                raise DataError(what, where=where, expected=expected, found=shown, remedy=remedy)
+                raise DataError(what, where=where, expected=expected, found=f"{found[0]} x {found[1]}", remedy=remedy)
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels
 

@@ -169,8 +169,7 @@ def _tables(
 def constant_results(results: Sequence[ImageResult]) -> list[ImageResult]:
     """Return the results of a detector that does not look: in every image the mean box of each class.
 
-    Mean boxes and frequencies, which are the scores, are those of the annotated objects themselves. It is the trivial
-    baseline that a detector has to beat.
+    Mean boxes and frequencies, which are the scores, are those of the annotated objects: the trivial baseline.
     """
     judged = [result.truth.chosen(~(result.truth.crowd | result.truth.difficult)) for result in results]
     boxes, labels = (np.concatenate([getattr(one, name) for one in judged]) for name in ("boxes", "labels"))

@@ -141,8 +141,7 @@ def _by_id(file: Path, content: dict[str, Any], key: str) -> dict[int, dict[str,
 def _require_unique(file: Path, key: str, ids: Iterable[Any]) -> None:
     twice = [number for number, count in Counter(map(str, ids)).items() if count > 1]
     if twice:
-        found = f"{twice[0]} and {len(twice) - 1} more" if len(twice) > 1 else twice[0]
-        where = f"{file}: {key}"
+        where, found = f"{file}: {key}", f"{twice[0]} and {len(twice) - 1} more" if len(twice) > 1 else twice[0]
         raise DataError("ids that occur more than once", where=where, expected="one entry per id", found=found)
 
 
@@ -205,9 +204,8 @@ def voc_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = False
     lists = {file.stem: file for file in sorted((home / "ImageSets" / kind).glob("*.txt"))}
     train = next((name for name in ("train", "trainval") if name in lists), None)
     if train is None:
-        found = ", ".join(file.name for file in lists.values()) or "no lists"
-        place, expected = home / "ImageSets" / kind, "train.txt or trainval.txt"
-        raise missing("folder", "nothing to train on", where=place, expected=expected, found=found)
+        place, found = home / "ImageSets" / kind, ", ".join(file.name for file in lists.values()) or "no lists"
+        raise missing("folder", "nothing to train on", where=place, expected="train.txt or trainval.txt", found=found)
     # The images of val are among those of trainval.
     names = [name for name in (train, "val", "test") if name in lists and (name, train) != ("val", "trainval")]
     val, test = held_out(names, where=f"voc:{folder}", val_split=val_split)
@@ -255,8 +253,7 @@ def _read_xml(
     xml, segments = home / "Annotations" / f"{name}.xml", home / "SegmentationObject" / f"{name}.png"
     for file, kind in ((xml, "annotation"), (segments, "masks")):
         if not file.is_file() and (masks or file is xml):
-            what = f"lists an image without {kind}"
-            raise missing("file", what, where=listed, expected=file, found="no such file")
+            raise missing("file", f"lists an image without {kind}", where=listed, expected=file, found="no such file")
     try:
         root = ElementTree.parse(xml).getroot()
     except (OSError, ElementTree.ParseError, ValueError) as error:

@@ -186,7 +186,24 @@ class Detection(Task):
         sample = v2.to_dtype(pixels, torch.float32, scale=True).to(device)
         (output,) = self.outputs(opened.model, [sample], DataInfo("", 0, 3, (), (), (), (), 0, 0, 0))
         output = {name: value.cpu() for name, value in output.items()}
-        return object_prediction(image.convert("RGB"), output, opened, threshold)
+        chosen = output["scores"] >= threshold
+        order = output["scores"][chosen].argsort(descending=True, stable=True)
+        boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
+        masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
+        names = [opened.class_name(label - 1) for label in labels.tolist()]
+        rows = [
+            {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
+            for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
+        ]
+        if masks is not None:
+            for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
+                row["area"] = area
+            masks = masks.flip(0)
+        tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
+        more = f", ... ({len(rows)} objects)" if len(rows) > _OBJECTS_SHOWN else ""
+        # The highest score is drawn last, on top of the others.
+        picture = draw_objects(image.convert("RGB"), boxes.flip(0), tags[::-1], labels.flip(0), masks)
+        return Prediction({"objects": rows}, (", ".join(tags[:_OBJECTS_SHOWN]) or NOTHING_FOUND) + more, picture)
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with the boxes and masks of its objects."""
@@ -214,29 +231,6 @@ def _summed(losses: Any, *, where: str) -> Tensor:
 
 def _looks_at_masks(model: str) -> bool:
     return "mask" in architecture_of(model).lower()
-
-
-def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
-    """Return the prediction in a detector's output (tensors on the CPU), the highest score first."""
-    chosen = output["scores"] >= threshold
-    order = output["scores"][chosen].argsort(descending=True, stable=True)
-    boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
-    masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
-    names = [opened.class_name(label - 1) for label in labels.tolist()]
-    rows = [
-        {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
-        for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
-    ]
-    if masks is not None:
-        for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
-            row["area"] = area
-    tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
-    words = ", ".join(tags[:_OBJECTS_SHOWN]) or NOTHING_FOUND
-    if len(rows) > _OBJECTS_SHOWN:
-        words += f", ... ({len(rows)} objects)"
-    # The highest score is drawn last, on top of the others.
-    picture = draw_objects(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
-    return Prediction({"objects": rows}, words, picture)
 
 
 def draw_objects(

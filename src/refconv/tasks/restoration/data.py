@@ -57,9 +57,8 @@ class Degradation:
             remedy = f"{whole}: for {level} of the whole range give {LEVELS * self.noise:g}"
             raise SettingError(what, where="noise", expected=expected, found=level, remedy=remedy)
         if self.upscale not in UPSCALES:
-            expected = ", ".join(map(str, UPSCALES))
             what = "unsupported upscaling factor"
-            raise SettingError(what, where="upscale", expected=expected, found=str(self.upscale))
+            raise SettingError(what, where="upscale", expected=", ".join(map(str, UPSCALES)), found=str(self.upscale))
         if not self.noise and self.upscale == 1:
             expected, found = "noise > 0 or upscale > 1", "noise=0 and upscale=1"
             remedy = "give, for example, noise=25 to remove noise or upscale=2 to enlarge"

@@ -92,8 +92,10 @@ def scores_of(
     baseline = enlarged(sample, degradation.upscale)[0].float().cpu()
 
     def near(image: Tensor, channel: Channel) -> tuple[float, float]:
-        pair = [without_border(compared(values, channel), degradation.border) for values in (image, target)]
-        return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])
+        border, (height, width) = degradation.border, image.shape[-2:]
+        inner = (..., slice(border, height - border), slice(border, width - border))
+        restored, clean = (compared(values, channel)[inner] for values in (image, target))
+        return psnr(restored, clean), ssim(restored, clean)
 
     first, second = channels
     loss = float(F.l1_loss(output, target))
@@ -146,8 +148,3 @@ def ssim(image: Tensor, clean: Tensor) -> float:
     similarity = (2 * x * y + _C1) * (2 * (xy - x * y) + _C2)
     similarity = similarity / ((x * x + y * y + _C1) * ((xx - x * x) + (yy - y * y) + _C2))
     return float(similarity.mean())
-
-
-def without_border(image: Tensor, border: int) -> Tensor:
-    """Return an image [..., H, W] without so many pixels on every side."""
-    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]

@@ -1,8 +1,7 @@
 """Running an image-to-image network on images of any size: enlarged input, padded sides, tiles.
 
-What a network needs is found out by a try, before training and before each evaluation: whether it gives images of its
-input's size although larger ones are wanted, so that it is to be given the bicubically enlarged image; and what the
-sides of its input must be multiples of.
+What a network needs is found out by a try, before training and before each evaluation: whether it is to be given the
+bicubically enlarged image, as it gives images of its input's size, and of what the input's sides must be multiples.
 """
 
 from __future__ import annotations

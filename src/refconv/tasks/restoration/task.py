@@ -177,8 +177,7 @@ def _degradation(opened: Opened) -> Degradation:
     known = opened.stated.values if opened.recipe is None else vars(opened.recipe)
     values: dict[str, Any] = {name: known.get(name) for name in ("noise", "upscale")}
     if None in values.values():
-        what = "it is not known what the model restores"
         expected = "noise and upscale, in the recipe of a run or in config.json"
         remedy = "give the run, or train one: refconv train --task restoration"
-        raise DataError(what, where=opened.name, expected=expected, remedy=remedy)
+        raise DataError("it is not known what the model restores", where=opened.name, expected=expected, remedy=remedy)
     return Degradation(**values)

@@ -2,8 +2,7 @@
 
 Every sample is a box of its image, scaled to the square that the model takes; outside the image it has the mean colour,
 and pixels are ignored. In evaluation the box is the smallest square that holds the whole image, in its middle. In
-training the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1
-makes the image smaller than in evaluation.
+training the box is as large, or, with ``scale``, of a random share of that area, which may be above 1, at random.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ class SegmentationAugmentation:
     """What is done to training samples at random; the default does nothing.
 
     ``scale`` is the range of the area of the box, as a share of the smallest square that holds the image; ``ratio``, of
-    its width over height, is 3/4 to 4/3 by default. ``interpolation`` is ``random``, or another resampling than in
-    evaluation.
+    its width over height, is 3/4 to 4/3 by default. ``interpolation`` may be ``random``.
     """
 
     hflip: float = 0.0

@@ -138,8 +138,7 @@ def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
     classes = seen - {ignored}
     if len(classes) < 2 or not 0 <= min(classes) <= max(classes) < MOST_CLASSES:
         expected = f"numbers from 0 to {MOST_CLASSES - 1}, and more than one class"
-        what = "the masks do not hold the numbers of classes"
-        raise _too_few(what, seen, ignored, where=where, expected=expected)
+        raise _too_few("the masks do not hold the numbers of classes", seen, ignored, where=where, expected=expected)
     return max(classes) + 1
 
 
@@ -250,8 +249,7 @@ def _voc(folder: Path, *, val_split: float) -> MaskSet:
     lists = place / "ImageSets" / "Segmentation"
     names = [split for split in ("train", "val", "test") if (lists / f"{split}.txt").is_file()]
     if "train" not in names:
-        expected = "ImageSets/Segmentation/train.txt"
-        raise missing("folder", "no list of training images", where=place, expected=expected)
+        raise missing("folder", "no list of training images", where=place, expected="ImageSets/Segmentation/train.txt")
     # VOC2012's own test list names images whose masks are kept secret.
     if "test" in names and not (place / "SegmentationClass" / f"{_names(lists / 'test.txt')[0]}.png").is_file():
         names.remove("test")
@@ -287,8 +285,7 @@ def _cityscapes(folder: Path, *, val_split: float) -> MaskSet:
     def read(split: str) -> MaskedImages:
         images = images_below(folder / "leftImg8bit" / split)
         if not images:
-            expected = f"leftImg8bit/{split}/CITY/*_leftImg8bit.png"
-            raise missing("folder", "no images", where=folder, expected=expected)
+            raise missing("folder", "no images", where=folder, expected=f"leftImg8bit/{split}/CITY/*_leftImg8bit.png")
         masks = []
         for image in map(Path, images):
             inside = image.parent.relative_to(folder / "leftImg8bit")

@@ -38,8 +38,7 @@ _OUTPUT, _AUXILIARY = "out", "aux"
 class Segmentation(Task):
     """A class for every pixel: cross-entropy, mean IoU, pixel accuracy.
 
-    Models return logits [batch, classes, H, W], or torchvision's mapping with these as ``out`` and perhaps an auxiliary
-    output ``aux``.
+    Models return logits [batch, classes, H, W], or torchvision's mapping with ``out`` and perhaps an auxiliary ``aux``.
     """
 
     name = "segmentation"
@@ -145,7 +144,14 @@ class Segmentation(Task):
         classes = _maps(self.outputs(opened.model, sample, info))[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
         left, top, right, bottom = place_in_square(*image.size, size=shape[-1])
         whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
-        return class_prediction(image, whole, opened)
+        numbers, counts = np.unique(np.asarray(whole), return_counts=True)
+        shares = zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True)
+        largest = sorted(shares, key=lambda share: (-share[0], share[1]))
+        shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in largest]
+        words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
+        more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
+        picture = overlay(image, whole, background=opened.class_name(0) == "background")
+        return Prediction({"classes": shown}, words + more, picture, whole)
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with its classes in colours laid over it."""
@@ -197,17 +203,6 @@ def _learned_from(recipe: Recipe) -> Statement:
     if stated.of_run and recipe.backbone_checkpoint is None:
         return stated
     return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})
-
-
-def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
-    """Return the prediction of a segmenter for an image, the class with the largest share first."""
-    numbers, counts = np.unique(np.asarray(classes), return_counts=True)
-    shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
-    shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
-    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
-    more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
-    picture = overlay(image, classes, background=opened.class_name(0) == "background")
-    return Prediction({"classes": shown}, words + more, picture, classes)
 
 
 def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:
