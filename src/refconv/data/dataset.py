@@ -59,7 +59,7 @@ def as_they_are(
     task: str, input_size: tuple[int, ...], mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
 ) -> Preprocessing:
     """Return the preprocessing of a task that takes whole images, by default only scaled to [0, 1]."""
-    values = {"input_size": input_size, "mean": tuple(mean), "std": tuple(std)}
+    values: dict[str, Any] = {"input_size": input_size, "mean": tuple(mean), "std": tuple(std)}
     values |= {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "border"}
     return resolve([Statement(task, values)], in_chans=input_size[0])
 

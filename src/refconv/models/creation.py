@@ -126,8 +126,7 @@ def load_weights(
     model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
     """Load the weights of what :func:`refconv.models.model_folder.locate` finds strictly into a plain model."""
-    state = _plain_weights(path)
-    load_state(model, state, where=str(path), reset_classifier=reset_classifier, settings=settings)
+    load_state(model, _plain_weights(path), where=str(path), reset_classifier=reset_classifier, settings=settings)
 
 
 def load_backbone(model: nn.Module, reference: str | Path) -> str:

@@ -104,8 +104,7 @@ def _rcnn_strides(side: int) -> tuple[int, ...]:
 
 def _ladder_strides(least: int, side: int) -> tuple[int, ...]:
     """Strides up to a map of two by two; the first leaves ``least`` cells a side if the image has them."""
-    first = next((stride for stride in (16, 8) if side // stride >= least), 4)
-    return _doubling(first, max(side / 2, 32))
+    return _doubling(next((stride for stride in (16, 8) if side // stride >= least), 4), max(side / 2, 32))
 
 
 def _build_fcos(levels: Levels, num_classes: int, *, depth: int = 4, **arguments: Any) -> Any:

@@ -85,8 +85,7 @@ def build_detector(
     levels = Levels(body, indices, wanted, side, img_size is not None, where, *given)
     arguments["image_mean"] = _per_channel(image_mean or known.get("mean"), in_chans)
     arguments["image_std"] = _per_channel(image_std or known.get("std"), in_chans)
-    model = kind.build(levels, (num_classes or _COCO_CLASSES) + 1, **arguments)
-    return _with_exact_boxes(model)
+    return _with_exact_boxes(kind.build(levels, (num_classes or _COCO_CLASSES) + 1, **arguments))
 
 
 def _per_channel(values: Sequence[float] | None, channels: int) -> list[float]:

@@ -47,8 +47,7 @@ def of_recipe(recipe: Recipe) -> Statement:
 
 def stated_by(recipe: Recipe) -> Statement:
     """Return what a recipe says about preprocessing itself."""
-    names = ("img_size", "mean", "std", "interpolation", "crop_pct")
-    values = {name: getattr(recipe, name) for name in names}
+    values = {name: getattr(recipe, name) for name in ("img_size", "mean", "std", "interpolation", "crop_pct")}
     if recipe.interpolation == "random":  # of training alone
         del values["interpolation"]
     return Statement(RECIPE, values)

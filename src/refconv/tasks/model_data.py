@@ -59,8 +59,7 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
     if outputs is None and opened.task != "classification":
         raise SettingError("it is not known which classes the model has", where="--class-map", found=opened.name)
     if outputs is None:
-        state = opened.model.state_dict()
-        outputs = state[min(classifier_names(opened.model))].shape[0]
+        outputs = opened.model.state_dict()[min(classifier_names(opened.model))].shape[0]
     return Classes(opened.class_names, outputs, read_class_map(class_map) if class_map else {})
 
 
@@ -72,8 +71,7 @@ def random_input(opened: Opened, count: int) -> Samples:
         size = data_for(opened, labelled=False).info.input_size
     if size is None:
         raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
-    channels = opened.arguments.get("in_chans") or size[0]
-    return task_named(opened.task).random_samples((count, channels, *size[1:]))
+    return task_named(opened.task).random_samples((count, opened.arguments.get("in_chans") or size[0], *size[1:]))
 
 
 def first_samples(data: Data, count: int) -> Samples:

@@ -164,8 +164,7 @@ def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int, processes: i
 
 def make_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the cross-entropy of the recipe; where samples are mixed, the labels are smoothed there already."""
-    smoothing = 0.0 if recipe.mixup or recipe.cutmix else recipe.smoothing
-    return nn.CrossEntropyLoss(label_smoothing=smoothing)
+    return nn.CrossEntropyLoss(label_smoothing=0.0 if recipe.mixup or recipe.cutmix else recipe.smoothing)
 
 
 def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:

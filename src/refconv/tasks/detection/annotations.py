@@ -94,8 +94,7 @@ class Annotations:
         height, width = self.sizes[index].tolist()
         masks = np.zeros((len(rows), height, width), dtype=bool)
         for mask, row in zip(masks, rows, strict=True):
-            where = f"{self.paths[index]}: {self.places[row]}"
-            mask[:] = decoded(self.segments[row], height, width, where=where)
+            mask[:] = decoded(self.segments[row], height, width, where=f"{self.paths[index]}: {self.places[row]}")
         return torch.from_numpy(masks)
 
     def runs(self, rows: Sequence[int], masks: Tensor) -> tuple[Runs, ...]:

@@ -245,8 +245,7 @@ def _area(right: NDArray[np.bool_], positives: int) -> float | None:
     """Return the area under precision over recall; ``right`` has the detection with the highest score first."""
     if not positives:
         return None
-    found = np.cumsum(right)
-    precision = found / np.arange(1, len(right) + 1)
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[right.astype(np.bool_)].sum() / positives)
 

@@ -84,8 +84,7 @@ def restored(
             above, before = min(top, overlap), min(left, overlap)
             bottom, right = min(top + tile, height), min(left + tile, width)
             part = given[..., top - above : bottom + overlap, left - before : right + overlap]
-            whole = _padded(model, part, needs.multiple, factor)
-            inner = whole[..., above * factor :, before * factor :]
+            inner = _padded(model, part, needs.multiple, factor)[..., above * factor :, before * factor :]
             place = result[..., top * factor : bottom * factor, left * factor : right * factor]
             place.copy_(inner[..., : place.shape[-2], : place.shape[-1]])
     return result
@@ -99,5 +98,4 @@ def _padded(model: nn.Module, image: Tensor, multiple: int, factor: int) -> Tens
         # An image narrower than the padding has too little to mirror.
         mode = "reflect" if below < height and right < width else "replicate"
         image = F.pad(image, (0, right, 0, below), mode=mode)
-    output = cast(Tensor, model(image))
-    return output[..., : height * factor, : width * factor]
+    return cast(Tensor, model(image))[..., : height * factor, : width * factor]

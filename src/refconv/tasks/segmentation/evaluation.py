@@ -92,8 +92,7 @@ def overlap(matrix: Tensor, *, ignored: Collection[int] = ()) -> Overlap:
 
 
 def _ratios(parts: Tensor, wholes: Tensor) -> tuple[float | None, ...]:
-    pairs = zip(parts.tolist(), wholes.tolist(), strict=True)
-    return tuple(part / whole if whole else None for part, whole in pairs)
+    return tuple(part / whole if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True))
 
 
 def _mean(values: tuple[float | None, ...]) -> float:

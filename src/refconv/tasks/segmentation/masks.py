@@ -56,13 +56,9 @@ class MaskedImages:
             image = decode(self.images[index], upright=False)
         return image.convert(mode)
 
-    def numbers(self, index: int) -> Numbers:
-        """Read one mask as the numbers in its file, [H, W]."""
-        return read_mask(self.masks[index])
-
     def classes(self, index: int, *, count: int, ignored: int) -> NDArray[np.uint8]:
         """Read one mask as classes, uint8 [H, W]: 0 to ``count - 1``, or ``ignored``; other numbers are refused."""
-        numbers = self.numbers(index)
+        numbers = read_mask(self.masks[index])
         if self.meanings is None:
             known = ((numbers >= 0) & (numbers < count)) | (numbers == ignored)
             expected = f"0 to {count - 1}, or {ignored} to be ignored"
@@ -134,7 +130,7 @@ def classes_in(pairs: MaskedImages, *, ignored: int, where: str) -> int:
     """Look through all masks, where classes are not declared, and return how many there are, 0 to the largest."""
     seen: set[int] = set()
     for index in range(len(pairs)):
-        seen |= set(np.unique(pairs.numbers(index)).tolist())
+        seen |= set(np.unique(read_mask(pairs.masks[index])).tolist())
     classes = seen - {ignored}
     if len(classes) < 2 or not 0 <= min(classes) <= max(classes) < MOST_CLASSES:
         expected = f"numbers from 0 to {MOST_CLASSES - 1}, and more than one class"
