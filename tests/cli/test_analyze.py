@@ -56,7 +56,7 @@ def test_measures_with_data_are_those_of_the_library(tmp_path, capsys, pair):
     ]  # fmt: skip
     assert found["verdicts"]["agreement"]["findings"][0]["text"] == "Too few samples to say: 50, and it takes 60."
     opened = tuple(
-        Opened(model, "m", {"in_chans": 1}, stated=Statement("the model", {"mean": (0.3,), "std": (0.4,)}))
+        Opened(model, "m", {"in_chans": 1}, stated=Statement("the model", {"mean": (0.3,), "std": (0.4,)}, of_run=True))
         for model in pair
     )
     batches = open_evidence(opened, "digits", device="cpu")[0].batches

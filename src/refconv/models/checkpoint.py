@@ -68,7 +68,9 @@ class Checkpoint:
     def check_recipe(self, recipe: Recipe, *, where: str) -> None:
         """Check that a recipe goes on with this run."""
         before = self.trained_by()
-        moved = {"data"} if _may_have_moved(before, recipe) else set()
+        kinds = [one.data.partition(":")[:2] for one in (before, recipe)]
+        # Files of one kind, such as ``folder:``, may have moved; the data is compared then.
+        moved = {"data"} if kinds[0] == kinds[1] and kinds[0][1] == ":" else set()
         names = [name for name in before.differences(recipe) if name not in moved]
         if names:
             was, now = (", ".join(f"{name}={getattr(of, name)!r}" for name in names) for of in (before, recipe))
@@ -87,12 +89,6 @@ class Checkpoint:
     def data_info(self) -> DataInfo:
         """Return the facts about the data that the run was trained on."""
         return DataInfo.from_dict(self.info)
-
-
-def _may_have_moved(before: Recipe, now: Recipe) -> bool:
-    """Say whether two recipes name files of one kind, such as ``folder:``, at two places; the data is compared then."""
-    kinds = [recipe.data.partition(":")[:2] for recipe in (before, now)]
-    return kinds[0] == kinds[1] and kinds[0][1] == ":"
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:

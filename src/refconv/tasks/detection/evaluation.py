@@ -252,20 +252,17 @@ def _area(right: NDArray[np.bool_], positives: int) -> float | None:
 
 def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return, per detection, the object of its class that it overlaps with most, and that overlap; -1 without any."""
-    alike = result.found.labels[:, None] == result.truth.labels[None, :]
-    overlaps = np.where(alike, _overlaps(result.found, result.truth, kind), -1.0)
-    return overlaps.argmax(axis=1), overlaps.max(axis=1)
-
-
-def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]:
-    """Return intersection over union, [detections, objects]."""
+    found, truth = result.found, result.truth
+    alike = found.labels[:, None] == truth.labels[None, :]
     if kind == "segm":
         assert found.masks is not None
         assert truth.masks is not None
-        overlaps: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
-        return np.asarray(overlaps, dtype=np.float64).reshape(len(found.labels), len(truth.labels))
-    ratios = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(truth.boxes))
-    return np.asarray(ratios.nan_to_num(0.0))  # of boxes without area
+        shared: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
+        ratios = np.asarray(shared, dtype=np.float64).reshape(alike.shape)
+    else:  # NaN for boxes without area
+        ratios = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(truth.boxes)).nan_to_num(0.0).numpy()
+    overlaps = np.where(alike, ratios, -1.0)
+    return overlaps.argmax(axis=1), overlaps.max(axis=1)
 
 
 Kind = Literal["bbox", "segm"]

@@ -29,8 +29,6 @@ from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, So
 if TYPE_CHECKING:
     from refconv.models.opening import Opened
 
-_COLOURS = "it changes colours, which are to be restored"
-_NO_CLASSES = "there are no classes"
 _NOT_MIXED = "mixed or erased images have no clean image to be compared with"
 _PATCHES = "patches are cut from random places, mirrored and turned anyway"
 
@@ -40,13 +38,13 @@ class Restoration(Task):
 
     name = "restoration"
     without_effect: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), _NO_CLASSES),
+        **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), "there are no classes"),
         "distill": "teaching is for classifiers",
         **dict.fromkeys(("mixup", "cutmix", "re_prob"), _NOT_MIXED),
         **dict.fromkeys(("hflip", "pad_crop", "scale", "ratio"), _PATCHES),
         "img_size": "training patches have patch_size, and whole images are evaluated",
         "crop_pct": "whole images are evaluated",
-        **dict.fromkeys(("aa", "color_jitter"), _COLOURS),
+        **dict.fromkeys(("aa", "color_jitter"), "it changes colours, which are to be restored"),
         "interpolation": "images are shrunk and enlarged bicubically, as the field does",
         **dict.fromkeys(("mean", "std"), "values stay in [0, 1]"),
     }
