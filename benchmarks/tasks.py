@@ -108,7 +108,7 @@ def _draw(path: Path, runs: dict[str, Path]) -> None:
 def _said(opened: Opened, images: list[Image.Image]) -> list[Image.Image]:
     task = task_named(opened.task)
     with evaluating(opened.model), torch.no_grad():
-        found = task.predict(opened.model, images, opened, device=torch.device("cpu"), threshold=_THRESHOLD)
+        found = [task.predict(opened, image, device=torch.device("cpu"), threshold=_THRESHOLD) for image in images]
     return [prediction.picture or image for prediction, image in zip(found, images, strict=True)]
 
 

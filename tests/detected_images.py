@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from refconv.tasks.detection.annotations import runs
 from refconv.tasks.detection.evaluation import image_result
-from refconv.tasks.detection.segments import runs
 
 SIZE = 160
 CLASSES = 3

@@ -6,12 +6,12 @@ import torch
 
 from refconv.data import DataInfo
 from refconv.methods.registry import method_of
-from refconv.models.checkpoint import Checkpoint, model_state
+from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import ModelSpec
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import of_checkpoint
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import plain_state_dict
+from refconv.surgery import plain_state_dict, refocused_state_dict
 
 INFO = DataInfo(
     name="digits", num_classes=10, in_chans=1, input_size=(1, 8, 8), mean=(0.3,), std=(0.4,),
@@ -35,7 +35,7 @@ def save_checkpoint(path, recipe, *, ema=False):
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
     average = copy.deepcopy(model)
-    state = model_state(model)
+    state = refocused_state_dict(model)
     if ema:
         with torch.no_grad():
             for parameter in average.parameters():
@@ -43,7 +43,8 @@ def save_checkpoint(path, recipe, *, ema=False):
                     parameter *= 0.5
     Checkpoint(
         step=5, recipe=recipe.to_dict(), info=INFO.to_dict(), model=state,
-        model_ema=model_state(average) if ema else None, optimizer={}, seconds=1.0, metrics_length=0, validation=[],
+        model_ema=refocused_state_dict(average) if ema else None, optimizer={}, seconds=1.0, metrics_length=0,
+        validation=[],
     ).save(path)  # fmt: skip
     return average if ema else model
 

@@ -94,13 +94,13 @@ class Counting(Task):
     def objective(self, recipe, info, processes, *, part_size):
         return lambda network, inputs, targets: (network(inputs)[:, 0] - targets).square().mean()
 
-    def evaluate_batches(self, model, data, batches, run):
+    def evaluate_batches(self, model, batches, run):
         errors = [float(abs(model(inputs)[:, 0] - targets).sum()) for inputs, targets in batches]
-        samples = data.size_of(run.split)
+        samples = run.data.size_of(run.split)
         return CountingEvaluation(samples, sum(errors) / samples)
 
-    def predict(self, model, images, opened, *, device, threshold):
-        return []
+    def predict(self, opened, image, *, device, threshold):
+        raise NotImplementedError
 """
 USE = """
 import json, sys

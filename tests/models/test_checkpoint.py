@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from refconv.errors import CheckpointError, RunError
-from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
+from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec
+from refconv.surgery import refocused_state_dict
 from run_checkpoints import INFO, save_checkpoint, small_recipe
 
 
@@ -23,7 +24,7 @@ def test_a_checkpoint_comes_back_the_same(path):
     model = save_checkpoint(path, small_recipe(seed=3))
     loaded = Checkpoint.load(path)
     assert (loaded.step, loaded.trained_by(), loaded.data_info()) == (5, small_recipe(seed=3), INFO)
-    assert all(torch.equal(value, loaded.model[key]) for key, value in model_state(model).items())
+    assert all(torch.equal(value, loaded.model[key]) for key, value in refocused_state_dict(model).items())
 
 
 def test_refocused_kernels_have_our_own_names(path):

@@ -1,5 +1,6 @@
 """What models say about their input: transformers' files, folders of runs as timm reads them, earlier checkpoints."""
 
+import dataclasses
 import json
 
 import pytest
@@ -71,8 +72,8 @@ def test_what_a_processor_of_transformers_says_is_done(name, folder, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**HALF, **said}))
     (tmp_path / "model.safetensors").touch()
     bare = Opened(nn.Identity(), "mine:net", {"in_chans": 3, "num_classes": 2})
-    opened = bare.says(of_weights(tmp_path / "model.safetensors"))
-    assert opened.stated_by == "preprocessor_config.json"
+    opened = dataclasses.replace(bare, stated=of_weights(tmp_path / "model.safetensors"))
+    assert opened.stated.by == "preprocessor_config.json"
     with Image.open(folder / "val/a/0.png") as image:
         expected = transforms.Compose(steps)(image.convert("RGB"))
     assert torch.equal(first_samples(data_for(opened, f"folder:{folder}"), 1)[0], expected)

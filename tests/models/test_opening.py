@@ -24,7 +24,7 @@ def test_open_model_opens_every_part_of_a_run(tmp_path, which):
     torch.testing.assert_close(opened.model(X), trained(X))
     assert opened.name == recipe.model
     assert opened.arguments == {"width": 0.25, "num_classes": 10, "in_chans": 1}
-    assert tuple(opened.preprocessing["input_size"]) == (1, 8, 8)
+    assert tuple(opened.stated.values["input_size"]) == (1, 8, 8)
     assert (opened.recipe is None) == (which == "model")
 
 

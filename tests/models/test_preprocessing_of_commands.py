@@ -54,7 +54,7 @@ def full(name):
 
 def opened_as(name, **settings):
     bare = Opened(nn.Identity(), name, {"in_chans": 3, "num_classes": 2}, **settings)
-    return bare.says(of_name(name))
+    return dataclasses.replace(bare, stated=of_name(name))
 
 
 class Seen(nn.Module):
@@ -81,15 +81,16 @@ def test_commands_feed_what_the_library_feeds(name, folder):
     opened = opened_as(model)
     assert torch.equal(first(data_for(opened, f"folder:{folder}")), expected), "eval"
     seen = Seen()
-    Classification().predict(seen, [picture], opened, device=torch.device("cpu"), threshold=0)
+    looking = dataclasses.replace(opened, model=seen)
+    Classification().predict(looking, picture, device=torch.device("cpu"), threshold=0)
     assert torch.equal(seen.inputs[0], expected), "predict"
 
     # The student has another normalisation; all else is the teacher's.
-    said = {key: opened.preprocessing[key] for key in ("interpolation", "crop_pct", "crop_mode")}
+    said = {key: opened.stated.values[key] for key in ("interpolation", "crop_pct", "crop_mode")}
     size = trained.preprocessing.size
     said |= {"input_size": (3, *size), "mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)}
-    if opened.preprocessing["crop_mode"] == "border":  # timm pads with the mean, which is the student's there
-        said["mean"] = opened.preprocessing["mean"]
+    if opened.stated.values["crop_mode"] == "border":  # timm pads with the mean, which is the student's there
+        said["mean"] = opened.stated.values["mean"]
     student = open_data(f"folder:{folder}", stated=[dataclasses.replace(of_name(model), values=said)])
     prepare = for_teacher(student.info, opened)
     assert torch.equal(prepare(first(student)[None])[0], expected), "teacher"

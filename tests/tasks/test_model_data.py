@@ -13,6 +13,7 @@ from timm.models import save_for_hf
 
 from refconv.data import open_data
 from refconv.data.class_names import UNNAMED
+from refconv.data.preprocessing import Statement
 from refconv.errors import DataError, SettingError
 from refconv.models.opening import Opened, open_model
 from refconv.tasks.model_data import classes_of, data_for, first_samples, random_input
@@ -51,7 +52,7 @@ def test_random_input_has_the_models_shape_and_is_the_same_each_time(tmp_path):
     assert random_input(opened, 5).shape == (5, 1, 8, 8)
     assert torch.equal(random_input(opened, 5), random_input(opened, 5))
     assert random_input(open_model("test_resnet"), 2).shape == (2, 3, 160, 160)
-    assert random_input(dataclasses.replace(opened, preprocessing={}), 2).shape == (2, 1, 8, 8)
+    assert random_input(dataclasses.replace(opened, stated=Statement("the model", {})), 2).shape == (2, 1, 8, 8)
 
 
 def test_random_input_says_when_the_shape_is_unknown():
@@ -62,7 +63,7 @@ def test_random_input_says_when_the_shape_is_unknown():
 def test_data_for_takes_a_folder_that_timm_wrote(tmp_path):
     save_for_hf(timm.create_model("test_resnet", num_classes=10, in_chans=1), tmp_path, safe_serialization=True)
     opened = open_model(str(tmp_path))
-    assert opened.preprocessing["crop_pct"] < 1
+    assert opened.stated.values["crop_pct"] < 1
     assert data_for(opened, "digits").info.input_size == (1, 160, 160)
 
 
@@ -74,10 +75,16 @@ def test_data_for_crops_images_on_disk_as_in_training(tmp_path):
         picture.paste((255, 255, 255), (8, 8, 24, 24))
         picture.save(tmp_path / split / name / "b.png")
     known = {"input_size": (3, 16, 16), "mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear"}
-    opened = Opened(torch.nn.Identity(), "x", {"in_chans": 3, "num_classes": 2}, None, {**known, "crop_pct": 0.5})
+    opened = Opened(
+        torch.nn.Identity(),
+        "x",
+        {"in_chans": 3, "num_classes": 2},
+        None,
+        Statement("the model", {**known, "crop_pct": 0.5}),
+    )
     samples = first_samples(data_for(opened, f"folder:{tmp_path}"), 4)
     assert samples[1].min() > 0.99  # the middle half of the picture is white
-    whole = dataclasses.replace(opened, preprocessing={**known, "crop_pct": 1.0})
+    whole = dataclasses.replace(opened, stated=Statement("the model", {**known, "crop_pct": 1.0}))
     assert first_samples(data_for(whole, f"folder:{tmp_path}"), 4)[1].min() == 0
 
 
@@ -211,7 +218,7 @@ def test_classes_of_boxes_and_masks_are_those_of_the_model_by_name(tmp_path, mod
 
 def test_a_class_never_becomes_the_number_of_ignored_pixels(tmp_path):
     opened = segmenter(("cat", "bee", "ant"))
-    data = task_named("segmentation").data_for(opened, write_maps(tmp_path, ("ant", "cat")))
+    data = data_for(opened, write_maps(tmp_path, ("ant", "cat")), labelled=False)
     data.ignore_index = 0  # of ant
     with pytest.raises(
         DataError, match="a class of the model has the number of ignored pixels; .*found ignore_index=0"
@@ -236,7 +243,9 @@ def test_classes_that_the_data_has_not_have_no_overlap_and_count_as_wrong(tmp_pa
 
 def test_there_is_no_class_map_where_there_are_no_classes(tmp_path):
     stated = {"noise": 25.0, "upscale": 1}
-    opened = Opened(torch.nn.Identity(), "x", {"in_chans": 3}, task="restoration", preprocessing=stated)
+    opened = Opened(
+        torch.nn.Identity(), "x", {"in_chans": 3}, task="restoration", stated=Statement("the model", stated)
+    )
     with pytest.raises(SettingError, match="--class-map: the task has no classes to match; found restoration"):
         data_for(opened, "photographs", class_map="map.csv")
     (tmp_path / "map.csv").write_text("ant,0\n")

@@ -54,7 +54,7 @@ def open_evidence(
     place = choose_device(device)
     for side in opened:
         side.model.to(place)
-    known = next((side for side in reversed(opened) if side.preprocessing), opened[1])
+    known = next((side for side in reversed(opened) if side.stated), opened[1])
     data = data_for(known, name, root=root, class_map=class_map)
     batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(data.info.input_size)))
 

@@ -32,14 +32,14 @@ def predict(
     what is used is printed first, with where each value comes from. Where neither says the size, that of the images is.
     Pictures are written with --out.
     """
-    from refconv.models.opening import open_model
+    from refconv.models.opening import input_of, open_model
     from refconv.process.distributed import choose_device
     from refconv.tasks.predicting import image_files, looking_at, predictions, save_predictions
     from refconv.tasks.registry import task_named
 
     files = image_files(images)
     opened = looking_at(open_model(model, pretrained=True, model=like, task=task, flags=flags), files)
-    preprocessing = task_named(opened.task).preparation(opened)
+    preprocessing = input_of(opened) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:
         typer.echo(f"images: {preprocessing}", err=True)
     found = []

@@ -43,7 +43,7 @@ def verify(
     from refconv.tasks.registry import task_named
 
     first, second = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
-    known = next((side for side in (second, first) if side.preprocessing), second)
+    known = next((side for side in (second, first) if side.stated), second)
     batch = None
     if data is not None:
         batch = first_samples(data_for(known, data, root=data_dir, labelled=False), samples)

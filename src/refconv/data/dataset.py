@@ -26,8 +26,8 @@ Samples = Any
 Targets = Any
 """What the loss and the evaluation compare with: labels, class maps, boxes, clean images."""
 Batch = tuple[Samples, Targets]
-Coordinates = tuple[int, int] | None
-"""Seed and epoch of samples to train on, which are augmented; None for samples to evaluate on, which are not."""
+Drawn = tuple[int, int] | None
+"""Seed and epoch of what is drawn at random for each sample; None draws nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,13 @@ class DataInfo(Record):
         return cls(name, len(class_names), *shape, tuple(class_names), *sizes)
 
 
-def as_they_are(info: DataInfo, task: str) -> Preprocessing:
-    """Return the preprocessing of a task that takes whole images, only scaled to [0, 1] or as the facts say."""
-    values = {name: getattr(info, name) for name in ("input_size", "mean", "std")}
+def as_they_are(
+    task: str, input_size: tuple[int, ...], mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+) -> Preprocessing:
+    """Return the preprocessing of a task that takes whole images, by default only scaled to [0, 1]."""
+    values: dict[str, Any] = {"input_size": input_size, "mean": tuple(mean), "std": tuple(std)}
     values |= {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "border"}
-    return resolve([Statement(task, values)], in_chans=info.in_chans, where=info.name)
+    return resolve([Statement(task, values)], in_chans=input_size[0])
 
 
 class Data(ABC):
@@ -111,7 +113,7 @@ class Data(ABC):
         """
         share = {"batch_size": batch_size, "first_batch": first_batch, "rank": rank, "world_size": world_size}
         batches = train_index_batches(self._present("train"), seed=seed, epoch=epoch, **share)
-        return self._matched(self._loaded("train", batches, (seed, epoch)))
+        return self._matched(self._load("train", batches, (seed, epoch)))
 
     def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Yield one process's share of a split, in order, not augmented, every sample exactly once.
@@ -124,7 +126,7 @@ class Data(ABC):
         """
         indices = self._present(split)
         positions = eval_index_batches(len(indices), batch_size=batch_size, rank=rank, world_size=world_size)
-        loaded = self._matched(self._loaded(split, [indices[batch] for batch in positions], None))
+        loaded = self._matched(self._load(split, [indices[batch] for batch in positions], None))
         return loaded if self.counted is None else _counted(loaded, self.counted)
 
     def _matched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -146,8 +148,8 @@ class Data(ABC):
         return indices
 
     @abstractmethod
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
-        """Yield the batches of these indices of a split, augmented as (seed, epoch, index) says or as they are."""
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        """Yield the batches of these indices of a split, augmented as (seed, epoch, index) says, or as they are."""
 
 
 def _counted(batches: Iterator[Batch], counted: Callable[[int], None]) -> Iterator[Batch]:

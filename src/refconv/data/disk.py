@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Coordinates, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.images import Images, decoded
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing
@@ -122,9 +122,9 @@ class DiskData(Data):
         self._eval_transform = eval_transform(preprocessing)
         self._workers = workers
 
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
-        transform = self._eval_transform if coordinates is None else self._train_transform
-        samples = _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, coordinates)
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        transform = self._train_transform if drawn else self._eval_transform
+        samples = _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, drawn)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 
@@ -135,14 +135,14 @@ class _Samples:
     images: Images
     mode: str  # PIL's
     transform: Transform
-    coordinates: Coordinates
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> _Sample:
         image = decoded(self.images, index, self.mode)
         label = int(self.images.labels[index])
-        if self.coordinates is None:
+        if self.drawn is None:
             return self.transform(image), label
-        with seeded(derive_seed("augmentation", *self.coordinates, index)):
+        with seeded(derive_seed("augmentation", *self.drawn, index)):
             return self.transform(image), label
 
 

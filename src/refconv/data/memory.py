@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refconv.data.augmentation import Augmentation, erase, flip, pad_crop, resized_crop
-from refconv.data.dataset import Batch, Coordinates, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.preprocessing import FLAGS, RECIPE, Preprocessing, Statement, resolve, says, stated_size
 from refconv.data.sources import Source
 from refconv.data.splits import validation_split
@@ -57,21 +57,18 @@ class MemoryData(Data):
         indices: dict[Split, Tensor] = {"train": train, "val": val, "test": torch.arange(len(source.test))}
         super().__init__(DataInfo.of(name, source.class_names, preprocessing, indices), indices, preprocessing)
 
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
         store = "test" if split == "test" else "train"
         for indices in batches:
             samples = self._samples[store][indices].to(torch.float32) * self._unit
-            if coordinates is None:
-                samples = self._normalised(samples)
-            else:
-                samples = self._augmented(samples, uniforms(*coordinates, indices, _DRAWS))
+            samples = self._augmented(samples, *drawn, indices) if drawn else self._normalised(samples)
             yield samples, self._labels[store][indices]
 
     def _normalised(self, samples: Tensor) -> Tensor:
         return (samples - self._mean) / self._std
 
-    def _augmented(self, samples: Tensor, u: Tensor) -> Tensor:
-        settings = self._augmentation
+    def _augmented(self, samples: Tensor, seed: int, epoch: int, indices: Tensor) -> Tensor:
+        settings, u = self._augmentation, uniforms(seed, epoch, indices, _DRAWS)
         if settings.pad_crop:
             samples = pad_crop(samples, u[:, _PAD_CROP], settings.pad_crop)
         if settings.scale is not None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
 
-from refconv.data.dataset import Batch, Coordinates, Data, DataInfo, Split
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import DataError, SettingError
@@ -73,9 +73,8 @@ class OwnData(Data):
         indices = {split: torch.arange(len(self._datasets.get(split, ()))) for split in _SPLITS}
         super().__init__(DataInfo.of(name, names, preprocessing, indices), indices, preprocessing)
 
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
-        place = ("eval", split) if coordinates is None else ("train", *coordinates)
-        samples = _Seeded(self._datasets[split], place)
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        samples = _Seeded(self._datasets[split], ("train", *drawn) if drawn else ("eval", split))
         for inputs, labels in load_batches(samples, batches, workers=self._workers, collate=self._collate):
             yield inputs, labels.long()
 

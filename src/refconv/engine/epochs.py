@@ -25,11 +25,11 @@ from refconv.engine.start import at_chance, course_from, evaluate_start, said
 from refconv.engine.stepping import Stepper
 from refconv.errors import RunError, TrainingError
 from refconv.methods.method import inner_optimizer
-from refconv.models.checkpoint import Checkpoint, load_model_state, model_state
+from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
-from refconv.surgery import plain_state_dict
+from refconv.surgery import plain_state_dict, refocused_state_dict
 from refconv.tasks.evaluation import Evaluation
 
 _STEPS_BETWEEN_CHECKS = 10
@@ -280,7 +280,7 @@ class Loop:
         """Write a checkpoint, with the buffers from before a step that is given up, by name."""
         self._share_buffers()
         losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
-        state = model_state(self.stepper.model)
+        state = refocused_state_dict(self.stepper.model)
         state.update({name: buffer for name, buffer in (buffers or {}).items() if name in state})
         if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
             raise self.processes.agreed(self._not_finite("a weight", self.step, updates=self.step))
@@ -293,7 +293,7 @@ class Loop:
                     info=self.setup.info.to_dict(),
                     preprocessing=self.setup.data.preprocessing.to_dict(),
                     model=state,
-                    model_ema=None if average is None else model_state(average.module),
+                    model_ema=None if average is None else refocused_state_dict(average.module),
                     optimizer=self.stepper.optimizer.state_dict(),
                     seconds=self.seconds,
                     metrics_length=self._metrics.saved_length(),

@@ -252,7 +252,7 @@ def _try(setup: Setup) -> None:
     samples = setup.placed(samples[:2])
     with evaluating(model), autocast():
         task.check_fit(model, samples, targets, setup.data.info)
-    targets = task.place_targets(device)(targets[: setup.part_size])
+    targets = task.place(device)(targets[: setup.part_size])
     samples, before = samples[: setup.part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
     try:

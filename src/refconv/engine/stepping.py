@@ -52,7 +52,7 @@ class Stepper:
         even = setup.samples_per_step == recipe.batch_size  # not where a batch of several processes exceeds the data
         self._counting = task.counting(recipe) or (None if even else _samples)
         self._place = task.place(processes.device, recipe.channels_last)
-        self._place_targets = task.place_targets(processes.device)
+        self._place_targets = task.place(processes.device)
         self._device, self._seed, self._processes = processes.device, recipe.seed, processes
         if recipe.compile:
             model.compile()

@@ -138,12 +138,12 @@ def _in_blocks(model: nn.Module, setup: Setup, split: Split) -> Score:
     size = _batch_size(setup)
     batches = math.ceil(setup.data.size_of(split) / size)
     run = EvaluationRun(
-        split, setup.processes.device, setup.processes, autocasting(setup.processes.device, setup.recipe.amp),
-        setup.placed,
+        setup.data, split, setup.processes.device, setup.processes,
+        autocasting(setup.processes.device, setup.recipe.amp), setup.placed,
     )  # fmt: skip
     blocks = _parts(setup.data.eval_batches(split, batch_size=size), math.ceil(batches / BLOCKS))
     with evaluating(model), torch.no_grad():
-        parts = [setup.task.evaluate_batches(model, setup.data, block, run).measures() for block in blocks]
+        parts = [setup.task.evaluate_batches(model, block, run).measures() for block in blocks]
     values = [measures.get(name, math.nan) for measures in parts]
     known = tuple(value for value in values if not math.isnan(value))
     measures = found.measures()

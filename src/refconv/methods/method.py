@@ -22,6 +22,8 @@ from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
 from refconv.surgery import Plan, fit_budget, plan_of, rebase
 
+_SHARED_WITH_TIMM = ("opt", "lr", "weight_decay", "momentum", "filter_bias_and_bn", "layer_decay")
+
 
 class Method:
     """How one recipe trains a model. The class itself is plain training; other methods override what they change.
@@ -116,16 +118,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
     timm does not decay biases and one-dimensional parameters, unless ``filter_bias_and_bn`` is off.
     """
     with checked(model, recipe):
-        optimizer = create_optimizer_v2(
-            parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model,
-            opt=recipe.opt,
-            lr=recipe.lr,
-            weight_decay=recipe.weight_decay,
-            momentum=recipe.momentum,
-            filter_bias_and_bn=recipe.filter_bias_and_bn,
-            layer_decay=recipe.layer_decay,
-            **recipe.opt_kwargs,
-        )
+        groups = parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model
+        shared = {name: getattr(recipe, name) for name in _SHARED_WITH_TIMM}
+        optimizer = create_optimizer_v2(groups, **shared, **recipe.opt_kwargs)
     assert isinstance(optimizer, Optimizer)
     if getattr(optimizer, "is_second_order", False):
         # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.

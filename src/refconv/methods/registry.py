@@ -25,6 +25,5 @@ def method_of(recipe: Recipe) -> Method:
     """Return the method that a recipe names, with the recipe's settings checked."""
     if recipe.method not in METHODS:
         expected, remedy = f"one of {', '.join(METHODS)}", did_you_mean(recipe.method, METHODS)
-        found = repr(recipe.method)
-        raise RecipeError("unknown method", where="method", expected=expected, found=found, remedy=remedy)
+        raise RecipeError("unknown method", where="method", expected=expected, found=repr(recipe.method), remedy=remedy)
     return METHODS[recipe.method](recipe)

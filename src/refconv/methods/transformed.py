@@ -49,9 +49,12 @@ class Transformed(Method):
 
     def _fields(self) -> dict[str, Any]:
         """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
-        own = dataclasses.fields(TRANSFORMS[self.recipe.method].config_class)
+        recipe, own = self.recipe, dataclasses.fields(TRANSFORMS[self.recipe.method].config_class)
         shared = {field.name for field in dataclasses.fields(RefocusConfig) if field in own}
-        return {name: value for name, value in _stated(self.recipe).items() if name in shared}
+        stated = {name: getattr(recipe, FIELDS[name]) for name in FIELDS if name in shared}
+        if "map_size" in stated and len(recipe.map_size) == 1:  # of all dimensions
+            (stated["map_size"],) = recipe.map_size
+        return {name: None if value == () else value for name, value in stated.items()}  # without a pattern: None
 
 
 class KernelSpace(Transformed):
@@ -105,11 +108,3 @@ class GradientSpace(Transformed):
 def refocusing(recipe: Recipe) -> Method:
     """Return refocusing in the space that the recipe names or implies."""
     return GradientSpace(recipe) if space_of(recipe) == "gradient" else KernelSpace(recipe)
-
-
-def _stated(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings of refocusing in a recipe; one tap count stands for all dimensions, no pattern for none."""
-    stated = {name: getattr(recipe, field) for name, field in FIELDS.items()}
-    if len(recipe.map_size) == 1:
-        (stated["map_size"],) = recipe.map_size
-    return {name: None if value == () else value for name, value in stated.items()}

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import traceback
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -55,9 +55,8 @@ def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arg
     """Build a model by name; arguments that are None are left to the builder.
 
     The name is a timm name, one with a prefix of timm's, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
-    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. A name that
-    was read from a file, ``from_file``, must not choose what to run: then a function is only called if it says that it
-    returns a model, or is the user's own code.
+    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. With a name
+    ``from_file`` a function is only called if it says that it returns a model, or is the user's own code.
     """
     arguments = {key: value for key, value in arguments.items() if value is not None}
     source, separator, rest = name.partition(":")
@@ -92,11 +91,6 @@ def is_timm(name: str) -> bool:
     return ":" not in name and bool(timm.is_model(name))
 
 
-def unknown(what: str, where: str, known: Iterable[str], *, name: str, expected: str | None = None) -> ModelError:
-    """Return the error of a name that is not among the known ones."""
-    return ModelError(what, where=where, expected=expected, remedy=did_you_mean(name, known))
-
-
 def unavailable(where: str, found: str, remedy: str) -> ModelError:
     """Return the error of pretrained weights that cannot be had."""
     return ModelError("its pretrained weights are not available", where=where, found=found, remedy=remedy)
@@ -113,7 +107,8 @@ def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mo
     if ":" not in name and not is_timm(name):
         expected = "a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
         expected += "spandrel:FILE"
-        raise unknown("unknown model", name, timm.list_models(), name=name.split(".")[0], expected=expected)
+        remedy = did_you_mean(name.split(".")[0], timm.list_models())
+        raise ModelError("unknown model", where=name, expected=expected, remedy=remedy)
     with _explained(name, "timm", pretrained=pretrained):
         model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
     if pretrained:
@@ -136,7 +131,7 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
 
     where = f"torchvision:{name}"
     if name not in models.list_models():
-        raise unknown("unknown model", where, models.list_models(), name=name)
+        raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
     for kind, home in _OF_TORCHVISION.items():
@@ -203,7 +198,7 @@ def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
     builder: Callable[..., Any] | None = getattr(home, function, None)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
-        raise unknown("no such function in the module", where, names, name=function)
+        raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))
     if from_file and not _harmless(builder, home):
         what = "refused, because a file must not choose which function to call"
         expected = "a builder of the current project, or one that is annotated to return a torch.nn.Module"
@@ -225,7 +220,7 @@ def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str
     if strange:
         what = f"the builder takes no {' and no '.join(strange)}"
         expected = f"some of {', '.join(parameters)}" if parameters else "no arguments"
-        raise unknown(what, where, parameters, name=strange[0], expected=expected)
+        raise ModelError(what, where=where, expected=expected, remedy=did_you_mean(strange[0], parameters))
     return {key: value for key, value in given.items() if key in parameters}
 
 
@@ -257,29 +252,22 @@ def _harmless(builder: Callable[..., Any], home: ModuleType) -> bool:
         result = None
     if isinstance(result, type) and issubclass(result, nn.Module):
         return True
-    file = getattr(home, "__file__", None)
-    return file is not None and not any(Path(file).resolve().is_relative_to(folder) for folder in _installed())
-
-
-def _installed() -> set[Path]:
-    """Return the folders of installed code, as against the user's own."""
-    paths = sysconfig.get_paths()
-    folders = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return {Path(folder).resolve() for folder in (*folders, *site.getsitepackages(), site.getusersitepackages())}
+    file, paths = getattr(home, "__file__", None), sysconfig.get_paths()
+    installed = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    return file is not None and not any(Path(file).resolve().is_relative_to(Path(f).resolve()) for f in installed)
 
 
 @contextlib.contextmanager
 def _current_folder_importable() -> Iterator[None]:
     """Let modules of the current folder be imported, as ``python -m`` does."""
-    folder = str(Path.cwd())
-    if folder in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.insert(0, folder)
+    added = [] if "" in sys.path or str(Path.cwd()) in sys.path else [str(Path.cwd())]
+    sys.path[:0] = added
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        for folder in added:
+            sys.path.remove(folder)
 
 
 @contextlib.contextmanager

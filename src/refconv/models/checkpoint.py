@@ -19,7 +19,7 @@ from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.models.run_folder import write_whole
 from refconv.models.weight_files import missing, read_checkpoint_file
 from refconv.recipe.recipe import Recipe
-from refconv.surgery import load_refocused_state_dict, refocused_state_dict
+from refconv.surgery import load_refocused_state_dict
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -68,7 +68,9 @@ class Checkpoint:
     def check_recipe(self, recipe: Recipe, *, where: str) -> None:
         """Check that a recipe goes on with this run."""
         before = self.trained_by()
-        moved = {"data"} if _may_have_moved(before, recipe) else set()
+        kinds = [one.data.partition(":")[:2] for one in (before, recipe)]
+        # Files of one kind, such as ``folder:``, may have moved; the data is compared then.
+        moved = {"data"} if kinds[0] == kinds[1] and kinds[0][1] == ":" else set()
         names = [name for name in before.differences(recipe) if name not in moved]
         if names:
             was, now = (", ".join(f"{name}={getattr(of, name)!r}" for name in names) for of in (before, recipe))
@@ -89,19 +91,8 @@ class Checkpoint:
         return DataInfo.from_dict(self.info)
 
 
-def _may_have_moved(before: Recipe, now: Recipe) -> bool:
-    """Say whether two recipes name files of one kind, such as ``folder:``, at two places; the data is compared then."""
-    kinds = [recipe.data.partition(":")[:2] for recipe in (before, now)]
-    return kinds[0] == kinds[1] and kinds[0][1] == ":"
-
-
-def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's state under the names of files; the tensors are the model's own."""
-    return refocused_state_dict(model)
-
-
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Load what :func:`model_state` returned."""
+    """Load what :func:`refconv.surgery.refocused_state_dict` returned."""
     try:
         load_refocused_state_dict(model, state)
     except CheckpointError as error:

@@ -42,24 +42,14 @@ class ModelSpec:
         own = {} if for_task is None else for_task(recipe, info)
         backbone = {} if recipe.backbone is None else {"backbone": recipe.backbone}
         weights = arguments_with_weights(recipe.model) if recipe.pretrained else {}
-        return cls(
-            recipe.model,
-            num_classes=recipe.num_classes or info.num_classes or None,
-            in_chans=info.in_chans,
-            drop_rate=recipe.drop,
-            drop_path_rate=recipe.drop_path,
-            model_kwargs={**own, **backbone, **weights, **recipe.model_kwargs},
-        )
+        ends = (recipe.num_classes or info.num_classes or None, info.in_chans)
+        model_kwargs = {**own, **backbone, **weights, **recipe.model_kwargs}
+        return cls(recipe.model, *ends, recipe.drop, recipe.drop_path, model_kwargs)
 
     def build(self, *, pretrained: bool = False) -> nn.Module:
         """Build the model, with fresh weights or with those that its builder, or for ``local-dir:`` the folder, has."""
-        arguments = {
-            "num_classes": self.num_classes,
-            "in_chans": self.in_chans,
-            "drop_rate": self.drop_rate or None,
-            "drop_path_rate": self.drop_path_rate,
-            **self.model_kwargs,
-        }
+        ends = {name: getattr(self, name) for name in ("num_classes", "in_chans", "drop_path_rate")}
+        arguments = {**ends, "drop_rate": self.drop_rate or None, **self.model_kwargs}
         if self.name.startswith(LOCAL):
             return build_from_folder(self.name.removeprefix(LOCAL), pretrained=pretrained, **arguments)
         return build(self.name, pretrained=pretrained, **arguments)
@@ -136,8 +126,7 @@ def load_weights(
     model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
     """Load the weights of what :func:`refconv.models.model_folder.locate` finds strictly into a plain model."""
-    state = _plain_weights(path)
-    load_state(model, state, where=str(path), reset_classifier=reset_classifier, settings=settings)
+    load_state(model, _plain_weights(path), where=str(path), reset_classifier=reset_classifier, settings=settings)
 
 
 def load_backbone(model: nn.Module, reference: str | Path) -> str:

@@ -16,13 +16,11 @@ import timm.layers
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torchvision.models import detection, get_model, get_model_weights, list_models
+from torchvision.models import detection, get_model, get_model_weights
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from refconv.errors import ModelError
-from refconv.models.builders import unknown
-from refconv.models.detection_heads import HEADS, Levels
-from refconv.models.pyramid import timm_features
+from refconv.errors import ModelError, did_you_mean
+from refconv.models.detection_heads import HEADS, Levels, timm_features
 from refconv.models.weights import load_published
 
 _COCO_CLASSES = 90
@@ -69,8 +67,8 @@ def build_detector(
     """
     where = f"detector:{head}"
     if head not in HEADS:
-        names = [f"detector:{known}" for known in HEADS]
-        raise unknown("unknown detection head", where, names, name=where, expected=", ".join(HEADS))
+        remedy = did_you_mean(where, [f"detector:{known}" for known in HEADS])
+        raise ModelError("unknown detection head", where=where, expected=", ".join(HEADS), remedy=remedy)
     _check_size(img_size, where)
     kind = HEADS[head]
     side = img_size or (320 if kind.square else 800)
@@ -84,25 +82,16 @@ def build_detector(
     )
     known = getattr(body, "pretrained_cfg", {})
     given = (arguments.pop("width", None), arguments.pop("anchor_sizes", None))
-    model = kind.build(
-        Levels(body, indices, wanted, side, img_size is not None, where, *given),
-        (num_classes or _COCO_CLASSES) + 1,
-        image_mean=_per_channel(image_mean or known.get("mean"), in_chans),
-        image_std=_per_channel(image_std or known.get("std"), in_chans),
-        **arguments,
-    )
-    return _with_exact_boxes(model)
+    levels = Levels(body, indices, wanted, side, img_size is not None, where, *given)
+    arguments["image_mean"] = _per_channel(image_mean or known.get("mean"), in_chans)
+    arguments["image_std"] = _per_channel(image_std or known.get("std"), in_chans)
+    return _with_exact_boxes(kind.build(levels, (num_classes or _COCO_CLASSES) + 1, **arguments))
 
 
 def _per_channel(values: Sequence[float] | None, channels: int) -> list[float]:
     """Return one value per channel; timm speaks of three."""
     values = list(values) if values else [0.5]
     return values if len(values) == channels else [sum(values) / len(values)] * channels
-
-
-def is_detector(name: str) -> bool:
-    """Say whether torchvision has a detector of this name."""
-    return name in list_models(module=detection)
 
 
 def build_torchvision_detector(
@@ -126,23 +115,16 @@ def build_torchvision_detector(
     if name.startswith("keypointrcnn"):
         raise ModelError("keypoint detection is not supported", where=where, remedy="try maskrcnn_resnet50_fpn")
     if img_size is not None and img_size != _FIXED.get(name, img_size):
-        expected, remedy = f"img_size = {_FIXED[name]}", "use detector:ssd with backbone vgg16"
-        what = "takes images of one size only"
-        raise ModelError(what, where=where, expected=expected, found=str(img_size), remedy=remedy)
+        what, remedy = "takes images of one size only", "use detector:ssd with backbone vgg16"
+        raise ModelError(what, where=where, expected=f"img_size = {_FIXED[name]}", found=str(img_size), remedy=remedy)
     _check_size(img_size, where)
     ssd = name.startswith("ssd")
     resized = {} if img_size is None or ssd else {"min_size": img_size, "max_size": img_size}
     _check_known(arguments, HEADS[name.split("_")[0].rstrip("0123456789")].made, resized, where)
-    normalised = {"image_mean": image_mean, "image_std": image_std}
-    model: nn.Module = get_model(
-        name,
-        weights=None,
-        weights_backbone=None,
-        num_classes=(num_classes or _COCO_CLASSES) + 1,
-        **resized,
-        **{key: list(value) for key, value in normalised.items() if value is not None},
-        **arguments,
-    )
+    given = {"image_mean": image_mean, "image_std": image_std}
+    normalised = {key: list(value) for key, value in given.items() if value is not None}
+    settings = {"num_classes": (num_classes or _COCO_CLASSES) + 1, **resized, **normalised, **arguments}
+    model: nn.Module = get_model(name, weights=None, weights_backbone=None, **settings)
     if img_size is not None and ssd:  # torchvision's builders take no size for these
         transform = model.transform
         assert isinstance(transform, GeneralizedRCNNTransform)
@@ -163,8 +145,8 @@ def _check_known(arguments: Mapping[str, Any], made: type[nn.Module], own: Itera
         if name == "trainable_backbone_layers":
             raise ModelError("unknown argument", where=f"{where}, {name}", remedy="what trains is said by --train")
         if name not in known:
-            names = sorted(known)
-            raise unknown("unknown argument", f"{where}, {name}", names, name=name, expected=", ".join(names))
+            expected, remedy = ", ".join(sorted(known)), did_you_mean(name, sorted(known))
+            raise ModelError("unknown argument", where=f"{where}, {name}", expected=expected, remedy=remedy)
 
 
 def _check_size(img_size: int | None, where: str) -> None:

@@ -62,20 +62,15 @@ def save_model_folder(
     model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
     load_state(model, state, where=str(folder))
     known = getattr(model, "pretrained_cfg", {})
+    lasting = {key: known[key] for key in _LASTING_KEYS if key in known}
+    lasting |= {name: list(getattr(info, name)) for name in ("input_size", "mean", "std")}
     config: dict[str, Any] = {
         "architecture": architecture,
         **({} if task == "classification" else {"task": task}),
         "num_classes": info.num_classes,
         "num_features": getattr(model, "num_features", None),
         "model_args": arguments,
-        "pretrained_cfg": {
-            **{key: known[key] for key in _LASTING_KEYS if key in known},
-            "input_size": list(info.input_size),
-            "mean": list(info.mean),
-            "std": list(info.std),
-            "num_classes": info.num_classes,
-            **(preprocessing or {}),
-        },
+        "pretrained_cfg": {**lasting, "num_classes": info.num_classes, **(preprocessing or {})},
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)

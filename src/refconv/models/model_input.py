@@ -47,8 +47,7 @@ def of_recipe(recipe: Recipe) -> Statement:
 
 def stated_by(recipe: Recipe) -> Statement:
     """Return what a recipe says about preprocessing itself."""
-    names = ("img_size", "mean", "std", "interpolation", "crop_pct")
-    values = {name: getattr(recipe, name) for name in names}
+    values = {name: getattr(recipe, name) for name in ("img_size", "mean", "std", "interpolation", "crop_pct")}
     if recipe.interpolation == "random":  # of training alone
         del values["interpolation"]
     return Statement(RECIPE, values)
@@ -125,13 +124,9 @@ def of_checkpoint(recipe: Recipe, info: DataInfo, stored: Mapping[str, Any] | No
     if stored is not None:
         found = Preprocessing.from_dict(dict(stored))
     else:  # a checkpoint of an earlier version, where the recipe decided the same values
-        values = {
-            "input_size": info.input_size,
-            "mean": info.mean,
-            "std": info.std,
-            "interpolation": None if recipe.interpolation == "random" else recipe.interpolation,
-            "crop_pct": crop_pct_of(recipe),
-        }
+        values = {name: getattr(info, name) for name in ("input_size", "mean", "std")}
+        values["interpolation"] = None if recipe.interpolation == "random" else recipe.interpolation
+        values["crop_pct"] = crop_pct_of(recipe)
         found = resolve([Statement("checkpoint.pt", values)], in_chans=info.in_chans, where=info.name)
     return Statement("checkpoint.pt", as_run(found, recipe), of_run=True)
 

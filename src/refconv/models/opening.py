@@ -26,6 +26,8 @@ from refconv.task_measures import TASKS
 _SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
 """What names of files of weights end in; no model is called so."""
 
+_UNSTATED = Statement("the model", {}, of_run=True)
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -35,11 +37,9 @@ class Opened:
     name: str
     arguments: Mapping[str, Any]  # what it was built with, ``num_classes`` and ``in_chans`` among it where known
     recipe: Recipe | None = None  # of the run that it comes from
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)  # what it says about its input, by timm's names
+    stated: Statement = _UNSTATED  # what it says about its input
     task: str = "classification"
     class_names: tuple[str, ...] = ()
-    stated_by: str = "the model"  # what says so
-    of_run: bool = True  # that is how a run or a model folder was trained
     flags: Mapping[str, Any] = field(default_factory=dict)  # what the user says about its input instead
     images: tuple[Statement, ...] = ()  # what single images say about it, where nothing else does
     located: Located | None = None  # what holds its weights; None for a bare name
@@ -49,15 +49,6 @@ class Opened:
         """What is said about its input: by flags, the recipe of its run, the model, then by images."""
         recipe = Statement("recipe.toml", {} if self.recipe is None else stated_by(self.recipe).values, of_run=True)
         return Statement(FLAGS, self.flags), recipe, self.stated, *self.images
-
-    @property
-    def stated(self) -> Statement:
-        """What the model itself says about its input."""
-        return Statement(self.stated_by, self.preprocessing, self.of_run)
-
-    def says(self, stated: Statement) -> Opened:
-        """Return the same model with what it says about its input."""
-        return replace(self, preprocessing=stated.values, stated_by=stated.by, of_run=stated.of_run)
 
     def stored_dtypes(self) -> dict[str, str]:
         """Return the dtypes of the plain tensors as the file or folder holds them, before loading converts them."""
@@ -86,8 +77,7 @@ def open_model(
 
     With ``pretrained`` a bare name means its pretrained weights, else fresh ones. ``model`` is the name of the model
     that a file of weights belongs to. A bare name, or a file of weights without ``model``, is built with the arguments
-    of ``like``. ``task`` is what a model that does not say so itself is for; ``flags`` are what the user says about its
-    input, instead of what the model says.
+    of ``like``. ``task`` is what a model that does not say so itself is for; ``flags`` are what the user says instead.
     """
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
@@ -145,32 +135,19 @@ def _buildable(reference: str, like: Opened | None) -> bool:
 
 def _open_folder(found: Located) -> Opened:
     config, recipe = read_config(found.path), found.recipe()
-    opened = Opened(
-        load_model_folder(found.path).eval(),
-        config["architecture"],
-        {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})},
-        recipe,
-        task=config.get("task", "classification"),
-        class_names=found.class_names(),
-        located=found,
-    )
-    return opened.says(of_folder(found.path, config, recipe))
+    arguments = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
+    stated, task = of_folder(found.path, config, recipe), config.get("task", "classification")
+    known = {"task": task, "class_names": found.class_names(), "located": found}
+    return Opened(load_model_folder(found.path).eval(), config["architecture"], arguments, recipe, stated, **known)
 
 
 def _open_checkpoint(found: Located) -> Opened:
     restored = restore(found.path)
     recipe, info = restored.recipe, restored.info
-    ends = {"num_classes": info.num_classes or None, "in_chans": info.in_chans}
-    opened = Opened(
-        restored.model.eval(),
-        recipe.model,
-        {**ModelSpec.of_run(recipe, info).model_kwargs, **ends},
-        recipe,
-        task=recipe.task,
-        class_names=info.class_names,
-        located=found,
-    )
-    return opened.says(restored.stated)
+    arguments = {**ModelSpec.of_run(recipe, info).model_kwargs, "num_classes": info.num_classes or None}
+    arguments["in_chans"] = info.in_chans
+    known: dict[str, Any] = {"task": recipe.task, "class_names": info.class_names, "located": found}
+    return Opened(restored.model.eval(), recipe.model, arguments, recipe, restored.stated, **known)
 
 
 def _open_weights(found: Located, model: str | None, like: Opened | None) -> Opened:
@@ -193,13 +170,12 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     # What the weights leave open, such as other classes, is as the run drew it.
     with seeded(derive_seed("model", like.recipe.seed if like is not None and like.recipe is not None else 0)):
         built = create_model(name, model_kwargs=arguments, **weights)
-    opened = Opened(built.eval(), name, arguments, task=like.task if like else "classification")
     stated = NOTHING
     if weights.get("checkpoint") is not None:
         stated = of_weights(weights["checkpoint"]) or (like.stated if like is not None and same else NOTHING)
     if weights.get("checkpoint") is not None or weights.get("pretrained"):
         stated = stated or of_builder(name, built)
-    return opened.says(stated)
+    return Opened(built.eval(), name, arguments, stated=stated, task=like.task if like else "classification")
 
 
 def open_pair(

@@ -38,21 +38,17 @@ class RunFolder:
             raise self._nothing_to_resume()
         with locked(self.path, "run folder"):
             try:
-                self._check(resume)
+                present = self._present()
+                if resume and not self.checkpoint_file.is_file():
+                    raise self._nothing_to_resume()
+                if not resume and present:
+                    found = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
+                    what, remedy = "the run folder exists already", "continue it with --resume, or give another folder"
+                    raise RunError(what, where=str(self.path), found=found, remedy=remedy)
                 yield
             finally:
                 if not self._present():
                     shutil.rmtree(self.path)
-
-    def _check(self, resume: bool) -> None:
-        """Check that a run can start or go on here."""
-        present = self._present()
-        if resume and not self.checkpoint_file.is_file():
-            raise self._nothing_to_resume()
-        if not resume and present:
-            found = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
-            what, remedy = "the run folder exists already", "continue it with --resume, or give another folder"
-            raise RunError(what, where=str(self.path), found=found, remedy=remedy)
 
     def _present(self) -> list[str]:
         return sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK_FILE)

@@ -9,8 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from refconv.errors import ModelError, did_you_mean
-from refconv.models.builders import unknown
-from refconv.models.pyramid import check_backbone
+from refconv.models.detection_heads import check_backbone
 from refconv.models.weights import load_published
 
 _DEFAULT_BACKBONE = "resnet34"
@@ -82,8 +81,7 @@ def build_smp(
     """Build a decoder of segmentation-models-pytorch on a backbone of timm; it returns [batch, num_classes, H, W].
 
     Capitals in the name do not matter. ``pretrained`` loads timm's weights of the backbone; the decoder starts anew in
-    any case. Further arguments are the decoder's, such as ``decoder_channels`` and ``encoder_depth``, or, such as
-    ``drop_path_rate``, go to the backbone.
+    any case. Further arguments are the decoder's, such as ``decoder_channels``, or the backbone's.
     """
     where = f"smp:{name}"
     if name.lower() in _NO_CONVNET:
@@ -91,16 +89,14 @@ def build_smp(
     found = smp_models()
     known = {built.lower(): built for built in found}
     if name.lower() not in known:
-        expected = ", ".join(found)
-        raise unknown("unknown segmentation model", where, found, name=name, expected=expected)
+        expected, remedy = ", ".join(found), did_you_mean(name, found)
+        raise ModelError("unknown segmentation model", where=where, expected=expected, remedy=remedy)
     builder = found[known[name.lower()]]
     backbone = backbone or _DEFAULT_BACKBONE
     check_backbone(backbone)
     _check_arguments(where, arguments, inspect.signature(builder).parameters, passed_on=True)
-    if num_classes is not None:
-        arguments["classes"] = num_classes
-    if in_chans is not None:
-        arguments["in_channels"] = in_chans
+    ends = {"classes": num_classes, "in_channels": in_chans}
+    arguments |= {name: value for name, value in ends.items() if value is not None}
     return builder(encoder_name=f"tu-{backbone}", encoder_weights=True if pretrained else None, **arguments)
 
 

@@ -19,8 +19,8 @@ from refconv.errors import CheckpointError, ModelError, RefconvWarning
 from refconv.models.weight_files import read_weights, some
 from refconv.surgery import folded_names, in_kernel_space, merged_state, metadata_of, renamed, with_metadata
 
-_OLD_NAMES = ((re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])(?=\.)"), r"\1\2"),)
-"""Names in files of earlier versions of public models: torchvision's DenseNets."""
+_OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])(?=\.)")
+"""Names in files of earlier versions of torchvision's DenseNets, without the second dot today."""
 
 _DETECTION_LAYERS = ("cls_logits", "classification_head.module_list", "box_predictor", "mask_fcn_logits")
 """Layers of torchvision's detectors whose size depends on the number of classes."""
@@ -142,10 +142,7 @@ def _canonical(name: str) -> str:
 
 def _understood(model: nn.Module, state: OrderedDict[str, Any]) -> OrderedDict[str, Any] | None:
     """Return the state, under today's names if need be, if torch and the model's own code take it; tried on a copy."""
-    candidates = [state]
-    for pattern, today in _OLD_NAMES:
-        candidates.append(renamed(candidates[-1], partial(pattern.sub, today)))
-    for candidate in candidates:
+    for candidate in (state, renamed(state, partial(_OLD_NAME.sub, r"\1\2"))):
         try:
             copy.deepcopy(model).load_state_dict(candidate, strict=True)
         except (KeyError, RuntimeError, ValueError):  # torch's own, and what models of several versions raise
@@ -193,8 +190,7 @@ def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], 
     counts = {(own[name].shape[:1], state[name].shape[:1]) for name in unlike}
     if len(counts) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in unlike):
         return {}
-    expected = own[unlike[0]].shape[0]
-    return dict.fromkeys(unlike) if num_classes in {None, expected} else {}
+    return dict.fromkeys(unlike) if num_classes in {None, own[unlike[0]].shape[0]} else {}
 
 
 def _shape(value: Any) -> list[int] | None:

@@ -52,6 +52,10 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
         model._compiled_call_impl = compiled
 
 
-def autocasting(device: torch.device, amp: bool) -> Callable[[], AbstractContextManager[object]]:
-    """Return what makes the context of one forward: bf16 autocast, or none."""
+Autocast = Callable[[], AbstractContextManager[object]]
+"""What makes the context of one forward."""
+
+
+def autocasting(device: torch.device, amp: bool) -> Autocast:
+    """Return bf16 autocast, or no context."""
     return partial(torch.autocast, device.type, torch.bfloat16) if amp else nullcontext

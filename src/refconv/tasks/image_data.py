@@ -1,16 +1,16 @@
-"""What the data of several tasks share: augmentation, text files, missing files, splits, facts."""
+"""What the data of several tasks share: augmentation, text files, missing files, splits, batches."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Sized
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import DataInfo, Split
+from refconv.data.dataset import Batch, Split
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out, validation_split
 from refconv.errors import DataError
@@ -81,25 +81,12 @@ def divided(parts: Parts[T], val_split: float, *, name: str) -> tuple[dict[Split
     train, val = validation_split(alike, val_split, name=name, class_names=("images",))
     if parts.val is not None:
         val = torch.arange(len(parts.val))
-    held: dict[Split, T] = {
-        "train": parts.train,
-        "val": parts.train if parts.val is None else parts.val,
-        "test": parts.test,
-    }
+    validated = parts.train if parts.val is None else parts.val
+    held: dict[Split, T] = {"train": parts.train, "val": validated, "test": parts.test}
     return held, {"train": train, "val": val, "test": torch.arange(len(parts.test))}
 
 
-def info_of(
-    name: str,
-    indices: Mapping[Split, Tensor],
-    *,
-    class_names: tuple[str, ...],
-    input_size: tuple[int, ...],
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-) -> DataInfo:
-    """Return the facts about data of images; by default their values stay in [0, 1]."""
-    channels = input_size[0]
-    mean, std = mean or (0.0,) * channels, std or (1.0,) * channels
-    sizes = [len(indices[split]) for split in ("train", "val", "test")]
-    return DataInfo(name, len(class_names), channels, input_size, mean, std, class_names, *sizes)
+def stacked(samples: list[tuple[Tensor, Tensor]]) -> Batch:
+    """Return a batch of samples and targets of one size."""
+    images, targets = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(targets)

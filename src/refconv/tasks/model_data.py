@@ -11,6 +11,7 @@ from refconv.errors import DataError, SettingError
 from refconv.models.opening import Opened
 from refconv.models.weights import classifier_names
 from refconv.tasks.registry import task_named
+from refconv.tasks.task import Source
 
 
 def data_for(
@@ -25,16 +26,20 @@ def data_for(
     """Open data with the size, channels and normalisation that a model was trained with, and with its classes.
 
     By default it is what the model's run was trained on, with the class map of that run: a file that says which class
-    of the model each folder belongs to. Without ``labelled`` the labels stay as they are, where only samples are
-    needed.
+    of the model each folder belongs to. Without ``labelled`` the labels stay as they are.
     """
-    task = task_named(opened.task)
-    data = task.data_for(opened, name, root=root, workers=workers)
+    recipe = opened.recipe
+    chosen = name or (None if recipe is None else recipe.data)
+    if chosen is None:
+        raise DataError("no data set given", where="data", remedy="give --data")
+    source = Source(chosen, root, 0.0, workers, of_run=False)
+    if recipe is not None and chosen == recipe.data:
+        source = Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True)
+    data = task_named(opened.task).open_for(opened, source)
     if not data.info.class_names and class_map is not None:
         raise SettingError("the task has no classes to match", where="--class-map", found=opened.task)
     if not (labelled and data.info.class_names):
         return data
-    recipe = opened.recipe
     if class_map is None and recipe is not None and name in {None, recipe.data}:
         class_map = recipe.class_map
     if opened.task != "classification" and not opened.class_names and class_map is None:
@@ -54,21 +59,19 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
     if outputs is None and opened.task != "classification":
         raise SettingError("it is not known which classes the model has", where="--class-map", found=opened.name)
     if outputs is None:
-        state = opened.model.state_dict()
-        outputs = state[min(classifier_names(opened.model))].shape[0]
+        outputs = opened.model.state_dict()[min(classifier_names(opened.model))].shape[0]
     return Classes(opened.class_names, outputs, read_class_map(class_map) if class_map else {})
 
 
 def random_input(opened: Opened, count: int) -> Samples:
     """Return random input for a model, the same each time: [count, *input_size], or a list of images for a detector."""
-    known: Mapping[str, Any] = opened.preprocessing or getattr(opened.model, "pretrained_cfg", {})
+    known: Mapping[str, Any] = opened.stated.values or getattr(opened.model, "pretrained_cfg", {})
     size = known.get("input_size")
     if size is None and opened.recipe is not None:
         size = data_for(opened, labelled=False).info.input_size
     if size is None:
         raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
-    channels = opened.arguments.get("in_chans") or size[0]
-    return task_named(opened.task).random_samples((count, channels, *size[1:]))
+    return task_named(opened.task).random_samples((count, opened.arguments.get("in_chans") or size[0], *size[1:]))
 
 
 def first_samples(data: Data, count: int) -> Samples:

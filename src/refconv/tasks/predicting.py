@@ -47,12 +47,10 @@ def predictions(
 ) -> Iterator[tuple[Path, Prediction]]:
     """Yield the prediction for each image."""
     task = task_named(opened.task)
-    model = opened.model.to(device)
     least = task.threshold if threshold is None else threshold
-    with evaluating(model), torch.no_grad():
+    with evaluating(opened.model.to(device)), torch.no_grad():
         for file in files:
-            (prediction,) = task.predict(model, [decode(file)], opened, device=device, threshold=least)
-            yield file, prediction
+            yield file, task.predict(opened, decode(file), device=device, threshold=least)
 
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:

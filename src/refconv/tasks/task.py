@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -18,15 +17,15 @@ from torch.utils import _pytree as pytree
 
 from refconv.data import Data, DataInfo, Samples, Split, Targets
 from refconv.data.dataset import Batch
-from refconv.data.preprocessing import Preprocessing, Statement
-from refconv.errors import DataError, ModelError, RecipeError
-from refconv.models.opening import Opened, input_of
+from refconv.data.preprocessing import Statement
+from refconv.errors import ModelError, RecipeError
+from refconv.models.opening import Opened
 from refconv.models.weights import classifier_names
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, evaluating, verify
 from refconv.task_measures import measures_of
-from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.evaluation import Autocast, Evaluation, autocasting
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,10 +65,11 @@ class Source:
 class EvaluationRun:
     """How one evaluation computes: ``autocast`` makes the context of one forward, ``place`` moves samples."""
 
+    data: Data
     split: Split
     device: torch.device
     processes: Processes
-    autocast: Callable[[], AbstractContextManager[object]]
+    autocast: Autocast
     place: Callable[[Samples], Samples]
 
 
@@ -96,6 +96,7 @@ class Task(ABC):
         samples_certified: samples on which the result is compared with the model in training.
         prepares_images: whether images are resized and normalised for the model; else it takes them as they are.
         without_effect: settings that are refused, and why.
+        backbones: where models keep what a classifier would have, too; the first that is there counts.
     """
 
     name: ClassVar[str]
@@ -103,6 +104,7 @@ class Task(ABC):
     samples_certified: ClassVar[int] = 32
     prepares_images: ClassVar[bool] = False
     without_effect: ClassVar[Mapping[str, str]] = {}
+    backbones: ClassVar[Sequence[str]] = ()
 
     @property
     def primary(self) -> str:
@@ -130,43 +132,20 @@ class Task(ABC):
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open the data of a recipe; ``model`` is what the model says about its input, by default what weights say."""
 
-    def data_for(self, opened: Opened, name: str | None = None, *, root: str | None = None, workers: int = 0) -> Data:
-        """Open data prepared as in the training of a model that was opened; by default what its run was trained on."""
-        recipe = opened.recipe
-        chosen = name or (None if recipe is None else recipe.data)
-        if chosen is None:
-            raise DataError("no data set given", where="data", remedy="give --data")
-        if recipe is None or chosen != recipe.data:
-            return self.open_for(opened, Source(chosen, root, 0.0, workers, of_run=False))
-        return self.open_for(opened, Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True))
-
     @abstractmethod
     def open_for(self, opened: Opened, source: Source) -> Data:
-        """Open data for a model that was opened; see :meth:`data_for`."""
+        """Open data prepared as in the training of a model that was opened."""
 
-    def preparation(self, opened: Opened) -> Preprocessing | None:
-        """Return how single images are prepared for a model; None where it takes images of every size as they are."""
-        return input_of(opened) if self.prepares_images else None
-
-    def place(self, device: torch.device, channels_last: bool) -> Callable[[Samples], Samples]:
-        """Return what brings samples to a device, batches of images in channels-last format if asked for."""
-
-        def place(samples: Samples) -> Samples:
-            if isinstance(samples, (list, tuple)):  # images of different sizes
-                return [image.to(device, non_blocking=True) for image in samples]
-            if channels_last and samples.ndim == 4:
-                return samples.to(device, non_blocking=True, memory_format=torch.channels_last)
-            return samples.to(device, non_blocking=True)
-
-        return place
-
-    def place_targets(self, device: torch.device) -> Callable[[Targets], Targets]:
-        """Return what brings targets to a device: every tensor in them."""
+    def place(self, device: torch.device, channels_last: bool = False) -> Callable[[Any], Any]:
+        """Return what brings all tensors of samples or targets to a device, images in channels-last format if asked."""
 
         def move(leaf: Any) -> Any:
-            return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+            if not isinstance(leaf, Tensor):
+                return leaf
+            layout = torch.channels_last if channels_last and leaf.ndim == 4 else torch.preserve_format
+            return leaf.to(device, non_blocking=True, memory_format=layout)
 
-        return lambda targets: pytree.tree_map(move, targets)
+        return lambda values: pytree.tree_map(move, values)
 
     def random_samples(self, shape: tuple[int, ...]) -> Samples:
         """Return the same random samples of a shape each time; in [0, 1] where images are not normalised."""
@@ -219,8 +198,7 @@ class Task(ABC):
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:
         """Return what counts the terms that the loss of one part of a batch is the mean of.
 
-        Parts count in the loss of a step, over all its parts and processes, in proportion. None says that every part of
-        the same number of samples has as many.
+        Parts count in the loss of a step in proportion. None says that all parts of as many samples have as many.
         """
         return None
 
@@ -242,25 +220,23 @@ class Task(ABC):
         """
         device = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         shared = processes or Processes(0, 1, device)
-        run = EvaluationRun(split, device, shared, autocasting(device, amp), self.place(device, channels_last))
+        run = EvaluationRun(data, split, device, shared, autocasting(device, amp), self.place(device, channels_last))
         batches = data.eval_batches(split, batch_size=batch_size, rank=shared.rank, world_size=shared.world_size)
         with evaluating(model), torch.no_grad():
-            return self.evaluate_batches(model, data, batches, run)
+            return self.evaluate_batches(model, batches, run)
 
     def judged(
-        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
+        self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun
     ) -> Iterator[tuple[Samples, Any, Targets]]:
         """Yield the samples of each batch on the device, the checked outputs for them, and their targets."""
         for samples, targets in batches:
             placed = run.place(samples)
             with run.autocast():
-                outputs = self.outputs(model, placed, data.info)
+                outputs = self.outputs(model, placed, run.data.info)
             yield placed, outputs, targets
 
     @abstractmethod
-    def evaluate_batches(
-        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
-    ) -> Evaluation:
+    def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a model in evaluation mode, without gradients, on this process's share; see :meth:`evaluate`."""
 
     def definitions(self, data: Data) -> dict[str, str]:
@@ -269,22 +245,19 @@ class Task(ABC):
 
     def head_names(self, model: nn.Module) -> set[str]:
         """Return the names, in the state dict, of the part of a model that depends on the task's classes."""
-        return classifier_names(model)
-
-    def names_outside(self, model: nn.Module, backbones: Sequence[str], *, expected: str) -> set[str]:
-        """Return the names that do not begin with the first of the prefixes that the model has."""
+        if not self.backbones:
+            return classifier_names(model)
         names = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
-        backbone = next((prefix for prefix in backbones if any(name.startswith(prefix) for name in names)), None)
+        backbone = next((prefix for prefix in self.backbones if any(name.startswith(prefix) for name in names)), None)
         if backbone is None:
             what, remedy = "cannot tell the model's head from its backbone", "train all of it, or refocus+norm"
+            expected = f"a part called {' or '.join(prefix.rstrip('.') for prefix in self.backbones)}"
             raise ModelError(what, where=type(model).__name__, expected=expected, remedy=remedy)
         return {name for name in names if not name.startswith(backbone)}
 
     @abstractmethod
-    def predict(
-        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
-    ) -> list[Prediction]:
-        """Return the predictions of the model of ``opened``, on ``device`` in evaluation mode, one for each image.
+    def predict(self, opened: Opened, image: Image.Image, *, device: torch.device, threshold: float) -> Prediction:
+        """Return the prediction of a model, on ``device`` in evaluation mode, for an image.
 
         ``threshold`` is the minimum score, from 0 to 1; for tasks without scores it has no effect.
         """

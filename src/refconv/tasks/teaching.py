@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from refconv.data.sources import SOURCES
 from refconv.errors import ModelError
 from refconv.models.opening import Opened, open_model
 from refconv.recipe.recipe import Recipe
+from refconv.tasks.evaluation import Autocast, autocasting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Teacher:
     model: nn.Module
     weight: float
     temperature: float
-    autocast: Callable[[], AbstractContextManager[object]]
+    autocast: Autocast
     prepare: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -53,14 +53,7 @@ class Teacher:
         return (1 - self.weight) * labelled + self.weight * t * t * divergence
 
 
-def make_teacher(
-    recipe: Recipe,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
-    info: DataInfo,
-    *,
-    resizes: bool = True,
-) -> Teacher | None:
+def make_teacher(recipe: Recipe, device: torch.device, info: DataInfo, *, resizes: bool = True) -> Teacher | None:
     """Open the teacher that a recipe names: a run, a model folder, a model's name, or weights of the student's model.
 
     ``info`` says what the student's batches are like; with ``resizes`` images are brought to the teacher's own size.
@@ -72,7 +65,8 @@ def make_teacher(
     else:
         opened = open_model(recipe.distill, pretrained=True, model=recipe.model)
     prepare = for_teacher(info, opened, resizes=resizes)
-    return Teacher(opened.model.to(device), recipe.distill_alpha, recipe.distill_temperature, autocast, prepare)
+    model, autocast = opened.model.to(device), autocasting(device, recipe.amp)
+    return Teacher(model, recipe.distill_alpha, recipe.distill_temperature, autocast, prepare)
 
 
 def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Callable[[Tensor], Tensor] | None:
@@ -82,9 +76,9 @@ def for_teacher(info: DataInfo, opened: Opened, *, resizes: bool = True) -> Call
     the same crop, resized if the teacher takes another size. Of 8-bit images it gets the tensor that its own
     normalisation makes of them, bit for bit: k / 255 is recovered exactly, as it is known to within rounding.
     """
-    if not opened.stated or (info.name in SOURCES and not opened.of_run):
+    if not opened.stated or (info.name in SOURCES and not opened.stated.of_run):
         return None
-    in_chans = opened.arguments.get("in_chans") or (opened.preprocessing.get("input_size") or info.input_size)[0]
+    in_chans = opened.arguments.get("in_chans") or (opened.stated.values.get("input_size") or info.input_size)[0]
     if in_chans != info.in_chans:
         what = "the teacher takes another number of channels than the student"
         expected, remedy = str(info.in_chans), f"give --in-chans {in_chans}, or another teacher"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from refconv.data.scenes import make_scenes
 from refconv.errors import DataError
-from refconv.tasks.detection.coco import coco_annotations
+from refconv.tasks.detection.layouts import coco_annotations
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
 

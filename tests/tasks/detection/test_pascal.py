@@ -7,6 +7,7 @@ from torch import nn
 
 from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random_images, result
 from refconv.data.scenes import make_scenes
+from refconv.tasks.detection.annotations import runs
 from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import (
     average_precision,
@@ -14,7 +15,6 @@ from refconv.tasks.detection.evaluation import (
     image_result,
     pascal_average_precision,
 )
-from refconv.tasks.detection.segments import runs
 from refconv.tasks.detection.task import Detection
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from refconv.data import rle
 from refconv.errors import DataError
-from refconv.tasks.detection.segments import decoded, encoded, numbered, runs, runs_of
+from refconv.tasks.detection.annotations import decoded, encoded, runs, runs_of
 
 MASK = np.random.default_rng(0).random((6, 9)) < 0.4
 
@@ -48,10 +48,10 @@ def test_a_number_in_a_picture_is_an_object(tmp_path):
     picture = Image.fromarray(numbers)
     picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     picture.save(tmp_path / "o.png")
-    form = numbered(str(tmp_path / "o.png"), 2)
+    form = f"2 {tmp_path / 'o.png'}"
     np.testing.assert_array_equal(decoded(form, 2, 3, where="here"), numbers == 2)
     with pytest.raises(DataError, match="here: unreadable mask; .*No such file"):
-        decoded(numbered("/nowhere.png", 1), 2, 3, where="here")
+        decoded("1 /nowhere.png", 2, 3, where="here")
     with pytest.raises(DataError, match=r"here: unreadable mask; .*is of \[2, 3\], the image of \[3, 2\]"):
         decoded(form, 3, 2, where="here")
 
@@ -87,7 +87,7 @@ def test_counts_that_do_not_fill_the_image_are_one_line():
 def test_masks_are_compared_as_the_runs_that_annotations_have(tmp_path):
     numbers = MASK.astype(np.uint8)
     Image.fromarray(numbers).save(tmp_path / "o.png")
-    of_picture = runs_of(numbered(str(tmp_path / "o.png"), 1), MASK)
+    of_picture = runs_of(f"1 {tmp_path / 'o.png'}", MASK)
     of_text = runs_of(encoded({"size": [6, 9], "counts": rle.encoded(MASK)}, 6, 9, where="here"), MASK)
     (of_output,) = runs(torch.from_numpy(MASK)[None])
     for first in (of_picture, of_text):

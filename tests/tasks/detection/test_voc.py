@@ -9,8 +9,7 @@ from PIL import Image
 
 from refconv.data.scenes import make_scenes
 from refconv.errors import DataError
-from refconv.tasks.detection.coco import coco_annotations
-from refconv.tasks.detection.voc import voc_annotations
+from refconv.tasks.detection.layouts import coco_annotations, voc_annotations
 
 XML = """<annotation><filename>{name}.jpg</filename><size><width>30</width><height>20</height></size>
 <object><name>dog</name><difficult>1</difficult>

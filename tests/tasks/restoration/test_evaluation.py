@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from refconv.tasks.restoration.evaluation import compared, luma, psnr, ssim, without_border
+from refconv.tasks.restoration.evaluation import compared, luma, psnr, ssim
 
 metrics = pytest.importorskip("skimage.metrics")
 color = pytest.importorskip("skimage.color")
@@ -63,9 +63,3 @@ def test_colour_is_compared_as_scikit_image_compares_it():
     assert psnr(*(compared(values, "luma") for values in images)) > psnr(image, clean) + 2  # noise averages out
     full = [color.rgb2gray(np.clip(np.round(v.numpy() * 255), 0, 255), channel_axis=0) for v in images]
     assert psnr(*map(torch.from_numpy, full)) != pytest.approx(psnr(*map(luma, images)), abs=0.1)  # no footroom
-
-
-def test_border_is_left_out_on_all_sides():
-    image = torch.arange(5 * 6).reshape(1, 5, 6)
-    assert torch.equal(without_border(image, 0), image)
-    assert torch.equal(without_border(image, 2), image[:, 2:3, 2:4])

@@ -282,7 +282,7 @@ def test_predict_restores_an_image_as_it_is(folder, tmp_path, in_chans, upscale)
     train(recipe(folder, **settings), tmp_path / "run", show=False)
     opened = open_model(str(tmp_path / "run"))
     image = Image.open(folder / "test" / "0.png")
-    (found,) = Restoration().predict(opened.model, [image], opened, device=torch.device("cpu"), threshold=0)
+    found = Restoration().predict(opened, image, device=torch.device("cpu"), threshold=0)
     assert found.picture.size == (50 * upscale, 41 * upscale)
     assert found.picture.mode == {1: "L", 3: "RGB"}[in_chans]
     assert found.content == {"width": 50 * upscale, "height": 41 * upscale, "upscale": upscale}
@@ -292,13 +292,13 @@ def test_predict_restores_an_image_as_it_is(folder, tmp_path, in_chans, upscale)
     assert np.abs(difference).mean() < 12
     if in_chans == 1:
         sixteen = Image.fromarray(np.asarray(given).astype(np.uint16) * 257)
-        again, same = Restoration().predict(
-            opened.model, [sixteen, given], opened, device=torch.device("cpu"), threshold=0
+        again, same = (
+            Restoration().predict(opened, one, device=torch.device("cpu"), threshold=0) for one in (sixteen, given)
         )
         assert np.array_equal(np.asarray(again.picture), np.asarray(same.picture))
-        floats = [Image.fromarray(np.full((8, 8), 2, dtype=np.float32))]
+        floats = Image.fromarray(np.full((8, 8), 2, dtype=np.float32))
         with pytest.raises(DataError, match="floats from 0 to 1, found float32"):
-            Restoration().predict(opened.model, floats, opened, device=torch.device("cpu"), threshold=0)
+            Restoration().predict(opened, floats, device=torch.device("cpu"), threshold=0)
 
 
 def test_spandrel_file_is_trained_and_its_result_opened_by_spandrel(folder, tmp_path):

@@ -208,13 +208,9 @@ def test_what_cannot_be_is_refused(settings, error, words, shared):
         opened(shared, **settings)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [({"ratio": (1, 1)}, "ratio: has no effect without scale"), ({"interpolation": "area"}, "interpolation: unknown")],
-)
-def test_an_augmentation_without_effect_is_refused(settings, words):
-    with pytest.raises(SettingError, match=words):
-        SegmentationAugmentation(**settings)
+def test_an_augmentation_without_effect_is_refused():
+    with pytest.raises(SettingError, match="ratio: has no effect without scale"):
+        SegmentationAugmentation(ratio=(1, 1))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 20)])

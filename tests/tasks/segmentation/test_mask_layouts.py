@@ -10,7 +10,7 @@ from PIL import Image
 from masked_folders import NAMES, scene, write_cityscapes, write_masks, write_voc
 from refconv.data.scenes import make_scenes
 from refconv.errors import DataError
-from refconv.tasks.segmentation.mask_layouts import CITYSCAPES_CLASSES, VOC_CLASSES, open_masks
+from refconv.tasks.segmentation.masks import CITYSCAPES_CLASSES, VOC_CLASSES, open_masks
 
 
 def names(part):

@@ -130,7 +130,7 @@ def test_an_image_is_turned_as_its_mask_is(upright, first, tmp_path):
     exif[0x0112] = 6  # a quarter turn to the right brings it upright
     Image.fromarray(stored).save(tmp_path / "image0.png", exif=exif)
     image = np.asarray(found.image(0, "L"))
-    assert image.shape == found.numbers(0).shape
+    assert image.shape == read_mask(found.masks[0]).shape
     assert image[0, 0] == first
     assert found.sizes() == [image.shape[::-1]]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from refconv.data.preprocessing import Statement, resolve
 from refconv.tasks.segmentation.data import Box, fitted, place_in_square, random_box, whole_box
 
 
@@ -16,7 +17,11 @@ def in_classes(mask):
 
 
 def square(image, mask, box, size):
-    return fitted(image, mask, box, size=size, resample=Image.Resampling.NEAREST, fill=(1, 2, 3), ignored=255)
+    """Return the square as 8-bit pixels [S, S, 3] and its classes [S, S]; outside the image it is (1, 2, 3)."""
+    values = {"img_size": size, "mean": (1 / 255, 2 / 255, 3 / 255), "std": (1.0,), "interpolation": "nearest"}
+    preprocessing = resolve([Statement("here", values)], in_chans=3)
+    sample, truth = fitted(image, mask, box, preprocessing, ignored=255)
+    return (255 * sample.permute(1, 2, 0) + torch.tensor([1, 2, 3])).round().to(torch.uint8).numpy(), truth.numpy()
 
 
 def slowly(mask, box, size):

@@ -26,6 +26,7 @@ from refconv.engine.run_record import RunRecord
 from refconv.errors import DataError, ModelError, RecipeError
 from refconv.models.opening import Opened, open_model
 from refconv.process.distributed import Processes
+from refconv.tasks.model_data import data_for
 from refconv.tasks.predicting import predictions, save_predictions
 from refconv.tasks.registry import task_of
 from refconv.tasks.segmentation.data import SegmentationData
@@ -291,7 +292,7 @@ def test_the_head_is_everything_but_the_backbone():
         assert names
         assert {name for name in model.state_dict() if not name.startswith(backbone)} == names
     with pytest.raises(
-        ModelError, match="cannot tell the model's head from its backbone; expected a module backbone or"
+        ModelError, match="cannot tell the model's head from its backbone; expected a part called backbone or"
     ):
         TASK.head_names(PerPixel())
 
@@ -324,7 +325,7 @@ def test_lraspp_trains_and_ships_the_plain_network(lraspp_run):
 def test_a_run_is_evaluated_as_it_was_tested(lraspp_run):
     record, out = lraspp_run
     opened = open_model(str(out))
-    data = TASK.data_for(opened)
+    data = data_for(opened, labelled=False)
     assert data.info.input_size == (3, 64, 64)
     again = TASK.evaluate(opened.model, data, "test", batch_size=2)
     assert again.measures()["miou"] == pytest.approx(record.measures["miou"])
@@ -358,9 +359,12 @@ def test_a_prediction_lies_where_the_image_shows_it():
     pixels = np.zeros((30, 90, 3), dtype=np.uint8)
     pixels[10:20, 60:] = 255
     opened = Opened(
-        Bright(), "bright", {}, preprocessing={"input_size": (3, 45, 45), "mean": [0.5] * 3, "std": [1] * 3}
+        Bright(),
+        "bright",
+        {},
+        stated=Statement("the model", {"input_size": (3, 45, 45), "mean": [0.5] * 3, "std": [1] * 3}),
     )
-    (found,) = TASK.predict(opened.model, [Image.fromarray(pixels)], opened, device=CPU, threshold=0)
+    found = TASK.predict(opened, Image.fromarray(pixels), device=CPU, threshold=0)
     differing = (np.asarray(found.mask) != (pixels[..., 0] > 0)).mean()
     assert differing < 0.02
     assert found.words == "0 88.9%, 1 11.1%"
@@ -368,9 +372,9 @@ def test_a_prediction_lies_where_the_image_shows_it():
 
 @pytest.mark.parametrize("known", [{}, {"input_size": (1, 20)}], ids=["nothing", "a signal"])
 def test_a_model_whose_input_is_not_known_predicts_nothing(known):
-    opened = Opened(PerPixel(), "mine", {}, preprocessing=known)
+    opened = Opened(PerPixel(), "mine", {}, stated=Statement("the model", known))
     with pytest.raises(DataError, match="mine: the (size of the model's input is not known|model takes no images)"):
-        TASK.predict(opened.model, [Image.new("RGB", (8, 8))], opened, device=CPU, threshold=0)
+        TASK.predict(opened, Image.new("RGB", (8, 8)), device=CPU, threshold=0)
 
 
 def test_training_learns_what_colours_tell_and_goes_on_exactly(shared, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.classification.evaluation import ClassificationEvaluation, evaluation_of
-from refconv.tasks.evaluation import autocasting
+from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.image_data import augmentation_of
 from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
@@ -76,7 +76,7 @@ class Classification(Task):
         mixing = make_mixing(recipe, info, batch_size=part_size, processes=processes.world_size)
         criterion = make_loss(recipe)
         autocast = autocasting(processes.device, recipe.amp)
-        teacher = make_teacher(recipe, processes.device, autocast, info)
+        teacher = make_teacher(recipe, processes.device, info)
 
         def objective(network: Network, inputs: Samples, labels: Targets) -> Tensor:
             if mixing is not None:
@@ -90,34 +90,25 @@ class Classification(Task):
 
         return objective
 
-    def evaluate_batches(
-        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
-    ) -> ClassificationEvaluation:
+    def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a classifier."""
-        judged = self.judged(model, data, batches, run)
+        judged = self.judged(model, batches, run)
         pairs = ((outputs, labels.to(run.device, non_blocking=True)) for _, outputs, labels in judged)
         return evaluation_of(pairs, run.device, run.processes)
 
-    def predict(
-        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
-    ) -> list[Prediction]:
+    def predict(self, opened: Opened, image: Image.Image, *, device: torch.device, threshold: float) -> Prediction:
         """Return the first classes with their probabilities."""
         preprocessing = input_of(opened)
-        prepare = eval_transform(preprocessing)
-        found = []
-        for image in images:
-            sample = prepare(image.convert(IMAGE_MODES[preprocessing.in_chans]))[None].to(device)
-            probabilities = model(sample).float().softmax(dim=1)[0].cpu()
-            highest = probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
-            shares, classes = highest.values.tolist(), highest.indices.tolist()
-            shown = [
-                {"class": index, "name": opened.class_name(index), "probability": share}
-                for index, share in zip(classes, shares, strict=True)
-                if share >= threshold
-            ]
-            words = ", ".join(f"{entry['name']} {entry['probability']:.1%}" for entry in shown)
-            found.append(Prediction({"classes": shown}, words or NOTHING_FOUND))
-        return found
+        sample = eval_transform(preprocessing)(image.convert(IMAGE_MODES[preprocessing.in_chans]))[None].to(device)
+        probabilities = opened.model(sample).float().softmax(dim=1)[0].cpu()
+        highest = probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
+        shown = [
+            {"class": index, "name": opened.class_name(index), "probability": share}
+            for index, share in zip(highest.indices.tolist(), highest.values.tolist(), strict=True)
+            if share >= threshold
+        ]
+        words = ", ".join(f"{entry['name']} {entry['probability']:.1%}" for entry in shown)
+        return Prediction({"classes": shown}, words or NOTHING_FOUND)
 
 
 def evaluate(
@@ -146,16 +137,8 @@ def evaluate(
     Raises:
         ModelError: if the model does not take the samples, or gives too few classes.
     """
-    found = Classification().evaluate(
-        model,
-        data,
-        split,
-        batch_size=batch_size,
-        device=device,
-        amp=amp,
-        channels_last=channels_last,
-        processes=processes,
-    )
+    how: dict[str, Any] = {"device": device, "amp": amp, "channels_last": channels_last, "processes": processes}
+    found = Classification().evaluate(model, data, split, batch_size=batch_size, **how)
     assert isinstance(found, ClassificationEvaluation)
     return found
 
@@ -174,21 +157,14 @@ def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int, processes: i
         raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=str(odd[0]))
     if recipe.cutmix and len(info.input_size) != 3:
         raise RecipeError("cutmix needs images", where="cutmix", found=f"samples of shape {list(info.input_size)}")
-    return Mixup(
-        mixup_alpha=recipe.mixup,
-        cutmix_alpha=recipe.cutmix,
-        prob=recipe.mixup_prob,
-        switch_prob=recipe.mixup_switch_prob,
-        mode=recipe.mixup_mode,
-        label_smoothing=recipe.smoothing,
-        num_classes=recipe.num_classes or info.num_classes,
-    )
+    mixed = {"mixup_alpha": recipe.mixup, "cutmix_alpha": recipe.cutmix, "label_smoothing": recipe.smoothing}
+    how = {"prob": recipe.mixup_prob, "switch_prob": recipe.mixup_switch_prob, "mode": recipe.mixup_mode}
+    return Mixup(**mixed, **how, num_classes=recipe.num_classes or info.num_classes)
 
 
 def make_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the cross-entropy of the recipe; where samples are mixed, the labels are smoothed there already."""
-    smoothing = 0.0 if recipe.mixup or recipe.cutmix else recipe.smoothing
-    return nn.CrossEntropyLoss(label_smoothing=smoothing)
+    return nn.CrossEntropyLoss(label_smoothing=0.0 if recipe.mixup or recipe.cutmix else recipe.smoothing)
 
 
 def _logits(outputs: Any) -> tuple[Tensor, list[Tensor], float]:

@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.ops import box_area
 from torchvision.transforms import v2
 
 from refconv.data.augmentation import Augmentation
-from refconv.data.dataset import Batch, Coordinates, Data, Split, Targets, as_they_are
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, Targets, as_they_are
 from refconv.data.images import decode
 from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts
-from refconv.errors import DataError, SettingError
+from refconv.errors import DataError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.detection.annotations import Annotations
-from refconv.tasks.detection.coco import coco_annotations
-from refconv.tasks.detection.voc import voc_annotations
-from refconv.tasks.image_data import divided, info_of
+from refconv.tasks.detection.layouts import coco_annotations, voc_annotations
+from refconv.tasks.image_data import divided
 
 LARGEST_DEFAULT = 640
 """Images are not made larger than this by default, in pixels."""
@@ -66,8 +66,8 @@ class DetectionData(Data):
         self._annotations, indices = divided(parts, val_split, name=name)
         if not len(parts.train.labels):
             raise DataError("no objects to train on", where=name, expected="at least one box")
-        info = info_of(name, indices, class_names=parts.train.class_names, input_size=(3, side, side))
-        super().__init__(info, indices, as_they_are(info, "detection"))
+        preprocessing = as_they_are("detection", (3, side, side))
+        super().__init__(DataInfo.of(name, parts.train.class_names, preprocessing, indices), indices, preprocessing)
         self._augment = Augment(augmentation or Augmentation())
         self._workers = workers
 
@@ -84,21 +84,17 @@ class DetectionData(Data):
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
         return [{**target, "labels": outputs[target["labels"] - 1] + 1} for target in targets]
 
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
-        augment = None if coordinates is None else self._augment
-        samples = _Samples(self._annotations[split], augment, coordinates)
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        samples = _Samples(self._annotations[split], self._augment, drawn)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
 
 def _open_annotations(name: str, root: str | None, *, val_split: float, masks: bool) -> Parts[Annotations]:
     form, _, path = name.partition(":")
     if form not in _FORMS or (form != "scenes" and not path):
-        raise DataError(
-            "no data for detection",
-            where=name,
-            expected="scenes, coco:FOLDER or voc:FOLDER",
-            remedy=f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None,
-        )
+        remedy = f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None
+        expected = "scenes, coco:FOLDER or voc:FOLDER"
+        raise DataError("no data for detection", where=name, expected=expected, remedy=remedy)
     if form == "voc":
         return voc_annotations(Path(root or "", path), val_split=val_split, masks=masks)
     folder = scenes_folder(name, root) if form == "scenes" else Path(root or "", path)
@@ -109,15 +105,12 @@ _Sample = tuple[Tensor, dict[str, Any]]
 
 
 class Augment:
-    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``."""
+    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``.
+
+    The task refuses recipes that ask for more.
+    """
 
     def __init__(self, settings: Augmentation) -> None:
-        default = Augmentation()
-        for name, reason in _IMPOSSIBLE.items():
-            value, expected = getattr(settings, name), getattr(default, name)
-            if value != expected:
-                what = f"cannot be done to images with boxes: {reason}"
-                raise SettingError(what, where=name, expected=repr(expected), found=repr(value))
         self._settings = settings
 
     def __call__(self, image: Tensor, objects: dict[str, Tensor]) -> _Sample:
@@ -136,7 +129,11 @@ class Augment:
         # What was narrower than that from the start is kept; flipping rounds.
         least = 0.99 * (before[:, 2:] - before[:, :2]).clamp(max=_LEAST_SIDE)
         kept = (boxes[:, 2:] - boxes[:, :2] >= least).all(1)
-        result = {"boxes": boxes, "labels": objects["labels"], "area": objects["area"] * _areas(boxes) / _areas(before)}
+        result = {
+            "boxes": boxes,
+            "labels": objects["labels"],
+            "area": objects["area"] * box_area(boxes) / box_area(before),
+        }
         if "masks" in objects:
             result["masks"] = changed["masks"].as_subclass(Tensor)
             kept &= (result["masks"] > 0).flatten(1).any(1)
@@ -166,48 +163,39 @@ _WHOLE = 1.0  # RandomIoUCrop's word for no crop
 def possible_overlaps(boxes: Tensor, least_area: int) -> list[float]:
     """Return which of SSD's least overlaps of a crop with a box [objects, 4] can come about; none in a tiny image.
 
-    RandomIoUCrop tries each of the others forty times, in vain, before it draws another; leaving them out changes no
-    probability and takes a third of the time.
+    RandomIoUCrop would try each of the others forty times in vain; leaving them out changes no probability.
     """
     if not len(boxes) or not least_area:
         return []
-    largest = float(_areas(boxes).max())
+    largest = float(box_area(boxes).max())
     # A crop around the whole box overlaps with it by box / crop; a crop within it can be as large as wanted.
     return [overlap for overlap in _OVERLAPS if largest >= overlap * least_area]
 
 
-_IMPOSSIBLE = {
-    "auto_augment": "its policies turn and shift pixels, and boxes would stay behind",
-    "re_prob": "what is erased may be a whole object, whose box would stay",
-    "pad_crop": "give scale for a crop that keeps objects",
-    "interpolation": "the model resizes its images itself",
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """What a worker process gets: it makes sample ``index``. Without ``augment`` it keeps what is not to be judged."""
+    """What a worker process gets: it makes sample ``index``. Training leaves out what is not to be judged."""
 
     annotations: Annotations
-    augment: Augment | None
-    coordinates: Coordinates
+    augment: Augment
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> _Sample:
         annotations = self.annotations
         image = self._image(index)
         rows = annotations.rows(index)
         ignored = annotations.crowd[rows.start : rows.stop] | annotations.difficult[rows.start : rows.stop]
-        chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.augment)]
+        chosen = [row for row, out in zip(rows, ignored.tolist(), strict=True) if not (out and self.drawn)]
         rows_of = {"boxes": annotations.boxes, "labels": annotations.labels, "area": annotations.areas}
         objects = {name: values[chosen] for name, values in rows_of.items()}
         runs: dict[str, Any] = {}
         if annotations.segments is not None:
             masks = annotations.masks(index, chosen)
             objects["masks"] = masks.to(torch.uint8)
-            if self.augment is None:
+            if not self.drawn:
                 runs = {"runs": annotations.runs(chosen, masks)}
-        if self.augment is not None and self.coordinates is not None:
-            with seeded(derive_seed("augmentation", *self.coordinates, index)):
+        if self.drawn:
+            with seeded(derive_seed("augmentation", *self.drawn, index)):
                 image, objects = self.augment(image, objects)
             objects |= dict.fromkeys(("iscrowd", "difficult"), torch.zeros(len(objects["labels"]), dtype=torch.int64))
         else:
@@ -217,8 +205,7 @@ class _Samples:
     def _image(self, index: int) -> Tensor:
         """Read one image, uint8 [3, H, W].
 
-        Boxes are taken for those of the upright image, as annotation tools show it, unless only the stored one has the
-        annotated height and width.
+        Boxes refer to the upright image, as annotation tools do, unless only the stored one has the annotated size.
         """
         annotations = self.annotations
         where, (height, width) = annotations.paths[index], annotations.sizes[index].tolist()
@@ -227,16 +214,11 @@ class _Samples:
             found = image.size
             image = decode(where, upright=False)
             if image.size != (width, height):
-                what = "image of another size than its annotations say"
+                what, expected = "image of another size than its annotations say", f"{width} x {height} pixels"
                 remedy = "annotate the image again, or replace it by the right one"
-                expected, shown = f"{width} x {height} pixels", f"{found[0]} x {found[1]}"
-                raise DataError(what, where=where, expected=expected, found=shown, remedy=remedy)
+                raise DataError(what, where=where, expected=expected, found=f"{found[0]} x {found[1]}", remedy=remedy)
         pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
         return pixels
-
-
-def _areas(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _collated(samples: list[_Sample]) -> Batch:

@@ -28,8 +28,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from refconv.tasks.detection.segments import Runs, coco_tools, runs
+from refconv.tasks.detection.annotations import Runs, coco_tools, runs
 from refconv.tasks.evaluation import Evaluation
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -168,8 +169,7 @@ def _tables(
 def constant_results(results: Sequence[ImageResult]) -> list[ImageResult]:
     """Return the results of a detector that does not look: in every image the mean box of each class.
 
-    Mean boxes and frequencies, which are the scores, are those of the annotated objects themselves. It is the trivial
-    baseline that a detector has to beat.
+    Mean boxes and frequencies, which are the scores, are those of the annotated objects: the trivial baseline.
     """
     judged = [result.truth.chosen(~(result.truth.crowd | result.truth.difficult)) for result in results]
     boxes, labels = (np.concatenate([getattr(one, name) for one in judged]) for name in ("boxes", "labels"))
@@ -245,34 +245,24 @@ def _area(right: NDArray[np.bool_], positives: int) -> float | None:
     """Return the area under precision over recall; ``right`` has the detection with the highest score first."""
     if not positives:
         return None
-    found = np.cumsum(right)
-    precision = found / np.arange(1, len(right) + 1)
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[right.astype(np.bool_)].sum() / positives)
 
 
 def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return, per detection, the object of its class that it overlaps with most, and that overlap; -1 without any."""
-    overlaps = np.where(
-        result.found.labels[:, None] == result.truth.labels[None, :], _overlaps(result.found, result.truth, kind), -1.0
-    )
-    return overlaps.argmax(axis=1), overlaps.max(axis=1)
-
-
-def _overlaps(found: Objects, truth: Objects, kind: Kind) -> NDArray[np.float64]:
-    """Return intersection over union, [detections, objects]."""
+    found, truth = result.found, result.truth
+    alike = found.labels[:, None] == truth.labels[None, :]
     if kind == "segm":
         assert found.masks is not None
         assert truth.masks is not None
-        overlaps: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
-        return np.asarray(overlaps, dtype=np.float64).reshape(len(found.labels), len(truth.labels))
-    first, second = found.boxes[:, None], truth.boxes[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    both = sides.clip(min=0).prod(axis=-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (first, second)]
-    union = areas[0] + areas[1] - both
-    ratios: NDArray[np.float64] = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
-    return ratios
+        shared: Any = coco_tools().mask.iou(list(found.masks), list(truth.masks), [False] * len(truth.labels))
+        ratios = np.asarray(shared, dtype=np.float64).reshape(alike.shape)
+    else:  # NaN for boxes without area
+        ratios = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(truth.boxes)).nan_to_num(0.0).numpy()
+    overlaps = np.where(alike, ratios, -1.0)
+    return overlaps.argmax(axis=1), overlaps.max(axis=1)
 
 
 Kind = Literal["bbox", "segm"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS
+from torchvision.models import detection, list_models
 from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2 import functional as v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
@@ -17,16 +17,16 @@ from refconv.data import Augmentation, Data, DataInfo, Samples, Targets
 from refconv.data.dataset import Batch, as_they_are
 from refconv.data.preprocessing import IMAGE_MODES, Statement, resolve
 from refconv.errors import DataError, RecipeError
-from refconv.models.detectors import all_scores, is_detector
+from refconv.models.detectors import all_scores
 from refconv.models.model_folder import architecture_of
 from refconv.models.model_input import NOTHING, of_weights, stated_by
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, verify
+from refconv.tasks.detection.annotations import coco_tools
 from refconv.tasks.detection.data import DetectionData
-from refconv.tasks.detection.evaluation import DetectionEvaluation, ImageResult, evaluation_of, image_result
-from refconv.tasks.detection.segments import coco_tools
-from refconv.tasks.evaluation import autocasting
+from refconv.tasks.detection.evaluation import ImageResult, evaluation_of, image_result
+from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.image_data import augmentation_of
 from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 
@@ -42,8 +42,6 @@ _OBJECTS_SHOWN = 10
 _COLOURS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe",
 )  # fmt: skip
-_BODIES = ("backbone.body.", "backbone.features.", "backbone.")
-"""Where detectors keep what a classifier would have, too; the first that is there counts."""
 
 _MIXED = "boxes of mixed images cannot be told apart"
 _NO_SCORES = "detectors give boxes, not scores of classes"
@@ -60,6 +58,7 @@ class Detection(Task):
     name = "detection"
     threshold = 0.5
     samples_certified = 4
+    backbones = ("backbone.body.", "backbone.features.", "backbone.")  # the rest is pyramid, maps and predictions
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),
         **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), _NO_SCORES),
@@ -78,13 +77,10 @@ class Detection(Task):
             found = str(recipe.in_chans)
             raise RecipeError("detectors take colour images", where="in_chans", expected="3", found=found)
         source, separator, name = architecture_of(recipe.model).partition(":")
-        if not separator or (source == "torchvision" and not is_detector(name)):
-            raise RecipeError(
-                "is not a detector",
-                where=f"model = {recipe.model}",
-                expected="detector:HEAD with a backbone, torchvision:NAME of a detector, or module:function",
-                remedy=f"give --model detector:ssdlite --backbone {name or source}",
-            )
+        if not separator or (source == "torchvision" and name not in list_models(module=detection)):
+            expected = "detector:HEAD with a backbone, torchvision:NAME of a detector, or module:function"
+            told = {"expected": expected, "remedy": f"give --model detector:ssdlite --backbone {name or source}"}
+            raise RecipeError("is not a detector", where=f"model = {recipe.model}", **told)
         if source not in {"detector", "torchvision"}:
             reason = f"{recipe.model} normalises and resizes images as it likes: use model_kwargs"
             self.refuse(recipe, dict.fromkeys(("img_size", "mean", "std"), reason))
@@ -98,16 +94,15 @@ class Detection(Task):
         left to the model: as the recipe says, or as the classifier was trained that its backbone starts from.
         """
         coco_tools()
-        data = DetectionData(
-            recipe.data,
-            augmentation=augmentation_of(recipe, Augmentation),
-            img_size=recipe.img_size,
-            masks=_looks_at_masks(recipe.model),
-            **Source.of(recipe).settings,
-        )
-        mean, std = _normalisation(recipe, data.info, model)
-        data.info = dataclasses.replace(data.info, mean=mean, std=std)
-        data.preprocessing = as_they_are(data.info, self.name)
+        augmentation, masks = augmentation_of(recipe, Augmentation), _looks_at_masks(recipe.model)
+        settings = {**Source.of(recipe).settings, "img_size": recipe.img_size}
+        data = DetectionData(recipe.data, augmentation=augmentation, masks=masks, **settings)
+        if model is None:
+            model = of_weights(recipe.backbone_checkpoint) if recipe.backbone_checkpoint is not None else NOTHING
+        left = Statement("data", {"mean": data.info.mean, "std": data.info.std})  # 0 and 1: to the model's builder
+        used = resolve([stated_by(recipe), model, left], in_chans=data.info.in_chans, where=data.info.name)
+        data.info = dataclasses.replace(data.info, mean=used.mean, std=used.std)
+        data.preprocessing = as_they_are(self.name, data.info.input_size, used.mean, used.std)
         return data
 
     def open_for(self, opened: Opened, source: Source) -> DetectionData:
@@ -144,7 +139,7 @@ class Detection(Task):
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
         """Warn that parts of a batch count alike in detectors that divide their losses by the matched anchors."""
-        if recipe.grad_accum_steps == 1 or not isinstance(model, (SSD, FCOS)):
+        if recipe.grad_accum_steps == 1 or not isinstance(model, (SSD, detection.FCOS)):
             return None
         return (
             f"warning: {type(model).__name__} divides its losses by the matched anchors of one forward pass, so with "
@@ -163,14 +158,13 @@ class Detection(Task):
 
         return objective
 
-    def evaluate_batches(
-        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
-    ) -> DetectionEvaluation:
+    def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a detector."""
+        data = run.data
         assert isinstance(data, DetectionData)
         own: list[ImageResult] = []
         masks = data.has_masks
-        for images, outputs, targets in self.judged(model, data, batches, run):
+        for images, outputs, targets in self.judged(model, batches, run):
             masks = masks and all("masks" in output for output in outputs)
             own += [
                 image_result(target, output, tuple(image.shape[-2:]), masks=masks)
@@ -186,25 +180,30 @@ class Detection(Task):
         words = "COCO's, of boxes, VOC's difficult objects left out by VOC's rule; overlaps"
         return {"map": f"{words} from 0.5 to 0.95", "map50": f"{words} of 0.5", "map75": f"{words} of 0.75"}
 
-    def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of all that a classifier would not have: pyramid, further maps and prediction layers."""
-        return self.names_outside(model, _BODIES, expected="a part called backbone")
-
-    def predict(
-        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
-    ) -> list[Prediction]:
-        """Return the objects above the minimum score, the highest first, and pictures with their boxes."""
-        mode = IMAGE_MODES[opened.arguments.get("in_chans") or 3]
-        colours = [image.convert("RGB") for image in images]
-        samples = [
-            v2.to_dtype(v2.pil_to_tensor(image.convert(mode)), torch.float32, scale=True).to(device) for image in images
+    def predict(self, opened: Opened, image: Image.Image, *, device: torch.device, threshold: float) -> Prediction:
+        """Return the objects above the minimum score, the highest first, and a picture with their boxes."""
+        pixels = v2.pil_to_tensor(image.convert(IMAGE_MODES[opened.arguments.get("in_chans") or 3]))
+        sample = v2.to_dtype(pixels, torch.float32, scale=True).to(device)
+        (output,) = self.outputs(opened.model, [sample], DataInfo("", 0, 3, (), (), (), (), 0, 0, 0))
+        output = {name: value.cpu() for name, value in output.items()}
+        chosen = output["scores"] >= threshold
+        order = output["scores"][chosen].argsort(descending=True, stable=True)
+        boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
+        masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
+        names = [opened.class_name(label - 1) for label in labels.tolist()]
+        rows = [
+            {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
+            for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
         ]
-        info = DataInfo("", 0, 3, (), (), (), (), 0, 0, 0)
-        outputs = self.outputs(model, samples, info)
-        return [
-            object_prediction(image, {name: value.cpu() for name, value in output.items()}, opened, threshold)
-            for image, output in zip(colours, outputs, strict=True)
-        ]
+        if masks is not None:
+            for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
+                row["area"] = area
+            masks = masks.flip(0)
+        tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
+        more = f", ... ({len(rows)} objects)" if len(rows) > _OBJECTS_SHOWN else ""
+        # The highest score is drawn last, on top of the others.
+        picture = draw_objects(image.convert("RGB"), boxes.flip(0), tags[::-1], labels.flip(0), masks)
+        return Prediction({"objects": rows}, (", ".join(tags[:_OBJECTS_SHOWN]) or NOTHING_FOUND) + more, picture)
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with the boxes and masks of its objects."""
@@ -212,22 +211,6 @@ class Detection(Task):
         masks = target["masks"].bool() if "masks" in target else None
         names = [class_names[label - 1] for label in labels.tolist()]
         return draw_objects(image, target["boxes"], names, labels, masks)
-
-
-def _normalisation(
-    recipe: Recipe, info: DataInfo, model: Statement | None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and std with which the model normalises images.
-
-    They are the recipe's, else those of the classifier in its backbone, else the data's: 0 and 1, which leaves them to
-    the model's builder. ``model`` says how a run was started, where it goes on.
-    """
-    learned = model
-    if learned is None:
-        learned = of_weights(recipe.backbone_checkpoint) if recipe.backbone_checkpoint is not None else NOTHING
-    data = Statement("data", {"mean": info.mean, "std": info.std})
-    found = resolve([stated_by(recipe), learned, data], in_chans=info.in_chans, where=info.name)
-    return found.mean, found.std
 
 
 def _is_detected(entry: Any) -> bool:
@@ -248,29 +231,6 @@ def _summed(losses: Any, *, where: str) -> Tensor:
 
 def _looks_at_masks(model: str) -> bool:
     return "mask" in architecture_of(model).lower()
-
-
-def object_prediction(image: Image.Image, output: dict[str, Tensor], opened: Opened, threshold: float) -> Prediction:
-    """Return the prediction in a detector's output (tensors on the CPU), the highest score first."""
-    chosen = output["scores"] >= threshold
-    order = output["scores"][chosen].argsort(descending=True, stable=True)
-    boxes, labels, scores = (output[name][chosen][order] for name in ("boxes", "labels", "scores"))
-    masks = output["masks"][chosen][order, 0] > 0.5 if "masks" in output else None
-    names = [opened.class_name(label - 1) for label in labels.tolist()]
-    rows = [
-        {"class": label - 1, "name": name, "score": score, "box": [round(number, 2) for number in box]}
-        for label, name, score, box in zip(labels.tolist(), names, scores.tolist(), boxes.tolist(), strict=True)
-    ]
-    if masks is not None:
-        for row, area in zip(rows, masks.flatten(1).sum(1).tolist(), strict=True):
-            row["area"] = area
-    tags = [f"{row['name']} {row['score']:.0%}" for row in rows]
-    words = ", ".join(tags[:_OBJECTS_SHOWN]) or NOTHING_FOUND
-    if len(rows) > _OBJECTS_SHOWN:
-        words += f", ... ({len(rows)} objects)"
-    # The highest score is drawn last, on top of the others.
-    picture = draw_objects(image, boxes.flip(0), tags[::-1], labels.flip(0), masks if masks is None else masks.flip(0))
-    return Prediction({"objects": rows}, words, picture)
 
 
 def draw_objects(

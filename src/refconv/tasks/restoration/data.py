@@ -13,14 +13,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from refconv.data.dataset import Batch, Coordinates, Data, Split, as_they_are
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, as_they_are
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
 from refconv.data.resizing import resized
 from refconv.data.splits import validation_split
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed
-from refconv.tasks.image_data import image_channels, info_of
+from refconv.tasks.image_data import image_channels, stacked
 
 UPSCALES = (1, 2, 3, 4)
 
@@ -57,9 +57,8 @@ class Degradation:
             remedy = f"{whole}: for {level} of the whole range give {LEVELS * self.noise:g}"
             raise SettingError(what, where="noise", expected=expected, found=level, remedy=remedy)
         if self.upscale not in UPSCALES:
-            expected = ", ".join(map(str, UPSCALES))
             what = "unsupported upscaling factor"
-            raise SettingError(what, where="upscale", expected=expected, found=str(self.upscale))
+            raise SettingError(what, where="upscale", expected=", ".join(map(str, UPSCALES)), found=str(self.upscale))
         if not self.noise and self.upscale == 1:
             expected, found = "noise > 0 or upscale > 1", "noise=0 and upscale=1"
             remedy = "give, for example, noise=25 to remove noise or upscale=2 to enlarge"
@@ -143,31 +142,29 @@ class RestorationData(Data):
         validated = parts.train if parts.val is None else parts.val
         self._pictures: dict[Split, Pictures | None] = {"train": parts.train, "val": validated, "test": parts.test}
         self._held: dict[Split, dict[int, Tensor] | None] = {
-            split: {} if pictures is not None and _bytes(pictures, channels) <= _HELD_BYTES else None
-            for split, pictures in self._pictures.items()
+            split: {} if found is not None and int(found.sizes.prod(dim=1).sum()) * channels <= _HELD_BYTES else None
+            for split, found in self._pictures.items()
         }
         least = LEAST_SIDE + 2 * degradation.border
-        for pictures, indices, side, remedy in (
-            (parts.train, train, self._side, "lower patch_size or remove it"),
-            (validated, val, least, "remove it"),
-            (parts.test, test, least, "remove it"),
-        ):
+        chosen: dict[Split, Tensor] = {"train": train, "val": val, "test": test}
+        for split, pictures in self._pictures.items():
+            side, remedy = (self._side, "lower patch_size or remove it") if split == "train" else (least, "remove it")
             if pictures is not None:
-                _check_sides(pictures, indices, side, multiple=upscale, remedy=remedy)
+                _check_sides(pictures, chosen[split], side, multiple=upscale, remedy=remedy)
         self._patches = _patches(parts.train, train, self._side)
-        samples: dict[Split, Tensor] = {"train": torch.arange(len(self._patches)), "val": val, "test": test}
+        samples = {**chosen, "train": torch.arange(len(self._patches))}
         small = self._side // upscale
-        info = info_of(name, samples, class_names=(), input_size=(channels, small, small))
-        super().__init__(info, samples, as_they_are(info, "restoration"))
+        preprocessing = as_they_are("restoration", (channels, small, small))
+        super().__init__(DataInfo.of(name, (), preprocessing, samples), samples, preprocessing)
 
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
-        if split != "train":
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
+        if split != "train":  # whole pictures
             batches = [index[None] for batch in batches for index in batch]
         pictures, held = self._pictures[split], self._held[split]
         assert pictures is not None  # its split would have no samples
         patches = self._patches if split == "train" else None
-        samples = _Samples(pictures, held, self._in_chans, self.degradation, patches, self._side, coordinates)
-        return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=_collated)
+        samples = _Samples(pictures, held, self._in_chans, self.degradation, patches, self._side, drawn)
+        return load_batches(samples, batches, workers=self._workers if held is None else 0, collate=stacked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +172,7 @@ class _Samples:
     """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
 
     ``held`` are pictures decoded already (None to hold none); ``patches`` are picture, top and left of each patch,
-    int64 [n, 3] (None for whole pictures), where there are no ``coordinates``, seed and epoch, to draw others by.
+    int64 [n, 3] (None for whole pictures), where no others are drawn.
     """
 
     pictures: Pictures
@@ -184,7 +181,7 @@ class _Samples:
     degradation: Degradation
     patches: Tensor | None
     side: int
-    coordinates: Coordinates
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> Sample:
         if self.patches is None:
@@ -192,9 +189,9 @@ class _Samples:
             return self.degradation(clean, seed=derive_seed("evaluation", self.pictures.names[index])), clean
         picture, top, left = self.patches[index].tolist()
         clean = self._clean(picture)
-        if self.coordinates is None:
+        if not self.drawn:
             return self._patch(clean, top, left, derive_seed("evaluation", self.pictures.names[picture], top, left))
-        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.coordinates, index))
+        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.drawn, index))
         height, width = clean.shape[-2:]
         step = self.degradation.upscale
         top, left = (_drawn((size - self.side) // step + 1, chance) * step for size in (height, width))
@@ -224,21 +221,12 @@ class _Samples:
         return degraded, _floats(clean[:, top : top + self.side, left : left + self.side])
 
 
-def _collated(samples: list[Sample]) -> Batch:
-    degraded, clean = zip(*samples, strict=True)
-    return torch.stack(degraded).contiguous(), torch.stack(clean).contiguous()
-
-
 def _drawn(below: int, chance: torch.Generator) -> int:
     return int(torch.randint(below, (), generator=chance))
 
 
 def _floats(values: Tensor) -> Tensor:
     return values.float() / LEVELS
-
-
-def _bytes(pictures: Pictures, in_chans: int) -> int:
-    return int(pictures.sizes.prod(dim=1).sum()) * in_chans
 
 
 def _patches(pictures: Pictures | None, chosen: Tensor, side: int) -> Tensor:

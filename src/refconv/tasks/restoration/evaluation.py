@@ -92,12 +92,13 @@ def scores_of(
     baseline = enlarged(sample, degradation.upscale)[0].float().cpu()
 
     def near(image: Tensor, channel: Channel) -> tuple[float, float]:
-        pair = [without_border(compared(values, channel), degradation.border) for values in (image, target)]
-        return psnr(pair[0], pair[1]), ssim(pair[0], pair[1])
+        border, (height, width) = degradation.border, image.shape[-2:]
+        inner = (..., slice(border, height - border), slice(border, width - border))
+        restored, clean = (compared(values, channel)[inner] for values in (image, target))
+        return psnr(restored, clean), ssim(restored, clean)
 
     first, second = channels
-    loss = float(F.l1_loss(output, target))
-    return (*near(output, first), loss, *near(baseline, first), *near(output, second))
+    return (*near(output, first), float(F.l1_loss(output, target)), *near(baseline, first), *near(output, second))
 
 
 def field_channel(in_chans: int, upscale: int) -> Channel:
@@ -140,14 +141,8 @@ def ssim(image: Tensor, clean: Tensor) -> float:
     distance = torch.arange(_WINDOW, dtype=torch.float64, device=image.device) - _WINDOW // 2
     weights = torch.exp(-(distance**2) / (2 * _SIGMA**2))
     weights /= weights.sum()
-    products = torch.stack([image, clean, image * image, clean * clean, image * clean])
-    planes = products.reshape(-1, 1, *image.shape[-2:])
+    planes = torch.stack([image, clean, image * image, clean * clean, image * clean]).reshape(-1, 1, *image.shape[-2:])
     x, y, xx, yy, xy = F.conv2d(F.conv2d(planes, weights[None, None, :, None]), weights[None, None, None, :]).chunk(5)
     similarity = (2 * x * y + _C1) * (2 * (xy - x * y) + _C2)
     similarity = similarity / ((x * x + y * y + _C1) * ((xx - x * x) + (yy - y * y) + _C2))
     return float(similarity.mean())
-
-
-def without_border(image: Tensor, border: int) -> Tensor:
-    """Return an image [..., H, W] without so many pixels on every side."""
-    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]

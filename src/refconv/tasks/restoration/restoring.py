@@ -1,8 +1,7 @@
 """Running an image-to-image network on images of any size: enlarged input, padded sides, tiles.
 
-What a network needs is found out by a try, before training and before each evaluation: whether it gives images of its
-input's size although larger ones are wanted, so that it is to be given the bicubically enlarged image; and what the
-sides of its input must be multiples of.
+What a network needs is found out by a try, before training and before each evaluation: whether it is to be given the
+bicubically enlarged image, as it gives images of its input's size, and of what the input's sides must be multiples.
 """
 
 from __future__ import annotations
@@ -85,12 +84,9 @@ def restored(
             above, before = min(top, overlap), min(left, overlap)
             bottom, right = min(top + tile, height), min(left + tile, width)
             part = given[..., top - above : bottom + overlap, left - before : right + overlap]
-            whole = _padded(model, part, needs.multiple, factor)
-            y, x = (
-                slice(above * factor, (above + bottom - top) * factor),
-                slice(before * factor, (before + right - left) * factor),
-            )
-            result[..., top * factor : bottom * factor, left * factor : right * factor] = whole[..., y, x]
+            inner = _padded(model, part, needs.multiple, factor)[..., above * factor :, before * factor :]
+            place = result[..., top * factor : bottom * factor, left * factor : right * factor]
+            place.copy_(inner[..., : place.shape[-2], : place.shape[-1]])
     return result
 
 
@@ -102,5 +98,4 @@ def _padded(model: nn.Module, image: Tensor, multiple: int, factor: int) -> Tens
         # An image narrower than the padding has too little to mirror.
         mode = "reflect" if below < height and right < width else "replicate"
         image = F.pad(image, (0, right, 0, below), mode=mode)
-    output = cast(Tensor, model(image))
-    return output[..., : height * factor, : width * factor]
+    return cast(Tensor, model(image))[..., : height * factor, : width * factor]

@@ -20,7 +20,7 @@ from refconv.data.resizing import enlarged
 from refconv.errors import DataError, ModelError
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.tasks.evaluation import autocasting
+from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.restoration.data import LEVELS, Degradation, RestorationData
 from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, Channel, RestorationEvaluation, field_channel, scores_of
 from refconv.tasks.restoration.restoring import needs_of, restored
@@ -29,8 +29,6 @@ from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, So
 if TYPE_CHECKING:
     from refconv.models.opening import Opened
 
-_COLOURS = "it changes colours, which are to be restored"
-_NO_CLASSES = "there are no classes"
 _NOT_MIXED = "mixed or erased images have no clean image to be compared with"
 _PATCHES = "patches are cut from random places, mirrored and turned anyway"
 
@@ -40,13 +38,13 @@ class Restoration(Task):
 
     name = "restoration"
     without_effect: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), _NO_CLASSES),
+        **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), "there are no classes"),
         "distill": "teaching is for classifiers",
         **dict.fromkeys(("mixup", "cutmix", "re_prob"), _NOT_MIXED),
         **dict.fromkeys(("hflip", "pad_crop", "scale", "ratio"), _PATCHES),
         "img_size": "training patches have patch_size, and whole images are evaluated",
         "crop_pct": "whole images are evaluated",
-        **dict.fromkeys(("aa", "color_jitter"), _COLOURS),
+        **dict.fromkeys(("aa", "color_jitter"), "it changes colours, which are to be restored"),
         "interpolation": "images are shrunk and enlarged bicubically, as the field does",
         **dict.fromkeys(("mean", "std"), "values stay in [0, 1]"),
     }
@@ -58,27 +56,19 @@ class Restoration(Task):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open pictures: ``images:FOLDER`` or ``photographs``."""
-        return RestorationData(
-            recipe.data,
-            degradation=Degradation(noise=recipe.noise, upscale=recipe.upscale),
-            in_chans=recipe.in_chans,
-            patch_size=recipe.patch_size,
-            **Source.of(recipe).settings,
-        )
+        degradation = Degradation(noise=recipe.noise, upscale=recipe.upscale)
+        settings = {**Source.of(recipe).settings, "in_chans": recipe.in_chans, "patch_size": recipe.patch_size}
+        return RestorationData(recipe.data, degradation=degradation, **settings)
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open pictures degraded as in training; of other data, a folder without ``train`` is the test split."""
         if opened.flags:
             reason = "has no effect in restoration: whole images are evaluated, and not normalised"
             raise DataError(reason, where=", ".join(opened.flags))
-        return RestorationData(
-            source.name,
-            degradation=_degradation(opened),
-            in_chans=opened.arguments.get("in_chans"),
-            patch_size=opened.recipe.patch_size if opened.recipe is not None else 64,
-            for_training=source.of_run,
-            **source.settings,
-        )
+        settings = {**source.settings, "in_chans": opened.arguments.get("in_chans"), "for_training": source.of_run}
+        if opened.recipe is not None:
+            settings["patch_size"] = opened.recipe.patch_size
+        return RestorationData(source.name, degradation=_degradation(opened), **settings)
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for images with as many channels as the input."""
@@ -117,10 +107,9 @@ class Restoration(Task):
 
         return objective
 
-    def evaluate_batches(
-        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
-    ) -> RestorationEvaluation:
+    def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a model on whole images, one at a time, large ones in tiles; on training patches if asked for."""
+        data = run.data
         assert isinstance(data, RestorationData)
         upscale = data.degradation.upscale
         needs = needs_of(model, in_chans=data.info.in_chans, upscale=upscale)
@@ -157,23 +146,18 @@ class Restoration(Task):
         name, last = convolutions[-1]
         return {f"{name}.{entry}" if name else entry for entry, _ in last.named_parameters()}
 
-    def predict(
-        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
-    ) -> list[Prediction]:
-        """Return the restored images; they are taken as they are, and nothing is added or shrunk first."""
+    def predict(self, opened: Opened, image: Image.Image, *, device: torch.device, threshold: float) -> Prediction:
+        """Return the restored image; it is taken as it is, and nothing is added or shrunk first."""
         upscale = _degradation(opened).upscale
         in_chans = int(opened.arguments.get("in_chans") or 3)
-        needs = needs_of(model, in_chans=in_chans, upscale=upscale)
-        found = []
-        for image in images:
-            pixels = np.asarray(decode(image).convert(IMAGE_MODES[in_chans]))
-            values = pixels.reshape(*pixels.shape[:2], in_chans)
-            sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
-            picture = _picture(restored(model, sample, needs, upscale=upscale)[0].float().cpu())
-            content = {"width": picture.width, "height": picture.height, "upscale": upscale}
-            words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
-            found.append(Prediction(content, words, picture))
-        return found
+        needs = needs_of(opened.model, in_chans=in_chans, upscale=upscale)
+        pixels = np.asarray(decode(image).convert(IMAGE_MODES[in_chans]))
+        values = pixels.reshape(*pixels.shape[:2], in_chans)
+        sample = torch.from_numpy(values.copy()).permute(2, 0, 1)[None].to(device).float() / LEVELS
+        picture = _picture(restored(opened.model, sample, needs, upscale=upscale)[0].float().cpu())
+        content = {"width": picture.width, "height": picture.height, "upscale": upscale}
+        words = f"{picture.width} x {picture.height} pixels" + (f", {upscale} times larger" if upscale > 1 else "")
+        return Prediction(content, words, picture)
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return the clean image."""
@@ -188,11 +172,10 @@ def _picture(values: Tensor) -> Image.Image:
 
 def _degradation(opened: Opened) -> Degradation:
     """Return what was done to the images that a model was trained on."""
-    known = opened.preprocessing if opened.recipe is None else vars(opened.recipe)
+    known = opened.stated.values if opened.recipe is None else vars(opened.recipe)
     values: dict[str, Any] = {name: known.get(name) for name in ("noise", "upscale")}
     if None in values.values():
-        what = "it is not known what the model restores"
         expected = "noise and upscale, in the recipe of a run or in config.json"
         remedy = "give the run, or train one: refconv train --task restoration"
-        raise DataError(what, where=opened.name, expected=expected, remedy=remedy)
+        raise DataError("it is not known what the model restores", where=opened.name, expected=expected, remedy=remedy)
     return Degradation(**values)

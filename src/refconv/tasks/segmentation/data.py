@@ -2,8 +2,7 @@
 
 Every sample is a box of its image, scaled to the square that the model takes; outside the image it has the mean colour,
 and pixels are ignored. In evaluation the box is the smallest square that holds the whole image, in its middle. In
-training the box is as large, or, with ``scale``, of a random share of that area and at a random place; a share above 1
-makes the image smaller than in evaluation.
+training the box is as large, or, with ``scale``, of a random share of that area, which may be above 1, at random.
 """
 
 from __future__ import annotations
@@ -21,20 +20,15 @@ from torchvision import transforms
 
 from refconv.data.augmentation import Range
 from refconv.data.class_names import Classes
-from refconv.data.dataset import Batch, Coordinates, Data, Split, Targets
+from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, Targets
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
-from refconv.tasks.image_data import CLASSES_FILE, divided, image_channels, info_of
-from refconv.tasks.segmentation.mask_layouts import MaskSet, open_masks
-from refconv.tasks.segmentation.masks import MaskedImages, check_variety, classes_in
+from refconv.tasks.image_data import CLASSES_FILE, divided, image_channels, stacked
+from refconv.tasks.segmentation.masks import MaskedImages, MaskSet, check_variety, classes_in, open_masks
 
-_RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "nearest": Image.Resampling.NEAREST,
-}
+_RESAMPLING = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "nearest")}
 _DEFAULT_RATIO = (3 / 4, 4 / 3)
 
 
@@ -43,8 +37,7 @@ class SegmentationAugmentation:
     """What is done to training samples at random; the default does nothing.
 
     ``scale`` is the range of the area of the box, as a share of the smallest square that holds the image; ``ratio``, of
-    its width over height, is 3/4 to 4/3 by default. ``interpolation`` is ``random``, or another resampling than in
-    evaluation.
+    its width over height, is 3/4 to 4/3 by default. ``interpolation`` may be ``random``.
     """
 
     hflip: float = 0.0
@@ -56,9 +49,6 @@ class SegmentationAugmentation:
     def __post_init__(self) -> None:
         if self.ratio is not None and self.scale is None:
             raise SettingError("has no effect without scale", where="ratio")
-        if self.interpolation not in {*_RESAMPLING, "random", None}:
-            known = ", ".join([*_RESAMPLING, "random"])
-            raise SettingError("unknown", where="interpolation", expected=known, found=str(self.interpolation))
 
 
 class SegmentationData(Data):
@@ -91,9 +81,7 @@ class SegmentationData(Data):
         preprocessing = resolve([whole, *stated, own_size], in_chans=channels, where=name)
         _check_square(preprocessing, name)
         self._parts, indices = divided(parts, val_split, name=name)
-        size, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
-        info = info_of(name, indices, class_names=class_names, input_size=size, mean=mean, std=std)
-        super().__init__(info, indices, preprocessing)
+        super().__init__(DataInfo.of(name, class_names, preprocessing, indices), indices, preprocessing)
         self.ignore_index = ignore_index
         self._augmentation, self._workers = augmentation or SegmentationAugmentation(), workers
 
@@ -112,36 +100,17 @@ class SegmentationData(Data):
         ignored = targets == self.ignore_index
         return torch.where(ignored, self.ignore_index, outputs[torch.where(ignored, 0, targets)])
 
-    def _loaded(self, split: Split, batches: list[Tensor], coordinates: Coordinates) -> Iterator[Batch]:
+    def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
         count = self.info.num_classes if self.matching is None else len(self.matching.found)
         settings = (self.preprocessing, self.ignore_index, self._augmentation)
-        samples = _Samples(self._parts[split], count, *settings, coordinates)
-        return load_batches(samples, batches, workers=self._workers, collate=_collated)
+        samples = _Samples(self._parts[split], count, *settings, drawn)
+        return load_batches(samples, batches, workers=self._workers, collate=stacked)
 
 
 def prepared(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """Return an image without a mask as in evaluation, float32 [C, S, S]."""
     image = image.convert(IMAGE_MODES[preprocessing.in_chans])
-    return _sample(image, None, whole_box(*image.size), preprocessing, ignored=0)[0]
-
-
-def _sample(
-    image: Image.Image,
-    classes: NDArray[np.uint8] | None,
-    box: Box,
-    preprocessing: Preprocessing,
-    interpolation: str | None = None,
-    *,
-    ignored: int,
-) -> tuple[Tensor, Tensor]:
-    """Return a box of an image, scaled and normalised, float32 [C, S, S], and of its mask, int64 [S, S]."""
-    resample = _RESAMPLING[interpolation or preprocessing.interpolation]
-    fill = tuple(min(255, max(0, round(255 * value))) for value in preprocessing.mean)
-    size = preprocessing.size[-1]
-    picture, truth = fitted(image, classes, box, size=size, resample=resample, fill=fill, ignored=ignored)
-    pixels = torch.from_numpy(np.array(picture)).view(size, size, preprocessing.in_chans).permute(2, 0, 1)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (pixels.float() / 255 - mean) / std, torch.from_numpy(truth).long()
+    return fitted(image, None, whole_box(*image.size), preprocessing, ignored=0)[0]
 
 
 def _check_square(preprocessing: Preprocessing, name: str) -> None:
@@ -168,24 +137,21 @@ def _class_names(found: MaskSet, ignored: int, num_classes: int | None) -> tuple
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used.
-
-    ``coordinates`` are seed and epoch; None draws nothing.
-    """
+    """What a worker process gets: it makes sample ``index``, and asks no generator that others have used."""
 
     pairs: MaskedImages
     num_classes: int
     preprocessing: Preprocessing
     ignored: int
     augmentation: SegmentationAugmentation
-    coordinates: Coordinates
+    drawn: Drawn
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
         classes = self.pairs.classes(index, count=self.num_classes, ignored=self.ignored)
-        if self.coordinates is None:
-            return _sample(image, classes, whole_box(*image.size), self.preprocessing, ignored=self.ignored)
-        with seeded(derive_seed("augmentation", *self.coordinates, index)):
+        if not self.drawn:
+            return fitted(image, classes, whole_box(*image.size), self.preprocessing, ignored=self.ignored)
+        with seeded(derive_seed("augmentation", *self.drawn, index)):
             return self._augmented(image, classes)
 
     def _augmented(self, image: Image.Image, classes: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
@@ -201,12 +167,9 @@ class _Samples:
         if settings.color_jitter:
             # As timm does it: no change of hue.
             image = transforms.ColorJitter(*[settings.color_jitter] * 3)(image)
-        sample, truth = _sample(image, classes, box, self.preprocessing, interpolation, ignored=self.ignored)
+        how = dataclasses.replace(self.preprocessing, interpolation=interpolation or self.preprocessing.interpolation)
+        sample, truth = fitted(image, classes, box, how, ignored=self.ignored)
         return (sample.flip(-1), truth.flip(-1)) if flipped < settings.hflip else (sample, truth)
-
-
-def _collated(samples: list[tuple[Tensor, Tensor]]) -> Batch:
-    return torch.stack([image for image, _ in samples]), torch.stack([truth for _, truth in samples])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,31 +210,25 @@ def random_box(width: int, height: int, *, scale: Range, ratio: Range) -> Box:
 
 
 def fitted(
-    image: Image.Image,
-    classes: NDArray[np.uint8] | None,
-    box: Box,
-    *,
-    size: int,
-    resample: Image.Resampling,
-    fill: tuple[int, ...],
-    ignored: int,
-) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """Scale a box of an image and of its mask [H, W] to a square of ``size`` pixels; the mask by the nearest pixel.
+    image: Image.Image, classes: NDArray[np.uint8] | None, box: Box, preprocessing: Preprocessing, *, ignored: int
+) -> tuple[Tensor, Tensor]:
+    """Scale a box of an image and of its mask [H, W] to a square, float32 [C, S, S], normalised, and int64 [S, S].
 
-    ``fill`` is the colour outside the image, where pixels are ``ignored``; without ``classes`` all are.
+    The mask is scaled by the nearest pixel. Outside the image it is ``ignored``, as it is all over without ``classes``.
     """
-    (x0, x1, left, right), (y0, y1, top, bottom) = (
-        _along(box.left, box.width, image.width, size),
-        _along(box.top, box.height, image.height, size),
-    )
+    size, fill = preprocessing.size[-1], tuple(min(255, max(0, round(255 * value))) for value in preprocessing.mean)
+    x0, x1, left, right = _along(box.left, box.width, image.width, size)
+    y0, y1, top, bottom = _along(box.top, box.height, image.height, size)
     picture = Image.new(image.mode, (size, size), fill[0] if len(fill) == 1 else fill)
     truth = np.full((size, size), ignored, dtype=np.uint8)
-    scaled = image.resize((right - left, bottom - top), resample, box=(x0, y0, x1, y1))
-    picture.paste(scaled, (left, top))
+    resample = _RESAMPLING[preprocessing.interpolation]
+    picture.paste(image.resize((right - left, bottom - top), resample, box=(x0, y0, x1, y1)), (left, top))
     if classes is not None:
         rows, columns = _nearest(y0, y1, bottom - top), _nearest(x0, x1, right - left)
         truth[top:bottom, left:right] = classes[rows[:, None], columns]
-    return picture, truth
+    pixels = torch.from_numpy(np.array(picture)).view(size, size, preprocessing.in_chans).permute(2, 0, 1)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (pixels.float() / 255 - mean) / std, torch.from_numpy(truth).long()
 
 
 def _along(start: float, length: float, image: int, size: int) -> tuple[float, float, int, int]:

@@ -71,16 +71,8 @@ class Overlap:
     accuracy: tuple[float | None, ...]
     pixel_accuracy: float
     baseline: float
-
-    @property
-    def mean_iou(self) -> float:
-        """The mean of ``iou`` over the classes that have one."""
-        return _mean(self.iou)
-
-    @property
-    def mean_accuracy(self) -> float:
-        """The mean of ``accuracy`` over the classes that have one."""
-        return _mean(self.accuracy)
+    mean_iou: float
+    mean_accuracy: float
 
 
 def overlap(matrix: Tensor, *, ignored: Collection[int] = ()) -> Overlap:
@@ -95,12 +87,12 @@ def overlap(matrix: Tensor, *, ignored: Collection[int] = ()) -> Overlap:
     union = there + given - right
     union[[number for number in ignored if number < len(union)]] = 0
     baseline = float(there.max() / counts.sum() / (there > 0).sum())
-    return Overlap(_ratios(right, union), _ratios(right, there), float(right.sum() / counts.sum()), baseline)
+    iou, accuracy = _ratios(right, union), _ratios(right, there)
+    return Overlap(iou, accuracy, float(right.sum() / counts.sum()), baseline, _mean(iou), _mean(accuracy))
 
 
 def _ratios(parts: Tensor, wholes: Tensor) -> tuple[float | None, ...]:
-    pairs = zip(parts.tolist(), wholes.tolist(), strict=True)
-    return tuple(part / whole if whole else None for part, whole in pairs)
+    return tuple(part / whole if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True))
 
 
 def _mean(values: tuple[float | None, ...]) -> float:

@@ -20,7 +20,7 @@ from refconv.models.model_input import of_backbone, of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
-from refconv.tasks.evaluation import autocasting
+from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.image_data import augmentation_of
 from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, place_in_square, prepared
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
@@ -38,13 +38,13 @@ _OUTPUT, _AUXILIARY = "out", "aux"
 class Segmentation(Task):
     """A class for every pixel: cross-entropy, mean IoU, pixel accuracy.
 
-    Models return logits [batch, classes, H, W], or torchvision's mapping with these as ``out`` and perhaps an auxiliary
-    output ``aux``.
+    Models return logits [batch, classes, H, W], or torchvision's mapping with ``out`` and perhaps an auxiliary ``aux``.
     """
 
     name = "segmentation"
     samples_certified = 8
     prepares_images = True
+    backbones = ("backbone.", "encoder.")  # of torchvision and segmentation-models-pytorch; a decoder starts anew
     without_effect: ClassVar[Mapping[str, str]] = {
         "mixup": "two images have no one class per pixel",
         "cutmix": "its boxes are not cut out of the masks",
@@ -57,26 +57,18 @@ class Segmentation(Task):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open images and masks: folders, Pascal VOC, Cityscapes, scenes."""
-        return SegmentationData(
-            recipe.data,
-            augmentation=augmentation_of(recipe, SegmentationAugmentation),
-            ignore_index=recipe.ignore_index,
-            num_classes=recipe.num_classes,
-            in_chans=recipe.in_chans,
-            stated=(stated_by(recipe), _learned_from(recipe) if model is None else model),
-            **Source.of(recipe).settings,
-        )
+        own = {name: getattr(recipe, name) for name in ("ignore_index", "num_classes", "in_chans")}
+        augmentation = augmentation_of(recipe, SegmentationAugmentation)
+        stated = (stated_by(recipe), _learned_from(recipe) if model is None else model)
+        settings = {**Source.of(recipe).settings, **own, "stated": stated}
+        return SegmentationData(recipe.data, augmentation=augmentation, **settings)
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
-        return SegmentationData(
-            source.name,
-            ignore_index=opened.recipe.ignore_index if opened.recipe is not None else 255,
-            num_classes=opened.arguments.get("num_classes"),
-            in_chans=opened.arguments.get("in_chans"),
-            stated=opened.statements,
-            **source.settings,
-        )
+        ends = {name: opened.arguments.get(name) for name in ("num_classes", "in_chans")}
+        ignored = opened.recipe.ignore_index if opened.recipe is not None else 255
+        settings = {**source.settings, **ends, "stated": opened.statements}
+        return SegmentationData(source.name, ignore_index=ignored, **settings)
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for logits [batch, at least the number of classes, H, W], of the size of the images."""
@@ -95,7 +87,7 @@ class Segmentation(Task):
         Ignored pixels count nowhere; a step weighs the parts by the pixels that do (:meth:`counting`).
         """
         autocast = autocasting(processes.device, recipe.amp)
-        teacher = make_teacher(recipe, processes.device, autocast, info, resizes=False)
+        teacher = make_teacher(recipe, processes.device, info, resizes=False)
 
         def objective(network: Network, images: Samples, truth: Targets) -> Tensor:
             assert isinstance(truth, Tensor), type(truth)
@@ -119,17 +111,15 @@ class Segmentation(Task):
         """Return what counts the pixels of a part that are not ignored."""
         return lambda images, truth: float((truth != recipe.ignore_index).sum())
 
-    def evaluate_batches(
-        self, model: nn.Module, data: Data, batches: Iterable[Batch], run: EvaluationRun
-    ) -> SegmentationEvaluation:
+    def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a segmenter."""
+        data = run.data
         assert isinstance(data, SegmentationData), type(data)
-        place_truth = self.place_targets(run.device)
         classes, ignored = data.info.num_classes, data.ignore_index
         matrix = torch.zeros(classes, classes + 1, dtype=torch.int64)
         loss, samples = 0.0, 0
-        for images, outputs, targets in self.judged(model, data, batches, run):
-            (maps, _), truth = _maps(outputs), place_truth(targets)
+        for images, outputs, targets in self.judged(model, batches, run):
+            (maps, _), truth = _maps(outputs), targets.to(run.device, non_blocking=True)
             loss += float(pixel_losses(maps, truth, ignored=ignored))
             matrix += confusion_matrix(maps.argmax(1), truth, classes=classes, ignored=ignored).cpu()
             samples += len(images)
@@ -145,26 +135,23 @@ class Segmentation(Task):
         class_iou = dict(zip(data.info.class_names, found.iou, strict=True))
         return SegmentationEvaluation(int(count), *means, loss / pixels, found.baseline, class_iou)
 
-    def head_names(self, model: nn.Module) -> set[str]:
-        """Return the names of everything but the backbone: a decoder starts anew where a backbone is given."""
-        # What torchvision and segmentation-models-pytorch call it.
-        return self.names_outside(model, ("backbone.", "encoder."), expected="a module backbone or encoder")
-
-    def predict(
-        self, model: nn.Module, images: list[Image.Image], opened: Opened, *, device: torch.device, threshold: float
-    ) -> list[Prediction]:
+    def predict(self, opened: Opened, image: Image.Image, *, device: torch.device, threshold: float) -> Prediction:
         """Return the share of each class, the mask, and the image with the mask's colours laid over it."""
         preprocessing = input_of(opened)
         shape, mean, std = preprocessing.input_size, preprocessing.mean, preprocessing.std
         info = DataInfo("", 0, shape[0], shape, mean, std, (), 0, 0, 0)
-        found = []
-        for image in images:
-            sample = prepared(image, preprocessing)[None].to(device)
-            classes = _maps(self.outputs(model, sample, info))[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
-            left, top, right, bottom = place_in_square(*image.size, size=shape[-1])
-            whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
-            found.append(class_prediction(image, whole, opened))
-        return found
+        sample = prepared(image, preprocessing)[None].to(device)
+        classes = _maps(self.outputs(opened.model, sample, info))[0].argmax(1)[0].to("cpu", torch.uint8).numpy()
+        left, top, right, bottom = place_in_square(*image.size, size=shape[-1])
+        whole = Image.fromarray(classes[top:bottom, left:right]).resize(image.size, Image.Resampling.NEAREST)
+        numbers, counts = np.unique(np.asarray(whole), return_counts=True)
+        shares = zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True)
+        largest = sorted(shares, key=lambda share: (-share[0], share[1]))
+        shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in largest]
+        words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
+        more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
+        picture = overlay(image, whole, background=opened.class_name(0) == "background")
+        return Prediction({"classes": shown}, words + more, picture, whole)
 
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return an image with its classes in colours laid over it."""
@@ -216,17 +203,6 @@ def _learned_from(recipe: Recipe) -> Statement:
     if stated.of_run and recipe.backbone_checkpoint is None:
         return stated
     return Statement(stated.by, {key: stated.values.get(key) for key in ("mean", "std")})
-
-
-def class_prediction(image: Image.Image, classes: Image.Image, opened: Opened) -> Prediction:
-    """Return the prediction of a segmenter for an image, the class with the largest share first."""
-    numbers, counts = np.unique(np.asarray(classes), return_counts=True)
-    shares = sorted(zip((counts / counts.sum()).tolist(), numbers.tolist(), strict=True), key=lambda s: (-s[0], s[1]))
-    shown = [{"class": number, "name": opened.class_name(number), "share": share} for share, number in shares]
-    words = ", ".join(f"{entry['name']} {entry['share']:.1%}" for entry in shown[:_CLASSES_SHOWN])
-    more = f" and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
-    picture = overlay(image, classes, background=opened.class_name(0) == "background")
-    return Prediction({"classes": shown}, words + more, picture, classes)
 
 
 def overlay(image: Image.Image, classes: Image.Image, *, background: bool) -> Image.Image:
