@@ -6,8 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-Part = str | None
-"""A part of a message, or that it has none."""
+Part = str | None  #: A part of a message, or that it has none
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

@@ -28,9 +28,7 @@ from refconv.records import Record
 from refconv.surgery import merge
 from refconv.surgery.attach import transformed
 
-SCORES = "scores"
-"""What is measured with data of other models than classifiers: the measures of their task."""
-
+SCORES = "scores"  #: What is measured with data of other models than classifiers: the measures of their task
 SIDES = ("", "-before", "-after")
 """What follows the name of a measure in the name of a record: one of both models, or one of each."""
 

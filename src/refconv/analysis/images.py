@@ -26,7 +26,6 @@ from refconv.errors import DataError, SettingError
 
 Corruption = Literal["gaussian_noise", "gaussian_blur", "contrast", "brightness", "jpeg_compression"]
 CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
-
 STRENGTHS = (0, 1, 2, 3, 4, 5)
 SMALL = 64  # images whose shorter side has at most this many pixels get the strengths of CIFAR-10-C
 TOLERANCE = 0.02  # of pixels outside 0 to 1, as resizing and rounding leave them

@@ -32,9 +32,7 @@ from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, 
 from refconv.errors import DataError, ModelError
 from refconv.measures.landscape import Conditions
 
-Values = dict[str, Tensor]
-"""Parameters, buffers or directions of a model, by name."""
-
+Values = dict[str, Tensor]  #: Parameters, buffers or directions of a model, by name
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 """(outputs, targets) -> the mean loss over the samples of a batch, one number."""
 

@@ -89,9 +89,7 @@ class EvalData:
         return {"mean": self.mean, "std": self.std} if kind == "normalised" else {}
 
 
-Found = Mapping[str, Record]
-"""Records by the model they are about: "before" and "after", or "pair" for both."""
-
+Found = Mapping[str, Record]  #: Records by the model they are about: "before" and "after", or "pair" for both
 DataMeasure = Callable[[nn.Module, nn.Module, EvalData], Found]
 """Takes two plain classifiers, the earlier first, and data."""
 

@@ -14,9 +14,7 @@ from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.run_folder import RunFolder
 
-ANALYSIS_FOLDER = "analysis"
-"""Where the analysis of a run lies, inside the run."""
-
+ANALYSIS_FOLDER = "analysis"  #: Where the analysis of a run lies, inside the run
 _DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can name one
 
 

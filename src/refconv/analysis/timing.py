@@ -16,7 +16,6 @@ from refconv.errors import SettingError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
 FEWEST = 8
 """Samples that are taken however long they last; others come in multiples, so that no batch has a single one."""
 

@@ -19,7 +19,6 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from refconv.errors import DataError
 
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
-
 UNNAMED = "the model's class names are not known; the data's are used, in the same order"
 """What is said where classes are matched by position."""
 

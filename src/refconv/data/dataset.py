@@ -17,17 +17,12 @@ from refconv.data.splits import batch_count, eval_index_batches, train_index_bat
 from refconv.errors import DataError
 from refconv.records import Record
 
-_DRAWN = 0
-"""Seed of the order in which a few samples of a split are drawn."""
-
+_DRAWN = 0  #: Seed of the order in which a few samples of a split are drawn
 Split = Literal["train", "val", "test"]
-Samples = Any
-"""What a model takes: a tensor [batch, *input_size], or a list of images [C, H, W] of different sizes."""
-Targets = Any
-"""What the loss and the evaluation compare with: labels, class maps, boxes, clean images."""
+Samples = Any  #: What a model takes: a tensor [batch, *input_size], or a list of images [C, H, W] of different sizes
+Targets = Any  #: What the loss and the evaluation compare with: labels, class maps, boxes, clean images
 Batch = tuple[Samples, Targets]
-Drawn = tuple[int, int] | None
-"""Seed and epoch of what is drawn at random for each sample; None draws nothing."""
+Drawn = tuple[int, int] | None  #: Seed and epoch of what is drawn at random for each sample; None draws nothing
 
 
 @dataclasses.dataclass(frozen=True)

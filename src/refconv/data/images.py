@@ -37,11 +37,9 @@ _NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX",
 
 # What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
 _READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-
 _GREY = {"1", "L", "LA", "F"}  # and all that begin with I: integers of more than 8 bits
 _FULL_16_BITS = 0xFFFF
 _STEPS_OF_16_BITS = 257  # 65535 / 255
-
 _ORIENTATION = 0x0112  # EXIF's number of the entry
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

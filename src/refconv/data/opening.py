@@ -29,7 +29,6 @@ from refconv.errors import DataError
 
 PREFIXES = ("torch", "hfds")
 STREAMS = ("wds", "tfds", "hfids")
-# Small enough to be fetched without asking; the others of torchvision take gigabytes.
 _DOWNLOADED = ("cifar10", "cifar100", "mnist", "kmnist", "qmnist", "fashion_mnist")
 _LOOKED_AT = 64  # images, about, whose size is read where nothing else says it
 

@@ -25,7 +25,6 @@ from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
 HANDED_OVER: dict[str, Mapping[str, Any]] = {}
 """Datasets that were handed over in Python, by the name that recipes give."""
 

@@ -12,12 +12,8 @@ from timm.data.constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENE
 from refconv.errors import DataError, SettingError
 from refconv.records import Record
 
-IMAGE_MODES = {1: "L", 3: "RGB"}
-"""PIL's mode by the number of channels."""
-
-FLAGS, RECIPE = "flags", "recipe"
-"""The sources that a user writes; what they say is taken as it is, or refused."""
-
+IMAGE_MODES = {1: "L", 3: "RGB"}  #: PIL's mode by the number of channels
+FLAGS, RECIPE = "flags", "recipe"  #: The sources that a user writes; what they say is taken as it is, or refused
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
 _MAJORITY = 0.9  # share of the images that must be squares of one size, for it to be the size of the input
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")

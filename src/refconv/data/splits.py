@@ -29,8 +29,7 @@ class Parts(Generic[T_co]):
     test: T_co
 
 
-HELD_OUT = ("val", "validation", "valid", "test")
-"""The names of parts that are not trained on."""
+HELD_OUT = ("val", "validation", "valid", "test")  #: The names of parts that are not trained on
 
 
 def held_out(names: Collection[str], *, where: str, val_split: float) -> tuple[str | None, str]:

@@ -35,8 +35,7 @@ from refconv.tasks.evaluation import Evaluation
 _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
 
-_SHORT_STEP = 0.5
-"""Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond."""
+_SHORT_STEP = 0.5  #: Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond
 
 
 class Loop:

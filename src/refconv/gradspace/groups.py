@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Decay = Literal["refocus", "kernel", "none"]
-
 _AGAIN = "make groups and optimizer again: refconv.RefocusSGD(refconv.param_groups(model), ...)"
-
-SITES = "sites"
-"""The key under which a parameter group holds the geometries of its parameters, one each."""
+SITES = "sites"  #: The key under which a parameter group holds the geometries of its parameters, one each
 
 # Wrappers whose parameters are those of the model inside, and the attribute that holds it.
 _TRANSPARENT = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
@@ -36,15 +33,11 @@ _WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "module", "_fsdp_wrapped
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """One refocused layer, as plain data that an optimizer's parameter group can carry and a checkpoint can hold.
-
-    Attributes:
-        map_size: taps of the refocusing map per dimension.
-        scale, power: of the Gram, see :func:`refconv.ops.scaling`.
-    """
+    """One refocused layer, as plain data that an optimizer's parameter group can carry and a checkpoint can hold."""
 
     layer: str
     layout: Layout
+    #: taps of the refocusing map per dimension. scale, power: of the Gram, see :func:`refconv.ops.scaling`
     map_size: tuple[int, ...]
     scale: Scale
     power: float

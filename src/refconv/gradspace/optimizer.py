@@ -20,8 +20,7 @@ from refconv.gradspace.metric import Metric, clip_by_norm, metric_of
 from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
 from refconv.parametrizations import memory_format
 
-BASE = "base"
-"""The key of a base in the state of its parameter."""
+BASE = "base"  #: The key of a base in the state of its parameter
 
 
 class RefocusSGD(SGD):

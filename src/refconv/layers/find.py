@@ -21,7 +21,6 @@ Family = Literal["conv", "transposed", "condconv", "deformable"]
 # Modules that hold a convolution kernel without deriving from torch's convolutions, by the name of their class:
 # neither timm nor torchvision need be installed to recognise theirs.
 _FOREIGN: dict[str, Family] = {"CondConv2d": "condconv", "DeformConv2d": "deformable"}
-
 PARAMETRIZED, NO_PARAMETER = "already parametrized by", "its weight is not a parameter"
 """Why a kernel cannot be transformed that something else computes: torch's parametrizations; older hooks."""
 
@@ -36,29 +35,20 @@ def dotted(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One convolution's kernel inside a model.
+    """One convolution's kernel inside a model."""
 
-    Attributes:
-        name: the module's name inside the model; empty when the model itself is the convolution.
-        kind: ``pointwise`` if the kernel has one tap, else ``depthwise``, ``grouped`` or ``dense``.
-        family: ``conv``, ``transposed``, ``condconv`` (timm's flattened experts) or ``deformable`` (torchvision's).
-        kernel_size: taps per spatial dimension.
-        weight: the stored kernel; None if the module has none of its own to train.
-        parametrized_by: class names of the parametrizations on the kernel, if any.
-        shared_with: where else the same tensor is stored, as ``module.tensor``.
-    """
-
-    name: str
+    name: str  #: the module's name inside the model; empty when the model itself is the convolution
     module: nn.Module
-    kind: Kind
+    kind: Kind  #: ``pointwise`` if the kernel has one tap, else ``depthwise``, ``grouped`` or ``dense``
+    #: ``conv``, ``transposed``, ``condconv`` (timm's flattened experts) or ``deformable`` (torchvision's)
     family: Family
     in_channels: int
     out_channels: int
     groups: int
-    kernel_size: tuple[int, ...]
-    weight: Tensor | None
-    parametrized_by: tuple[str, ...] = ()
-    shared_with: tuple[str, ...] = ()
+    kernel_size: tuple[int, ...]  #: taps per spatial dimension
+    weight: Tensor | None  #: the stored kernel; None if the module has none of its own to train
+    parametrized_by: tuple[str, ...] = ()  #: class names of the parametrizations on the kernel, if any
+    shared_with: tuple[str, ...] = ()  #: where else the same tensor is stored, as ``module.tensor``
 
     @property
     def label(self) -> str:

@@ -17,9 +17,7 @@ from refconv.layers.find import FAMILIES, KINDS, NO_PARAMETER, PARAMETRIZED, Lay
 
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
 _OPT_IN = ("pointwise", "condconv", "deformable")
-
-FROZEN = "its weight is frozen"
-"""Why a chosen kernel is not trained whose ``requires_grad`` is False."""
+FROZEN = "its weight is frozen"  #: Why a chosen kernel is not trained whose ``requires_grad`` is False
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from typing import Any, TypeVar
 
 from refconv.records import Record
 
-FACTS_FILE = "pair.json"
-"""The file of an analysis that says what was analysed; written last."""
-
+FACTS_FILE = "pair.json"  #: The file of an analysis that says what was analysed; written last
 Self = TypeVar("Self", bound="_Excerpt")
 
 

@@ -22,8 +22,7 @@ from torch import nn
 from refconv.errors import ModelError, RefconvError, did_you_mean
 from refconv.models.weights import load_state, start_anew
 
-TIMM_SOURCES = ("local-dir", "hf-hub")
-"""Prefixes that timm resolves itself."""
+TIMM_SOURCES = ("local-dir", "hf-hub")  #: Prefixes that timm resolves itself
 
 TASK_SOURCES = {
     "detector": ("detectors", "build_detector"),

@@ -21,8 +21,7 @@ from refconv.models.weight_files import missing, read_checkpoint_file
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import load_refocused_state_dict
 
-FORMAT = 1
-"""Version of the file's layout."""
+FORMAT = 1  #: Version of the file's layout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

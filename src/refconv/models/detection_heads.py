@@ -344,8 +344,7 @@ class FeatureLadder(_Features):
         return _numbered(maps)
 
 
-LITE_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-"""Batch norm as SSDLite has it."""
+LITE_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)  #: Batch norm as SSDLite has it
 
 
 def _lite_block(before: int, after: int) -> nn.Module:

@@ -23,12 +23,8 @@ from refconv.errors import ModelError, did_you_mean
 from refconv.models.detection_heads import HEADS, Levels, timm_features
 from refconv.models.weights import load_published
 
-_COCO_CLASSES = 90
-"""Classes where none are asked for, as in torchvision: the category ids of COCO go up to 90."""
-
-_LEAST_SIZE = 32
-"""The smallest image side that the heads are built for, in pixels."""
-
+_COCO_CLASSES = 90  #: Classes where none are asked for, as in torchvision: the category ids of COCO go up to 90
+_LEAST_SIZE = 32  #: The smallest image side that the heads are built for, in pixels
 _THRESHOLD = "score_thresh"  # where torchvision keeps the minimum score of a detection
 _FIXED = {"ssd300_vgg16": 300}  # its last maps have no padding, and its boxes are laid out for this size
 _EXACT = ("backbone", "head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")

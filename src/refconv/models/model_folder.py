@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from refconv.data import DataInfo
 
 CONFIG_FILE = "config.json"
-
-LOCAL = "local-dir:"
-"""timm's prefix of a folder that holds a model."""
+LOCAL = "local-dir:"  #: timm's prefix of a folder that holds a model
 
 # What of timm's description of the architecture still holds for other weights: no addresses, no licence, and nothing
 # about images, for these weights were trained on others.

@@ -69,8 +69,7 @@ class RunFolder:
         return Recipe.from_toml(self.recipe_file)
 
 
-_LOCKS: set[int] = set()
-"""The descriptors of the lock files that this process holds open."""
+_LOCKS: set[int] = set()  #: The descriptors of the lock files that this process holds open
 
 
 @contextmanager

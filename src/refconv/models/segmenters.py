@@ -12,8 +12,7 @@ from refconv.errors import ModelError, did_you_mean
 from refconv.models.detection_heads import check_backbone
 from refconv.models.weights import load_published
 
-_DEFAULT_BACKBONE = "resnet34"
-"""What segmentation-models-pytorch takes where none is named."""
+_DEFAULT_BACKBONE = "resnet34"  #: What segmentation-models-pytorch takes where none is named
 
 _GIVEN = {
     "encoder_name": "backbone", "encoder_weights": "pretrained", "in_channels": "in_chans", "classes": "num_classes",

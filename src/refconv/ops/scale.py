@@ -18,24 +18,17 @@ from torch import Tensor
 from refconv.config import Scale
 from refconv.ops.unfolding import Sizes, mean_eigenvalue, patches, shaped_patches
 
-_CHUNK = 2**19
-"""Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache."""
-
+_CHUNK = 2**19  #: Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache
 _DEAD = 2.0**-100
 """A block whose Gram has eigenvalues of this root mean or less counts as zero: its inverse fits into float32."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The scale of every block of a layer, in float64.
+    """The scale of every block of a layer, in float64."""
 
-    Attributes:
-        sign: c_A [b, 1, 1], by which the displacement R P' is divided.
-        root: c_S [b, 1, 1]; gradient space multiplies gradients by G^power / c_S^2.
-    """
-
-    sign: Tensor
-    root: Tensor
+    sign: Tensor  #: c_A [b, 1, 1], by which the displacement R P' is divided
+    root: Tensor  #: c_S [b, 1, 1]; gradient space multiplies gradients by G^power / c_S^2
 
     @property
     def gain(self) -> Tensor:

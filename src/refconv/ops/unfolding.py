@@ -18,8 +18,7 @@ from torch import Tensor
 from refconv.config import checked_map_size
 from refconv.errors import SettingError
 
-Sizes = Sequence[int]
-"""One number for each spatial dimension."""
+Sizes = Sequence[int]  #: One number for each spatial dimension
 
 
 def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, ...]:

@@ -20,8 +20,7 @@ _KINDS: tuple[type[KernelTransform], ...] = (
     *(Combination, Spacings, Points, Continuous, Separable, WeightNorm, Standardize),
 )
 
-TRANSFORMS = {kind.config_class.method: kind for kind in _KINDS}
-"""Every transformation by the name that users give."""
+TRANSFORMS = {kind.config_class.method: kind for kind in _KINDS}  #: Every transformation by the name that users give
 
 
 def transform_named(name: str) -> type[KernelTransform]:

@@ -22,7 +22,6 @@ from torch import nn
 from refconv.errors import RefconvError, RunError
 
 _PR_SET_PDEATHSIG = 1
-
 T = TypeVar("T")
 
 

@@ -13,11 +13,8 @@ from typing import Any, NoReturn
 
 from refconv.errors import RunError
 
-PATIENCE = 10.0
-"""Seconds that a step may take to end after SIGTERM; schedulers kill after 30 seconds, as a rule."""
-
-INTERRUPTED = 130
-"""Exit status of a process that was asked to stop."""
+PATIENCE = 10.0  #: Seconds that a step may take to end after SIGTERM; schedulers kill after 30 seconds, as a rule
+INTERRUPTED = 130  #: Exit status of a process that was asked to stop
 
 
 class StoppedError(RunError):

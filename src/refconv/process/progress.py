@@ -14,11 +14,8 @@ from rich import progress as rich
 from rich.console import Console
 from rich.table import Column
 
-_BETWEEN_MOVES = 0.1
-"""Seconds between two moves of a bar at least: a step may take less than a millisecond."""
-
-_BETWEEN_LINES = 10.0
-"""Seconds between two lines about an evaluation at least."""
+_BETWEEN_MOVES = 0.1  #: Seconds between two moves of a bar at least: a step may take less than a millisecond
+_BETWEEN_LINES = 10.0  #: Seconds between two lines about an evaluation at least
 
 
 def column(text: str, *, last: bool = False) -> rich.TextColumn:

@@ -26,11 +26,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-VERSIONS_TABLE = "versions"
-"""The TOML table in which :meth:`Recipe.to_toml` notes the versions used; reading skips it."""
-
+VERSIONS_TABLE = "versions"  #: The TOML table in which :meth:`Recipe.to_toml` notes the versions used; reading skips it
 Space = Literal["kernel", "gradient"]
-
 NESTEROV = {"sgd": True, "nesterov": True, "momentum": False}
 """timm's names of torch's SGD, for which gradient space is equivalent, and whether they mean Nesterov's momentum."""
 

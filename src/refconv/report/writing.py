@@ -20,26 +20,18 @@ from refconv.report.sections import SECTIONS
 
 LIMIT = 5_000_000  # bytes that a page may have
 _FEWEST = 3  # options of a choice that are always kept
-
 Draws = Callable[[Sequence[ModelPair]], Section | None]
 """A section of the page, made of the pairs' records; None if no pair has them."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        path: the file.
-        size: its bytes.
-        sections: the names of the measures on it.
-        headlines: per pair, its name and what came of it in a line.
-    """
-
-    path: Path
-    size: int
-    sections: tuple[str, ...]
-    headlines: tuple[tuple[str, str], ...]
+    path: Path  #: the file
+    size: int  #: its bytes
+    sections: tuple[str, ...]  #: the names of the measures on it
+    headlines: tuple[tuple[str, str], ...]  #: per pair, its name and what came of it in a line
 
     def __str__(self) -> str:
         lines = [f"{name}: {headline}" for name, headline in self.headlines]

@@ -33,28 +33,20 @@ from refconv.tasks.registry import task_of
 RECORD_FILE = "comparison.json"
 PAGE_FILE = "comparison.md"
 PLOT_FILES = ("forest.svg", "forest.png")
-
 _SECONDS_BETWEEN_LOOKS = 2.0
 _STEPS_OF_A_PREVIEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """How a study is carried out; its results do not depend on it.
+    """How a study is carried out; its results do not depend on it."""
 
-    Attributes:
-        jobs: runs at a time; by default one for each CUDA device, or one.
-        threads: of torch in each run; by default the threads that torch would use, divided by the number of jobs.
-        only: pattern of ``ARCHITECTURE/METHOD``; other cells are not run.
-        journal: file that notes every finished run; runs noted there are not run again.
-        show: show progress on standard output.
-    """
-
-    jobs: int | None = None
+    jobs: int | None = None  #: runs at a time; by default one for each CUDA device, or one
+    #: of torch in each run; by default the threads that torch would use, divided by the number of jobs
     threads: int | None = None
-    only: str | None = None
-    journal: Path | None = None
-    show: bool = True
+    only: str | None = None  #: pattern of ``ARCHITECTURE/METHOD``; other cells are not run
+    journal: Path | None = None  #: file that notes every finished run; runs noted there are not run again
+    show: bool = True  #: show progress on standard output
 
     def sharing(self) -> tuple[int, int]:
         """Return how many runs there are at a time, and on how many threads each."""

@@ -32,7 +32,6 @@ else:
 
 _KEEP = ("records", "models", "all")
 _SETTINGS = {field.name: field for field in dataclasses.fields(Recipe)}
-# The study itself gives these settings to each run.
 _OF_THE_STUDY = ("seed", "epochs", "val_split", "test", "method", "checkpoint", "pretrained")
 _SHARED = tuple(name for name in _SETTINGS if name not in _OF_THE_STUDY)
 _OF_METHODS = ("method", "optimizer")  # groups of settings in which methods may differ; in all others they are matched

@@ -21,7 +21,6 @@ POWER = 0.8  # that the number of seeds needed is given for
 RESAMPLES = 10_000  # of the bootstrap
 _BOOTSTRAP_SEED = 20231016
 _ROUNDING = 1e-9  # relative: what differs by less differs by rounding
-
 FEWEST = 5
 """Seeds from which on a verdict is given and a test is made; with fewer there are numbers.
 

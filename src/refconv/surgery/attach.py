@@ -19,8 +19,7 @@ from refconv.parametrizations import Base, KernelTransform
 
 _TENSOR = "weight"
 STEM = f"parametrizations.{_TENSOR}."
-SETTINGS = "refconv"
-"""Under which name a transformation's settings stand in the metadata of a state dict."""
+SETTINGS = "refconv"  #: Under which name a transformation's settings stand in the metadata of a state dict
 
 
 def attach(modules: list[nn.Module], transform: KernelTransform) -> None:

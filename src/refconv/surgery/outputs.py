@@ -28,22 +28,16 @@ class Opaque(str):
 
 @dataclass(frozen=True)
 class Distance:
-    """How far two objects lie apart.
+    """How far two objects lie apart."""
 
-    Attributes:
-        difference: largest absolute difference of two entries at the same place; infinite where anything is unlike.
-        relative: the largest, over tensors, of that tensor's difference over its largest finite entry in the first
-            object. Integers and truth values count as wholly different where they differ at all.
-        compared: number of tensors, numbers and texts that were compared.
-        opaque: places that could not be looked into, with their types.
-        unlike: places whose shape, kind or value that is no number differs.
-    """
-
+    #: largest absolute difference of two entries at the same place; infinite where anything is unlike
     difference: float
+    #: the largest, over tensors, of that tensor's difference over its largest finite entry in the first object.
+    #: Integers and truth values count as wholly different where they differ at all
     relative: float
-    compared: int
-    opaque: tuple[str, ...]
-    unlike: tuple[str, ...]
+    compared: int  #: number of tensors, numbers and texts that were compared
+    opaque: tuple[str, ...]  #: places that could not be looked into, with their types
+    unlike: tuple[str, ...]  #: places whose shape, kind or value that is no number differs
 
 
 def leaves(value: Any) -> dict[str, Any]:

@@ -52,8 +52,7 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
         model._compiled_call_impl = compiled
 
 
-Autocast = Callable[[], AbstractContextManager[object]]
-"""What makes the context of one forward."""
+Autocast = Callable[[], AbstractContextManager[object]]  #: What makes the context of one forward
 
 
 def autocasting(device: torch.device, amp: bool) -> Autocast:

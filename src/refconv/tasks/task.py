@@ -31,11 +31,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Evaluation", "EvaluationRun", "Network", "Objective", "Prediction", "Source", "Task"]
-
 NOTHING_FOUND = "nothing above the minimum score"
-
-Network = Callable[..., Any]
-"""The model in training: itself, or wrapped for several processes."""
+Network = Callable[..., Any]  #: The model in training: itself, or wrapped for several processes
 Objective = Callable[[Network, Samples, Targets], Tensor]
 """The training loss of one part of a batch, a number; samples and targets are on the device already."""
 

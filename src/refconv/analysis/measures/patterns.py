@@ -54,7 +54,6 @@ _BINS = 70
 _EMPTY = torch.finfo(torch.float32).eps
 _MOST = 2**21  # numbers that the slices of one kernel size and model may hold
 _EXCHANGES = 4
-
 _SMALLEST = 5
 _FIRST_SCALE = 0.5
 _SCALE_STEP = math.sqrt(2)

@@ -9,17 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float64]
-"""[size, size], values in [0, 1]."""
-
-MIN_VISIBLE = 16
-"""An item of which fewer pixels than this are seen gets no box and no instance mask."""
-
-SIDES = (0.2, 0.55)
-"""Range of an item's longer side, as a fraction of the scene's; uniform in the logarithm."""
-
-TURN = math.radians(20)
-"""Items are turned by up to this angle, in either direction."""
+Field = NDArray[np.float64]  #: [size, size], values in [0, 1]
+MIN_VISIBLE = 16  #: An item of which fewer pixels than this are seen gets no box and no instance mask
+SIDES = (0.2, 0.55)  #: Range of an item's longer side, as a fraction of the scene's; uniform in the logarithm
+TURN = math.radians(20)  #: Items are turned by up to this angle, in either direction
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,9 +22,7 @@ from refconv.records import Record
 RECORD_FILE = "scenes.json"
 SIZES = (32, 1024)
 _SAY_EVERY = 2000  # scenes; about half a minute
-
-VAL_SHARE = 0.1
-"""Share of the source's training images that scenes to validate on are composed of."""
+VAL_SHARE = 0.1  #: Share of the source's training images that scenes to validate on are composed of
 
 
 @dataclasses.dataclass(frozen=True)

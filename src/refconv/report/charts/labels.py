@@ -10,7 +10,6 @@ from markupsafe import Markup
 from refconv.report.charts.svg import element
 
 TEXT = 13.5  # size of text in units of a drawing; charts.css says the same, and makes it smaller where there is room
-
 _NARROW = frozenset("iljtfrI|.,:;'()[] ·")
 _WIDE = frozenset("mwMW%×@")
 

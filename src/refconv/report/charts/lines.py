@@ -17,7 +17,6 @@ from refconv.report.charts.roles import Role, legend, marks, role_class
 from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
 T = TypeVar("T")
-
 _HEIGHT = 236.0
 _MARKED = 25  # a line of at most so many points shows each; of a longer one about a third as many
 _COLUMNS = 60

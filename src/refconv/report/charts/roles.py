@@ -11,7 +11,6 @@ from refconv.measures.pairs import Role as Role
 from refconv.report.charts.svg import coordinate, element
 
 Corners = list[tuple[float, float]]
-
 _COLOURS = 6
 _ARM = 0.42
 _PLUS: Corners = [

@@ -26,13 +26,11 @@ AMOUNTS = (
     "1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"
 )
 AROUND_ZERO = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f"
-
 SHADES = 254  # colours of a scale; a picture has two more:
 HATCH, CLEAR = 254, 255  # the grey that marks missing values, and what is not painted
 BAR = 300.0  # length of a bar of colours
 _GREY = (128, 128, 128)
 _STRIPES = 8  # side in pixels of a cell that is hatched
-
 Values = npt.NDArray[np.float64]
 
 

@@ -18,18 +18,13 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class ClassificationEvaluation(Evaluation):
-    """How well a classifier does on a split.
+    """How well a classifier does on a split."""
 
-    Attributes:
-        top1: share of samples whose class has the largest output; ``top5``: is among the five largest.
-        loss: mean cross-entropy.
-        ece: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over bins of confidence,
-            the mean distance between confidence and accuracy, weighted by the samples. None where it was not measured.
-    """
-
-    top1: float
+    top1: float  #: share of samples whose class has the largest output; ``top5``: is among the five largest
     top5: float
-    loss: float
+    loss: float  #: mean cross-entropy
+    #: expected calibration error of the first class (Guo et al. 2017, arXiv 1706.04599): over bins of confidence, the
+    #: mean distance between confidence and accuracy, weighted by the samples. None where it was not measured
     ece: float | None = None
 
     def __str__(self) -> str:

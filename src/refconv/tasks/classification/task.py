@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 _CLASSES_SHOWN = 5
-
 _AUXILIARY = {"InceptionOutputs": 0.4}
 """Weight of the losses of auxiliary classifiers, by the type of the outputs, where it is not 0.3.
 

@@ -24,9 +24,7 @@ from refconv.errors import DataError, RefconvWarning
 from refconv.tasks.image_data import missing
 
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
-
-Category = int | str
-"""A class in a file: its number (COCO), or its name (Pascal VOC)."""
+Category = int | str  #: A class in a file: its number (COCO), or its name (Pascal VOC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +163,7 @@ def _first(which: Tensor, places: Sequence[str]) -> str:
     return places[int(which.nonzero()[0])]
 
 
-Runs = dict[str, Any]
-"""A mask as compressed runs, as COCO's tools write them: ``size`` and ``counts``."""
-
+Runs = dict[str, Any]  #: A mask as compressed runs, as COCO's tools write them: ``size`` and ``counts``
 _REACH = 10  # sides of the image
 
 

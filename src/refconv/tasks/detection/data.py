@@ -26,9 +26,7 @@ from refconv.tasks.detection.annotations import Annotations
 from refconv.tasks.detection.layouts import coco_annotations, voc_annotations
 from refconv.tasks.image_data import divided
 
-LARGEST_DEFAULT = 640
-"""Images are not made larger than this by default, in pixels."""
-
+LARGEST_DEFAULT = 640  #: Images are not made larger than this by default, in pixels
 _FORMS = ("scenes", "coco", "voc")
 _LEAST_SIDE = 1.0  # pixels; what a crop leaves less of is left out
 

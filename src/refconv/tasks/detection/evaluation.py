@@ -33,8 +33,7 @@ from torchvision.ops import box_iou
 from refconv.tasks.detection.annotations import Runs, coco_tools, runs
 from refconv.tasks.evaluation import Evaluation
 
-THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
-"""COCO's thresholds of overlap."""
+THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())  #: COCO's thresholds of overlap
 _VOC_OVERLAP = 0.5
 
 
@@ -44,30 +43,25 @@ class DetectionEvaluation(Evaluation):
 
     VOC's difficult objects are left out by VOC's rule. None stands where there is nothing to find: no object at all, of
     this size or of this class. There is no loss in evaluation.
-
-    Attributes:
-        map: COCO's average precision of boxes, over overlaps from 0.5 to 0.95; ``map50`` and ``map75`` at one of them.
-        map_small: that of ``map`` for objects below 32 x 32 pixels; ``map_large`` from 96 x 96 on.
-        baseline_map: ``map`` of a detector that does not look: in every image the mean box of each class.
-        recall: share of the objects found among the 100 highest-scoring boxes of each image, over overlaps and classes.
-        mask_map: as ``map`` for masks, like the following three; None where the data or the model has none.
-        voc_ap50: VOC's average precision of boxes, over classes; None for data in other layouts.
     """
 
+    #: COCO's average precision of boxes, over overlaps from 0.5 to 0.95; ``map50`` and ``map75`` at one of them
     map: float | None
     map50: float | None
     map75: float | None
-    map_small: float | None
+    map_small: float | None  #: that of ``map`` for objects below 32 x 32 pixels; ``map_large`` from 96 x 96 on
     map_medium: float | None
     map_large: float | None
-    baseline_map: float | None
+    baseline_map: float | None  #: ``map`` of a detector that does not look: in every image the mean box of each class
+    #: share of the objects found among the 100 highest-scoring boxes of each image, over overlaps and classes
     recall: float | None
     per_class: dict[str, float | None]
+    #: as ``map`` for masks, like the following three; None where the data or the model has none
     mask_map: float | None = None
     mask_map50: float | None = None
     mask_map75: float | None = None
     mask_per_class: dict[str, float | None] | None = None
-    voc_ap50: float | None = None
+    voc_ap50: float | None = None  #: VOC's average precision of boxes, over classes; None for data in other layouts
     by_class: ClassVar[str] = "per_class"
 
     def __str__(self) -> str:
@@ -265,8 +259,7 @@ def _nearest(result: ImageResult, kind: Kind) -> tuple[NDArray[np.int64], NDArra
     return overlaps.argmax(axis=1), overlaps.max(axis=1)
 
 
-Kind = Literal["bbox", "segm"]
-"""Whether boxes or masks are compared."""
+Kind = Literal["bbox", "segm"]  #: Whether boxes or masks are compared
 
 
 @dataclass(frozen=True)

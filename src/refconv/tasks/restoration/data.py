@@ -23,15 +23,9 @@ from refconv.process.randomness import derive_seed
 from refconv.tasks.image_data import image_channels, stacked
 
 UPSCALES = (1, 2, 3, 4)
-
-LEVELS = 255
-"""Values of an 8-bit image run from 0 to this."""
-LEAST_SIDE = 11
-"""The least side of what is compared: one window of the structural similarity."""
-
-_HELD_BYTES = 2**29
-"""Pictures that need no more than this are decoded once and held in memory."""
-
+LEVELS = 255  #: Values of an 8-bit image run from 0 to this
+LEAST_SIDE = 11  #: The least side of what is compared: one window of the structural similarity
+_HELD_BYTES = 2**29  #: Pictures that need no more than this are decoded once and held in memory
 Sample = tuple[Tensor, Tensor]
 """Degraded [C, h, w] and clean [C, h * upscale, w * upscale]; clean values are in [0, 1]."""
 

@@ -41,23 +41,16 @@ class RestorationEvaluation(Evaluation):
 
     Measured on 8-bit images without a border of ``upscale`` pixels, in the channel that the field uses: RGB where noise
     is removed, luma where images are enlarged. Colour images are measured in the other one of the two as well.
-
-    Attributes:
-        psnr: peak signal-to-noise ratio in ``channel``, dB.
-        ssim: structural similarity in ``channel``, at most 1.
-        loss: mean absolute difference of the values in [0, 1], neither rounded nor cut off.
-        input_psnr: of the input itself, bicubically enlarged where the result is larger: what a network must beat.
-        enlarged: whether the network was given the bicubically enlarged image.
-        psnr_rgb: in the other channel, like the following; None where ``channel`` is that, or images are grey.
     """
 
-    psnr: float
-    ssim: float
-    loss: float
-    input_psnr: float
+    psnr: float  #: peak signal-to-noise ratio in ``channel``, dB
+    ssim: float  #: structural similarity in ``channel``, at most 1
+    loss: float  #: mean absolute difference of the values in [0, 1], neither rounded nor cut off
+    input_psnr: float  #: of the input itself, bicubically enlarged where the result is larger: what a network must beat
     input_ssim: float
-    enlarged: bool = False
+    enlarged: bool = False  #: whether the network was given the bicubically enlarged image
     channel: Channel = "luma"
+    #: in the other channel, like the following; None where ``channel`` is that, or images are grey
     psnr_rgb: float | None = None
     ssim_rgb: float | None = None
     psnr_luma: float | None = None

@@ -19,8 +19,7 @@ from refconv.errors import ModelError
 from refconv.surgery import evaluating
 from refconv.tasks.evaluation import uncompiled
 
-TILE = 1024
-"""Side of the tiles, in pixels of the network's input, in which larger images are restored."""
+TILE = 1024  #: Side of the tiles, in pixels of the network's input, in which larger images are restored
 OVERLAP = 32
 """Pixels around a tile that the network sees as well; a network that looks no farther gives what it gives untiled."""
 

@@ -14,21 +14,13 @@ from refconv.tasks.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class SegmentationEvaluation(Evaluation):
-    """How well a segmenter does on a split, over all its pixels but the ignored ones, at the size that the model sees.
+    """How well a segmenter does on a split: all pixels but the ignored ones, at the size that the model sees."""
 
-    Attributes:
-        miou: mean of the values in ``class_iou``, which are those of :class:`Overlap`.
-        pixel_accuracy: share of pixels whose class has the largest output.
-        mean_accuracy: the same share among the pixels of one class, as a mean over the classes in the truth.
-        loss: mean cross-entropy of a pixel.
-        baseline_miou: ``miou`` of giving every pixel to the most frequent class.
-    """
-
-    miou: float
-    pixel_accuracy: float
-    mean_accuracy: float
-    loss: float
-    baseline_miou: float
+    miou: float  #: mean of the values in ``class_iou``, which are those of :class:`Overlap`
+    pixel_accuracy: float  #: share of pixels whose class has the largest output
+    mean_accuracy: float  #: the same share among the pixels of one class, as a mean over the classes in the truth
+    loss: float  #: mean cross-entropy of a pixel
+    baseline_miou: float  #: ``miou`` of giving every pixel to the most frequent class
     class_iou: dict[str, float | None]
     by_class: ClassVar[str] = "class_iou"
 
@@ -58,19 +50,15 @@ def confusion_matrix(predicted: Tensor, truth: Tensor, *, classes: int, ignored:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Overlap and accuracy from a confusion matrix; None where undefined.
+    """Overlap and accuracy from a confusion matrix; None where undefined."""
 
-    Attributes:
-        iou: per class, the pixels that are of it and were given to it, over those that are or were (the Jaccard index);
-            None for a class that is neither in the truth nor in the predictions, and for the ignored one.
-        accuracy: per class, the share of its pixels that were given to it; None for a class that is not in the truth.
-        baseline: the mean of ``iou`` if every pixel were given to the most frequent class.
-    """
-
+    #: per class, the pixels that are of it and were given to it, over those that are or were (the Jaccard index); None
+    #: for a class that is neither in the truth nor in the predictions, and for the ignored one
     iou: tuple[float | None, ...]
+    #: per class, the share of its pixels that were given to it; None for a class that is not in the truth
     accuracy: tuple[float | None, ...]
     pixel_accuracy: float
-    baseline: float
+    baseline: float  #: the mean of ``iou`` if every pixel were given to the most frequent class
     mean_iou: float
     mean_accuracy: float
 

@@ -25,11 +25,8 @@ from refconv.data.splits import Parts
 from refconv.errors import DataError
 from refconv.tasks.image_data import CLASSES_FILE, first_words, listed, missing, read_parts, text_of
 
-Numbers = NDArray[np.integer]
-"""The class of each pixel, [H, W]."""
-
-IGNORED = -1
-"""The meaning of numbers to ignore."""
+Numbers = NDArray[np.integer]  #: The class of each pixel, [H, W]
+IGNORED = -1  #: The meaning of numbers to ignore
 MOST_CLASSES = 255
 _COLOURS = 4  # bands of a mask at most
 

@@ -27,9 +27,7 @@ from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confus
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
 from refconv.tasks.teaching import make_teacher
 
-AUXILIARY_WEIGHT = 0.5
-"""How much the auxiliary output counts in the loss, as in torchvision's reference training."""
-
+AUXILIARY_WEIGHT = 0.5  #: How much the auxiliary output counts in the loss, as in torchvision's reference training
 _OVERLAY = 0.5
 _CLASSES_SHOWN = 5
 _OUTPUT, _AUXILIARY = "out", "aux"
