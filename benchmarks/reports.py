@@ -20,7 +20,8 @@ from typing import Any
 
 from browser import screenshot
 from pages import ROOT, replace_part, table
-from refconv.analysis.analysing import AnalysisConfig, Display
+from refconv.analysis.analysing import Display
+from refconv.analysis.evidence import AnalysisConfig
 from refconv.analysis.reporting import analyses_of
 from refconv.engine.loop import train
 from refconv.models.run_folder import RunFolder

@@ -6,7 +6,7 @@ import pytest
 
 from refconv import analysis
 from refconv.analysis import timing
-from refconv.analysis.evidence import open_evidence
+from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main
 from refconv.errors import ModelError
@@ -55,7 +55,7 @@ def test_measures_with_data_are_those_of_the_library(tmp_path, capsys, pair):
     ]  # fmt: skip
     assert found["verdicts"]["agreement"]["findings"][0]["text"] == "Too few samples to say: 50, and it takes 60."
     opened = tuple(Opened(model, "m", {"in_chans": 1}, preprocessing={"mean": (0.3,), "std": (0.4,)}) for model in pair)
-    batches = open_evidence(opened, "digits", device="cpu")[0].batches
+    batches = open_evidence(opened, AnalysisConfig(data="digits", device="cpu"))[0].batches
     agreement = analysis.agreement(*pair, batches, max_samples=50).to_dict()
     assert {**found["agreement"], "changed": len(found["agreement"]["changed"])} == {
         **agreement, "changed": len(agreement["changed"]),

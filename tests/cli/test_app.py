@@ -60,7 +60,7 @@ def test_version_is_the_installed_one(capsys):
     ("arguments", "words"),
     [
         (["plan", "--modle", "x"], "--modle: unknown flag; did you mean --model"),
-        (["train", "--epoch", "3", "-o", "x"], "--epoch: unknown flag; did you mean --epochs"),
+        (["train", "--epoch", "3", "-o", "x"], "--epoch: unknown flag; did you mean --epoch-steps or --epochs"),
         (["train", "--no-ampp", "-o", "x"], "--no-ampp: unknown flag; did you mean --no-amp"),
         (["train", "r.toml", "-o", "x"], "r.toml: unexpected argument; give a recipe as --recipe r.toml"),
         (["train", "resnet18", "-o", "x"], "resnet18: unexpected argument; refconv train --help shows what it takes"),

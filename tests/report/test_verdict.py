@@ -240,7 +240,11 @@ def test_claims_are_counted_per_pair():
         section(pairs, "shifts", claim=None),
     ]
     found = verdict(pairs, sections)
-    assert [row.supports for row in found.claims] == [("supported",) * 2, ("contradicted",) * 2, (None, "undecided")]
+    assert [supports for _, supports in found.claims] == [
+        ("supported",) * 2,
+        ("contradicted",) * 2,
+        (None, "undecided"),
+    ]
     assert found.pairs[0].claims == {"supported": 1, "contradicted": 1, "undecided": 0}
     assert found.pairs[1].claims == {"supported": 1, "contradicted": 1, "undecided": 1}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from refconv.analysis.analysing import Analysis, AnalysisConfig, Display, ModelPair, analyse, open_couple, reusable
+from refconv.analysis.analysing import Analysis, Display, ModelPair, analyse, open_couple, reusable
+from refconv.analysis.evidence import AnalysisConfig
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
 from refconv.measures.facts import PairFacts
@@ -58,10 +58,9 @@ def analyses_of(
     _check_one_base(starts)
     found: list[Reported] = []
     beside: PairFacts | None = None
+    how: dict[str, Any] = {"weights": weights, "again": again, "flags": flags, "display": display}
     for start in starts:
-        couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
-        taken = partial(_taken, start, couple, again=again, beside=beside, display=display)
-        analysis, missing = _analysed(taken, start, couple, questions, weights=weights)
+        analysis, missing = _analysed(start, questions, beside, **how)
         folder = start.run / ANALYSIS_FOLDER
         analysis.write(folder)
         beside = beside or analysis.facts
@@ -69,26 +68,27 @@ def analyses_of(
     return found
 
 
-def _taken(
-    start: _Start,
-    couple: ModelPair,
-    questions: AnalysisConfig,
-    missing: str | None = None,
-    *,
-    again: bool,
-    beside: PairFacts | None,
-    display: Callable[[str], Display],
-) -> Analysis:
-    earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, questions, beside)
-    shown = display(start.run.resolve().name)
-    return analyse(couple, questions, display=shown, earlier=earlier, beside=beside, missing=missing)
-
-
 def _analysed(
-    taken: Callable[..., Analysis], start: _Start, couple: ModelPair, questions: AnalysisConfig, *, weights: bool
+    start: _Start,
+    questions: AnalysisConfig,
+    beside: PairFacts | None,
+    *,
+    weights: bool,
+    again: bool,
+    flags: Mapping[str, Any] | None,
+    display: Callable[[str], Display],
 ) -> tuple[Analysis, str | None]:
     """Analyse with data if there are any; return why there are none where they were wanted."""
-    recipe = start.recipe
+    couple, recipe = (
+        open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags),
+        start.recipe,
+    )
+
+    def taken(asked: AnalysisConfig, missing: str | None = None) -> Analysis:
+        earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, asked, beside)
+        shown = display(start.run.resolve().name)
+        return analyse(couple, asked, display=shown, earlier=earlier, beside=beside, missing=missing)
+
     missing = None if weights else _no_data(couple, recipe)
     if not weights and missing is None:
         own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)

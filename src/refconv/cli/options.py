@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""What several commands share: options, arguments and the exit status of a certificate that does not hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+FAILED = 3  # the command did its work, and the certificate it was asked for does not hold
 REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a model"
 
 

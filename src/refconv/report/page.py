@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from refconv.measures.findings import Change, Support
 from refconv.measures.pairs import Role
-from refconv.report.charts.roles import marker
+from refconv.report.charts.labels import marker
 from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Section
 from refconv.report.provenance import Provenance

@@ -26,31 +26,12 @@ _NO_INTERVAL = "A difference between two single numbers may be chance; refconv c
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model of the table: as many cells as the header has after the first."""
-
-    role: Role
-    name: str
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Key:
-    """A finding on the first screen, with the name and the heading of its section."""
-
-    section: str
-    title: str
-    finding: Finding
-
-
-@dataclass(frozen=True)
 class Overview:
-    """The first screen: the table, the start first, and the strongest findings of so many measures."""
+    """The first screen: a table of models by role, name and cells, the start first, and the strongest findings."""
 
     header: tuple[str, ...]
-    rows: tuple[Row, ...]
-    keys: tuple[Key, ...]
-    measures: int
+    rows: tuple[tuple[Role, str, tuple[str, ...]], ...]
+    keys: tuple[tuple[Section, Finding], ...]
 
 
 @dataclass(frozen=True)
@@ -69,20 +50,11 @@ class PairVerdict:
 
 
 @dataclass(frozen=True)
-class ClaimRow:
-    """A claim, and what each pair says of it; None where the pair has no records for it."""
-
-    section: str
-    says: str
-    source: str
-    supports: tuple[Support | None, ...]
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the pairs are judged by, what came of each and of each beyond another, cost and claims.
 
-    The figure has all differences with their intervals; it is None where no interval is known.
+    The figure has all differences with their intervals; it is None where no interval is known. Claims are sections with
+    what each pair says of theirs, None where it has no records for it.
     """
 
     measure: str
@@ -92,7 +64,7 @@ class Verdict:
     caution: str
     parameters: str
     costs: Table
-    claims: tuple[ClaimRow, ...]
+    claims: tuple[tuple[Section, tuple[Support | None, ...]], ...]
 
     @property
     def tally(self) -> str:
@@ -106,16 +78,16 @@ def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overvie
     found = [(results.result(pair), pair.facts) for pair in pairs]
     start = next(((one, facts) for one, facts in found if one.first is not None), None)
     first = _level(start[0], start[0].first, start[1].before) if start else MISSING
-    rows = [Row("before", "base", (first, *(MISSING,) * 3))]
+    rows: list[tuple[Role, str, tuple[str, ...]]] = [("before", "base", (first, *(MISSING,) * 3))]
     for place, (one, facts) in enumerate(found):
         cells = (_level(one, one.second, facts.after), _difference(one), *_made(facts.after))
-        rows.append(Row(place, pairs[place].name, cells))
+        rows.append((place, pairs[place].name, cells))
     title = found[0][0].title
     header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
-    return Overview(header, tuple(rows), keys(sections), len(sections))
+    return Overview(header, tuple(rows), keys(sections))
 
 
-def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
+def keys(sections: Sequence[Section]) -> tuple[tuple[Section, Finding], ...]:
     """Return the strongest tested finding of sections: changes for the better or worse first, then by smallest p."""
     rank = {"better": 0, "worse": 0, "different": 1}
     found = []
@@ -123,9 +95,8 @@ def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
         told = [finding for finding in section.findings if finding.p is not None and finding.change in rank]
         if told:
             # of equally strong ones the last: runs stand in the order given, and contrasts of runs after them
-            best = min(reversed(told), key=lambda finding: (rank[finding.change], finding.p))
-            found.append(Key(section.name, section.title, best))
-    return tuple(sorted(found, key=lambda one: (rank[one.finding.change], one.finding.p))[:MOST])
+            found.append((section, min(reversed(told), key=lambda one: (rank[one.change], one.p))))
+    return tuple(sorted(found, key=lambda key: (rank[key[1].change], key[1].p))[:MOST])
 
 
 def _level(found: results.Result, value: float | None, side: SideFacts) -> str:
@@ -159,11 +130,7 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
     """Return what the page begins with, given pairs of one start with names of their own, and all sections."""
     found = [results.result(pair) for pair in pairs]
     between = results.contrasts(pairs)
-    claims = []
-    for section in sections:
-        if section.claim is not None:
-            supports = tuple(_support(section, pair.name) for pair in pairs)
-            claims.append(ClaimRow(section.name, section.claim.says, section.claim.source, supports))
+    claimed = [section for section in sections if section.claim is not None]
     return Verdict(
         measure=found[0].title,
         pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
@@ -172,7 +139,7 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
         caution=_CAUTION if any(result.paired is not None for result in found) else _NO_INTERVAL,
         parameters=provenance.parameters(pairs),
         costs=provenance.costs(pairs),
-        claims=tuple(claims),
+        claims=tuple((section, tuple(_support(section, pair.name) for pair in pairs)) for section in claimed),
     )
 
 

@@ -9,9 +9,8 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.labels import TEXT, abbreviate, text, wrap
-from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
-from refconv.report.charts.roles import Role, legend, marker, role_class
+from refconv.report.charts.labels import TEXT, Role, abbreviate, legend, marker, role_class, text, wrap
+from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Plane, level_ticks, margin, upright_ticks
 from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
 _HEIGHT = 210.0
@@ -67,25 +66,21 @@ def bar_chart(
     title: str,
     y_label: str,
     y_range: tuple[float, float] | None = None,
-    guides: Sequence[Guide] = (),
 ) -> Markup:
     """Return groups of bars from zero, each with its role's shape at its end; roles without a name are left out.
 
     Bars stand upright while the names of the groups fit below them; otherwise they lie, each group under its name.
-    The axis of guides is ``y`` even where bars lie. By default the axis holds values, errors, guides and zero.
+    By default the axis holds values, errors and zero.
     """
     values = [one.values.get(role) for one in groups for role in names]
     if not finite(values):
         return block("bars", NOTHING, title=title)
     ends = [end for one in groups for role in names for end in one.ends(role) or ()]
-    levels = [guide.value for guide in guides if guide.axis == "y"]
-    between = y_range or _ends([*values, *ends, *levels])
+    between = y_range or _ends([*values, *ends])
     labels, roles = [one.label for one in groups], list(names)
-    layout, around, height = _upright(labels, roles, between) or _lying(labels, roles, between, bool(levels))
-    turned = [Guide("y" if layout.upright else "x", one.value, one.label) for one in guides if one.axis == "y"]
-    lines, labelled = guide_lines(layout.plane, turned)
+    layout, around, height = _upright(labels, roles, between) or _lying(labels, roles, between)
     bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
-    picture = drawing(WIDTH, height, around[0], lines, *bars, *around[1:], _zero(layout), labelled)
+    picture = drawing(WIDTH, height, around[0], *bars, *around[1:], _zero(layout))
     named = [above(y_label), picture] if layout.upright else [picture, below(y_label)]
     return block("bars", legend(names.items()), *named, title=title)
 
@@ -114,11 +109,11 @@ def _upright(
 
 
 def _lying(
-    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float], guided: bool
+    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float]
 ) -> tuple[_Layout, list[Markup], float]:
     """Return where lying bars lie, the axis and the names, and the height."""
     values = Axis(*between, 1, WIDTH - EDGE)
-    first, each = (1.6 * TEXT if guided else 2.0), 1.55 * TEXT + len(roles) * _LYING + 6
+    first, each = 2.0, 1.55 * TEXT + len(roles) * _LYING + 6
     foot = first + len(labels) * each
     layout = _Layout(Plane(values, Axis(0, 1, foot, 2)), values, False, first, each, roles)
     shown = enumerate(abbreviate(labels, _LETTERS))

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
 from refconv.report.charts.labels import TEXT, Places, text, width
+from refconv.report.charts.pictures import BAR, Values, numbers, ticked_bar
 from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, upright_ticks
-from refconv.report.charts.scales import BAR, Values, numbers, ticked_bar
 from refconv.report.charts.svg import NOTHING, above, below, block, drawing, element, group, note, panels, path
 
 _SIDE = 240.0
@@ -33,15 +33,9 @@ class Surface:
     y: Sequence[float]
     values: Sequence[Sequence[float | None]]
 
-    def __post_init__(self) -> None:
-        found = {len(row) for row in self.values}
-        if len(self.values) != len(self.y) or found - {len(self.x)}:
-            expected, there = f"{len(self.y)} rows of {len(self.x)} values", f"{len(self.values)} of {sorted(found)}"
-            raise ValueError(f"surface {self.title!r}: expected {expected}, found {there}")
 
-
-def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str, levels: int = 10) -> Markup:
-    """Return surfaces side by side, cut at the same heights, about `levels` of them, with a bar that names them.
+def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str) -> Markup:
+    """Return surfaces side by side, cut at the same heights, about ten of them, with a bar that names them.
 
     Heights are round numbers; they grow by factors where values span several powers of two. A cross marks the origin.
     """
@@ -49,7 +43,7 @@ def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_labe
     there = [array for array in arrays if np.isfinite(array).any()]
     if not there:
         return block("contours", NOTHING)
-    heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), levels)
+    heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), 10)
     drawn = [_surface(one, array, heights) for one, array in zip(surfaces, arrays, strict=True)]
     around = [panels(drawn, [one.title for one in surfaces]), below(x_label)]
     return block("contours", above(y_label), *around, _bar(heights, unit))

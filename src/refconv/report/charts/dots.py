@@ -10,9 +10,8 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.labels import TEXT, abbreviate, text, width
+from refconv.report.charts.labels import TEXT, Role, abbreviate, legend, marks, text, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, upright_ticks
-from refconv.report.charts.roles import Role, legend, marks
 from refconv.report.charts.svg import NOTHING, below, block, box, drawing, element, group, hit, path
 
 _ABOVE = 12  # at most so many rows have long names above them; more have shortened ones beside

@@ -123,8 +123,7 @@ def _ends(plane: Plane, guide: Guide) -> list[tuple[float, float]] | None:
         return upright if guide.axis == "x" else [(plane.x.start, place), (plane.x.end, place)]
     low = max(plane.x.low, plane.y.low - guide.value)
     high = min(plane.x.high, plane.y.high - guide.value)
-    steps = [low + (high - low) * i / 32 for i in range(33)] if plane.x.log or plane.y.log else [low, high]
-    points = [plane.point(x, x + guide.value) for x in steps]
+    points = [plane.point(x, x + guide.value) for x in (low, high)]
     return [point for point in points if point is not None] if low < high else None
 
 

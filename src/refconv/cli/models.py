@@ -1,22 +1,66 @@
-"""``refconv merge``: the plain model out of a run's checkpoint, or out of refocused weights of another program."""
+"""Commands about models: what refocusing would do to one, the plain one out of a run, and what two have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refconv.cli import options
 from refconv.cli.flags import PREPROCESSING, chosen, flag, with_recipe_flags
-from refconv.cli.options import option, switch
-from refconv.cli.outputs import FAILED
-from refconv.cli.plan import method_settings
+from refconv.cli.options import FAILED, REFERENCE, option, switch
 from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RunError, SettingError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from refconv.records import Record
+
+_MODEL = (
+    "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans", "backbone",
+)  # fmt: skip
+_BUDGET = "instead, show which size of the method trains closest to N parameters"
+
+
+@with_recipe_flags((*_MODEL, "method", "method_kwargs", *FIELDS.values()))
+def plan(
+    flags: Mapping[str, Any],
+    as_json: options.Json = False,
+    budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None,
+) -> None:
+    """Show which kernels of a model would be refocused, which not and why, and what it costs while training.
+
+    With --method, the same for another transformation of kernels.
+    """
+    if "model" not in flags:
+        raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
+    from refconv import surgery
+    from refconv.models.creation import create_model
+
+    arguments = chosen(flags, _MODEL)
+    if "backbone" in arguments:
+        arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
+    model = create_model(arguments.pop("model"), **arguments)
+    name, settings = flags.get("method", "refocus"), method_settings(flags)
+    found: Record
+    if budget is None:
+        found = surgery.plan_of(model, name, **settings)
+    else:
+        found = surgery.fit_budget(model, name, budget, **settings)
+    typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
+
+
+def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is for :func:`refconv.surgery.reparametrize` among the flags that are fields of the recipe."""
+    settings = {name: flags[field] for name, field in FIELDS.items() if field in flags}
+    if len(settings.get("map_size", ())) == 1:
+        (settings["map_size"],) = settings["map_size"]
+    return {**flags.get("method_kwargs", {}), **settings}
+
 
 _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
 _KERNELS = tuple(FIELDS[name] for name in RefocusConfig().settings())
@@ -101,3 +145,49 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
         method = flags.get("method", "refocus")
         words += f", which do not say how their kernels were made; assumed: {method} with {said}"
     return merged.model, words
+
+
+_AFTER = "the same; weights files need the other, or --model"
+_EQUAL = "also require equal outputs; without --data, on random input"
+
+
+@with_recipe_flags(PREPROCESSING)
+def verify(
+    flags: Mapping[str, Any],
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help=REFERENCE)],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help=_AFTER)],
+    data: Annotated[str | None, option("DATA", "compare outputs on this data's test split")] = None,
+    data_dir: options.DataFolder = None,
+    samples: Annotated[int, typer.Option(min=1, help="how many samples to compare outputs on")] = 64,
+    equal: Annotated[bool, switch("--equal", _EQUAL)] = False,
+    model: options.Like = None,
+    pretrained: options.Pretrained = True,
+    as_json: options.Json = False,
+) -> None:
+    """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
+
+    Types are those in the files; loading converts weights to the model's own.
+
+    A model's bare name means its pretrained weights and is built with the other one's classes and channels. Refocused
+    models count as the plain ones they merge to. The exit status is 0 if the structure is the same (with --equal: and
+    all outputs were compared and agree), else 3.
+    """
+    from refconv.models.opening import open_pair
+    from refconv.tasks.model_data import data_for, first_samples, random_input
+    from refconv.tasks.registry import task_named
+
+    first, second = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
+    known = next((side for side in (second, first) if side.preprocessing), second)
+    batch = None
+    if data is not None:
+        batch = first_samples(data_for(known, data, root=data_dir, labelled=False), samples)
+    elif equal:
+        batch = random_input(known, samples)
+    certificate = task_named(known.task).certify(first.model, second.model, batch)
+    # Loading converts to the model's dtypes; what is certified is what the files hold.
+    one, other = first.stored_dtypes(), second.stored_dtypes()
+    unlike = tuple(f"{name}: {one[name]} -> {other[name]}" for name in one if one[name] != other.get(name, one[name]))
+    certificate = replace(certificate, dtypes=unlike)
+    typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)
+    if not certificate.same_structure or (equal and not certificate.same_outputs):
+        raise typer.Exit(FAILED)
