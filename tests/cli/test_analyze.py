@@ -5,7 +5,7 @@ import json
 import pytest
 
 from refconv import analysis
-from refconv.analysis import timing
+from refconv.analysis import batches as timing
 from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main

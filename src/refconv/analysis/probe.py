@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, evaluating, taking
+from refconv.analysis.batches import PLAIN, Batches, Passage, check_same, check_sound, evaluating, taking
 from refconv.errors import DataError, ModelError
 from refconv.measures.conditions import Conditions
 
@@ -150,7 +150,11 @@ def pair_probes(
     bounded = Passage(batches, max_samples)
     collected = Passage(calibration, max_samples) if calibration is not None else bounded
     probes = Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
-    check_alike(before, after)
+    first, second = (
+        {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
+        for model in (before, after)
+    )
+    check_same(first, second, "weights")
     return probes
 
 
@@ -180,21 +184,6 @@ def check_plain(model: nn.Module) -> None:
             raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
     if not any(value.is_floating_point() for value in model.parameters()):
         raise ModelError("the model has no weights", where=type(model).__name__)
-
-
-def check_alike(before: nn.Module, after: nn.Module) -> None:
-    """Check that two models hold the same parameters and buffers, by names and shapes."""
-    first, second = (
-        {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
-        for model in (before, after)
-    )
-    problem, remedy = "the two models differ", ONE_ARCHITECTURE
-    for name in [*first, *second]:
-        if name not in first or name not in second:
-            found = f"{name} only in the {'first' if name in first else 'second'}"
-            raise ModelError(problem, expected="the same weights in both", found=found, remedy=remedy)
-        if first[name] != second[name]:
-            raise ModelError(problem, where=name, expected=str(first[name]), found=str(second[name]), remedy=remedy)
 
 
 def filter_norms(model: nn.Module, values: Values) -> Values:
