@@ -51,17 +51,20 @@ class Probe:
     def __init__(
         self, model: nn.Module, batches: Passage, calibration: Passage | None = None, loss: Loss | None = None
     ) -> None:
-        check_plain(model)
+        check_sound(model)
+        for name, module in model.named_modules():
+            if parametrize.is_parametrized(module):
+                problem = "the weights are parametrized; analysis reads plain models"
+                raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
+        if not any(value.is_floating_point() for value in model.parameters()):
+            raise ModelError("the model has no weights", where=type(model).__name__)
         self.model = model
         self.batches = batches
         self.calibration = calibration or batches
         self.parameters = {name: _copied(value) for name, value in model.named_parameters()}
         self.buffers = {name: _copied(value) for name, value in model.named_buffers()}
-        self.norms = [
-            name
-            for name, module in model.named_modules()
-            if isinstance(module, _BatchNorm) and module.running_mean is not None
-        ]
+        norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+        self.norms = [name for name, module in norms.items() if module.running_mean is not None]
         self._loss = loss or classification_loss
         self._dtype = next(iter(self.parameters.values())).dtype
 
@@ -175,17 +178,6 @@ def classification_loss(outputs: Any, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs, targets.long())
 
 
-def check_plain(model: nn.Module) -> None:
-    """Refuse what is no module, parametrized, without values, or not finite."""
-    check_sound(model)
-    for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):
-            problem = "the weights are parametrized; analysis reads plain models"
-            raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
-    if not any(value.is_floating_point() for value in model.parameters()):
-        raise ModelError("the model has no weights", where=type(model).__name__)
-
-
 def filter_norms(model: nn.Module, values: Values) -> Values:
     """Return the norm of each filter, to be broadcast to the shape of the weight that it is part of.
 
@@ -207,10 +199,9 @@ def filter_sizes(model: nn.Module, values: Values) -> Values:
 
 def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
     """Return one normal direction whose filters have norm one; the generator of the CPU gives all devices the same."""
-    drawn = {
-        name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
-        for name in _filters(model)
-    }
+    shapes = {name: values[name].shape for name in _filters(model)}
+    numbers = ((name, torch.randn(shape, generator=generator, dtype=torch.float64)) for name, shape in shapes.items())
+    drawn = {name: entries.to(values[name]) for name, entries in numbers}
     return {name: drawn[name] / norms for name, norms in filter_norms(model, drawn).items()}
 
 

@@ -122,18 +122,13 @@ def _check_one_base(starts: Sequence[_Start]) -> None:
     names = (place.resolve() if place.exists() else place for place in places)
     if len({(name, start.recipe.model) for name, start in zip(names, starts, strict=True)}) == 1:
         return
-    first, *others = starts
-    base = _print_of(first)
-    for other in others:
-        if _print_of(other) != base:
-            problem, expected = "the runs started from different models", f"{first.reference}, as {first.run}"
+    couples = (open_couple(start.reference, str(start.run), pretrained=start.pretrained) for start in starts)
+    prints = [couple.before.fingerprint for couple in couples]
+    for other, found in zip(starts, prints, strict=True):
+        if found != prints[0]:
+            problem, expected = "the runs started from different models", f"{starts[0].reference}, as {starts[0].run}"
             remedy, where = "write a report for each start", str(other.run)
             raise RunError(problem, where=where, expected=expected, found=other.reference, remedy=remedy)
-
-
-def _print_of(start: _Start) -> str:
-    couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained)
-    return couple.before.fingerprint
 
 
 def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:

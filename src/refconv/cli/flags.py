@@ -48,8 +48,11 @@ def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
             texts = [(field, given.pop(field.name)) for field in fields]
-            stated = [(field, text) for field, text in texts if text not in (None, [], ())]
-            flags = {field.name: _checked(field, hints[field.name], text) for field, text in stated}
+            flags = {}
+            for field, text in ((field, text) for field, text in texts if text not in (None, [], ())):
+                hint = hints[field.name]
+                flags[field.name] = coerced(field.name, hint, from_text(field.name, hint, text))
+                check_range(field, flags[field.name])
             return command(**given, flags=flags)
 
         own = inspect.signature(command, eval_str=True).parameters.values()
@@ -86,12 +89,6 @@ def flag(name: str) -> str:
 def chosen(flags: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return the settings of ``flags`` that are among ``names``."""
     return {name: flags[name] for name in names if name in flags}
-
-
-def _checked(field: _Field, hint: Any, text: Any) -> Any:
-    value = coerced(field.name, hint, from_text(field.name, hint, text))
-    check_range(field, value)
-    return value
 
 
 def _some(hint: Any) -> Any:

@@ -192,18 +192,13 @@ def scenes(
 
     Written at once as COCO json, as semantic masks and in Pascal VOC's layout; train, val and test share no item.
     """
-    counts = _range(items)
+    bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", items.strip())
+    if bounds is None:
+        raise SettingError("no range", where="--items", expected="LOW..HIGH, such as 1..6", found=repr(items))
+    counts = int(bounds[1]), int(bounds[2] or bounds[1])
     from refconv.data.scenes import default_folder, make_scenes
 
     out = out or default_folder()
     scenes: dict[str, Any] = {"train": train, "val": val, "test": test, "size": size, "items": counts}
     record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=True)
     typer.echo(f"{out}: {record}")
-
-
-def _range(text: str) -> tuple[int, int]:
-    """Read ``1..6`` or ``3``."""
-    match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text.strip())
-    if match is None:
-        raise SettingError("no range", where="--items", expected="LOW..HIGH, such as 1..6", found=repr(text))
-    return int(match[1]), int(match[2] or match[1])

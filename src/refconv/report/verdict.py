@@ -80,8 +80,9 @@ def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overvie
     first = _level(start[0], start[0].first, start[1].before) if start else MISSING
     rows: list[tuple[Role, str, tuple[str, ...]]] = [("before", "base", (first, *(MISSING,) * 3))]
     for place, (one, facts) in enumerate(found):
-        cells = (_level(one, one.second, facts.after), _difference(one), *_made(facts.after))
-        rows.append((place, pairs[place].name, cells))
+        change = "not known" if one.difference is None else one.change(one.difference)
+        change += f" ({one.interval})" if one.interval else ""
+        rows.append((place, pairs[place].name, (_level(one, one.second, facts.after), change, *_made(facts.after))))
     title = found[0][0].title
     header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
     return Overview(header, tuple(rows), keys(sections))
@@ -109,13 +110,6 @@ def _level(found: results.Result, value: float | None, side: SideFacts) -> str:
         return level
     low, high = wilson(round(value * samples), samples)
     return f"{level} ({found.level(low, '')} to {found.level(high, '')})"
-
-
-def _difference(found: results.Result) -> str:
-    if found.difference is None:
-        return "not known"
-    interval = f" ({found.interval})" if found.interval else ""
-    return f"{found.change(found.difference)}{interval}"
 
 
 def _made(side: SideFacts) -> tuple[str, str]:

@@ -73,24 +73,15 @@ def check(pairs: Sequence[ModelPair]) -> None:
     """Make sure that pairs can stand on one page: not none or too many, of one architecture, task and start."""
     if not 1 <= len(pairs) <= MOST:
         raise RunError("cannot report on these pairs", where="report", expected=f"1 to {MOST}", found=f"{len(pairs)}")
-    first = pairs[0]
     for pair in pairs[1:]:
-        for what, one, other in (
-            ("architecture", first.facts.model, pair.facts.model),
-            ("task", first.facts.task, pair.facts.task),
-            ("start", first.facts.before.fingerprint, pair.facts.before.fingerprint),
-        ):
-            if one != other:
-                expected, found = (_start(first), _start(pair)) if what == "start" else (one, other)
+        both = pairs[0].facts, pair.facts
+        models, tasks, starts = zip(*((one.model, one.task, one.before.fingerprint) for one in both), strict=True)
+        named = [f"{one.before.reference} (weights {one.before.fingerprint[:12]})" for one in both]
+        for what, found, words in (("architecture", models, models), ("task", tasks, tasks), ("start", starts, named)):
+            if found[0] != found[1]:
+                problem = f"another {what} than {pairs[0].name}"
                 remedy = "pairs on one page share their first model; write one report each"
-                raise RunError(
-                    f"another {what} than {first.name}", where=pair.name, expected=expected, found=found, remedy=remedy
-                )
-
-
-def _start(pair: ModelPair) -> str:
-    before = pair.facts.before
-    return f"{before.reference} (weights {before.fingerprint[:12]})"
+                raise RunError(problem, where=pair.name, expected=words[0], found=words[1], remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -150,14 +141,13 @@ def write_report(
 
 def told(makes: Sequence[Draws], pairs: Sequence[ModelPair]) -> tuple[Section, ...]:
     """Return the sections that pairs have records for; those measured on too few samples judge nothing."""
-    return tuple(_weighed(section, pairs) for make in makes if (section := make(pairs)) is not None)
-
-
-def _weighed(section: Section, pairs: Sequence[ModelPair]) -> Section:
-    found = weighed(Judgement(section.findings, section.claim), pairs, (section.name, *section.more_records))
-    if found is None:
-        return section
-    return replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
+    sections = []
+    for section in filter(None, (make(pairs) for make in makes)):
+        judged = Judgement(section.findings, section.claim)
+        if found := weighed(judged, pairs, (section.name, *section.more_records)):
+            section = replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
+        sections.append(section)
+    return tuple(sections)
 
 
 def _small_enough(whole: page.Page, path: Path) -> bytes:

@@ -58,6 +58,11 @@ class _Layout:
     def point(self, along: float, value: float) -> tuple[float, float]:
         return (along, value) if self.upright else (value, along)
 
+    @property
+    def zero(self) -> Markup:
+        place, axis = self.values.bounded(0.0), self.plane.x if self.upright else self.plane.y
+        return element("path", class_="c-axis", d=path([self.point(end, place) for end in (axis.start, axis.end)]))
+
 
 def bar_chart(
     groups: Sequence[Bars],
@@ -80,7 +85,7 @@ def bar_chart(
     labels, roles = [one.label for one in groups], list(names)
     layout, around, height = _upright(labels, roles, between) or _lying(labels, roles, between)
     bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
-    picture = drawing(WIDTH, height, around[0], *bars, *around[1:], _zero(layout))
+    picture = drawing(WIDTH, height, around[0], *bars, *around[1:], layout.zero)
     named = [above(y_label), picture] if layout.upright else [picture, below(y_label)]
     return block("bars", legend(names.items()), *named, title=title)
 
@@ -104,7 +109,11 @@ def _upright(
     most = max(map(len, wrapped), default=0)
     if len(wrapped) < len(labels) or most > _LINES or layout.thickness < _THINNEST:
         return None
-    names = [_below(layout, i, lines) for i, lines in enumerate(wrapped)]
+    names = []
+    for i, lines in enumerate(wrapped):
+        x, foot = layout.first + (i + 0.5) * room, values.start + 3
+        each = [text(line, x, foot + row * 1.1 * TEXT, "middle", "c-name") for row, line in enumerate(lines, 1)]
+        names.append(group(each, "c-names"))
     return layout, [level_ticks(layout.plane), *names], EDGE + _HEIGHT + 6 + most * 1.15 * TEXT
 
 
@@ -119,20 +128,6 @@ def _lying(
     shown = enumerate(abbreviate(labels, _LETTERS))
     names = [text(label, 0, first + i * each + TEXT, None, "c-name") for i, label in shown]
     return layout, [upright_ticks(layout.plane, grid=True), *names], foot + FOOT
-
-
-def _below(layout: _Layout, i: int, lines: Sequence[str]) -> Markup:
-    x = layout.first + (i + 0.5) * layout.room
-    foot = layout.plane.y.start
-    each = [text(line, x, foot + 3 + (row + 1) * 1.1 * TEXT, "middle", "c-name") for row, line in enumerate(lines)]
-    return group(each, "c-names")
-
-
-def _zero(layout: _Layout) -> Markup:
-    place = layout.values.place(0.0 if layout.values.contains(0.0) else layout.values.low) or 0.0
-    plane = layout.plane
-    ends = (plane.x.start, plane.x.end) if layout.upright else (plane.y.start, plane.y.end)
-    return element("path", class_="c-axis", d=path([layout.point(end, place) for end in ends]))
 
 
 def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Markup:

@@ -77,7 +77,11 @@ def _surface(surface: Surface, values: Values, heights: Sequence[float]) -> Mark
     there = element("path", class_="c-ground", d=_outline(generator, -np.inf))
     ground = Markup("") if np.isfinite(values).all() else plane.frame("c-missing") + there
     parts = [upright_ticks(plane, 4), level_ticks(plane, 4, grid=False), ground, group(areas, "c-areas"), plane.frame()]
-    picture = drawing(_SIDE, _SIDE, *parts, _origin(plane), _names(plane, generator, heights))
+    if plane.x.contains(0) and y.contains(0):
+        across, up = plane.x.place(0) or 0.0, y.place(0) or 0.0
+        cross = path([(across - 4, up), (across + 4, up)]) + path([(across, up - 4), (across, up + 4)])
+        parts.append(element("path", class_="c-origin", d=cross))
+    picture = drawing(_SIDE, _SIDE, *parts, _names(plane, generator, heights))
     ends = f"lowest {number(float(np.nanmin(values)))}, highest {number(float(np.nanmax(values)))}"
     return picture + note(ends, "c-under")
 
@@ -94,13 +98,6 @@ def _outline(generator: contourpy.ContourGenerator, height: float) -> str:
         starts = [*np.flatnonzero(codes == 1), len(points)]
         data += "".join(path(points[a : b - 1], closed=True) for a, b in pairwise(starts))
     return data
-
-
-def _origin(plane: Plane) -> Markup:
-    if not (plane.x.contains(0) and plane.y.contains(0)):
-        return Markup("")
-    x, y = plane.x.place(0) or 0.0, plane.y.place(0) or 0.0
-    return element("path", class_="c-origin", d=path([(x - 4, y), (x + 4, y)]) + path([(x, y - 4), (x, y + 4)]))
 
 
 def _names(plane: Plane, generator: contourpy.ContourGenerator, heights: Sequence[float]) -> Markup:

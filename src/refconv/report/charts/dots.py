@@ -61,19 +61,20 @@ def dot_chart(
     full name and its values. With `log`, values that are not positive are left out. The axis of guides is ``x``.
     """
     values = [row.values.get(role) for row in rows for role in names]
-    guides_x = [guide for guide in guides if guide.axis == "x"]
     layout = _layout([row.label for row in rows], guides=len(guides))
     known = [value for value in finite(values) if value > 0 or not log]
-    compared = [guide.value for guide in guides_x]
-    x = fit([*known, *compared], layout.left, WIDTH - EDGE, log=log) if known else None
+    x = fit([*known, *(guide.value for guide in guides)], layout.left, WIDTH - EDGE, log=log) if known else None
     if x is None:
         return block("dots", NOTHING, title=title)
     plane = Plane(x, Axis(0, 1, layout.foot, layout.top - 3))
-    lines, labelled = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), guides_x)
+    lines, labelled = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), guides)
     dotted = "".join(path([(x.start, y), (x.end, y)]) for y in map(layout.middle, range(len(rows))))
     parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides)]
+    x_name, down, anchor = (0.0, -0.8 * TEXT, None) if layout.above else (layout.left - 8, 0.35 * TEXT, "end")
+    named = range(0, len(rows), 1 if layout.above else math.ceil(1.2 * TEXT / layout.pitch))
+    labels = [text(layout.labels[i], x_name, layout.middle(i) + down, anchor, "c-name") for i in named]
     spans, hits = _spans(x, layout, rows, names)
-    parts += [element("path", class_="c-row", d=dotted), lines, _names(layout), spans]
+    parts += [element("path", class_="c-row", d=dotted), lines, group(labels, "c-names"), spans]
     for role in names:
         places = [x.place(row.values.get(role)) for row in rows]
         points = [(place, layout.middle(i)) for i, place in enumerate(places) if place is not None]
@@ -89,13 +90,6 @@ def _layout(labels: Sequence[str], *, guides: int) -> _Rows:
     short = abbreviate(labels, _LETTERS)
     left = max(map(width, short), default=0.0) + 12
     return _Rows(short, left, _PITCH if len(labels) <= _ALL_NAMED else _TIGHT, top, above=False)
-
-
-def _names(layout: _Rows) -> Markup:
-    every = 1 if layout.above else math.ceil(1.2 * TEXT / layout.pitch)
-    x, down, anchor = (0.0, -0.8 * TEXT, None) if layout.above else (layout.left - 8, 0.35 * TEXT, "end")
-    shown = range(0, len(layout.labels), every)
-    return group([text(layout.labels[i], x, layout.middle(i) + down, anchor, "c-name") for i in shown], "c-names")
 
 
 def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> tuple[Markup, Markup]:

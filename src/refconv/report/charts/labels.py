@@ -113,11 +113,10 @@ def marker(role: Role, x: float, y: float, size: float = 3.4) -> Markup:
 
 def legend(names: Iterable[tuple[Role, str]]) -> Markup:
     """Return names with the dashes and shapes of their roles, as HTML; nothing if there is no name."""
-    entries = [element("span", _swatch(role), element("span", name), class_="c-key") for role, name in names if name]
+    entries = []
+    for role, name in ((role, name) for role, name in names if name):
+        line = element("path", class_=f"c-line {role_class(role)}", d="M1 6H35")
+        parts = line, marker(role, 18, 6, 3.8)
+        swatch = element("svg", *parts, class_="c-swatch", aria_hidden="true", viewBox="0 0 36 12")
+        entries.append(element("span", swatch, element("span", name), class_="c-key"))
     return element("div", *entries, class_="c-legend") if entries else Markup("")
-
-
-def _swatch(role: Role) -> Markup:
-    line = element("path", class_=f"c-line {role_class(role)}", d="M1 6H35")
-    box = {"viewBox": "0 0 36 12"}
-    return element("svg", line, marker(role, 18, 6, 3.8), class_="c-swatch", aria_hidden="true", **box)

@@ -54,7 +54,9 @@ def line_chart(
     if plane is None:
         return block("lines", NOTHING, title=title)
     under, labelled = guide_lines(plane, guides)
-    curves = plane.clipped([*(_band(plane, line) for line in lines), *(_curve(plane, line) for line in lines)])
+    strokes = [("".join(path(run) for run in _runs(plane, line) if len(run) > 1), line.role) for line in lines]
+    drawn = [element("path", class_=f"c-line {role_class(role)}", d=stroke) for stroke, role in strokes if stroke]
+    curves = plane.clipped([*(_band(plane, line) for line in lines), *drawn])
     foot = path([(plane.x.start, plane.y.start), (plane.x.end, plane.y.start)])
     parts = [level_ticks(plane), upright_ticks(plane), element("path", class_="c-axis", d=foot), under, curves]
     parts += [*(_shapes(plane, line) for line in lines), labelled, _columns(plane, lines, x_label)]
@@ -88,11 +90,6 @@ def _stretches(items: Iterable[T | None]) -> list[list[T]]:
 
 def _runs(plane: Plane, line: Line) -> list[list[tuple[float, float]]]:
     return _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
-
-
-def _curve(plane: Plane, line: Line) -> Markup:
-    stroke = "".join(path(run) for run in _runs(plane, line) if len(run) > 1)
-    return element("path", class_=f"c-line {role_class(line.role)}", d=stroke) if stroke else Markup("")
 
 
 def _shapes(plane: Plane, line: Line) -> Markup:

@@ -48,9 +48,7 @@ Values = npt.NDArray[np.float64]
 
 def numbers(values: Iterable[Iterable[float | None]]) -> Values:
     """Return rows of numbers, which are of one length, as an array, NaN for what is missing."""
-    rows = [[np.nan if value is None else float(value) for value in row] for row in values]
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"expected rows of one length, found {sorted({len(row) for row in rows})}")
+    rows = [list(row) for row in values]
     array = np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
     array[~np.isfinite(array)] = np.nan
     return array
@@ -206,21 +204,14 @@ class Sheet:
 
 def kernel_sheets(sheets: Sequence[Sheet]) -> Markup:
     """Return sheets, such as base, refocused and difference, side by side in the colours of one scale around zero."""
-    arrays = [_taps(sheet) for sheet in sheets]
+    arrays = [np.array(sheet.kernels, dtype=np.float64) for sheet in sheets]
+    for array in arrays:
+        array[~np.isfinite(array)] = np.nan
     scale = Scale.of([array for array in arrays if array.size], diverging=True)
     if scale is None:
         return block("sheets", NOTHING)
     drawn = [_sheet(sheet, array, scale) for sheet, array in zip(sheets, arrays, strict=True)]
     return block("sheets", panels(drawn, [sheet.title for sheet in sheets]), colour_bar(scale, "value of a tap"))
-
-
-def _taps(sheet: Sheet) -> Values:
-    try:
-        taps = np.array(sheet.kernels, dtype=np.float64)
-    except ValueError as error:
-        raise ValueError(f"sheet {sheet.title!r}: expected kernels of one size") from error
-    taps[~np.isfinite(taps)] = np.nan
-    return taps
 
 
 def _sheet(sheet: Sheet, taps: Values, scale: Scale) -> Markup:
