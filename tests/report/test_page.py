@@ -158,7 +158,7 @@ def test_figures_of_one_choice_come_together_where_the_first_stands():
         Figure(drawing(), "", "", None, choice, option)
         for choice, option in (("layer", "1"), (None, None), ("layer", "2"), ("class", "cat"))
     )
-    assert page.shelves([a, b, c, d]) == [page.Choice("layer", (a, c)), b, d]
+    assert page.shelves([a, b, c, d]) == [[a, c], [b], [d]]
 
 
 def test_facts_shared_by_all_pairs_are_said_once():

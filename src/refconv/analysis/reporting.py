@@ -18,14 +18,6 @@ from refconv.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Reported:
-    """The folder of a run's analysis, inside the run, and why it has no measures with data, if it has none."""
-
-    folder: Path
-    missing: str | None = None
-
-
-@dataclass(frozen=True)
 class _Start:
     """What a run started from; ``pretrained``: whether the reference is a model's name and its weights are meant."""
 
@@ -44,8 +36,8 @@ def analyses_of(
     again: bool = False,
     flags: Mapping[str, Any] | None = None,
     display: Callable[[str], Display] = lambda title: Display(show=False),
-) -> list[Reported]:
-    """Analyse finished runs against what they started from, in RUN/analysis.
+) -> list[str | None]:
+    """Analyse finished runs against what they started from, in RUN/analysis; return why one has no measures with data.
 
     Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
     the run's classes, or the run's own data cannot be had, there are none.
@@ -56,15 +48,14 @@ def analyses_of(
     """
     starts = [_start(run, before) for run in runs]
     _check_one_base(starts)
-    found: list[Reported] = []
+    found: list[str | None] = []
     beside: PairFacts | None = None
     how: dict[str, Any] = {"weights": weights, "again": again, "flags": flags, "display": display}
     for start in starts:
         analysis, missing = _analysed(start, questions, beside, **how)
-        folder = start.run / ANALYSIS_FOLDER
-        analysis.write(folder)
+        analysis.write(start.run / ANALYSIS_FOLDER)
         beside = beside or analysis.facts
-        found.append(Reported(folder, missing))
+        found.append(missing)
     return found
 
 

@@ -185,7 +185,7 @@ def report(
     Each run is measured against its base, and the records are kept in RUN/analysis for the next time. Several runs of
     one base, such as plain and refocus, stand side by side. docs/analysis.md explains the page.
     """
-    from refconv.analysis.reportable import holds_analysis, pair_names
+    from refconv.analysis.reportable import ANALYSIS_FOLDER, holds_analysis, pair_names
     from refconv.report import read_pair, write_report
 
     places = [run.resolve() for run in runs]
@@ -196,7 +196,6 @@ def report(
     unmade = [folder for folder in runs if not holds_analysis(folder)]
     asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}
     how: dict[str, Any] = {"before": before, "weights": weights, "again": again}
-    made: dict[Path, Path] = {}
     if unmade:
         if weights and data is not None:
             raise SettingError("cannot be combined with --data", where="--weights")
@@ -205,15 +204,15 @@ def report(
         from refconv.analysis.reporting import analyses_of
 
         questions: dict[str, Any] = {**asked, "split": split, "seconds": seconds, "only": tuple(only or ())}
-        found = analyses_of(unmade, AnalysisConfig(**questions), display=Display, flags=flags, **how)
-        for run, one in zip(unmade, found, strict=True):
-            made[run] = one.folder
-            if one.missing:
-                typer.echo(f"{run}: weights only; {one.missing}", err=True)
+        reasons = analyses_of(unmade, AnalysisConfig(**questions), display=Display, flags=flags, **how)
+        for run, missing in zip(unmade, reasons, strict=True):
+            if missing:
+                typer.echo(f"{run}: weights only; {missing}", err=True)
     elif given := [name for name, value in {**asked, **how, **flags}.items() if value]:
         remedy = "name runs, or analyse again by refconv analyze --out"
         raise SettingError("has no effect on analyses that are there", where=flag(given[0]), remedy=remedy)
-    pairs = [_chosen(read_pair(made.get(folder, folder)), only) for folder in runs]
+    folders = [folder / ANALYSIS_FOLDER if folder in unmade else folder for folder in runs]
+    pairs = [_chosen(read_pair(folder), only) for folder in folders]
     names = pair_names([pair.facts for pair in pairs], runs)
     pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
     typer.echo(str(write_report(pairs, page, title=title)))

@@ -42,14 +42,6 @@ class Page:
     provenance: Provenance
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Figures of which the reader picks one; the name is what there is to choose, such as ``layer``."""
-
-    name: str
-    figures: tuple[Figure, ...]
-
-
 def draw(page: Page) -> str:
     """Return the page as HTML."""
     names = [pair.name for pair in page.verdict.pairs]
@@ -90,16 +82,12 @@ def groups(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
     return [group for group in found if group[2]]
 
 
-def shelves(figures: Sequence[Figure]) -> list[Figure | Choice]:
-    """Return figures in their order, those of one choice, if there are several, together where the first stands."""
-    found: list[Figure | Choice] = []
-    for figure in figures:
-        options = tuple(one for one in figures if one.choice is not None and one.choice == figure.choice)
-        if figure.choice is None or len(options) == 1:
-            found.append(figure)
-        elif figure is options[0]:
-            found.append(Choice(figure.choice, options))
-    return found
+def shelves(figures: Sequence[Figure]) -> list[list[Figure]]:
+    """Return figures in their order, those of one choice together where the first stands, every other one alone."""
+    found: dict[str | int, list[Figure]] = {}
+    for place, figure in enumerate(figures):
+        found.setdefault(figure.choice or place, []).append(figure)
+    return list(found.values())
 
 
 def arranged(section: Section, names: Sequence[str]) -> list[tuple[int, str, list[Any]]]:

@@ -103,7 +103,15 @@ def movement(
         1.0
     """
     pairs = pair_kernels(before, after, include, exclude)
-    rows = [_movement(pair, map_size, order, seed) for pair in pairs]
+    rows = []
+    for pair in pairs:
+        view = BlockView.choose(pair.before, map_size, order, seed)
+        base = view.of(pair.before)
+        grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
+        found: tuple[float | None, ...] = alignment(view.of(pair.after) - base, grams) or (None, None, None)
+        sides = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
+        about = _relative(*sides), _cosine(*sides), *found
+        rows.append(LayerMovement(pair.layer, pair.kind, *about, view.total, len(view.chosen)))
     first = torch.cat([pair.before.weight.reshape(-1) for pair in pairs])
     last = torch.cat([pair.after.weight.reshape(-1) for pair in pairs])
     return Movement(
@@ -216,17 +224,6 @@ def _spectrum(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed:
     eigenvalues = tuple(relative.mean(0).tolist()) if len(alive) else (0.0,) * values.shape[-1]
     of_layer = kernel.layer, kernel.kind, kernel.kernel_size, view.total, len(view.chosen)
     return LayerSpectrum(*of_layer, eigenvalues, float(means.mean()), *found)
-
-
-def _movement(pair: KernelPair, map_size: int | Sequence[int], order: Order, seed: int) -> LayerMovement:
-    view = BlockView.choose(pair.before, map_size, order, seed)
-    base = view.of(pair.before)
-    grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
-    moved = view.of(pair.after) - base
-    found: tuple[float | None, float | None, float | None] = alignment(moved, grams) or (None, None, None)
-    first, last = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
-    distance, cosine = _relative(first, last), _cosine(first, last)
-    return LayerMovement(pair.layer, pair.kind, distance, cosine, *found, view.total, len(view.chosen))
 
 
 def _relations(

@@ -120,9 +120,7 @@ class _Products:
         """The matrix [layers, layers]."""
         first, second = (own.sqrt().tolist() for own in self.own)
         rows = zip(self.cross.tolist(), first, strict=True)
-        return [
-            [value / (x * y) if x * y > 0 else None for value, y in zip(row, second, strict=True)] for row, x in rows
-        ]
+        return [[one / (x * y) if x * y > 0 else None for one, y in zip(row, second, strict=True)] for row, x in rows]
 
 
 def centred_gram(gram: Tensor) -> Tensor:
