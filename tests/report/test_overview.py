@@ -3,7 +3,7 @@
 import pytest
 
 from refconv.measures.findings import Finding
-from refconv.report.verdict import keys, overview
+from refconv.report.verdict import keys, verdict
 from report_pairs import agreed, pair, run, section
 
 
@@ -15,24 +15,24 @@ def of(name, *findings):
 
 def test_every_model_has_a_row_with_its_interval_certificate_and_cost():
     records = {"agreement": agreed([0] * 60 + [1] * 40, [0] * 80 + [1] * 20)}
-    found = overview([pair(records=records, after_run=run(top1=None))], [])
-    start, (_, _, refocus) = found.rows
+    found = verdict([pair(records=records, after_run=run(top1=None))], [])
+    start, (_, _, refocus) = found.models
     assert (*start[:2], start[2][0]) == ("before", "base", "60.00 % (50.20 to 69.06)")  # Wilson
     assert refocus[0] == "80.00 % (71.12 to 86.66)"
     assert refocus[1].startswith("+20.00 points (+")
     assert refocus[2:] == ("holds", "1 min 35 s, 122 parameters")
-    assert all(len(cells) == len(found.header) - 1 for *_, cells in found.rows)
+    assert all(len(cells) == 4 for *_, cells in found.models)
 
 
 def test_recorded_accuracies_have_the_interval_of_their_own_samples():
-    found = overview([pair(before_run=run(top1=0.4), after_run=run(top1=0.5))], [])
-    assert [cells[:2] for *_, cells in found.rows] == [
+    found = verdict([pair(before_run=run(top1=0.4), after_run=run(top1=0.5))], [])
+    assert [cells[:2] for *_, cells in found.models] == [
         ("40.00 % (39.04 to 40.96)", "–"), ("50.00 % (49.02 to 50.98)", "+10.00 points"),
     ]  # fmt: skip
 
 
 def test_what_is_not_known_is_said():
-    (*_, start), (*_, refocus) = overview([pair()], []).rows
+    (*_, start), (*_, refocus) = verdict([pair()], []).models
     assert start[0] == "–"
     assert refocus == ("not known", "not known", "none on record", "–")
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from refconv.measures.findings import Finding
 from refconv.report import page, provenance
 from refconv.report.elements import Figure, Table
-from refconv.report.verdict import overview, verdict
+from refconv.report.verdict import verdict
 from report_pairs import agreed, drawing, pair, run, section
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -47,8 +47,8 @@ class Reader(HTMLParser):
 
 
 def drawn(pairs, sections, title="A <b>title</b>"):
-    first, made = overview(pairs, sections), provenance.provenance(pairs)
-    whole = page.Page(title, "tiny", "runs/base", first, verdict(pairs, sections), tuple(sections), made)
+    made = provenance.provenance(pairs)
+    whole = page.Page(title, "tiny", "runs/base", verdict(pairs, sections), tuple(sections), made)
     return page.draw(whole)
 
 

@@ -18,7 +18,7 @@ from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Section
 from refconv.report.provenance import Provenance
 from refconv.report.results import p_value
-from refconv.report.verdict import Overview, Verdict
+from refconv.report.verdict import Verdict
 from refconv.sentences import capital
 
 WEIGHTS = frozenset(
@@ -36,7 +36,6 @@ class Page:
     title: str
     model: str
     start: str
-    overview: Overview
     verdict: Verdict
     sections: tuple[Section, ...]
     provenance: Provenance

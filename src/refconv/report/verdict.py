@@ -14,6 +14,7 @@ from refconv.report import provenance, results
 from refconv.report.elements import Figure, Section, Table
 from refconv.report.intervals import intervals_figure
 
+UNKNOWN = "not known"
 MOST = 5  # findings on the first screen
 WORDS: tuple[Support, ...] = ("supported", "contradicted", "undecided")
 
@@ -23,15 +24,6 @@ _CAUTION = (
     "one recipe differ, too. For that, train five seeds or more side by side with refconv compare."
 )
 _NO_INTERVAL = "A difference between two single numbers may be chance; refconv compare with five seeds or more tells."
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The first screen: a table of models by role, name and cells, the start first, and the strongest findings."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[Role, str, tuple[str, ...]], ...]
-    keys: tuple[tuple[Section, Finding], ...]
 
 
 @dataclass(frozen=True)
@@ -53,11 +45,14 @@ class PairVerdict:
 class Verdict:
     """What the pairs are judged by, what came of each and of each beyond another, cost and claims.
 
+    The first screen has the models by role, name and cells, the start first, and the strongest findings.
     The figure has all differences with their intervals; it is None where no interval is known. Claims are sections with
     what each pair says of theirs, None where it has no records for it.
     """
 
     measure: str
+    models: Sequence[tuple[Role, str, tuple[str, ...]]]
+    keys: tuple[tuple[Section, Finding], ...]
     pairs: tuple[PairVerdict, ...]
     contrasts: tuple[str, ...]
     figure: Figure | None
@@ -73,19 +68,20 @@ class Verdict:
         return ", ".join(f"{number} {word}" for word, number in total.items())
 
 
-def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overview:
-    """Return what the page begins with, given pairs of one start and all sections that follow."""
-    found = [(results.result(pair), pair.facts) for pair in pairs]
-    start = next(((one, facts) for one, facts in found if one.first is not None), None)
-    first = _level(start[0], start[0].first, start[1].before) if start else MISSING
+def _models(pairs: Sequence[ModelPair], found: Sequence[results.Result]) -> Sequence[tuple[Role, str, tuple[str, ...]]]:
+    """Return level, difference, certificate and training of each model, of pairs with one start."""
+    levels = [_level(one, one.first, pair.facts.before) for one, pair in zip(found, pairs, strict=True)]
+    first = next((level for level in levels if level != UNKNOWN), MISSING)
     rows: list[tuple[Role, str, tuple[str, ...]]] = [("before", "base", (first, *(MISSING,) * 3))]
-    for place, (one, facts) in enumerate(found):
-        change = "not known" if one.difference is None else one.change(one.difference)
+    for place, (one, pair) in enumerate(zip(found, pairs, strict=True)):
+        change = UNKNOWN if one.difference is None else one.change(one.difference)
         change += f" ({one.interval})" if one.interval else ""
-        rows.append((place, pairs[place].name, (_level(one, one.second, facts.after), change, *_made(facts.after))))
-    title = found[0][0].title
-    header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
-    return Overview(header, tuple(rows), keys(sections))
+        certificate, cost = "none on record", MISSING
+        if run := pair.facts.after.training:
+            certificate = provenance.certified(provenance.checks(run))
+            cost = f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
+        rows.append((place, pair.name, (_level(one, one.second, pair.facts.after), change, certificate, cost)))
+    return rows
 
 
 def keys(sections: Sequence[Section]) -> tuple[tuple[Section, Finding], ...]:
@@ -103,21 +99,13 @@ def keys(sections: Sequence[Section]) -> tuple[tuple[Section, Finding], ...]:
 def _level(found: results.Result, value: float | None, side: SideFacts) -> str:
     """Return a level, with Wilson's interval where it is a share of samples whose number is known."""
     if value is None:
-        return "not known"
+        return UNKNOWN
     level = found.level(value)
     samples = found.paired.samples if found.paired else side.training.test_samples if side.training else 0
     if found.words.primary.name != "top1" or not samples:
         return level
     low, high = wilson(round(value * samples), samples)
     return f"{level} ({found.level(low, '')} to {found.level(high, '')})"
-
-
-def _made(side: SideFacts) -> tuple[str, str]:
-    run = side.training
-    if run is None:
-        return "none on record", MISSING
-    cost = f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
-    return provenance.certified(provenance.checks(run)), cost
 
 
 def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
@@ -127,6 +115,8 @@ def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
     claimed = [section for section in sections if section.claim is not None]
     return Verdict(
         measure=found[0].title,
+        models=_models(pairs, found),
+        keys=keys(sections),
         pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
         contrasts=tuple(map(results.contrast_sentence, between)),
         figure=intervals_figure(found, between),

@@ -128,7 +128,6 @@ def write_report(
         title=title or f"What changed in {model}",
         model=model,
         start=facts.before.reference,
-        overview=verdict.overview(pairs, found),
         verdict=verdict.verdict(pairs, found),
         sections=found,
         provenance=provenance(pairs),
