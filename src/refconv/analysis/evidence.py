@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from refconv.analysis.batches import Batch, KeptBatches
 from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES, RECALIBRATED, WEIGHT_MEASURES, EvalData
@@ -119,7 +119,7 @@ def open_evidence(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> t
     part = cast(Split, questions.split)
     drawn, order, _ = in_drawn_order(data, part)
     training = batches(in_drawn_order(data, "train")[0], "train", _CALIBRATION)
-    bounds = {"max_samples": questions.samples, "max_seconds": questions.seconds}
+    bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
     evidence = EvalData(batches(drawn, part), training, data.info.mean, data.info.std, **bounds, order=order)
     reason = f"it needs images [channels, height, width], and these samples are {list(size)}"
     impossible = {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)

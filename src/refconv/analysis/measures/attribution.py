@@ -83,8 +83,8 @@ def attention(
         maps = [grad_cam(model, images, chosen, name) for model, name in zip(models, layers, strict=True)]
     attended = []
     for place, picture, *found in zip(places, pictures, *maps, strict=True):
-        said = [int(one[place]) for one in (targets, *classes)]
-        sure = [float(one[place]) for one in confidences]
+        said: Any = [int(one[place]) for one in (targets, *classes)]
+        sure: Any = [float(one[place]) for one in confidences]
         pixels = base64.b64encode(picture.numpy().tobytes()).decode("ascii")
         height, width, channels = picture.shape
         rows = (tuple(tuple(round(value, 3) for value in row) for row in one.tolist()) for one in found)
@@ -140,9 +140,8 @@ def receptive_field(
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> Tensor:
     """Return the maps [batch, height, width] of a layer that speak for given classes, each divided by its largest."""
-    module = module_named(model, layer)
     inputs = images.detach().clone().requires_grad_(True)  # also where the model's weights are frozen
-    with torch.enable_grad(), recording({layer: module}, images.ndim) as maps:
+    with torch.enable_grad(), recording({layer: module_named(model, layer)}, images.ndim) as maps:
         outputs = classify(model, inputs, targets)
         features = maps.get(layer)
         if features is None or len(features) != len(images):
@@ -211,10 +210,9 @@ def _pictures(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> li
 
 def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, tuple[int, ...]]:
     """Return the sum over samples of A [*spatial] in float64, and the shape of the layer's map."""
-    module = module_named(model, layer)
     with torch.enable_grad():
         moved = samples.detach().clone().requires_grad_(True)
-        with recording({layer: module}, samples.ndim) as maps:
+        with recording({layer: module_named(model, layer)}, samples.ndim) as maps:
             run(model, moved)
         output = maps.get(layer)
         if output is None or len(output) != len(samples):

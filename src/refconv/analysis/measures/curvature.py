@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -198,13 +198,7 @@ class RitzValues:
 
 
 def lanczos(
-    product: Callable[[Tensor], Tensor],
-    start: Tensor,
-    *,
-    steps: int,
-    top: int,
-    tolerance: float,
-    generator: torch.Generator,
+    product: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, top: int, tolerance: float, generator: Generator
 ) -> RitzValues:
     """Run Lanczos until the largest eigenvalues are known, or the steps are used up.
 

@@ -108,9 +108,10 @@ def movement(
         view = BlockView.choose(pair.before, map_size, order, seed)
         base = view.of(pair.before)
         grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
-        found: tuple[float | None, ...] = alignment(view.of(pair.after) - base, grams) or (None, None, None)
+        found: tuple[float | None, float | None, float | None]
+        found = alignment(view.of(pair.after) - base, grams) or (None, None, None)
         sides = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
-        about = _relative(*sides), _cosine(*sides), *found
+        about = (_relative(*sides), _cosine(*sides), *found)
         rows.append(LayerMovement(pair.layer, pair.kind, *about, view.total, len(view.chosen)))
     first = torch.cat([pair.before.weight.reshape(-1) for pair in pairs])
     last = torch.cat([pair.after.weight.reshape(-1) for pair in pairs])

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from refconv.measures.numbers import number
-from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.labels import TEXT, Role, abbreviate, legend, marker, role_class, text, wrap
+from refconv.report.charts.axes import Axis, Range, finite, fit
+from refconv.report.charts.labels import TEXT, Names, Role, abbreviate, legend, marker, role_class, text, wrap
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Plane, level_ticks, margin, upright_ticks
 from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
@@ -27,7 +27,7 @@ class Bars:
     values: Mapping[Role, float | None]
     errors: Mapping[Role, float] = field(default_factory=dict)
 
-    def ends(self, role: Role) -> tuple[float, float] | None:
+    def ends(self, role: Role) -> Range | None:
         """Return the ends of a role's error bar; None if it has none."""
         known = finite([self.values.get(role), self.errors.get(role)])
         return (known[0] - known[1], known[0] + known[1]) if len(known) == 2 else None
@@ -55,7 +55,7 @@ class _Layout:
     def thickness(self) -> float:
         return min(28.0, self.room * _FILLED / len(self.roles) * 0.86) if self.upright else _LYING - 3
 
-    def point(self, along: float, value: float) -> tuple[float, float]:
+    def point(self, along: float, value: float) -> Range:
         return (along, value) if self.upright else (value, along)
 
     @property
@@ -65,12 +65,7 @@ class _Layout:
 
 
 def bar_chart(
-    groups: Sequence[Bars],
-    names: Mapping[Role, str],
-    *,
-    title: str,
-    y_label: str,
-    y_range: tuple[float, float] | None = None,
+    groups: Sequence[Bars], names: Names, *, title: str, y_label: str, y_range: Range | None = None
 ) -> Markup:
     """Return groups of bars from zero, each with its role's shape at its end; roles without a name are left out.
 
@@ -90,7 +85,7 @@ def bar_chart(
     return block("bars", legend(names.items()), *named, title=title)
 
 
-def _ends(values: Sequence[float | None]) -> tuple[float, float]:
+def _ends(values: Sequence[float | None]) -> Range:
     axis = fit([*values, 0.0], 0, 1)
     assert axis is not None
     known = finite(values)
@@ -98,7 +93,7 @@ def _ends(values: Sequence[float | None]) -> tuple[float, float]:
 
 
 def _upright(
-    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float]
+    labels: Sequence[str], roles: Sequence[Role], between: Range
 ) -> tuple[_Layout, list[Markup], float] | None:
     """Return where upright bars lie, the axis and the names, and the height; None if they do not fit."""
     values = Axis(*between, EDGE + _HEIGHT, EDGE)
@@ -117,9 +112,7 @@ def _upright(
     return layout, [level_ticks(layout.plane), *names], EDGE + _HEIGHT + 6 + most * 1.15 * TEXT
 
 
-def _lying(
-    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float]
-) -> tuple[_Layout, list[Markup], float]:
+def _lying(labels: Sequence[str], roles: Sequence[Role], between: Range) -> tuple[_Layout, list[Markup], float]:
     """Return where lying bars lie, the axis and the names, and the height."""
     values = Axis(*between, 1, WIDTH - EDGE)
     first, each = 2.0, 1.55 * TEXT + len(roles) * _LYING + 6
@@ -130,7 +123,7 @@ def _lying(
     return layout, [upright_ticks(layout.plane, grid=True), *names], foot + FOOT
 
 
-def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Markup:
+def _group(layout: _Layout, i: int, bars: Bars, names: Names) -> Markup:
     parts = []
     said = [bars.label]
     for place, role in enumerate(layout.roles):
@@ -143,7 +136,7 @@ def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Ma
     return group([*parts, group([hit(around, "\n".join(said))], "c-hits")], "c-group")
 
 
-def _bar(layout: _Layout, along: float, value: float, ends: tuple[float, float] | None, role: Role) -> list[Markup]:
+def _bar(layout: _Layout, along: float, value: float, ends: Range | None, role: Role) -> list[Markup]:
     axis, half = layout.values, layout.thickness / 2
     base, end = axis.bounded(0.0), axis.bounded(value)
     corners = [(along - half, base), (along - half, end), (along + half, end), (along + half, base)]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.labels import TEXT, Role, abbreviate, legend, marks, text, width
+from refconv.report.charts.labels import TEXT, Names, Role, abbreviate, legend, marks, text, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, upright_ticks
 from refconv.report.charts.svg import NOTHING, below, block, box, drawing, element, group, hit, path
 
@@ -47,13 +47,7 @@ class _Rows:
 
 
 def dot_chart(
-    rows: Sequence[Dots],
-    names: Mapping[Role, str],
-    *,
-    title: str,
-    x_label: str,
-    log: bool = False,
-    guides: Sequence[Guide] = (),
+    rows: Sequence[Dots], names: Names, *, title: str, x_label: str, log: bool = False, guides: Sequence[Guide] = ()
 ) -> Markup:
     """Return a row per label with a dot per role, joined by a thin line; roles without a name are left out.
 
@@ -92,7 +86,7 @@ def _layout(labels: Sequence[str], *, guides: int) -> _Rows:
     return _Rows(short, left, _PITCH if len(labels) <= _ALL_NAMED else _TIGHT, top, above=False)
 
 
-def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> tuple[Markup, Markup]:
+def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Names) -> tuple[Markup, Markup]:
     """Return the lines that join the dots of each row, and an invisible box per row that says its name and values."""
     data, hits = "", []
     for i, row in enumerate(rows):

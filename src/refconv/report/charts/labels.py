@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -10,6 +10,9 @@ from markupsafe import Markup
 
 from refconv.measures.pairs import Role as Role
 from refconv.report.charts.svg import coordinate, element
+
+Names = Mapping[Role, str]
+"""What the models of a chart are called; those without a name are left out."""
 
 TEXT = 13.5  # size of text in units of a drawing; charts.css says the same, and makes it smaller where there is room
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from refconv.measures.numbers import number
-from refconv.report.charts.axes import Axis, finite, fit
+from refconv.report.charts.axes import Axis, Range, finite, fit
 from refconv.report.charts.labels import Role, legend, marks, role_class
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
 from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
@@ -42,7 +42,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     y_log: bool = False,
-    y_range: tuple[float, float] | None = None,
+    y_range: Range | None = None,
     guides: Sequence[Guide] = (),
 ) -> Markup:
     """Return curves over one plane, later ones on top, with a legend and the values at each position under the pointer.
@@ -65,9 +65,7 @@ def line_chart(
     return block("lines", keys, above(y_label), picture, below(x_label), title=title)
 
 
-def _plane(
-    lines: Sequence[Line], guides: Sequence[Guide], *, y_log: bool, y_range: tuple[float, float] | None
-) -> Plane | None:
+def _plane(lines: Sequence[Line], guides: Sequence[Guide], *, y_log: bool, y_range: Range | None) -> Plane | None:
     level = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([x]) and finite([y])]
     values = [value for line in lines for ys in (line.y, line.low, line.high) if ys is not None for value in ys]
     square = any(guide.axis == "diagonal" for guide in guides)
