@@ -64,8 +64,9 @@ def agreement(
     both_right, gained, lost, both_wrong = (int(cell.sum()) for cell in cells)
     classes = []
     for target in targets.unique():
-        found = (members := targets == target), members & right, members & then, members & cells[1], members & cells[2]
-        classes.append(ClassAgreement(int(target), *(int(one.sum()) for one in found)))
+        members = targets == target
+        counted = members, members & right, members & then, members & cells[1], members & cells[2]
+        classes.append(ClassAgreement(int(target), *(int(one.sum()) for one in counted)))
     rows = torch.stack([torch.arange(len(targets)), targets, first, second], 1)[first != second]
     changed = [ChangedSample(*row) for row in rows.tolist()]
     changed.sort(key=lambda row: row.target not in {row.before, row.after})
