@@ -83,8 +83,8 @@ def attention(
         maps = [grad_cam(model, images, chosen, name) for model, name in zip(models, layers, strict=True)]
     attended = []
     for place, picture, *found in zip(places, pictures, *maps, strict=True):
-        said: Any = [int(one[place]) for one in (targets, *classes)]
-        sure: Any = [float(one[place]) for one in confidences]
+        said = (int(targets[place]), int(classes[0][place]), int(classes[1][place]))
+        sure = (float(confidences[0][place]), float(confidences[1][place]))
         pixels = base64.b64encode(picture.numpy().tobytes()).decode("ascii")
         height, width, channels = picture.shape
         rows = (tuple(tuple(round(value, 3) for value in row) for row in one.tolist()) for one in found)

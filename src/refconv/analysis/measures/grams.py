@@ -111,8 +111,8 @@ def movement(
         found: tuple[float | None, float | None, float | None]
         found = alignment(view.of(pair.after) - base, grams) or (None, None, None)
         sides = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
-        about = (_relative(*sides), _cosine(*sides), *found)
-        rows.append(LayerMovement(pair.layer, pair.kind, *about, view.total, len(view.chosen)))
+        about = _relative(*sides), _cosine(*sides)
+        rows.append(LayerMovement(pair.layer, pair.kind, *about, *found, view.total, len(view.chosen)))
     first = torch.cat([pair.before.weight.reshape(-1) for pair in pairs])
     last = torch.cat([pair.after.weight.reshape(-1) for pair in pairs])
     return Movement(
