@@ -17,18 +17,12 @@ from refconv.cli.flags import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
 
+_LOOKS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
 _HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
 # A traceback, which is a bug, has the exit status 1, an interruption 130.
 MISTAKE = 2  # the user asked for something impossible; one line on stderr says what
 _ABOUT = "Retrain a ConvNet through its own kernels, and get the same network back with better weights."
-app = typer.Typer(
-    name="refconv",
-    help=_ABOUT,
-    epilog="Start with: refconv demo",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    **_HELP,
-)
+app = typer.Typer(name="refconv", help=_ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
 data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
 for command in (

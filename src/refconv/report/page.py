@@ -54,13 +54,8 @@ def environment(**more: Any) -> jinja2.Environment:
     Args:
         **more: further names for the templates.
     """
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    blocks: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    made = jinja2.Environment(loader=jinja2.FunctionLoader(_text), autoescape=True, **blocks)
     made.filters.update(capital=capital, tied=tied)
     style = Markup(_text("style.css") + _text("charts/charts.css"))
     made.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, p_value=p_value, style=style)
