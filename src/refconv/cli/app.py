@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli import measuring, models, training
-from refconv.cli.flags import USUAL
+from refconv.cli.options import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
 

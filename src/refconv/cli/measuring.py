@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli import options
-from refconv.cli.flags import PREPROCESSING, flag, with_recipe_flags
-from refconv.cli.options import REFERENCE, option, switch
+from refconv.cli.options import PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
 from refconv.errors import ModelError, RunError, SettingError
 
 if TYPE_CHECKING:

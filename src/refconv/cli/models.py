@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli import options
-from refconv.cli.flags import PREPROCESSING, chosen, flag, with_recipe_flags
-from refconv.cli.options import FAILED, REFERENCE, option, switch
+from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, chosen, flag, option, switch, with_recipe_flags
 from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RunError, SettingError
 

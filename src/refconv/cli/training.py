@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli.flags import with_recipe_flags
-from refconv.cli.options import FAILED, option, switch
+from refconv.cli.options import FAILED, option, switch, with_recipe_flags
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe

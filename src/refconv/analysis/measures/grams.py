@@ -108,8 +108,8 @@ def movement(
         view = BlockView.choose(pair.before, map_size, order, seed)
         base = view.of(pair.before)
         grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
-        found: tuple[float | None, float | None, float | None]
-        found = alignment(view.of(pair.after) - base, grams) or (None, None, None)
+        moved = view.of(pair.after) - base
+        found: tuple[float | None, float | None, float | None] = alignment(moved, grams) or (None, None, None)
         sides = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
         about = _relative(*sides), _cosine(*sides)
         rows.append(LayerMovement(pair.layer, pair.kind, *about, *found, view.total, len(view.chosen)))
