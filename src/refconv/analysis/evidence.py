@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -107,18 +108,16 @@ def open_evidence(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> t
     size = data.info.input_size
     batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(size)))
 
-    def batches(drawn: Data, part: Split, most: int | None = None) -> Callable[[], Iterator[Batch]]:
+    def batches(drawn: Data, part: Split, count: int | None = None) -> Callable[[], Iterator[Batch]]:
         def through() -> Iterator[Batch]:
-            for number, (inputs, labels) in enumerate(drawn.eval_batches(part, batch_size=batch_size)):
-                if most is not None and number * batch_size >= most:
-                    return
+            for inputs, labels in itertools.islice(drawn.eval_batches(part, batch_size=batch_size), count):
                 yield inputs.to(place), labels.to(place)
 
         return KeptBatches(through)
 
     part = cast(Split, questions.split)
     drawn, order, _ = in_drawn_order(data, part)
-    training = batches(in_drawn_order(data, "train")[0], "train", _CALIBRATION)
+    training = batches(in_drawn_order(data, "train")[0], "train", math.ceil(_CALIBRATION / batch_size))
     bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
     evidence = EvalData(batches(drawn, part), training, data.info.mean, data.info.std, **bounds, order=order)
     reason = f"it needs images [channels, height, width], and these samples are {list(size)}"

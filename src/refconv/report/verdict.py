@@ -28,12 +28,9 @@ _NO_INTERVAL = "A difference between two single numbers may be chance; refconv c
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """What came of one pair: in one line, for readers who have the numbers before them, in a few words, in full."""
+    """What came of one pair: its result, also in full, the certificate in a few words and in full, its claims."""
 
     name: str
-    headline: str
-    brief: str
-    conclusion: str
     result: results.Result
     sentence: str
     merged: str
@@ -133,9 +130,6 @@ def _of_pair(pair: ModelPair, result: results.Result, sections: Sequence[Section
     claims = [_support(section, pair.name) for section in sections]
     return PairVerdict(
         name=pair.name,
-        headline=results.headline(result),
-        brief=results.brief(result),
-        conclusion=results.conclusion(result),
         result=result,
         sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
         merged=provenance.certified(checks),

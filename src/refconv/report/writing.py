@@ -134,7 +134,7 @@ def write_report(
     )
     text = _small_enough(whole, path)
     _write(path, text)
-    headlines = tuple((one.name, one.headline) for one in whole.verdict.pairs)
+    headlines = tuple((one.name, one.result.headline) for one in whole.verdict.pairs)
     return Report(path, len(text), tuple(section.name for section in found), headlines)
 
 
