@@ -20,7 +20,9 @@ from typing import Any
 
 from browser import screenshot
 from pages import ROOT, replace_part, table
-from refconv.analysis.analysing import AnalysisConfig, Display
+from refconv.analysis.analysing import Display
+from refconv.analysis.evidence import AnalysisConfig
+from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.analysis.reporting import analyses_of
 from refconv.engine.loop import train
 from refconv.models.run_folder import RunFolder
@@ -83,8 +85,9 @@ def write(name: str, base: Path, runs: Sequence[Path]) -> Report:
         base: the run that they start from.
         runs: the runs, each called by the name of its method.
     """
-    analyses = analyses_of(runs, AnalysisConfig(seconds=_SECONDS), before=str(base), display=Display)
-    pairs = [replace(read_pair(one.folder), name=method) for one, method in zip(analyses, METHODS, strict=True)]
+    analyses_of(runs, AnalysisConfig(seconds=_SECONDS), before=str(base), display=Display)
+    folders = [run / ANALYSIS_FOLDER for run in runs]
+    pairs = [replace(read_pair(folder), name=method) for folder, method in zip(folders, METHODS, strict=True)]
     report = write_report(pairs, REPORTS / f"{name}.html")
     screenshot(report.path, REPORTS / f"{name}.png")
     return report

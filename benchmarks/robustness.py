@@ -24,8 +24,14 @@ from differences import shown
 from lines import Lines
 from pages import table
 from refconv.analysis.batches import KeptBatches
-from refconv.analysis.images import CORRUPTIONS, STRENGTHS
-from refconv.analysis.measures.robustness import RADII, adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.measures.robustness import (
+    CORRUPTIONS,
+    RADII,
+    STRENGTHS,
+    adversarial_robustness,
+    corruption_robustness,
+    shift_consistency,
+)
 from refconv.data.dataset import in_drawn_order
 from refconv.models.opening import Opened, open_model
 from refconv.studies import Comparison

@@ -9,7 +9,8 @@ from torch import nn
 
 from refconv import analysis
 from refconv.analysis import registry
-from refconv.analysis.analysing import Analysis, AnalysisConfig, Display, analyse, open_couple, reusable
+from refconv.analysis.analysing import Analysis, Display, analyse, open_couple, reusable
+from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.facts import PairFacts
@@ -104,9 +105,7 @@ def test_a_measure_that_does_not_apply_is_left_out_with_its_reason(couple, monke
 
 
 def test_signals_leave_out_what_needs_images(tmp_path, couple, monkeypatch):
-    from refconv.analysis import evidence
-
-    opened, _, data = evidence.open_evidence(couple.opened, "digits", samples=40, device="cpu")
+    opened, _, data = open_evidence(couple.opened, with_data())
     monkeypatch.setattr(
         "refconv.analysis.analysing.open_evidence", lambda *a, **k: (opened, {"shifts": "no images"}, data)
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refconv.analysis import evidence as evidence_module
-from refconv.analysis.evidence import open_evidence
+from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES
 from refconv.data import open_data
 from refconv.errors import DataError, SettingError
@@ -21,7 +21,7 @@ def small():
 
 
 def test_batches_start_over_and_cover_the_split_once_in_a_drawn_order():
-    evidence, impossible, _ = open_evidence(small(), "digits", samples=7, seconds=3, device="cpu")
+    evidence, impossible, _ = open_evidence(small(), AnalysisConfig(data="digits", samples=7, seconds=3, device="cpu"))
     assert impossible == {}
     first, second = (list(evidence.batches()) for _ in range(2))
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, second, strict=True))
@@ -38,7 +38,7 @@ def test_batches_start_over_and_cover_the_split_once_in_a_drawn_order():
 def test_rows_name_samples_by_their_places_in_the_data():
     torch.manual_seed(0)
     pair = small()
-    evidence, *_ = open_evidence(pair, "digits", samples=40, device="cpu")
+    evidence, *_ = open_evidence(pair, AnalysisConfig(data="digits", samples=40, device="cpu"))
     found = DATA_MEASURES["agreement"](pair[0].model, pair[1].model, evidence)["pair"]
     shown = DATA_MEASURES["attention"](pair[0].model, pair[1].model, evidence)["pair"].shown
     images, labels = next(iter(open_data("digits", in_chans=1).eval_batches("test", batch_size=1000)))
@@ -52,7 +52,7 @@ def test_rows_name_samples_by_their_places_in_the_data():
 
 def test_signals_are_neither_corrupted_nor_shifted_nor_shown():
     pair = opened(mobilenet_1d(width=0.25)), opened(mobilenet_1d(width=0.25))
-    evidence, impossible, _ = open_evidence(pair, "mnist1d", device="cpu")
+    evidence, impossible, _ = open_evidence(pair, AnalysisConfig(data="mnist1d", device="cpu"))
     assert set(impossible) == set(OF_IMAGES)
     assert impossible["shifts"] == "it needs images [channels, height, width], and these samples are [1, 40]"
     assert next(iter(evidence.batches()))[0].shape[1:] == (1, 40)
@@ -61,7 +61,7 @@ def test_signals_are_neither_corrupted_nor_shifted_nor_shown():
 
 def test_large_samples_come_in_smaller_batches(monkeypatch):
     monkeypatch.setattr(evidence_module, "_NUMBERS", 64 * 20)
-    evidence, *_ = open_evidence(small(), "digits", device="cpu")
+    evidence, *_ = open_evidence(small(), AnalysisConfig(data="digits", device="cpu"))
     assert next(iter(evidence.batches()))[0].shape == (20, 1, 8, 8)
     assert sum(len(labels) for _, labels in evidence.training()) == 1040  # whole batches
 
@@ -71,10 +71,10 @@ def test_only_classifiers_are_measured_on_data():
     with pytest.raises(
         SettingError, match="--data: measures with data are for classifiers; found a model for detection"
     ):
-        open_evidence(pair, "digits", device="cpu")
+        open_evidence(pair, AnalysisConfig(data="digits", device="cpu"))
 
 
 def test_a_split_that_is_not_there_is_said_when_it_is_read():
-    evidence, *_ = open_evidence(small(), "digits", split="val", device="cpu")
+    evidence, *_ = open_evidence(small(), AnalysisConfig(data="digits", split="val", device="cpu"))
     with pytest.raises(DataError, match="no samples to evaluate on"):
         next(iter(evidence.batches()))

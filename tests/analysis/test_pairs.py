@@ -85,7 +85,7 @@ def other_groups(model):
     ("spoil", "message"),
     [
         (not_finite, r"^depthwise: the kernel has entries that are not finite; load valid weights$"),
-        (without_a_layer, r"expected the same layers in both, found 1 only in the first \(grouped\); compare two"),
+        (without_a_layer, r"the same convolutions in both, found 1 only in the first \(grouped\); compare two"),
         (another_kernel_size, r"^stem: .* expected dense \[8, 3, 3, 3\], found dense \[8, 3, 5, 5\]; compare"),
         (other_groups, r"^grouped: the two models differ in this convolution"),
         (refconv.refocus, r"already parametrized by Refocus; analysis reads plain models; refconv.merged"),

@@ -3,9 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from refconv.analysis.analysing import SCORES, AnalysisConfig, ModelPair, analyse, reusable
-from refconv.analysis.evidence import open_examination
-from refconv.analysis.pair_facts import side_facts
+from refconv.analysis.analysing import ModelPair, analyse, reusable, side_facts
+from refconv.analysis.evidence import SCORES, AnalysisConfig, open_scores
 from refconv.errors import DataError, SettingError
 from refconv.models.opening import Opened
 from refconv.models.restorers import dncnn_small
@@ -46,7 +45,7 @@ def couple():
 
 
 def test_scores_are_those_of_an_evaluation(couple, pictures):
-    found = open_examination(couple.opened, pictures, device="cpu").scores(*(o.model for o in couple.opened))
+    found = open_scores(couple.opened, AnalysisConfig(data=pictures, device="cpu"))[0]()
     for side, one in zip(("before", "after"), couple.opened, strict=True):
         wanted = task_named("restoration").evaluate(one.model, data_for(one, pictures), "test", batch_size=1)
         assert found[side].measures == pytest.approx(wanted.measures())
@@ -56,12 +55,12 @@ def test_scores_are_those_of_an_evaluation(couple, pictures):
 
 
 def test_fewer_samples_are_drawn_for_both(couple, pictures):
-    examination = open_examination(couple.opened, pictures, samples=1, device="cpu")
-    found = examination.scores(*(one.model for one in couple.opened))
+    questions = AnalysisConfig(data=pictures, device="cpu")
+    found = open_scores(couple.opened, questions, samples=1)[0]()
     assert [(side.samples, side.cut) for side in found.values()] == [(1, True)] * 2
     assert found["before"].measures["input_psnr"] == found["after"].measures["input_psnr"]
-    whole = open_examination(couple.opened, pictures, device="cpu")
-    assert whole.samples > 1  # cutting left the data as they are
+    whole = open_scores(couple.opened, questions)[0]()
+    assert whole["before"].samples > 1  # cutting left the data as they are
 
 
 def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(couple, pictures, tmp_path):
@@ -79,7 +78,7 @@ def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(c
 def test_what_cannot_be_examined_is_said(couple, pictures):
     other = Opened(couple.opened[0].model, "x", {}, couple.opened[0].recipe, task="segmentation")
     with pytest.raises(SettingError, match="different tasks; expected restoration, found segmentation"):
-        open_examination((other, couple.opened[1]), pictures)
+        open_scores((other, couple.opened[1]), AnalysisConfig(data=pictures))
     with pytest.raises(DataError):
         analyse(couple, AnalysisConfig(data="images:nowhere"))
     with pytest.raises(SettingError, match="nothing is left to measure"):

@@ -8,7 +8,7 @@ from torch import nn
 
 from networks import EveryKind
 from refconv import analysis
-from refconv.analysis import timing
+from refconv.analysis import batches as timing
 from refconv.analysis.registry import DATA_MEASURES, EvalData
 from refconv.errors import SettingError
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from refconv import analysis
-from refconv.analysis import timing
-from refconv.analysis.evidence import open_evidence
+from refconv.analysis import batches as timing
+from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main
 from refconv.data.preprocessing import Statement
@@ -59,7 +59,7 @@ def test_measures_with_data_are_those_of_the_library(tmp_path, capsys, pair):
         Opened(model, "m", {"in_chans": 1}, stated=Statement("the model", {"mean": (0.3,), "std": (0.4,)}, of_run=True))
         for model in pair
     )
-    batches = open_evidence(opened, "digits", device="cpu")[0].batches
+    batches = open_evidence(opened, AnalysisConfig(data="digits", device="cpu"))[0].batches
     agreement = analysis.agreement(*pair, batches, max_samples=50).to_dict()
     assert {**found["agreement"], "changed": len(found["agreement"]["changed"])} == {
         **agreement, "changed": len(agreement["changed"]),

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from refconv.cli.outputs import check_file, check_folder
+from refconv.cli.measuring import check_file, check_folder
 from refconv.errors import RunError
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from refconv.measures.findings import Finding
 from refconv.report import page, provenance
 from refconv.report.elements import Figure, Table
-from refconv.report.verdict import overview, verdict
+from refconv.report.verdict import verdict
 from report_pairs import agreed, drawing, pair, run, section
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -47,8 +47,8 @@ class Reader(HTMLParser):
 
 
 def drawn(pairs, sections, title="A <b>title</b>"):
-    first, made = overview(pairs, sections), provenance.provenance(pairs)
-    whole = page.Page(title, "tiny", "runs/base", first, verdict(pairs, sections), tuple(sections), made)
+    made = provenance.provenance(pairs)
+    whole = page.Page(title, "tiny", "runs/base", verdict(pairs, sections), tuple(sections), made)
     return page.draw(whole)
 
 
@@ -158,7 +158,7 @@ def test_figures_of_one_choice_come_together_where_the_first_stands():
         Figure(drawing(), "", "", None, choice, option)
         for choice, option in (("layer", "1"), (None, None), ("layer", "2"), ("class", "cat"))
     )
-    assert page.shelves([a, b, c, d]) == [page.Choice("layer", (a, c)), b, d]
+    assert page.shelves([a, b, c, d]) == [[a, c], [b], [d]]
 
 
 def test_facts_shared_by_all_pairs_are_said_once():

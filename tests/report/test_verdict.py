@@ -93,7 +93,7 @@ def test_conclusion_needs_interval_and_test():
         "too few samples to say: 8, and it takes 60": paired_difference(0, 8, 0, 0),
     }
     for words, found in said.items():
-        assert results.conclusion(results.Result("a", "classification", found.first, found.second, found)) == words
+        assert results.Result("a", "classification", found.first, found.second, found).conclusion == words
 
 
 def test_without_samples_the_records_of_runs_tell():
@@ -104,7 +104,7 @@ def test_without_samples_the_records_of_runs_tell():
     assert found.sentence.startswith(
         "Mean IoU was 50.00 % before and 53.20 % after: +3.20 points. There is no interval"
     )
-    assert found.conclusion == "no verdict, as there is one number for each model"
+    assert found.result.conclusion == "no verdict, as there is one number for each model"
 
 
 def test_psnr_is_in_decibels():
@@ -131,15 +131,15 @@ def test_the_headline_names_the_channel_and_never_subtracts_one_from_another(way
         for value, way in zip((30.0, 29.5), ways, strict=True)
     ]
     (found,) = verdict([pair(before_run=runs[0], after_run=runs[1], task="restoration")], []).pairs
-    assert found.headline.startswith(headline)
+    assert found.result.headline.startswith(headline)
 
 
 def test_the_measured_start_stands_beside_the_test_and_never_in_its_place():
     course = Course("top1", "val", 384, start=0.862, end=0.9714)
     trained = run(course=course, top1=0.822)
     (found,) = verdict([pair(after_run=trained)], []).pairs
-    assert found.headline.startswith("top-1 accuracy 82.20 % after, not known before")
-    assert "86.20" not in found.headline
+    assert found.result.headline.startswith("top-1 accuracy 82.20 % after, not known before")
+    assert "86.20" not in found.result.headline
     words = "top-1 accuracy from 86.20 % to 97.14 % on 384 validation samples"
     assert found.sentence.endswith(f" In training, {words}.")
     assert ("start and end of training", words) in provenance([pair(after_run=trained)]).shared
@@ -164,7 +164,7 @@ def test_what_runs_recorded_comes_before_the_scores_of_the_analysis():
     (found,) = verdict([replace(alone, records=scored(False, 30.2, 29.5))], []).pairs
     assert "PSNR was 30.20 dB before and 29.50 dB after: −0.70 dB. There is no interval" in found.sentence
     (found,) = verdict([replace(alone, records=scored(True, 30.2, 29.5))], []).pairs
-    assert found.headline.startswith("PSNR 29.50 dB after, not known before: no test of the model before")
+    assert found.result.headline.startswith("PSNR 29.50 dB after, not known before: no test of the model before")
 
 
 def recorded(top1, **changes):
@@ -184,16 +184,18 @@ def test_a_part_of_the_split_never_makes_the_headline():
         for name, end in ends.items()
     ]
     found = verdict(pairs, [])
-    assert found.pairs[1].headline == (
+    assert found.pairs[1].result.headline == (
         "top-1 accuracy from 81.00 % to 81.75 %, +0.75 points: no verdict, as there is one number for each model"
     )
     assert "refocus against plain: −0.35 points. There is no interval" in found.contrasts[0]
     assert results.ONE_SEED in found.contrasts[0]
     (found,) = verdict([pair(records={"agreement": part}, after_run=run(top1=0.8175))], []).pairs
-    assert found.headline.startswith("top-1 accuracy 81.75 % after, not known before")
-    assert "without --samples" in found.headline
+    assert found.result.headline.startswith("top-1 accuracy 81.75 % after, not known before")
+    assert "without --samples" in found.result.headline
     (found,) = verdict([pair(records={"agreement": part})], []).pairs
-    assert found.headline.startswith("top-1 accuracy not known: no test of the model before and of the one after")
+    assert found.result.headline.startswith(
+        "top-1 accuracy not known: no test of the model before and of the one after"
+    )
 
 
 def test_the_whole_split_gives_the_interval_of_what_the_runs_recorded():
@@ -212,13 +214,15 @@ def test_the_whole_split_gives_the_interval_of_what_the_runs_recorded():
 def test_a_start_that_was_never_tested_is_said():
     (found,) = verdict([pair(after_run=run())], []).pairs
     assert found.sentence.startswith("Top-1 accuracy after: 50.00 %; no test of the model before on the whole split is")
-    assert found.headline.startswith("top-1 accuracy 50.00 % after, not known before: no test of the model before")
-    assert "without --samples" in found.headline
+    assert found.result.headline.startswith(
+        "top-1 accuracy 50.00 % after, not known before: no test of the model before"
+    )
+    assert "without --samples" in found.result.headline
 
 
 def test_nothing_on_record_is_said():
     found = verdict([pair()], [])
-    assert found.pairs[0].conclusion == "not known"
+    assert found.pairs[0].result.conclusion == "not known"
     assert found.pairs[0].merged == "none on record"
     assert found.figure is None
     assert found.claims == ()
@@ -240,7 +244,11 @@ def test_claims_are_counted_per_pair():
         section(pairs, "shifts", claim=None),
     ]
     found = verdict(pairs, sections)
-    assert [row.supports for row in found.claims] == [("supported",) * 2, ("contradicted",) * 2, (None, "undecided")]
+    assert [supports for _, supports in found.claims] == [
+        ("supported",) * 2,
+        ("contradicted",) * 2,
+        (None, "undecided"),
+    ]
     assert found.pairs[0].claims == {"supported": 1, "contradicted": 1, "undecided": 0}
     assert found.pairs[1].claims == {"supported": 1, "contradicted": 1, "undecided": 1}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from refconv.errors import RunError
-from refconv.report import pairs as pairs_of_page
 from refconv.report import read_pair, write_report, writing
 from refconv.report.elements import Figure, Table
 from refconv.report.writing import thinned
@@ -49,7 +48,7 @@ def test_all_measures_are_the_default(pairs, tmp_path):
 
 
 def test_pairs_of_one_name_are_numbered(tmp_path):
-    named = pairs_of_page.numbered([pair("refocus"), pair("refocus"), pair("refocus 2"), pair("plain")])
+    named = writing.numbered([pair("refocus"), pair("refocus"), pair("refocus 2"), pair("plain")])
     assert [one.name for one in named] == ["refocus", "refocus 2", "refocus 2 2", "plain"]
     seen = []
     write_report([pair(), pair()], tmp_path / "r.html", sections=[lambda pairs: seen.extend(p.name for p in pairs)])

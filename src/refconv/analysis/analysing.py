@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -12,84 +13,26 @@ from typing import Any
 import torch
 from rich.progress import TimeRemainingColumn
 from rich.table import Column
+from torch import nn
 
 from refconv.analysis.batches import Batches, classify, observing
-from refconv.analysis.evidence import open_evidence, open_examination
-from refconv.analysis.pair_facts import read_facts, side_facts
+from refconv.analysis.evidence import SCORES, AnalysisConfig, open_evidence, open_scores, with_data
 from refconv.analysis.pairs import pair_kernels
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
-from refconv.engine.run_record import command, hardware, versions
+from refconv.engine.run_record import RunRecord, command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
-from refconv.measures.facts import FACTS_FILE, DataFacts, PairFacts, SideFacts
+from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
+from refconv.models.run_folder import RunFolder
 from refconv.process import progress
 from refconv.process.progress import column
+from refconv.recipe.recipe import space_of
 from refconv.records import Record
 from refconv.surgery import merge
 from refconv.surgery.attach import transformed
 
-SCORES = "scores"  #: What is measured with data of other models than classifiers: the measures of their task
 SIDES = ("", "-before", "-after")
 """What follows the name of a measure in the name of a record: one of both models, or one of each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalysisConfig:
-    """What is asked about two models.
-
-    Attributes:
-        only: names of measures; empty for all.
-        include: patterns of layers that measures of weights look at; empty for all.
-        samples: samples that a measure takes at most; None: its own bound.
-        seconds: time that a measure takes at most, about; None: no bound.
-    """
-
-    only: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    data: str | None = None
-    data_dir: str | None = None
-    class_map: str | None = None
-    split: str = "test"
-    samples: int | None = None
-    seconds: float | None = None
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in self.only:
-            if name not in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
-                raise self._no_such(name)
-        if self.split not in {"train", "val", "test"}:
-            raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(self.split))
-        if self.seconds is not None and not self.seconds > 0:
-            raise SettingError("no time", where="--seconds", expected="above 0", found=f"{self.seconds:g}")
-
-    def measures(self, task: str) -> tuple[str, ...]:
-        """Return the names of the measures that are asked for, for models of a task, in the order of taking them."""
-        possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()))
-        return tuple(name for name in possible if not self.only or name in self.only)
-
-    def check_data(self) -> None:
-        """Check that no measure is asked for by name that needs data, where there are none."""
-        for name in self.only:
-            if self.data is None and name not in WEIGHT_MEASURES:
-                raise self._no_such(name, remedy="give --data")
-
-    def _no_such(self, name: str, remedy: str | None = None) -> SettingError:
-        known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
-        return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
-
-    def source(self, samples: int | None) -> dict[str, Any]:
-        """Return where the data come from and go to, as functions that open them take it."""
-        where = {"root": self.data_dir, "class_map": self.class_map, "split": self.split, "device": self.device}
-        return {**where, "samples": samples}
-
-    def data_facts(self, couple: ModelPair) -> DataFacts | None:
-        """Return the data as pair.json has it, with what the user says about the input of these models."""
-        if self.data is None:
-            return None
-        flags = {name: str(value) for name, value in couple.opened[1].flags.items()}
-        return DataFacts(self.data, self.split, self.samples, self.seconds, flags)
 
 
 @dataclass(frozen=True)
@@ -162,11 +105,6 @@ def announced(count: int, with_data: int, seconds: float | None) -> str:
     return f"{words}: about {f'{limit / 60:.0f} minutes' if limit >= 120 else f'{limit:.0f} seconds'} at most"
 
 
-def with_data(task: str) -> tuple[str, ...]:
-    """Return the names of the measures with data for models of a task."""
-    return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
-
-
 def open_couple(before: str, after: str, **how: Any) -> ModelPair:
     """Open two models as :func:`refconv.models.opening.open_pair` does; refocused ones become what they merge to."""
     opened = open_pair(before, after, **how)
@@ -192,52 +130,64 @@ def analyse(
     with the same start, so that the two can stand side by side. ``missing``: why there are no measures with data, where
     they were wanted. Where no measure could be taken, the error of the first is raised.
     """
-    if not missing:
-        questions.check_data()
-    models = couple.opened[0].model, couple.opened[1].model
+    opened, task = couple.opened, couple.opened[1].task
+    asked = questions.measures(task, wanted=bool(missing))
+    models = opened[0].model, opened[1].model
     include, exclude = list(questions.include) or None, list(questions.exclude) or None
     pair_kernels(*models, include, exclude)  # what no measure could compare is refused as a whole
-    known, fixed = earlier.measured if earlier else {}, beside.samples if beside else {}
-    task = couple.opened[1].task
-    asked = questions.measures(task)
-    chosen = [name for name in asked if name not in known]
-    left_out = {name: missing for name in with_data(task) if missing and (not questions.only or name in questions.only)}
+    fixed = beside.samples if beside else {}
+    taken = _Taken(earlier)
+    chosen = [name for name in asked if name not in taken.measured]
+    if missing:
+        taken.left_out |= {name: missing for name in with_data(task) if not questions.only or name in questions.only}
     if not asked:
         raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
-    evidence = examination = data = None
+    evidence = scores = data = None
     if SCORES in chosen:
-        source = questions.source(fixed.get(SCORES, questions.samples))
-        examination = open_examination(couple.opened, str(questions.data), **source)
-        data = examination.data
-    if any(name in DATA_MEASURES for name in chosen):
-        source = {**questions.source(questions.samples), "seconds": questions.seconds}
-        evidence, impossible, data = open_evidence(couple.opened, str(questions.data), **source)
+        scores, data = open_scores(opened, questions, fixed.get(SCORES, questions.samples))
+    elif any(name in DATA_MEASURES for name in chosen):
+        evidence, impossible, data = open_evidence(opened, questions)
         _check_fit(couple, evidence.batches)
-        left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
+        taken.left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
         chosen = [name for name in chosen if name not in impossible]
 
     def measure(name: str) -> Found:
         if name in WEIGHT_MEASURES:
             return {"pair": WEIGHT_MEASURES[name](*models, include=include, exclude=exclude)}
-        if examination is not None:
-            return examination.scores(*models)
+        if scores is not None:
+            return scores()
         assert evidence is not None
         bound: dict[str, Any] = {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {}
         return DATA_MEASURES[name](*models, replace(evidence, progress=shown.progress, **bound))
 
-    taken = _Taken()
     with display or Display(show=False) as shown:
-        for line in () if data is None else data.said:
+        for line in data.said if data else ():
             shown.say(line)
         if len(chosen) > 1:
             shown.say(announced(len(chosen), sum(name in DATA_MEASURES for name in chosen), questions.seconds))
         for number, name in enumerate(chosen, 1):
             shown.begin(name, number, len(chosen))
             taken.take(name, measure)
-    if taken.errors and not taken.records and known.keys().isdisjoint(asked):
+    if taken.errors and taken.measured.keys().isdisjoint(asked):
         raise taken.errors[0]
-    facts = _facts(couple, questions, taken, {**left_out, **taken.left_out}, earlier)
-    return Analysis(facts if data is None else replace(facts, images=str(data.preprocessing)), taken.records)
+    facts = PairFacts(
+        before=couple.before,
+        after=couple.after,
+        model=opened[1].name,
+        task=task,
+        class_names=opened[1].class_names,
+        data=questions.data_facts(opened),
+        measured=taken.measured,
+        left_out={name: reason for name, reason in taken.left_out.items() if name not in taken.measured},
+        samples=taken.samples,
+        include=questions.include,
+        exclude=questions.exclude,
+        hardware=hardware(next(models[1].parameters()).device),
+        versions=versions(),
+        command=command(),
+        images=str(data.preprocessing) if data else taken.images,
+    )
+    return Analysis(facts, taken.records)
 
 
 def reusable(
@@ -252,7 +202,7 @@ def reusable(
         return None
     was = (facts.before.fingerprint, facts.after.fingerprint, facts.versions.get("refconv"))
     now = (couple.before.fingerprint, couple.after.fingerprint, versions()["refconv"])
-    asked = (questions.data_facts(couple), questions.include, questions.exclude)
+    asked = (questions.data_facts(couple.opened), questions.include, questions.exclude)
     if was != now or (facts.data, facts.include, facts.exclude) != asked:
         return None
     wanted = {**facts.samples, **(beside.samples if beside else {})}
@@ -262,14 +212,15 @@ def reusable(
 
 
 class _Taken:
-    """Measures as they are taken: records and seconds, or the reason why there are none."""
+    """Measures as they are taken, added to those of an earlier analysis: records and seconds, or why there are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: PairFacts | None) -> None:
         self.records: dict[str, Record] = {}
-        self.seconds: dict[str, float] = {}
-        self.samples: dict[str, int] = {}
-        self.left_out: dict[str, str] = {}
         self.errors: list[RefconvError] = []
+        self.measured = dict(earlier.measured if earlier else {})
+        self.samples = dict(earlier.samples if earlier else {})
+        self.left_out = dict(earlier.left_out if earlier else {})
+        self.images = earlier.images if earlier else ""
 
     def take(self, name: str, measure: Callable[[str], Found]) -> None:
         begin = time.perf_counter()
@@ -282,7 +233,7 @@ class _Taken:
         except torch.OutOfMemoryError:
             self.left_out[name] = "the device has too little memory"
             return
-        self.seconds[name] = round(time.perf_counter() - begin, 3)
+        self.measured[name] = round(time.perf_counter() - begin, 3)
         self.records |= {name if side == "pair" else f"{name}-{side}": record for side, record in found.items()}
         if name not in WEIGHT_MEASURES:
             first: Any = next(iter(found.values()))
@@ -297,31 +248,6 @@ def _check_fit(couple: ModelPair, batches: Batches) -> None:
             classify(side.model, samples[:8], targets[:8])
 
 
-def _facts(
-    couple: ModelPair, questions: AnalysisConfig, taken: _Taken, left_out: Mapping[str, str], earlier: PairFacts | None
-) -> PairFacts:
-    after = couple.opened[1]
-    measured = {**(earlier.measured if earlier else {}), **taken.seconds}
-    reasons = {**(earlier.left_out if earlier else {}), **left_out}
-    return PairFacts(
-        before=couple.before,
-        after=couple.after,
-        model=after.name,
-        task=after.task,
-        class_names=after.class_names,
-        data=questions.data_facts(couple),
-        measured=measured,
-        left_out={name: reason for name, reason in reasons.items() if name not in measured},
-        samples={**(earlier.samples if earlier else {}), **taken.samples},
-        include=questions.include,
-        exclude=questions.exclude,
-        hardware=hardware(next(after.model.parameters()).device),
-        versions=versions(),
-        command=command(),
-        images=earlier.images if earlier else "",
-    )
-
-
 def _readable(folder: Path, name: str) -> bool:
     """Return whether the records of a measure are there and are JSON."""
     found = [side for side in SIDES if (folder / f"{name}{side}.json").exists()]
@@ -331,3 +257,49 @@ def _readable(folder: Path, name: str) -> bool:
     except (OSError, ValueError):
         return False
     return found in ([SIDES[0]], [*SIDES[1:]])
+
+
+def side_facts(reference: str, opened: Opened) -> SideFacts:
+    """Return the facts of a model that was opened, is plain and was named by a reference."""
+    run = _run_record(reference)
+    recipe = opened.recipe
+    space = run.space if run is not None else space_of(recipe) if recipe is not None else None
+    return SideFacts(
+        reference=reference,
+        method=recipe.method if recipe is not None else run.method if run is not None else None,
+        space=space,
+        run=run.to_dict() if run is not None else None,
+        parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
+        fingerprint=fingerprint(opened.model),
+    )
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's weights and buffers: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_facts(folder: Path) -> PairFacts | None:
+    """Read the facts of an analysis; None if there are none, or none of this version."""
+    try:
+        return PairFacts.read(folder / FACTS_FILE)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _run_record(reference: str) -> RunRecord | None:
+    """Return the record of the run that a reference names, as its folder or as the folder of its model."""
+    folder = RunFolder(reference.removeprefix("local-dir:"))
+    if folder.path.name == folder.model_folder.name and not folder.record_file.is_file():
+        folder = RunFolder(folder.path.parent)
+    file = folder.record_file
+    if not file.is_file():
+        return None
+    try:
+        return RunRecord.read(file)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise RunError("cannot read the record of the run", where=str(file), found=str(error)) from error

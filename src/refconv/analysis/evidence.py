@@ -1,26 +1,27 @@
-"""Data on which two models are analysed: classifiers sample by sample, models of other tasks by the task's measures."""
+"""What is asked about two models, and the data: classifiers sample by sample, other models by their task's measures."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
-
-import torch
-from torch import nn
+from typing import Any, cast
 
 from refconv.analysis.batches import Batch, KeptBatches
-from refconv.analysis.registry import OF_IMAGES, RECALIBRATED, EvalData
+from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES, RECALIBRATED, WEIGHT_MEASURES, EvalData
 from refconv.data import Data, Split
 from refconv.data.dataset import in_drawn_order
 from refconv.errors import SettingError
+from refconv.measures.facts import DataFacts
 from refconv.measures.scores import Scores
 from refconv.models.opening import Opened
 from refconv.process.distributed import choose_device
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_named
-from refconv.tasks.task import Task
+
+SCORES = "scores"
+"""What is measured with data of other models than classifiers: the measures of their task."""
 
 _BATCH = 128
 _NUMBERS = 2**22  # of the samples of a batch: measures that differentiate twice keep many times as much
@@ -28,22 +29,72 @@ _CALIBRATION = 1024  # training samples that batch-norm statistics are collected
 _EXAMINED = 16  # samples of a batch: images of other tasks are large, or of many sizes
 
 
-def open_evidence(
-    opened: tuple[Opened, Opened],
-    name: str,
-    *,
-    root: str | None = None,
-    class_map: str | None = None,
-    split: str = "test",
-    samples: int | None = None,
-    seconds: float | None = None,
-    device: str | None = None,
-) -> tuple[EvalData, Mapping[str, str], Data]:
+@dataclass(frozen=True, kw_only=True)
+class AnalysisConfig:
+    """What is asked about two models.
+
+    Attributes:
+        only: names of measures; empty for all.
+        include: patterns of layers that measures of weights look at; empty for all.
+        samples: samples that a measure takes at most; None: its own bound.
+        seconds: time that a measure takes at most, about; None: no bound.
+    """
+
+    only: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    data: str | None = None
+    data_dir: str | None = None
+    class_map: str | None = None
+    split: str = "test"
+    samples: int | None = None
+    seconds: float | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.only:
+            if name not in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
+                raise self._no_such(name)
+        if self.split not in {"train", "val", "test"}:
+            raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(self.split))
+        if self.seconds is not None and not self.seconds > 0:
+            raise SettingError("no time", where="--seconds", expected="above 0", found=f"{self.seconds:g}")
+
+    def measures(self, task: str, *, wanted: bool = False) -> tuple[str, ...]:
+        """Return the names of the measures that are asked for, for models of a task, in the order of taking them.
+
+        A measure that needs data is refused by name where there are none, unless they were ``wanted`` and not found.
+        """
+        for name in self.only:
+            if self.data is None and not wanted and name not in WEIGHT_MEASURES:
+                raise self._no_such(name, remedy="give --data")
+        possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()))
+        return tuple(name for name in possible if not self.only or name in self.only)
+
+    def _no_such(self, name: str, remedy: str | None = None) -> SettingError:
+        known = [*WEIGHT_MEASURES, *(() if remedy else (*DATA_MEASURES, SCORES))]
+        return SettingError("no such measure", where="--only", expected=", ".join(known), found=name, remedy=remedy)
+
+    def data_facts(self, opened: tuple[Opened, Opened]) -> DataFacts | None:
+        """Return the data as pair.json has it, with what the user says about the input of these models."""
+        if self.data is None:
+            return None
+        flags = {name: str(value) for name, value in opened[1].flags.items()}
+        return DataFacts(self.data, self.split, self.samples, self.seconds, flags)
+
+
+def with_data(task: str) -> tuple[str, ...]:
+    """Return the names of the measures with data for models of a task."""
+    return tuple(DATA_MEASURES) if task == "classification" else (SCORES,)
+
+
+def open_evidence(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> tuple[EvalData, Mapping[str, str], Data]:
     """Open data for two plain classifiers, which are moved to the device.
 
     Samples come in an order drawn once: data sets on a disk are sorted by class, and the first samples would be those
     of a few classes. Beside the samples come the measures that the data does not allow, with the reason, and the data.
     """
+    place = choose_device(questions.device)
     for side in opened:
         if side.task != "classification":
             problem, remedy = (
@@ -51,34 +102,24 @@ def open_evidence(
                 "leave --data out: measures of weights work for every task",
             )
             raise SettingError(problem, where="--data", found=f"a model for {side.task}", remedy=remedy)
-    place = choose_device(device)
-    for side in opened:
         side.model.to(place)
     known = next((side for side in reversed(opened) if side.stated), opened[1])
-    data = data_for(known, name, root=root, class_map=class_map)
-    batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(data.info.input_size)))
+    data = data_for(known, str(questions.data), root=questions.data_dir, class_map=questions.class_map)
+    size = data.info.input_size
+    batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(size)))
 
-    def batches(drawn: Data, part: Split, most: int | None = None) -> Callable[[], Iterator[Batch]]:
+    def batches(drawn: Data, part: Split, count: int | None = None) -> Callable[[], Iterator[Batch]]:
         def through() -> Iterator[Batch]:
-            for number, (inputs, labels) in enumerate(drawn.eval_batches(part, batch_size=batch_size)):
-                if most is not None and number * batch_size >= most:
-                    return
+            for inputs, labels in itertools.islice(drawn.eval_batches(part, batch_size=batch_size), count):
                 yield inputs.to(place), labels.to(place)
 
         return KeptBatches(through)
 
-    part = cast(Split, split)
+    part = cast(Split, questions.split)
     drawn, order, _ = in_drawn_order(data, part)
-    evidence = EvalData(
-        batches=batches(drawn, part),
-        training=batches(in_drawn_order(data, "train")[0], "train", _CALIBRATION),
-        mean=data.info.mean,
-        std=data.info.std,
-        max_samples=samples,
-        max_seconds=seconds,
-        order=order,
-    )
-    size = data.info.input_size
+    training = batches(in_drawn_order(data, "train")[0], "train", math.ceil(_CALIBRATION / batch_size))
+    bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
+    evidence = EvalData(batches(drawn, part), training, data.info.mean, data.info.std, **bounds, order=order)
     reason = f"it needs images [channels, height, width], and these samples are {list(size)}"
     impossible = {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
     if not data.info.train_size:
@@ -86,42 +127,25 @@ def open_evidence(
     return evidence, impossible, data
 
 
-@dataclass(frozen=True)
-class Examination:
-    """Samples that models of one task are evaluated on; ``cut``: whether the split has more."""
+def open_scores(
+    opened: tuple[Opened, Opened], questions: AnalysisConfig, samples: int | None = None
+) -> tuple[Callable[[], dict[str, Scores]], Data]:
+    """Open data as the later model was trained on; return what evaluates both models on them, and the data.
 
-    task: Task
-    data: Data
-    split: Split
-    samples: int
-    cut: bool
-    device: torch.device
-
-    def scores(self, before: nn.Module, after: nn.Module) -> dict[str, Scores]:
-        """Evaluate two models on the device; return their scores as ``before`` and ``after``."""
-        return {"before": self._of(before), "after": self._of(after)}
-
-    def _of(self, model: nn.Module) -> Scores:
-        model = model.to(self.device)
-        found = self.task.evaluate(model, self.data, self.split, batch_size=_EXAMINED, device=self.device)
-        return Scores(self.task.name, self.samples, self.cut, found.measures(), found.classes())
-
-
-def open_examination(
-    opened: tuple[Opened, Opened],
-    name: str,
-    *,
-    root: str | None = None,
-    class_map: str | None = None,
-    split: str = "test",
-    samples: int | None = None,
-    device: str | None = None,
-) -> Examination:
-    """Open data as the later model was trained on, to evaluate both; ``samples`` are drawn from the split, or all."""
+    ``samples`` are drawn from the split, or all. The scores are those of ``before`` and ``after``.
+    """
     first, second = opened
     if first.task != second.task:
         raise SettingError("the models are for different tasks", where="--data", expected=second.task, found=first.task)
-    part = cast(Split, split)
-    data = data_for(second, name, root=root, class_map=class_map)
+    part, place, task = cast(Split, questions.split), choose_device(questions.device), task_named(second.task)
+    data = data_for(second, str(questions.data), root=questions.data_dir, class_map=questions.class_map)
     drawn, order, cut = in_drawn_order(data, part, samples)
-    return Examination(task_named(second.task), drawn, part, len(order), cut, choose_device(device))
+
+    def scores() -> dict[str, Scores]:
+        sides = {}
+        for name, side in zip(("before", "after"), opened, strict=True):
+            found = task.evaluate(side.model.to(place), drawn, part, batch_size=_EXAMINED, device=place)
+            sides[name] = Scores(task.name, len(order), cut, found.measures(), found.classes())
+        return sides
+
+    return scores, data

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN
+from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, check_same
 from refconv.errors import ModelError
 from refconv.layers import Layer, Selection, find_layers, select
 from refconv.ops import Layout, Order, effective_map_size
@@ -103,15 +103,14 @@ def pair_kernels(
     Raises:
         ModelError: if the models do not hold the same convolutions, or one of them cannot be measured.
     """
-    first = _chosen(before, include, exclude)
-    second = {layer.name: layer for layer in _chosen(after, include, exclude)}
-    _check_same_layers(first, second)
+    first, second = ({layer.label: layer for layer in _chosen(model, include, exclude)} for model in (before, after))
+    check_same(dict.fromkeys(first), dict.fromkeys(second), "convolutions")
     pairs, seen = [], set[tuple[int, int]]()
-    for layer in first:
-        other = second[layer.name]
+    for name, layer in first.items():
+        other = second[name]
         if layer.layout() != other.layout():
             problem, expected, found = "the two models differ in this convolution", _described(layer), _described(other)
-            raise ModelError(problem, where=layer.label, expected=expected, found=found, remedy=ONE_ARCHITECTURE)
+            raise ModelError(problem, where=name, expected=expected, found=found, remedy=ONE_ARCHITECTURE)
         tensors = id(layer.weight), id(other.weight)
         if tensors not in seen:
             seen.add(tensors)
@@ -137,6 +136,15 @@ class BlockView:
     total: int
     chosen: Tensor
 
+    @classmethod
+    def choose(cls, kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> BlockView:
+        """Choose blocks of a layer, all or a sample of very many; the map size is cut to what the kernel allows."""
+        sizes = effective_map_size(kernel.kernel_size, map_size)
+        blocks, m, k = replace(kernel.layout, order=order).block_shape
+        cost = 10 * k**3 + m * m * prod(sizes) * k
+        chosen = sampled(blocks, max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _COST // cost)), seed)
+        return cls(kernel.kernel_size, sizes, order, blocks, chosen)
+
     def of(self, kernel: Kernel) -> Tensor:
         """Return the blocks [b, m, k] of a kernel."""
         return replace(kernel.layout, order=self.order).to_blocks(kernel.weight)[self.chosen]
@@ -150,16 +158,6 @@ class BlockView:
         found = replace(one_tap, order=self.order).to_blocks(one_tap.from_blocks(numbers.reshape(one_tap.block_shape)))
         channels = one_tap.groups * one_tap.out_per_group
         return torch.cat([found[..., 0] + expert * channels for expert in range(experts)])[self.chosen]
-
-
-def view_blocks(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> BlockView:
-    """Choose blocks of a layer, all or a sample of very many; the map size is cut to what the kernel allows."""
-    layout = replace(kernel.layout, order=order)
-    sizes = effective_map_size(kernel.kernel_size, map_size)
-    blocks, m, k = layout.block_shape
-    cost = 10 * k**3 + m * m * prod(sizes) * k
-    chosen = sampled(blocks, max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _COST // cost)), seed)
-    return BlockView(kernel.kernel_size, sizes, order, blocks, chosen)
 
 
 def rounded(rows: Tensor) -> tuple[tuple[float, ...], ...]:
@@ -182,22 +180,6 @@ def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
         expected, found = "at least one convolution with more than one tap", "; ".join(reasons) or "no convolution"
         raise ModelError("nothing to analyse", where=type(model).__name__, expected=expected, found=found)
     return chosen
-
-
-def _check_same_layers(first: Sequence[Layer], second: dict[str, Layer]) -> None:
-    names = {layer.name for layer in first}
-    surplus = {
-        "first": [layer.label for layer in first if layer.name not in second],
-        "second": [layer.label for name, layer in second.items() if name not in names],
-    }
-    found = [
-        f"{len(labels)} only in the {side} ({', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''})"
-        for side, labels in surplus.items()
-        if labels
-    ]
-    if found:
-        problem, expected = "the two models differ in their convolutions", "the same layers in both"
-        raise ModelError(problem, expected=expected, found=", ".join(found), remedy=ONE_ARCHITECTURE)
 
 
 def _described(layer: Layer) -> str:

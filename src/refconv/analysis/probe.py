@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, Batches, Passage, check_sound, evaluating, taking
+from refconv.analysis.batches import PLAIN, Batches, Passage, check_same, check_sound, evaluating, taking
 from refconv.errors import DataError, ModelError
 from refconv.measures.landscape import Conditions
 
@@ -49,17 +49,20 @@ class Probe:
     def __init__(
         self, model: nn.Module, batches: Passage, calibration: Passage | None = None, loss: Loss | None = None
     ) -> None:
-        check_plain(model)
+        check_sound(model)
+        for name, module in model.named_modules():
+            if parametrize.is_parametrized(module):
+                problem = "the weights are parametrized; analysis reads plain models"
+                raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
+        if not any(value.is_floating_point() for value in model.parameters()):
+            raise ModelError("the model has no weights", where=type(model).__name__)
         self.model = model
         self.batches = batches
         self.calibration = calibration or batches
         self.parameters = {name: _copied(value) for name, value in model.named_parameters()}
         self.buffers = {name: _copied(value) for name, value in model.named_buffers()}
-        self.norms = [
-            name
-            for name, module in model.named_modules()
-            if isinstance(module, _BatchNorm) and module.running_mean is not None
-        ]
+        norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+        self.norms = [name for name, module in norms.items() if module.running_mean is not None]
         self._loss = loss or classification_loss
         self._dtype = next(iter(self.parameters.values())).dtype
 
@@ -148,7 +151,11 @@ def pair_probes(
     bounded = Passage(batches, max_samples)
     collected = Passage(calibration, max_samples) if calibration is not None else bounded
     probes = Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
-    check_alike(before, after)
+    first, second = (
+        {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
+        for model in (before, after)
+    )
+    check_same(first, second, "weights")
     return probes
 
 
@@ -167,32 +174,6 @@ def classification_loss(outputs: Any, targets: Tensor) -> Tensor:
         problem, expected = "targets name classes that the model does not have", f"0 to {outputs.shape[1] - 1}"
         raise DataError(problem, expected=expected, found=f"{low} to {high}")
     return F.cross_entropy(outputs, targets.long())
-
-
-def check_plain(model: nn.Module) -> None:
-    """Refuse what is no module, parametrized, without values, or not finite."""
-    check_sound(model)
-    for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):
-            problem = "the weights are parametrized; analysis reads plain models"
-            raise ModelError(problem, where=name or type(model).__name__, remedy=PLAIN)
-    if not any(value.is_floating_point() for value in model.parameters()):
-        raise ModelError("the model has no weights", where=type(model).__name__)
-
-
-def check_alike(before: nn.Module, after: nn.Module) -> None:
-    """Check that two models hold the same parameters and buffers, by names and shapes."""
-    first, second = (
-        {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
-        for model in (before, after)
-    )
-    problem, remedy = "the two models differ", ONE_ARCHITECTURE
-    for name in [*first, *second]:
-        if name not in first or name not in second:
-            found = f"{name} only in the {'first' if name in first else 'second'}"
-            raise ModelError(problem, expected="the same weights in both", found=found, remedy=remedy)
-        if first[name] != second[name]:
-            raise ModelError(problem, where=name, expected=str(first[name]), found=str(second[name]), remedy=remedy)
 
 
 def filter_norms(model: nn.Module, values: Values) -> Values:
@@ -216,10 +197,9 @@ def filter_sizes(model: nn.Module, values: Values) -> Values:
 
 def draw(model: nn.Module, values: Values, generator: torch.Generator) -> Values:
     """Return one normal direction whose filters have norm one; the generator of the CPU gives all devices the same."""
-    drawn = {
-        name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64).to(values[name])
-        for name in _filters(model)
-    }
+    shapes = {name: values[name].shape for name in _filters(model)}
+    numbers = ((name, torch.randn(shape, generator=generator, dtype=torch.float64)) for name, shape in shapes.items())
+    drawn = {name: entries.to(values[name]) for name, entries in numbers}
     return {name: drawn[name] / norms for name, norms in filter_norms(model, drawn).items()}
 
 

@@ -22,13 +22,6 @@ from refconv.analysis.measures.robustness import adversarial_robustness, corrupt
 from refconv.analysis.measures.similarity import similarity
 from refconv.records import Record
 
-
-def _spectra_of_the_base(before: nn.Module, after: nn.Module, **selection: Any) -> Record:
-    """Return the spectra of the first model's Grams: the geometry in which it was refocused, if it was."""
-    del after
-    return gram_spectra(before, **selection)
-
-
 WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
     "redundancy": redundancy,
     "skeleton": skeletons,
@@ -37,7 +30,7 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
     "gaussians": gaussian_fits,
     "movement": movement,
     "relations": relations,
-    "spectrum": _spectra_of_the_base,
+    "spectrum": lambda before, _, **selection: gram_spectra(before, **selection),  # of the base of refocusing
     "kernels": kernels,
 }
 """Each takes two plain models, the earlier first, with ``include`` and ``exclude``, and returns a record."""

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from refconv.analysis.analysing import Analysis, AnalysisConfig, Display, ModelPair, analyse, open_couple, reusable
+from refconv.analysis.analysing import Analysis, Display, ModelPair, analyse, open_couple, reusable
+from refconv.analysis.evidence import AnalysisConfig
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
 from refconv.measures.facts import PairFacts
 from refconv.models.opening import Opened
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Reported:
-    """The folder of a run's analysis, inside the run, and why it has no measures with data, if it has none."""
-
-    folder: Path
-    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,8 @@ def analyses_of(
     again: bool = False,
     flags: Mapping[str, Any] | None = None,
     display: Callable[[str], Display] = lambda title: Display(show=False),
-) -> list[Reported]:
-    """Analyse finished runs against what they started from, in RUN/analysis.
+) -> list[str | None]:
+    """Analyse finished runs against what they started from, in RUN/analysis; return why one has no measures with data.
 
     Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
     the run's classes, or the run's own data cannot be had, there are none.
@@ -56,39 +48,38 @@ def analyses_of(
     """
     starts = [_start(run, before) for run in runs]
     _check_one_base(starts)
-    found: list[Reported] = []
+    found: list[str | None] = []
     beside: PairFacts | None = None
+    how: dict[str, Any] = {"weights": weights, "again": again, "flags": flags, "display": display}
     for start in starts:
-        couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
-        taken = partial(_taken, start, couple, again=again, beside=beside, display=display)
-        analysis, missing = _analysed(taken, start, couple, questions, weights=weights)
-        folder = start.run / ANALYSIS_FOLDER
-        analysis.write(folder)
+        analysis, missing = _analysed(start, questions, beside, **how)
+        analysis.write(start.run / ANALYSIS_FOLDER)
         beside = beside or analysis.facts
-        found.append(Reported(folder, missing))
+        found.append(missing)
     return found
 
 
-def _taken(
-    start: _Start,
-    couple: ModelPair,
-    questions: AnalysisConfig,
-    missing: str | None = None,
-    *,
-    again: bool,
-    beside: PairFacts | None,
-    display: Callable[[str], Display],
-) -> Analysis:
-    earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, questions, beside)
-    shown = display(start.run.resolve().name)
-    return analyse(couple, questions, display=shown, earlier=earlier, beside=beside, missing=missing)
-
-
 def _analysed(
-    taken: Callable[..., Analysis], start: _Start, couple: ModelPair, questions: AnalysisConfig, *, weights: bool
+    start: _Start,
+    questions: AnalysisConfig,
+    beside: PairFacts | None,
+    *,
+    weights: bool,
+    again: bool,
+    flags: Mapping[str, Any] | None,
+    display: Callable[[str], Display],
 ) -> tuple[Analysis, str | None]:
     """Analyse with data if there are any; return why there are none where they were wanted."""
-    recipe = start.recipe
+    couple, recipe = (
+        open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags),
+        start.recipe,
+    )
+
+    def taken(asked: AnalysisConfig, missing: str | None = None) -> Analysis:
+        earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, asked, beside)
+        shown = display(start.run.resolve().name)
+        return analyse(couple, asked, display=shown, earlier=earlier, beside=beside, missing=missing)
+
     missing = None if weights else _no_data(couple, recipe)
     if not weights and missing is None:
         own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
@@ -122,18 +113,13 @@ def _check_one_base(starts: Sequence[_Start]) -> None:
     names = (place.resolve() if place.exists() else place for place in places)
     if len({(name, start.recipe.model) for name, start in zip(names, starts, strict=True)}) == 1:
         return
-    first, *others = starts
-    base = _print_of(first)
-    for other in others:
-        if _print_of(other) != base:
-            problem, expected = "the runs started from different models", f"{first.reference}, as {first.run}"
+    couples = (open_couple(start.reference, str(start.run), pretrained=start.pretrained) for start in starts)
+    prints = [couple.before.fingerprint for couple in couples]
+    for other, found in zip(starts, prints, strict=True):
+        if found != prints[0]:
+            problem, expected = "the runs started from different models", f"{starts[0].reference}, as {starts[0].run}"
             remedy, where = "write a report for each start", str(other.run)
             raise RunError(problem, where=where, expected=expected, found=other.reference, remedy=remedy)
-
-
-def _print_of(start: _Start) -> str:
-    couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained)
-    return couple.before.fingerprint
 
 
 def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:

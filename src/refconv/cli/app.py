@@ -12,30 +12,25 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli import analyze, compare, data, demo, evaluate, improve, merge, plan, predict, report, train, verify
-from refconv.cli.flags import USUAL
-from refconv.cli.outputs import MISTAKE
+from refconv.cli import measuring, models, training
+from refconv.cli.options import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
 
+_LOOKS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
 _HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
+# A traceback, which is a bug, has the exit status 1, an interruption 130.
+MISTAKE = 2  # the user asked for something impossible; one line on stderr says what
 _ABOUT = "Retrain a ConvNet through its own kernels, and get the same network back with better weights."
-app = typer.Typer(
-    name="refconv",
-    help=_ABOUT,
-    epilog="Start with: refconv demo",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    **_HELP,
-)
+app = typer.Typer(name="refconv", help=_ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
 data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
 for command in (
-    improve.improve, plan.plan, train.train, evaluate.eval_, predict.predict, merge.merge, verify.verify,
-    compare.compare, analyze.analyze, report.report, demo.demo,
+    training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.verify,
+    training.compare, measuring.analyze, measuring.report, training.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
-data_app.command("scenes")(data.scenes)
+data_app.command("scenes")(training.scenes)
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -1,11 +1,26 @@
-"""Options and arguments that several commands have."""
+"""Options of the commands: those that several share, and flags made from the fields of the recipe.
+
+Flags of the recipe arrive as text and leave as the types of the fields, checked as a recipe is and with the same
+messages, so that recipes and flags cannot drift apart.
+"""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
 
+from refconv.errors import SettingError
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.settings import check_range, coerced
+
+FAILED = 3  # the command did its work, and the certificate it was asked for does not hold
 REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a model"
 
 
@@ -32,3 +47,141 @@ Only = Annotated[list[str] | None, option("NAME", "only this measure; may be giv
 Samples = Annotated[int | None, option("N", "most samples of a measure; default: its own limit", min=2)]
 Device = Annotated[str | None, option("TEXT", "cpu, cuda, cuda:1, mps; default: the best there is")]
 Json = Annotated[bool, switch("--json", "print JSON")]
+
+TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size": "-b", "workers": "-j"}
+"""Fields that timm's train.py calls by another name, which is understood too."""
+
+PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
+"""Fields of the preprocessing of images: flags of every command that reads images."""
+
+USUAL = {
+    "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
+    "--wd": "--weight-decay", "--num-workers": "--workers", "--dataset": "--data", "--data-path": "--data-dir",
+    "--arch": "--model", "--output": "--out", "--output-dir": "--out", "--ema": "--model-ema",
+    "--image-size": "--img-size", "--imgsz": "--img-size", "--label-smoothing": "--smoothing",
+}  # fmt: skip
+"""Flags of other training programs, and those that mean the same here."""
+
+_WORDS = {"true": True, "false": False, "none": None}
+_Field = dataclasses.Field[Any]
+
+
+def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a command: give it one flag per field of the recipe, by default all, in place of its argument ``flags``.
+
+    The command gets ``flags``, a mapping of the settings that were given; what was not given is not in it.
+    """
+    fields = [field for field in dataclasses.fields(Recipe) if names is None or field.name in set(names)]
+    hints = typing.get_type_hints(Recipe)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def run(**given: Any) -> Any:
+            texts = [(field, given.pop(field.name)) for field in fields]
+            flags = {}
+            for field, text in ((field, text) for field, text in texts if text not in (None, [], ())):
+                hint = hints[field.name]
+                flags[field.name] = coerced(field.name, hint, from_text(field.name, hint, text))
+                check_range(field, flags[field.name])
+            return command(**given, flags=flags)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "flags"]
+        parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)
+        parameters += [_parameter(field, hints[field.name]) for field in fields]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # unknown to mypy
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def from_text(name: str, hint: Any, text: Any) -> Any:
+    """Turn what was written for a field, one text, several or the truth value of a switch, into the field's type."""
+    if typing.get_origin(hint) is types.UnionType:
+        if isinstance(text, str) and text.lower() == "none":
+            return None
+        hint = _some(hint)
+    if typing.get_origin(hint) is dict:
+        return dict(_entry(name, entry) for entry in text)
+    if typing.get_origin(hint) is tuple:
+        items = text.split(",") if isinstance(text, str) else text
+        return tuple(_number(typing.get_args(hint)[0], item) for item in items)
+    return _number(hint, text)
+
+
+def flag(name: str) -> str:
+    """Return how a field is called on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def chosen(flags: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of ``flags`` that are among ``names``."""
+    return {name: flags[name] for name in names if name in flags}
+
+
+def _some(hint: Any) -> Any:
+    """Return the type that a field has besides None."""
+    (found,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    return found
+
+
+def _number(hint: Any, text: Any) -> Any:
+    """Return a number where one is wanted; what is none stays a text, and the check says what was expected."""
+    try:
+        return hint(text) if hint in {int, float} else text
+    except ValueError:
+        return text
+
+
+def _entry(name: str, text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise SettingError("not an entry of a table", where=flag(name), expected="key=value", found=repr(text))
+    if value.lower() in _WORDS:
+        return key, _WORDS[value.lower()]
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _parameter(field: _Field, hint: Any) -> inspect.Parameter:
+    kind, metavar = _kind(field, hint)
+    names = [flag(field.name), *([TIMM[field.name]] if field.name in TIMM else [])]
+    if kind is bool:
+        names = [f"{name}/{name.replace('--', '--no-', 1)}" for name in names]
+    panel = field.metadata["group"].capitalize()
+    shown = typer.Option(*names, help=_help(field), metavar=metavar, rich_help_panel=panel)
+    annotation: Any = Annotated[kind | None, shown]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kind(field: _Field, hint: Any) -> tuple[Any, str | None]:
+    """Return the type that typer sees, and the word that help shows for the value."""
+    hint = _some(hint) if typing.get_origin(hint) is types.UnionType else hint
+    if hint is bool:
+        return bool, None
+    if field.metadata["choices"]:
+        return str, "WORD"
+    if typing.get_origin(hint) is dict:
+        return list[str], "KEY=VALUE"
+    if typing.get_origin(hint) is tuple:
+        item, *rest = typing.get_args(hint)
+        if rest != [Ellipsis]:
+            return tuple[str, str], "LOW HIGH"
+        return (list[str], "PATTERN") if item is str else (str, "N,N,...")
+    return str, {int: "N", float: "X"}.get(hint, "TEXT")
+
+
+def _help(field: _Field) -> str:
+    """Return the help text of a field, with the words it takes and its default where that says something."""
+    default = field.default if field.default is not dataclasses.MISSING else None
+    notes = []
+    if field.metadata["choices"]:
+        notes.append("one of " + ", ".join(field.metadata["choices"]))
+    if default not in {None, False, ()}:
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        notes.append("default: " + ("on" if default is True else shown))
+    text: str = field.metadata["help"]
+    return f"{text} ({'; '.join(notes)})" if notes else text

@@ -7,7 +7,6 @@ What is read are the JSON files that an analysis left; nothing here needs torch,
 """
 
 from refconv.measures.pairs import ModelPair
-from refconv.report.pairs import read_pair
-from refconv.report.writing import Report, write_report
+from refconv.report.writing import Report, read_pair, write_report
 
 __all__ = ["ModelPair", "Report", "read_pair", "write_report"]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from refconv.measures.judging import PairedDifference
 from refconv.measures.numbers import MINUS, MISSING
 from refconv.report.charts.axes import round_step
-from refconv.report.charts.roles import marker, role_class
+from refconv.report.charts.labels import marker, role_class
 from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Table
 from refconv.report.results import Result, p_value

@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from refconv.measures.findings import Change, Support
 from refconv.measures.pairs import Role
-from refconv.report.charts.roles import marker
+from refconv.report.charts.labels import marker
 from refconv.report.charts.svg import element
 from refconv.report.elements import Figure, Section
 from refconv.report.provenance import Provenance
 from refconv.report.results import p_value
-from refconv.report.verdict import Overview, Verdict
+from refconv.report.verdict import Verdict
 from refconv.sentences import capital
 
 WEIGHTS = frozenset(
@@ -36,18 +36,9 @@ class Page:
     title: str
     model: str
     start: str
-    overview: Overview
     verdict: Verdict
     sections: tuple[Section, ...]
     provenance: Provenance
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Figures of which the reader picks one; the name is what there is to choose, such as ``layer``."""
-
-    name: str
-    figures: tuple[Figure, ...]
 
 
 def draw(page: Page) -> str:
@@ -63,13 +54,8 @@ def environment(**more: Any) -> jinja2.Environment:
     Args:
         **more: further names for the templates.
     """
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    blocks: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    made = jinja2.Environment(loader=jinja2.FunctionLoader(_text), autoescape=True, **blocks)
     made.filters.update(capital=capital, tied=tied)
     style = Markup(_text("style.css") + _text("charts/charts.css"))
     made.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, p_value=p_value, style=style)
@@ -90,16 +76,12 @@ def groups(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
     return [group for group in found if group[2]]
 
 
-def shelves(figures: Sequence[Figure]) -> list[Figure | Choice]:
-    """Return figures in their order, those of one choice, if there are several, together where the first stands."""
-    found: list[Figure | Choice] = []
-    for figure in figures:
-        options = tuple(one for one in figures if one.choice is not None and one.choice == figure.choice)
-        if figure.choice is None or len(options) == 1:
-            found.append(figure)
-        elif figure is options[0]:
-            found.append(Choice(figure.choice, options))
-    return found
+def shelves(figures: Sequence[Figure]) -> list[list[Figure]]:
+    """Return figures in their order, those of one choice together where the first stands, every other one alone."""
+    found: dict[str | int, list[Figure]] = {}
+    for place, figure in enumerate(figures):
+        found.setdefault(figure.choice or place, []).append(figure)
+    return list(found.values())
 
 
 def arranged(section: Section, names: Sequence[str]) -> list[tuple[int, str, list[Any]]]:

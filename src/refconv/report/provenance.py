@@ -33,10 +33,8 @@ def checks(run: RunFacts | None) -> tuple[Check, ...]:
     keys = [*_named("missing", found.missing), *_named("surplus", found.surplus)]
     keys += ["in another order"] if found.reordered else []
     differing = {"shapes": found.shapes, "types of numbers": found.dtypes, "classes of modules": found.classes}
-    differing |= {
-        "gradient flags": found.flags,
-        **({"values that are no tensors": found.values} if found.values else {}),
-    }
+    differing |= {"gradient flags": found.flags}
+    differing |= {"values that are no tensors": found.values} if found.values else {}
     largest = f"largest difference {number(found.largest_kernel_difference)} over {count(found.kernels, 'kernel')}"
     return (
         Check("keys and their order", not keys, "; ".join(keys) or SAME),

@@ -72,6 +72,39 @@ class Result:
         said = self.words.primary.shown(value or 0.0, signed=True)
         return (said + (self.words.primary.unit if unit is None else unit)).replace("-", MINUS)
 
+    @property
+    def headline(self) -> str:
+        """The result in one line."""
+        if self.first is None and self.second is None:
+            return f"{self.title} {self.conclusion}: {self.why_not}"
+        if self.difference is None:
+            before = self.second is None
+            value, known, missing = (self.first, "before", "after") if before else (self.second, "after", "before")
+            return f"{self.title} {self.level(value)} {known}, not known {missing}: {self.why_not}"
+        interval = f" (95 % interval {self.interval})" if self.paired is not None else ""
+        levels = f"{self.level(self.first)} to {self.level(self.second)}"
+        return f"{self.title} from {levels}, {self.change(self.difference)}{interval}: {self.conclusion}"
+
+    @property
+    def brief(self) -> str:
+        """The same for a reader who has the numbers before them."""
+        if self.paired is None:
+            return self.headline
+        return f"{self.conclusion} ({_sides(self, self.paired)}, McNemar's p {p_value(self.paired.p)})"
+
+    @property
+    def conclusion(self) -> str:
+        """In a few words, whether these very models differ: interval and test both say so, on samples enough."""
+        if self.difference is None:
+            return "not known"
+        if self.paired is None:
+            return "equal" if self.difference == 0 else "no verdict, as there is one number for each model"
+        if why := few(self.paired.samples):
+            return why
+        if not (self.paired.excludes_zero and self.paired.p < _LIMIT):
+            return "no difference that these samples can show"
+        return f"{self.words.better if self.difference > 0 else self.words.worse} on these {self.words.samples}s"
+
 
 def _level(measure: Measure, value: float, unit: str | None = None) -> str:
     return (measure.shown(value) + (f" {measure.scale.unit}" if unit is None else unit)).replace("-", MINUS)
@@ -232,39 +265,6 @@ def _judged(found: Result, paired: PairedDifference) -> str:
 
 def _sides(found: Result, paired: PairedDifference) -> str:
     return f"{count(paired.gained, found.words.samples)} gained, {paired.lost:,} lost"
-
-
-def headline(found: Result) -> str:
-    """Return a result in one line."""
-    if found.first is None and found.second is None:
-        return f"{found.title} {conclusion(found)}: {found.why_not}"
-    if found.difference is None:
-        before = found.second is None
-        value, known, missing = (found.first, "before", "after") if before else (found.second, "after", "before")
-        return f"{found.title} {found.level(value)} {known}, not known {missing}: {found.why_not}"
-    interval = f" (95 % interval {found.interval})" if found.paired is not None else ""
-    levels = f"{found.level(found.first)} to {found.level(found.second)}"
-    return f"{found.title} from {levels}, {found.change(found.difference)}{interval}: {conclusion(found)}"
-
-
-def brief(found: Result) -> str:
-    """Return the same for a reader who has the numbers before them."""
-    if found.paired is None:
-        return headline(found)
-    return f"{conclusion(found)} ({_sides(found, found.paired)}, McNemar's p {p_value(found.paired.p)})"
-
-
-def conclusion(found: Result) -> str:
-    """Return in a few words whether these very models differ: interval and test both say so, on samples enough."""
-    if found.difference is None:
-        return "not known"
-    if found.paired is None:
-        return "equal" if found.difference == 0 else "no verdict, as there is one number for each model"
-    if why := few(found.paired.samples):
-        return why
-    if not (found.paired.excludes_zero and found.paired.p < _LIMIT):
-        return "no difference that these samples can show"
-    return f"{found.words.better if found.difference > 0 else found.words.worse} on these {found.words.samples}s"
 
 
 def p_value(p: float) -> str:

@@ -14,6 +14,7 @@ from refconv.report import provenance, results
 from refconv.report.elements import Figure, Section, Table
 from refconv.report.intervals import intervals_figure
 
+UNKNOWN = "not known"
 MOST = 5  # findings on the first screen
 WORDS: tuple[Support, ...] = ("supported", "contradicted", "undecided")
 
@@ -26,41 +27,10 @@ _NO_INTERVAL = "A difference between two single numbers may be chance; refconv c
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model of the table: as many cells as the header has after the first."""
-
-    role: Role
-    name: str
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Key:
-    """A finding on the first screen, with the name and the heading of its section."""
-
-    section: str
-    title: str
-    finding: Finding
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The first screen: the table, the start first, and the strongest findings of so many measures."""
-
-    header: tuple[str, ...]
-    rows: tuple[Row, ...]
-    keys: tuple[Key, ...]
-    measures: int
-
-
-@dataclass(frozen=True)
 class PairVerdict:
-    """What came of one pair: in one line, for readers who have the numbers before them, in a few words, in full."""
+    """What came of one pair: its result, also in full, the certificate in a few words and in full, its claims."""
 
     name: str
-    headline: str
-    brief: str
-    conclusion: str
     result: results.Result
     sentence: str
     merged: str
@@ -69,30 +39,24 @@ class PairVerdict:
 
 
 @dataclass(frozen=True)
-class ClaimRow:
-    """A claim, and what each pair says of it; None where the pair has no records for it."""
-
-    section: str
-    says: str
-    source: str
-    supports: tuple[Support | None, ...]
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the pairs are judged by, what came of each and of each beyond another, cost and claims.
 
-    The figure has all differences with their intervals; it is None where no interval is known.
+    The first screen has the models by role, name and cells, the start first, and the strongest findings.
+    The figure has all differences with their intervals; it is None where no interval is known. Claims are sections with
+    what each pair says of theirs, None where it has no records for it.
     """
 
     measure: str
+    models: Sequence[tuple[Role, str, tuple[str, ...]]]
+    keys: tuple[tuple[Section, Finding], ...]
     pairs: tuple[PairVerdict, ...]
     contrasts: tuple[str, ...]
     figure: Figure | None
     caution: str
     parameters: str
     costs: Table
-    claims: tuple[ClaimRow, ...]
+    claims: tuple[tuple[Section, tuple[Support | None, ...]], ...]
 
     @property
     def tally(self) -> str:
@@ -101,21 +65,23 @@ class Verdict:
         return ", ".join(f"{number} {word}" for word, number in total.items())
 
 
-def overview(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Overview:
-    """Return what the page begins with, given pairs of one start and all sections that follow."""
-    found = [(results.result(pair), pair.facts) for pair in pairs]
-    start = next(((one, facts) for one, facts in found if one.first is not None), None)
-    first = _level(start[0], start[0].first, start[1].before) if start else MISSING
-    rows = [Row("before", "base", (first, *(MISSING,) * 3))]
-    for place, (one, facts) in enumerate(found):
-        cells = (_level(one, one.second, facts.after), _difference(one), *_made(facts.after))
-        rows.append(Row(place, pairs[place].name, cells))
-    title = found[0][0].title
-    header = ("model", f"{title} (95 % interval)", "difference (95 % interval)", "certificate", "training")
-    return Overview(header, tuple(rows), keys(sections), len(sections))
+def _models(pairs: Sequence[ModelPair], found: Sequence[results.Result]) -> Sequence[tuple[Role, str, tuple[str, ...]]]:
+    """Return level, difference, certificate and training of each model, of pairs with one start."""
+    levels = [_level(one, one.first, pair.facts.before) for one, pair in zip(found, pairs, strict=True)]
+    first = next((level for level in levels if level != UNKNOWN), MISSING)
+    rows: list[tuple[Role, str, tuple[str, ...]]] = [("before", "base", (first, *(MISSING,) * 3))]
+    for place, (one, pair) in enumerate(zip(found, pairs, strict=True)):
+        change = UNKNOWN if one.difference is None else one.change(one.difference)
+        change += f" ({one.interval})" if one.interval else ""
+        certificate, cost = "none on record", MISSING
+        if run := pair.facts.after.training:
+            certificate = provenance.certified(provenance.checks(run))
+            cost = f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
+        rows.append((place, pair.name, (_level(one, one.second, pair.facts.after), change, certificate, cost)))
+    return rows
 
 
-def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
+def keys(sections: Sequence[Section]) -> tuple[tuple[Section, Finding], ...]:
     """Return the strongest tested finding of sections: changes for the better or worse first, then by smallest p."""
     rank = {"better": 0, "worse": 0, "different": 1}
     found = []
@@ -123,15 +89,14 @@ def keys(sections: Sequence[Section]) -> tuple[Key, ...]:
         told = [finding for finding in section.findings if finding.p is not None and finding.change in rank]
         if told:
             # of equally strong ones the last: runs stand in the order given, and contrasts of runs after them
-            best = min(reversed(told), key=lambda finding: (rank[finding.change], finding.p))
-            found.append(Key(section.name, section.title, best))
-    return tuple(sorted(found, key=lambda one: (rank[one.finding.change], one.finding.p))[:MOST])
+            found.append((section, min(reversed(told), key=lambda one: (rank[one.change], one.p))))
+    return tuple(sorted(found, key=lambda key: (rank[key[1].change], key[1].p))[:MOST])
 
 
 def _level(found: results.Result, value: float | None, side: SideFacts) -> str:
     """Return a level, with Wilson's interval where it is a share of samples whose number is known."""
     if value is None:
-        return "not known"
+        return UNKNOWN
     level = found.level(value)
     samples = found.paired.samples if found.paired else side.training.test_samples if side.training else 0
     if found.words.primary.name != "top1" or not samples:
@@ -140,39 +105,22 @@ def _level(found: results.Result, value: float | None, side: SideFacts) -> str:
     return f"{level} ({found.level(low, '')} to {found.level(high, '')})"
 
 
-def _difference(found: results.Result) -> str:
-    if found.difference is None:
-        return "not known"
-    interval = f" ({found.interval})" if found.interval else ""
-    return f"{found.change(found.difference)}{interval}"
-
-
-def _made(side: SideFacts) -> tuple[str, str]:
-    run = side.training
-    if run is None:
-        return "none on record", MISSING
-    cost = f"{provenance.duration(run.seconds)}, {run.parameters_trained:,} parameters"
-    return provenance.certified(provenance.checks(run)), cost
-
-
 def verdict(pairs: Sequence[ModelPair], sections: Sequence[Section]) -> Verdict:
     """Return what the page begins with, given pairs of one start with names of their own, and all sections."""
     found = [results.result(pair) for pair in pairs]
     between = results.contrasts(pairs)
-    claims = []
-    for section in sections:
-        if section.claim is not None:
-            supports = tuple(_support(section, pair.name) for pair in pairs)
-            claims.append(ClaimRow(section.name, section.claim.says, section.claim.source, supports))
+    claimed = [section for section in sections if section.claim is not None]
     return Verdict(
         measure=found[0].title,
+        models=_models(pairs, found),
+        keys=keys(sections),
         pairs=tuple(_of_pair(pair, result, sections) for pair, result in zip(pairs, found, strict=True)),
         contrasts=tuple(map(results.contrast_sentence, between)),
         figure=intervals_figure(found, between),
         caution=_CAUTION if any(result.paired is not None for result in found) else _NO_INTERVAL,
         parameters=provenance.parameters(pairs),
         costs=provenance.costs(pairs),
-        claims=tuple(claims),
+        claims=tuple((section, tuple(_support(section, pair.name) for pair in pairs)) for section in claimed),
     )
 
 
@@ -182,9 +130,6 @@ def _of_pair(pair: ModelPair, result: results.Result, sections: Sequence[Section
     claims = [_support(section, pair.name) for section in sections]
     return PairVerdict(
         name=pair.name,
-        headline=results.headline(result),
-        brief=results.brief(result),
-        conclusion=results.conclusion(result),
         result=result,
         sentence=results.sentence(result, _samples(pair, result)) + (f" In training, {course}." if course else ""),
         merged=provenance.certified(checks),

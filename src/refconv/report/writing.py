@@ -1,27 +1,85 @@
-"""Writing a report: pairs of models in, one HTML file out that keeps a limit of size."""
+"""Writing a report: pairs of models from the folders of their analyses, one HTML file out that keeps a size limit."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from refconv.errors import RunError
+from refconv.measures.facts import FACTS_FILE, PairFacts
 from refconv.measures.findings import Judgement
 from refconv.measures.numbers import count
-from refconv.measures.pairs import ModelPair
+from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
 from refconv.report import page, verdict
 from refconv.report.elements import Figure, Section
-from refconv.report.pairs import check, numbered
 from refconv.report.provenance import provenance
 from refconv.report.sections import SECTIONS
 
+MOST = 6  # pairs that have a colour of their own
 LIMIT = 5_000_000  # bytes that a page may have
 _FEWEST = 3  # options of a choice that are always kept
 Draws = Callable[[Sequence[ModelPair]], Section | None]
 """A section of the page, made of the pairs' records; None if no pair has them."""
+
+
+def read_pair(folder: Path | str, name: str | None = None) -> ModelPair:
+    """Read what an analysis left in a folder: ``pair.json`` and a JSON file per record.
+
+    Args:
+        folder: the folder.
+        name: what the pair is called; by default the method of the second model's run, else the folder's name.
+
+    Raises:
+        RunError: if there is no analysis in the folder, or a file is damaged.
+    """
+    place = Path(folder)
+    file = place / FACTS_FILE
+    if not file.is_file():
+        remedy = "refconv analyze --out FOLDER makes one"
+        raise RunError("no analysis", where=str(place), expected=f"a file {FACTS_FILE}", remedy=remedy)
+    facts: PairFacts = read_json(PairFacts, _read(file), str(file))
+    files = [path for path in sorted(place.glob("*.json")) if measure_of(path.stem) in RECORDS]
+    records = {path.stem: read_record(path.stem, _read(path), str(path)) for path in files}
+    return ModelPair(name or facts.after.method or place.name, facts, records)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError("cannot read a record", where=str(path), found=str(error)) from error
+
+
+def numbered(pairs: Sequence[ModelPair]) -> list[ModelPair]:
+    """Return pairs with names of their own: of several with one name, the second and later ones get a number."""
+    found: dict[str, ModelPair] = {}
+    for pair in pairs:
+        name, number = pair.name, 1
+        while name in found:
+            number += 1
+            name = f"{pair.name} {number}"
+        found[name] = replace(pair, name=name)
+    return list(found.values())
+
+
+def check(pairs: Sequence[ModelPair]) -> None:
+    """Make sure that pairs can stand on one page: not none or too many, of one architecture, task and start."""
+    if not 1 <= len(pairs) <= MOST:
+        raise RunError("cannot report on these pairs", where="report", expected=f"1 to {MOST}", found=f"{len(pairs)}")
+    for pair in pairs[1:]:
+        both = pairs[0].facts, pair.facts
+        models, tasks, starts = zip(*((one.model, one.task, one.before.fingerprint) for one in both), strict=True)
+        named = [f"{one.before.reference} (weights {one.before.fingerprint[:12]})" for one in both]
+        for what, found, words in (("architecture", models, models), ("task", tasks, tasks), ("start", starts, named)):
+            if found[0] != found[1]:
+                problem = f"another {what} than {pairs[0].name}"
+                remedy = "pairs on one page share their first model; write one report each"
+                raise RunError(problem, where=pair.name, expected=words[0], found=words[1], remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -61,27 +119,25 @@ def write_report(
         title=title or f"What changed in {model}",
         model=model,
         start=facts.before.reference,
-        overview=verdict.overview(pairs, found),
         verdict=verdict.verdict(pairs, found),
         sections=found,
         provenance=provenance(pairs),
     )
     text = _small_enough(whole, path)
     _write(path, text)
-    headlines = tuple((one.name, one.headline) for one in whole.verdict.pairs)
+    headlines = tuple((one.name, one.result.headline) for one in whole.verdict.pairs)
     return Report(path, len(text), tuple(section.name for section in found), headlines)
 
 
 def told(makes: Sequence[Draws], pairs: Sequence[ModelPair]) -> tuple[Section, ...]:
     """Return the sections that pairs have records for; those measured on too few samples judge nothing."""
-    return tuple(_weighed(section, pairs) for make in makes if (section := make(pairs)) is not None)
-
-
-def _weighed(section: Section, pairs: Sequence[ModelPair]) -> Section:
-    found = weighed(Judgement(section.findings, section.claim), pairs, (section.name, *section.more_records))
-    if found is None:
-        return section
-    return replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
+    sections = []
+    for section in filter(None, (make(pairs) for make in makes)):
+        judged = Judgement(section.findings, section.claim)
+        if found := weighed(judged, pairs, (section.name, *section.more_records)):
+            section = replace(section, findings=found.findings, claim=found.claim, notes=(*section.notes, NOTE))
+        sections.append(section)
+    return tuple(sections)
 
 
 def _small_enough(whole: page.Page, path: Path) -> bytes:

@@ -8,11 +8,15 @@ from torch import nn
 
 from networks import EveryKind
 from refconv.analysis.batches import drawn
-from refconv.analysis.images import CORRUPTIONS, blurred, brightened, corrupt, jpeg_compressed
 from refconv.analysis.measures.robustness import (
+    CORRUPTIONS,
     adversarial_robustness,
+    blurred,
+    brightened,
+    corrupt,
     corruption_robustness,
     fgsm,
+    jpeg_compressed,
     pgd,
     shift_consistency,
     shifted,

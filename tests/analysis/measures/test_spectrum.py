@@ -8,7 +8,7 @@ from torch import nn
 
 from ops_reference import reference_gram
 from refconv.analysis.measures.grams import gram_spectra
-from refconv.analysis.pairs import find_kernels, view_blocks
+from refconv.analysis.pairs import BlockView, find_kernels
 from refconv.errors import ModelError, SettingError
 from refconv.measures.refocusing import GramSpectra
 
@@ -81,7 +81,7 @@ def test_slices_know_their_output_channel(order, transposed):
         else:
             conv.weight.copy_(torch.arange(12)[:, None, None, None].expand(12, 2, 2, 2))
     (kernel,) = find_kernels(conv)
-    view = view_blocks(kernel, 3, order, 0)
+    view = BlockView.choose(kernel, 3, order, 0)
     assert torch.equal(view.of(kernel)[..., 0].long(), view.output_channels(kernel))
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from refconv.report.charts import Bars, Guide, bar_chart
+from refconv.report.charts import Bars, bar_chart
 
 NAMES = {"before": "before", 0: "plain"}
 
@@ -59,12 +59,6 @@ def test_bars_lie_where_names_do_not_fit(read):
     assert first[0][0] == second[0][0] == 1
     assert (second[1][0] - 1) == pytest.approx(2 * (first[1][0] - 1), abs=0.2)
     assert drawn.texts("c-name") == names
-
-
-def test_guides_follow_the_values_where_bars_lie(read):
-    groups = [Bars("awfullylongword" * 5, {"before": 0.5})]
-    drawn = read(chart(groups, y_range=(0, 1), guides=[Guide("y", 0.5, "half")]))
-    assert drawn.starts("c-guide")[0][0] == pytest.approx(corners(drawn)[0][1][0], abs=0.1)
 
 
 def test_groups_say_their_values(read):

@@ -31,10 +31,10 @@ def outlines(drawn):
 
 
 def test_outlines_lie_at_their_heights(read):
-    drawn = read(chart(bowl(), levels=5))
-    heights = round_levels(0, 3, 5)
+    drawn = read(chart(bowl()))
+    heights = round_levels(0, 3, 10)
     found = list(outlines(drawn))
-    assert len(found) == len(heights) == 5
+    assert len(found) == len(heights)
     for points, height in zip(found, heights, strict=True):
         inside = points[np.abs(points).max(axis=1) < 0.99]
         values = inside[:, 1] ** 2 + 2 * inside[:, 0] ** 2
@@ -43,16 +43,16 @@ def test_outlines_lie_at_their_heights(read):
 
 
 def test_surfaces_share_their_heights(read):
-    drawn = read(chart(bowl(), bowl(2.0), levels=5))
+    drawn = read(chart(bowl(), bowl(2.0)))
     counts = [sum(one.tag == "path" for one in areas.iter()) for areas in drawn.all("c-areas")]
-    heights = round_levels(0, 6, 5)
+    heights = round_levels(0, 6, 10)
     assert counts == [sum(height < 3 for height in heights), len(heights)]
     assert "lowest 0, highest 6" in drawn.texts("c-under")
 
 
 def test_y_grows_upwards(read):
     values = np.broadcast_to(GRID[:, None], (41, 41)).tolist()
-    points = list(outlines(read(chart(values, levels=4))))[-1]
+    points = list(outlines(read(chart(values))))[-1]
     assert points[:, 1].min() > 0.4
 
 
@@ -79,8 +79,8 @@ def test_heights_are_about_as_many_as_asked_for(low, high):
 
 
 def test_values_fit_their_positions():
-    with pytest.raises(ValueError, match="expected 1 rows of 2 values, found 2"):
-        Surface("a", [0, 1], [0], [[1, 2], [3, 4]])
+    with pytest.raises(TypeError, match="must match number of rows"):
+        contour_maps([Surface("a", [0, 1], [0, 1, 2], [[1, 2], [3, 4]])], unit="u", x_label="x", y_label="y")
 
 
 def test_heights_are_round_and_grow_by_factors_where_values_do():

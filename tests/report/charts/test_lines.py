@@ -29,7 +29,7 @@ def test_the_ends_of_a_range_are_the_ends_of_the_plane(read):
 
 
 def test_a_logarithmic_axis_puts_the_geometric_mean_in_the_middle(read):
-    drawn = read(chart(Line("a", 0, [1, 10, 100], [0.1, 1, 10]), x_log=True, y_log=True))
+    drawn = read(chart(Line("a", 0, [1, 2, 3], [0.1, 1, 10]), y_log=True))
     (x0, y0), (x1, y1), (x2, y2) = points(drawn)[0]
     assert (x1, y1) == pytest.approx(((x0 + x2) / 2, (y0 + y2) / 2), abs=0.1)
     assert x0 < x2
@@ -49,12 +49,12 @@ def test_the_diagonal_joins_equal_values(read):
 
 
 def test_guides_lie_at_their_values_and_have_names(read):
-    guides = [Guide("y", 0.5, "half"), Guide("y", 0.5, "also half"), Guide("x", 9, "far")]
+    guides = [Guide("y", 0.5, "half"), Guide("y", 0.5, "also half"), Guide("y", 9, "far")]
     drawn = read(chart(Line("a", 0, [0, 1], [0, 1]), y_range=(0, 1), guides=guides))
     left, top, right, foot = plane(drawn)
     numbers = list(map(float, re.findall(r"[\d.]+", drawn.all("c-guide")[0].get("d"))))
     assert numbers == pytest.approx([left, (top + foot) / 2, right, (top + foot) / 2])
-    assert drawn.texts("c-guide-name") == ["half", "also half", "far"]
+    assert drawn.texts("c-guide-name") == ["half", "also half"]
     heights = [float(one.get("y")) for one in drawn.all("c-guide-name")]
     assert abs(heights[0] - heights[1]) > 10
 
@@ -104,5 +104,5 @@ def test_the_legend_tells_roles_apart_without_colours(read):
 
 
 def test_as_many_values_as_positions():
-    with pytest.raises(ValueError, match="expected 2 values, found 1"):
-        Line("a", 0, [0, 1], [0])
+    with pytest.raises(ValueError, match="shorter"):
+        chart(Line("a", 0, [0, 1], [0]))

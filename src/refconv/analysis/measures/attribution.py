@@ -34,9 +34,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing, run
-from refconv.analysis.images import check_images, valid_range
-from refconv.analysis.timing import timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing, run, timed
+from refconv.analysis.measures.robustness import check_images, valid_range
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.features import AttendedImage, Attention, ReceptiveField
 from refconv.measures.tables import times
@@ -81,23 +80,16 @@ def attention(
         layers = [last_map(model, images) if layer is None else layer for model in models]
         chosen = targets[places].to(images.device)
         maps = [grad_cam(model, images, chosen, name) for model, name in zip(models, layers, strict=True)]
-    shown_images = []
+    attended = []
     for place, picture, *found in zip(places, pictures, *maps, strict=True):
-        named = (int(classes[0][place]), int(classes[1][place]))
+        said = (int(targets[place]), int(classes[0][place]), int(classes[1][place]))
         sure = (float(confidences[0][place]), float(confidences[1][place]))
         pixels = base64.b64encode(picture.numpy().tobytes()).decode("ascii")
         height, width, channels = picture.shape
         rows = (tuple(tuple(round(value, 3) for value in row) for row in one.tolist()) for one in found)
-        target = int(targets[place])
-        shown_images.append(AttendedImage(place, target, *named, *sure, pixels, (height, width, channels), *rows))
-    return Attention(
-        samples=len(targets),
-        cut=passage.cut,
-        layer_before=layers[0] or _WHOLE,
-        layer_after=layers[1] or _WHOLE,
-        shown=tuple(shown_images),
-        seed=seed,
-    )
+        attended.append(AttendedImage(place, *said, *sure, pixels, (height, width, channels), *rows))
+    first, second = (name or _WHOLE for name in layers)
+    return Attention(len(targets), passage.cut, first, second, tuple(attended), seed)
 
 
 @timed()
@@ -141,16 +133,14 @@ def receptive_field(
             influence, map_shape = _influence(model, samples, layer)
             total = influence if total is None else total + influence
     assert total is not None  # a passage without samples is refused
-    assert layer is not None
     about = {"map_shape": map_shape, "unit": _middle(map_shape), "samples": passage.samples, "cut": passage.cut}
     return _record((total / passage.samples).cpu(), shares, max_map, layer=layer or _WHOLE, **about)
 
 
 def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> Tensor:
     """Return the maps [batch, height, width] of a layer that speak for given classes, each divided by its largest."""
-    module = module_named(model, layer)
     inputs = images.detach().clone().requires_grad_(True)  # also where the model's weights are frozen
-    with torch.enable_grad(), recording({layer: module}, images.ndim) as maps:
+    with torch.enable_grad(), recording({layer: module_named(model, layer)}, images.ndim) as maps:
         outputs = classify(model, inputs, targets)
         features = maps.get(layer)
         if features is None or len(features) != len(images):
@@ -219,10 +209,9 @@ def _pictures(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> li
 
 def _influence(model: nn.Module, samples: Tensor, layer: str) -> tuple[Tensor, tuple[int, ...]]:
     """Return the sum over samples of A [*spatial] in float64, and the shape of the layer's map."""
-    module = module_named(model, layer)
     with torch.enable_grad():
         moved = samples.detach().clone().requires_grad_(True)
-        with recording({layer: module}, samples.ndim) as maps:
+        with recording({layer: module_named(model, layer)}, samples.ndim) as maps:
             run(model, moved)
         output = maps.get(layer)
         if output is None or len(output) != len(samples):

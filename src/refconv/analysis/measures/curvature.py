@@ -23,17 +23,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, evaluating, refused
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, evaluating, refused, timed
 from refconv.analysis.measures.landscape import Steps, spread
 from refconv.analysis.probe import Loss, Probe, Values, filter_norms, filter_sizes
-from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
-from refconv.measures.sharpness import Curvature, Spread
+from refconv.measures.sharpness import Curvature
 
 Units = Literal["weights", "filters"]
 
@@ -92,6 +91,10 @@ def curvature(
     start = hessian.like(torch.randn(hessian.dimension, generator=generator, dtype=torch.float64))
     top = min(top, hessian.dimension)
     ritz = lanczos(product, start, steps=max(steps, top), top=top, tolerance=tolerance, generator=generator)
+    generator, traces = torch.Generator().manual_seed(seed), []
+    for _ in range(draws):
+        signs = hessian.like(torch.randint(0, 2, (hessian.dimension,), generator=generator).double() * 2 - 1)
+        traces.append(float(signs.double() @ product(signs).double()))
     return Curvature(
         loss=as_is,
         eigenvalues=tuple(ritz.values[:top].tolist()),
@@ -100,7 +103,7 @@ def curvature(
         smallest_error=float(ritz.errors[-1]),
         converged=bool((ritz.errors[:top] <= tolerance * ritz.values.abs().max()).all()),
         steps=ritz.steps,
-        trace=_trace(hessian, product, draws, torch.Generator().manual_seed(seed)) if draws else None,
+        trace=spread(traces) if draws else None,
         units=units,
         dimension=hessian.dimension,
         samples=probe.batches.samples,
@@ -180,14 +183,9 @@ class TwiceDifferentiable(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replace hardsigmoid, in place or not; let everything else through."""
         del types
-        if func in {F.hardsigmoid, torch._C._nn.hardsigmoid}:
-            return _hardsigmoid(*args, **(kwargs or {}))
+        if func in {F.hardsigmoid, torch._C._nn.hardsigmoid}:  # in place or not: callers go on with what is returned
+            return F.relu6((args[0] if args else kwargs["input"]) + 3) / 6
         return func(*args, **(kwargs or {}))
-
-
-def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 (torch's name)
-    del inplace  # what callers go on with is what is returned
-    return F.relu6(input + 3) / 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,13 +198,7 @@ class RitzValues:
 
 
 def lanczos(
-    product: Callable[[Tensor], Tensor],
-    start: Tensor,
-    *,
-    steps: int,
-    top: int,
-    tolerance: float,
-    generator: torch.Generator,
+    product: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, top: int, tolerance: float, generator: Generator
 ) -> RitzValues:
     """Run Lanczos until the largest eigenvalues are known, or the steps are used up.
 
@@ -257,11 +249,3 @@ def _ritz(alphas: list[float], betas: list[float], last: float) -> RitzValues:
     T = torch.diag(torch.tensor(alphas, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
     values, vectors = torch.linalg.eigh(T)
     return RitzValues(values.flip(0), (abs(last) * vectors[-1].abs()).flip(0), len(alphas))
-
-
-def _trace(hessian: Hessian, product: Callable[[Tensor], Tensor], draws: int, generator: torch.Generator) -> Spread:
-    found = []
-    for _ in range(draws):
-        signs = hessian.like(torch.randint(0, 2, (hessian.dimension,), generator=generator).double() * 2 - 1)
-        found.append(float(signs.double() @ product(signs).double()))
-    return spread(found)

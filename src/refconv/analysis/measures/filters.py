@@ -125,12 +125,8 @@ def filter_statistics(
         compared = sampled(len(pair.before.filters), channels, seed)
         first, last = (_quality(kernel, threshold, compared) for kernel in (pair.before, pair.after))
         rows.append(LayerQuality(pair.layer, pair.kind, n, k, threshold, first, last))
-    sides = [row.before for row in rows], [row.after for row in rows]
-    slices, largest = [row.slices for row in rows], [log10(row.taps) for row in rows]
-    sparsity, variety, orthogonality, layers, degenerate = zip(
-        *(_summary(side, slices, largest) for side in sides), strict=True
-    )
-    return FilterStatistics(tuple(rows), sparsity, variety, orthogonality, layers, degenerate)
+    summaries = (_summary(rows, [row.before for row in rows]), _summary(rows, [row.after for row in rows]))
+    return FilterStatistics(tuple(rows), *zip(*summaries, strict=True))
 
 
 def divergences(filters: Tensor) -> Tensor:
@@ -244,17 +240,14 @@ def _quality(kernel: Kernel, threshold: float | None, compared: Tensor) -> Filte
     return FilterQuality(sparsity, entropy, None if cosine is None else 1 - cosine, degenerate)
 
 
-def _summary(
-    layers: Sequence[FilterQuality], slices: Sequence[int], largest: Sequence[float]
-) -> tuple[float, float | None, float | None, float, float]:
+def _summary(rows: Sequence[LayerQuality], layers: Sequence[FilterQuality]) -> tuple[Any, ...]:
     """Sparsity, relative entropy, orthogonality, degenerate layers and degenerate slices of one model."""
-    entropies = [(layer.variance_entropy, most) for layer, most in zip(layers, largest, strict=True) if most > 0]
-    relative = [None if entropy is None else entropy / most for entropy, most in entropies]
-    counted = list(zip(layers, slices, strict=True))
+    counted, total = [(row.slices, layer) for row, layer in zip(rows, layers, strict=True)], sum(r.slices for r in rows)
+    entropies = [(layer.variance_entropy, row.taps) for row, layer in zip(rows, layers, strict=True) if row.taps > 1]
     return (
-        sum(layer.sparsity * n for layer, n in counted) / sum(slices),
-        mean(relative),
+        sum(layer.sparsity * n for n, layer in counted) / total,
+        mean([None if entropy is None else entropy / log10(taps) for entropy, taps in entropies]),
         mean([layer.orthogonality for layer in layers]),
         sum(layer.degenerate is not None for layer in layers) / len(layers),
-        sum((1.0 if layer.degenerate else layer.sparsity) * n for layer, n in counted) / sum(slices),
+        sum((1.0 if layer.degenerate else layer.sparsity) * n for n, layer in counted) / total,
     )

@@ -36,20 +36,12 @@ plain way the norm says more about the few worst slices than about the layer; ``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.pairs import (
-    BlockView,
-    Kernel,
-    KernelPair,
-    find_kernels,
-    pair_kernels,
-    rounded,
-    sampled,
-    view_blocks,
-)
+from refconv.analysis.pairs import BlockView, Kernel, KernelPair, find_kernels, pair_kernels, rounded, sampled
 from refconv.config import RefocusConfig
 from refconv.layers import Selection
 from refconv.measures.refocusing import (
@@ -94,9 +86,7 @@ def gram_spectra(
         layers=tuple(rows),
         effective_share=mean([row.effective_rank / len(row.eigenvalues) for row in rows if row.effective_rank]),
         condition=_median(torch.tensor(conditions, dtype=torch.float64)) if conditions else None,
-        map_size=(map_size,) if isinstance(map_size, int) else tuple(map_size),
-        order=order,
-        seed=seed,
+        **_geometry(map_size, order, seed),
     )
 
 
@@ -119,7 +109,16 @@ def movement(
         1.0
     """
     pairs = pair_kernels(before, after, include, exclude)
-    rows = [_movement(pair, map_size, order, seed) for pair in pairs]
+    rows = []
+    for pair in pairs:
+        view = BlockView.choose(pair.before, map_size, order, seed)
+        base = view.of(pair.before)
+        grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
+        moved = view.of(pair.after) - base
+        found: tuple[float | None, float | None, float | None] = alignment(moved, grams) or (None, None, None)
+        sides = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
+        about = _relative(*sides), _cosine(*sides)
+        rows.append(LayerMovement(pair.layer, pair.kind, *about, *found, view.total, len(view.chosen)))
     first = torch.cat([pair.before.weight.reshape(-1) for pair in pairs])
     last = torch.cat([pair.after.weight.reshape(-1) for pair in pairs])
     return Movement(
@@ -130,9 +129,7 @@ def movement(
         leading=mean([row.leading for row in rows]),
         leading_isotropic=mean([row.leading_isotropic for row in rows]),
         still=sum(torch.equal(pair.before.weight, pair.after.weight) for pair in pairs),
-        map_size=(map_size,) if isinstance(map_size, int) else tuple(map_size),
-        order=order,
-        seed=seed,
+        **_geometry(map_size, order, seed),
     )
 
 
@@ -165,7 +162,7 @@ def relations(
     """
     rows = []
     for pair in pair_kernels(before, after, include, exclude):
-        view = view_blocks(pair.before, map_size, order, seed)
+        view = BlockView.choose(pair.before, map_size, order, seed)
         rows.append(_relations(pair, view, scale, power, sampled(len(pair.before.filters), shown, seed), strongest))
     meeting = [row for row in rows if row.slices > 1]
     return Relations(
@@ -173,12 +170,16 @@ def relations(
         residual=mean([row.residual for row in rows]),
         own=mean([row.own for row in meeting]),
         own_if_even=mean([row.own_if_even for row in meeting]),
-        map_size=(map_size,) if isinstance(map_size, int) else tuple(map_size),
-        order=order,
         scale=scale,
         power=power,
-        seed=seed,
+        **_geometry(map_size, order, seed),
     )
+
+
+def _geometry(map_size: int | Sequence[int], order: Order, seed: int) -> dict[str, Any]:
+    """Return how layers were looked at, as records of Grams have it."""
+    sizes = (map_size,) if isinstance(map_size, int) else tuple(map_size)
+    return {"map_size": sizes, "order": order, "seed": seed}
 
 
 def alignment(moved: Tensor, grams: Tensor) -> tuple[float, float, float] | None:
@@ -211,7 +212,7 @@ def channel_strengths(strengths: Tensor, channels: Tensor, count: int) -> Tensor
 
 
 def _spectrum(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> LayerSpectrum:
-    view = view_blocks(kernel, map_size, order, seed)
+    view = BlockView.choose(kernel, map_size, order, seed)
     grams = metric_gram(view.of(kernel), view.kernel_size, view.map_size)
     values = torch.linalg.eigvalsh(grams).flip(-1)
     # those that are zero to rounding are set to zero, as in refconv.ops.gram_power
@@ -230,17 +231,6 @@ def _spectrum(kernel: Kernel, map_size: int | Sequence[int], order: Order, seed:
     eigenvalues = tuple(relative.mean(0).tolist()) if len(alive) else (0.0,) * values.shape[-1]
     of_layer = kernel.layer, kernel.kind, kernel.kernel_size, view.total, len(view.chosen)
     return LayerSpectrum(*of_layer, eigenvalues, float(means.mean()), *found)
-
-
-def _movement(pair: KernelPair, map_size: int | Sequence[int], order: Order, seed: int) -> LayerMovement:
-    view = view_blocks(pair.before, map_size, order, seed)
-    base = view.of(pair.before)
-    grams = metric_gram(base, view.kernel_size, view.map_size, scale="normalized")
-    moved = view.of(pair.after) - base
-    found: tuple[float | None, float | None, float | None] = alignment(moved, grams) or (None, None, None)
-    first, last = pair.before.weight.reshape(-1), pair.after.weight.reshape(-1)
-    distance, cosine = _relative(first, last), _cosine(first, last)
-    return LayerMovement(pair.layer, pair.kind, distance, cosine, *found, view.total, len(view.chosen))
 
 
 def _relations(

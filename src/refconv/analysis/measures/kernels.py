@@ -71,10 +71,10 @@ def skeletons(
         >>> skeletons(model, model).layers[0].after.ratio
         2.4
     """
-    rows = []
-    for pair in pair_kernels(before, after, include, exclude):
-        sides = (_of_kernel(kernel) for kernel in (pair.before, pair.after))
-        rows.append(LayerSkeleton(pair.layer, pair.kind, pair.before.kernel_size, *sides))
+    rows = [
+        LayerSkeleton(pair.layer, pair.kind, pair.before.kernel_size, _of_kernel(pair.before), _of_kernel(pair.after))
+        for pair in pair_kernels(before, after, include, exclude)
+    ]
     ratios = [(row.before.ratio, row.after.ratio) for row in rows if row.before and row.after]
     grown = [last > first for first, last in ratios if first is not None and last is not None]
     return Skeletons(tuple(rows), _by_size(rows), sum(grown) / len(grown) if grown else None)
@@ -117,9 +117,7 @@ def _by_size(rows: Sequence[LayerSkeleton]) -> tuple[SizeSkeleton, ...]:
             groups[row.kernel_size].append((row.before, row.after))
     found = []
     for size, pairs in sorted(groups.items(), key=lambda item: -len(item[1])):
-        sides = (
-            torch.tensor([side.magnitudes for side in layers], dtype=torch.float64).mean(0)
-            for layers in zip(*pairs, strict=True)
-        )
+        all_magnitudes = ([side.magnitudes for side in layers] for layers in zip(*pairs, strict=True))
+        sides = (torch.tensor(magnitudes, dtype=torch.float64).mean(0) for magnitudes in all_magnitudes)
         found.append(SizeSkeleton(size, len(pairs), *(_described(side, size) for side in sides)))
     return tuple(found)

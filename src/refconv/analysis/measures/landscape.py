@@ -30,9 +30,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.batches import Batches, Progress, check_least
+from refconv.analysis.batches import Batches, Progress, check_least, timed
 from refconv.analysis.probe import Loss, Probe, Values, draw, filter_norms, moved, pair_probes, scaled
-from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
 from refconv.measures.landscape import Interpolation, LossLine, LossSurface, ModelLine, ModelSurface
 from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread
@@ -261,7 +260,7 @@ def _between(first: Values, second: Values, t: float) -> Values:
 
 def _barrier(losses: list[float | None]) -> float | None:
     known = [loss for loss in losses if loss is not None]
-    if len(known) < len(losses):
+    last = len(losses) - 1
+    if len(known) <= last:
         return None
-    last = len(known) - 1
     return max(loss - ((last - i) * known[0] + i * known[-1]) / last for i, loss in enumerate(known))

@@ -19,14 +19,11 @@ negative log-likelihood and the Brier score sum_c (p_c - [c = y])^2 (0 to 2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing
-from refconv.analysis.timing import timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing, timed
 from refconv.errors import ModelError
 from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
 
@@ -62,18 +59,26 @@ def agreement(
             parts.append(torch.stack([targets.long(), *(output.argmax(1) for output in outputs)]).cpu())
     targets, first, second = torch.cat(parts, 1)
     right, then = first == targets, second == targets
-    gained, lost = int((then & ~right).sum()), int((right & ~then).sum())
-    changed = _changed(targets, first, second)
+    cells = right & then, then & ~right, right & ~then, ~right & ~then
+    both_right, gained, lost, both_wrong = (int(cell.sum()) for cell in cells)
+    classes = []
+    for target in targets.unique():
+        members = targets == target
+        counted = members, members & right, members & then, members & cells[1], members & cells[2]
+        classes.append(ClassAgreement(int(target), *(int(one.sum()) for one in counted)))
+    rows = torch.stack([torch.arange(len(targets)), targets, first, second], 1)[first != second]
+    changed = [ChangedSample(*row) for row in rows.tolist()]
+    changed.sort(key=lambda row: row.target not in {row.before, row.after})
     return Agreement(
         samples=passage.samples,
         cut=passage.cut,
-        both_right=int((right & then).sum()),
+        both_right=both_right,
         gained=gained,
         lost=lost,
-        both_wrong=int((~right & ~then).sum()),
+        both_wrong=both_wrong,
         same=float((first == second).double().mean()),
         p=mcnemar(gained, lost),
-        classes=tuple(_of_class(int(c), targets == c, right, then) for c in targets.unique()),
+        classes=tuple(classes),
         changed=tuple(changed[:max_listed]),
         listed=min(max_listed, len(changed)) / len(changed) if changed else 1.0,
     )
@@ -92,17 +97,6 @@ def mcnemar(gained: int, lost: int) -> float:
         term = term * (total - k) // (k + 1)
         tail += term
     return min(1.0, 2 * tail / (1 << total))
-
-
-def _changed(targets: Tensor, first: Tensor, second: Tensor) -> Sequence[ChangedSample]:
-    rows = torch.stack([torch.arange(len(targets)), targets, first, second], 1)[first != second]
-    found = [ChangedSample(*row) for row in rows.tolist()]
-    return sorted(found, key=lambda row: row.target not in {row.before, row.after})
-
-
-def _of_class(target: int, members: Tensor, right: Tensor, then: Tensor) -> ClassAgreement:
-    counts = (members, members & right, members & then, members & then & ~right, members & right & ~then)
-    return ClassAgreement(target, *(int(count.sum()) for count in counts))
 
 
 @timed()

@@ -179,12 +179,17 @@ def gaussian_fits(
     """
     rows, left_out, chance = [], dict[str, str](), dict[str, float]()
     for pair in pair_kernels(before, after, include, exclude):
-        reason = _unfit(pair)
-        if reason:
-            left_out[pair.layer] = reason
-        elif pair.kind == "depthwise":
-            rows.append(_fitted(pair, tolerance, seed))
-            size = pair.before.image_shape
+        size, count = pair.before.image_shape, len(pair.before.slices)
+        if pair.kind != "depthwise":
+            continue
+        if len(size) != 2:
+            left_out[pair.layer] = f"{times(pair.before.kernel_size)} is not two-dimensional"
+        elif min(size) < _SMALLEST:
+            left_out[pair.layer] = f"{times(size)} is too small"
+        else:
+            chosen = sampled(count, _affordable(size), seed)
+            sides = (_shares(kernel.slices[chosen], size, tolerance) for kernel in (pair.before, pair.after))
+            rows.append(LayerGaussians(pair.layer, pair.before.kernel_size, count, len(chosen), *sides))
             if times(size) not in chance:
                 noise = torch.randn(_NOISE, math.prod(size), generator=torch.Generator().manual_seed(seed)).double()
                 chance[times(size)] = _shares(noise[: _affordable(size)], size, tolerance).fitting
@@ -246,16 +251,12 @@ def _scales(size: Sequence[int]) -> list[float]:
 def _unit_patterns(size: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Per family, the patterns of every scale and point of the grid [scales, points, k], each of unit norm."""
     angles = [math.pi * step / _ORIENTATIONS for step in range(_ORIENTATIONS)]
-    found: list[list[Tensor]] = [[] for _ in FAMILIES]
-    for scale in _scales(size):
-        of_scale: list[list[Tensor]] = [[] for _ in FAMILIES]
-        for row, column, angle in itertools.product(_CENTRES, _CENTRES, angles):
-            for number, pattern in enumerate(patterns(size, scale, (row, column), angle)):
-                if number or angle == 0:  # the Gaussian itself has no orientation
-                    of_scale[number].append(pattern / pattern.norm())
-        for number, points in enumerate(of_scale):
-            found[number].append(torch.stack(points))
-    return tuple(torch.stack(of_family) for of_family in found)
+    scales, found = _scales(size), [list[Tensor]() for _ in FAMILIES]
+    for scale, row, column, angle in itertools.product(scales, _CENTRES, _CENTRES, angles):
+        for number, pattern in enumerate(patterns(size, scale, (row, column), angle)):
+            if number or angle == 0:  # the Gaussian itself has no orientation
+                found[number].append(pattern / pattern.norm())
+    return tuple(torch.stack(of_family).unflatten(0, (len(scales), -1)) for of_family in found)
 
 
 def _least(directions: Tensor, units: Sequence[Tensor]) -> Tensor:
@@ -276,24 +277,6 @@ def _affordable(size: Sequence[int]) -> int:
     scales, points = len(_scales(size)), len(_CENTRES) ** 2 * (1 + 2 * _ORIENTATIONS)
     products, combinations = scales * math.prod(size), 6 * scales * (scales - 1) // 2
     return max(16, _COST // (points * (products + combinations)))
-
-
-def _unfit(pair: KernelPair) -> str | None:
-    """Why a depthwise kernel is left out; None if it is not, or not depthwise."""
-    if pair.kind != "depthwise":
-        return None
-    size = pair.before.image_shape
-    if len(size) != 2:
-        return f"{times(pair.before.kernel_size)} is not two-dimensional"
-    return f"{times(size)} is too small" if min(size) < _SMALLEST else None
-
-
-def _fitted(pair: KernelPair, tolerance: float, seed: int) -> LayerGaussians:
-    size = pair.before.image_shape
-    count = len(pair.before.slices)
-    rows = sampled(count, _affordable(size), seed)
-    before, after = (_shares(kernel.slices[rows], size, tolerance) for kernel in (pair.before, pair.after))
-    return LayerGaussians(pair.layer, pair.before.kernel_size, count, len(rows), before, after)
 
 
 def _shares(slices: Tensor, size: Sequence[int], tolerance: float) -> GaussianShares:

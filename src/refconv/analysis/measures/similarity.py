@@ -31,8 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import ONE_ARCHITECTURE, Batches, Passage, Progress, check_least, observing, run
-from refconv.analysis.timing import timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, check_same, observing, run, timed
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.features import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
@@ -119,11 +118,9 @@ class _Products:
 
     def cka(self) -> list[list[float | None]]:
         """The matrix [layers, layers]."""
-        spreads = [own.sqrt().tolist() for own in self.own]
-        return [
-            [value / (x * y) if x > 0 and y > 0 else None for value, y in zip(row, spreads[1], strict=True)]
-            for row, x in zip(self.cross.tolist(), spreads[0], strict=True)
-        ]
+        first, second = (own.sqrt().tolist() for own in self.own)
+        rows = zip(self.cross.tolist(), first, strict=True)
+        return [[one / (x * y) if x * y > 0 else None for one, y in zip(row, second, strict=True)] for row, x in rows]
 
 
 def centred_gram(gram: Tensor) -> Tensor:
@@ -177,11 +174,7 @@ def _gram(features: Tensor) -> Tensor:
 
 def _same_layers(before: nn.Module, after: nn.Module, patterns: Sequence[str] | None) -> list[str]:
     first, second = (_layers(model, patterns) for model in (before, after))
-    if set(first) != set(second):
-        only = [sorted(set(a) - set(b)) for a, b in ((first, second), (second, first))]
-        found = f"{len(only[0])} only in the first, {len(only[1])} only in the second ({(only[0] + only[1])[0]})"
-        problem, remedy = "the two models differ in their layers", f"{ONE_ARCHITECTURE}, or name layers that both have"
-        raise ModelError(problem, expected="the same layers in both", found=found, remedy=remedy)
+    check_same(dict.fromkeys(first), dict.fromkeys(second), "layers", ", or name layers that both have")
     if not first:
         raise ModelError("the model has no layer to compare", expected="convolutions or linear layers")
     return first

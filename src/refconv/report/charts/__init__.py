@@ -9,10 +9,10 @@ and a table beside them say the same. Values under the pointer are in ``data-tip
 from refconv.report.charts.bars import Bars, bar_chart
 from refconv.report.charts.contours import Surface, contour_maps
 from refconv.report.charts.dots import Dots, dot_chart
+from refconv.report.charts.labels import Role
 from refconv.report.charts.lines import Line, line_chart
 from refconv.report.charts.pictures import Heat, Photo, Sheet, heat_maps, kernel_sheets, photo_row
 from refconv.report.charts.plane import Guide
-from refconv.report.charts.roles import Role
 
 __all__ = [
     "Bars", "Dots", "Guide", "Heat", "Line", "Photo", "Role", "Sheet", "Surface",

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from refconv.measures.numbers import MINUS
 
+Range = tuple[float, float]
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from refconv.measures.numbers import number
-from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.labels import TEXT, abbreviate, text, wrap
-from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
-from refconv.report.charts.roles import Role, legend, marker, role_class
+from refconv.report.charts.axes import Axis, Range, finite, fit
+from refconv.report.charts.labels import TEXT, Names, Role, abbreviate, legend, marker, role_class, text, wrap
+from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Plane, level_ticks, margin, upright_ticks
 from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
 _HEIGHT = 210.0
@@ -28,7 +27,7 @@ class Bars:
     values: Mapping[Role, float | None]
     errors: Mapping[Role, float] = field(default_factory=dict)
 
-    def ends(self, role: Role) -> tuple[float, float] | None:
+    def ends(self, role: Role) -> Range | None:
         """Return the ends of a role's error bar; None if it has none."""
         known = finite([self.values.get(role), self.errors.get(role)])
         return (known[0] - known[1], known[0] + known[1]) if len(known) == 2 else None
@@ -56,41 +55,37 @@ class _Layout:
     def thickness(self) -> float:
         return min(28.0, self.room * _FILLED / len(self.roles) * 0.86) if self.upright else _LYING - 3
 
-    def point(self, along: float, value: float) -> tuple[float, float]:
+    def point(self, along: float, value: float) -> Range:
         return (along, value) if self.upright else (value, along)
+
+    @property
+    def zero(self) -> Markup:
+        place, axis = self.values.bounded(0.0), self.plane.x if self.upright else self.plane.y
+        return element("path", class_="c-axis", d=path([self.point(end, place) for end in (axis.start, axis.end)]))
 
 
 def bar_chart(
-    groups: Sequence[Bars],
-    names: Mapping[Role, str],
-    *,
-    title: str,
-    y_label: str,
-    y_range: tuple[float, float] | None = None,
-    guides: Sequence[Guide] = (),
+    groups: Sequence[Bars], names: Names, *, title: str, y_label: str, y_range: Range | None = None
 ) -> Markup:
     """Return groups of bars from zero, each with its role's shape at its end; roles without a name are left out.
 
     Bars stand upright while the names of the groups fit below them; otherwise they lie, each group under its name.
-    The axis of guides is ``y`` even where bars lie. By default the axis holds values, errors, guides and zero.
+    By default the axis holds values, errors and zero.
     """
     values = [one.values.get(role) for one in groups for role in names]
     if not finite(values):
         return block("bars", NOTHING, title=title)
     ends = [end for one in groups for role in names for end in one.ends(role) or ()]
-    levels = [guide.value for guide in guides if guide.axis == "y"]
-    between = y_range or _ends([*values, *ends, *levels])
+    between = y_range or _ends([*values, *ends])
     labels, roles = [one.label for one in groups], list(names)
-    layout, around, height = _upright(labels, roles, between) or _lying(labels, roles, between, bool(levels))
-    turned = [Guide("y" if layout.upright else "x", one.value, one.label) for one in guides if one.axis == "y"]
-    lines, labelled = guide_lines(layout.plane, turned)
+    layout, around, height = _upright(labels, roles, between) or _lying(labels, roles, between)
     bars = [_group(layout, i, one, names) for i, one in enumerate(groups)]
-    picture = drawing(WIDTH, height, around[0], lines, *bars, *around[1:], _zero(layout), labelled)
+    picture = drawing(WIDTH, height, around[0], *bars, *around[1:], layout.zero)
     named = [above(y_label), picture] if layout.upright else [picture, below(y_label)]
     return block("bars", legend(names.items()), *named, title=title)
 
 
-def _ends(values: Sequence[float | None]) -> tuple[float, float]:
+def _ends(values: Sequence[float | None]) -> Range:
     axis = fit([*values, 0.0], 0, 1)
     assert axis is not None
     known = finite(values)
@@ -98,7 +93,7 @@ def _ends(values: Sequence[float | None]) -> tuple[float, float]:
 
 
 def _upright(
-    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float]
+    labels: Sequence[str], roles: Sequence[Role], between: Range
 ) -> tuple[_Layout, list[Markup], float] | None:
     """Return where upright bars lie, the axis and the names, and the height; None if they do not fit."""
     values = Axis(*between, EDGE + _HEIGHT, EDGE)
@@ -109,16 +104,18 @@ def _upright(
     most = max(map(len, wrapped), default=0)
     if len(wrapped) < len(labels) or most > _LINES or layout.thickness < _THINNEST:
         return None
-    names = [_below(layout, i, lines) for i, lines in enumerate(wrapped)]
+    names = []
+    for i, lines in enumerate(wrapped):
+        x, foot = layout.first + (i + 0.5) * room, values.start + 3
+        each = [text(line, x, foot + row * 1.1 * TEXT, "middle", "c-name") for row, line in enumerate(lines, 1)]
+        names.append(group(each, "c-names"))
     return layout, [level_ticks(layout.plane), *names], EDGE + _HEIGHT + 6 + most * 1.15 * TEXT
 
 
-def _lying(
-    labels: Sequence[str], roles: Sequence[Role], between: tuple[float, float], guided: bool
-) -> tuple[_Layout, list[Markup], float]:
+def _lying(labels: Sequence[str], roles: Sequence[Role], between: Range) -> tuple[_Layout, list[Markup], float]:
     """Return where lying bars lie, the axis and the names, and the height."""
     values = Axis(*between, 1, WIDTH - EDGE)
-    first, each = (1.6 * TEXT if guided else 2.0), 1.55 * TEXT + len(roles) * _LYING + 6
+    first, each = 2.0, 1.55 * TEXT + len(roles) * _LYING + 6
     foot = first + len(labels) * each
     layout = _Layout(Plane(values, Axis(0, 1, foot, 2)), values, False, first, each, roles)
     shown = enumerate(abbreviate(labels, _LETTERS))
@@ -126,21 +123,7 @@ def _lying(
     return layout, [upright_ticks(layout.plane, grid=True), *names], foot + FOOT
 
 
-def _below(layout: _Layout, i: int, lines: Sequence[str]) -> Markup:
-    x = layout.first + (i + 0.5) * layout.room
-    foot = layout.plane.y.start
-    each = [text(line, x, foot + 3 + (row + 1) * 1.1 * TEXT, "middle", "c-name") for row, line in enumerate(lines)]
-    return group(each, "c-names")
-
-
-def _zero(layout: _Layout) -> Markup:
-    place = layout.values.place(0.0 if layout.values.contains(0.0) else layout.values.low) or 0.0
-    plane = layout.plane
-    ends = (plane.x.start, plane.x.end) if layout.upright else (plane.y.start, plane.y.end)
-    return element("path", class_="c-axis", d=path([layout.point(end, place) for end in ends]))
-
-
-def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Markup:
+def _group(layout: _Layout, i: int, bars: Bars, names: Names) -> Markup:
     parts = []
     said = [bars.label]
     for place, role in enumerate(layout.roles):
@@ -153,7 +136,7 @@ def _group(layout: _Layout, i: int, bars: Bars, names: Mapping[Role, str]) -> Ma
     return group([*parts, group([hit(around, "\n".join(said))], "c-hits")], "c-group")
 
 
-def _bar(layout: _Layout, along: float, value: float, ends: tuple[float, float] | None, role: Role) -> list[Markup]:
+def _bar(layout: _Layout, along: float, value: float, ends: Range | None, role: Role) -> list[Markup]:
     axis, half = layout.values, layout.thickness / 2
     base, end = axis.bounded(0.0), axis.bounded(value)
     corners = [(along - half, base), (along - half, end), (along + half, end), (along + half, base)]

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, labels, linear_ticks, log_label
 from refconv.report.charts.labels import TEXT, Places, text, width
+from refconv.report.charts.pictures import BAR, Values, numbers, ticked_bar
 from refconv.report.charts.plane import EDGE, FOOT, Plane, level_ticks, margin, upright_ticks
-from refconv.report.charts.scales import BAR, Values, numbers, ticked_bar
 from refconv.report.charts.svg import NOTHING, above, below, block, drawing, element, group, note, panels, path
 
 _SIDE = 240.0
@@ -33,15 +33,9 @@ class Surface:
     y: Sequence[float]
     values: Sequence[Sequence[float | None]]
 
-    def __post_init__(self) -> None:
-        found = {len(row) for row in self.values}
-        if len(self.values) != len(self.y) or found - {len(self.x)}:
-            expected, there = f"{len(self.y)} rows of {len(self.x)} values", f"{len(self.values)} of {sorted(found)}"
-            raise ValueError(f"surface {self.title!r}: expected {expected}, found {there}")
 
-
-def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str, levels: int = 10) -> Markup:
-    """Return surfaces side by side, cut at the same heights, about `levels` of them, with a bar that names them.
+def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_label: str) -> Markup:
+    """Return surfaces side by side, cut at the same heights, about ten of them, with a bar that names them.
 
     Heights are round numbers; they grow by factors where values span several powers of two. A cross marks the origin.
     """
@@ -49,7 +43,7 @@ def contour_maps(surfaces: Sequence[Surface], *, unit: str, x_label: str, y_labe
     there = [array for array in arrays if np.isfinite(array).any()]
     if not there:
         return block("contours", NOTHING)
-    heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), levels)
+    heights = round_levels(min(map(np.nanmin, there)), max(map(np.nanmax, there)), 10)
     drawn = [_surface(one, array, heights) for one, array in zip(surfaces, arrays, strict=True)]
     around = [panels(drawn, [one.title for one in surfaces]), below(x_label)]
     return block("contours", above(y_label), *around, _bar(heights, unit))
@@ -83,7 +77,11 @@ def _surface(surface: Surface, values: Values, heights: Sequence[float]) -> Mark
     there = element("path", class_="c-ground", d=_outline(generator, -np.inf))
     ground = Markup("") if np.isfinite(values).all() else plane.frame("c-missing") + there
     parts = [upright_ticks(plane, 4), level_ticks(plane, 4, grid=False), ground, group(areas, "c-areas"), plane.frame()]
-    picture = drawing(_SIDE, _SIDE, *parts, _origin(plane), _names(plane, generator, heights))
+    if plane.x.contains(0) and y.contains(0):
+        across, up = plane.x.place(0) or 0.0, y.place(0) or 0.0
+        cross = path([(across - 4, up), (across + 4, up)]) + path([(across, up - 4), (across, up + 4)])
+        parts.append(element("path", class_="c-origin", d=cross))
+    picture = drawing(_SIDE, _SIDE, *parts, _names(plane, generator, heights))
     ends = f"lowest {number(float(np.nanmin(values)))}, highest {number(float(np.nanmax(values)))}"
     return picture + note(ends, "c-under")
 
@@ -100,13 +98,6 @@ def _outline(generator: contourpy.ContourGenerator, height: float) -> str:
         starts = [*np.flatnonzero(codes == 1), len(points)]
         data += "".join(path(points[a : b - 1], closed=True) for a, b in pairwise(starts))
     return data
-
-
-def _origin(plane: Plane) -> Markup:
-    if not (plane.x.contains(0) and plane.y.contains(0)):
-        return Markup("")
-    x, y = plane.x.place(0) or 0.0, plane.y.place(0) or 0.0
-    return element("path", class_="c-origin", d=path([(x - 4, y), (x + 4, y)]) + path([(x, y - 4), (x, y + 4)]))
 
 
 def _names(plane: Plane, generator: contourpy.ContourGenerator, heights: Sequence[float]) -> Markup:

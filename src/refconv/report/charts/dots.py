@@ -10,9 +10,8 @@ from markupsafe import Markup
 
 from refconv.measures.numbers import number
 from refconv.report.charts.axes import Axis, finite, fit
-from refconv.report.charts.labels import TEXT, abbreviate, text, width
+from refconv.report.charts.labels import TEXT, Names, Role, abbreviate, legend, marks, text, width
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, upright_ticks
-from refconv.report.charts.roles import Role, legend, marks
 from refconv.report.charts.svg import NOTHING, below, block, box, drawing, element, group, hit, path
 
 _ABOVE = 12  # at most so many rows have long names above them; more have shortened ones beside
@@ -48,13 +47,7 @@ class _Rows:
 
 
 def dot_chart(
-    rows: Sequence[Dots],
-    names: Mapping[Role, str],
-    *,
-    title: str,
-    x_label: str,
-    log: bool = False,
-    guides: Sequence[Guide] = (),
+    rows: Sequence[Dots], names: Names, *, title: str, x_label: str, log: bool = False, guides: Sequence[Guide] = ()
 ) -> Markup:
     """Return a row per label with a dot per role, joined by a thin line; roles without a name are left out.
 
@@ -62,19 +55,20 @@ def dot_chart(
     full name and its values. With `log`, values that are not positive are left out. The axis of guides is ``x``.
     """
     values = [row.values.get(role) for row in rows for role in names]
-    guides_x = [guide for guide in guides if guide.axis == "x"]
     layout = _layout([row.label for row in rows], guides=len(guides))
     known = [value for value in finite(values) if value > 0 or not log]
-    compared = [guide.value for guide in guides_x]
-    x = fit([*known, *compared], layout.left, WIDTH - EDGE, log=log) if known else None
+    x = fit([*known, *(guide.value for guide in guides)], layout.left, WIDTH - EDGE, log=log) if known else None
     if x is None:
         return block("dots", NOTHING, title=title)
     plane = Plane(x, Axis(0, 1, layout.foot, layout.top - 3))
-    lines, labelled = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), guides_x)
+    lines, labelled = guide_lines(Plane(x, Axis(0, 1, layout.foot, 2)), guides)
     dotted = "".join(path([(x.start, y), (x.end, y)]) for y in map(layout.middle, range(len(rows))))
     parts = [upright_ticks(plane, 5, grid=True, above=len(rows) > _TALL and not guides)]
+    x_name, down, anchor = (0.0, -0.8 * TEXT, None) if layout.above else (layout.left - 8, 0.35 * TEXT, "end")
+    named = range(0, len(rows), 1 if layout.above else math.ceil(1.2 * TEXT / layout.pitch))
+    labels = [text(layout.labels[i], x_name, layout.middle(i) + down, anchor, "c-name") for i in named]
     spans, hits = _spans(x, layout, rows, names)
-    parts += [element("path", class_="c-row", d=dotted), lines, _names(layout), spans]
+    parts += [element("path", class_="c-row", d=dotted), lines, group(labels, "c-names"), spans]
     for role in names:
         places = [x.place(row.values.get(role)) for row in rows]
         points = [(place, layout.middle(i)) for i, place in enumerate(places) if place is not None]
@@ -92,14 +86,7 @@ def _layout(labels: Sequence[str], *, guides: int) -> _Rows:
     return _Rows(short, left, _PITCH if len(labels) <= _ALL_NAMED else _TIGHT, top, above=False)
 
 
-def _names(layout: _Rows) -> Markup:
-    every = 1 if layout.above else math.ceil(1.2 * TEXT / layout.pitch)
-    x, down, anchor = (0.0, -0.8 * TEXT, None) if layout.above else (layout.left - 8, 0.35 * TEXT, "end")
-    shown = range(0, len(layout.labels), every)
-    return group([text(layout.labels[i], x, layout.middle(i) + down, anchor, "c-name") for i in shown], "c-names")
-
-
-def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Mapping[Role, str]) -> tuple[Markup, Markup]:
+def _spans(x: Axis, layout: _Rows, rows: Sequence[Dots], names: Names) -> tuple[Markup, Markup]:
     """Return the lines that join the dots of each row, and an invisible box per row that says its name and values."""
     data, hits = "", []
     for i, row in enumerate(rows):

@@ -11,9 +11,9 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from refconv.measures.numbers import number
-from refconv.report.charts.axes import Axis, finite, fit
+from refconv.report.charts.axes import Axis, Range, finite, fit
+from refconv.report.charts.labels import Role, legend, marks, role_class
 from refconv.report.charts.plane import EDGE, FOOT, WIDTH, Guide, Plane, guide_lines, level_ticks, margin, upright_ticks
-from refconv.report.charts.roles import Role, legend, marks, role_class
 from refconv.report.charts.svg import NOTHING, above, below, block, box, drawing, element, group, hit, path
 
 T = TypeVar("T")
@@ -33,11 +33,6 @@ class Line:
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
 
-    def __post_init__(self) -> None:
-        for values in (self.y, self.low, self.high):
-            if values is not None and len(values) != len(self.x):
-                raise ValueError(f"line {self.name!r}: expected {len(self.x)} values, found {len(values)}")
-
 
 def line_chart(
     lines: Sequence[Line],
@@ -45,21 +40,22 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
-    x_log: bool = False,
     y_log: bool = False,
-    y_range: tuple[float, float] | None = None,
+    y_range: Range | None = None,
     guides: Sequence[Guide] = (),
 ) -> Markup:
     """Return curves over one plane, later ones on top, with a legend and the values at each position under the pointer.
 
-    By default the upright axis holds values, bands and guides. A diagonal guide makes the plane square. Values that
-    are not positive are left out on a logarithmic axis.
+    By default the upright axis holds values, bands and guides. A diagonal guide makes the plane square: it takes both
+    axes from the range. Values that are not positive are left out on a logarithmic axis.
     """
-    plane = _plane(lines, guides, x_log=x_log, y_log=y_log, y_range=y_range)
+    plane = _plane(lines, guides, y_log=y_log, y_range=y_range)
     if plane is None:
         return block("lines", NOTHING, title=title)
     under, labelled = guide_lines(plane, guides)
-    curves = plane.clipped([*(_band(plane, line) for line in lines), *(_curve(plane, line) for line in lines)])
+    strokes = [("".join(path(run) for run in _runs(plane, line) if len(run) > 1), line.role) for line in lines]
+    drawn = [element("path", class_=f"c-line {role_class(role)}", d=stroke) for stroke, role in strokes if stroke]
+    curves = plane.clipped([*(_band(plane, line) for line in lines), *drawn])
     foot = path([(plane.x.start, plane.y.start), (plane.x.end, plane.y.start)])
     parts = [level_ticks(plane), upright_ticks(plane), element("path", class_="c-axis", d=foot), under, curves]
     parts += [*(_shapes(plane, line) for line in lines), labelled, _columns(plane, lines, x_label)]
@@ -68,23 +64,19 @@ def line_chart(
     return block("lines", keys, above(y_label), picture, below(x_label), title=title)
 
 
-def _plane(
-    lines: Sequence[Line], guides: Sequence[Guide], *, x_log: bool, y_log: bool, y_range: tuple[float, float] | None
-) -> Plane | None:
+def _plane(lines: Sequence[Line], guides: Sequence[Guide], *, y_log: bool, y_range: Range | None) -> Plane | None:
     level = [x for line in lines for x, y in zip(line.x, line.y, strict=True) if finite([x]) and finite([y])]
     values = [value for line in lines for ys in (line.y, line.low, line.high) if ys is not None for value in ys]
     square = any(guide.axis == "diagonal" for guide in guides)
     foot = EDGE + (WIDTH - 60 if square else _HEIGHT)
-    up = [*values, *(guide.value for guide in guides if guide.axis == "y"), *(level if square else [])]
+    up = [*values, *(guide.value for guide in guides if guide.axis == "y")]
     y = Axis(*y_range, foot, EDGE, y_log) if y_range else fit(up, foot, EDGE, log=y_log)
     if y is None or not any(y.place(value) is not None for value in values):
         return None
     left = margin(y.ticks())
-    if square and not x_log:
-        return Plane(Axis(y.low, y.high, left, WIDTH - EDGE), y)
-    upright = [guide.value for guide in guides if guide.axis == "x"]
-    x = fit([*level, *upright], left, WIDTH - EDGE, log=x_log, room=0.03)
-    return None if x is None or fit(level, 0, 1, log=x_log) is None else Plane(x, y)
+    right = WIDTH - EDGE
+    x = Axis(y.low, y.high, left, right) if square else fit(level, left, right, room=0.03)
+    return Plane(x, y) if x else None
 
 
 def _stretches(items: Iterable[T | None]) -> list[list[T]]:
@@ -95,11 +87,6 @@ def _stretches(items: Iterable[T | None]) -> list[list[T]]:
 
 def _runs(plane: Plane, line: Line) -> list[list[tuple[float, float]]]:
     return _stretches(plane.point(x, y) for x, y in zip(line.x, line.y, strict=True))
-
-
-def _curve(plane: Plane, line: Line) -> Markup:
-    stroke = "".join(path(run) for run in _runs(plane, line) if len(run) > 1)
-    return element("path", class_=f"c-line {role_class(line.role)}", d=stroke) if stroke else Markup("")
 
 
 def _shapes(plane: Plane, line: Line) -> Markup:

@@ -20,7 +20,7 @@ _GAP = 6.0
 
 @dataclass(frozen=True)
 class Guide:
-    """A labelled line to compare with: upright at a value of x, level at a value of y, or y = x + value."""
+    """A labelled line to compare with: upright at a value of x, level at a value of y, or the diagonal of a square."""
 
     axis: Literal["x", "y", "diagonal"]
     value: float = 0
@@ -114,18 +114,14 @@ def guide_lines(plane: Plane, guides: Sequence[Guide]) -> tuple[Markup, Markup]:
 
 
 def _ends(plane: Plane, guide: Guide) -> list[tuple[float, float]] | None:
-    if guide.axis != "diagonal":
-        axis = plane.x if guide.axis == "x" else plane.y
-        place = axis.place(guide.value) if axis.contains(guide.value) else None
-        if place is None:
-            return None
-        upright = [(place, plane.y.start), (place, plane.y.end)]
-        return upright if guide.axis == "x" else [(plane.x.start, place), (plane.x.end, place)]
-    low = max(plane.x.low, plane.y.low - guide.value)
-    high = min(plane.x.high, plane.y.high - guide.value)
-    steps = [low + (high - low) * i / 32 for i in range(33)] if plane.x.log or plane.y.log else [low, high]
-    points = [plane.point(x, x + guide.value) for x in steps]
-    return [point for point in points if point is not None] if low < high else None
+    if guide.axis == "diagonal":
+        return [(plane.x.start, plane.y.start), (plane.x.end, plane.y.end)]
+    axis = plane.x if guide.axis == "x" else plane.y
+    place = axis.place(guide.value) if axis.contains(guide.value) else None
+    if place is None:
+        return None
+    upright = [(place, plane.y.start), (place, plane.y.end)]
+    return upright if guide.axis == "x" else [(plane.x.start, place), (plane.x.end, place)]
 
 
 def _label_places(plane: Plane, guide: Guide, ends: list[tuple[float, float]]) -> list[tuple[float, float, str]]:

@@ -14,18 +14,13 @@ def element(name: str, *children: str | Markup, **attributes: str | float | None
         >>> element("text", "a < b", x=1.25, text_anchor="end", class_="c-tick")
         Markup('<text x="1.2" text-anchor="end" class="c-tick">a &lt; b</text>')
     """
-    inside = Markup("").join(children)
-    start = Markup("<") + Markup(name) + Markup("").join(_attribute(*pair) for pair in attributes.items())
-    if not inside and name not in {"div", "span", "p", "svg"}:
-        return start + Markup("/>")
-    return start + Markup(">") + inside + Markup("</") + Markup(name) + Markup(">")
-
-
-def _attribute(name: str, value: str | float | None) -> Markup:
-    if value is None:
-        return Markup("")
-    text = escape(value if isinstance(value, str) else coordinate(value)).replace("\n", Markup("&#10;"))
-    return Markup(f' {name.rstrip("_").replace("_", "-")}="{text}"')
+    inside, start = Markup("").join(children), f"<{name}"
+    for key, value in attributes.items():
+        if value is not None:
+            text = escape(value if isinstance(value, str) else coordinate(value)).replace("\n", Markup("&#10;"))
+            start += f' {key.rstrip("_").replace("_", "-")}="{text}"'
+    short = not inside and name not in {"div", "span", "p", "svg"}
+    return Markup(f"{start}/>" if short else f"{start}>{inside}</{name}>")
 
 
 def coordinate(value: float) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from refconv.cli import main
 from refconv.cli.app import app
-from refconv.cli.flags import flag, from_text
+from refconv.cli.options import flag, from_text
 from refconv.errors import SettingError
 from refconv.recipe.recipe import Recipe
 

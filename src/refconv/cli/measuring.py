@@ -1,0 +1,247 @@
+"""Commands that look at models: evaluate one, predict with it, measure what changed between two, report on runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refconv.cli import options
+from refconv.cli.options import PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
+from refconv.errors import ModelError, RunError, SettingError
+
+if TYPE_CHECKING:
+    from refconv.report import ModelPair
+
+
+@with_recipe_flags(PREPROCESSING)
+def eval_(
+    flags: Mapping[str, Any],
+    model: options.Reference,
+    data: options.DataName = None,
+    data_dir: options.DataFolder = None,
+    class_map: options.ClassMapFile = None,
+    split: options.SplitName = "test",
+    batch_size: Annotated[int, option("N", "samples per step", min=1)] = 256,
+    workers: Annotated[int, option("N", "processes that decode images", min=0)] = 4,
+    device: options.Device = None,
+    amp: Annotated[bool, options.switch("--amp", "compute in bf16 where that is safe")] = False,
+    like: options.Like = None,
+    task: options.TaskName = None,
+    as_json: options.Json = False,
+) -> None:
+    """Evaluate a model by the measures of its task: top-1, mAP, mIoU or PSNR.
+
+    A model's bare name is evaluated with its pretrained weights.
+
+    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise;
+    what is used is printed first, with where each value comes from.
+    """
+    if split not in {"train", "val", "test"}:
+        raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(split))
+    from refconv.models.opening import open_model
+    from refconv.process.distributed import choose_device
+    from refconv.process.progress import Evaluating
+    from refconv.tasks.model_data import data_for
+    from refconv.tasks.registry import task_named
+
+    place = choose_device(device)
+    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
+    images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
+    for line in images.said:
+        typer.echo(line, err=True)
+    part: Any = split
+    settings: dict[str, Any] = {"batch_size": batch_size, "device": place, "amp": amp}
+    with Evaluating(model, images, part):
+        found = task_named(opened.task).evaluate(opened.model.to(place), images, part, **settings)
+    if not found.finite:
+        remedy = "check the preprocessing and how the weights were trained"
+        raise ModelError("its outputs on this data are not finite, so it has no loss", where=model, remedy=remedy)
+    typer.echo(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)
+
+
+@with_recipe_flags(PREPROCESSING)
+def predict(
+    flags: Mapping[str, Any],
+    model: options.Reference,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="images, or folders of images")],
+    out: Annotated[Path | None, option("FOLDER", "write pictures and predictions.json", "--out", "-o")] = None,
+    threshold: Annotated[float | None, option("X", "minimum score; default for boxes: 0.5", min=0, max=1)] = None,
+    device: options.Device = None,
+    like: options.Like = None,
+    task: options.TaskName = None,
+    as_json: Annotated[bool, options.switch("--json", "print JSON, an object a line")] = False,
+) -> None:
+    """Predict on images: classes, boxes, segments, or the restored image.
+
+    Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise;
+    what is used is printed first, with where each value comes from. Where neither says the size, that of the images is.
+    Pictures are written with --out.
+    """
+    from refconv.models.opening import input_of, open_model
+    from refconv.process.distributed import choose_device
+    from refconv.tasks.predicting import image_files, looking_at, predictions, save_predictions
+    from refconv.tasks.registry import task_named
+
+    files = image_files(images)
+    opened = looking_at(open_model(model, pretrained=True, model=like, task=task, flags=flags), files)
+    preprocessing = input_of(opened) if task_named(opened.task).prepares_images else None
+    if preprocessing is not None:
+        typer.echo(f"images: {preprocessing}", err=True)
+    found = []
+    for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
+        line = json.dumps({"image": str(file), **prediction.content}, ensure_ascii=False)
+        typer.echo(line if as_json else f"{file}: {prediction.words}")
+        found.append((file, prediction))
+    if out is not None:
+        save_predictions(out, found)
+        if not as_json:
+            typer.echo(f"written to {out}")
+
+
+@with_recipe_flags(PREPROCESSING)
+def analyze(
+    flags: Mapping[str, Any],
+    before: Annotated[str, option("A", REFERENCE)],
+    after: Annotated[str, option("B", "the same; the model that it became")],
+    out: Annotated[Path | None, option("FOLDER", "write a JSON record per measure, for report", "--out", "-o")] = None,
+    only: options.Only = None,
+    include: Annotated[list[str] | None, option("PATTERN", "only layers that match")] = None,
+    exclude: Annotated[list[str] | None, option("PATTERN", "no layer that matches")] = None,
+    model: options.Like = None,
+    pretrained: options.Pretrained = True,
+    data: Annotated[str | None, option("DATA", "also measure on this data: classifiers only")] = None,
+    data_dir: options.DataFolder = None,
+    class_map: options.ClassMapFile = None,
+    split: options.SplitName = "test",
+    samples: options.Samples = None,
+    seconds: Annotated[float | None, option("S", "approximate time limit of a measure with data")] = None,
+    device: options.Device = None,
+    as_json: Annotated[bool, options.switch("--json", "print records and verdicts as JSON")] = False,
+) -> None:
+    """Measure what changed between two models: redundancy, skeletons, filters, movement, relations of kernels.
+
+    With --data also which samples changed sides, calibration, the landscape of the loss and its curvature, and accuracy
+    under attacks, corruptions and shifts. Refocused models count as the plain ones they merge to, a bare name as the
+    model with its pretrained weights. Weights take seconds,
+    data minutes, or up to --seconds. docs/analysis.md explains each number; refconv report makes a page of
+    what --out wrote.
+    """
+    from refconv.analysis.analysing import Display, analyse, open_couple
+    from refconv.analysis.evidence import AnalysisConfig
+    from refconv.measures.pairs import ModelPair
+    from refconv.measures.verdicts import judgements
+
+    if out is not None:
+        check_folder(out)
+    patterns = {"only": tuple(only or ()), "include": tuple(include or ()), "exclude": tuple(exclude or ())}
+    evidence: dict[str, Any] = {**patterns, "data": data, "data_dir": data_dir, "class_map": class_map, "split": split}
+    questions = AnalysisConfig(**evidence, samples=samples, seconds=seconds, device=device)
+    couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
+    analysis = analyse(couple, questions, display=Display())
+    if as_json:
+        records = {name: record.to_dict() for name, record in analysis.records.items()}
+        pair = ModelPair(analysis.facts.after.method or "after", analysis.facts, analysis.records)
+        verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
+        typer.echo(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
+    else:
+        typer.echo("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
+    for name, reason in analysis.facts.left_out.items():
+        typer.echo(f"{name} left out: {reason}", err=True)
+    if out is not None:
+        analysis.write(out)
+
+
+_RUNS = "folders of runs with one base, or of analyses (analyze --out)"
+_PAGE = "the page; default: report.html, in a single RUN"
+
+
+@with_recipe_flags(PREPROCESSING)
+def report(
+    flags: Mapping[str, Any],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help=_RUNS)],
+    out: Annotated[Path | None, option("FILE", _PAGE, "--out", "-o")] = None,
+    before: Annotated[str | None, option("BASE", "model before; default: what the run started from")] = None,
+    data: options.DataName = None,
+    data_dir: options.DataFolder = None,
+    class_map: options.ClassMapFile = None,
+    split: options.SplitName = "test",
+    samples: options.Samples = None,
+    seconds: Annotated[float, option("S", "approximate time limit of a measure with data")] = 30,
+    only: options.Only = None,
+    title: Annotated[str | None, option("TEXT", "title of the page")] = None,
+    weights: Annotated[bool, switch("--weights", "measure weights only, without data")] = False,
+    again: Annotated[bool, switch("--again", "repeat measurements that are there already")] = False,
+    device: options.Device = None,
+) -> None:
+    """Show what changed between a base and the runs that came of it, on one page without a network.
+
+    Each run is measured against its base, and the records are kept in RUN/analysis for the next time. Several runs of
+    one base, such as plain and refocus, stand side by side. docs/analysis.md explains the page.
+    """
+    from refconv.analysis.reportable import ANALYSIS_FOLDER, holds_analysis, pair_names
+    from refconv.report import read_pair, write_report
+
+    places = [run.resolve() for run in runs]
+    if twice := [run for place, run in zip(places, runs, strict=True) if places.count(place) > 1]:
+        raise RunError("named more than once", where=str(twice[-1]), expected="every run once")
+    page = out or (runs[0] if len(runs) == 1 else Path()) / "report.html"
+    check_file(page)
+    unmade = [folder for folder in runs if not holds_analysis(folder)]
+    asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}
+    how: dict[str, Any] = {"before": before, "weights": weights, "again": again}
+    if unmade:
+        if weights and data is not None:
+            raise SettingError("cannot be combined with --data", where="--weights")
+        from refconv.analysis.analysing import Display
+        from refconv.analysis.evidence import AnalysisConfig
+        from refconv.analysis.reporting import analyses_of
+
+        questions: dict[str, Any] = {**asked, "split": split, "seconds": seconds, "only": tuple(only or ())}
+        reasons = analyses_of(unmade, AnalysisConfig(**questions), display=Display, flags=flags, **how)
+        for run, missing in zip(unmade, reasons, strict=True):
+            if missing:
+                typer.echo(f"{run}: weights only; {missing}", err=True)
+    elif given := [name for name, value in {**asked, **how, **flags}.items() if value]:
+        remedy = "name runs, or analyse again by refconv analyze --out"
+        raise SettingError("has no effect on analyses that are there", where=flag(given[0]), remedy=remedy)
+    folders = [folder / ANALYSIS_FOLDER if folder in unmade else folder for folder in runs]
+    pairs = [_chosen(read_pair(folder), only) for folder in folders]
+    names = pair_names([pair.facts for pair in pairs], runs)
+    pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
+    typer.echo(str(write_report(pairs, page, title=title)))
+
+
+def _chosen(pair: ModelPair, only: list[str] | None) -> ModelPair:
+    """Return a pair with the records of some measures alone."""
+    if not only:
+        return pair
+    of_measure = {name: name.removesuffix("-before").removesuffix("-after") for name in pair.records}
+    for name in only:
+        if name not in of_measure.values() and name not in pair.facts.left_out:
+            expected = ", ".join(dict.fromkeys(of_measure.values()))
+            raise SettingError("no such measure", where="--only", expected=expected, found=name)
+    return replace(pair, records={name: pair.records[name] for name, measure in of_measure.items() if measure in only})
+
+
+def check_file(path: Path) -> None:
+    """Make sure that a file can be written at ``path``; its folder need not exist."""
+    if path.is_dir():
+        raise RunError("cannot be written: a folder is there", where=str(path), remedy="name a file in it")
+    check_folder(path.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Make sure that files can be written into ``path``, which need not exist."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+    remedy = "give another place"
+    if not there.is_dir():
+        raise RunError("cannot be a folder", where=str(path), found=f"a file {there}", remedy=remedy)
+    if not os.access(there, os.W_OK | os.X_OK):
+        found = f"no right to write in {there}"
+        raise RunError("cannot be written to", where=str(path), found=found, remedy=remedy)

@@ -1,0 +1,192 @@
+"""Commands about models: what refocusing would do to one, the plain one out of a run, and what two have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refconv.cli import options
+from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, chosen, flag, option, switch, with_recipe_flags
+from refconv.config import FIELDS, RefocusConfig
+from refconv.errors import RunError, SettingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from refconv.records import Record
+
+_MODEL = (
+    "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans", "backbone",
+)  # fmt: skip
+_BUDGET = "instead, show which size of the method trains closest to N parameters"
+
+
+@with_recipe_flags((*_MODEL, "method", "method_kwargs", *FIELDS.values()))
+def plan(
+    flags: Mapping[str, Any],
+    as_json: options.Json = False,
+    budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None,
+) -> None:
+    """Show which kernels of a model would be refocused, which not and why, and what it costs while training.
+
+    With --method, the same for another transformation of kernels.
+    """
+    if "model" not in flags:
+        raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
+    from refconv import surgery
+    from refconv.models.creation import create_model
+
+    arguments = chosen(flags, _MODEL)
+    if "backbone" in arguments:
+        arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
+    model = create_model(arguments.pop("model"), **arguments)
+    name, settings = flags.get("method", "refocus"), method_settings(flags)
+    found: Record
+    if budget is None:
+        found = surgery.plan_of(model, name, **settings)
+    else:
+        found = surgery.fit_budget(model, name, budget, **settings)
+    typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
+
+
+def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is for :func:`refconv.surgery.reparametrize` among the flags that are fields of the recipe."""
+    settings = {name: flags[field] for name, field in FIELDS.items() if field in flags}
+    if len(settings.get("map_size", ())) == 1:
+        (settings["map_size"],) = settings["map_size"]
+    return {**flags.get("method_kwargs", {}), **settings}
+
+
+_ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
+_KERNELS = tuple(FIELDS[name] for name in RefocusConfig().settings())
+_RUN = "a run folder, its checkpoint.pt, or a file of refocused weights with --model"
+
+
+@with_recipe_flags(("model", *_ARCHITECTURE, *PREPROCESSING, "method", "method_kwargs", *_KERNELS))
+def merge(
+    flags: Mapping[str, Any],
+    run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help=_RUN)],
+    out: Annotated[Path, option("FOLDER", "the model folder to write", "--out", "-o")],
+    force: Annotated[bool, switch("--force", "replace an existing model folder")] = False,
+) -> None:
+    """Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.
+
+    A file of refocused weights that another training program saved is merged too: --model names its architecture. If
+    torch.save kept the metadata of model.state_dict(), the file says how its kernels were refocused; else the flags
+    --power, --order and so on have to. The folder loads with timm.create_model("local-dir:FOLDER", pretrained=True).
+    The exit status is 3 if the certificate does not hold.
+    """
+    if out.exists() and not force:
+        raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
+    from refconv.models.model_folder import is_model_folder
+    from refconv.models.opening import open_model
+    from refconv.models.weight_files import is_run_checkpoint, weights_file
+    from refconv.tasks.model_data import random_input
+    from refconv.tasks.registry import task_named
+
+    if is_model_folder(run):
+        what = "is plain already, so there is nothing to merge"
+        raise RunError(what, where=str(run), expected="a run or a checkpoint")
+    file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
+    if flags:
+        file = weights_file(file)
+    if "model" in flags and not is_run_checkpoint(file):
+        before, words = _merge_weights(file, flags, out)
+    elif flags:
+        why = ": a run says itself what its model is" if "model" in flags else " without --model"
+        raise SettingError(f"has no effect{why}", where=flag(next(iter(flags))))
+    else:
+        before, words = _merge_run(file, out)
+    written = open_model(str(out))
+    certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
+    typer.echo(f"{out}: {words}\n{certificate}")
+    if not (certificate.same_structure and certificate.same_outputs):
+        raise typer.Exit(FAILED)
+
+
+def _merge_run(file: Path, out: Path) -> tuple[nn.Module, str]:
+    """Write the plain model of a run's checkpoint; return the model in training, and what was written in words."""
+    from refconv import surgery
+    from refconv.models.creation import ModelSpec, restore
+    from refconv.models.model_folder import save_model_folder
+
+    restored = restore(file)
+    recipe = restored.recipe
+    save_model_folder(
+        out,
+        surgery.plain_state_dict(restored.model),
+        name=recipe.model,
+        info=restored.info,
+        model_kwargs=ModelSpec.of_run(recipe, restored.info).model_kwargs,
+        preprocessing=restored.stated.values,
+        task=recipe.task,
+    )
+    return restored.model, f"{recipe.model} after {restored.step:,} steps"
+
+
+def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.Module, str]:
+    """Write the plain model of a file of refocused weights; return it, and what was written in words."""
+    from refconv.models.creation import merge_weights
+
+    given = method_settings(flags)
+    settings = {**({"transform": flags["method"]} if "method" in flags else {}), **given}
+    stated = chosen(flags, PREPROCESSING)
+    built = chosen(flags, _ARCHITECTURE)
+    merged = merge_weights(file, flags["model"], out, settings=settings, flags=stated, **built)
+    typer.echo(f"images: {merged.preprocessing}", err=True)
+    words = f"{flags['model']} with the weights of {file}"
+    if not merged.told:
+        said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
+        method = flags.get("method", "refocus")
+        words += f", which do not say how their kernels were made; assumed: {method} with {said}"
+    return merged.model, words
+
+
+_AFTER = "the same; weights files need the other, or --model"
+_EQUAL = "also require equal outputs; without --data, on random input"
+
+
+@with_recipe_flags(PREPROCESSING)
+def verify(
+    flags: Mapping[str, Any],
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help=REFERENCE)],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help=_AFTER)],
+    data: Annotated[str | None, option("DATA", "compare outputs on this data's test split")] = None,
+    data_dir: options.DataFolder = None,
+    samples: Annotated[int, typer.Option(min=1, help="how many samples to compare outputs on")] = 64,
+    equal: Annotated[bool, switch("--equal", _EQUAL)] = False,
+    model: options.Like = None,
+    pretrained: options.Pretrained = True,
+    as_json: options.Json = False,
+) -> None:
+    """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
+
+    Types are those in the files; loading converts weights to the model's own.
+
+    A model's bare name means its pretrained weights and is built with the other one's classes and channels. Refocused
+    models count as the plain ones they merge to. The exit status is 0 if the structure is the same (with --equal: and
+    all outputs were compared and agree), else 3.
+    """
+    from refconv.models.opening import open_pair
+    from refconv.tasks.model_data import data_for, first_samples, random_input
+    from refconv.tasks.registry import task_named
+
+    first, second = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
+    known = next((side for side in (second, first) if side.stated), second)
+    batch = None
+    if data is not None:
+        batch = first_samples(data_for(known, data, root=data_dir, labelled=False), samples)
+    elif equal:
+        batch = random_input(known, samples)
+    certificate = task_named(known.task).certify(first.model, second.model, batch)
+    # Loading converts to the model's dtypes; what is certified is what the files hold.
+    one, other = first.stored_dtypes(), second.stored_dtypes()
+    unlike = tuple(f"{name}: {one[name]} -> {other[name]}" for name in one if one[name] != other.get(name, one[name]))
+    certificate = replace(certificate, dtypes=unlike)
+    typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)
+    if not certificate.same_structure or (equal and not certificate.same_outputs):
+        raise typer.Exit(FAILED)

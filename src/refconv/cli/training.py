@@ -1,0 +1,209 @@
+"""Commands that train: one run, a search for the best way, methods compared, the demonstration; and data to run on."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refconv.cli.options import FAILED, option, switch, with_recipe_flags
+from refconv.errors import SettingError, StudyError
+from refconv.models.run_folder import RunFolder
+from refconv.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from refconv.improvement import ImproveRecord
+
+
+@with_recipe_flags()
+def train(
+    flags: Mapping[str, Any],
+    out: Annotated[Path, option("RUN", "folder of the run, written here", "--out", "-o")],
+    recipe: Annotated[Path | None, option("FILE", "recipe in TOML; flags override it")] = None,
+    resume: Annotated[bool, switch("--resume", "resume the run in --out; its recipe is the default")] = False,
+) -> None:
+    """Train a model on images or signals, plainly or with its kernels refocused.
+
+    The run folder gets the recipe, metrics, a resumable checkpoint, a record, and the plain result in RUN/model.
+    """
+    if recipe is None and resume:
+        recipe = RunFolder(out).recipe_to_resume()
+        # Other data is not in the folder of the run's data.
+        if flags.get("data", known := Recipe.from_toml(recipe).data) != known:
+            flags = {"data_dir": None, **flags}
+    settings = _recipe(recipe, flags)
+    from refconv.engine.loop import train as run
+
+    run(settings, out, resume=resume)
+
+
+def _recipe(file: Path | None, flags: Mapping[str, Any]) -> Recipe:
+    if file is not None:
+        return Recipe.from_toml(file, flags)
+    if not {"model", "data"} <= flags.keys():
+        missing = "--data" if "model" in flags else "--model"
+        raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")
+    return Recipe.from_mapping(flags)
+
+
+_DECIDED = frozenset((
+    "method", "method_kwargs", "budget", "map_size", "order", "start", "gram_scale", "power", "rounds", "space",
+    "decay", "train", "kernel_lr_scale", "epochs", "epoch_steps", "model_ema", "model_ema_decay", "model_ema_warmup",
+    "distill", "distill_checkpoint", "distill_alpha", "distill_temperature", "test", "snapshots", "tensorboard",
+    "eval_interval",
+))  # fmt: skip
+"""Settings of a recipe that the search decides."""
+
+_CONTENDER = "only these ways to train, such as 'plain'"
+_NAMES = [name for name in Recipe.__dataclass_fields__ if name not in _DECIDED]
+
+
+@with_recipe_flags(_NAMES)
+def improve(
+    flags: Mapping[str, Any],
+    out: Annotated[Path, option("FOLDER", "folder of the result and of all runs", "--out", "-o")],
+    budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 90min or '400k samples'")],
+    contenders: Annotated[list[str] | None, option("PATTERN", _CONTENDER, "--contender")] = None,
+    teacher: Annotated[str | None, option("MODEL", "also distil from this model; base: the network as it is")] = None,
+    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", min=1)] = None,
+    threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+    dry_run: Annotated[bool, switch("--dry-run", "measure the network and show the plan, then stop")] = False,
+    no_check: Annotated[bool, switch("--no-check", "also train a network that does no better than guessing")] = False,
+    recipe: Annotated[Path | None, option("FILE", "recipe in TOML; flags override it")] = None,
+) -> None:
+    """Train a trained network further in several ways within one budget, and keep the best result.
+
+    The network is measured, contenders are tried at several learning rates, the weights of the best are averaged where
+    that helps, and the validation split decides. The test split is read once, at the end. The result has the structure
+    of the network it came from and lies in FOLDER/model, with a report beside it. The same command goes on after an
+    interruption.
+    """
+    from refconv.improvement import Budget, ImproveConfig, improve_recipe
+
+    common = _recipe(recipe, flags)
+    config = ImproveConfig(
+        budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, jobs=jobs, threads=threads,
+        dry_run=dry_run, check=not no_check,
+    )  # fmt: skip
+    record = improve_recipe(common, out, config, given=tuple(flags))
+    if record is not None:
+        _tell(record, out)
+
+
+def _tell(record: ImproveRecord, out: Path) -> None:
+    """Show what an improvement found and where it is; end with a status of its own if the certificate fails."""
+    from refconv.improvement import improving, verdict
+
+    if sys.stdout.isatty():
+        _draw(verdict.result_table(record), record.verdict, right=True)
+        typer.echo(f"\n{record.certificate}")
+    else:
+        typer.echo(f"\n{verdict.markdown(record)}")
+    typer.echo(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
+    if not record.certificate.same_structure:
+        raise typer.Exit(FAILED)
+
+
+def compare(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study")],
+    out: Annotated[Path | None, option("FOLDER", "folder; default: runs/NAME of the study", "--out", "-o")] = None,
+    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", "--jobs", "-j", min=1)] = None,
+    dry_run: Annotated[bool, switch("--dry-run", "show the runs and the time they will take")] = False,
+    only: Annotated[str | None, option("PATTERN", "only cells that match, such as 'resnet/*'")] = None,
+    journal: Annotated[Path | None, option("FILE", "record finished runs here, and skip those recorded here")] = None,
+    threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+) -> None:
+    """Compare methods on equal terms: same base, data, order, schedule and budget for every method of a seed.
+
+    Settings are chosen on a validation split; the test split is read once per final run. What is finished is kept and
+    what was interrupted is resumed, so the same command can be repeated at any time.
+    """
+    from refconv.studies.reading import read_study
+
+    read = read_study(study)
+    if out is None and (not read.name or set(read.name) & set("/\\") or read.name.startswith(".")):
+        remedy = "give --out"
+        raise StudyError("cannot be the name of a folder", where="study.name", found=repr(read.name), remedy=remedy)
+    folder = out or Path("runs") / read.name
+    from refconv.studies import conduct, pages
+
+    config = conduct.CompareConfig(jobs=jobs, threads=threads, only=only, journal=journal)
+    if dry_run:
+        found = conduct.preview(read, folder, config)
+        _print(found.rows)
+        typer.echo(str(found))
+        return
+    comparison = conduct.compare(read, folder, config)
+    _print(pages.results(comparison))
+    for line in (*pages.sentences(comparison), "", *pages.notes(comparison)):
+        typer.echo(line)
+    files = [conduct.RECORD_FILE, conduct.PAGE_FILE, *(conduct.PLOT_FILES if comparison.contrasts else ())]
+    typer.echo(f"\n{folder}: {', '.join(files)}")
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    """Print a table: drawn in a terminal, as Markdown in a pipe."""
+    if sys.stdout.isatty():
+        _draw(rows)
+        return
+    from refconv.studies.pages import table
+
+    typer.echo(f"\n{table(rows)}\n")
+
+
+def _draw(rows: Sequence[Sequence[str]], caption: str | None = None, *, right: bool = False) -> None:
+    """Draw a table, its titles first, in a terminal; if asked, with numbers at the right of their columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=caption)
+    for place, title in enumerate(rows[0]):
+        table.add_column(title, justify="right" if right and place else "left")
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def demo(out: Annotated[Path, option("FOLDER", "folder of the runs", "--out", "-o")] = Path("runs/demo")) -> None:
+    """Train a small network on the digits for a short time, and improve it with refconv improve.
+
+    Takes about a minute on two cores. Finished runs are kept: remove the folder to repeat them.
+    """
+    from refconv.improvement.demo import demo as run
+
+    _tell(run(out, say=typer.echo), out / "improve")
+
+
+_OUT = "folder to write; default: where --data scenes looks for it, in the user's cache"
+
+
+def scenes(
+    out: Annotated[Path | None, option("FOLDER", _OUT, "--out", "-o")] = None,
+    train: Annotated[int, option("N", "scenes to train on")] = 2000,
+    val: Annotated[int, option("N", "scenes to validate on")] = 250,
+    test: Annotated[int, option("N", "scenes to test on")] = 500,
+    size: Annotated[int, option("PIXELS", "height and width of a scene")] = 128,
+    items: Annotated[str, option("LOW..HIGH", "how many items a scene is composed of")] = "1..6",
+    seed: Annotated[int, option("S", "seed of everything random")] = 0,
+    source: Annotated[str, typer.Option(help="what the items are: fashion-mnist or digits")] = "fashion-mnist",
+    data_dir: Annotated[str | None, option("FOLDER", "folder of the source's files")] = None,
+    force: Annotated[bool, switch("--force", "replace an existing folder of scenes")] = False,
+) -> None:
+    """Compose scenes of several items on textured backgrounds, with exact labels of every pixel.
+
+    Written at once as COCO json, as semantic masks and in Pascal VOC's layout; train, val and test share no item.
+    """
+    bounds = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", items.strip())
+    if bounds is None:
+        raise SettingError("no range", where="--items", expected="LOW..HIGH, such as 1..6", found=repr(items))
+    counts = int(bounds[1]), int(bounds[2] or bounds[1])
+    from refconv.data.scenes import default_folder, make_scenes
+
+    out = out or default_folder()
+    scenes: dict[str, Any] = {"train": train, "val": val, "test": test, "size": size, "items": counts}
+    record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=True)
+    typer.echo(f"{out}: {record}")
