@@ -23,8 +23,7 @@ from refconv.studies.comparison import MEASURES
 from refconv.studies.pages import draw, markdown, table
 from refconv.studies.statistics import FEWEST
 from refconv.studies.summary import restated
-from robustness import KEYS
-from robustness import RECORD as ROBUSTNESS
+from robustness import KEYS, RECORD as ROBUSTNESS
 
 RECORDS = ROOT / "studies" / "records"
 PAGES = ROOT / "docs" / "results"

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from hypothesis import reject
-from hypothesis import strategies as st
+from hypothesis import reject, strategies as st
 from torch import nn
 
 import refconv

@@ -11,36 +11,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refconv.config import RefocusConfig as RefocusConfig
     from refconv.errors import RefconvError as RefconvError
-    from refconv.gradspace import RefocusSGD as RefocusSGD
-    from refconv.gradspace import param_groups as param_groups
+    from refconv.gradspace import RefocusSGD as RefocusSGD, param_groups as param_groups
     from refconv.improvement.own import improve as improve
     from refconv.layers import find_layers as find_layers
-    from refconv.parametrizations.controls import FreeConfig as FreeConfig
-    from refconv.parametrizations.controls import LrScaledConfig as LrScaledConfig
-    from refconv.parametrizations.controls import RandomBaseConfig as RandomBaseConfig
-    from refconv.parametrizations.controls import ShuffledConfig as ShuffledConfig
-    from refconv.parametrizations.filterwise import CombinationConfig as CombinationConfig
-    from refconv.parametrizations.filterwise import LowRankConfig as LowRankConfig
-    from refconv.parametrizations.filterwise import StandardizeConfig as StandardizeConfig
-    from refconv.parametrizations.filterwise import WeightNormConfig as WeightNormConfig
-    from refconv.parametrizations.spatial import ContinuousConfig as ContinuousConfig
-    from refconv.parametrizations.spatial import DensityConfig as DensityConfig
-    from refconv.parametrizations.spatial import PointsConfig as PointsConfig
-    from refconv.parametrizations.spatial import SeparableConfig as SeparableConfig
-    from refconv.parametrizations.spatial import SpacingsConfig as SpacingsConfig
-    from refconv.surgery import Certificate as Certificate
-    from refconv.surgery import Plan as Plan
-    from refconv.surgery import load_adapter as load_adapter
-    from refconv.surgery import merge as merge
-    from refconv.surgery import merged as merged
-    from refconv.surgery import plain_state_dict as plain_state_dict
-    from refconv.surgery import plan as plan
-    from refconv.surgery import rebase as rebase
-    from refconv.surgery import refocus as refocus
-    from refconv.surgery import reparametrize as reparametrize
-    from refconv.surgery import save_adapter as save_adapter
-    from refconv.surgery import unrefocus as unrefocus
-    from refconv.surgery import verify as verify
+    from refconv.parametrizations.controls import (
+        FreeConfig as FreeConfig,
+        LrScaledConfig as LrScaledConfig,
+        RandomBaseConfig as RandomBaseConfig,
+        ShuffledConfig as ShuffledConfig,
+    )
+    from refconv.parametrizations.filterwise import (
+        CombinationConfig as CombinationConfig,
+        LowRankConfig as LowRankConfig,
+        StandardizeConfig as StandardizeConfig,
+        WeightNormConfig as WeightNormConfig,
+    )
+    from refconv.parametrizations.spatial import (
+        ContinuousConfig as ContinuousConfig,
+        DensityConfig as DensityConfig,
+        PointsConfig as PointsConfig,
+        SeparableConfig as SeparableConfig,
+        SpacingsConfig as SpacingsConfig,
+    )
+    from refconv.surgery import (
+        Certificate as Certificate,
+        Plan as Plan,
+        load_adapter as load_adapter,
+        merge as merge,
+        merged as merged,
+        plain_state_dict as plain_state_dict,
+        plan as plan,
+        rebase as rebase,
+        refocus as refocus,
+        reparametrize as reparametrize,
+        save_adapter as save_adapter,
+        unrefocus as unrefocus,
+        verify as verify,
+    )
 
 _NAMES = {
     "config": "RefocusConfig",

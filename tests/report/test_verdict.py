@@ -8,8 +8,7 @@ import pytest
 from refconv.engine.run_record import Course
 from refconv.measures.facts import RunFacts
 from refconv.measures.judging import paired_difference
-from refconv.report import provenance as made
-from refconv.report import results
+from refconv.report import provenance as made, results
 from refconv.report.provenance import provenance
 from refconv.report.verdict import verdict
 from report_pairs import agreed, pair, run, section

@@ -8,8 +8,7 @@ import pytest
 
 from refconv.engine.loop import train
 from refconv.errors import StudyError
-from refconv.studies import CompareConfig, compare
-from refconv.studies import execution as executing
+from refconv.studies import CompareConfig, compare, execution as executing
 from refconv.studies.conduct import preview
 from refconv.studies.execution import DIVERGED_FILE
 from small_studies import folders, study

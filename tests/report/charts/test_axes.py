@@ -1,8 +1,7 @@
 """Ranges, ticks and positions."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
 from refconv.report.charts.axes import Axis, fit, labels, linear_ticks, log_label, log_ticks
 

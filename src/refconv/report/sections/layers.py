@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from refconv.measures.filters import ENTROPY, FITTING, ORTHOGONALITY, named, times_text
-from refconv.measures.filters import RESIDUAL as FIT_RESIDUAL
+from refconv.measures.filters import ENTROPY, FITTING, ORTHOGONALITY, RESIDUAL as FIT_RESIDUAL, named, times_text
 from refconv.measures.layers import RULE, Quantity, kinds, row_of, rows_of, values
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, Role, role_names
