@@ -31,11 +31,6 @@ class Contender:
     factors: tuple[float, ...]  #: learning rates as multiples of the common one, the most promising one first
     complexity: int  #: within noise a contender of less is preferred
 
-    @property
-    def refocuses(self) -> bool:
-        """Whether it is refocusing."""
-        return self.settings.get("method") == "refocus"
-
 
 _CONTENDERS = (
     Contender("plain", "continued training", {}, _SLOW, 0),
@@ -54,31 +49,20 @@ _TAUGHT_TOO = ("plain", "slow-kernels", "refocus")
 def contenders(teacher: str | None, teacher_checkpoint: str | None, patterns: Sequence[str]) -> tuple[Contender, ...]:
     """Return the contenders whose names match, the most promising first."""
     taught = {"distill": teacher, "distill_checkpoint": teacher_checkpoint, **_TAUGHT}
-    known = [
-        *_CONTENDERS,
-        *(
-            Contender(
-                f"{one.name}-taught",
-                f"{one.title}, distilled",
-                {**one.settings, **taught},
-                one.factors,
-                one.complexity + 1,
-            )
-            for one in _CONTENDERS
-            if teacher is not None and one.name in _TAUGHT_TOO
-        ),
-    ]
+    known = list(_CONTENDERS)
+    for one in _CONTENDERS if teacher is not None else ():
+        if one.name in _TAUGHT_TOO:
+            settings = {**one.settings, **taught}
+            more = f"{one.name}-taught", f"{one.title}, distilled", settings, one.factors, one.complexity + 1
+            known.append(Contender(*more))
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(one.name, pattern) for one in known):
+            names, remedy = ", ".join(one.name for one in known), "name a teacher to distil"
+            remedy = remedy if pattern.endswith("taught") else "give one of these names or a pattern of them"
             raise SettingError(
-                "matches no contender",
-                where="contenders",
-                expected=", ".join(one.name for one in known),
-                found=repr(pattern),
-                remedy="name a teacher to distil" if pattern.endswith("taught") else None,
+                "matches no contender", where="contenders", expected=names, found=repr(pattern), remedy=remedy
             )
-    chosen = [one for one in known if not patterns or any(fnmatch.fnmatchcase(one.name, p) for p in patterns)]
-    return tuple(chosen)
+    return tuple(one for one in known if not patterns or any(fnmatch.fnmatchcase(one.name, p) for p in patterns))
 
 
 def recipe_of(contender: Contender, common: Recipe, factor: float, **own: Any) -> Recipe:
