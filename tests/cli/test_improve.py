@@ -57,7 +57,7 @@ def test_a_certificate_that_does_not_hold_has_a_status_of_its_own(called):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data", "digits", "--budget", "9ep", "--out", "x"], "--model: missing; give it, or a recipe by"),
+        (["--data", "digits", "--budget", "9ep", "--out", "x"], "--model: missing; give it, or a whole recipe by"),
         (["--model", "m", "--budget", "9ep", "--out", "x"], "--data: missing"),
         ([*NEEDED, "--method", "refocus"], "--method: unknown flag"),
         ([*NEEDED[:6], "--budget", "soon", "--out", "x"], "budget: not a budget"),
