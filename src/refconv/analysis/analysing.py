@@ -115,9 +115,14 @@ def open_couple(before: str, after: str, **how: Any) -> ModelPair:
 
 
 def analyse(
-    couple: ModelPair, questions: AnalysisConfig, *, display: Display | None = None, earlier: PairFacts | None = None,
-    beside: PairFacts | None = None, missing: str | None = None,
-) -> Analysis:  # fmt: skip
+    couple: ModelPair,
+    questions: AnalysisConfig,
+    *,
+    display: Display | None = None,
+    earlier: PairFacts | None = None,
+    beside: PairFacts | None = None,
+    missing: str | None = None,
+) -> Analysis:
     """Take the measures that are asked for; those that these models or data do not allow are left out with the reason.
 
     The models are moved to the device, and otherwise left as found. What ``earlier``, an analysis that :func:`reusable`
@@ -166,13 +171,22 @@ def analyse(
     if taken.errors and taken.measured.keys().isdisjoint(asked):
         raise taken.errors[0]
     facts = PairFacts(
-        before=couple.before, after=couple.after, model=opened[1].name, task=task, class_names=opened[1].class_names,
-        data=questions.data_facts(opened), measured=taken.measured,
+        before=couple.before,
+        after=couple.after,
+        model=opened[1].name,
+        task=task,
+        class_names=opened[1].class_names,
+        data=questions.data_facts(opened),
+        measured=taken.measured,
         left_out={name: reason for name, reason in taken.left_out.items() if name not in taken.measured},
-        samples=taken.samples, include=questions.include, exclude=questions.exclude,
-        hardware=hardware(next(models[1].parameters()).device), versions=versions(), command=command(),
+        samples=taken.samples,
+        include=questions.include,
+        exclude=questions.exclude,
+        hardware=hardware(next(models[1].parameters()).device),
+        versions=versions(),
+        command=command(),
         images=str(data.preprocessing) if data else taken.images,
-    )  # fmt: skip
+    )
     return Analysis(facts, taken.records)
 
 

@@ -292,9 +292,14 @@ def timed(work: Callable[..., float] | None = None, **trial: Any) -> Callable[[C
 
 
 def within(
-    seconds: float, measure: Callable[..., R], max_samples: int | None, progress: Progress | None, *,
-    trial: Callable[..., R] | None = None, share: float = 1.0,
-) -> R:  # fmt: skip
+    seconds: float,
+    measure: Callable[..., R],
+    max_samples: int | None,
+    progress: Progress | None,
+    *,
+    trial: Callable[..., R] | None = None,
+    share: float = 1.0,
+) -> R:
     """Take a measure on as many samples as a time allows, about.
 
     ``measure`` is called with ``max_samples`` and ``progress``. ``trial`` does less for each sample, in a ``share`` of

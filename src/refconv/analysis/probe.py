@@ -139,9 +139,14 @@ class Probe:
 
 
 def pair_probes(
-    before: nn.Module, after: nn.Module, batches: Batches, *, calibration: Batches | None = None,
-    loss: Loss | None = None, max_samples: int | None = None,
-) -> tuple[Probe, Probe]:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    calibration: Batches | None = None,
+    loss: Loss | None = None,
+    max_samples: int | None = None,
+) -> tuple[Probe, Probe]:
     """Return probes of two models of one architecture over the same batches, at most ``max_samples`` of either."""
     bounded = Passage(batches, max_samples)
     collected = Passage(calibration, max_samples) if calibration is not None else bounded

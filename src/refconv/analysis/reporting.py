@@ -28,10 +28,15 @@ class _Start:
 
 
 def analyses_of(
-    runs: Sequence[Path], questions: AnalysisConfig, *, before: str | None = None, weights: bool = False,
-    again: bool = False, flags: Mapping[str, Any] | None = None,
+    runs: Sequence[Path],
+    questions: AnalysisConfig,
+    *,
+    before: str | None = None,
+    weights: bool = False,
+    again: bool = False,
+    flags: Mapping[str, Any] | None = None,
     display: Callable[[str], Display] = lambda title: Display(show=False),
-) -> list[str | None]:  # fmt: skip
+) -> list[str | None]:
     """Analyse finished runs against what they started from, in RUN/analysis; return why one has no measures with data.
 
     Measures with data are taken on the data of each run, unless the questions name others. Where the base knows none of
@@ -55,9 +60,15 @@ def analyses_of(
 
 
 def _analysed(
-    start: _Start, questions: AnalysisConfig, beside: PairFacts | None, *, weights: bool, again: bool,
-    flags: Mapping[str, Any] | None, display: Callable[[str], Display],
-) -> tuple[Analysis, str | None]:  # fmt: skip
+    start: _Start,
+    questions: AnalysisConfig,
+    beside: PairFacts | None,
+    *,
+    weights: bool,
+    again: bool,
+    flags: Mapping[str, Any] | None,
+    display: Callable[[str], Display],
+) -> tuple[Analysis, str | None]:
     """Analyse with data if there are any; return why there are none where they were wanted."""
     couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
     recipe = start.recipe

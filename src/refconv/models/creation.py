@@ -96,9 +96,13 @@ def completed(recipe: Recipe) -> Recipe:
 
 
 def create_model(
-    model: str | ModelSpec, *, pretrained: bool = False, checkpoint: str | Path | None = None,
-    reset_classifier: bool = False, **ends: Any,
-) -> nn.Module:  # fmt: skip
+    model: str | ModelSpec,
+    *,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    reset_classifier: bool = False,
+    **ends: Any,
+) -> nn.Module:
     """Create a model with the builder's pretrained weights, or those of a checkpoint; see :func:`load_weights`.
 
     ``reset_classifier`` starts the classifier anew. With a name, ``ends`` are the other fields of :class:`ModelSpec`.

@@ -38,11 +38,20 @@ _OURS = {
 
 
 def build_detector(
-    head: str, *, num_classes: int | None = None, in_chans: int = 3, backbone: str | None = None,
-    pretrained: bool = False, img_size: int | None = None, frozen_norm: bool = False,
-    image_mean: Sequence[float] | None = None, image_std: Sequence[float] | None = None,
-    strides: Sequence[int] | None = None, drop_path_rate: float | None = None, **arguments: Any,
-) -> nn.Module:  # fmt: skip
+    head: str,
+    *,
+    num_classes: int | None = None,
+    in_chans: int = 3,
+    backbone: str | None = None,
+    pretrained: bool = False,
+    img_size: int | None = None,
+    frozen_norm: bool = False,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
+    strides: Sequence[int] | None = None,
+    drop_path_rate: float | None = None,
+    **arguments: Any,
+) -> nn.Module:
     """Build a detection head on a timm backbone with ``features_only``.
 
     ``img_size`` is the side, in pixels, to which the longer side of an image is brought, or both sides for SSD's heads.
@@ -82,10 +91,16 @@ def _per_channel(values: Sequence[float] | None, channels: int) -> list[float]:
 
 
 def build_torchvision_detector(
-    name: str, *, num_classes: int | None = None, pretrained: bool = False, img_size: int | None = None,
-    frozen_norm: bool = False, image_mean: Sequence[float] | None = None, image_std: Sequence[float] | None = None,
+    name: str,
+    *,
+    num_classes: int | None = None,
+    pretrained: bool = False,
+    img_size: int | None = None,
+    frozen_norm: bool = False,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
     **arguments: Any,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Build one of torchvision's detectors, such as ``fasterrcnn_resnet50_fpn``, all of its layers trainable.
 
     Its weights for COCO are loaded if ``pretrained`` asks for them; the layers that depend on the classes start anew

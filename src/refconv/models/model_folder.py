@@ -39,9 +39,15 @@ _LASTING_KEYS = ("fixed_input_size", "pool_size", "first_conv", "classifier")
 
 
 def save_model_folder(
-    folder: Path | str, state: Mapping[str, Tensor], *, name: str, info: DataInfo, model_kwargs: Mapping[str, Any],
-    preprocessing: Mapping[str, Any] | None = None, task: str = "classification",
-) -> None:  # fmt: skip
+    folder: Path | str,
+    state: Mapping[str, Tensor],
+    *,
+    name: str,
+    info: DataInfo,
+    model_kwargs: Mapping[str, Any],
+    preprocessing: Mapping[str, Any] | None = None,
+    task: str = "classification",
+) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says

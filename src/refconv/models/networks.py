@@ -72,9 +72,15 @@ class Residual(nn.Module):
 
 
 def mobilenet_small(
-    num_classes: int = 10, in_chans: int = 1, *, width: float = 1.0, strides: Sequence[int] = (1, 2, 1, 2),
-    kernel_size: int = 3, stem_stride: int = 1, dims: int = 2,
-) -> Classifier:  # fmt: skip
+    num_classes: int = 10,
+    in_chans: int = 1,
+    *,
+    width: float = 1.0,
+    strides: Sequence[int] = (1, 2, 1, 2),
+    kernel_size: int = 3,
+    stem_stride: int = 1,
+    dims: int = 2,
+) -> Classifier:
     """Build a MobileNet-like network of depthwise-separable blocks (Howard et al. 2017): depthwise kernels."""
     before = first = round(24 * width)
     blocks = []
@@ -87,9 +93,14 @@ def mobilenet_small(
 
 
 def mobilenet_1d(
-    num_classes: int = 10, in_chans: int = 1, *, width: float = 1.0, strides: Sequence[int] = (2, 1, 2, 1),
-    kernel_size: int = 5, stem_stride: int = 1,
-) -> Classifier:  # fmt: skip
+    num_classes: int = 10,
+    in_chans: int = 1,
+    *,
+    width: float = 1.0,
+    strides: Sequence[int] = (2, 1, 2, 1),
+    kernel_size: int = 5,
+    stem_stride: int = 1,
+) -> Classifier:
     """Build :func:`mobilenet_small` for signals [n, in_chans, length]: one-dimensional depthwise kernels."""
     return mobilenet_small(
         num_classes, in_chans, width=width, strides=strides, kernel_size=kernel_size, stem_stride=stem_stride, dims=1
@@ -97,9 +108,13 @@ def mobilenet_1d(
 
 
 def resnet_small(
-    num_classes: int = 10, in_chans: int = 1, *, channels: Sequence[int] = (16, 32, 64), depth: int = 1,
+    num_classes: int = 10,
+    in_chans: int = 1,
+    *,
+    channels: Sequence[int] = (16, 32, 64),
+    depth: int = 1,
     stem_stride: int = 1,
-) -> Classifier:  # fmt: skip
+) -> Classifier:
     """Build a residual network of basic blocks (He et al. 2016): dense kernels."""
 
     def block(before: int, after: int, stride: int) -> list[nn.Module]:
@@ -110,9 +125,14 @@ def resnet_small(
 
 
 def resnext_small(
-    num_classes: int = 10, in_chans: int = 1, *, channels: Sequence[int] = (32, 64, 128), depth: int = 1,
-    groups: int = 8, stem_stride: int = 1,
-) -> Classifier:  # fmt: skip
+    num_classes: int = 10,
+    in_chans: int = 1,
+    *,
+    channels: Sequence[int] = (32, 64, 128),
+    depth: int = 1,
+    groups: int = 8,
+    stem_stride: int = 1,
+) -> Classifier:
     """Build a residual network of grouped bottlenecks (Xie et al. 2017): ``groups`` divides half of each stage's."""
 
     def block(before: int, after: int, stride: int) -> list[nn.Module]:
@@ -126,9 +146,14 @@ def resnext_small(
 
 
 def convnext_small(
-    num_classes: int = 10, in_chans: int = 1, *, channels: Sequence[int] = (32, 64), depth: int = 2,
-    kernel_size: int = 7, stem_stride: int = 1,
-) -> Classifier:  # fmt: skip
+    num_classes: int = 10,
+    in_chans: int = 1,
+    *,
+    channels: Sequence[int] = (32, 64),
+    depth: int = 2,
+    kernel_size: int = 7,
+    stem_stride: int = 1,
+) -> Classifier:
     """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise."""
 
     def block(before: int, after: int, stride: int) -> list[nn.Module]:
@@ -143,9 +168,13 @@ def convnext_small(
 
 
 def _staged(
-    block: Callable[[int, int, int], list[nn.Module]], num_classes: int, in_chans: int, channels: Sequence[int],
-    depth: int, stem_stride: int,
-) -> Classifier:  # fmt: skip
+    block: Callable[[int, int, int], list[nn.Module]],
+    num_classes: int,
+    in_chans: int,
+    channels: Sequence[int],
+    depth: int,
+    stem_stride: int,
+) -> Classifier:
     """Return a network of stages; ``block`` gives modules by channels before, channels after and stride."""
     blocks, before = [], channels[0]
     for stage, after in enumerate(channels):
@@ -166,9 +195,15 @@ def _shortcut(before: int, after: int, stride: int) -> nn.Module:
 
 
 def _conv_norm(
-    before: int, after: int, kernel_size: int, *, stride: int = 1, groups: int = 1, padding: int | None = None,
+    before: int,
+    after: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    padding: int | None = None,
     dims: int = 2,
-) -> tuple[nn.Module, nn.Module]:  # fmt: skip
+) -> tuple[nn.Module, nn.Module]:
     """Return a convolution without bias, of unchanged size up to its stride, and a batch norm."""
     padding = kernel_size // 2 if padding is None else padding
     conv = _CONV[dims](before, after, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)

@@ -65,9 +65,14 @@ class Opened:
 
 
 def open_model(
-    reference: str, *, pretrained: bool = False, model: str | None = None, like: Opened | None = None,
-    task: str | None = None, flags: Mapping[str, Any] | None = None,
-) -> Opened:  # fmt: skip
+    reference: str,
+    *,
+    pretrained: bool = False,
+    model: str | None = None,
+    like: Opened | None = None,
+    task: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Opened:
     """Open what a user named: what :func:`refconv.models.model_folder.locate` finds, or a model by its name.
 
     With ``pretrained`` a bare name means its pretrained weights, else fresh ones. ``model`` is the name of the model
@@ -174,9 +179,13 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
 
 
 def open_pair(
-    before: str, after: str, *, model: str | None = None, pretrained: bool = True,
+    before: str,
+    after: str,
+    *,
+    model: str | None = None,
+    pretrained: bool = True,
     flags: Mapping[str, Any] | None = None,
-) -> tuple[Opened, Opened]:  # fmt: skip
+) -> tuple[Opened, Opened]:
     """Open two models to compare; what one does not say about itself, such as a bare name, it takes from the other.
 
     A bare name means the model with its pretrained weights, as for evaluation: comparing with random weights says

@@ -29,9 +29,13 @@ _NO_CONVNET = {"dpt": "its decoder needs a vision transformer, which has no kern
 
 
 def build_torchvision_segmenter(
-    name: str, *, num_classes: int | None = None, backbone: str | None = None, pretrained: bool = False,
+    name: str,
+    *,
+    num_classes: int | None = None,
+    backbone: str | None = None,
+    pretrained: bool = False,
     **arguments: Any,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Build one of torchvision's segmentation models; it returns ``{"out": [batch, num_classes, H, W], ...}``.
 
     With ``pretrained`` and other than 21 classes, as in Pascal VOC, the layers that give the classes start anew.
@@ -65,9 +69,14 @@ def smp_models() -> dict[str, type[nn.Module]]:
 
 
 def build_smp(
-    name: str, *, num_classes: int | None = None, in_chans: int | None = None, backbone: str | None = None,
-    pretrained: bool = False, **arguments: Any,
-) -> nn.Module:  # fmt: skip
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    backbone: str | None = None,
+    pretrained: bool = False,
+    **arguments: Any,
+) -> nn.Module:
     """Build a decoder of segmentation-models-pytorch on a backbone of timm; it returns [batch, num_classes, H, W].
 
     Capitals in the name do not matter. ``pretrained`` loads timm's weights of the backbone; the decoder starts anew in

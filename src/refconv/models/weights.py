@@ -29,9 +29,13 @@ _LEAST = 4  # tensors of a backbone; a smaller part of a model could fit by chan
 
 
 def load_state(
-    model: nn.Module, state: Mapping[str, Any], *, where: str, reset_classifier: bool = False,
+    model: nn.Module,
+    state: Mapping[str, Any],
+    *,
+    where: str,
+    reset_classifier: bool = False,
     settings: Mapping[str, Any] | None = None,
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     """Load a state dict strictly: every name and every shape must fit, or the model stays as it is.
 
     Earlier names and versions are accepted where torch, or the model's own code, accepts them: batch norms without

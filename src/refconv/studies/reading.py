@@ -67,14 +67,18 @@ def _study(content: _Table, text: str) -> Study:
     samples = head.get("samples", "count")
     architectures, methods = content.table("architectures", required=True), content.table("methods", required=True)
     study = Study(
-        name=head.get("name", "text"), description=head.get("description", "text", ""), seeds=head.seeds("seeds", 0),
+        name=head.get("name", "text"),
+        description=head.get("description", "text", ""),
+        seeds=head.seeds("seeds", 0),
         selection_seeds=head.seeds("selection_seeds", _FIRST_SELECTION_SEED, default=2),
         select_by=head.word("select_by", [m.name for m in compared_measures().values() if m.validated], "loss"),
-        reference=head.get("reference", "text", "plain"), val_split=float(head.get("val_split", "share", 0.1)),
+        reference=head.get("reference", "text", "plain"),
+        val_split=float(head.get("val_split", "share", 0.1)),
         keep=head.word("keep", _KEEP, "models"),
         architectures=tuple(_architecture(table, common, base, samples) for table in architectures.tables()),
-        methods=tuple(_method(table, grid) for table in methods.tables()), text=text,
-    )  # fmt: skip
+        methods=tuple(_method(table, grid) for table in methods.tables()),
+        text=text,
+    )
     head.settings(())
     content.settings(())
     names = [method.name for method in study.methods]

@@ -92,9 +92,17 @@ class Study:
         return self._recipe(settings, method="plain", seed=seed, epochs=epochs, test=False)
 
     def recipe(
-        self, architecture: Architecture, method: Method, point: Mapping[str, Any], *, seed: int = 0,
-        epochs: int = _LONG, base: str | None = None, backbone: str | None = None, test: bool = False,
-    ) -> Recipe:  # fmt: skip
+        self,
+        architecture: Architecture,
+        method: Method,
+        point: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        epochs: int = _LONG,
+        base: str | None = None,
+        backbone: str | None = None,
+        test: bool = False,
+    ) -> Recipe:
         """Return the recipe of a selection or final run with the values ``point`` of the settings in a method's grid.
 
         ``base`` holds the base's weights, if it was trained here, and ``backbone`` the classifier that the backbone

@@ -49,10 +49,19 @@ _TURNS = (0, 1, 0, 1, 2, 3)  # gained, lost, gained, lost, wrong in both, right 
 
 @timed()
 def attention(
-    before: nn.Module, after: nn.Module, batches: Batches, *, mean: Sequence[float], std: Sequence[float],
-    layer: str | None = None, shown: int = 12, seed: int = 0, max_samples: int | None = 2048,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> Attention:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    layer: str | None = None,
+    shown: int = 12,
+    seed: int = 0,
+    max_samples: int | None = 2048,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Attention:
     """Find what of some images of one or three channels speaks for their class in two classifiers.
 
     Args:
@@ -85,9 +94,16 @@ def attention(
 
 @timed()
 def receptive_field(
-    model: nn.Module, batches: Batches, *, layer: str | None = None, shares: Sequence[float] = SHARES,
-    max_samples: int | None = 64, max_seconds: float | None = None, max_map: int = 64, progress: Progress | None = None,
-) -> ReceptiveField:  # fmt: skip
+    model: nn.Module,
+    batches: Batches,
+    *,
+    layer: str | None = None,
+    shares: Sequence[float] = SHARES,
+    max_samples: int | None = 64,
+    max_seconds: float | None = None,
+    max_map: int = 64,
+    progress: Progress | None = None,
+) -> ReceptiveField:
     """Measure the effective receptive field of a layer's central unit.
 
     Samples are [batch, channels, *spatial] of one size, with one to three spatial dimensions; targets do not matter.
@@ -239,12 +255,16 @@ def _record(field: Tensor, shares: Sequence[float], max_map: int, **about: Any) 
     reached = energy.flatten()[order].cumsum(0)
     bounds = [share * (1 - math.ulp(1.0) * energy.numel()) for share in ordered]
     return ReceptiveField(
-        input_shape=tuple(field.shape), shares=ordered,
+        input_shape=tuple(field.shape),
+        shares=ordered,
         radii=tuple(float(distances[order][int((reached >= share).int().argmax())]) for share in bounds),
-        centre=tuple(centre.tolist()), side=int((field > THRESHOLD).sum()) ** (1 / field.ndim),
+        centre=tuple(centre.tolist()),
+        side=int((field > THRESHOLD).sum()) ** (1 / field.ndim),
         extent=tuple(int(places.max() - places.min()) + 1 for places in field.nonzero().T),
-        values=tuple(small.flatten().tolist()), values_shape=tuple(small.shape), **about,
-    )  # fmt: skip
+        values=tuple(small.flatten().tolist()),
+        values_shape=tuple(small.shape),
+        **about,
+    )
 
 
 @contextmanager

@@ -39,10 +39,20 @@ Units = Literal["weights", "filters"]
 
 @timed(lambda steps, draws, **_: (steps / 2 + draws) / 2, top=1, steps=2, draws=0)  # Lanczos ends early, mostly
 def curvature(
-    model: nn.Module, batches: Batches, *, loss: Loss | None = None, units: Units = "weights", top: int = 3,
-    steps: int = 40, tolerance: float = 1e-3, draws: int = 20, seed: int = 0, max_samples: int | None = 512,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> Curvature:  # fmt: skip
+    model: nn.Module,
+    batches: Batches,
+    *,
+    loss: Loss | None = None,
+    units: Units = "weights",
+    top: int = 3,
+    steps: int = 40,
+    tolerance: float = 1e-3,
+    draws: int = 20,
+    seed: int = 0,
+    max_samples: int | None = 512,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Curvature:
     """Measure the largest eigenvalues of the Hessian of the loss at a model, and its trace.
 
     Memory: ``steps`` vectors of the size of the model, besides the graph of one batch.
@@ -86,12 +96,20 @@ def curvature(
         signs = hessian.like(torch.randint(0, 2, (hessian.dimension,), generator=generator).double() * 2 - 1)
         traces.append(float(signs.double() @ product(signs).double()))
     return Curvature(
-        loss=as_is, eigenvalues=tuple(ritz.values[:top].tolist()), errors=tuple(ritz.errors[:top].tolist()),
-        smallest=float(ritz.values[-1]), smallest_error=float(ritz.errors[-1]),
-        converged=bool((ritz.errors[:top] <= tolerance * ritz.values.abs().max()).all()), steps=ritz.steps,
-        trace=spread(traces) if draws else None, units=units, dimension=hessian.dimension,
-        samples=probe.batches.samples, cut=probe.batches.cut, seed=seed,
-    )  # fmt: skip
+        loss=as_is,
+        eigenvalues=tuple(ritz.values[:top].tolist()),
+        errors=tuple(ritz.errors[:top].tolist()),
+        smallest=float(ritz.values[-1]),
+        smallest_error=float(ritz.errors[-1]),
+        converged=bool((ritz.errors[:top] <= tolerance * ritz.values.abs().max()).all()),
+        steps=ritz.steps,
+        trace=spread(traces) if draws else None,
+        units=units,
+        dimension=hessian.dimension,
+        samples=probe.batches.samples,
+        cut=probe.batches.cut,
+        seed=seed,
+    )
 
 
 class Hessian:

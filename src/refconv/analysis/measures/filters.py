@@ -54,9 +54,15 @@ _DRAWS, _COST = 100, 2 * 10**9  # drawn layers behind a random threshold, and wh
 
 
 def redundancy(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None, channels: int = 256,
-    shown: int = 32, seed: int = 0,
-) -> Redundancy:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    channels: int = 256,
+    shown: int = 32,
+    seed: int = 0,
+) -> Redundancy:
     """Measure how alike the channels of each layer are, in two models.
 
     Args:
@@ -84,15 +90,23 @@ def redundancy(
     names = ("divergence", "scaled_divergence", "cosine", "effective_rank")
     means: dict[str, Any] = {name: tuple(map(mean, of_each(name))) for name in names}
     return Redundancy(
-        layers=tuple(rows), less_redundant=_share_grown(*of_each("divergence")),
-        less_redundant_scaled=_share_grown(*of_each("scaled_divergence")), seed=seed, **means,
-    )  # fmt: skip
+        layers=tuple(rows),
+        less_redundant=_share_grown(*of_each("divergence")),
+        less_redundant_scaled=_share_grown(*of_each("scaled_divergence")),
+        seed=seed,
+        **means,
+    )
 
 
 def filter_statistics(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None, channels: int = 256,
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    channels: int = 256,
     seed: int = 0,
-) -> FilterStatistics:  # fmt: skip
+) -> FilterStatistics:
     """Measure the quality of the filters of two models.
 
     Args:

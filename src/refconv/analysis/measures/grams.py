@@ -60,9 +60,14 @@ _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def gram_spectra(
-    model: nn.Module, *, include: Selection = None, exclude: Selection = None,
-    map_size: int | Sequence[int] = RefocusConfig.map_size, order: Order = RefocusConfig.order, seed: int = 0,
-) -> GramSpectra:  # fmt: skip
+    model: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    map_size: int | Sequence[int] = RefocusConfig.map_size,
+    order: Order = RefocusConfig.order,
+    seed: int = 0,
+) -> GramSpectra:
     """Measure the spectra of the Grams that a model's kernels give as bases of refocusing.
 
     The model is the base, so usually the pretrained one.
@@ -86,9 +91,15 @@ def gram_spectra(
 
 
 def movement(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None,
-    map_size: int | Sequence[int] = RefocusConfig.map_size, order: Order = RefocusConfig.order, seed: int = 0,
-) -> Movement:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    map_size: int | Sequence[int] = RefocusConfig.map_size,
+    order: Order = RefocusConfig.order,
+    seed: int = 0,
+) -> Movement:
     """Measure how far each layer moved from one model, the base of refocusing, to the other, and in which directions.
 
     Example:
@@ -111,20 +122,31 @@ def movement(
     first = torch.cat([pair.before.weight.reshape(-1) for pair in pairs])
     last = torch.cat([pair.after.weight.reshape(-1) for pair in pairs])
     return Movement(
-        layers=tuple(rows), relative=_relative(first, last), cosine=_cosine(first, last),
-        alignment=mean([row.alignment for row in rows]), leading=mean([row.leading for row in rows]),
+        layers=tuple(rows),
+        relative=_relative(first, last),
+        cosine=_cosine(first, last),
+        alignment=mean([row.alignment for row in rows]),
+        leading=mean([row.leading for row in rows]),
         leading_isotropic=mean([row.leading_isotropic for row in rows]),
         still=sum(torch.equal(pair.before.weight, pair.after.weight) for pair in pairs),
         **_geometry(map_size, order, seed),
-    )  # fmt: skip
+    )
 
 
 def relations(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None,
-    map_size: int | Sequence[int] = RefocusConfig.map_size, order: Order = RefocusConfig.order,
-    scale: Scale = RefocusConfig.scale, power: float = RefocusConfig.power, shown: int = 64, strongest: int = 10,
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    map_size: int | Sequence[int] = RefocusConfig.map_size,
+    order: Order = RefocusConfig.order,
+    scale: Scale = RefocusConfig.scale,
+    power: float = RefocusConfig.power,
+    shown: int = 64,
+    strongest: int = 10,
     seed: int = 0,
-) -> Relations:  # fmt: skip
+) -> Relations:
     """Recover the refocus weights that lead from one model, the base, to another, and the relations between kernels.
 
     Args:
@@ -144,10 +166,14 @@ def relations(
         rows.append(_relations(pair, view, scale, power, sampled(len(pair.before.filters), shown, seed), strongest))
     meeting = [row for row in rows if row.slices > 1]
     return Relations(
-        layers=tuple(rows), residual=mean([row.residual for row in rows]), own=mean([row.own for row in meeting]),
-        own_if_even=mean([row.own_if_even for row in meeting]), scale=scale, power=power,
+        layers=tuple(rows),
+        residual=mean([row.residual for row in rows]),
+        own=mean([row.own for row in meeting]),
+        own_if_even=mean([row.own_if_even for row in meeting]),
+        scale=scale,
+        power=power,
         **_geometry(map_size, order, seed),
-    )  # fmt: skip
+    )
 
 
 def _geometry(map_size: int | Sequence[int], order: Order, seed: int) -> dict[str, Any]:
@@ -224,14 +250,22 @@ def _relations(
     count = len(pair.before.filters)
     matrix = channel_strengths(strengths, view.output_channels(pair.before), count) if m > 1 else None
     return LayerRelations(
-        layer=pair.layer, kind=pair.kind, channels=count, slices=m, blocks=view.total, sampled=len(view.chosen),
-        norm=total**0.5, residual=float((moved - reached).norm()) / length if length else None,
+        layer=pair.layer,
+        kind=pair.kind,
+        channels=count,
+        slices=m,
+        blocks=view.total,
+        sampled=len(view.chosen),
+        norm=total**0.5,
+        residual=float((moved - reached).norm()) / length if length else None,
         slice_norms=tuple(norms.quantile(torch.tensor(_QUANTILES, dtype=norms.dtype)).tolist()),
-        own=float(squares.diagonal(dim1=1, dim2=2).sum()) / total if total else None, own_if_even=1 / m,
-        partners=_partners(squares), shown=tuple(shown.tolist()) if matrix is not None else (),
+        own=float(squares.diagonal(dim1=1, dim2=2).sum()) / total if total else None,
+        own_if_even=1 / m,
+        partners=_partners(squares),
+        shown=tuple(shown.tolist()) if matrix is not None else (),
         matrix=rounded(matrix[shown][:, shown]) if matrix is not None else (),
         strongest=_strongest(matrix, strongest) if matrix is not None else (),
-    )  # fmt: skip
+    )
 
 
 def _partners(squares: Tensor) -> float | None:

@@ -30,9 +30,14 @@ from refconv.measures.kernels import KernelSamples, LayerKernels, LayerSkeleton,
 
 
 def kernels(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None, shown: int = 64,
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    shown: int = 64,
     seed: int = 0,
-) -> KernelSamples:  # fmt: skip
+) -> KernelSamples:
     """Return the same slices of two models, for pictures, each tap to four significant digits.
 
     Args:
@@ -97,9 +102,12 @@ def _described(magnitudes: Tensor, kernel_size: Sequence[int]) -> TapMagnitudes:
     cross = float(magnitudes[mask].mean())
     corners = None if bool(mask.all()) else float(magnitudes[~mask].mean())
     return TapMagnitudes(
-        magnitudes=tuple(magnitudes.tolist()), cross=cross, corners=corners, ratio=cross / corners if corners else None,
+        magnitudes=tuple(magnitudes.tolist()),
+        cross=cross,
+        corners=corners,
+        ratio=cross / corners if corners else None,
         cross_share=float(magnitudes[mask].sum() / magnitudes.sum()),
-    )  # fmt: skip
+    )
 
 
 def _by_size(rows: Sequence[LayerSkeleton]) -> tuple[SizeSkeleton, ...]:

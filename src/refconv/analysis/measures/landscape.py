@@ -41,10 +41,19 @@ V = TypeVar("V")
 
 @timed(lambda points, **_: points / 3, points=3)
 def loss_line(
-    before: nn.Module, after: nn.Module, batches: Batches, *, calibration: Batches | None = None,
-    loss: Loss | None = None, radius: float = 1.0, points: int = 21, seed: int = 0, max_samples: int | None = 1024,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> LossLine:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    calibration: Batches | None = None,
+    loss: Loss | None = None,
+    radius: float = 1.0,
+    points: int = 21,
+    seed: int = 0,
+    max_samples: int | None = 1024,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> LossLine:
     """Measure the loss of two models along one random, filter-normalised direction.
 
     Args:
@@ -66,10 +75,19 @@ def loss_line(
 
 @timed(lambda points, **_: points**2 / 9, points=3)
 def loss_surface(
-    before: nn.Module, after: nn.Module, batches: Batches, *, calibration: Batches | None = None,
-    loss: Loss | None = None, radius: float = 1.0, points: int = 11, seed: int = 0, max_samples: int | None = 512,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> LossSurface:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    calibration: Batches | None = None,
+    loss: Loss | None = None,
+    radius: float = 1.0,
+    points: int = 11,
+    seed: int = 0,
+    max_samples: int | None = 512,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> LossSurface:
     """Measure the loss of two models over the plane of two random, filter-normalised directions.
 
     Args:
@@ -87,10 +105,19 @@ def loss_surface(
 
 @timed(lambda directions, **_: directions / 2, directions=2)
 def sharpness(
-    before: nn.Module, after: nn.Module, batches: Batches, *, calibration: Batches | None = None,
-    loss: Loss | None = None, radius: float = 0.1, directions: int = 10, seed: int = 0, max_samples: int | None = 1024,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> Sharpness:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    calibration: Batches | None = None,
+    loss: Loss | None = None,
+    radius: float = 0.1,
+    directions: int = 10,
+    seed: int = 0,
+    max_samples: int | None = 1024,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Sharpness:
     """Measure how sharply the loss rises around two models, over the same random directions.
 
     Args:
@@ -123,10 +150,17 @@ def sharpness(
 
 @timed(lambda points, **_: points / 3, points=3)
 def interpolation(
-    before: nn.Module, after: nn.Module, batches: Batches, *, calibration: Batches | None = None,
-    loss: Loss | None = None, points: int = 11, max_samples: int | None = 1024, max_seconds: float | None = None,
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    calibration: Batches | None = None,
+    loss: Loss | None = None,
+    points: int = 11,
+    max_samples: int | None = 1024,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
-) -> Interpolation:  # fmt: skip
+) -> Interpolation:
     """Measure the loss on the straight line from one model to the other.
 
     Args:

@@ -30,9 +30,15 @@ from refconv.measures.agreement import Agreement, Calibration, ChangedSample, Cl
 
 @timed()
 def agreement(
-    before: nn.Module, after: nn.Module, batches: Batches, *, max_samples: int | None = None,
-    max_seconds: float | None = None, max_listed: int = 1000, progress: Progress | None = None,
-) -> Agreement:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    max_samples: int | None = None,
+    max_seconds: float | None = None,
+    max_listed: int = 1000,
+    progress: Progress | None = None,
+) -> Agreement:
     """Find which samples and classes changed sides between two classifiers of the same classes.
 
     The two may be of different architectures.
@@ -64,11 +70,18 @@ def agreement(
     changed = [ChangedSample(*row) for row in rows.tolist()]
     changed.sort(key=lambda row: row.target not in {row.before, row.after})
     return Agreement(
-        samples=passage.samples, cut=passage.cut, both_right=both_right, gained=gained, lost=lost,
-        both_wrong=both_wrong, same=float((first == second).double().mean()), p=mcnemar(gained, lost),
-        classes=tuple(classes), changed=tuple(changed[:max_listed]),
+        samples=passage.samples,
+        cut=passage.cut,
+        both_right=both_right,
+        gained=gained,
+        lost=lost,
+        both_wrong=both_wrong,
+        same=float((first == second).double().mean()),
+        p=mcnemar(gained, lost),
+        classes=tuple(classes),
+        changed=tuple(changed[:max_listed]),
         listed=min(max_listed, len(changed)) / len(changed) if changed else 1.0,
-    )  # fmt: skip
+    )
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -88,9 +101,14 @@ def mcnemar(gained: int, lost: int) -> float:
 
 @timed()
 def calibration(
-    model: nn.Module, batches: Batches, *, bins: int = 15, max_samples: int | None = None,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> Calibration:  # fmt: skip
+    model: nn.Module,
+    batches: Batches,
+    *,
+    bins: int = 15,
+    max_samples: int | None = None,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
     """Measure a classifier's calibration.
 
     Args:
@@ -121,10 +139,16 @@ def calibration(
         means = (confidence / count, right / count) if count else (None, None)
         found.append(ReliabilityBin(place / bins, (place + 1) / bins, int(count), *means))
     return Calibration(
-        samples=passage.samples, cut=passage.cut, bins=tuple(found), ece=float(gaps.sum()) / passage.samples,
-        mce=float((gaps / counts.clamp(min=1)).max()), nll=nll / passage.samples, brier=brier / passage.samples,
-        accuracy=float(hits.sum()) / passage.samples, confidence=float(confidences.sum()) / passage.samples,
-    )  # fmt: skip
+        samples=passage.samples,
+        cut=passage.cut,
+        bins=tuple(found),
+        ece=float(gaps.sum()) / passage.samples,
+        mce=float((gaps / counts.clamp(min=1)).max()),
+        nll=nll / passage.samples,
+        brier=brier / passage.samples,
+        accuracy=float(hits.sum()) / passage.samples,
+        confidence=float(confidences.sum()) / passage.samples,
+    )
 
 
 def _binned(outputs: Tensor, labels: Tensor, bins: int) -> Tensor:

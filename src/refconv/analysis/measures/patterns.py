@@ -65,9 +65,14 @@ _COST = 2 * 10**9  # multiplications that the fits of one layer may cost; larger
 
 
 def filter_components(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None, shown: int = 9,
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    shown: int = 9,
     seed: int = 0,
-) -> FilterComponents:  # fmt: skip
+) -> FilterComponents:
     """Measure what patterns the slices of two models share, and the shift between their distributions.
 
     Args:
@@ -138,19 +143,29 @@ def _compared(size: tuple[int, ...], pairs: Sequence[KernelPair], shown: int, se
         mixed = torch.where(exchanged, after, before), torch.where(exchanged, before, after)
         by_chance.append(float((explained * shifts(*mixed, low, high)).sum()))
     return SizeComponents(
-        kernel_size=size, layers=len(pairs), slices=sum(counts), sampled=n,
+        kernel_size=size,
+        layers=len(pairs),
+        slices=sum(counts),
+        sampled=n,
         explained_before=tuple(principal_components(first)[0].tolist()),
-        explained_after=tuple(principal_components(second)[0].tolist()), explained=tuple(explained.tolist()),
+        explained_after=tuple(principal_components(second)[0].tolist()),
+        explained=tuple(explained.tolist()),
         components=tuple(tuple(component) for component in components[:shown].tolist()),
-        shift=float((explained * per_component).sum()), shift_of_components=tuple(per_component.tolist()),
+        shift=float((explained * per_component).sum()),
+        shift_of_components=tuple(per_component.tolist()),
         chance=sum(by_chance) / _EXCHANGES,
-    )  # fmt: skip
+    )
 
 
 def gaussian_fits(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None,
-    tolerance: float = 0.2, seed: int = 0,
-) -> GaussianFits:  # fmt: skip
+    before: nn.Module,
+    after: nn.Module,
+    *,
+    include: Selection = None,
+    exclude: Selection = None,
+    tolerance: float = 0.2,
+    seed: int = 0,
+) -> GaussianFits:
     """Measure which depthwise kernels of two models differences of Gaussians or their derivatives fit.
 
     Args:
@@ -188,10 +203,14 @@ def gaussian_fits(
         return first, last
 
     return GaussianFits(
-        layers=tuple(rows), fitting=pooled("fitting") if rows else None,
-        families={name: pooled(name) for name in FAMILIES} if rows else {}, chance=chance, left_out=left_out,
-        tolerance=tolerance, seed=seed,
-    )  # fmt: skip
+        layers=tuple(rows),
+        fitting=pooled("fitting") if rows else None,
+        families={name: pooled(name) for name in FAMILIES} if rows else {},
+        chance=chance,
+        left_out=left_out,
+        tolerance=tolerance,
+        seed=seed,
+    )
 
 
 def residuals(slices: Tensor, size: Sequence[int]) -> Tensor:

@@ -70,10 +70,18 @@ _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 @timed(lambda radii, **_: len(radii), radii=RADII[:1])
 def adversarial_robustness(
-    model: nn.Module, batches: Batches, *, mean: Sequence[float], std: Sequence[float], radii: Sequence[float] = RADII,
-    steps: int = 10, seed: int = 0, max_samples: int | None = 512, max_seconds: float | None = None,
+    model: nn.Module,
+    batches: Batches,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    radii: Sequence[float] = RADII,
+    steps: int = 10,
+    seed: int = 0,
+    max_samples: int | None = 512,
+    max_seconds: float | None = None,
     progress: Progress | None = None,
-) -> AdversarialRobustness:  # fmt: skip
+) -> AdversarialRobustness:
     """Measure a classifier's accuracy under FGSM and PGD.
 
     Args:
@@ -104,10 +112,17 @@ def adversarial_robustness(
 
 @timed()
 def corruption_robustness(
-    model: nn.Module, batches: Batches, *, mean: Sequence[float], std: Sequence[float],
-    kinds: Sequence[Corruption] = CORRUPTIONS, seed: int = 0, max_samples: int | None = 2048,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> CorruptionRobustness:  # fmt: skip
+    model: nn.Module,
+    batches: Batches,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    kinds: Sequence[Corruption] = CORRUPTIONS,
+    seed: int = 0,
+    max_samples: int | None = 2048,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> CorruptionRobustness:
     """Measure a classifier's accuracy under common corruptions at five strengths.
 
     Args:
@@ -147,9 +162,14 @@ def corruption_robustness(
 
 @timed()
 def shift_consistency(
-    model: nn.Module, batches: Batches, *, pixels: int = 4, max_samples: int | None = 2048,
-    max_seconds: float | None = None, progress: Progress | None = None,
-) -> ShiftConsistency:  # fmt: skip
+    model: nn.Module,
+    batches: Batches,
+    *,
+    pixels: int = 4,
+    max_samples: int | None = 2048,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> ShiftConsistency:
     """Measure how often a classifier keeps its class when images move.
 
     Images move up, down, left and right; the border is repeated in what becomes free.
@@ -177,10 +197,14 @@ def shift_consistency(
                 stable[distance - 1] += int(kept.sum())
     count = passage.samples
     return ShiftConsistency(
-        samples=count, cut=passage.cut, pixels=tuple(range(1, pixels + 1)),
-        same=_shares(same, count * len(_DIRECTIONS)), stable=_shares(stable, count),
-        accuracy=_shares(right, count * len(_DIRECTIONS)), clean_accuracy=clean / count,
-    )  # fmt: skip
+        samples=count,
+        cut=passage.cut,
+        pixels=tuple(range(1, pixels + 1)),
+        same=_shares(same, count * len(_DIRECTIONS)),
+        stable=_shares(stable, count),
+        accuracy=_shares(right, count * len(_DIRECTIONS)),
+        clean_accuracy=clean / count,
+    )
 
 
 def fgsm(model: nn.Module, samples: Tensor, targets: Tensor, *, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -189,9 +213,16 @@ def fgsm(model: nn.Module, samples: Tensor, targets: Tensor, *, radius: Tensor, 
 
 
 def pgd(
-    model: nn.Module, samples: Tensor, targets: Tensor, *, radius: Tensor, low: Tensor, high: Tensor, steps: int,
+    model: nn.Module,
+    samples: Tensor,
+    targets: Tensor,
+    *,
+    radius: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
     start: Tensor,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return samples moved by signed gradient steps inside the ball, each 2.5 / steps of the radius as in the paper.
 
     ``start`` is the first point, as shares of the radius from -1 to 1.

@@ -44,10 +44,16 @@ _CONSTANT = 1e-20  # share of a layer's square sum under which what varies betwe
 
 @timed()
 def similarity(
-    before: nn.Module, after: nn.Module, batches: Batches, *, layers: Sequence[str] | None = None,
-    max_samples: int | None = 512, max_seconds: float | None = None, max_matrix: int = 64,
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    layers: Sequence[str] | None = None,
+    max_samples: int | None = 512,
+    max_seconds: float | None = None,
+    max_matrix: int = 64,
     progress: Progress | None = None,
-) -> Similarity:  # fmt: skip
+) -> Similarity:
     """Measure how alike the features of two models with modules of the same names are, layer by layer.
 
     Batches of more than 128 samples are taken in parts; parts of fewer than 4 are left out. Targets do not matter.
@@ -79,10 +85,14 @@ def similarity(
     count = min(len(places), max_matrix)
     chosen = [places[round(i * (len(places) - 1) / max(1, count - 1))] for i in range(count)]
     return Similarity(
-        samples=products.samples, cut=passage.cut, layers=rows, mean=mean([row.cka for row in rows]),
+        samples=products.samples,
+        cut=passage.cut,
+        layers=rows,
+        mean=mean([row.cka for row in rows]),
         matrix_layers=tuple(labels[place] for place in chosen),
-        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen), left_out=products.left_out,
-    )  # fmt: skip
+        matrix=tuple(tuple(matrix[row][column] for column in chosen) for row in chosen),
+        left_out=products.left_out,
+    )
 
 
 class _Products:
