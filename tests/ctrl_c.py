@@ -6,7 +6,7 @@ import sys
 _SCRIPT = """
 import os, signal, sys
 from refconv.cli import main
-from refconv.studies.board import Board
+from refconv.studies.estimate import Board
 from refconv.engine.stepping import Stepper
 unit, at = sys.argv[1].split("=")
 def counted(kind, name):

@@ -84,7 +84,7 @@ def test_checkpoints_are_cleared_away_and_the_journal_has_every_run(improved):
 
 def test_the_same_call_finds_everything_done(improved, base, monkeypatch):
     folder, record = improved
-    monkeypatch.setattr("refconv.studies.workers.execute", lambda *_: pytest.fail("a run was started again"))
+    monkeypatch.setattr("refconv.studies.execution.execute", lambda *_: pytest.fail("a run was started again"))
     again = improve_recipe(recipe(base), folder, config("12ep", contenders=("plain", "refocus")))
     assert (again.winner, again.tested, again.verdict) == (record.winner, record.tested, record.verdict)
 
@@ -109,7 +109,7 @@ def test_a_crashed_contender_leaves_the_others(base, tmp_path, monkeypatch):
             return Outcome("failed", f"{run.folder}: boom")
         return execute(run, keep)
 
-    monkeypatch.setattr("refconv.studies.workers.execute", crash)
+    monkeypatch.setattr("refconv.studies.execution.execute", crash)
     record = improve_recipe(recipe(base), tmp_path / "out", config(contenders=("plain", "refocus")))
     assert next(one.message for one in record.tried if one.entry.contender == "refocus").endswith("boom")
     assert record.refocused is None

@@ -49,19 +49,15 @@ _SHARE = 0.25  # of the time left that a trial may take
 
 
 class Passage:
-    """The first samples of some batches, gone through as often as a measure needs, the same in every pass.
-
-    Attributes:
-        samples: how many samples were given out so far in this pass; between passes, how many a pass has.
-        cut: whether there are more samples than the bound lets through; known when the first pass is over.
-    """
+    """The first samples of some batches, gone through as often as a measure needs, the same in every pass."""
 
     def __init__(self, batches: Batches, max_samples: int | None = None, progress: Progress | None = None) -> None:
         if max_samples is not None and max_samples < 1:
             raise SettingError("too few", where="max_samples", expected="1 or more, or None", found=str(max_samples))
         if not callable(batches) and not isinstance(batches, Sequence):
             raise DataError("batches cannot be gone through again", expected=_AGAIN, found=type(batches).__name__)
-        self.samples, self.cut = 0, False
+        self.samples = 0  # given out so far in this pass; between passes, those of a pass
+        self.cut = False  # whether there are more than the bound lets through; known after the first pass
         self._batches, self._most, self._progress = batches, max_samples, progress
         self._known: int | None = None  # samples of a whole pass
         listed = sum(len(targets) for _, targets in batches) if isinstance(batches, (list, tuple)) else 0

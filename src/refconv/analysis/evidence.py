@@ -31,24 +31,17 @@ _EXAMINED = 16  # samples of a batch: images of other tasks are large, or of man
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisConfig:
-    """What is asked about two models.
+    """What is asked about two models."""
 
-    Attributes:
-        only: names of measures; empty for all.
-        include: patterns of layers that measures of weights look at; empty for all.
-        samples: samples that a measure takes at most; None: its own bound.
-        seconds: time that a measure takes at most, about; None: no bound.
-    """
-
-    only: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()  # names of measures; empty for all
+    include: tuple[str, ...] = ()  # patterns of layers that measures of weights look at; empty for all
     exclude: tuple[str, ...] = ()
     data: str | None = None
     data_dir: str | None = None
     class_map: str | None = None
     split: str = "test"
-    samples: int | None = None
-    seconds: float | None = None
+    samples: int | None = None  # that a measure takes at most; None: its own bound
+    seconds: float | None = None  # that a measure takes at most, about; None: no bound
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -97,11 +90,9 @@ def open_evidence(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> t
     place = choose_device(questions.device)
     for side in opened:
         if side.task != "classification":
-            problem, remedy = (
-                "measures with data are for classifiers",
-                "leave --data out: measures of weights work for every task",
-            )
-            raise SettingError(problem, where="--data", found=f"a model for {side.task}", remedy=remedy)
+            problem, found = "measures with data are for classifiers", f"a model for {side.task}"
+            remedy = "leave --data out: measures of weights work for every task"
+            raise SettingError(problem, where="--data", found=found, remedy=remedy)
         side.model.to(place)
     known = next((side for side in reversed(opened) if side.stated), opened[1])
     data = data_for(known, str(questions.data), root=questions.data_dir, class_map=questions.class_map)

@@ -151,10 +151,8 @@ def pair_probes(
     bounded = Passage(batches, max_samples)
     collected = Passage(calibration, max_samples) if calibration is not None else bounded
     probes = Probe(before, bounded, collected, loss), Probe(after, bounded, collected, loss)
-    first, second = (
-        {name: list(value.shape) for name, value in (*model.named_parameters(), *model.named_buffers())}
-        for model in (before, after)
-    )
+    held = ((*model.named_parameters(), *model.named_buffers()) for model in (before, after))
+    first, second = ({name: list(value.shape) for name, value in values} for values in held)
     check_same(first, second, "weights")
     return probes
 

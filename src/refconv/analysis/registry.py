@@ -38,22 +38,16 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
 
 @dataclass(frozen=True)
 class EvalData:
-    """Data to measure two classifiers on, and the settings that measures share, for both models together.
-
-    Attributes:
-        training: batches of training samples, not augmented, for batch-norm statistics.
-        max_samples: samples that a measure takes at most; None leaves each its own bound.
-        order: the place in the data of each sample in the order of ``batches``; None if they come as they are there.
-    """
+    """Data to measure two classifiers on, and the settings that measures share, for both models together."""
 
     batches: Batches
-    training: Batches
+    training: Batches  # of training samples, not augmented, for batch-norm statistics
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    max_samples: int | None = None
+    max_samples: int | None = None  # None leaves each measure its own bound
     max_seconds: float | None = None
     progress: Progress | None = None
-    order: Sequence[int] | None = None
+    order: Sequence[int] | None = None  # the place of each sample in the data; None if they come as they are there
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -43,10 +43,6 @@ def pair_names(facts: Sequence[PairFacts], folders: Sequence[Path]) -> list[str]
 
     Settings are those of the run's recipe that are not the default, as in ``refocus, paper scale``.
 
-    Args:
-        facts: what pair.json says, one each.
-        folders: where each came from.
-
     Example:
         >>> base = SideFacts("base")
         >>> facts = [PairFacts(base, SideFacts(method, method)) for method in ("plain", "refocus", "refocus")]

@@ -70,10 +70,8 @@ def _analysed(
     display: Callable[[str], Display],
 ) -> tuple[Analysis, str | None]:
     """Analyse with data if there are any; return why there are none where they were wanted."""
-    couple, recipe = (
-        open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags),
-        start.recipe,
-    )
+    couple = open_couple(start.reference, str(start.run), pretrained=start.pretrained, flags=flags)
+    recipe = start.recipe
 
     def taken(asked: AnalysisConfig, missing: str | None = None) -> Analysis:
         earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, asked, beside)

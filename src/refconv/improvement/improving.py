@@ -33,11 +33,10 @@ from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.recipe import Recipe
-from refconv.studies.board import Board
 from refconv.studies.conduct import carry_out, on_threads, workers_for
-from refconv.studies.execution import has_weights, record_of
+from refconv.studies.estimate import Board
+from refconv.studies.execution import has_weights, record_of, visible_devices
 from refconv.studies.journal import Journal
-from refconv.studies.workers import visible_devices
 from refconv.surgery import verify
 from refconv.task_measures import measures_of
 

@@ -157,10 +157,9 @@ def convnext_small(
     """Build a ConvNeXt-like network (Liu et al. 2022), with batch norm in place of layer norm: 7 x 7 depthwise."""
 
     def block(before: int, after: int, stride: int) -> list[nn.Module]:
-        # Between stages dense 2 x 2 kernels halve the size.
-        halving = (
-            [nn.Sequential(*_conv_norm(before, after, stride, stride=stride, padding=0))] if before != after else []
-        )
+        halving = []
+        if before != after:  # between stages dense 2 x 2 kernels halve the size
+            halving.append(nn.Sequential(*_conv_norm(before, after, stride, stride=stride, padding=0)))
         depthwise, wide = _conv_norm(after, after, kernel_size, groups=after), _conv_norm(after, 2 * after, 1)
         body = nn.Sequential(*depthwise, *wide, nn.GELU(), *_conv_norm(2 * after, after, 1))
         return [*halving, Residual(body, nn.Identity(), nn.Identity())]

@@ -137,9 +137,8 @@ def spandrel_arguments(model: nn.Module) -> tuple[str, dict[str, Any]]:
     name = f"{kind.__module__.removeprefix(_SPANDREL_HOME)}.{kind.__qualname__}"
     known: Mapping[str, Any] = getattr(model, "hyperparameters", {})
     parameters = inspect.signature(kind.__init__).parameters
-    differing = {
-        key: value for key, value in known.items() if key in parameters and parameters[key].default is not value
-    }
+    taken = {key: value for key, value in known.items() if key in parameters}
+    differing = {key: value for key, value in taken.items() if parameters[key].default is not value}
     try:
         plain: dict[str, Any] = json.loads(json.dumps(differing))
     except TypeError as error:

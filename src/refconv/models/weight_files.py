@@ -99,9 +99,8 @@ def weights_file(path: Path | str) -> Path:
         if (path / name).is_file():
             return path / name
     expected = "a file " + " or ".join(WEIGHT_FILES)
-    raise CheckpointError(
-        "no weights in this folder", where=str(path), expected=expected, remedy="give the file itself"
-    )
+    what, remedy = "no weights in this folder", "give the file itself"
+    raise CheckpointError(what, where=str(path), expected=expected, remedy=remedy)
 
 
 def missing(path: Path, what: str = "no such file", *, where: str | None = None) -> CheckpointError:

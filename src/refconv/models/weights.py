@@ -81,12 +81,8 @@ def load_published(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
     # Frozen batch norms, as torchvision trained them, count no batches.
     counts = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
     given = {name: value for name, value in state.items() if name in own or not name.startswith("aux_classifier.")}
-    both = [name for name in own if name in given]
-    classes = {
-        name: own[name]
-        for name in both
-        if own[name].shape != given[name].shape and own[name].shape[1:] == given[name].shape[1:]
-    }
+    unlike = [name for name in own if name in given and own[name].shape != given[name].shape]
+    classes = {name: own[name] for name in unlike if own[name].shape[1:] == given[name].shape[1:]}
     load_state(model, {**counts, **given, **classes}, where=f"{where}'s own weights")
 
 
@@ -209,11 +205,8 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
     both = [name for name in own if name in state and name not in anew]
     unlike = [name for name in both if _shape(own[name]) != _shape(state[name])]
     shapes = [f"{name} is {_shape(state[name])} instead of {_shape(own[name])}" for name in unlike]
-    clauses = [
-        f"{len(names)} {word} ({some(names)})"
-        for word, names in (("missing", missing), ("surplus", surplus), ("of another shape", shapes))
-        if names
-    ]
+    wrong = {"missing": missing, "surplus": surplus, "of another shape": shapes}
+    clauses = [f"{len(names)} {word} ({some(names)})" for word, names in wrong.items() if names]
     if clauses:
         expected, remedy = f"{len(own)} entries", "give the model that the weights were trained with"
         what, found = "does not fit this model", ", ".join(clauses)
@@ -222,12 +215,9 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
 
 def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> None:
     parameters = {name for name, _ in model.named_parameters()}
-    broken = [
-        name
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-        and not bool(value.isfinite().all() if name in parameters else not value.isnan().any())  # masks hold infinity
-    ]
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    strange = ((name, ~value.isfinite() if name in parameters else value.isnan()) for name, value in tensors.items())
+    broken = [name for name, found in strange if bool(found.any())]  # masks, which are no parameters, hold infinity
     if broken:
         found = f"NaN or infinity in {len(broken)} of {len(state)} entries ({some(broken)})"
         what, remedy = "the weights are not finite", "take weights from before training diverged"

@@ -17,16 +17,14 @@ from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.studies import pages
-from refconv.studies.board import Board
 from refconv.studies.comparison import MEASURES, Comparison
-from refconv.studies.estimate import Estimate, StepTimes, clock, kept_step_times, step_times
-from refconv.studies.execution import Outcome, record_of
+from refconv.studies.estimate import Board, Estimate, StepTimes, clock, kept_step_times, step_times
+from refconv.studies.execution import Outcome, ProcessExecutor, SerialExecutor, Workers, record_of, visible_devices
 from refconv.studies.journal import Journal, restored_copy
 from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
 from refconv.studies.study import Study, recipe_errors_in
 from refconv.studies.summary import summarise
-from refconv.studies.workers import ProcessExecutor, SerialExecutor, Workers, visible_devices
 from refconv.task_measures import Measure
 from refconv.tasks.registry import task_of
 

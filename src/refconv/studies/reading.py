@@ -119,9 +119,8 @@ def _architecture(table: _Table, common: Mapping[str, Any], base: Mapping[str, A
 
 
 def _base(table: _Table) -> dict[str, Any]:
-    seen = {
-        name: table.get(name, kind) for name, kind in (("samples", "count"), ("backbones", "text")) if name in table
-    }
+    kinds = {"samples": "count", "backbones": "text"}
+    seen = {name: table.get(name, kind) for name, kind in kinds.items() if name in table}
     return {**seen, **table.settings((*_SHARED, "checkpoint", "pretrained"))}
 
 

@@ -32,24 +32,15 @@ class Choice:
 
 
 class Schedule:
-    """The runs of a study that are over, running, waiting, or given up; what an earlier call finished stays over.
-
-    Attributes:
-        cells: architecture and method of each cell.
-        choices: the settings of each cell, as soon as they are chosen.
-        failures: runs that failed, or cells without choice, and why.
-        blame: why a cell will have no result.
-        over: runs that finished or diverged, whenever that was.
-        running: what runs now.
-    """
+    """The runs of a study that are over, running, waiting, or given up; what an earlier call finished stays over."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self.cells = {(a.name, m.name): (a, m) for a, m in runs.cells}
-        self.choices: dict[Cell, Choice] = {}
-        self.failures: dict[str, str] = {}
-        self.blame: dict[Cell, str] = {}
-        self.over: list[Run] = []
+        self.choices: dict[Cell, Choice] = {}  # as soon as they are made
+        self.failures: dict[str, str] = {}  # runs that failed, or cells without choice, and why
+        self.blame: dict[Cell, str] = {}  # why a cell will have no result
+        self.over: list[Run] = []  # finished or diverged, whenever that was
         self.running: list[Run] = []
         self._waiting: list[Run] = []
         self._lost: set[Path] = set()

@@ -51,7 +51,7 @@ class Interval(Record):
         return self.values >= FEWEST
 
 
-def t_interval(values: Sequence[float], resolution: float | None = None, level: float = LEVEL) -> Interval:
+def t_interval(values: Sequence[float], resolution: float | None = None) -> Interval:
     """Return mean and Student's t interval, mean +- max(t(n - 1) * s / sqrt(n), resolution).
 
     Note [Resolution]. An accuracy on N test images is known up to half an image, 1 / (2 N), whatever the seed; the
@@ -72,10 +72,10 @@ def t_interval(values: Sequence[float], resolution: float | None = None, level: 
         (-0.0, 0.004)
     """
     mean, n = _mean(values), len(values)
-    error = _standard_error(values, resolution, level)
+    error = _standard_error(values, resolution)
     if error is None:
         return Interval(mean, values=n)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
+    half = _critical(n) * error
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -85,21 +85,23 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _standard_error(values: Sequence[float], resolution: float | None, level: float = LEVEL) -> float | None:
+def _standard_error(values: Sequence[float], resolution: float | None) -> float | None:
     """Return the standard error of a mean, at least the one that gives the resolution as half width; None if unknown.
 
-    The test and the interval share it, so that p is below 1 - level exactly where the interval excludes zero.
+    The test and the interval share it, so that p is below 1 - LEVEL exactly where the interval excludes zero.
     """
     n = len(values)
     if n < 2:
         return None
-    least = (resolution or 0.0) * (1 + _ROUNDING) / float(stats.t.ppf((1 + level) / 2, n - 1))
+    least = (resolution or 0.0) * (1 + _ROUNDING) / _critical(n)
     return max(spread(values) / math.sqrt(n), least) or None
 
 
-def bootstrap_interval(
-    values: Sequence[float], resolution: float | None = None, level: float = LEVEL, resamples: int = RESAMPLES
-) -> Interval:
+def _critical(n: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+
+
+def bootstrap_interval(values: Sequence[float], resolution: float | None = None) -> Interval:
     """Return mean and bootstrap interval, bias-corrected and accelerated.
 
     Efron 1987, "Better bootstrap confidence intervals". The resamples are drawn from a fixed seed. With few values the
@@ -113,10 +115,8 @@ def bootstrap_interval(
     if spread(values) == 0:
         return Interval(mean, mean - least, mean + least, n) if least else Interval(mean, values=n)
     generator = np.random.default_rng(_BOOTSTRAP_SEED)
-    found = stats.bootstrap(
-        [values], np.mean, n_resamples=resamples, confidence_level=level, method="BCa", rng=generator
-    )
-    low, high = found.confidence_interval
+    how = {"n_resamples": RESAMPLES, "confidence_level": LEVEL, "method": "BCa", "rng": generator}
+    low, high = stats.bootstrap([values], np.mean, **how).confidence_interval
     return Interval(mean, min(float(low), mean - least), max(float(high), mean + least), n)
 
 
@@ -149,22 +149,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def power(n: int, effect: float, level: float = LEVEL) -> float:
+def power(n: int, effect: float) -> float:
     """Return the probability that a two-sided paired t test of n >= 2 pairs finds an effect.
 
     The effect is the true mean difference in standard deviations of the differences.
     """
-    critical, shift = float(stats.t.ppf((1 + level) / 2, n - 1)), effect * math.sqrt(n)
+    critical, shift = _critical(n), effect * math.sqrt(n)
     # Far beyond the critical value scipy's noncentral t loses its digits; the tail is normal there.
     if shift > 30:
         return 1.0
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
 
 
-def seeds_needed(s: float, difference: float, resolution: float | None = None, wanted: float = POWER) -> int | None:
+def seeds_needed(s: float, difference: float, resolution: float | None = None) -> int | None:
     """Return how many paired seeds are needed to find a true mean difference, at least :data:`FEWEST`.
 
-    The t test has to find it with the wanted power, and the mean of the seeds has to come out beyond the resolution.
+    The t test has to find it with :data:`POWER`, and the mean of the seeds has to come out beyond the resolution.
     The standard deviation s of the paired differences is taken as that of rounding two accuracies, the resolution over
     the root of 6, where it is zero (ties). None where no number of seeds is enough, because the difference is not
     larger than the resolution, and where s is zero and the resolution is not known.
@@ -178,12 +178,12 @@ def seeds_needed(s: float, difference: float, resolution: float | None = None, w
     if s == 0 or difference <= least * (1 + _ROUNDING):
         return None
     low, high = 1, 2
-    while power(high, difference / s) < wanted:
+    while power(high, difference / s) < POWER:
         low, high = high, 2 * high
     while high - low > 1:  # low does not do, high does
         middle = (low + high) // 2
-        low, high = (low, middle) if power(middle, difference / s) >= wanted else (middle, high)
-    beyond = (float(stats.norm.ppf(wanted)) * s / (difference - least)) ** 2 if least else 0.0
+        low, high = (low, middle) if power(middle, difference / s) >= POWER else (middle, high)
+    beyond = (float(stats.norm.ppf(POWER)) * s / (difference - least)) ** 2 if least else 0.0
     return max(high, FEWEST, math.ceil(beyond))
 
 

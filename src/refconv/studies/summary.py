@@ -54,9 +54,8 @@ def _definitions(records: Sequence[RunRecord], measures: Sequence[Measure]) -> d
         if len(words) > 1:
             what, expected = f"the runs compute {measure.name} in different ways", "one definition in all records"
             remedy = "run the study again in a new folder, with a new journal"
-            raise RunError(
-                what, where=measure.name, expected=expected, found=" and ".join(sorted(words)), remedy=remedy
-            )
+            different = " and ".join(sorted(words))
+            raise RunError(what, where=measure.name, expected=expected, found=different, remedy=remedy)
         if any(measure.name in record.definitions for record in words.values()):
             found[measure.name] = next(iter(words))
     return found

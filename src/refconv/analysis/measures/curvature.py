@@ -135,9 +135,8 @@ class Hessian:
         probe = self._probe
         leaves = {name: probe.parameters[name].detach().requires_grad_() for name in self._names}
         parts = vector.split([leaf.numel() for leaf in leaves.values()])
-        along = self._scaled(
-            {name: part.reshape(leaf.shape) for (name, leaf), part in zip(leaves.items(), parts, strict=True)}
-        )
+        pairs = zip(leaves.items(), parts, strict=True)
+        along = self._scaled({name: part.reshape(leaf.shape) for (name, leaf), part in pairs})
         sums = {name: torch.zeros_like(value) for name, value in along.items()}
         with evaluating(probe.model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
             for samples, targets in probe.batches:

@@ -232,9 +232,8 @@ def patterns(size: Sequence[int], scale: float, centre: tuple[float, float], ang
     The scale and the centre, row and column from the middle of the kernel, are in taps; the angle of the orientation
     from the first dimension's axis is in radians.
     """
-    rows, columns = (
-        torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2 - at for taps, at in zip(size, centre, strict=True)
-    )
+    ends = zip(size, centre, strict=True)
+    rows, columns = (torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2 - at for taps, at in ends)
     gauss = torch.exp(-(rows[:, None].square() + columns.square()) / (2 * scale**2))
     u = (math.cos(angle) * rows[:, None] + math.sin(angle) * columns) / scale
     return gauss.reshape(-1), (-u / scale * gauss).reshape(-1), ((u.square() - 1) / scale**2 * gauss).reshape(-1)

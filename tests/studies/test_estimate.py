@@ -7,8 +7,7 @@ import pytest
 from rich.console import Console
 
 from refconv.recipe.recipe import Recipe
-from refconv.studies.board import Board
-from refconv.studies.estimate import Estimate
+from refconv.studies.estimate import Board, Estimate
 from refconv.studies.runs import Run
 
 
