@@ -8,8 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refconv.measures.findings import Change, Claim, Support
-from refconv.measures.judging import SURENESS, Difference, PairedDifference, mcnemar, paired_difference, share_error
+from refconv.measures.judging import (
+    SURENESS,
+    Change,
+    Claim,
+    Difference,
+    PairedDifference,
+    Support,
+    mcnemar,
+    paired_difference,
+    share_error,
+)
 from refconv.measures.numbers import be, compared, count, course, fine_number, fine_percent, percent, points
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, table_of

@@ -8,7 +8,7 @@ from math import hypot, prod
 from statistics import median
 from typing import Any
 
-from refconv.measures.findings import Change
+from refconv.measures.judging import Change
 from refconv.measures.layers import (
     NEGLIGIBLE,
     Quantity,

@@ -23,8 +23,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Any, Literal
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import mcnemar
+from refconv.measures.judging import Change, mcnemar
 from refconv.measures.numbers import Show, compared, count, course, number, percent
 from refconv.measures.pairs import Measured, Role, role_names
 from refconv.measures.tables import mean

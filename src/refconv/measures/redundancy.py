@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from refconv.measures.findings import Change
+from refconv.measures.judging import Change
 from refconv.measures.layers import Direction, Quantity, Way, contrast_clause, contrast_of, course_clause, course_of
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import LayerRecord, change, changed, sampled, table_of

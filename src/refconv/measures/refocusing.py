@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.findings import Change
+from refconv.measures.judging import Change
 from refconv.measures.layers import (
     NEGLIGIBLE,
     Quantity,

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import SURENESS, Difference, agreed, share_error
+from refconv.measures.judging import SURENESS, Change, Difference, agreed, share_error
 from refconv.measures.numbers import compared, count, course, number, percent, points
 from refconv.measures.pairs import Measured, models
 from refconv.measures.tables import Sampled, counted, text_table

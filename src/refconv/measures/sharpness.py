@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import SURENESS, Difference, agreed, paired, student
+from refconv.measures.judging import SURENESS, Change, Difference, agreed, paired, student
 from refconv.measures.landscape import Conditions
 from refconv.measures.numbers import compared, count, course, fine_number, number, percent, signed
 from refconv.measures.pairs import Measured

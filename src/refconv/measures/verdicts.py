@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 
-from refconv.measures.findings import Finding, Judgement
+from refconv.measures.judging import Finding, Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair
 from refconv.measures.verdict import Verdict

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from refconv.measures.findings import Change, Support
+from refconv.measures.judging import Change, Support
 from refconv.measures.pairs import Role
 from refconv.report.charts.labels import marker
 from refconv.report.charts.svg import element

@@ -11,7 +11,7 @@ from typing import Any
 
 from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts
-from refconv.measures.findings import Judgement
+from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed

@@ -12,7 +12,7 @@ from refconv.measures.numbers import count, fine_percent, number, percent, point
 from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.scores import words_of
 from refconv.report.charts import Guide, Line, line_chart
-from refconv.report.elements import Figure, Table
+from refconv.report.elements import Figure, Items, Spec, Table
 from refconv.report.sections.figures import (
     axes,
     bar_figure,
@@ -23,7 +23,6 @@ from refconv.report.sections.figures import (
     said,
     samples_note,
 )
-from refconv.report.sections.spec import Items, Spec
 from refconv.sentences import capital
 
 
@@ -240,28 +239,7 @@ def _calibration_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "scores",
-        "Task measures",
-        "The measures that the task is judged by, of all models on the same samples. The trivial result beside them "
-        "is what a model must beat.",
-        _scores,
-        _scores_notes,
-    ),
-    Spec(
-        "agreement",
-        "Samples gained and lost",
-        "Both models classify the same samples: some are right only after (gained), some only before (lost). If these "
-        "split more unevenly than coins would, the change in accuracy is no accident of these samples.",
-        _agreement,
-        _agreement_notes,
-    ),
-    Spec(
-        "calibration",
-        "Calibration",
-        "A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error (ECE) "
-        "is the mean gap between confidence and accuracy.",
-        lambda items: (_reliability(items), _spread(items), _errors(items)),
-        _calibration_notes,
-    ),
+    Spec("scores", _scores, _scores_notes),
+    Spec("agreement", _agreement, _agreement_notes),
+    Spec("calibration", lambda items: (_reliability(items), _spread(items), _errors(items)), _calibration_notes),
 )

@@ -12,9 +12,8 @@ from markupsafe import Markup
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, models, role_names
 from refconv.report.charts import Dots, Heat, Line, Photo, dot_chart, heat_maps, line_chart, photo_row
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import axes, figure, model_rows, pairs_said, said, samples_note
-from refconv.report.sections.spec import Items, Spec
 
 ROWS = 24  #: Layers up to which each is a row of its own; more become a line
 
@@ -177,28 +176,7 @@ def _field_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "similarity",
-        "Feature similarity (CKA)",
-        "Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up to a "
-        "rotation and one scale, around 0 is unrelated.",
-        lambda items: (_layers(items), _matrices(items)),
-        _similarity_notes,
-    ),
-    Spec(
-        "attention",
-        "Attention maps (Grad-CAM)",
-        "Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. Side "
-        "by side it shows whether both models look at the same parts.",
-        _attention,
-        _attention_notes,
-    ),
-    Spec(
-        "receptive_field",
-        "Effective receptive field",
-        "The effective receptive field is how strongly each pixel of the input moves the central unit of a late "
-        "layer. Larger radii say that the unit draws on a wider surrounding, which is neither good nor bad by itself.",
-        lambda items: (_field(items),),
-        _field_notes,
-    ),
+    Spec("similarity", lambda items: (_layers(items), _matrices(items)), _similarity_notes),
+    Spec("attention", _attention, _attention_notes),
+    Spec("receptive_field", lambda items: (_field(items),), _field_notes),
 )

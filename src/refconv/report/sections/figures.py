@@ -18,8 +18,7 @@ from refconv.measures.layers import Quantity, kinds, means, values
 from refconv.measures.numbers import Show, count, number, percent
 from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.report.charts import Bars, Dots, Guide, Line, bar_chart, dot_chart, line_chart
-from refconv.report.elements import Figure, Table
-from refconv.report.sections.spec import Items
+from refconv.report.elements import Figure, Items, Table
 from refconv.sentences import capital
 
 PICTURED = 16  #: layers at most that have a picture of their own

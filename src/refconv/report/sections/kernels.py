@@ -25,9 +25,8 @@ from refconv.measures.layers import RULE, Quantity, kinds, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, Role
 from refconv.report.charts import Guide, Heat, Line, Sheet, heat_maps, kernel_sheets, line_chart
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import axes, figure, layer_figure, pictured_note, spread
-from refconv.report.sections.spec import Items, Spec
 
 _SHARE = Quantity("share of magnitude on the cross", "cross_share", show=percent)
 
@@ -208,29 +207,7 @@ def _pictures_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "skeleton",
-        "Kernel skeletons",
-        "The skeleton of a kernel is its central cross, the middle row and column; the corners are the rest. The "
-        "ratio of their mean magnitudes is 1 for a flat kernel and larger the stronger the skeleton is.",
-        _skeletons,
-        _skeleton_notes,
-    ),
-    Spec(
-        "components",
-        "Principal components of kernels",
-        "The principal components of all slices of one kernel size are the patterns that they are made of, and the "
-        "explained variance says how much each contributes. The shift is how far two models' slices differ in them, in "
-        "nats; a shift no larger than chance means nothing.",
-        lambda items: (_components(items, size) for size in _sizes(items)),
-        _components_notes,
-    ),
-    Spec(
-        "kernels",
-        "Pictures of kernels",
-        "The same kernels of a layer at the start, after training, and what changed between the two. Look for "
-        "patterns that many kernels share, and for what a difference adds or takes away.",
-        lambda items: (_pictures(items, layer) for layer in spread(_drawable(items))),
-        _pictures_notes,
-    ),
+    Spec("skeleton", _skeletons, _skeleton_notes),
+    Spec("components", lambda items: (_components(items, size) for size in _sizes(items)), _components_notes),
+    Spec("kernels", lambda items: (_pictures(items, layer) for layer in spread(_drawable(items))), _pictures_notes),
 )

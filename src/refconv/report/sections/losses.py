@@ -10,7 +10,7 @@ from refconv.measures.landscape import with_record
 from refconv.measures.numbers import count, fine_number, number
 from refconv.measures.pairs import Role, models, role_names
 from refconv.report.charts import Surface, contour_maps
-from refconv.report.elements import Figure, Table
+from refconv.report.elements import Figure, Items, Spec, Table
 from refconv.report.sections.figures import (
     Curve,
     axes,
@@ -23,7 +23,6 @@ from refconv.report.sections.figures import (
     said,
     samples_note,
 )
-from refconv.report.sections.spec import Items, Spec
 
 
 def _loss(items: Items) -> str:
@@ -274,36 +273,8 @@ def _curvature_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "interpolation",
-        "Loss between before and after",
-        "The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, a "
-        "barrier, training left the basin that the start lies in; without one, it stayed in it.",
-        lambda items: (_between(items),),
-        _between_notes,
-    ),
-    Spec(
-        "landscape",
-        "Loss landscape",
-        "Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the loss "
-        "is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
-        _landscape,
-        _landscape_notes,
-    ),
-    Spec(
-        "sharpness",
-        "Sharpness",
-        "Sharpness is how much the loss rises, on average over random directions, when every filter is moved by a "
-        "given share of its norm. Smaller is flatter: the model minds small changes of its weights less.",
-        lambda items: (_rises(items), _directions(items)),
-        _sharpness_notes,
-    ),
-    Spec(
-        "curvature",
-        "Curvature",
-        "Eigenvalues of the Hessian say how strongly the loss curves in the directions in which it curves most; their "
-        "sum, the trace, says how much it curves on the whole. Smaller ones mean a smoother landscape.",
-        lambda items: (_eigenvalues(items), *_traces(items)),
-        _curvature_notes,
-    ),
+    Spec("interpolation", lambda items: (_between(items),), _between_notes),
+    Spec("landscape", _landscape, _landscape_notes),
+    Spec("sharpness", lambda items: (_rises(items), _directions(items)), _sharpness_notes),
+    Spec("curvature", lambda items: (_eigenvalues(items), *_traces(items)), _curvature_notes),
 )

@@ -10,9 +10,8 @@ from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE
 from refconv.measures.refocusing import OTHERS, PARTNERS, RESIDUAL, among_others, shown
 from refconv.report.charts import Dots, Guide, Heat, Line, dot_chart, heat_maps, line_chart
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import axes, figure, layer_figure, pictured_note, spread
-from refconv.report.sections.spec import Items, Spec
 
 STRONGEST = 5  #: Relations that the table of a layer names, per pair
 
@@ -166,23 +165,4 @@ def _spectra(items: Items) -> list[Figure]:
     return [_ranks(rows), *map(_eigenvalues, spread(_defined(rows)))]
 
 
-SECTIONS = (
-    Spec(
-        "relations",
-        "Relations between kernels",
-        "Every change of the kernels can be written as a refocus weight, which says how strongly each slice draws on "
-        "the slices of its block; this is the smallest one. Refocusing wants to relate kernels that never met: how "
-        "much slices draw on others is what this measures.",
-        _relations,
-        _relations_notes,
-    ),
-    Spec(
-        "spectrum",
-        "Spectrum of the Gram",
-        "Refocusing multiplies gradients by the Gram of the base kernels, whose eigenvalues say how much faster some "
-        "patterns learn than others. In plain training all are 1, the condition is 1, and the effective rank all "
-        "taps.",
-        _spectra,
-        _spectrum_notes,
-    ),
-)
+SECTIONS = (Spec("relations", _relations, _relations_notes), Spec("spectrum", _spectra, _spectrum_notes))

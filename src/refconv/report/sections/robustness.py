@@ -19,7 +19,7 @@ from refconv.measures.robustness import (
     shared_kinds,
     telling_radius,
 )
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import (
     Curve,
     accuracies,
@@ -30,7 +30,6 @@ from refconv.report.sections.figures import (
     said,
     samples_note,
 )
-from refconv.report.sections.spec import Items, Spec
 
 _LEVEL = "A fall counts only together with the level: a model that is worse throughout falls less deep as well."
 
@@ -160,28 +159,7 @@ def _shift_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "attacks",
-        "Adversarial attacks",
-        "Images are changed by at most a radius per pixel so that the loss grows: FGSM takes one step, PGD several "
-        "and is the stronger attack. The less accuracy falls, the more robust the model.",
-        lambda items: (_attack(items, kind) for kind in ATTACK_NAMES),
-        _attack_notes,
-    ),
-    Spec(
-        "corruptions",
-        "Common corruptions",
-        "Images are made worse as cameras and files do it, at five strengths: noise, blur, less contrast, more "
-        "brightness, compression. The less accuracy falls from that on clean images, the more robust the model.",
-        _corruptions,
-        _corruption_notes,
-    ),
-    Spec(
-        "shifts",
-        "Shifted images",
-        "Images are moved by a few pixels, which changes nothing of what they show. The more often the class stays, "
-        "right or wrong, the more consistent the model.",
-        lambda items: (_shift(items, key) for key in _SHIFTS),
-        _shift_notes,
-    ),
+    Spec("attacks", lambda items: (_attack(items, kind) for kind in ATTACK_NAMES), _attack_notes),
+    Spec("corruptions", _corruptions, _corruption_notes),
+    Spec("shifts", lambda items: (_shift(items, key) for key in _SHIFTS), _shift_notes),
 )
