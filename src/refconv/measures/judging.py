@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from refconv.records import Record
 
@@ -172,13 +172,13 @@ def paired_difference(both: int, gained: int, lost: int, neither: int, level: fl
     return PairedDifference(n, first, second, gained, lost, low, high, mcnemar(gained, lost))
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Return McNemar's exact two-sided p: how surprising the split of the changed samples is if a coin decides each.
+def counts(record: Any) -> PairedDifference:
+    """Return the accuracies of a record of agreement, before and after, with the interval of their difference."""
+    return paired_difference(record.both_right, record.gained, record.lost, record.both_wrong)
 
-    Args:
-        gained: samples that only the second has.
-        lost: samples that only the first has.
-    """
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return McNemar's exact two-sided p: how surprising the split of the changed samples is if a coin decides each."""
     from scipy.stats import binomtest
 
     total = gained + lost

@@ -95,9 +95,14 @@ def direction(values: Sequence[tuple[float | None, float | None]]) -> Direction:
     return Direction(before, after, risen, fallen, len(known) - risen - fallen, typical)
 
 
-def negligible(first: float, last: float) -> bool:
-    """Return whether a number changed by less than 1 % of what it was."""
-    return _relative(first, last) < NEGLIGIBLE
+def moved(share: float) -> Change:
+    """Return what a change by this share of what was says: less than 1 % is none."""
+    return "same" if share < NEGLIGIBLE else "different"
+
+
+def compare(first: float, last: float) -> Change:
+    """Return what a change of a number from first to last says; see `moved`."""
+    return moved(_relative(first, last))
 
 
 def as_change(way: Way, good: Good = None) -> Change:

@@ -103,10 +103,7 @@ def reading(between: Callable[[Quantity], Direction]) -> tuple[Change, str]:
     """Return whether channels became less redundant, and a clause why.
 
     Divergence alone does not decide, as softmax sees scale: where it grew, one of the measures free of scale has to say
-    the same and none the opposite, and the other way round.
-
-    Args:
-        between: which way a quantity went over layers.
+    the same and none the opposite, and the other way round. ``between`` tells which way a quantity went over layers.
     """
     way = between(DIVERGENCE).way
     if way == "unclear":

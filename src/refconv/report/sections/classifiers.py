@@ -13,16 +13,7 @@ from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.scores import words_of
 from refconv.report.charts import Guide, Line, line_chart
 from refconv.report.elements import Figure, Items, Spec, Table
-from refconv.report.sections.figures import (
-    axes,
-    bar_figure,
-    by_role,
-    dot_figure,
-    figure,
-    model_rows,
-    said,
-    samples_note,
-)
+from refconv.report.sections.figures import axes, bar_figure, by_role, dot_figure, figure, model_rows, on_samples, said
 from refconv.sentences import capital
 
 
@@ -61,7 +52,7 @@ def _scores(items: Items) -> Iterator[Figure]:
 
 def _scores_notes(items: Items) -> Iterator[str]:
     record = items[0].after
-    yield samples_note(record) if record.cut else f"Measured on {count(record.samples, 'sample')}, the whole split."
+    yield on_samples(record) if record.cut else f"Measured on {count(record.samples, 'sample')}, the whole split."
     yield "There is no interval: the records hold one number for each model, and one model is one seed."
     yield "Several seeds side by side, by refconv compare, tell a difference from chance."
 
@@ -144,7 +135,7 @@ def _confusions(items: Items, most: Sequence[tuple[int, int]]) -> Figure:
 
 
 def _agreement_notes(items: Items) -> Iterator[str]:
-    yield samples_note(items[0].record)
+    yield on_samples(items[0].record)
     yield "A small p says that the difference is no accident of these samples; it says nothing about other seeds."
     yield "Two trainings of one recipe change sides on many samples, too."
 
@@ -231,7 +222,7 @@ def _errors(items: Items) -> Figure:
 def _calibration_notes(items: Items) -> Iterator[str]:
     after = items[-1].after
     chance = percent(chance_ece(after), 2)
-    yield samples_note(after)
+    yield on_samples(after)
     yield f"The ECE depends on the {len(after.bins)} bins of equal width and is biased upwards with few samples."
     yield f"A perfectly calibrated model of these confidences would show about {chance} on {after.samples:,} samples."
     yield "Standard errors take the two models' samples as independent, which is on the safe side."

@@ -13,7 +13,7 @@ from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, models, role_names
 from refconv.report.charts import Dots, Heat, Line, Photo, dot_chart, heat_maps, line_chart, photo_row
 from refconv.report.elements import Figure, Items, Spec
-from refconv.report.sections.figures import axes, figure, model_rows, pairs_said, said, samples_note
+from refconv.report.sections.figures import axes, figure, model_rows, on_samples, pairs_said, said
 
 ROWS = 24  #: Layers up to which each is a row of its own; more become a line
 
@@ -68,7 +68,7 @@ def _best(record: Any) -> list[tuple[str, str, str, str]]:
 
 def _similarity_notes(items: Items) -> Iterator[str]:
     first = items[0].record
-    yield samples_note(first)
+    yield on_samples(first)
     yield "Values fall with depth in most pairs; two trainings of one recipe from one start are the yardstick."
     yield "A channel of large scale counts for more, so outputs of a convolution and of the norm behind it differ."
     yield "The matrix shows layers at even distances." if len(first.matrix_layers) < len(first.layers) else ""
@@ -164,7 +164,7 @@ def _field_notes(items: Items) -> Iterator[str]:
     pixels = math.prod(record.input_shape) / math.prod(record.values_shape)
     unit = ", ".join(map(str, record.unit))
     where = f"Unit {unit} of a map of {times(record.map_shape)}, input {times(record.input_shape)}."
-    yield f"{samples_note(record)} {where}"
+    yield f"{on_samples(record)} {where}"
     yield "Side: root of the number of pixels above 4.55 % of the largest influence; extent: pixels with any influence."
     yield "The field of a deep network is near Gaussian and far smaller than its extent."
     yield "The record has no error; radii that change by at most 1 % count as the same."

@@ -209,7 +209,7 @@ def pictured_note(total: int, what: str) -> str:
     return f"A {what} is drawn for {PICTURED} of {total} layers, at even distances from the first to the last."
 
 
-def samples_note(record: Any) -> str:
+def on_samples(record: Any) -> str:
     """Return over how many samples a record is, and whether there were more."""
     return f"Measured on {count(record.samples, 'sample')}{of_more(record.cut)}."
 

@@ -9,18 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.kernels import (
-    BEYOND,
-    LEADING,
-    RATIO,
-    Taps,
-    difference,
-    drawable,
-    length_of,
-    of_size,
-    plane,
-    relative,
-)
+from refconv.measures.kernels import BEYOND, LEADING, RATIO, difference, drawable, length_of, of_size, plane, relative
 from refconv.measures.layers import RULE, Quantity, kinds, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, Role
@@ -78,7 +67,7 @@ def _skeleton(items: Items, size: tuple[int, ...]) -> Figure:
     )
 
 
-def _less(after: Taps, before: Taps) -> list[float]:
+def _less(after: Sequence[float], before: Sequence[float]) -> list[float]:
     return [last - first for first, last in zip(before, after, strict=True)]
 
 
@@ -183,14 +172,14 @@ def _pictures(items: Items, layer: str) -> Figure:
         f"of the difference over that of the start: {moved}.",
         caption=f"{shown} of {count(first.slices, 'kernel')} of {layer} ({first.kind}, {times(size)}), each in "
         "the same place on every sheet; the differences have a scale of their own.",
-        table=f"Taps of the chosen kernels of {layer}",
+        table=f"Sequence[float] of the chosen kernels of {layer}",
         header=("kernels", "smallest tap", "median tap", "largest tap", "root mean square"),
         rows=((name, *_taps(kernels)) for name, _, kernels in [*levels, *changes]),
         option=("layer", layer),
     )
 
 
-def _taps(kernels: Sequence[Taps]) -> Iterator[str]:
+def _taps(kernels: Sequence[Sequence[float]]) -> Iterator[str]:
     taps = [tap for kernel in kernels for tap in kernel]
     return map(number, (min(taps), median(taps), max(taps), length_of(kernels) / len(taps) ** 0.5))
 

@@ -19,9 +19,9 @@ from refconv.report.sections.figures import (
     curve_figure,
     dot_figure,
     of_more,
+    on_samples,
     pairs_said,
     said,
-    samples_note,
 )
 
 
@@ -260,7 +260,7 @@ def _curvature_notes(items: Items) -> Iterator[str]:
         for _, name, side in found
         if side.smallest + side.smallest_error < -_NEGATIVE * abs(side.eigenvalues[0])
     ]
-    yield f"{samples_note(first)} Hessian of the loss of each model as it is, over {count(first.dimension, 'weight')}."
+    yield f"{on_samples(first)} Hessian of the loss of each model as it is, over {count(first.dimension, 'weight')}."
     yield "Errors of eigenvalues are those of the computation on these samples."
     yield "How much other samples would change them is not known, so changes of up to 10 % count as unclear."
     if "filters" in units:

@@ -20,16 +20,7 @@ from refconv.measures.robustness import (
     telling_radius,
 )
 from refconv.report.elements import Figure, Items, Spec
-from refconv.report.sections.figures import (
-    Curve,
-    accuracies,
-    axes,
-    bar_figure,
-    by_role,
-    curve_figure,
-    said,
-    samples_note,
-)
+from refconv.report.sections.figures import Curve, accuracies, axes, bar_figure, by_role, curve_figure, on_samples, said
 
 _LEVEL = "A fall counts only together with the level: a model that is worse throughout falls less deep as well."
 
@@ -56,7 +47,7 @@ def _attack(items: Items, kind: str) -> Figure:
 def _attack_notes(items: Items) -> Iterator[str]:
     hiding = [name for _, name, record in models(items) if _hides(record)]
     first = items[0].after
-    yield f"{samples_note(first)} PGD takes {first.steps} steps from a random point of the ball."
+    yield f"{on_samples(first)} PGD takes {first.steps} steps from a random point of the ball."
     yield "Sentences speak of the radius at which PGD leaves the start nearest to half of its accuracy."
     yield _LEVEL
     yield "PGD bounds accuracy under attack from above; a better attack may find more."
@@ -119,7 +110,7 @@ def _corruption(items: Items, kind: str) -> Figure:
 def _corruption_notes(items: Items) -> Iterator[str]:
     record = items[0].after
     reasons = {corruption_name(kind): why for _, _, found in models(items) for kind, why in found.left_out.items()}
-    yield f"{samples_note(record)} Strengths are those of {record.table}; five of its kinds, not its score."
+    yield f"{on_samples(record)} Strengths are those of {record.table}; five of its kinds, not its score."
     yield _LEVEL
     yield "The corruption that changed most is picked out of several, which makes it look surer than it is."
     yield CONSERVATIVE
@@ -151,7 +142,7 @@ def _shift(items: Items, key: str) -> Figure:
 
 
 def _shift_notes(items: Items) -> Iterator[str]:
-    yield f"{samples_note(items[0].after)} Images move up, down, left and right; the border is repeated."
+    yield f"{on_samples(items[0].after)} Images move up, down, left and right; the border is repeated."
     yield "A model that always names one class is fully consistent: read consistency beside accuracy."
     yield "Where accuracy fell by more than chance, more consistency counts as different, not as better."
     yield "Standard errors count the four shifts of an image as one sample."
