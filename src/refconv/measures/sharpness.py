@@ -115,10 +115,8 @@ def _sharpness_findings(item: Measured) -> Iterator[Said]:
 def _sharpness_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
     found = _between(subject, reference)
     if found.value is None:
-        yield (
-            f"{subject.name} and {reference.name} were moved by different distances and cannot be compared.",
-            "unclear",
-        )
+        text = f"{subject.name} and {reference.name} were moved by different distances and cannot be compared."
+        yield text, "unclear"
         return
     change = found.judged(lower=True)
     means = [item.after.rise.mean for item in (subject, reference)]
@@ -130,10 +128,9 @@ SHARPNESS = Verdict(
     "sharpness",
     _sharpness_findings,
     _sharpness_contrasts,
-    lambda items: claim(
+    claim(
         "After refocusing the loss landscape is smoother: the loss rises less around the model.",
         REFCONV,
-        items,
         lambda item: worded(_difference(item).judged(lower=True), _SHARPNESS_WORDS),
         lambda item, plain: _between(item, plain).judged(lower=True),
     ),
@@ -232,10 +229,9 @@ CURVATURE = Verdict(
     "curvature",
     _curvature_findings,
     _curvature_contrasts,
-    lambda items: claim(
+    claim(
         "After refocusing the loss landscape is smoother: smaller eigenvalues of the Hessian.",
         REFCONV,
-        items,
         lambda item: worded(_together(item.sides), _CURVATURE_WORDS),
         lambda item, plain: _together((plain.after, item.after)),
     ),

@@ -121,15 +121,11 @@ def _families(items: Items) -> Figure:
     most = max(value or 0 for shares in found.values() for value in shares.values())
     ends = ", ".join(f"{names[role]} {percent(value)}" for role, value in found["any"].items())
     return bar_figure(
-        found,
-        names,
-        title="Kernels that fit",
-        y_label="share of all kernels",
-        y_range=(0, max(0.05, most)),
+        found, names, title="Kernels that fit", y_label="share of all kernels", y_range=(0, max(0.05, most)),
         head="function",
         alt=f"Bars of the share of depthwise kernels that fit, by kind of function and model. Any: {ends}.",
         caption="Share of all depthwise kernels whose best function is of each kind and fits.",
-    )
+    )  # fmt: skip
 
 
 def _gaussians_notes(items: Items) -> Iterator[str]:

@@ -31,17 +31,13 @@ def _attack(items: Items, kind: str) -> Figure:
     names = role_names(items)
     ends = ", ".join(f"{names[role]} {percent(one.clean)} to {percent(one.hit)}" for role, one in levels.items())
     return curve_figure(
-        accuracies(items, lambda record: curves_of(record)[kind]),
-        title=title,
-        **axes("radius, in 1 / 255", "accuracy, %"),
-        y_range=(0, 100),
-        scale=LEVELS,
-        show_x=lambda strength: f"{number(LEVELS * strength)} / 255",
-        head="radius",
+        accuracies(items, lambda record: curves_of(record)[kind]), title=title,
+        **axes("radius, in 1 / 255", "accuracy, %"), y_range=(0, 100), scale=LEVELS,
+        show_x=lambda strength: f"{number(LEVELS * strength)} / 255", head="radius",
         alt=f"Curves of accuracy against the radius of the attack. From no attack to {number(LEVELS * radius)} / 255: "
         f"{ends}.",
         caption=f"{title}, with 95 % intervals; radii as steps of a pixel from 0 to 255.",
-    )
+    )  # fmt: skip
 
 
 def _attack_notes(items: Items) -> Iterator[str]:
@@ -74,17 +70,11 @@ def _corruption_means(items: Items, kinds: list[str]) -> Figure:
     bars |= {name: {role: corrupted(record, of).hit for role, _, record in models(items)} for name, of in rows.items()}
     title = "Mean accuracy per corruption"
     return bar_figure(
-        bars,
-        role_names(items),
-        title=title,
-        y_label="accuracy, %",
-        y_range=(0, 100),
-        factor=100,
-        head="corruption",
+        bars, role_names(items), title=title, y_label="accuracy, %", y_range=(0, 100), factor=100, head="corruption",
         alt="Bars of the mean accuracy per corruption. Over all: "
         f"{said(items, lambda record: percent(corrupted(record, kinds).hit))}.",
         caption=f"{title}, over strengths 1 to 5, beside that without one.",
-    )
+    )  # fmt: skip
 
 
 def _ends(curves: list[Curve]) -> str:
@@ -96,15 +86,11 @@ def _corruption(items: Items, kind: str) -> Figure:
     curves = accuracies(items, lambda record: curves_of(record)[kind])
     title = f"Accuracy under {name}"
     return curve_figure(
-        curves,
-        title=title,
-        **axes("strength", "accuracy, %"),
-        y_range=(0, 100),
-        head="strength",
+        curves, title=title, **axes("strength", "accuracy, %"), y_range=(0, 100), head="strength",
         alt=f"Curves of accuracy against the strength of {name}. From none to the strongest: {_ends(curves)}.",
         caption=f"{title}, with 95 % intervals.",
         option=("corruption", name),
-    )
+    )  # fmt: skip
 
 
 def _corruption_notes(items: Items) -> Iterator[str]:
@@ -131,14 +117,11 @@ def _shift(items: Items, key: str) -> Figure:
     curves = [Curve(name, role, one.pixels, getattr(one, key), one.samples) for role, name, one in models(items)]
     farthest = items[0].before.pixels[-1]
     return curve_figure(
-        curves,
-        title=title,
-        **axes("shift, in pixels", "%"),
-        head="pixels",
+        curves, title=title, **axes("shift, in pixels", "%"), head="pixels",
         alt=f"Curves of the share that keeps its class, from 1 pixel to {farthest}: {_ends(curves)}.",
         caption=f"{caption}, with 95 % intervals.",
         table=caption,
-    )
+    )  # fmt: skip
 
 
 def _shift_notes(items: Items) -> Iterator[str]:
