@@ -128,9 +128,10 @@ SHARPNESS = Verdict(
     "sharpness",
     _sharpness_findings,
     _sharpness_contrasts,
-    claim(
+    lambda items: claim(
         "After refocusing the loss landscape is smoother: the loss rises less around the model.",
         REFCONV,
+        items,
         lambda item: worded(_difference(item).judged(lower=True), _SHARPNESS_WORDS),
         lambda item, plain: _between(item, plain).judged(lower=True),
     ),
@@ -229,9 +230,10 @@ CURVATURE = Verdict(
     "curvature",
     _curvature_findings,
     _curvature_contrasts,
-    claim(
+    lambda items: claim(
         "After refocusing the loss landscape is smoother: smaller eigenvalues of the Hessian.",
         REFCONV,
+        items,
         lambda item: worded(_together(item.sides), _CURVATURE_WORDS),
         lambda item, plain: _together((plain.after, item.after)),
     ),
