@@ -283,11 +283,8 @@ def _more_consistent(first: Any, second: Any) -> Change:
 
 def _shift(item: Measured) -> Iterator[Said]:
     pixels, found = consistency(*item.sides)
-    same, still, moved = (
-        [_at(side, "same", pixels) for side in item.sides],
-        [side.clean_accuracy for side in item.sides],
-        [_at(side, "accuracy", pixels) for side in item.sides],
-    )
+    same, moved = ([_at(side, key, pixels) for side in item.sides] for key in ("same", "accuracy"))
+    still = [side.clean_accuracy for side in item.sides]
     text = (
         f"The share of shifts by {count(pixels, 'pixel')} that keep the class {course(percent, *same)} "
         f"({points(found.value)} points, standard error {points(found.error).lstrip('+')}: {SURENESS[found.judged()]})."

@@ -182,8 +182,7 @@ def _errors(items: Items) -> Figure:
     rows = model_rows(items, lambda r: (*(percent(getattr(r, key), 2) for key in keys), number(r.nll), number(r.brier)))
     header = ("model", "ECE", "largest gap", "mean confidence", "accuracy", "NLL, nats", "Brier, 0 to 2")
     ends = "; ".join(
-        f"{name}: ECE {percent(record.ece, 2)}, largest gap {percent(record.mce, 2)}"
-        for _, name, record in models(items)
+        f"{name}: ECE {percent(r.ece, 2)}, largest gap {percent(r.mce, 2)}" for _, name, r in models(items)
     )
     gaps = {"ECE": by_role(items, lambda record: record.ece)}
     return bar_figure(

@@ -146,9 +146,8 @@ def _field_drawing(items: Items) -> Markup:
     for role, name, record in models(items):
         step = record.input_shape[0] / record.values_shape[0]
         lines.append(Line(name, role, [step * (place + 0.5) for place in range(len(record.values))], record.values))
-    return line_chart(
-        lines, title="Influence on the central unit", **axes("position, in samples", "share of the largest")
-    )
+    labels = axes("position, in samples", "share of the largest")
+    return line_chart(lines, title="Influence on the central unit", **labels)
 
 
 def field_plane(record: Any) -> list[list[float]]:

@@ -45,14 +45,12 @@ def _skeleton(items: Items, size: tuple[int, ...]) -> Figure:
         Heat(f"{item.name} − {BEFORE}", plane(_less(row.after.magnitudes, row.before.magnitudes), size))
         for item, row in found
     ]
-    drawings = [
-        heat_maps(levels, unit="relative magnitude", low=0),
-        heat_maps(changes, unit="change of relative magnitude", diverging=True),
-    ]
+    above = heat_maps(levels, unit="relative magnitude", low=0)
+    below = heat_maps(changes, unit="change of relative magnitude", diverging=True)
     ratios = ", ".join(f"{name} {number(side.ratio)}" for name, side in sides)
     layers = f"{count(found[0][1].layers, 'layer')} of {times(size)} taps"
     return figure(
-        Markup("").join(drawings),
+        above + below,
         alt=f"Mean magnitude of every tap in {layers}, a map per model, and what changed. Ratio of cross to corners: "
         f"{ratios}.",
         caption=f"Mean magnitude per tap, the largest of each layer set to 1, over {layers}; below, what changed "
@@ -93,31 +91,24 @@ def _components(items: Items, size: tuple[int, ...]) -> Figure:
     shares: list[tuple[str, Role, Sequence[float]]]
     shares = [(BEFORE, "before", before), *((item.name, item.role, row.explained_after) for item, row in found)]
     lines = [Line(name, role, places, [share if share > 1e-9 else None for share in of]) for name, role, of in shares]
-    drawing = line_chart(
-        lines, title="Explained variance", y_log=True, **axes("principal component", "share of the variance")
-    )
+    labels = axes("principal component", "share of the variance")
+    drawing = line_chart(lines, title="Explained variance", y_log=True, **labels)
     sheets = kernel_sheets([_sheet(item, row, size) for item, row in found]) if drawable(size) else Markup("")
     below = "; below, the components that a pair shares, the largest first" if sheets else ""
     leading = ", ".join(f"{line.name} {percent(sum(value or 0 for value in line.y[:LEADING]))}" for line in lines)
     shifts = ", ".join(f"{item.name} {number(row.shift)} (chance {number(row.chance)})" for item, row in found)
+    columns = [*(f"variance {name}" for name, *_ in shares), *(f"shift {item.name} (nats)" for item, _ in found)]
+    shifted = [row.shift_of_components for _, row in found]
     return figure(
-        Markup("").join([drawing, sheets]),
+        drawing + sheets,
         alt=f"Explained variance of the principal components of {times(size)} kernels, a line per model. The first "
         f"{LEADING} together: {leading}. Shift from the start in nats: {shifts}.",
         caption=f"Explained variance of each model's own components of {times(size)} kernels{below}.",
         table=f"Explained variance and shift per component of {times(size)} kernels",
-        header=(
-            "component",
-            *(f"variance {name}" for name, _, _ in shares),
-            *(f"shift {item.name} (nats)" for item, _ in found),
-        ),
+        header=("component", *columns),
         rows=(
-            (
-                str(place + 1),
-                *(percent(of[place]) for _, _, of in shares),
-                *(number(row.shift_of_components[place]) for _, row in found),
-            )
-            for place in range(len(before))
+            (str(at + 1), *(percent(of[at]) for _, _, of in shares), *(number(of[at]) for of in shifted))
+            for at in range(len(before))
         ),
         option=("kernel size", times(size)),
     )
