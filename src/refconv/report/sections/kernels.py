@@ -163,7 +163,7 @@ def _pictures(items: Items, layer: str) -> Figure:
         f"of the difference over that of the start: {moved}.",
         caption=f"{shown} of {count(first.slices, 'kernel')} of {layer} ({first.kind}, {times(size)}), each in "
         "the same place on every sheet; the differences have a scale of their own.",
-        table=f"Sequence[float] of the chosen kernels of {layer}",
+        table=f"Taps of the chosen kernels of {layer}",
         header=("kernels", "smallest tap", "median tap", "largest tap", "root mean square"),
         rows=((name, *_taps(kernels)) for name, _, kernels in [*levels, *changes]),
         option=("layer", layer),
