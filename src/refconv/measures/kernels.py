@@ -176,7 +176,7 @@ def _skeleton_findings(item: Measured) -> Iterator[Said]:
             f"In {count(row.layers, 'layer')} of {times(row.kernel_size)} taps the share of magnitude on the cross "
             f"{course(percent, first, last)}; a flat kernel has {percent(_flat_share(row))}."
         )
-        yield text, layers.compare(first, last)
+        yield text, layers.change_of(first, last)
 
 
 def _flat_share(row: Any) -> float:
@@ -259,7 +259,7 @@ def _components_findings(item: Measured) -> Iterator[Said]:
         taps = len(row.explained_before)
         leading = f"{LEADING} of {taps} components" if taps > LEADING else count(taps, "component")
         what = f"The variance of the {times(row.kernel_size)} kernels that the first {leading} explain"
-        yield f"{what} {course(percent, first, last)}.", layers.compare(first, last)
+        yield f"{what} {course(percent, first, last)}.", layers.change_of(first, last)
 
 
 def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:

@@ -96,12 +96,12 @@ def direction(values: Sequence[tuple[float | None, float | None]]) -> Direction:
 
 
 def moved(share: float) -> Change:
-    """Return what a change by this share of what was says: less than 1 % is none."""
+    """Return ``same`` for a change of less than 1 % of the original value, else ``different``."""
     return "same" if share < NEGLIGIBLE else "different"
 
 
-def compare(first: float, last: float) -> Change:
-    """Return what a change of a number from first to last says; see `moved`."""
+def change_of(first: float, last: float) -> Change:
+    """Return ``same`` where a number changed by less than 1 % of what it was, else ``different``."""
     return moved(_relative(first, last))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.measures.layers import Direction, as_change, compare, direction, tally
+from refconv.measures.layers import Direction, as_change, change_of, direction, tally
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_change_has_a_value_only_where_a_way_is_good(way, good, change):
 
 
 def test_negligible_is_relative_to_what_was():
-    assert compare(100.0, 100.9) == "same"
-    assert compare(0.1, 0.102) == "different"
-    assert compare(0.0, 1e-9) == "different"
+    assert change_of(100.0, 100.9) == "same"
+    assert change_of(0.1, 0.102) == "different"
+    assert change_of(0.0, 1e-9) == "different"
