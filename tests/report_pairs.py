@@ -5,7 +5,7 @@ from torch import nn
 
 from refconv.analysis.measures.outputs import agreement
 from refconv.engine.run_record import RunRecord
-from refconv.measures.findings import Claim, Finding
+from refconv.measures.judging import Claim, Finding
 from refconv.report import ModelPair
 from refconv.report.elements import Figure, Section, Table
 from refconv.surgery import verify

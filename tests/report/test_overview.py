@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.measures.findings import Finding
+from refconv.measures.judging import Finding
 from refconv.report.verdict import keys, verdict
 from report_pairs import agreed, pair, run, section
 

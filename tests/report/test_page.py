@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 from markupsafe import Markup
 
-from refconv.measures.findings import Finding
+from refconv.measures.judging import Finding
 from refconv.report import page, provenance
 from refconv.report.elements import Figure, Table
 from refconv.report.verdict import verdict

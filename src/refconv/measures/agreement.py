@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refconv.measures.findings import Change, Claim, Support
-from refconv.measures.judging import SURENESS, Difference, PairedDifference, mcnemar, paired_difference, share_error
+from refconv.measures.judging import SURENESS, Change, Claim, Difference, Support, counts, mcnemar, share_error
 from refconv.measures.numbers import be, compared, count, course, fine_number, fine_percent, percent, points
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, table_of
@@ -83,11 +82,6 @@ _WORDS: dict[Change, str] = {
     "same": "As many samples are right after as before",
     "unclear": "The difference in right samples may be chance",
 }
-
-
-def counts(record: Agreement) -> PairedDifference:
-    """Return the accuracies before and after with the interval of their difference."""
-    return paired_difference(record.both_right, record.gained, record.lost, record.both_wrong)
 
 
 def judged(gained: int, lost: int) -> Change:

@@ -127,29 +127,20 @@ class DataFacts(Record):
 
 @dataclass(frozen=True)
 class PairFacts(Record):
-    """What was analysed, and how.
-
-    Attributes:
-        data: what both models were measured on; None where weights alone were.
-        measured: seconds that each measure took, for both models together.
-        left_out: measures that were wanted and could not be taken, with the reason.
-        samples: how many samples each measure with data took.
-        include: patterns of layers that measures of weights looked at; empty for all.
-        images: how the samples became tensors, in words; empty where no measure took any.
-    """
+    """What was analysed, and how."""
 
     before: SideFacts
     after: SideFacts
     model: str = ""
     task: str = "classification"
     class_names: tuple[str, ...] = ()
-    data: DataFacts | None = None
-    measured: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    samples: dict[str, int] = field(default_factory=dict)
-    include: tuple[str, ...] = ()
+    data: DataFacts | None = None  #: what both models were measured on; None where weights alone were
+    measured: dict[str, float] = field(default_factory=dict)  #: seconds of each measure, for both models together
+    left_out: dict[str, str] = field(default_factory=dict)  #: measures that could not be taken, with the reason
+    samples: dict[str, int] = field(default_factory=dict)  #: how many samples each measure with data took
+    include: tuple[str, ...] = ()  #: patterns of layers that measures of weights looked at; empty for all
     exclude: tuple[str, ...] = ()
     hardware: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
-    images: str = ""
+    images: str = ""  #: how the samples became tensors, in words; empty where no measure took any

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from refconv.measures.findings import Change
+from refconv.measures.judging import Change
 from refconv.measures.numbers import compared, count, course, number, percent
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, short, table_of, text_table, times

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log10
 
-from refconv.measures.findings import Change
+from refconv.measures.judging import Change
 from refconv.measures.layers import Quantity, as_change, contrasts_of, course_of, course_said, tally
 from refconv.measures.numbers import be, count, percent
 from refconv.measures.pairs import Measured

@@ -1,12 +1,46 @@
-"""When a difference counts: against its standard error or a test, never by its size alone."""
+"""Findings, verdicts on claims, and when a difference counts: by its standard error or a test, never by its size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from refconv.measures.findings import Change
+from refconv.records import Record
+
+Change = Literal["better", "worse", "different", "same", "unclear"]
+"""What a finding says: a change for the better or the worse, one that is neither, none, or that it cannot be told."""
+
+Support = Literal["supported", "contradicted", "undecided"]  #: What a pair of models says of a claim
+
+
+@dataclass(frozen=True)
+class Finding(Record):
+    """One sentence on one pair of models; ``p``: how often chance alone gives such a difference, None if not tested."""
+
+    pair: str
+    text: str
+    change: Change
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim(Record):
+    """What a source claims of refocusing, and per pair whether it supports the claim, with a sentence why."""
+
+    says: str
+    source: str
+    verdicts: dict[str, tuple[Support, str]]
+
+
+@dataclass(frozen=True)
+class Judgement(Record):
+    """What a measure says: at least one finding per pair, the headline first, and the claim on it, if there is one."""
+
+    findings: tuple[Finding, ...]
+    claim: Claim | None = None
+
 
 SURE = 1.959963984540054  #: Standard errors to either side that hold 95 % of a normal distribution
 
@@ -138,13 +172,13 @@ def paired_difference(both: int, gained: int, lost: int, neither: int, level: fl
     return PairedDifference(n, first, second, gained, lost, low, high, mcnemar(gained, lost))
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Return McNemar's exact two-sided p: how surprising the split of the changed samples is if a coin decides each.
+def counts(record: Any) -> PairedDifference:
+    """Return the accuracies of a record of agreement, before and after, with the interval of their difference."""
+    return paired_difference(record.both_right, record.gained, record.lost, record.both_wrong)
 
-    Args:
-        gained: samples that only the second has.
-        lost: samples that only the first has.
-    """
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return McNemar's exact two-sided p: how surprising the split of the changed samples is if a coin decides each."""
     from scipy.stats import binomtest
 
     total = gained + lost

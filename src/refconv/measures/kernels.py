@@ -8,17 +8,8 @@ from math import hypot, prod
 from statistics import median
 from typing import Any
 
-from refconv.measures.findings import Change
-from refconv.measures.layers import (
-    NEGLIGIBLE,
-    Quantity,
-    as_change,
-    contrast_of,
-    contrasts_of,
-    course_of,
-    course_said,
-    negligible,
-)
+from refconv.measures import layers
+from refconv.measures.judging import Change
 from refconv.measures.numbers import compared, count, course, number, percent, times
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import LayerRecord, cell, changed, table_of
@@ -69,7 +60,7 @@ def _kernels_findings(item: Measured) -> Iterator[Said]:
             f"The kernels shown differ by {percent(middle)} of their length in the median of {len(shares)} layers, "
             f"most in {layer}, by {percent(most)}."
         )
-    yield text, "same" if middle < NEGLIGIBLE else "different"
+    yield text, layers.moved(middle)
 
 
 def relative(row: Any) -> float | None:
@@ -165,7 +156,7 @@ class Skeletons(Record):
         return text if self.stronger is None else f"{text}\nskeleton stronger in {self.stronger:.0%} of layers"
 
 
-RATIO = Quantity("ratio of cross to corners", "ratio")
+RATIO = layers.Quantity("ratio of cross to corners", "ratio")
 
 _WORDS: dict[Change, str] = {
     "better": "The ratio of cross to corners grew",
@@ -177,7 +168,7 @@ _WORDS: dict[Change, str] = {
 
 def _skeleton_findings(item: Measured) -> Iterator[Said]:
     """Yield where the ratio went, and where the magnitudes of the most frequent size lie unless it is all cross."""
-    yield course_said(item, RATIO, "up")
+    yield layers.course_said(item, RATIO, "up")
     row = next((row for row in item.record.sizes if row.before.corners is not None), None)
     if row:
         first, last = row.before.cross_share, row.after.cross_share
@@ -185,7 +176,7 @@ def _skeleton_findings(item: Measured) -> Iterator[Said]:
             f"In {count(row.layers, 'layer')} of {times(row.kernel_size)} taps the share of magnitude on the cross "
             f"{course(percent, first, last)}; a flat kernel has {percent(_flat_share(row))}."
         )
-        yield text, "same" if negligible(first, last) else "different"
+        yield text, layers.change_of(first, last)
 
 
 def _flat_share(row: Any) -> float:
@@ -198,13 +189,13 @@ def _flat_share(row: Any) -> float:
 SKELETON = Verdict(
     "skeleton",
     _skeleton_findings,
-    contrasts_of(RATIO, good="up"),
+    layers.contrasts_of(RATIO, good="up"),
     lambda items: claim(
         "Refocusing strengthens skeletons: the ratio of cross to corners grows.",
         JOURNAL,
         items,
-        lambda item: worded(as_change(course_of(item, RATIO).way, "up"), _WORDS),
-        lambda item, plain: as_change(contrast_of(item, plain, RATIO).way, "up"),
+        lambda item: worded(layers.as_change(layers.course_of(item, RATIO).way, "up"), _WORDS),
+        lambda item, plain: layers.as_change(layers.contrast_of(item, plain, RATIO).way, "up"),
     ),
 )
 
@@ -268,7 +259,7 @@ def _components_findings(item: Measured) -> Iterator[Said]:
         taps = len(row.explained_before)
         leading = f"{LEADING} of {taps} components" if taps > LEADING else count(taps, "component")
         what = f"The variance of the {times(row.kernel_size)} kernels that the first {leading} explain"
-        yield f"{what} {course(percent, first, last)}.", "same" if negligible(first, last) else "different"
+        yield f"{what} {course(percent, first, last)}.", layers.change_of(first, last)
 
 
 def _contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import agreed
+from refconv.measures.judging import Change, agreed
 from refconv.measures.numbers import compared, count, course, number
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import Sampled, counted, short, text_table

@@ -23,8 +23,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Any, Literal
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import mcnemar
+from refconv.measures.judging import Change, mcnemar
 from refconv.measures.numbers import Show, compared, count, course, number, percent
 from refconv.measures.pairs import Measured, Role, role_names
 from refconv.measures.tables import mean
@@ -96,9 +95,14 @@ def direction(values: Sequence[tuple[float | None, float | None]]) -> Direction:
     return Direction(before, after, risen, fallen, len(known) - risen - fallen, typical)
 
 
-def negligible(first: float, last: float) -> bool:
-    """Return whether a number changed by less than 1 % of what it was."""
-    return _relative(first, last) < NEGLIGIBLE
+def moved(share: float) -> Change:
+    """Return ``same`` for a change of less than 1 % of the original value, else ``different``."""
+    return "same" if share < NEGLIGIBLE else "different"
+
+
+def change_of(first: float, last: float) -> Change:
+    """Return ``same`` where a number changed by less than 1 % of what it was, else ``different``."""
+    return moved(_relative(first, last))
 
 
 def as_change(way: Way, good: Good = None) -> Change:

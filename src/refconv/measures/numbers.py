@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -29,14 +30,8 @@ def percent(value: float | None, decimals: int = 1) -> str:
     return MISSING if value is None else _minus(f"{100 * value:.{decimals}f} %")
 
 
-def fine_percent(value: float | None) -> str:
-    """Return a share as a percentage with two decimals."""
-    return percent(value, 2)
-
-
-def fine_number(value: float | None) -> str:
-    """Return a number with four significant digits."""
-    return number(value, 4)
+fine_percent: Show = partial(percent, decimals=2)
+fine_number: Show = partial(number, digits=4)
 
 
 def points(value: float | None, decimals: int = 2) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from refconv.measures.findings import Change
+from refconv.measures.judging import Change
 from refconv.measures.layers import Direction, Quantity, Way, contrast_clause, contrast_of, course_clause, course_of
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import LayerRecord, change, changed, sampled, table_of
@@ -103,10 +103,7 @@ def reading(between: Callable[[Quantity], Direction]) -> tuple[Change, str]:
     """Return whether channels became less redundant, and a clause why.
 
     Divergence alone does not decide, as softmax sees scale: where it grew, one of the measures free of scale has to say
-    the same and none the opposite, and the other way round.
-
-    Args:
-        between: which way a quantity went over layers.
+    the same and none the opposite, and the other way round. ``between`` tells which way a quantity went over layers.
     """
     way = between(DIVERGENCE).way
     if way == "unclear":

@@ -6,17 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.findings import Change
-from refconv.measures.layers import (
-    NEGLIGIBLE,
-    Quantity,
-    as_change,
-    contrast_said,
-    contrasts_of,
-    direction,
-    means,
-    tally,
-)
+from refconv.measures.layers import Quantity, as_change, contrast_said, contrasts_of, direction, means, moved, tally
 from refconv.measures.numbers import count, number, percent
 from refconv.measures.pairs import Measured
 from refconv.measures.tables import LayerRecord, sampled, short, table_of
@@ -86,8 +76,7 @@ def _distance(item: Measured) -> Said:
     farthest = max(rows, key=lambda row: row.relative)
     most = f"; farthest moved {farthest.layer}, by {percent(farthest.relative)}" if len(rows) > 1 else ""
     text = f"The kernels moved by {percent(relative)} of their length, all together{most}"
-    change: Change = "different" if relative >= NEGLIGIBLE else "same"
-    return f"{text}; the cosine with the start is {number(item.record.cosine, 4)}.", change
+    return f"{text}; the cosine with the start is {number(item.record.cosine, 4)}.", moved(relative)
 
 
 MOVEMENT = Verdict("movement", _movement_findings, contrasts_of(RELATIVE, ALIGNMENT))

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import SURENESS, Difference, agreed, share_error
+from refconv.measures.judging import SURENESS, Change, Difference, agreed, share_error
 from refconv.measures.numbers import compared, count, course, number, percent, points
 from refconv.measures.pairs import Measured, models
 from refconv.measures.tables import Sampled, counted, text_table
@@ -284,11 +283,8 @@ def _more_consistent(first: Any, second: Any) -> Change:
 
 def _shift(item: Measured) -> Iterator[Said]:
     pixels, found = consistency(*item.sides)
-    same, still, moved = (
-        [_at(side, "same", pixels) for side in item.sides],
-        [side.clean_accuracy for side in item.sides],
-        [_at(side, "accuracy", pixels) for side in item.sides],
-    )
+    same, moved = ([_at(side, key, pixels) for side in item.sides] for key in ("same", "accuracy"))
+    still = [side.clean_accuracy for side in item.sides]
     text = (
         f"The share of shifts by {count(pixels, 'pixel')} that keep the class {course(percent, *same)} "
         f"({points(found.value)} points, standard error {points(found.error).lstrip('+')}: {SURENESS[found.judged()]})."

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refconv.measures.findings import Change
-from refconv.measures.judging import SURENESS, Difference, agreed, paired, student
+from refconv.measures.judging import SURENESS, Change, Difference, agreed, paired, student
 from refconv.measures.landscape import Conditions
 from refconv.measures.numbers import compared, count, course, fine_number, number, percent, signed
 from refconv.measures.pairs import Measured
@@ -116,10 +115,8 @@ def _sharpness_findings(item: Measured) -> Iterator[Said]:
 def _sharpness_contrasts(subject: Measured, reference: Measured) -> Iterator[Said]:
     found = _between(subject, reference)
     if found.value is None:
-        yield (
-            f"{subject.name} and {reference.name} were moved by different distances and cannot be compared.",
-            "unclear",
-        )
+        text = f"{subject.name} and {reference.name} were moved by different distances and cannot be compared."
+        yield text, "unclear"
         return
     change = found.judged(lower=True)
     means = [item.after.rise.mean for item in (subject, reference)]

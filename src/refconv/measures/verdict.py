@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from refconv.measures.findings import Change, Claim, Finding, Judgement, Support
+from refconv.measures.judging import Change, Claim, Finding, Judgement, Support
 from refconv.measures.pairs import Measured, ModelPair, measured, rivals
 from refconv.sentences import capital
 

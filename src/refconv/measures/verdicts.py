@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 
-from refconv.measures.findings import Finding, Judgement
+from refconv.measures.judging import Finding, Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair
 from refconv.measures.verdict import Verdict
@@ -22,12 +22,11 @@ VERDICTS: dict[str, Verdict] = {
 
 def judgements(pairs: Sequence[ModelPair]) -> dict[str, Judgement]:
     """Return what the records of pairs of one start say, by measure; those on too few samples judge nothing."""
-    found = {name: verdict(pairs) for name, verdict in VERDICTS.items()}
-    return {
-        name: weighed(judgement, pairs, (name, *VERDICTS[name].more)) or judgement
-        for name, judgement in found.items()
-        if judgement is not None
-    }
+    found = {}
+    for name, verdict in VERDICTS.items():
+        if judgement := verdict(pairs):
+            found[name] = weighed(judgement, pairs, (name, *verdict.more)) or judgement
+    return found
 
 
 CHANGED = 6

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from refconv.measures.findings import Change, Support
+from refconv.measures.judging import Change, Support
 from refconv.measures.pairs import Role
 from refconv.report.charts.labels import marker
 from refconv.report.charts.svg import element
@@ -49,11 +49,7 @@ def draw(page: Page) -> str:
 
 
 def environment(**more: Any) -> jinja2.Environment:
-    """Return what draws pages: templates of this package or, as ``package:file``, of another, and style and script.
-
-    Args:
-        **more: further names for the templates.
-    """
+    """Return what draws pages: templates of this package or, as ``package:file``, of another, and style and script."""
     blocks: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
     made = jinja2.Environment(loader=jinja2.FunctionLoader(_text), autoescape=True, **blocks)
     made.filters.update(capital=capital, tied=tied)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refconv.measures.judging import PairedDifference, paired_difference
+from refconv.measures.judging import PairedDifference, counts, paired_difference
 from refconv.measures.numbers import MINUS, count
 from refconv.measures.pairs import ModelPair
 from refconv.measures.verdicts import few
@@ -158,7 +158,7 @@ def _whole(pair: ModelPair, task: str) -> Result | None:
     """Return what an analysis of a whole split found; None if there is none, or it was of a part."""
     agreed, name = pair.record("agreement"), measures_of(task).primary.name
     if agreed is not None and name == "top1" and not agreed.cut:
-        found = paired_difference(agreed.both_right, agreed.gained, agreed.lost, agreed.both_wrong)
+        found = counts(agreed)
         return Result(pair.name, task, found.first, found.second, found)
     scored = pair.sides("scores")
     if scored is None or any(side.cut or name not in side.measures for side in scored):

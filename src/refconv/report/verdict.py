@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from refconv.measures.facts import SideFacts
-from refconv.measures.findings import Finding, Support
-from refconv.measures.judging import wilson
+from refconv.measures.judging import Finding, Support, wilson
 from refconv.measures.numbers import MISSING
 from refconv.measures.pairs import ModelPair, Role
 from refconv.report import provenance, results

@@ -11,7 +11,7 @@ from typing import Any
 
 from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts
-from refconv.measures.findings import Judgement
+from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
@@ -116,13 +116,9 @@ def write_report(
     facts = pairs[0].facts
     model = facts.model.rpartition(":")[2]
     whole = page.Page(
-        title=title or f"What changed in {model}",
-        model=model,
-        start=facts.before.reference,
-        verdict=verdict.verdict(pairs, found),
-        sections=found,
-        provenance=provenance(pairs),
-    )
+        title=title or f"What changed in {model}", model=model, start=facts.before.reference,
+        verdict=verdict.verdict(pairs, found), sections=found, provenance=provenance(pairs),
+    )  # fmt: skip
     text = _small_enough(whole, path)
     _write(path, text)
     headlines = tuple((one.name, one.result.headline) for one in whole.verdict.pairs)

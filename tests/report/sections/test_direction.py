@@ -2,7 +2,7 @@
 
 import pytest
 
-from refconv.measures.layers import Direction, as_change, direction, negligible, tally
+from refconv.measures.layers import Direction, as_change, change_of, direction, tally
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_change_has_a_value_only_where_a_way_is_good(way, good, change):
 
 
 def test_negligible_is_relative_to_what_was():
-    assert negligible(100.0, 100.9)
-    assert not negligible(0.1, 0.102)
-    assert not negligible(0.0, 1e-9)
+    assert change_of(100.0, 100.9) == "same"
+    assert change_of(0.1, 0.102) == "different"
+    assert change_of(0.0, 1e-9) == "different"

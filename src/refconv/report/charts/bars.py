@@ -124,8 +124,7 @@ def _lying(labels: Sequence[str], roles: Sequence[Role], between: Range) -> tupl
 
 
 def _group(layout: _Layout, i: int, bars: Bars, names: Names) -> Markup:
-    parts = []
-    said = [bars.label]
+    parts, said = [], [bars.label]
     for place, role in enumerate(layout.roles):
         value, ends = bars.values.get(role), bars.ends(role)
         if value is not None and finite([value]):

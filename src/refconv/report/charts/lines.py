@@ -35,15 +35,9 @@ class Line:
 
 
 def line_chart(
-    lines: Sequence[Line],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    y_log: bool = False,
-    y_range: Range | None = None,
-    guides: Sequence[Guide] = (),
-) -> Markup:
+    lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
+    y_log: bool = False, y_range: Range | None = None, guides: Sequence[Guide] = (),
+) -> Markup:  # fmt: skip
     """Return curves over one plane, later ones on top, with a legend and the values at each position under the pointer.
 
     By default the upright axis holds values, bands and guides. A diagonal guide makes the plane square: it takes both
@@ -73,8 +67,7 @@ def _plane(lines: Sequence[Line], guides: Sequence[Guide], *, y_log: bool, y_ran
     y = Axis(*y_range, foot, EDGE, y_log) if y_range else fit(up, foot, EDGE, log=y_log)
     if y is None or not any(y.place(value) is not None for value in values):
         return None
-    left = margin(y.ticks())
-    right = WIDTH - EDGE
+    left, right = margin(y.ticks()), WIDTH - EDGE
     x = Axis(y.low, y.high, left, right) if square else fit(level, left, right, room=0.03)
     return Plane(x, y) if x else None
 

@@ -156,15 +156,9 @@ class Heat:
 
 
 def heat_maps(
-    maps: Sequence[Heat],
-    *,
-    unit: str,
-    x_label: str = "",
-    y_label: str = "",
-    diverging: bool = False,
-    low: float | None = None,
-    high: float | None = None,
-) -> Markup:
+    maps: Sequence[Heat], *, unit: str, x_label: str = "", y_label: str = "",
+    diverging: bool = False, low: float | None = None, high: float | None = None,
+) -> Markup:  # fmt: skip
     """Return matrices side by side, in the colours of one scale (see :meth:`Scale.of`); missing cells are hatched."""
     arrays = [numbers(one.values) for one in maps]
     scale = Scale.of(arrays, low, high, diverging=diverging)

@@ -1,11 +1,11 @@
 """The sections of the page: records of pairs in, words, numbers and pictures out.
 
-Each is a :class:`~refconv.report.sections.spec.Spec`: called with all pairs, it returns None if no pair has its record.
+Each is a :class:`~refconv.report.elements.Spec`: called with all pairs, it returns None if no pair has its record.
 """
 
 from refconv.measures.verdicts import VERDICTS
+from refconv.report.elements import Spec
 from refconv.report.sections import classifiers, features, kernels, layers, losses, refocusing, robustness
-from refconv.report.sections.spec import Spec
 
 _MODULES = (layers, kernels, refocusing, classifiers, features, losses, robustness)
 SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in module.SECTIONS}

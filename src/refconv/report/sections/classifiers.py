@@ -12,18 +12,8 @@ from refconv.measures.numbers import count, fine_percent, number, percent, point
 from refconv.measures.pairs import Measured, Role, models, role_names
 from refconv.measures.scores import words_of
 from refconv.report.charts import Guide, Line, line_chart
-from refconv.report.elements import Figure, Table
-from refconv.report.sections.figures import (
-    axes,
-    bar_figure,
-    by_role,
-    dot_figure,
-    figure,
-    model_rows,
-    said,
-    samples_note,
-)
-from refconv.report.sections.spec import Items, Spec
+from refconv.report.elements import Figure, Items, Spec, Table
+from refconv.report.sections.figures import axes, bar_figure, by_role, dot_figure, figure, model_rows, on_samples, said
 from refconv.sentences import capital
 
 
@@ -34,35 +24,28 @@ def _scores(items: Items) -> Iterator[Figure]:
         of = words.of_classes
         yield dot_figure(
             {name: {role: record.classes.get(name) for role, _, record in models(items)} for name in classes},
-            role_names(items),
-            title=f"{capital(of)} of each class",
-            x_label=f"{of}, %",
-            factor=100,
-            head="class",
+            role_names(items), title=f"{capital(of)} of each class", x_label=f"{of}, %", factor=100, head="class",
             show=fine_percent,
             alt=f"The {of} of {count(len(classes), 'class', 'classes')}; mean over classes: {ends}.",
             caption=f"The {of} of each class, a dot per model.",
-        )
+        )  # fmt: skip
     held = [name for name in words.titles if any(name in record.measures for _, _, record in models(items))]
     shares = [name for name in held if name not in words.plain]
     measures = [(name, {role: record.measures.get(name) for role, _, record in models(items)}) for name in held]
     rows = ((words.titles[name], *(words.shown(name, value) for value in of.values())) for name, of in measures)
     title = "The measures of the task"
     yield dot_figure(
-        {words.titles[name]: of for name, of in measures if name in (shares or [words.first])},
-        role_names(items),
-        title=title,
-        x_label="%" if shares else "dB",
-        factor=100 if shares else 1,
+        {words.titles[name]: of for name, of in measures if name in (shares or [words.first])}, role_names(items),
+        title=title, x_label="%" if shares else "dB", factor=100 if shares else 1,
         alt=f"{capital(words.title)} and what else was measured: {ends}.",
         caption="What the task is judged by, a dot per model.",
         table=Table(title, ("measure", *role_names(items).values()), tuple(rows)),
-    )
+    )  # fmt: skip
 
 
 def _scores_notes(items: Items) -> Iterator[str]:
     record = items[0].after
-    yield samples_note(record) if record.cut else f"Measured on {count(record.samples, 'sample')}, the whole split."
+    yield on_samples(record) if record.cut else f"Measured on {count(record.samples, 'sample')}, the whole split."
     yield "There is no interval: the records hold one number for each model, and one model is one seed."
     yield "Several seeds side by side, by refconv compare, tell a difference from chance."
 
@@ -91,13 +74,11 @@ def _classes(items: Items) -> Figure:
     ends = " ".join(_extremes(item, nets[item.role]) for item in items)
     return bar_figure(
         {items[0].class_name(t): {role: net.get(t) for role, net in nets.items()} for t in sorted(most[:DRAWN])},
-        role_names(items, before=False),
-        title=title,
-        y_label="points",
+        role_names(items, before=False), title=title, y_label="points",
         alt=f"Bars of the change of accuracy per class. {ends}",
         caption=f"{title}, in percentage points: gained less lost, over the samples of the class.{some}",
         table=_classes_table(items, most),
-    )
+    )  # fmt: skip
 
 
 def _extremes(item: Measured, net: dict[int, float]) -> str:
@@ -133,19 +114,14 @@ def _confusions(items: Items, most: Sequence[tuple[int, int]]) -> Figure:
     listed = "" if part == 1 else f" From the {100 * part:.0f} % of changed samples that the record lists."
     title = "Confusions that changed most"
     return bar_figure(
-        bars,
-        names,
-        title=title,
-        y_label="samples",
-        head="confusion",
-        show=signed,
+        bars, names, title=title, y_label="samples", head="confusion", show=signed,
         alt=f"Bars of how many samples more or fewer are confused after than before; {label}: {ends}.",
         caption=f"{title}: samples of one class taken for another, after less before.{listed}",
-    )
+    )  # fmt: skip
 
 
 def _agreement_notes(items: Items) -> Iterator[str]:
-    yield samples_note(items[0].record)
+    yield on_samples(items[0].record)
     yield "A small p says that the difference is no accident of these samples; it says nothing about other seeds."
     yield "Two trainings of one recipe change sides on many samples, too."
 
@@ -194,16 +170,11 @@ def _spread(items: Items) -> Figure:
     }
     top = said(items, lambda record: percent(record.bins[last].samples / record.samples))
     return bar_figure(
-        bars,
-        role_names(items),
-        title="Samples per bin of confidence",
-        y_label="samples, %",
-        factor=100,
-        sparse=True,
+        bars, role_names(items), title="Samples per bin of confidence", y_label="samples, %", factor=100, sparse=True,
         head="bin of confidence",
         alt=f"Bars of the share of samples per bin of confidence. In the highest bin: {top}.",
         caption="The share of samples in each bin of confidence.",
-    )
+    )  # fmt: skip
 
 
 def _errors(items: Items) -> Figure:
@@ -211,28 +182,24 @@ def _errors(items: Items) -> Figure:
     rows = model_rows(items, lambda r: (*(percent(getattr(r, key), 2) for key in keys), number(r.nll), number(r.brier)))
     header = ("model", "ECE", "largest gap", "mean confidence", "accuracy", "NLL, nats", "Brier, 0 to 2")
     ends = "; ".join(
-        f"{name}: ECE {percent(record.ece, 2)}, largest gap {percent(record.mce, 2)}"
-        for _, name, record in models(items)
+        f"{name}: ECE {percent(r.ece, 2)}, largest gap {percent(r.mce, 2)}" for _, name, r in models(items)
     )
     gaps = {"ECE": by_role(items, lambda record: record.ece)}
     return bar_figure(
-        {**gaps, "largest gap of a bin": by_role(items, lambda record: record.mce)},
-        role_names(items),
-        title="Calibration errors",
-        y_label="%",
-        factor=100,
+        {**gaps, "largest gap of a bin": by_role(items, lambda record: record.mce)}, role_names(items),
+        title="Calibration errors", y_label="%", factor=100,
         errors={"ECE": by_role(items, lambda record: SURE * ece_error(record))},
         alt=f"Bars of calibration errors. {ends}.",
         caption="Calibration errors, lower is better, with the 95 % interval of the ECE; a gap of one bin may be that "
         "of few samples.",
         table=Table("Calibration in numbers", header, tuple(rows)),
-    )
+    )  # fmt: skip
 
 
 def _calibration_notes(items: Items) -> Iterator[str]:
     after = items[-1].after
     chance = percent(chance_ece(after), 2)
-    yield samples_note(after)
+    yield on_samples(after)
     yield f"The ECE depends on the {len(after.bins)} bins of equal width and is biased upwards with few samples."
     yield f"A perfectly calibrated model of these confidences would show about {chance} on {after.samples:,} samples."
     yield "Standard errors take the two models' samples as independent, which is on the safe side."
@@ -240,28 +207,7 @@ def _calibration_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "scores",
-        "Task measures",
-        "The measures that the task is judged by, of all models on the same samples. The trivial result beside them "
-        "is what a model must beat.",
-        _scores,
-        _scores_notes,
-    ),
-    Spec(
-        "agreement",
-        "Samples gained and lost",
-        "Both models classify the same samples: some are right only after (gained), some only before (lost). If these "
-        "split more unevenly than coins would, the change in accuracy is no accident of these samples.",
-        _agreement,
-        _agreement_notes,
-    ),
-    Spec(
-        "calibration",
-        "Calibration",
-        "A calibrated classifier that says 80 % is right in 80 % of such cases. The expected calibration error (ECE) "
-        "is the mean gap between confidence and accuracy.",
-        lambda items: (_reliability(items), _spread(items), _errors(items)),
-        _calibration_notes,
-    ),
+    Spec("scores", _scores, _scores_notes),
+    Spec("agreement", _agreement, _agreement_notes),
+    Spec("calibration", lambda items: (_reliability(items), _spread(items), _errors(items)), _calibration_notes),
 )

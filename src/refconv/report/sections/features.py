@@ -12,9 +12,8 @@ from markupsafe import Markup
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, models, role_names
 from refconv.report.charts import Dots, Heat, Line, Photo, dot_chart, heat_maps, line_chart, photo_row
-from refconv.report.elements import Figure
-from refconv.report.sections.figures import axes, figure, model_rows, pairs_said, said, samples_note
-from refconv.report.sections.spec import Items, Spec
+from refconv.report.elements import Figure, Items, Spec
+from refconv.report.sections.figures import axes, figure, model_rows, on_samples, pairs_said, said
 
 ROWS = 24  #: Layers up to which each is a row of its own; more become a line
 
@@ -69,7 +68,7 @@ def _best(record: Any) -> list[tuple[str, str, str, str]]:
 
 def _similarity_notes(items: Items) -> Iterator[str]:
     first = items[0].record
-    yield samples_note(first)
+    yield on_samples(first)
     yield "Values fall with depth in most pairs; two trainings of one recipe from one start are the yardstick."
     yield "A channel of large scale counts for more, so outputs of a convolution and of the norm behind it differ."
     yield "The matrix shows layers at even distances." if len(first.matrix_layers) < len(first.layers) else ""
@@ -147,9 +146,8 @@ def _field_drawing(items: Items) -> Markup:
     for role, name, record in models(items):
         step = record.input_shape[0] / record.values_shape[0]
         lines.append(Line(name, role, [step * (place + 0.5) for place in range(len(record.values))], record.values))
-    return line_chart(
-        lines, title="Influence on the central unit", **axes("position, in samples", "share of the largest")
-    )
+    labels = axes("position, in samples", "share of the largest")
+    return line_chart(lines, title="Influence on the central unit", **labels)
 
 
 def field_plane(record: Any) -> list[list[float]]:
@@ -165,7 +163,7 @@ def _field_notes(items: Items) -> Iterator[str]:
     pixels = math.prod(record.input_shape) / math.prod(record.values_shape)
     unit = ", ".join(map(str, record.unit))
     where = f"Unit {unit} of a map of {times(record.map_shape)}, input {times(record.input_shape)}."
-    yield f"{samples_note(record)} {where}"
+    yield f"{on_samples(record)} {where}"
     yield "Side: root of the number of pixels above 4.55 % of the largest influence; extent: pixels with any influence."
     yield "The field of a deep network is near Gaussian and far smaller than its extent."
     yield "The record has no error; radii that change by at most 1 % count as the same."
@@ -177,28 +175,7 @@ def _field_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "similarity",
-        "Feature similarity (CKA)",
-        "Linear CKA compares what a layer computes in two models on the same samples: 1 is the same features up to a "
-        "rotation and one scale, around 0 is unrelated.",
-        lambda items: (_layers(items), _matrices(items)),
-        _similarity_notes,
-    ),
-    Spec(
-        "attention",
-        "Attention maps (Grad-CAM)",
-        "Grad-CAM marks the parts of an image whose features speak for its class, the true one, in each model. Side "
-        "by side it shows whether both models look at the same parts.",
-        _attention,
-        _attention_notes,
-    ),
-    Spec(
-        "receptive_field",
-        "Effective receptive field",
-        "The effective receptive field is how strongly each pixel of the input moves the central unit of a late "
-        "layer. Larger radii say that the unit draws on a wider surrounding, which is neither good nor bad by itself.",
-        lambda items: (_field(items),),
-        _field_notes,
-    ),
+    Spec("similarity", lambda items: (_layers(items), _matrices(items)), _similarity_notes),
+    Spec("attention", _attention, _attention_notes),
+    Spec("receptive_field", lambda items: (_field(items),), _field_notes),
 )

@@ -16,28 +16,22 @@ from markupsafe import Markup
 from refconv.measures.judging import share_interval
 from refconv.measures.layers import Quantity, kinds, means, values
 from refconv.measures.numbers import Show, count, number, percent
-from refconv.measures.pairs import Measured, Role, models, role_names
+from refconv.measures.pairs import Role, models, role_names
 from refconv.report.charts import Bars, Dots, Guide, Line, bar_chart, dot_chart, line_chart
-from refconv.report.elements import Figure, Table
-from refconv.report.sections.spec import Items
+from refconv.report.elements import Figure, Items, Table
 from refconv.sentences import capital
 
 PICTURED = 16  #: layers at most that have a picture of their own
 Row = tuple[str, ...]
+Option = tuple[str | None, str | None]  #: A choice and which one of it
 Thing = TypeVar("Thing")
 Values = Mapping[str, Mapping[Role, float | None]]  #: numbers by what they are of, such as a layer, and by model
 
 
 def figure(
-    drawing: Markup,
-    table: str,
-    header: Iterable[str],
-    rows: Iterable[Row],
-    *,
-    alt: str,
-    caption: str,
-    option: tuple[str | None, str | None] = (None, None),
-) -> Figure:
+    drawing: Markup, table: str, header: Iterable[str], rows: Iterable[Row], *, alt: str, caption: str,
+    option: Option = (None, None),
+) -> Figure:  # fmt: skip
     """Return a drawing with its table, whose caption ``table`` is."""
     return Figure(drawing, alt, caption, Table(table, tuple(header), tuple(rows)), *option)
 
@@ -94,21 +88,10 @@ def accuracies(items: Items, curve: Callable[[Any], Any]) -> list[Curve]:
 
 
 def curve_figure(
-    curves: Sequence[Curve],
-    title: str,
-    head: str,
-    *,
-    alt: str,
-    caption: str,
-    scale: float = 1.0,
-    show_x: Callable[[float], str] = number,
-    show: Show = percent,
-    table: str | None = None,
-    before: Sequence[Row] = (),
-    behind: Sequence[Row] = (),
-    option: tuple[str | None, str | None] = (None, None),
-    **settings: Any,
-) -> Figure:
+    curves: Sequence[Curve], title: str, head: str, *, alt: str, caption: str, scale: float = 1.0,
+    show_x: Callable[[float], str] = number, show: Show = percent, table: str | None = None,
+    before: Sequence[Row] = (), behind: Sequence[Row] = (), option: Option = (None, None), **settings: Any,
+) -> Figure:  # fmt: skip
     """Return curves, a line per model, with a table that has a column for each under ``head``, what places are.
 
     Places are multiplied by ``scale`` in the chart; ``before`` and ``behind`` are further rows of the table.
@@ -122,21 +105,10 @@ def curve_figure(
 
 
 def value_figure(
-    chart: Literal["bars", "dots"],
-    values: Values,
-    names: Mapping[Role, str],
-    title: str,
-    head: str = "",
-    *,
-    alt: str,
-    caption: str,
-    show: Show = percent,
-    factor: float = 1.0,
-    sparse: bool = False,
-    errors: Values | None = None,
-    table: Table | None = None,
-    **settings: Any,
-) -> Figure:
+    chart: Literal["bars", "dots"], values: Values, names: Mapping[Role, str], title: str, head: str = "", *,
+    alt: str, caption: str, show: Show = percent, factor: float = 1.0, sparse: bool = False,
+    errors: Values | None = None, table: Table | None = None, **settings: Any,
+) -> Figure:  # fmt: skip
     """Return a group of bars or a row of dots per name of ``values``, a mark per model, and a table.
 
     Numbers are multiplied by ``factor`` in the chart, and so are ``errors``, half the length of error bars; names whose
@@ -162,13 +134,9 @@ def _scaled(values: Mapping[Role, Any], factor: float) -> dict[Role, Any]:
 
 
 def layer_figure(
-    items: Sequence[Measured],
-    quantity: Quantity,
-    caption: str,
-    *,
-    guides: Sequence[Guide] = (),
+    items: Items, quantity: Quantity, caption: str, *, guides: Sequence[Guide] = (),
     more: Mapping[str, Callable[[str], str]] | None = None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Return a dot per layer and model, one of the measures of a section; ``more``: columns, a cell by the layer."""
     found, title = values(items, quantity), capital(quantity.name)
     names = role_names(items, before=quantity.sides)
@@ -182,13 +150,11 @@ def layer_figure(
     dots = [Dots(layer, of_layer) for layer, of_layer in found.items()]
     return figure(
         dot_chart(dots, names, title=f"{title} per layer", x_label=quantity.label, guides=guides),
-        f"{capital(quantity.label)} per layer",
-        ("layer", *names.values(), *columns),
-        rows,
+        f"{capital(quantity.label)} per layer", ("layer", *names.values(), *columns), rows,
         alt=f"{title} of {count(len(found), 'layer')}, a dot per model. {mean}: {ends}{unit}.",
         caption=caption,
         option=("measure", title),
-    )
+    )  # fmt: skip
 
 
 def spread(things: Sequence[Thing], most: int = PICTURED) -> list[Thing]:
@@ -210,7 +176,7 @@ def pictured_note(total: int, what: str) -> str:
     return f"A {what} is drawn for {PICTURED} of {total} layers, at even distances from the first to the last."
 
 
-def samples_note(record: Any) -> str:
+def on_samples(record: Any) -> str:
     """Return over how many samples a record is, and whether there were more."""
     return f"Measured on {count(record.samples, 'sample')}{of_more(record.cut)}."
 

@@ -9,25 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refconv.measures.kernels import (
-    BEYOND,
-    LEADING,
-    RATIO,
-    Taps,
-    difference,
-    drawable,
-    length_of,
-    of_size,
-    plane,
-    relative,
-)
+from refconv.measures.kernels import BEYOND, LEADING, RATIO, difference, drawable, length_of, of_size, plane, relative
 from refconv.measures.layers import RULE, Quantity, kinds, rows_of
 from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE, Measured, Role
 from refconv.report.charts import Guide, Heat, Line, Sheet, heat_maps, kernel_sheets, line_chart
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import axes, figure, layer_figure, pictured_note, spread
-from refconv.report.sections.spec import Items, Spec
 
 _SHARE = Quantity("share of magnitude on the cross", "cross_share", show=percent)
 
@@ -57,14 +45,12 @@ def _skeleton(items: Items, size: tuple[int, ...]) -> Figure:
         Heat(f"{item.name} − {BEFORE}", plane(_less(row.after.magnitudes, row.before.magnitudes), size))
         for item, row in found
     ]
-    drawings = [
-        heat_maps(levels, unit="relative magnitude", low=0),
-        heat_maps(changes, unit="change of relative magnitude", diverging=True),
-    ]
+    above = heat_maps(levels, unit="relative magnitude", low=0)
+    below = heat_maps(changes, unit="change of relative magnitude", diverging=True)
     ratios = ", ".join(f"{name} {number(side.ratio)}" for name, side in sides)
     layers = f"{count(found[0][1].layers, 'layer')} of {times(size)} taps"
     return figure(
-        Markup("").join(drawings),
+        above + below,
         alt=f"Mean magnitude of every tap in {layers}, a map per model, and what changed. Ratio of cross to corners: "
         f"{ratios}.",
         caption=f"Mean magnitude per tap, the largest of each layer set to 1, over {layers}; below, what changed "
@@ -79,7 +65,7 @@ def _skeleton(items: Items, size: tuple[int, ...]) -> Figure:
     )
 
 
-def _less(after: Taps, before: Taps) -> list[float]:
+def _less(after: Sequence[float], before: Sequence[float]) -> list[float]:
     return [last - first for first, last in zip(before, after, strict=True)]
 
 
@@ -105,31 +91,24 @@ def _components(items: Items, size: tuple[int, ...]) -> Figure:
     shares: list[tuple[str, Role, Sequence[float]]]
     shares = [(BEFORE, "before", before), *((item.name, item.role, row.explained_after) for item, row in found)]
     lines = [Line(name, role, places, [share if share > 1e-9 else None for share in of]) for name, role, of in shares]
-    drawing = line_chart(
-        lines, title="Explained variance", y_log=True, **axes("principal component", "share of the variance")
-    )
+    labels = axes("principal component", "share of the variance")
+    drawing = line_chart(lines, title="Explained variance", y_log=True, **labels)
     sheets = kernel_sheets([_sheet(item, row, size) for item, row in found]) if drawable(size) else Markup("")
     below = "; below, the components that a pair shares, the largest first" if sheets else ""
     leading = ", ".join(f"{line.name} {percent(sum(value or 0 for value in line.y[:LEADING]))}" for line in lines)
     shifts = ", ".join(f"{item.name} {number(row.shift)} (chance {number(row.chance)})" for item, row in found)
+    columns = [*(f"variance {name}" for name, *_ in shares), *(f"shift {item.name} (nats)" for item, _ in found)]
+    shifted = [row.shift_of_components for _, row in found]
     return figure(
-        Markup("").join([drawing, sheets]),
+        drawing + sheets,
         alt=f"Explained variance of the principal components of {times(size)} kernels, a line per model. The first "
         f"{LEADING} together: {leading}. Shift from the start in nats: {shifts}.",
         caption=f"Explained variance of each model's own components of {times(size)} kernels{below}.",
         table=f"Explained variance and shift per component of {times(size)} kernels",
-        header=(
-            "component",
-            *(f"variance {name}" for name, _, _ in shares),
-            *(f"shift {item.name} (nats)" for item, _ in found),
-        ),
+        header=("component", *columns),
         rows=(
-            (
-                str(place + 1),
-                *(percent(of[place]) for _, _, of in shares),
-                *(number(row.shift_of_components[place]) for _, row in found),
-            )
-            for place in range(len(before))
+            (str(at + 1), *(percent(of[at]) for _, _, of in shares), *(number(of[at]) for of in shifted))
+            for at in range(len(before))
         ),
         option=("kernel size", times(size)),
     )
@@ -191,7 +170,7 @@ def _pictures(items: Items, layer: str) -> Figure:
     )
 
 
-def _taps(kernels: Sequence[Taps]) -> Iterator[str]:
+def _taps(kernels: Sequence[Sequence[float]]) -> Iterator[str]:
     taps = [tap for kernel in kernels for tap in kernel]
     return map(number, (min(taps), median(taps), max(taps), length_of(kernels) / len(taps) ** 0.5))
 
@@ -208,29 +187,7 @@ def _pictures_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "skeleton",
-        "Kernel skeletons",
-        "The skeleton of a kernel is its central cross, the middle row and column; the corners are the rest. The "
-        "ratio of their mean magnitudes is 1 for a flat kernel and larger the stronger the skeleton is.",
-        _skeletons,
-        _skeleton_notes,
-    ),
-    Spec(
-        "components",
-        "Principal components of kernels",
-        "The principal components of all slices of one kernel size are the patterns that they are made of, and the "
-        "explained variance says how much each contributes. The shift is how far two models' slices differ in them, in "
-        "nats; a shift no larger than chance means nothing.",
-        lambda items: (_components(items, size) for size in _sizes(items)),
-        _components_notes,
-    ),
-    Spec(
-        "kernels",
-        "Pictures of kernels",
-        "The same kernels of a layer at the start, after training, and what changed between the two. Look for "
-        "patterns that many kernels share, and for what a difference adds or takes away.",
-        lambda items: (_pictures(items, layer) for layer in spread(_drawable(items))),
-        _pictures_notes,
-    ),
+    Spec("skeleton", _skeletons, _skeleton_notes),
+    Spec("components", lambda items: (_components(items, size) for size in _sizes(items)), _components_notes),
+    Spec("kernels", lambda items: (_pictures(items, layer) for layer in spread(_drawable(items))), _pictures_notes),
 )

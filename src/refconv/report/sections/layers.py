@@ -11,9 +11,8 @@ from refconv.measures.pairs import BEFORE, Measured, Role, role_names
 from refconv.measures.redundancy import COSINE, DIVERGENCE, RANK, SCALED
 from refconv.measures.refocusing import ALIGNMENT, RELATIVE
 from refconv.report.charts import Guide, Heat, heat_maps
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import bar_figure, figure, layer_figure, pictured_note, spread
-from refconv.report.sections.spec import Items, Spec
 
 _REDUNDANCY = {
     DIVERGENCE: "Mean Kullback-Leibler divergence between channels, as RefConv measures redundancy: larger is less "
@@ -122,15 +121,11 @@ def _families(items: Items) -> Figure:
     most = max(value or 0 for shares in found.values() for value in shares.values())
     ends = ", ".join(f"{names[role]} {percent(value)}" for role, value in found["any"].items())
     return bar_figure(
-        found,
-        names,
-        title="Kernels that fit",
-        y_label="share of all kernels",
-        y_range=(0, max(0.05, most)),
+        found, names, title="Kernels that fit", y_label="share of all kernels", y_range=(0, max(0.05, most)),
         head="function",
         alt=f"Bars of the share of depthwise kernels that fit, by kind of function and model. Any: {ends}.",
         caption="Share of all depthwise kernels whose best function is of each kind and fits.",
-    )
+    )  # fmt: skip
 
 
 def _gaussians_notes(items: Items) -> Iterator[str]:
@@ -183,39 +178,8 @@ def _movement_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "redundancy",
-        "Channel redundancy",
-        "Do the channels of a layer repeat one another? Their kernels become distributions by a softmax; the larger "
-        "the Kullback-Leibler divergence, the less redundant. It also sees the scale of the weights; three measures "
-        "do not.",
-        _redundancy,
-        _redundancy_notes,
-    ),
-    Spec(
-        "filters",
-        "Filter quality",
-        "After CNN Filter DB a layer is degenerate if most of its slices are zero (sparse), repeat a few patterns "
-        "(narrow) or look like noise (random). Untrained layers are random, so fewer degenerate layers are better.",
-        _quality,
-        _quality_notes,
-    ),
-    Spec(
-        "gaussians",
-        "Differences of Gaussians",
-        "Trained depthwise kernels are often smooth: a difference of two Gaussians or one of its first two "
-        "derivatives. The share that such a function fits stands beside that of white noise, which would pass as "
-        "well.",
-        _gaussians,
-        _gaussians_notes,
-    ),
-    Spec(
-        "movement",
-        "Distance from the start",
-        "The relative distance is the length of a layer's change over that of its kernels at the start. Refocusing "
-        "moves kernels along the patterns that they share: an alignment above 1 is along them, 1 is a movement "
-        "without direction.",
-        _movement,
-        _movement_notes,
-    ),
+    Spec("redundancy", _redundancy, _redundancy_notes),
+    Spec("filters", _quality, _quality_notes),
+    Spec("gaussians", _gaussians, _gaussians_notes),
+    Spec("movement", _movement, _movement_notes),
 )

@@ -10,7 +10,7 @@ from refconv.measures.landscape import with_record
 from refconv.measures.numbers import count, fine_number, number
 from refconv.measures.pairs import Role, models, role_names
 from refconv.report.charts import Surface, contour_maps
-from refconv.report.elements import Figure, Table
+from refconv.report.elements import Figure, Items, Spec, Table
 from refconv.report.sections.figures import (
     Curve,
     axes,
@@ -19,11 +19,10 @@ from refconv.report.sections.figures import (
     curve_figure,
     dot_figure,
     of_more,
+    on_samples,
     pairs_said,
     said,
-    samples_note,
 )
-from refconv.report.sections.spec import Items, Spec
 
 
 def _loss(items: Items) -> str:
@@ -53,17 +52,14 @@ def _between(items: Items) -> Figure:
     title = "Loss between before and after"
     barriers = pairs_said(items, lambda record: number(record.barrier))
     return curve_figure(
-        [Curve(item.name, item.role, item.record.shares, item.record.losses) for item in items],
-        title=title,
-        **axes("share of after", _loss(items)),
-        head="share of after",
-        show=fine_number,
+        [Curve(item.name, item.role, item.record.shares, item.record.losses) for item in items], title=title,
+        **axes("share of after", _loss(items)), head="share of after", show=fine_number,
         table=_loss(items),
         before=[("before, as it is", *(fine_number(item.before) for item in items))],
         behind=[("after, as it is", *(fine_number(item.after) for item in items))],
         alt=f"Loss against the share of after, from 0 (before) to 1 (after). Barrier: {barriers}.",
         caption=f"{title}, batch-norm statistics recalibrated at every point.",
-    )
+    )  # fmt: skip
 
 
 def _between_notes(items: Items) -> Iterator[str]:
@@ -90,17 +86,13 @@ def _line(items: Items) -> Figure:
     title = "Loss along one random direction"
     ends = said(items, lambda side: f"{number(side.losses[len(side.losses) // 2])}, at most {_most(side.losses)}")
     return curve_figure(
-        curves,
-        title=title,
-        **axes("distance, in norms of the filters", _loss(items)),
-        y_log=log,
-        head="distance",
+        curves, title=title, **axes("distance, in norms of the filters", _loss(items)), y_log=log, head="distance",
         show=fine_number,
         table=f"{_loss(items)} by distance",
         behind=[("as it is, at 0", *by_role(items, lambda side: fine_number(side.as_is)).values())],
         alt=f"Curves of the loss against the distance from each model. Loss in the middle: {ends}.",
         caption=f"{title}, batch-norm statistics recalibrated at every point{'; logarithmic axis' if log else ''}.",
-    )
+    )  # fmt: skip
 
 
 def _most(losses: Sequence[float | None]) -> str:
@@ -154,16 +146,13 @@ def _rises(items: Items) -> Figure:
     ]
     header = ("model", "mean rise", "standard error", "standard deviation", "loss as it is", "loss recalibrated")
     return bar_figure(
-        {"mean rise": by_role(items, lambda side: side.rise.mean)},
-        role_names(items),
-        title="Mean rise of the loss",
-        y_label=f"rise of the {_loss(items)}",
-        errors={"mean rise": by_role(items, lambda side: _reach(side.rise))},
+        {"mean rise": by_role(items, lambda side: side.rise.mean)}, role_names(items), title="Mean rise of the loss",
+        y_label=f"rise of the {_loss(items)}", errors={"mean rise": by_role(items, lambda side: _reach(side.rise))},
         alt=f"Bars of the mean rise of the loss: {said(items, lambda side: _with(side.rise.mean, side.rise.error))}.",
         caption="Mean rise of the loss over random directions with its 95 % interval. The models share their "
         "directions, so that differences are surer than the bars.",
         table=Table("Sharpness in numbers", header, tuple(rows)),
-    )
+    )  # fmt: skip
 
 
 def _reach(spread: Any) -> float:
@@ -179,14 +168,10 @@ def _directions(items: Items) -> Figure:
     title = "Rise of the loss by direction"
     return dot_figure(
         {str(place + 1): {role: _at(one, place) for role, one in values.items()} for place in range(most)},
-        role_names(items),
-        title=title,
-        x_label=f"rise of the {_loss(items)}",
-        head="direction",
-        show=number,
+        role_names(items), title=title, x_label=f"rise of the {_loss(items)}", head="direction", show=number,
         alt=f"Dots of the rise of the loss along each random direction. It is lower after: {lower}.",
         caption=f"{title}: a row per random direction, shared by the models.",
-    )
+    )  # fmt: skip
 
 
 def _sharpness_notes(items: Items) -> Iterator[str]:
@@ -208,15 +193,11 @@ def _eigenvalues(items: Items) -> Figure:
     rows = [(name, *(_with(of[role], errors[name][role]) for role in of)) for name, of in bars.items()]
     rows.append(("loss", *(fine_number(side.loss) for _, _, side in found)))
     return bar_figure(
-        bars,
-        role_names(items),
-        title=title,
-        y_label=_curvature(items),
-        errors=errors,
+        bars, role_names(items), title=title, y_label=_curvature(items), errors=errors,
         alt=f"Bars of eigenvalues of the Hessian. The largest: {said(items, lambda s: number(s.eigenvalues[0]))}.",
         caption=f"{title}, each within its error bar of a true one.",
         table=Table(title, ("", *role_names(items).values()), tuple(rows)),
-    )
+    )  # fmt: skip
 
 
 def _traces(items: Items) -> Iterator[Figure]:
@@ -227,16 +208,14 @@ def _traces(items: Items) -> Iterator[Figure]:
     title = "Trace of the Hessian"
     yield bar_figure(
         {"trace": {role: trace.mean for role, (_, trace) in found.items()}},
-        {role: name for role, (name, _) in found.items()},
-        title=title,
-        y_label=_curvature(items),
+        {role: name for role, (name, _) in found.items()}, title=title, y_label=_curvature(items),
         errors={"trace": {role: _reach(trace) for role, (_, trace) in found.items()}},
         alt=f"Bars of the trace of the Hessian: "
         f"{', '.join(f'{name} {_with(trace.mean, trace.error)}' for name, trace in found.values())}.",
         caption=f"{title}, estimated, with its 95 % interval over random vectors. Models of one seed "
         "share the vectors, so that differences are surer than the bars.",
         table=Table(title, ("model", "trace", "standard error", "random vectors"), rows),
-    )
+    )  # fmt: skip
 
 
 def _at(values: Sequence[float], place: int) -> float | None:
@@ -261,7 +240,7 @@ def _curvature_notes(items: Items) -> Iterator[str]:
         for _, name, side in found
         if side.smallest + side.smallest_error < -_NEGATIVE * abs(side.eigenvalues[0])
     ]
-    yield f"{samples_note(first)} Hessian of the loss of each model as it is, over {count(first.dimension, 'weight')}."
+    yield f"{on_samples(first)} Hessian of the loss of each model as it is, over {count(first.dimension, 'weight')}."
     yield "Errors of eigenvalues are those of the computation on these samples."
     yield "How much other samples would change them is not known, so changes of up to 10 % count as unclear."
     if "filters" in units:
@@ -274,36 +253,8 @@ def _curvature_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
-    Spec(
-        "interpolation",
-        "Loss between before and after",
-        "The loss at mixtures of the two models' weights, from all before to all after. If it rises in between, a "
-        "barrier, training left the basin that the start lies in; without one, it stayed in it.",
-        lambda items: (_between(items),),
-        _between_notes,
-    ),
-    Spec(
-        "landscape",
-        "Loss landscape",
-        "Every filter of a model is moved in one random direction, by up to a multiple of its own norm, and the loss "
-        "is taken on the way. A wider bowl is a smoother landscape; both models walk along the same directions.",
-        _landscape,
-        _landscape_notes,
-    ),
-    Spec(
-        "sharpness",
-        "Sharpness",
-        "Sharpness is how much the loss rises, on average over random directions, when every filter is moved by a "
-        "given share of its norm. Smaller is flatter: the model minds small changes of its weights less.",
-        lambda items: (_rises(items), _directions(items)),
-        _sharpness_notes,
-    ),
-    Spec(
-        "curvature",
-        "Curvature",
-        "Eigenvalues of the Hessian say how strongly the loss curves in the directions in which it curves most; their "
-        "sum, the trace, says how much it curves on the whole. Smaller ones mean a smoother landscape.",
-        lambda items: (_eigenvalues(items), *_traces(items)),
-        _curvature_notes,
-    ),
+    Spec("interpolation", lambda items: (_between(items),), _between_notes),
+    Spec("landscape", _landscape, _landscape_notes),
+    Spec("sharpness", lambda items: (_rises(items), _directions(items)), _sharpness_notes),
+    Spec("curvature", lambda items: (_eigenvalues(items), *_traces(items)), _curvature_notes),
 )

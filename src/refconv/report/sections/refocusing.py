@@ -10,9 +10,8 @@ from refconv.measures.numbers import count, number, percent, times
 from refconv.measures.pairs import BEFORE
 from refconv.measures.refocusing import OTHERS, PARTNERS, RESIDUAL, among_others, shown
 from refconv.report.charts import Dots, Guide, Heat, Line, dot_chart, heat_maps, line_chart
-from refconv.report.elements import Figure
+from refconv.report.elements import Figure, Items, Spec
 from refconv.report.sections.figures import axes, figure, layer_figure, pictured_note, spread
-from refconv.report.sections.spec import Items, Spec
 
 STRONGEST = 5  #: Relations that the table of a layer names, per pair
 
@@ -101,14 +100,10 @@ def _ranks(rows: Sequence[Any]) -> Figure:
     known = [(share, layer) for layer, share in shares if share is not None]
     ends = [f"{percent(share)} in {layer}" for share, layer in (min(known), max(known))] if known else []
     values = ("mean_eigenvalue", "rank", "condition", "effective_rank")
+    dots, guides = [Dots(layer, {"before": share}) for layer, share in shares], (Guide("x", 1, "even"),)
+    title, label = "Effective rank per layer", "effective rank over taps"
     return figure(
-        dot_chart(
-            [Dots(layer, {"before": share}) for layer, share in shares],
-            {"before": "start"},
-            title="Effective rank per layer",
-            x_label="effective rank over taps",
-            guides=(Guide("x", 1, "even"),),
-        ),
+        dot_chart(dots, {"before": "start"}, title=title, x_label=label, guides=guides),
         alt=f"Effective rank of the Gram over the number of taps in {count(len(rows), 'layer')}."
         + (f" From {' to '.join(ends)}." if ends else ""),
         caption="Effective rank of each layer's Gram as a share of its taps: 1 is the even spectrum of plain training.",
@@ -125,14 +120,10 @@ def _eigenvalues(row: Any) -> Figure:
     values = row.eigenvalues
     places = [float(place) for place in range(1, len(values) + 1)]
     what = f"Eigenvalues of the Gram of {row.layer}"
+    line = Line("start", "before", places, [value if value > 0 else None for value in values])
+    guides = (Guide("y", 1, "even"),)
     return figure(
-        line_chart(
-            [Line("start", "before", places, [value if value > 0 else None for value in values])],
-            title=what,
-            **axes("eigenvalue", "over their mean"),
-            y_log=True,
-            guides=(Guide("y", 1, "even"),),
-        ),
+        line_chart([line], title=what, **axes("eigenvalue", "over their mean"), y_log=True, guides=guides),
         alt=f"{what} over their mean, falling from {number(values[0])} to {number(values[-1])}; condition "
         f"{number(row.condition)}.",
         caption=f"{what} over their mean, means over {count(row.sampled, 'block')}, on a logarithmic axis.",
@@ -166,23 +157,4 @@ def _spectra(items: Items) -> list[Figure]:
     return [_ranks(rows), *map(_eigenvalues, spread(_defined(rows)))]
 
 
-SECTIONS = (
-    Spec(
-        "relations",
-        "Relations between kernels",
-        "Every change of the kernels can be written as a refocus weight, which says how strongly each slice draws on "
-        "the slices of its block; this is the smallest one. Refocusing wants to relate kernels that never met: how "
-        "much slices draw on others is what this measures.",
-        _relations,
-        _relations_notes,
-    ),
-    Spec(
-        "spectrum",
-        "Spectrum of the Gram",
-        "Refocusing multiplies gradients by the Gram of the base kernels, whose eigenvalues say how much faster some "
-        "patterns learn than others. In plain training all are 1, the condition is 1, and the effective rank all "
-        "taps.",
-        _spectra,
-        _spectrum_notes,
-    ),
-)
+SECTIONS = (Spec("relations", _relations, _relations_notes), Spec("spectrum", _spectra, _spectrum_notes))
