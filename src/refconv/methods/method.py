@@ -72,16 +72,6 @@ class Method:
             inner_optimizer(optimizer).state.pop(parameter, None)
 
 
-class Plain(Method):
-    """Ordinary training, or ordinary further training: the baseline with the same budget."""
-
-
-class Scratch(Method):
-    """Ordinary training of weights that are initialised from the recipe's seed, whatever weights it names."""
-
-    inherits = False
-
-
 def _check_budget(recipe: Recipe) -> None:
     """Check that a recipe's budget, if it has one, decides something."""
     if recipe.budget is None:

@@ -1,20 +1,36 @@
-"""Refocus: kernel = base + R P / c, the re-parameterized refocusing convolution.
+"""Refocus: kernel = base + R P / c, the re-parameterized refocusing convolution; and its controls.
 
 Source: RefConv: Re-parameterized Refocusing Convolution for Powerful ConvNets, arXiv 2310.10563, section 3; IEEE
 TNNLS 36(6), 2025.
+
+The controls do not work through directions that are inherited from the kernels. ``free`` trains every entry of the
+kernel; ``lr_scaled`` does so at the mean speed of refocusing; ``shuffled`` and ``random`` refocus on a base that is not
+the pretrained one, while the kernel that R P' is added to stays that.
 """
 
 from __future__ import annotations
 
+import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from refconv.config import RefocusConfig, Start
-from refconv.ops import Layout, amplified, effective_map_size, patches, refocus_by_convolution, scaling, shaped_patches
+from refconv.config import GramConfig, RefocusConfig, Start, TransformConfig, setting
+from refconv.ops import (
+    Layout,
+    amplified,
+    effective_map_size,
+    mean_eigenvalue,
+    patches,
+    refocus_by_convolution,
+    scaling,
+    shaped_patches,
+)
 from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 
@@ -109,3 +125,141 @@ def first_weight(
         bound = 1 / sqrt(weight.shape[-1])
         weight.uniform_(-bound, bound)
     return weight
+
+
+class FreeConfig(TransformConfig):
+    """Free: kernel = base + D, the control that trains every entry of the kernel.
+
+    Under SGD without weight decay a step on D is the same step on the kernel, so this is plain continued training;
+    weight decay on D pulls towards the pretrained kernel, where plain training pulls towards zero.
+    """
+
+    method = "free"
+
+
+class Free(KernelTransform):
+    """A trained difference D [blocks, m, k], zero at the start."""
+
+    config_class: ClassVar[type[TransformConfig]] = FreeConfig
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        return {"difference": layout.block_shape}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        return blocks + self.difference.to(blocks.dtype)
+
+
+class LrScaledConfig(GramConfig):
+    """Learning rate scaled: kernel = base + sqrt(c) D, plain training at the mean speed of refocusing.
+
+    Refocusing multiplies the gradient of the kernel by the Gram G (docs/math.md, equation 2). Here G is replaced by c
+    times the identity, where c is the mean eigenvalue of the Grams of the layer under ``map_size``, ``order`` and
+    ``scale``: a step of SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is a
+    matter of effective learning rates per layer, this control shows the same gain; if it is a matter of directions, it
+    does not. As in refocusing, weight decay acts on the difference from the base and is not multiplied.
+    """
+
+    method = "lr_scaled"
+
+
+class LrScaled(Free):
+    """A trained difference D [blocks, m, k], zero at the start, times one fixed factor for the layer.
+
+    Under SGD, with momentum, dampening or Nesterov, this equals training the kernel itself with its learning rate
+    multiplied by c, apart from weight decay. Optimizers that rescale gradients, such as Adam, multiply by sqrt(c).
+    """
+
+    config_class = LrScaledConfig
+    config: LrScaledConfig
+    computed = ("factor",)
+    factor: Tensor
+
+    def prepare(self, base: Tensor) -> None:
+        """Compute the factor sqrt(c) of a base, in float64."""
+        blocks = self.layout.to_blocks(base.detach().double())
+        sizes = self.layout.kernel_size, self.map_size
+        mean = mean_eigenvalue(blocks, *sizes)
+        if self.config.scale != "paper":
+            mean = mean / scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]
+        self.factor = mean.mean().sqrt().to(self.difference.dtype)
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        return blocks + self.factor.to(blocks.dtype) * self.difference.to(blocks.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherBaseConfig(RefocusConfig):
+    """The settings of refocusing, and the seed of the random numbers."""
+
+    seed: int = setting("seed of the random numbers", 0, least=0)
+
+
+class OtherBase(Refocus):
+    """Refocusing, with P from other slices, which follow from the base, the seed and the layer's name."""
+
+    config: OtherBaseConfig
+    computed = (*Refocus.computed, "other")
+    other: Tensor | None
+
+    @abstractmethod
+    def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the slices [b, m, k] that P is made of, for those of the base in float64; the generator is a CPU's."""
+
+    def prepare(self, base: Tensor) -> None:
+        """Draw the other slices for a base, by a seed for each layer, and compute what refocusing needs of them."""
+        digest = hashlib.sha256(f"{self.config.seed} {self.layer}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
+        self.other = self.drawn(self.layout.to_blocks(base.detach().double()), generator)
+        super().prepare(base)
+        self.other = self.other.to(self.refocus_weight.dtype) if self.by_convolution else None
+
+    def source(self, blocks: Tensor) -> Tensor:
+        assert self.other is not None
+        return self.other.to(blocks.dtype)
+
+
+class ShuffledConfig(OtherBaseConfig):
+    """Shuffled: refocusing on the base with its entries shuffled; the settings are those of refocusing, and ``seed``.
+
+    The entries of a layer stay, and so do all their moments; which tap of which slice holds them is lost. If
+    refocusing works because of the spatial patterns of the pretrained kernels, it does not work with this.
+
+    Shuffling whole slices would be no control: the Gram of a depthwise layer is a sum over slices, in whatever order.
+    """
+
+    method = "shuffled"
+
+
+class Shuffled(OtherBase):
+    """kernel = base + R P', P' from the shuffled base."""
+
+    config_class = ShuffledConfig
+
+    def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the entries of all blocks in another order."""
+        order = torch.randperm(blocks.numel(), generator=generator).to(blocks.device)
+        return blocks.flatten()[order].reshape(blocks.shape)
+
+
+class RandomBaseConfig(OtherBaseConfig):
+    """Random: refocusing on a random base; the settings are those of refocusing, and ``seed``.
+
+    The entries are normal and have exactly the mean and the variance of the layer's own. If refocusing works because
+    of the pretrained kernels, it does not work with this.
+    """
+
+    method = "random"
+
+
+class RandomBase(OtherBase):
+    """kernel = base + R P', P' from random slices."""
+
+    config_class = RandomBaseConfig
+
+    def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
+        """Return normal entries with the mean and the variance of all entries of the blocks."""
+        noise = torch.randn(blocks.shape, generator=generator, dtype=blocks.dtype).to(blocks.device)
+        noise = noise - noise.mean()
+        spread = noise.square().mean().sqrt().clamp(min=torch.finfo(noise.dtype).tiny)  # a single entry has none
+        return noise / spread * blocks.std(correction=0) + blocks.mean()

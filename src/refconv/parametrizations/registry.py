@@ -10,9 +10,8 @@ from refconv.errors import SettingError, did_you_mean
 from refconv.layers import Layer
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
-from refconv.parametrizations.controls import Free, LrScaled, RandomBase, Shuffled
 from refconv.parametrizations.filterwise import Combination, LowRank, Standardize, WeightNorm
-from refconv.parametrizations.refocus import Refocus
+from refconv.parametrizations.refocus import Free, LrScaled, RandomBase, Refocus, Shuffled
 from refconv.parametrizations.spatial import Continuous, Density, Points, Separable, Spacings
 
 _KINDS: tuple[type[KernelTransform], ...] = (

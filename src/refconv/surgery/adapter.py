@@ -23,9 +23,8 @@ from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.records import with_scale
-from refconv.surgery.attach import STEM, base_of, transformed
 from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
-from refconv.surgery.refocusing import attach_all, transform_at, transforms_at
+from refconv.surgery.refocusing import STEM, attach_all, base_of, transform_at, transformed, transforms_at
 from refconv.surgery.state import check_keys, check_shape, file_bytes
 
 FORMAT = "refconv-adapter"

@@ -21,8 +21,7 @@ from refconv.errors import CheckpointError, SettingError
 from refconv.layers import Layer, dotted, find_layers
 from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of, layout_at
-from refconv.surgery.attach import SETTINGS, STEM
-from refconv.surgery.refocusing import transform_at
+from refconv.surgery.refocusing import SETTINGS, STEM, transform_at
 from refconv.surgery.state import check_shape, metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"

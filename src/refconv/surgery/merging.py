@@ -16,8 +16,8 @@ from refconv.errors import LayerError, ModelError, RefconvWarning
 from refconv.layers import dotted
 from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
 from refconv.records import Record
-from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
 from refconv.surgery.guard import check_unwrapped
+from refconv.surgery.refocusing import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
 from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
 
 

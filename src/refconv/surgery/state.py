@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError
 from refconv.layers import dotted
-from refconv.surgery.attach import STEM, transformed
+from refconv.surgery.refocusing import STEM, transformed
 
 _LENGTH = 8  # bytes of the number that says how long a file's header is, and what the header is padded to
 _METADATA = "__metadata__"

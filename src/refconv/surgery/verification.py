@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 
 from refconv.layers import dotted, find_layers
 from refconv.records import Record
-from refconv.surgery.attach import STEM, transform_of, transformed
 from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
 from refconv.surgery.merging import plain_state_dict
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
+from refconv.surgery.refocusing import STEM, transform_of, transformed
 
 # Outputs count as equal when two thirds of the digits of their dtype agree: 2.4e-5 in float32. Networks whose kernels
 # agree differ by rounding alone, which depth amplifies but keeps far below that; trained differences lie far above.
