@@ -34,6 +34,12 @@ FAMILIES: tuple[str, ...] = get_args(Family)
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
 _OPT_IN = ("pointwise", "condconv", "deformable")
 FROZEN = "its weight is frozen"  #: Why a chosen kernel is not trained whose ``requires_grad`` is False
+_UTILS = "torch.nn.utils."
+_REMEDIES = {  # what makes kernels trainable, by how the reason begins for which they are not
+    FROZEN: "requires_grad_(True) on the kernels to train",
+    PARAMETRIZED: f"fold it into the kernels first: {_UTILS}parametrize.remove_parametrizations(module, 'weight')",
+    NO_PARAMETER: f"fold into the kernels what computes them: {_UTILS}remove_weight_norm(module), or prune.remove",
+}
 
 
 def dotted(name: str) -> str:
@@ -95,11 +101,7 @@ class Layer:
         return Layout(*channels, self.kernel_size, self.family == "transposed", experts, order)
 
     def map_size(self, map_size: int | Sequence[int]) -> tuple[int, ...]:
-        """Return the taps of a refocusing map here, per dimension: as asked for, cut to what the kernel allows.
-
-        Raises:
-            SettingError: if the size does not fit; the message names this layer.
-        """
+        """Return the taps of a refocusing map here, per dimension: as asked for, cut to what the kernel allows."""
         try:
             return effective_map_size(self.kernel_size, map_size)
         except SettingError as error:
@@ -193,22 +195,17 @@ def select(layers: Sequence[Layer], include: Selection = None, exclude: Selectio
     Raises:
         SettingError: if a pattern matches no layer at all, so that it would have no effect.
     """
-    included, excluded = _patterns(include, "include"), _patterns(exclude, "exclude")
-    _check_effect(layers, included, "include")
-    _check_effect(layers, excluded, "exclude")
+    included, excluded = _patterns(layers, include, "include"), _patterns(layers, exclude, "exclude")
     return [Choice(layer, _reason(layer, included if include is not None else None, excluded)) for layer in layers]
 
 
 def select_trained(layers: Sequence[Layer], include: Selection = None, exclude: Selection = None) -> list[Choice]:
     """Decide for every layer whether it is trained: those that :func:`select` chooses and that are not frozen.
 
-    A kernel whose ``requires_grad`` is False stays as it is, in kernel space as in gradient space, also where
-    ``include`` names it; to train it, call ``requires_grad_(True)`` on its weight first.
+    A frozen kernel stays as it is also where ``include`` names it; ``requires_grad_(True)`` on its weight unfreezes it.
     """
-    return [
-        Choice(choice.layer, FROZEN) if choice.skipped is None and choice.layer.frozen else choice
-        for choice in select(layers, include, exclude)
-    ]
+    choices = select(layers, include, exclude)
+    return [Choice(one.layer, FROZEN) if one.skipped is None and one.layer.frozen else one for one in choices]
 
 
 def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:
@@ -232,21 +229,20 @@ def _matches(pattern: Pattern, layer: Layer) -> bool:
     return fnmatch.fnmatchcase(layer.name, pattern)
 
 
-def _patterns(selection: Selection, where: str) -> list[Pattern]:
-    return [
-        re.compile(pattern.removeprefix("re:")) if isinstance(pattern, str) and pattern.startswith("re:") else pattern
-        for pattern in checked_patterns(where, selection) or ()
-    ]
-
-
-def _check_effect(layers: Sequence[Layer], patterns: list[Pattern], where: str) -> None:
-    for pattern in patterns:
+def _patterns(layers: Sequence[Layer], selection: Selection, where: str) -> list[Pattern]:
+    """Return the patterns of a selection, compiled; each must match a layer."""
+    patterns: list[Pattern] = []
+    for pattern in checked_patterns(where, selection) or ():
+        if isinstance(pattern, str) and pattern.startswith("re:"):
+            pattern = re.compile(pattern.removeprefix("re:"))
+        patterns.append(pattern)
         harmless = where == "exclude" and pattern in (*KINDS, *FAMILIES)
         if not harmless and not any(_matches(pattern, layer) for layer in layers):
             text = str(getattr(pattern, "pattern", pattern))
             similar = did_you_mean(text, [*KINDS, *FAMILIES, *(layer.name for layer in layers)])
             remedy = similar or "refconv.plan(model) lists the names"
             raise SettingError(f"{text!r} matches no convolution", where=where, remedy=remedy)
+    return patterns
 
 
 def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -> list[Layer]:
@@ -260,23 +256,13 @@ def admitted(model: nn.Module, choices: Sequence[Choice], ours: Sequence[str]) -
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
         expected, found = "at least one convolution with more than one tap", "; ".join(reasons) or "no convolution"
-        about = {"where": type(model).__name__, "expected": expected, "found": found, "remedy": _remedy(reasons)}
+        remedies = (_REMEDIES[why] for why in _REMEDIES if any(reason.startswith(why) for reason in reasons))
+        about = {"where": type(model).__name__, "expected": expected, "found": found, "remedy": next(remedies, None)}
         raise ModelError("nothing to refocus", **about)
     check_shared(chosen)
     for layer in chosen:
         check_base(layer)
     return chosen
-
-
-def _remedy(reasons: Sequence[str]) -> str | None:
-    """Return what makes kernels trainable that are not, by the first reason for which there is something to do."""
-    if FROZEN in reasons:
-        return "requires_grad_(True) on the kernels to train"
-    if any(reason.startswith(PARAMETRIZED) for reason in reasons):
-        return "fold it into the kernels first: torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')"
-    if NO_PARAMETER in reasons:
-        return "fold into the kernels what computes them: torch.nn.utils.remove_weight_norm(module), or prune.remove"
-    return None
 
 
 def check_base(layer: Layer) -> None:

@@ -86,9 +86,8 @@ class KernelSpec:
 class KernelGroup(dict[str, Any]):
     """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
 
-    Other optimizers would train the kernels plainly, without a word, so the one method by which they complete a group
-    refuses. ZeroRedundancyOptimizer steps nothing itself: it hands each process copies of the groups with a part of
-    their parameters, for the optimizer that it was told.
+    Other optimizers would train the kernels plainly, so the one method by which they complete a group refuses.
+    ZeroRedundancyOptimizer hands each process copies of the groups with a part of their parameters.
     """
 
     kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
@@ -100,13 +99,9 @@ class KernelGroup(dict[str, Any]):
         if type(caller).__name__ == "ZeroRedundancyOptimizer":
             self.split = True
             return super().setdefault(key, default)
-        raise SettingError(
-            "these parameter groups train in gradient space, which this optimizer does not know",
-            where="param_groups",
-            expected="refconv.RefocusSGD",
-            remedy="for Adam and other optimizers that are not SGD use kernel space: refconv.refocus(model), "
-            "then model.parameters()",
-        )
+        what = "these parameter groups train in gradient space, which this optimizer does not know"
+        remedy = "for optimizers that are not SGD use kernel space: refconv.refocus(model), then model.parameters()"
+        raise SettingError(what, where="param_groups", expected="refconv.RefocusSGD", remedy=remedy)
 
 
 def param_groups(
@@ -244,10 +239,7 @@ def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, 
 
 
 def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
-    """Return the parameters that somebody exchanged inside of an optimizer's groups, each with its successor.
-
-    Libraries that shard or move models do so. Successors take the positions of their predecessors.
-    """
+    """Return the parameters that were exchanged inside of an optimizer's groups, each with that in its position."""
     pairs = []
     for number, (before, group) in enumerate(zip(known, groups, strict=True)):
         after = group["params"]

@@ -14,14 +14,17 @@ from torch.optim import Optimizer
 from refconv.config import FIELDS, RefocusConfig, TransformConfig
 from refconv.errors import ModelError, RecipeError, SettingError, did_you_mean
 from refconv.gradspace import Decay, RefocusSGD, param_groups
-from refconv.methods.method import Method, checked, inner_optimizer, make_optimizer, parameter_groups, within_budget
+from refconv.methods.method import (
+    Method,
+    checked,
+    inner_optimizer,
+    make_optimizer,
+    parameter_groups,
+    parameters_allowed,
+)
 from refconv.parametrizations import TRANSFORMS, config_of
 from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
-from refconv.surgery import Plan, plan, reparametrize
-
-
-class Plain(Method):
-    """Ordinary training, or ordinary further training: the baseline with the same budget."""
+from refconv.surgery import Plan, fit_budget, plan, reparametrize
 
 
 class Scratch(Method):
@@ -46,15 +49,11 @@ class NormFold(Method):
     """
 
     def prepare(self, model: nn.Module) -> None:
-        """Let the batch norms of a model be so."""
         keep_statistics(model)
 
 
 def keep_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Let every batch norm use its running statistics in training too, and leave them as they are; return the names.
-
-    Scales and shifts are still trained, and ``model.train()`` still puts everything else in training mode.
-    """
+    """Let every batch norm use its running statistics in training too, and leave them as they are; return the names."""
     found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
     if not found:
         raise ModelError("no batch norm to fold", where=type(model).__name__, remedy="use another method")
@@ -75,12 +74,10 @@ def _use_running_statistics(module: nn.Module, inputs: Any) -> None:
 class Transformed(Method):
     """Training of the kernels through the transformation that has the method's name.
 
-    The settings of refocusing are fields of the recipe, also where another transformation has them too, such as the
-    map size of ``shuffled``; all others are ``method_kwargs``.
+    Settings that refocusing has too are fields of the recipe; all others are ``method_kwargs``.
     """
 
     def check(self) -> None:
-        """Check the settings by name and range."""
         recipe, own = self.recipe, self._fields()
         for name in (given for given in recipe.method_kwargs if given in own):
             where, remedy = f"method_kwargs.{name}", f"give {FIELDS[name]} on its own"
@@ -98,8 +95,11 @@ class Transformed(Method):
         return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
 
     def prepare(self, model: nn.Module) -> Plan:
-        """Put the transformation on the model's kernels."""
-        return reparametrize(model, within_budget(model, self.recipe, self.config()))
+        """Put the transformation on the model's kernels, sized by the budget if there is one."""
+        config, wanted = self.config(), parameters_allowed(model, self.recipe)
+        if wanted is not None:
+            config = dataclasses.replace(config, **fit_budget(model, config, wanted).settings)
+        return reparametrize(model, config)
 
     def _fields(self) -> dict[str, Any]:
         """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
@@ -128,14 +128,12 @@ class GradientSpace(Transformed):
     space = "gradient"
 
     def check(self) -> None:
-        """Check the settings, and refuse a budget."""
         if self.recipe.budget is not None:
             what = "gradient space trains no refocus weights, so there is nothing to size"
             raise RecipeError(what, where="budget", remedy="space = kernel")
         super().check()
 
     def prepare(self, model: nn.Module) -> Plan:
-        """Return which kernels the optimizer will refocus."""
         return plan(model, self.config())
 
     def optimizer(self, model: nn.Module) -> Optimizer:
@@ -153,7 +151,6 @@ class GradientSpace(Transformed):
         """Return nothing: the optimizer clips."""
 
     def new_round(self, model: nn.Module, optimizer: Optimizer) -> None:
-        """Let the optimizer take the current kernels as bases."""
         inner = inner_optimizer(optimizer)
         assert isinstance(inner, RefocusSGD)
         inner.rebase()
@@ -164,14 +161,13 @@ def refocusing(recipe: Recipe) -> Method:
     return GradientSpace(recipe) if space_of(recipe) == "gradient" else KernelSpace(recipe)
 
 
-METHODS: dict[str, Callable[[Recipe], Method]] = {
-    "plain": Plain,
+METHODS: dict[str, Callable[[Recipe], Method]] = {  # by the name that recipes give
+    "plain": Method,
     "scratch": Scratch,
     "norm_fold": NormFold,
     **dict.fromkeys(TRANSFORMS, Transformed),
     "refocus": refocusing,
 }
-"""Every method by the name that recipes give."""
 
 
 def method_of(recipe: Recipe) -> Method:

@@ -20,21 +20,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from refconv import ops
 from refconv.config import GramConfig, RefocusConfig, Start, TransformConfig, setting
-from refconv.ops import (
-    Layout,
-    amplified,
-    effective_map_size,
-    mean_eigenvalue,
-    patches,
-    refocus_by_convolution,
-    scaling,
-    shaped_patches,
-)
+from refconv.ops import Layout
 from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 
-class Refocus(KernelTransform):
+class Refocus(KernelTransform, settings=RefocusConfig):
     """The refocusing transformation of one layer.
 
     Its one parameter is the refocus weight R [blocks, m, m * t], for blocks of m slices and a map of t taps. The
@@ -47,7 +39,6 @@ class Refocus(KernelTransform):
     times as fast as plain training does. Here the default caps the speed at that of plain training.
     """
 
-    config_class = RefocusConfig
     config: RefocusConfig
     size = "map_size"
     computed: ClassVar[tuple[str, ...]] = ("patches", "divisor", "gain")
@@ -64,7 +55,7 @@ class Refocus(KernelTransform):
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the refocus weight, after a check that the map fits the kernel's dimensions."""
         b, m, _ = layout.block_shape
-        return {"refocus_weight": (b, m, m * prod(effective_map_size(layout.kernel_size, config.map_size)))}
+        return {"refocus_weight": (b, m, m * prod(ops.effective_map_size(layout.kernel_size, config.map_size)))}
 
     @classmethod
     def sized(cls, step: int) -> int:
@@ -87,12 +78,12 @@ class Refocus(KernelTransform):
         blocks = self.source(self.layout.to_blocks(base.detach().double()))
         scales = None
         if self.config.scale != "paper":
-            scales = scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
+            scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
             self.gain = scales.gain.to(dtype) if self.config.scale == "capped" else None
         if self.by_convolution:
             self.divisor = None if scales is None else scales.sign.to(dtype)
             return
-        unfolded = shaped_patches(patches(blocks, *sizes), self.config.power)
+        unfolded = ops.shaped_patches(ops.patches(blocks, *sizes), self.config.power)
         self.patches = (unfolded if scales is None else unfolded / scales.sign).to(dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
@@ -104,8 +95,8 @@ class Refocus(KernelTransform):
             source = self.source(blocks)
             if self.divisor is not None:
                 source = source / self.divisor.to(blocks.dtype)
-            moved = refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
-        return blocks + (moved if self.gain is None else amplified(moved, self.gain.to(blocks.dtype)))
+            moved = ops.refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
+        return blocks + (moved if self.gain is None else ops.amplified(moved, self.gain.to(blocks.dtype)))
 
     def source(self, blocks: Tensor) -> Tensor:
         """Return what P is made of, [b, m, k]: the base itself."""
@@ -127,20 +118,16 @@ def first_weight(
     return weight
 
 
-class FreeConfig(TransformConfig):
+class FreeConfig(TransformConfig, method="free"):
     """Free: kernel = base + D, the control that trains every entry of the kernel.
 
     Under SGD without weight decay a step on D is the same step on the kernel, so this is plain continued training;
     weight decay on D pulls towards the pretrained kernel, where plain training pulls towards zero.
     """
 
-    method = "free"
 
-
-class Free(KernelTransform):
+class Free(KernelTransform, settings=FreeConfig):
     """A trained difference D [blocks, m, k], zero at the start."""
-
-    config_class: ClassVar[type[TransformConfig]] = FreeConfig
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
@@ -150,7 +137,7 @@ class Free(KernelTransform):
         return blocks + self.difference.to(blocks.dtype)
 
 
-class LrScaledConfig(GramConfig):
+class LrScaledConfig(GramConfig, method="lr_scaled"):
     """Learning rate scaled: kernel = base + sqrt(c) D, plain training at the mean speed of refocusing.
 
     Refocusing multiplies the gradient of the kernel by the Gram G (docs/math.md, equation 2). Here G is replaced by c
@@ -160,17 +147,14 @@ class LrScaledConfig(GramConfig):
     does not. As in refocusing, weight decay acts on the difference from the base and is not multiplied.
     """
 
-    method = "lr_scaled"
 
-
-class LrScaled(Free):
+class LrScaled(Free, settings=LrScaledConfig):
     """A trained difference D [blocks, m, k], zero at the start, times one fixed factor for the layer.
 
     Under SGD, with momentum, dampening or Nesterov, this equals training the kernel itself with its learning rate
     multiplied by c, apart from weight decay. Optimizers that rescale gradients, such as Adam, multiply by sqrt(c).
     """
 
-    config_class = LrScaledConfig
     config: LrScaledConfig
     computed = ("factor",)
     factor: Tensor
@@ -179,9 +163,9 @@ class LrScaled(Free):
         """Compute the factor sqrt(c) of a base, in float64."""
         blocks = self.layout.to_blocks(base.detach().double())
         sizes = self.layout.kernel_size, self.map_size
-        mean = mean_eigenvalue(blocks, *sizes)
+        mean = ops.mean_eigenvalue(blocks, *sizes)
         if self.config.scale != "paper":
-            mean = mean / scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]
+            mean = mean / ops.scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]
         self.factor = mean.mean().sqrt().to(self.difference.dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
@@ -219,7 +203,7 @@ class OtherBase(Refocus):
         return self.other.to(blocks.dtype)
 
 
-class ShuffledConfig(OtherBaseConfig):
+class ShuffledConfig(OtherBaseConfig, method="shuffled"):
     """Shuffled: refocusing on the base with its entries shuffled; the settings are those of refocusing, and ``seed``.
 
     The entries of a layer stay, and so do all their moments; which tap of which slice holds them is lost. If
@@ -228,13 +212,9 @@ class ShuffledConfig(OtherBaseConfig):
     Shuffling whole slices would be no control: the Gram of a depthwise layer is a sum over slices, in whatever order.
     """
 
-    method = "shuffled"
 
-
-class Shuffled(OtherBase):
+class Shuffled(OtherBase, settings=ShuffledConfig):
     """kernel = base + R P', P' from the shuffled base."""
-
-    config_class = ShuffledConfig
 
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
         """Return the entries of all blocks in another order."""
@@ -242,20 +222,16 @@ class Shuffled(OtherBase):
         return blocks.flatten()[order].reshape(blocks.shape)
 
 
-class RandomBaseConfig(OtherBaseConfig):
+class RandomBaseConfig(OtherBaseConfig, method="random"):
     """Random: refocusing on a random base; the settings are those of refocusing, and ``seed``.
 
     The entries are normal and have exactly the mean and the variance of the layer's own. If refocusing works because
     of the pretrained kernels, it does not work with this.
     """
 
-    method = "random"
 
-
-class RandomBase(OtherBase):
+class RandomBase(OtherBase, settings=RandomBaseConfig):
     """kernel = base + R P', P' from random slices."""
-
-    config_class = RandomBaseConfig
 
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
         """Return normal entries with the mean and the variance of all entries of the blocks."""

@@ -1,8 +1,6 @@
-"""Randomness that is a function of names and counters, never of what was drawn before.
+"""Randomness that is a function of names and counters, such as (seed, epoch, index), never of what was drawn before.
 
-Exact resumption rests on this file: whatever is random in training (order, augmentation, drop path) comes
-from a hash of its coordinates, such as (seed, epoch, index), so a run can start anywhere and no generator's
-state needs to be stored.
+Exact resumption rests on this: a run can start anywhere and no generator's state needs to be stored.
 """
 
 from __future__ import annotations

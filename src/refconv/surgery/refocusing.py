@@ -1,4 +1,4 @@
-"""Putting transformations on the kernels of a model, taking them off again, and starting anew.
+"""Putting transformations on the kernels of a model and taking them off again; wrapped and sharded models, refused.
 
 Note [Taking off]: torch's ``remove_parametrizations`` deletes the property from the module's dynamically made class,
 which copies of the module share, so merging an EMA copy would break the model in training. Here the class is never
@@ -7,6 +7,7 @@ edited: the one module that is taken off gets its former class back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from refconv.config import RefocusConfig, RefocusSettings, TransformConfig
 from refconv.errors import LayerError, ModelError
 from refconv.layers import Layer, admitted, find_layers, select_trained
 from refconv.parametrizations import TRANSFORMS, Base, ForwardScope, KernelTransform, config_of, layout_at
-from refconv.surgery.guard import check_names, check_unsharded, check_unwrapped
 from refconv.surgery.planning import Plan, describe
 
 if TYPE_CHECKING:
@@ -30,12 +30,20 @@ _TENSOR = "weight"
 STEM = f"parametrizations.{_TENSOR}."
 SETTINGS = "refconv"  #: Under which name a transformation's settings stand in the metadata of a state dict
 
+# Wrappers by class name, so that none of their packages is loaded to look for them, with the way back.
+_WRAPPERS = {
+    "DistributedDataParallel": "refocus first, then wrap with DDP; the plain model is its .module",
+    "DataParallel": "refocus first, then wrap; the plain model is its .module",
+    "FullyShardedDataParallel": "refocus first, then shard; merge from the gathered full state dict",
+    "FSDPModule": "refocus first, then shard; merge from the gathered full state dict",
+}
+_COMPILED = "OptimizedModule"
+
 
 def attach(modules: list[nn.Module], transform: KernelTransform) -> None:
     """Put a transformation on the kernel of a module, or of several that share one.
 
-    The base stays where it was, as the parametrization's ``original``, and cannot be trained any more. From then on
-    plain checkpoints load strictly, and loading any checkpoint prepares the transformation for the base it brought.
+    Plain checkpoints still load strictly, and loading any prepares the transformation for the base it brought.
     """
     for module in modules:
         names = list(module._parameters)
@@ -227,8 +235,7 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
     """
     complete = config_of(config, settings)
     verb = "refocus" if complete.method == "refocus" else "reparametrize"
-    check_unwrapped(model, verb)
-    check_names(model, verb)
+    check_plain(model, verb)
     choices = select_trained(find_layers(model), complete.include, complete.exclude)
     chosen = admitted(model, choices, [kind.__name__ for kind in TRANSFORMS.values()])
     for layer in chosen:
@@ -279,3 +286,41 @@ def rebase(model: nn.Module) -> list[nn.Parameter]:
         transform.reset(base)
         fresh.update((id(parameter), parameter) for parameter in transform.parameters())
     return list(fresh.values())
+
+
+def check_unwrapped(model: nn.Module, verb: str) -> None:
+    """Refuse what is no module, or wrapped by DDP or FSDP. Compiled models are compiled again, so they may pass."""
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"cannot {verb} this", expected="a torch.nn.Module", found=type(model).__name__)
+    for name, module in model.named_modules():
+        for base in type(module).__mro__:
+            if base.__name__ in _WRAPPERS:
+                what, remedy = f"cannot {verb} a model that is wrapped by {base.__name__}", _WRAPPERS[base.__name__]
+                raise ModelError(what, where=name or type(model).__name__, remedy=remedy)
+
+
+def check_plain(model: nn.Module, verb: str) -> None:
+    """Refuse a wrapped model, also by ``torch.compile`` where it shows in names: patterns and files mean plain names."""
+    check_unwrapped(model, verb)
+    for name, module in model.named_modules():
+        if type(module).__name__ == _COMPILED:
+            inner = f"model.{name}._orig_mod" if name else "model._orig_mod"
+            what = f"cannot {verb} through the wrapper of torch.compile"
+            remedy = f"{verb} before torch.compile(...), or compile by module.compile(); the plain one is {inner}"
+            raise ModelError(what, where=name or _COMPILED, remedy=remedy)
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Say whether ``torch.compile`` made something of a model or of one of its modules, in place or as a wrapper."""
+    return any(one._compiled_call_impl is not None or type(one).__name__ == _COMPILED for one in model.modules())
+
+
+def plain_name(name: str) -> str:
+    """Return a name of a tensor or module without the wrappers of ``torch.compile`` in it."""
+    return re.sub(r"(?:^|(?<=\.))_orig_mod[.]", "", name)
+
+
+def check_unsharded(layer: Layer) -> None:
+    """Refuse a kernel of which every process holds a part only."""
+    if hasattr(layer.weight, "device_mesh"):
+        raise LayerError("the kernel is sharded (DTensor)", where=layer.label, remedy="refocus first, then shard")
