@@ -79,7 +79,8 @@ class TransformConfig:
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
 
     def __init_subclass__(cls, method: str | None = None) -> None:
-        cls.method = method or getattr(cls, "method", "")
+        if method is not None:
+            cls.method = method
 
     def __new__(cls: type[Config], **settings: Any) -> Config:
         """Refuse unknown settings by name; the generated ``__init__`` does not say which there are."""

@@ -276,15 +276,11 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
             names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
             differing = f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}"
             refuse("the state belongs to other layers", where, f"{len(layers)} kernels", differing)
-        for layer, saved_layer in zip(map(_plainly_named, layers), map(_plainly_named, others), strict=True):
-            before = with_scale(saved_layer)
+        for one, saved_layer in zip(layers, others, strict=True):
+            layer, before = ({**it, "site": plain_name(it["site"])} for it in (one, with_scale(saved_layer)))
             keys = [key for key in layer if layer[key] != before.get(key)]
             if layer != before:
                 expected, had = (", ".join(str(side.get(key)) for key in keys) for side in (layer, before))
                 refuse(f"the state differs in {', '.join(keys)}", KernelSpec.from_dict(layer).label, expected, had)
         if group.get("decay") != other.get("decay"):
             refuse("the state differs in decay", where, group.get("decay"), other.get("decay"))
-
-
-def _plainly_named(layer: dict[str, Any]) -> dict[str, Any]:
-    return {**layer, "site": plain_name(layer["site"])}

@@ -91,7 +91,6 @@ class Transformed(Method):
             raise RecipeError(error.what, where=where, **told) from error
 
     def config(self) -> TransformConfig:
-        """Return the configuration of the transformation."""
         return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
 
     def prepare(self, model: nn.Module) -> Plan:

@@ -26,8 +26,7 @@ from refconv.errors import SettingError
 
 Sizes = Sequence[int]  #: One number for each spatial dimension
 _CHUNK = 2**19  #: Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache
-_DEAD = 2.0**-100
-"""A block whose Gram has eigenvalues of this root mean or less counts as zero: its inverse fits into float32."""
+_DEAD = 2.0**-100  #: Blocks whose Gram has eigenvalues of this root mean or less count as zero, for float32's sake
 
 
 def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, ...]:

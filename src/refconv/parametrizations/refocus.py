@@ -64,10 +64,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
 
     @property
     def by_convolution(self) -> bool:
-        """Whether R P is computed by the convolution primitive instead of a GEMM over stored patches.
-
-        For blocks of one slice that is quicker (docs/math.md, "Routes"). Other powers than one need the patches.
-        """
+        """Whether R P is computed by convolution, quicker for single slices (docs/math.md), not from stored patches."""
         return self.layout.groups == 1 and self.config.power == 1
 
     def prepare(self, base: Tensor) -> None:
@@ -106,10 +103,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
 def first_weight(
     layout: Layout, map_size: Sequence[int], start: Start, *, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Return the refocus weight [b, m, m * t] that training starts from.
-
-    The start ``kaiming``, as released, is uniform within 1 / sqrt(m * t), from torch's global generator.
-    """
+    """Return the first refocus weight [b, m, m * t]: zeros, or ``kaiming``, uniform within 1 / sqrt(m * t)."""
     b, m, _ = layout.block_shape
     weight = torch.zeros(b, m, m * prod(map_size), dtype=dtype, device=device)
     if start == "kaiming":
@@ -217,7 +211,6 @@ class Shuffled(OtherBase, settings=ShuffledConfig):
     """kernel = base + R P', P' from the shuffled base."""
 
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the entries of all blocks in another order."""
         order = torch.randperm(blocks.numel(), generator=generator).to(blocks.device)
         return blocks.flatten()[order].reshape(blocks.shape)
 
@@ -234,7 +227,6 @@ class RandomBase(OtherBase, settings=RandomBaseConfig):
     """kernel = base + R P', P' from random slices."""
 
     def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
-        """Return normal entries with the mean and the variance of all entries of the blocks."""
         noise = torch.randn(blocks.shape, generator=generator, dtype=blocks.dtype).to(blocks.device)
         noise = noise - noise.mean()
         spread = noise.square().mean().sqrt().clamp(min=torch.finfo(noise.dtype).tiny)  # a single entry has none

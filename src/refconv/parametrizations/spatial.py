@@ -19,8 +19,7 @@ from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
 _LEAST_RADIUS = 1e-3
-_SWEEPS = {1: 1, 2: 2, 3: 50}
-"""Rounds of alternating least squares by number of dimensions; up to two, the first one arrives."""
+_SWEEPS = {1: 1, 2: 2, 3: 50}  # rounds of alternating least squares by dimensions; up to two, the first one arrives
 
 
 def _spread(layout: Layout) -> tuple[int, ...]:
@@ -247,7 +246,6 @@ class Separable(KernelTransform, settings=SeparableConfig):
 
     @property
     def factors(self) -> list[nn.Parameter]:
-        """The factors in the order of the dimensions."""
         return [getattr(self, f"factor_{axis}") for axis in range(len(self.layout.kernel_size))]
 
     def transform(self, blocks: Tensor) -> Tensor:

@@ -37,10 +37,9 @@ class Distance:
 
 
 def leaves(value: Any) -> dict[str, Any]:
-    """Return the tensors, numbers, texts and opaque parts of an object by their place in it.
+    """Return the tensors, numbers (as tensors), texts and opaque parts of an object by their place in it.
 
-    Numbers and arrays of numpy come as tensors. An object that occurs a second time, as in a cycle, is the place where
-    it was first met.
+    An object that occurs a second time, as in a cycle, is the place where it was first met.
     """
     found: dict[str, Any] = {}
     _collect(value, "", found, {})
@@ -82,8 +81,7 @@ def distance(first: Any, second: Any) -> Distance:
 def largest_difference(a: Tensor, b: Tensor) -> float:
     """Return the largest absolute difference of two tensors of one shape.
 
-    Equal infinities and two entries that are not a number do not differ; an entry that is finite differs infinitely
-    from one that is not. Real and imaginary parts are looked at one by one; integers are compared exactly.
+    Equal infinities and two entries that are not a number do not differ; finite entries differ infinitely from others.
     """
     if not a.numel():
         return 0.0

@@ -300,7 +300,7 @@ def check_unwrapped(model: nn.Module, verb: str) -> None:
 
 
 def check_plain(model: nn.Module, verb: str) -> None:
-    """Refuse a wrapped model, also by ``torch.compile`` where it shows in names: patterns and files mean plain names."""
+    """Refuse a wrapped model, also by ``torch.compile`` where names show it: patterns and files mean plain names."""
     check_unwrapped(model, verb)
     for name, module in model.named_modules():
         if type(module).__name__ == _COMPILED:

@@ -127,9 +127,8 @@ def check_keys(expected: Iterable[str], found: Iterable[str], *, where: str, rem
     """Refuse keys that are not those expected, listing the missing and the surplus ones."""
     before, after = dict.fromkeys(expected), dict.fromkeys(found)
     missing, surplus = [key for key in before if key not in after], [key for key in after if key not in before]
-    if missing or surplus:
-        differing = [(word, keys) for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
-        what = "; ".join(f"{len(keys)} {word}: {listed(keys)}" for word, keys in differing)
+    both = {"missing": missing, "surplus": surplus}
+    if what := "; ".join(f"{len(keys)} {word}: {listed(keys)}" for word, keys in both.items() if keys):
         raise CheckpointError(what, where=where, remedy=remedy)
 
 
