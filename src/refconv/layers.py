@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
-from refconv.config import Pattern, Selection, checked_patterns
+from refconv.config import Pattern, Selection as Selection, checked_patterns
 from refconv.errors import LayerError, ModelError, SettingError, did_you_mean
 from refconv.ops import Layout, Order, effective_map_size
 
