@@ -28,7 +28,7 @@ from as_released import refocus_as_released
 from four_methods import GRADIENT, KERNEL, RELEASED
 from lines import Lines, conditions
 from refconv.gradspace import KernelSpec
-from refconv.gradspace.metric import metric_of
+from refconv.gradspace.metric import Metric
 from refconv.layers import find_layers
 
 RECORD = Path(__file__).with_suffix(".jsonl")
@@ -59,7 +59,7 @@ def routes(channels: int, groups: int, side: int, device: torch.device) -> dict[
     plain = nn.Conv2d(channels, channels, side, groups=groups, bias=False, device=device)
     gradient = torch.randn_like(plain.weight)
     layer = find_layers(plain)[0]
-    metric = metric_of(KernelSpec.of(layer, refconv.RefocusConfig(scale="paper")), plain.weight.detach())
+    metric = Metric.of(KernelSpec.of(layer, refconv.RefocusConfig(scale="paper")), plain.weight.detach())
     found: dict[str, Call] = {GRADIENT: lambda: metric.apply(gradient)}
     for name, surgery in ((RELEASED, refocus_as_released), (KERNEL, refconv.refocus)):
         convolution = nn.Conv2d(channels, channels, side, groups=groups, bias=False, device=device)

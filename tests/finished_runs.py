@@ -2,7 +2,7 @@
 
 from refconv.engine.run_record import RunRecord
 from refconv.surgery import merged, verify
-from refconv.surgery.attach import transformed
+from refconv.surgery.refocusing import transformed
 from run_checkpoints import save_run
 
 

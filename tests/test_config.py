@@ -13,9 +13,9 @@ from refconv import LowRankConfig, RefocusConfig
 from refconv.config import FIELDS, RefocusSettings
 from refconv.errors import RefconvError, SettingError
 from refconv.methods.registry import method_of
-from refconv.parametrizations.controls import OtherBaseConfig
+from refconv.parametrizations.refocus import OtherBaseConfig
 from refconv.recipe.recipe import Recipe
-from refconv.surgery.attach import transformed
+from refconv.surgery.refocusing import transformed
 
 OTHERS = {
     "map_size": (5, 3),

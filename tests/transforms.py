@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from refconv.surgery import reparametrize
-from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.refocusing import transform_of, transformed
 
 CONVOLUTIONS = {
     "dense": lambda: nn.Conv2d(4, 6, 3),

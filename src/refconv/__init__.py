@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from refconv.gradspace import RefocusSGD as RefocusSGD, param_groups as param_groups
     from refconv.improvement.own import improve as improve
     from refconv.layers import find_layers as find_layers
-    from refconv.parametrizations.controls import (
-        FreeConfig as FreeConfig,
-        LrScaledConfig as LrScaledConfig,
-        RandomBaseConfig as RandomBaseConfig,
-        ShuffledConfig as ShuffledConfig,
-    )
     from refconv.parametrizations.filterwise import (
         CombinationConfig as CombinationConfig,
         LowRankConfig as LowRankConfig,
         StandardizeConfig as StandardizeConfig,
         WeightNormConfig as WeightNormConfig,
+    )
+    from refconv.parametrizations.refocus import (
+        FreeConfig as FreeConfig,
+        LrScaledConfig as LrScaledConfig,
+        RandomBaseConfig as RandomBaseConfig,
+        ShuffledConfig as ShuffledConfig,
     )
     from refconv.parametrizations.spatial import (
         ContinuousConfig as ContinuousConfig,
@@ -55,7 +55,7 @@ _NAMES = {
     "gradspace": "RefocusSGD param_groups",
     "improvement.own": "improve",
     "layers": "find_layers",
-    "parametrizations.controls": "FreeConfig LrScaledConfig RandomBaseConfig ShuffledConfig",
+    "parametrizations.refocus": "FreeConfig LrScaledConfig RandomBaseConfig ShuffledConfig",
     "parametrizations.filterwise": "CombinationConfig LowRankConfig StandardizeConfig WeightNormConfig",
     "parametrizations.spatial": "ContinuousConfig DensityConfig PointsConfig SeparableConfig SpacingsConfig",
     "surgery": "Certificate Plan load_adapter merge merged plain_state_dict plan rebase refocus reparametrize "

@@ -57,8 +57,7 @@ def setting(
 ) -> Any:
     """Declare one field of a configuration, with one line of help; its type says the rest.
 
-    A number must be ``least`` or more, or be ``above``; ``check`` returns a value in its final form in place of that.
-    ``recipe`` is what recipes and flags call the setting, if not by its name.
+    ``check`` returns a value in its final form; ``recipe`` is what recipes and flags call the setting.
     """
     about = {"help": text, "least": least, "above": above, "check": check, "recipe": recipe}
     return dataclasses.field(default=default, metadata=about)
@@ -74,11 +73,14 @@ class TransformConfig:
         SettingError: if a value is out of its range.
     """
 
-    method: ClassVar[str]
-    """Name of the transformation."""
+    method: ClassVar[str]  #: Name of the transformation
 
     include: Selection = setting("only layers that match a pattern or kind", None, check=checked_patterns)
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
+
+    def __init_subclass__(cls, method: str | None = None) -> None:
+        if method is not None:
+            cls.method = method
 
     def __new__(cls: type[Config], **settings: Any) -> Config:
         """Refuse unknown settings by name; the generated ``__init__`` does not say which there are."""
@@ -130,7 +132,7 @@ class GramConfig(TransformConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RefocusConfig(GramConfig):
+class RefocusConfig(GramConfig, method="refocus"):
     """The settings of refocusing; its functions take one, or its fields as single keyword arguments.
 
     Args:
@@ -160,8 +162,6 @@ class RefocusConfig(GramConfig):
         Traceback (most recent call last):
         refconv.errors.SettingError: map_size: a map needs a centre; expected odd positive numbers, found 4
     """
-
-    method = "refocus"
 
     start: Start = setting("first refocus weights", "zeros")
     power: float = setting("power of the Gram; 1 is RefConv", 1.0, least=0)

@@ -15,7 +15,7 @@ from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.facts import PairFacts
 from refconv.surgery import merged
-from refconv.surgery.attach import transformed
+from refconv.surgery.refocusing import transformed
 from run_checkpoints import save_run, small_recipe
 
 QUICK = ("agreement", "calibration")

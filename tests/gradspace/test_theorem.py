@@ -77,7 +77,7 @@ def test_every_route_of_the_metric_gives_the_same_training(groups, kernel_size, 
     expected, _ = case.in_kernel_space()
     assert_same_kernels(case.in_gradient_space()[0], expected)
     monkeypatch.setattr(metric, "_SMALL", 0)  # nothing is small: Grams are not kept where they outgrow the kernels
-    monkeypatch.setattr(refconv.ops.scale, "_CHUNK", 200)  # more than one chunk
+    monkeypatch.setattr(refconv.ops.grams, "_CHUNK", 200)  # more than one chunk
     model, optimizer = case.in_gradient_space()
     kinds = {1: metric.BySlices, 2: metric.ByPatches, 12: metric.ByGrams}
     assert isinstance(optimizer._metrics[model[0].weight], kinds[groups])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from refconv.errors import ModelError
-from refconv.methods.norm_fold import keep_statistics
+from refconv.methods.registry import keep_statistics
 from refconv.models.networks import mobilenet_small
 from refconv.surgery import verify
 

@@ -15,11 +15,11 @@ from refconv.ops import (
     apply_gram_by_patches,
     gram,
     gram_power,
+    grams,
     metric_gram,
     patches,
     refocus_adjoint,
     refocused_blocks,
-    scale,
     scaling,
     shaped_patches,
     smallest_refocus_weight,
@@ -99,7 +99,7 @@ def test_chunks_change_nothing(chunk, monkeypatch):
     torch.manual_seed(0)
     blocks, gradient = torch.randn(2, 7, 2, 9, dtype=torch.float64).unbind(0)
     expected = gradient @ gram(patches(blocks, (3, 3), (3, 3)))
-    monkeypatch.setattr(scale, "_CHUNK", chunk)
+    monkeypatch.setattr(grams, "_CHUNK", chunk)
     for found in (
         apply_gram(gradient, metric_gram(blocks, (3, 3), (3, 3))),
         apply_gram_by_convolution(gradient, blocks, (3, 3), (3, 3)),

@@ -12,7 +12,7 @@ from refconv.config import GramConfig
 from refconv.ops import Layout
 from refconv.parametrizations import TRANSFORMS, ForwardScope
 from refconv.surgery import load_refocused_state_dict, plan_of, rebase, refocused_state_dict, reparametrize
-from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.refocusing import transform_of, transformed
 from transforms import CONVOLUTIONS, disturb, transform_on
 
 VARIANTS = [

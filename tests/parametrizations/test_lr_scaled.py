@@ -10,7 +10,7 @@ import refconv
 from networks import EveryKind
 from refconv.ops import gram, patches
 from refconv.surgery import plain_state_dict, reparametrize
-from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.refocusing import transform_of, transformed
 
 
 def mean_eigenvalue(module, order="contiguous", map_size=(3, 3)):

@@ -10,7 +10,7 @@ import refconv
 from networks import EveryKind
 from refconv.ops import gram, patches
 from refconv.surgery import load_refocused_state_dict, refocused_state_dict, reparametrize
-from refconv.surgery.attach import transform_of
+from refconv.surgery.refocusing import transform_of
 from transforms import CONVOLUTIONS, blocks_of, disturb, transform_on
 
 both = pytest.mark.parametrize("name", ["shuffled", "random"])

@@ -12,7 +12,7 @@ from ops_reference import reference_scaling
 from refconv.errors import LayerError, SettingError
 from refconv.ops import patches
 from refconv.parametrizations import Refocus
-from refconv.surgery.attach import transformed
+from refconv.surgery.refocusing import transformed
 
 SETTINGS = [
     {},

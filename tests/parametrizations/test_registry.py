@@ -13,7 +13,7 @@ from refconv.errors import LayerError, SettingError
 from refconv.layers import find_layers
 from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of
 from refconv.surgery import plan_of, reparametrize
-from refconv.surgery.attach import transform_of, transformed
+from refconv.surgery.refocusing import transform_of, transformed
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import refconv
-from refconv.surgery.attach import transform_of
+from refconv.surgery.refocusing import transform_of
 
 
 def refocused():

@@ -29,7 +29,7 @@ from refconv.process.progress import column
 from refconv.recipe.recipe import space_of
 from refconv.records import Record
 from refconv.surgery import merge
-from refconv.surgery.attach import transformed
+from refconv.surgery.refocusing import transformed
 
 SIDES = ("", "-before", "-after")
 """What follows the name of a measure in the name of a record: one of both models, or one of each."""

@@ -86,9 +86,8 @@ class KernelSpec:
 class KernelGroup(dict[str, Any]):
     """A parameter group of refocused kernels, which only :class:`refconv.RefocusSGD` takes.
 
-    Other optimizers would train the kernels plainly, without a word, so the one method by which they complete a group
-    refuses. ZeroRedundancyOptimizer steps nothing itself: it hands each process copies of the groups with a part of
-    their parameters, for the optimizer that it was told.
+    Other optimizers would train the kernels plainly, so the one method by which they complete a group refuses.
+    ZeroRedundancyOptimizer hands each process copies of the groups with a part of their parameters.
     """
 
     kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
@@ -100,13 +99,9 @@ class KernelGroup(dict[str, Any]):
         if type(caller).__name__ == "ZeroRedundancyOptimizer":
             self.split = True
             return super().setdefault(key, default)
-        raise SettingError(
-            "these parameter groups train in gradient space, which this optimizer does not know",
-            where="param_groups",
-            expected="refconv.RefocusSGD",
-            remedy="for Adam and other optimizers that are not SGD use kernel space: refconv.refocus(model), "
-            "then model.parameters()",
-        )
+        what = "these parameter groups train in gradient space, which this optimizer does not know"
+        remedy = "for optimizers that are not SGD use kernel space: refconv.refocus(model), then model.parameters()"
+        raise SettingError(what, where="param_groups", expected="refconv.RefocusSGD", remedy=remedy)
 
 
 def param_groups(
@@ -244,10 +239,7 @@ def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, 
 
 
 def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
-    """Return the parameters that somebody exchanged inside of an optimizer's groups, each with its successor.
-
-    Libraries that shard or move models do so. Successors take the positions of their predecessors.
-    """
+    """Return the parameters that were exchanged inside of an optimizer's groups, each with that in its position."""
     pairs = []
     for number, (before, group) in enumerate(zip(known, groups, strict=True)):
         after = group["params"]
@@ -284,15 +276,11 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
             names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
             differing = f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}"
             refuse("the state belongs to other layers", where, f"{len(layers)} kernels", differing)
-        for layer, saved_layer in zip(map(_plainly_named, layers), map(_plainly_named, others), strict=True):
-            before = with_scale(saved_layer)
+        for one, saved_layer in zip(layers, others, strict=True):
+            layer, before = ({**it, "site": plain_name(it["site"])} for it in (one, with_scale(saved_layer)))
             keys = [key for key in layer if layer[key] != before.get(key)]
             if layer != before:
                 expected, had = (", ".join(str(side.get(key)) for key in keys) for side in (layer, before))
                 refuse(f"the state differs in {', '.join(keys)}", KernelSpec.from_dict(layer).label, expected, had)
         if group.get("decay") != other.get("decay"):
             refuse("the state differs in decay", where, group.get("decay"), other.get("decay"))
-
-
-def _plainly_named(layer: dict[str, Any]) -> dict[str, Any]:
-    return {**layer, "site": plain_name(layer["site"])}

@@ -1,20 +1,19 @@
 """The metric of a layer, the Gram of its base, ready to multiply gradients, g -> g G; and clipping by its norm.
 
-One class for each way in which that is best done. All work on the part of a kernel that this process holds, take and
-return it in the stored shape, and compute in at least float32. What they keep is never much larger than the kernels,
-except where a power of the Gram is asked of dense layers, which cannot be applied without being formed.
+All ways work on the part of a kernel that this process holds, in the stored shape and in at least float32. What they
+keep is never much larger than the kernels, except for powers of the Gram at dense layers.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from refconv.gradspace.groups import KernelSpec
-from refconv.gradspace.sharding import gathered, is_sharded, local, sharded_like, sum_of_parts
 from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
 
@@ -31,6 +30,17 @@ class Metric(ABC):
         self.dtype = computing_dtype(base)
         self.gain: Tensor | None = None
         self._prepare(base)
+
+    @staticmethod
+    def of(geometry: KernelSpec, base: Tensor) -> Metric:
+        """Return what multiplies the gradients of a layer, in the way that is best for it."""
+        b, m, k = geometry.layout.block_shape
+        if m == 1:
+            return BySlices(geometry, base)
+        if is_sharded(base):
+            return ByRows(geometry, base)
+        large = geometry.power == 1 and k > m and b * k * k > _SMALL
+        return (ByPatches if large else ByGrams)(geometry, base)
 
     @abstractmethod
     def _prepare(self, base: Tensor) -> None: ...
@@ -136,27 +146,11 @@ class ByRows(Metric):
         return out.reshape(gradient.shape)
 
 
-def metric_of(geometry: KernelSpec, base: Tensor) -> Metric:
-    """Return what multiplies the gradients of a layer."""
-    b, m, k = geometry.layout.block_shape
-    if m == 1:
-        return BySlices(geometry, base)
-    if is_sharded(base):
-        return ByRows(geometry, base)
-    if geometry.power == 1 and k > m and b * k * k > _SMALL:
-        return ByPatches(geometry, base)
-    return ByGrams(geometry, base)
-
-
 @torch.no_grad()
 def clip_by_norm(
     trained: Sequence[tuple[Tensor, Metric | None]], max_norm: float, *, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Scale gradients together so that their norm is at most ``max_norm``.
-
-    A refocused kernel with gradient g counts with <g, g G>, the squared norm of g P^T; everything else with <g, g>.
-    Returns the norm before scaling.
-    """
+    """Scale gradients to a norm of at most ``max_norm``, by <g, g G> at refocused kernels; return the norm before."""
     squares, gradients = [], []
     for parameter, metric in trained:
         assert parameter.grad is not None
@@ -177,3 +171,50 @@ def clip_by_norm(
     for gradient in gradients:
         gradient.mul_(factor.to(gradient.device))
     return norm
+
+
+# Sharded tensors (torch's DTensor, as FSDP2 makes them), recognised without loading torch's distributed package.
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Return whether each process holds a part of the tensor only."""
+    return hasattr(tensor, "device_mesh")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return the part that this process holds; of an ordinary tensor, all of it."""
+    return cast("Any", tensor).to_local() if is_sharded(tensor) else tensor
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Return the whole tensor; all processes that share it must ask."""
+    return cast("Any", tensor).full_tensor() if is_sharded(tensor) else tensor
+
+
+def sharded_like(whole: Tensor, other: Any) -> Tensor:
+    """Return a whole tensor cut as another one is; of what differs between processes, the first one's counts."""
+    if not is_sharded(other):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole, other.device_mesh, other.placements)
+
+
+def from_local(part: Tensor, other: Any) -> Tensor:
+    """Return the tensor of which this process's part is ``part``, cut as ``other`` is."""
+    if not is_sharded(other):
+        return part
+    from torch.distributed.tensor import DTensor
+
+    whole: dict[str, Any] = {"shape": other.shape, "stride": other.stride()}
+    return DTensor.from_local(part, other.device_mesh, other.placements, run_check=False, **whole)
+
+
+def sum_of_parts(part: Tensor, other: Any) -> Tensor:
+    """Sum a number over the processes that share ``other``; where it is replicated, equal parts count once."""
+    if not is_sharded(other):
+        return part
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    placements = [Replicate() if placement.is_replicate() else Partial() for placement in other.placements]
+    return DTensor.from_local(part, other.device_mesh, placements, run_check=False).full_tensor()

@@ -16,8 +16,7 @@ from torch.optim import SGD
 
 from refconv.errors import SettingError, did_you_mean
 from refconv.gradspace.groups import SITES, KernelGroup, KernelSpec, check_same_layers, described, plain_name, replaced
-from refconv.gradspace.metric import Metric, clip_by_norm, metric_of
-from refconv.gradspace.sharding import from_local, gathered, is_sharded, local, sharded_like
+from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
 from refconv.parametrizations import memory_format
 
 BASE = "base"  #: The key of a base in the state of its parameter
@@ -167,7 +166,7 @@ class RefocusSGD(SGD):
         metric, base = self._metrics.get(parameter), self._base(parameter)
         if metric is None or base.device != parameter.device:
             base = self.state[parameter][BASE] = base.to(parameter.device)  # where the model has moved since
-            metric = self._metrics[parameter] = metric_of(self._geometries[parameter], base)
+            metric = self._metrics[parameter] = Metric.of(self._geometries[parameter], base)
         return metric
 
     def _base(self, parameter: Tensor) -> Tensor:

@@ -1,11 +1,7 @@
-"""A training method: it prepares the model, makes its optimizer, and begins new rounds.
-
-Its budget, and timm's optimizers and parameter groups, are as the recipe says.
-"""
+"""A training method: it prepares the model, makes its optimizer, and begins new rounds, as the recipe says."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,22 +11,17 @@ from timm.utils.clip_grad import dispatch_clip_grad
 from torch import nn
 from torch.optim import Optimizer
 
-from refconv.config import TransformConfig
 from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.layers import find_layers
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
-from refconv.surgery import Plan, fit_budget, plan_of, rebase
+from refconv.surgery import Plan, plan_of, rebase
 
 _SHARED_WITH_TIMM = ("opt", "lr", "weight_decay", "momentum", "filter_bias_and_bn", "layer_decay")
 
 
 class Method:
-    """How one recipe trains a model. The class itself is plain training; other methods override what they change.
-
-    The loop, the order of the data and the seeds are the same for all methods, and
-    :func:`refconv.surgery.plain_state_dict` takes the plain result out of the model that any of them has trained.
-    """
+    """How one recipe trains a model. The class itself is plain training; other methods override what they change."""
 
     inherits = True  # training starts from the weights that the recipe names; else from new ones
     space: Space | None = None  # where the method refocuses; None if it does not
@@ -72,16 +63,6 @@ class Method:
             inner_optimizer(optimizer).state.pop(parameter, None)
 
 
-class Plain(Method):
-    """Ordinary training, or ordinary further training: the baseline with the same budget."""
-
-
-class Scratch(Method):
-    """Ordinary training of weights that are initialised from the recipe's seed, whatever weights it names."""
-
-    inherits = False
-
-
 def _check_budget(recipe: Recipe) -> None:
     """Check that a recipe's budget, if it has one, decides something."""
     if recipe.budget is None:
@@ -97,12 +78,6 @@ def _check_budget(recipe: Recipe) -> None:
         raise RecipeError(what, where="budget", found=repr(recipe.budget), remedy=remedy)
 
 
-def within_budget(model: nn.Module, recipe: Recipe, config: TransformConfig) -> TransformConfig:
-    """Return a method's configuration with the size that comes closest to the recipe's budget, if it has one."""
-    wanted = parameters_allowed(model, recipe)
-    return config if wanted is None else dataclasses.replace(config, **fit_budget(model, config, wanted).settings)
-
-
 def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
     """Return how many numbers a recipe's budget lets its method train; None without one."""
     if recipe.budget is None or recipe.budget.isdecimal():
@@ -113,10 +88,7 @@ def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] = ()) -> Optimizer:
-    """Return timm's optimizer of everything trainable in a model; parameters whose names are ``exempt`` do not decay.
-
-    timm does not decay biases and one-dimensional parameters, unless ``filter_bias_and_bn`` is off.
-    """
+    """Return timm's optimizer of everything trainable in a model; parameters with ``exempt`` names do not decay."""
     with checked(model, recipe):
         groups = parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model
         shared = {name: getattr(recipe, name) for name in _SHARED_WITH_TIMM}

@@ -10,6 +10,17 @@ arguments, which their own descriptions do not repeat:
 """
 
 from refconv.config import Order, Scale
+from refconv.ops.grams import (
+    Scaling,
+    amplified,
+    effective_map_size,
+    gram,
+    gram_power,
+    mean_eigenvalue,
+    patches,
+    scaling,
+    shaped_patches,
+)
 from refconv.ops.layout import Layout
 from refconv.ops.refocusing import (
     adjoint_by_convolution,
@@ -23,8 +34,6 @@ from refconv.ops.refocusing import (
     refocused_blocks,
     smallest_refocus_weight,
 )
-from refconv.ops.scale import Scaling, amplified, scaling
-from refconv.ops.unfolding import effective_map_size, gram, gram_power, mean_eigenvalue, patches, shaped_patches
 
 __all__ = [
     "Layout",

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refconv.config import Scale
-from refconv.ops.scale import chunks, scaling
-from refconv.ops.unfolding import Sizes, gram, gram_power, patches, shaped_patches
+from refconv.ops.grams import Sizes, chunks, gram, gram_power, patches, scaling, shaped_patches
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 

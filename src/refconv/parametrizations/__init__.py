@@ -1,9 +1,8 @@
 """Kernel transformations: trainable maps from a frozen base to the kernel, by name in ``TRANSFORMS``."""
 
-from refconv.parametrizations.base import ForwardScope, KernelTransform, computing_dtype, memory_format
+from refconv.parametrizations.base import Base, ForwardScope, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, first_weight
 from refconv.parametrizations.registry import TRANSFORMS, config_of, layout_at, transform_named
-from refconv.parametrizations.tensors import Base
 
 __all__ = [
     "TRANSFORMS",

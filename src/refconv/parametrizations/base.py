@@ -1,14 +1,18 @@
-"""What every kernel transformation shares: one layer, full precision inside, one computation per forward."""
+"""What every kernel transformation shares: one layer, full precision inside, one computation per forward.
+
+And the two tensors that programs meet: the base, which cannot be trained, and the kernel, which cannot be written to.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 import threading
 from abc import abstractmethod
 from math import prod
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +21,112 @@ from torch.utils import checkpoint
 from refconv.config import GramConfig, TransformConfig
 from refconv.errors import LayerError
 from refconv.ops import Layout, effective_map_size
-from refconv.parametrizations.tensors import Base, Kernel
+
+
+class Base(nn.Parameter):
+    """A frozen base: a parameter that never requires gradients, whatever is asked of it.
+
+    Trainers that set ``requires_grad`` on everything leave it as it is, so no optimizer, no weight decay and no
+    bucket of DDP counts on its gradient. Writes to ``.data`` count in its version as other writes do, so whoever
+    keeps what follows from a base can tell that it has changed.
+
+    Modules keep the parameter that they had: only its class changes, there (:meth:`freeze`) and back
+    (:meth:`release`). Parameters of somebody else's class stay as they are.
+    """
+
+    @staticmethod
+    def freeze(parameter: nn.Parameter) -> None:
+        """Make a parameter a base."""
+        parameter.requires_grad_(False)
+        if type(parameter) is nn.Parameter and not parameter.is_inference():
+            parameter.__class__ = Base
+
+    @staticmethod
+    def release(parameter: nn.Parameter, requires_grad: bool) -> None:
+        """Make a base an ordinary parameter again, with the gradient flag that it had before."""
+        if type(parameter) is Base:
+            cast("nn.Parameter", parameter).__class__ = nn.Parameter
+        parameter.requires_grad_(requires_grad)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Always False; setting it has no effect."""
+        return False
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None: ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Base:
+        """Stay frozen."""
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The values, sharing the version counter, which torch's own ``data`` does not."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        nn.Parameter.data.__set__(self, value)  # type: ignore[attr-defined]  # a descriptor of torch's class
+
+
+class Kernel(Tensor):
+    """A computed kernel as ``module.weight`` returns it: an ordinary tensor, except that it cannot be written to.
+
+    A write would be lost, since the kernel is computed anew at each reading. Operations on it return ordinary tensors;
+    methods that work in place, and assignments to its ``data``, raise a LayerError. Not noticed are writes through a
+    view or through ``detach()`` of it, and what compiled code does, where kernels are ordinary tensors.
+    """
+
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
+    layer: str
+
+    @classmethod
+    def of(cls, tensor: Tensor, layer: str) -> Kernel:
+        """Return a tensor as the kernel of a layer; gradients flow through."""
+        kernel: Kernel = tensor.as_subclass(cls)
+        kernel.layer = layer
+        return kernel
+
+    @property
+    def data(self) -> Tensor:
+        """The values without gradients, as unwritable as the kernel."""
+        return Kernel.of(self.detach(), self.layer)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        _refuse(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copy.deepcopy(self.as_subclass(Tensor), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+
+
+def _refuse(kernel: Kernel, *args: object, **kwargs: object) -> None:
+    """Refuse to be written to."""
+    own = f"if the network itself writes its kernel (masks, constraints, generated kernels), exclude={kernel.layer!r}"
+    remedy = f"merge(model) or unrefocus(model) before writing; {own}"
+    raise LayerError("the kernel is computed from its base and cannot be written to", where=kernel.layer, remedy=remedy)
+
+
+_HARMLESS = {"requires_grad_", "rename_"}
+_OPERATORS = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "div"]
+for _name in dir(Tensor):
+    _in_place = _name.endswith("_") and not _name.startswith("_") and _name not in _HARMLESS
+    if _in_place or _name == "__setitem__" or (_name.startswith("__i") and _name[3:-2] in _OPERATORS):
+        setattr(Kernel, _name, _refuse)
 
 
 class ForwardScope:
     """Holds the kernels of one forward pass, so that a module that runs several times computes its own once.
 
-    The model's forward hooks open and close the scope; outside of it nothing is kept. Copies of a model get an empty
-    scope of their own, because ``deepcopy`` copies the object that the hooks are bound to.
+    Copies of a model get an empty scope of their own, because ``deepcopy`` copies the object that hooks are bound to.
+    Inside a region of activation checkpointing nothing is handed out, since the region will be run again on its own.
 
     Note [Interrupts]: torch does not run forward hooks when a forward is left by a KeyboardInterrupt. So a kept kernel
     is handed out only while the call that opened the scope is found on the stack, which costs microseconds.
-
-    Entries are kept apart by gradient and inference mode. Inside a region of activation checkpointing nothing is handed
-    out, since the region will be run again on its own. Compiled code skips the scope.
     """
 
     kernels: dict[Any, Tensor] | None = None
@@ -61,11 +157,6 @@ class ForwardScope:
                 self.kernels = self.frame = None
             return None
         return None if checkpointed else self.kernels[key]
-
-    def keep(self, key: Any, kernel: Tensor) -> None:
-        """Keep a kernel under a key while a forward pass is running."""
-        if self.kernels is not None:
-            self.kernels[key] = kernel
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # copies begin outside of any forward pass
@@ -107,16 +198,16 @@ class KernelTransform(nn.Module):
     in at least float32, whatever autocast or the base's dtype say, and casts once at the end.
     """
 
-    config_class: ClassVar[type[TransformConfig]]
-    """What says the settings, and their defaults."""
-    exact_start: ClassVar[bool] = True
-    """Whether, with the default settings, the kernel is the base bit for bit before training."""
-    size: ClassVar[str | None] = None
-    """The setting that says how many numbers are trained, if there is one."""
-    computed: ClassVar[tuple[str, ...]] = ()
-    """Names of the tensors that :meth:`prepare` computes; they follow the module and are not saved."""
+    config_class: ClassVar[type[TransformConfig]]  #: What says the settings, and their defaults
+    exact_start: ClassVar[bool] = True  #: Whether, by default, the kernel is the base bit for bit before training
+    size: ClassVar[str | None] = None  #: The setting that says how many numbers are trained, if there is one
+    computed: ClassVar[tuple[str, ...]] = ()  #: The tensors that :meth:`prepare` computes; they are not saved
     config: TransformConfig
     map_size: tuple[int, ...]
+
+    def __init_subclass__(cls, settings: type[TransformConfig] | None = None) -> None:
+        if settings is not None:
+            cls.config_class = settings
 
     if TYPE_CHECKING:
 
@@ -186,7 +277,8 @@ class KernelTransform(nn.Module):
         if kernel is None:
             self.catch_up(base)
             kernel = Kernel.of(self.kernel(base), self.layer)
-            self.scope.keep(key, kernel)
+            if self.scope.kernels is not None:  # a forward pass is running
+                self.scope.kernels[key] = kernel
         return kernel
 
     def follow(self, base: Tensor) -> None:

@@ -43,7 +43,7 @@ def from_filters(filters: Tensor, layout: Layout) -> Tensor:
     return layout.to_blocks(filters.reshape(layout.weight_shape))
 
 
-class CombinationConfig(TransformConfig):
+class CombinationConfig(TransformConfig, method="combination"):
     """Combination: kernel = A base, learned linear combinations of the frozen filters; A [out, out] mixes the rows.
 
     Source: The Power of Linear Combinations: Learning with Random Convolutions, arXiv 2301.11360, which follows frozen
@@ -55,13 +55,9 @@ class CombinationConfig(TransformConfig):
     towards.
     """
 
-    method = "combination"
 
-
-class Combination(KernelTransform):
+class Combination(KernelTransform, settings=CombinationConfig):
     """A trained matrix A [experts, out, out], the identity at the start."""
-
-    config_class = CombinationConfig
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
@@ -76,7 +72,7 @@ class Combination(KernelTransform):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowRankConfig(TransformConfig):
+class LowRankConfig(TransformConfig, method="low_rank"):
     """Low rank: kernel = base + scale * U V, convolutional LoRA.
 
     The change of the filters is a product of U [out, r] and V [r, in // groups * k]: a convolution to r channels with
@@ -91,19 +87,16 @@ class LowRankConfig(TransformConfig):
     kernels. Here V keeps the taps and U mixes channels, which holds for kernels of any shape.
     """
 
-    method = "low_rank"
-
     rank: int = setting("rank r; cut to the smaller side of the matrix, which reaches every kernel", 4, least=1)
     scale: float = setting("factor of the product", 1.0, above=0)
 
 
-class LowRank(KernelTransform):
+class LowRank(KernelTransform, settings=LowRankConfig):
     """A trained product of two thin matrices, added to the filters: ``up`` U, zero at the start, and ``down`` V.
 
     V starts uniform within 1 / sqrt(in // groups * k), as torch starts a convolution of that fan-in.
     """
 
-    config_class = LowRankConfig
     config: LowRankConfig
     size = "rank"
 
@@ -123,7 +116,7 @@ class LowRank(KernelTransform):
         self.down.uniform_(-bound, bound)
 
 
-class WeightNormConfig(TransformConfig):
+class WeightNormConfig(TransformConfig, method="weight_norm"):
     """Weight norm: kernel = g v / |v| for every filter, direction and length trained apart.
 
     Source: Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural Networks,
@@ -131,17 +124,13 @@ class WeightNormConfig(TransformConfig):
     channel; in transposed convolutions too, where torch's default goes by input channel.
     """
 
-    method = "weight_norm"
 
-
-class WeightNorm(KernelTransform):
+class WeightNorm(KernelTransform, settings=WeightNormConfig):
     """Trained directions v [experts, out, in // groups * k], the base at the start, and gains g [experts, out].
 
     At the start g = |v|, and v is multiplied by g / |v| = 1, so the kernel is the base bit for bit. The base itself
     serves for the start alone.
     """
-
-    config_class = WeightNormConfig
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
@@ -162,7 +151,7 @@ def _length(filters: Tensor) -> Tensor:
     return (filters.square().sum(-1) + torch.finfo(filters.dtype).tiny).sqrt()
 
 
-class StandardizeConfig(TransformConfig):
+class StandardizeConfig(TransformConfig, method="standardize"):
     """Standardize: kernel = g (v - mean(v)) / std(v) + s for every filter, weight standardization.
 
     Source: Micro-Batch Training with Batch-Channel Normalization and Weight Standardization, arXiv 1903.10520.
@@ -171,17 +160,13 @@ class StandardizeConfig(TransformConfig):
     deviation and the mean of the pretrained filter, so that training starts from that filter.
     """
 
-    method = "standardize"
 
-
-class Standardize(KernelTransform):
+class Standardize(KernelTransform, settings=StandardizeConfig):
     """Trained filters v [experts, out, in // groups * k], the base at the start; gains g and shifts s [experts, out].
 
     The formula is computed as v r + (s - mean(v) r) with r = g / std(v): at the start r is one and the bracket zero,
     so the kernel is the base bit for bit. The base itself serves for the start alone.
     """
-
-    config_class = StandardizeConfig
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:

@@ -1,24 +1,32 @@
-"""Refocus: kernel = base + R P / c, the re-parameterized refocusing convolution.
+"""Refocus: kernel = base + R P / c, the re-parameterized refocusing convolution; and its controls.
 
 Source: RefConv: Re-parameterized Refocusing Convolution for Powerful ConvNets, arXiv 2310.10563, section 3; IEEE
 TNNLS 36(6), 2025.
+
+The controls do not work through directions that are inherited from the kernels. ``free`` trains every entry of the
+kernel; ``lr_scaled`` does so at the mean speed of refocusing; ``shuffled`` and ``random`` refocus on a base that is not
+the pretrained one, while the kernel that R P' is added to stays that.
 """
 
 from __future__ import annotations
 
+import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from refconv.config import RefocusConfig, Start
-from refconv.ops import Layout, amplified, effective_map_size, patches, refocus_by_convolution, scaling, shaped_patches
+from refconv import ops
+from refconv.config import GramConfig, RefocusConfig, Start, TransformConfig, setting
+from refconv.ops import Layout
 from refconv.parametrizations.base import ForwardScope, KernelTransform
 
 
-class Refocus(KernelTransform):
+class Refocus(KernelTransform, settings=RefocusConfig):
     """The refocusing transformation of one layer.
 
     Its one parameter is the refocus weight R [blocks, m, m * t], for blocks of m slices and a map of t taps. The
@@ -31,7 +39,6 @@ class Refocus(KernelTransform):
     times as fast as plain training does. Here the default caps the speed at that of plain training.
     """
 
-    config_class = RefocusConfig
     config: RefocusConfig
     size = "map_size"
     computed: ClassVar[tuple[str, ...]] = ("patches", "divisor", "gain")
@@ -48,7 +55,7 @@ class Refocus(KernelTransform):
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the refocus weight, after a check that the map fits the kernel's dimensions."""
         b, m, _ = layout.block_shape
-        return {"refocus_weight": (b, m, m * prod(effective_map_size(layout.kernel_size, config.map_size)))}
+        return {"refocus_weight": (b, m, m * prod(ops.effective_map_size(layout.kernel_size, config.map_size)))}
 
     @classmethod
     def sized(cls, step: int) -> int:
@@ -57,10 +64,7 @@ class Refocus(KernelTransform):
 
     @property
     def by_convolution(self) -> bool:
-        """Whether R P is computed by the convolution primitive instead of a GEMM over stored patches.
-
-        For blocks of one slice that is quicker (docs/math.md, "Routes"). Other powers than one need the patches.
-        """
+        """Whether R P is computed by convolution, quicker for single slices (docs/math.md), not from stored patches."""
         return self.layout.groups == 1 and self.config.power == 1
 
     def prepare(self, base: Tensor) -> None:
@@ -71,12 +75,12 @@ class Refocus(KernelTransform):
         blocks = self.source(self.layout.to_blocks(base.detach().double()))
         scales = None
         if self.config.scale != "paper":
-            scales = scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
+            scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
             self.gain = scales.gain.to(dtype) if self.config.scale == "capped" else None
         if self.by_convolution:
             self.divisor = None if scales is None else scales.sign.to(dtype)
             return
-        unfolded = shaped_patches(patches(blocks, *sizes), self.config.power)
+        unfolded = ops.shaped_patches(ops.patches(blocks, *sizes), self.config.power)
         self.patches = (unfolded if scales is None else unfolded / scales.sign).to(dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
@@ -88,8 +92,8 @@ class Refocus(KernelTransform):
             source = self.source(blocks)
             if self.divisor is not None:
                 source = source / self.divisor.to(blocks.dtype)
-            moved = refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
-        return blocks + (moved if self.gain is None else amplified(moved, self.gain.to(blocks.dtype)))
+            moved = ops.refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
+        return blocks + (moved if self.gain is None else ops.amplified(moved, self.gain.to(blocks.dtype)))
 
     def source(self, blocks: Tensor) -> Tensor:
         """Return what P is made of, [b, m, k]: the base itself."""
@@ -99,13 +103,131 @@ class Refocus(KernelTransform):
 def first_weight(
     layout: Layout, map_size: Sequence[int], start: Start, *, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Return the refocus weight [b, m, m * t] that training starts from.
-
-    The start ``kaiming``, as released, is uniform within 1 / sqrt(m * t), from torch's global generator.
-    """
+    """Return the first refocus weight [b, m, m * t]: zeros, or ``kaiming``, uniform within 1 / sqrt(m * t)."""
     b, m, _ = layout.block_shape
     weight = torch.zeros(b, m, m * prod(map_size), dtype=dtype, device=device)
     if start == "kaiming":
         bound = 1 / sqrt(weight.shape[-1])
         weight.uniform_(-bound, bound)
     return weight
+
+
+class FreeConfig(TransformConfig, method="free"):
+    """Free: kernel = base + D, the control that trains every entry of the kernel.
+
+    Under SGD without weight decay a step on D is the same step on the kernel, so this is plain continued training;
+    weight decay on D pulls towards the pretrained kernel, where plain training pulls towards zero.
+    """
+
+
+class Free(KernelTransform, settings=FreeConfig):
+    """A trained difference D [blocks, m, k], zero at the start."""
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        return {"difference": layout.block_shape}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        return blocks + self.difference.to(blocks.dtype)
+
+
+class LrScaledConfig(GramConfig, method="lr_scaled"):
+    """Learning rate scaled: kernel = base + sqrt(c) D, plain training at the mean speed of refocusing.
+
+    Refocusing multiplies the gradient of the kernel by the Gram G (docs/math.md, equation 2). Here G is replaced by c
+    times the identity, where c is the mean eigenvalue of the Grams of the layer under ``map_size``, ``order`` and
+    ``scale``: a step of SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is a
+    matter of effective learning rates per layer, this control shows the same gain; if it is a matter of directions, it
+    does not. As in refocusing, weight decay acts on the difference from the base and is not multiplied.
+    """
+
+
+class LrScaled(Free, settings=LrScaledConfig):
+    """A trained difference D [blocks, m, k], zero at the start, times one fixed factor for the layer.
+
+    Under SGD, with momentum, dampening or Nesterov, this equals training the kernel itself with its learning rate
+    multiplied by c, apart from weight decay. Optimizers that rescale gradients, such as Adam, multiply by sqrt(c).
+    """
+
+    config: LrScaledConfig
+    computed = ("factor",)
+    factor: Tensor
+
+    def prepare(self, base: Tensor) -> None:
+        """Compute the factor sqrt(c) of a base, in float64."""
+        blocks = self.layout.to_blocks(base.detach().double())
+        sizes = self.layout.kernel_size, self.map_size
+        mean = ops.mean_eigenvalue(blocks, *sizes)
+        if self.config.scale != "paper":
+            mean = mean / ops.scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]
+        self.factor = mean.mean().sqrt().to(self.difference.dtype)
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        return blocks + self.factor.to(blocks.dtype) * self.difference.to(blocks.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherBaseConfig(RefocusConfig):
+    """The settings of refocusing, and the seed of the random numbers."""
+
+    seed: int = setting("seed of the random numbers", 0, least=0)
+
+
+class OtherBase(Refocus):
+    """Refocusing, with P from other slices, which follow from the base, the seed and the layer's name."""
+
+    config: OtherBaseConfig
+    computed = (*Refocus.computed, "other")
+    other: Tensor | None
+
+    @abstractmethod
+    def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the slices [b, m, k] that P is made of, for those of the base in float64; the generator is a CPU's."""
+
+    def prepare(self, base: Tensor) -> None:
+        """Draw the other slices for a base, by a seed for each layer, and compute what refocusing needs of them."""
+        digest = hashlib.sha256(f"{self.config.seed} {self.layer}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
+        self.other = self.drawn(self.layout.to_blocks(base.detach().double()), generator)
+        super().prepare(base)
+        self.other = self.other.to(self.refocus_weight.dtype) if self.by_convolution else None
+
+    def source(self, blocks: Tensor) -> Tensor:
+        assert self.other is not None
+        return self.other.to(blocks.dtype)
+
+
+class ShuffledConfig(OtherBaseConfig, method="shuffled"):
+    """Shuffled: refocusing on the base with its entries shuffled; the settings are those of refocusing, and ``seed``.
+
+    The entries of a layer stay, and so do all their moments; which tap of which slice holds them is lost. If
+    refocusing works because of the spatial patterns of the pretrained kernels, it does not work with this.
+
+    Shuffling whole slices would be no control: the Gram of a depthwise layer is a sum over slices, in whatever order.
+    """
+
+
+class Shuffled(OtherBase, settings=ShuffledConfig):
+    """kernel = base + R P', P' from the shuffled base."""
+
+    def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
+        order = torch.randperm(blocks.numel(), generator=generator).to(blocks.device)
+        return blocks.flatten()[order].reshape(blocks.shape)
+
+
+class RandomBaseConfig(OtherBaseConfig, method="random"):
+    """Random: refocusing on a random base; the settings are those of refocusing, and ``seed``.
+
+    The entries are normal and have exactly the mean and the variance of the layer's own. If refocusing works because
+    of the pretrained kernels, it does not work with this.
+    """
+
+
+class RandomBase(OtherBase, settings=RandomBaseConfig):
+    """kernel = base + R P', P' from random slices."""
+
+    def drawn(self, blocks: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(blocks.shape, generator=generator, dtype=blocks.dtype).to(blocks.device)
+        noise = noise - noise.mean()
+        spread = noise.square().mean().sqrt().clamp(min=torch.finfo(noise.dtype).tiny)  # a single entry has none
+        return noise / spread * blocks.std(correction=0) + blocks.mean()

@@ -10,9 +10,8 @@ from refconv.errors import SettingError, did_you_mean
 from refconv.layers import Layer
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
-from refconv.parametrizations.controls import Free, LrScaled, RandomBase, Shuffled
 from refconv.parametrizations.filterwise import Combination, LowRank, Standardize, WeightNorm
-from refconv.parametrizations.refocus import Refocus
+from refconv.parametrizations.refocus import Free, LrScaled, RandomBase, Refocus, Shuffled
 from refconv.parametrizations.spatial import Continuous, Density, Points, Separable, Spacings
 
 _KINDS: tuple[type[KernelTransform], ...] = (
@@ -36,12 +35,7 @@ def transform_named(name: str) -> type[KernelTransform]:
 
 
 def config_of(method: TransformConfig | str, settings: Mapping[str, Any]) -> TransformConfig:
-    """Return the configuration of a transformation, checked: itself, or one of single settings for a name.
-
-    Example:
-        >>> config_of("low_rank", {"rank": 2}).settings()
-        {'rank': 2, 'scale': 1.0}
-    """
+    """Return the configuration of a transformation, checked: itself, or one of single settings for a name."""
     if isinstance(method, str):
         return transform_named(method).config_class.of(None, settings)
     if type(method) not in [kind.config_class for kind in TRANSFORMS.values()]:

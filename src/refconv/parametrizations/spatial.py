@@ -19,8 +19,7 @@ from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
 _LEAST_RADIUS = 1e-3
-_SWEEPS = {1: 1, 2: 2, 3: 50}
-"""Rounds of alternating least squares by number of dimensions; up to two, the first one arrives."""
+_SWEEPS = {1: 1, 2: 2, 3: 50}  # rounds of alternating least squares by dimensions; up to two, the first one arrives
 
 
 def _spread(layout: Layout) -> tuple[int, ...]:
@@ -48,7 +47,7 @@ def _scatter(positions: Tensor, layout: Layout) -> None:
     positions.mul_(torch.tensor([taps - 1 for taps in _spread(layout)], dtype=positions.dtype, device=positions.device))
 
 
-class DensityConfig(TransformConfig):
+class DensityConfig(TransformConfig, method="density"):
     """Density: kernel = base * d, one learned spatial density for all slices of a layer.
 
     Source: Optimal Density Functions for Weighted Convolution in Learning Models, arXiv 2505.24527, and Optimal
@@ -58,13 +57,9 @@ class DensityConfig(TransformConfig):
     search outside of training. Here it is trained with the rest, one number a tap.
     """
 
-    method = "density"
 
-
-class Density(KernelTransform):
+class Density(KernelTransform, settings=DensityConfig):
     """A trained density d [k], ones at the start, that multiplies every slice."""
-
-    config_class = DensityConfig
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
@@ -78,7 +73,7 @@ class Density(KernelTransform):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpacingsConfig(TransformConfig):
+class SpacingsConfig(TransformConfig, method="spacings"):
     """Spacings: kernel = base + ``taps`` extra taps of each slice at learned real positions.
 
     An extra tap of value v at position p adds v * prod_d max(0, 1 - |y_d - p_d|) to the tap y of its slice: it is
@@ -90,18 +85,15 @@ class SpacingsConfig(TransformConfig):
     must not change, so the grid is the kernel's own, and the taps are added to a full kernel.
     """
 
-    method = "spacings"
-
     taps: int = setting("extra taps of each slice", 1, least=1)
 
 
-class Spacings(KernelTransform):
+class Spacings(KernelTransform, settings=SpacingsConfig):
     """Trained extra taps of every slice: their values [b, m, taps], zero at the start, and positions [b, m, taps, d].
 
     Positions count taps from the centre, start uniform over the grid, and are clamped to it.
     """
 
-    config_class = SpacingsConfig
     config: SpacingsConfig
     size = "taps"
 
@@ -125,7 +117,7 @@ class Spacings(KernelTransform):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointsConfig(TransformConfig):
+class PointsConfig(TransformConfig, method="points"):
     """Points: kernel = base + ``points`` self-moving points with a position, a radius and a value.
 
     A point at p with radius r, ``radius`` at the start, reaches a tap y with strength g = max(0, 1 - |y - p|_1 / r). A
@@ -137,20 +129,17 @@ class PointsConfig(TransformConfig):
     Note [Base]: there the points are the whole kernel; here they are added to the pretrained one.
     """
 
-    method = "points"
-
     points: int = setting("number of points", 4, least=1)
     radius: float = setting("radius at the start, in taps", 2.0, above=0)
 
 
-class Points(KernelTransform):
+class Points(KernelTransform, settings=PointsConfig):
     """Trained points of a layer: positions [points, d], radii [points], and values [b, m, points], zero at the start.
 
     Positions, from the centre, and radii count taps; positions start uniform over the grid of taps. A radius of 2 at
     the start lets every point reach a tap, which is at most 1.5 away from it; radii below a thousandth count as that.
     """
 
-    config_class = PointsConfig
     config: PointsConfig
     size = "points"
 
@@ -174,7 +163,7 @@ class Points(KernelTransform):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousConfig(TransformConfig):
+class ContinuousConfig(TransformConfig, method="continuous"):
     """Continuous: kernel = base + f(coordinates of the tap), where f is a small network with sines.
 
         f(x) = W3 sin(w (W2 sin(w (W1 x + b1)) + b2)) + b3
@@ -189,16 +178,13 @@ class ContinuousConfig(TransformConfig):
     Note [Base]: there f is the whole kernel; here it is added to the pretrained one, and its last layer starts at zero.
     """
 
-    method = "continuous"
-
     hidden: int = setting("width of both hidden layers", 8, least=1)
     frequency: float = setting("w; how fast f can vary from tap to tap", 10.0, above=0)
 
 
-class Continuous(KernelTransform):
+class Continuous(KernelTransform, settings=ContinuousConfig):
     """A trained coordinate network of a layer, two hidden layers and as many outputs as there are slices."""
 
-    config_class = ContinuousConfig
     config: ContinuousConfig
     size = "hidden"
 
@@ -232,7 +218,7 @@ class Continuous(KernelTransform):
         self.last_bias.zero_()
 
 
-class SeparableConfig(TransformConfig):
+class SeparableConfig(TransformConfig, method="separable"):
     """Separable: kernel = outer product of one trained factor for each spatial dimension.
 
         kernel[y1, ..., yd] = f1[y1] * ... * fd[yd]     for every slice
@@ -247,13 +233,10 @@ class SeparableConfig(TransformConfig):
     alone. What is merged is the product, so the merge is exact. A slice that is all zero stays zero, as its factors do.
     """
 
-    method = "separable"
 
-
-class Separable(KernelTransform):
+class Separable(KernelTransform, settings=SeparableConfig):
     """Trained factors [b, m, K_d], one for each dimension d, ``factor_0`` and so on."""
 
-    config_class = SeparableConfig
     exact_start = False
 
     @classmethod
@@ -263,7 +246,6 @@ class Separable(KernelTransform):
 
     @property
     def factors(self) -> list[nn.Parameter]:
-        """The factors in the order of the dimensions."""
         return [getattr(self, f"factor_{axis}") for axis in range(len(self.layout.kernel_size))]
 
     def transform(self, blocks: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
-"""The processes of one run: the rank of this one, and the messages between them.
+"""The processes of one run, one or as many as torchrun started: the rank of this one, and all messages between them.
 
-Started alone there is one process and nothing is sent. Started by torchrun, each process trains on its share of
-every batch. All messages between processes go through this file; gradients are DDP's business.
+Each trains on its share of every batch; gradients are DDP's business.
 """
 
 from __future__ import annotations
@@ -68,11 +67,7 @@ class Processes:
         return [float(value) for value in tensor.tolist()]
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the buffers of the first, such as the statistics of batch normalization.
-
-        While training each process keeps statistics of its own share of the data, because sending them in each
-        step costs time and changes nothing: training uses the statistics of the batch.
-        """
+        """Give every process the buffers of the first; while training, batch norms keep those of their own share."""
         if self.alone:
             return
         persistent = set(model.state_dict(keep_vars=True))
@@ -86,12 +81,7 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Do something that may fail in some processes only; if one fails, all leave.
-
-        Raises:
-            RefconvError: in the first process that failed, its own error.
-            SystemExit: in the others, without a word.
-        """
+        """Do something that may fail in some processes only; if one fails, all leave, and only the first says why."""
         error: RefconvError | None = None
         try:
             yield
@@ -134,9 +124,8 @@ def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RunError(
-            "unknown device", where="device", expected="cpu, cuda, cuda:N or mps", found=repr(name)
-        ) from error
+        expected = "cpu, cuda, cuda:N or mps"
+        raise RunError("unknown device", where="device", expected=expected, found=repr(name)) from error
     if device.type == "cuda":
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         if not torch.cuda.is_available() or device.index >= torch.cuda.device_count():

@@ -22,15 +22,13 @@ class StoppedError(RunError):
 
 
 class Interruption:
-    """Remembers, while it is entered, that Ctrl-C was pressed or the process was asked to terminate.
+    """Remembers, while it is entered in the main thread, that Ctrl-C was pressed or the process asked to terminate.
 
-    A second Ctrl-C interrupts at once. Not so in a process of torchrun's: there each process gets the terminal's signal
-    and torchrun's as well. In a thread other than the main one signals cannot be caught, and nothing is changed.
+    A second Ctrl-C interrupts at once, but not the ``patient`` processes of torchrun, which get each signal twice.
 
-    After SIGTERM the process does not wait for a step without end, such as a backward pass of minutes, in which no
-    Python code runs and so no handler either: after ``patience`` seconds a thread calls ``overdue``, as soon as the
-    main thread is where :meth:`may_be_left` allows it. Until that call returns, and it ends the process, the main
-    thread cannot change weights: they are what the last whole step left.
+    After SIGTERM the process does not wait for a backward pass of minutes, in which no Python code runs and so no
+    handler either: after ``patience`` seconds a thread calls ``overdue``, as soon as the main thread is where
+    :meth:`may_be_left` allows it. That call ends the process with the weights that the last whole step left.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""Progress on the screen: a bar in a terminal, plain lines in a pipe, nothing where nothing is to be shown.
-
-What is shown of a study and of an analysis is beside them.
-"""
+"""Progress on the screen: a bar in a terminal, plain lines in a pipe, nothing where nothing is to be shown."""
 
 from __future__ import annotations
 
@@ -46,16 +43,9 @@ class Display:
         console = console or Console(stderr=error)
         # A narrow terminal shortens the bar first, then cuts the last column.
         width = min(40, max(5, console.width - 100))
-        self.bar = rich.Progress(
-            column("{task.description}"),
-            rich.BarColumn(bar_width=width),
-            *columns,
-            console=console,
-            refresh_per_second=5,
-            expand=True,
-            transient=transient,
-            disable=not self.terminal,
-        )
+        shown = column("{task.description}"), rich.BarColumn(bar_width=width), *columns
+        look: dict[str, Any] = {"refresh_per_second": 5, "expand": True, "transient": transient}
+        self.bar = rich.Progress(*shown, console=console, disable=not self.terminal, **look)
         self.task = self.bar.add_task(title, total=total, completed=done, **fields)
         self._moved = 0.0
 
@@ -105,7 +95,9 @@ class StepDisplay(Display):
 
     def _left(self, step: int) -> str:
         per_step = (time.perf_counter() - self._since) / max(1, step - self._start)
-        return _clock(per_step * (self._total - step))
+        minutes, rest = divmod(round(per_step * (self._total - step)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Evaluating(StepDisplay):
@@ -130,9 +122,3 @@ class Evaluating(StepDisplay):
         if not self.terminal and now - self._said >= _BETWEEN_LINES:
             self._said = now
             self.say(f"{self._title}  {self._done:,}/{self._total:,} samples  {self._left(self._done)} left")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,8 +1,6 @@
-"""Randomness that is a function of names and counters, never of what was drawn before.
+"""Randomness that is a function of names and counters, such as (seed, epoch, index), never of what was drawn before.
 
-Exact resumption rests on this file: whatever is random in training (order, augmentation, drop path) comes
-from a hash of its coordinates, such as (seed, epoch, index), so a run can start anywhere and no generator's
-state needs to be stored.
+Exact resumption rests on this: a run can start anywhere and no generator's state needs to be stored.
 """
 
 from __future__ import annotations
@@ -27,8 +25,7 @@ def derive_seed(*parts: int | str) -> int:
     """Return a seed in [0, 2**63) that depends on the parts and their order alone, on every machine."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        text = f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}"
-        encoded = text.encode()
+        encoded = (f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}").encode()
         # The length keeps ("ab", "c") and ("a", "bc") apart.
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return int.from_bytes(digest.digest(), "little") >> 1
@@ -36,8 +33,7 @@ def derive_seed(*parts: int | str) -> int:
 
 def hashes(seed: int, epoch: int, indices: Tensor) -> Tensor:
     """Return one 64-bit hash per sample index [n], int64 [n], each a function of (seed, epoch, index) alone."""
-    base = derive_seed("hashes", seed, epoch)
-    return _mixed((indices + 1) * _GOLDEN + base)
+    return _mixed((indices + 1) * _GOLDEN + derive_seed("hashes", seed, epoch))
 
 
 def uniforms(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
@@ -50,11 +46,7 @@ def uniforms(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
 
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and torch (all devices)."""
-    random.seed(seed)
-    np.random.seed(_words(seed))
-    # Not torch.manual_seed: while an accelerator sleeps, that formats a stack trace at every call, 0.3 ms. One that
-    # sleeps has drawn nothing; it is seeded again before it draws.
-    torch.default_generator.manual_seed(seed)
+    _seed_cpu(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
     if torch.backends.mps.is_available():
@@ -65,10 +57,7 @@ def seed_everything(seed: int) -> None:
 def seeded(seed: int) -> Iterator[None]:
     """Seed the CPU generators of Python, NumPy and torch for one block, then put them back as they were."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(_words(seed))
-    # Not torch.manual_seed: that would seed every accelerator as well, and those are not put back.
-    torch.default_generator.manual_seed(seed)
+    _seed_cpu(seed)  # no accelerator, which is not put back
     try:
         yield
     finally:
@@ -77,9 +66,12 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
-def _words(seed: int) -> list[int]:
-    """Split a seed into the 32-bit words that NumPy takes."""
-    return [seed & 0xFFFFFFFF, seed >> 32]
+def _seed_cpu(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # the 32-bit words that NumPy takes
+    # Not torch.manual_seed: while an accelerator sleeps, that formats a stack trace at every call, 0.3 ms. One that
+    # sleeps has drawn nothing; it is seeded again before it draws.
+    torch.default_generator.manual_seed(seed)
 
 
 def _mixed(state: Tensor) -> Tensor:

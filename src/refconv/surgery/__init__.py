@@ -1,16 +1,19 @@
 """Surgery: put a kernel transformation into a model, take it out again, and certify both."""
 
-from refconv.surgery.adapter import fingerprint, load_adapter, save_adapter
 from refconv.surgery.kernel_state import folded_names, in_kernel_space, merged_state, says_settings
-from refconv.surgery.merging import MergedLayer, MergeReport, merge, merged, plain_state_dict, unrefocus
+from refconv.surgery.merging import MergedLayer, MergeReport, merge, merged, unrefocus
 from refconv.surgery.planning import Budget, Plan, PlanRow, fit_budget, plan, plan_of
 from refconv.surgery.refocusing import rebase, refocus, reparametrize
 from refconv.surgery.state import (
     file_bytes,
+    fingerprint,
+    load_adapter,
     load_refocused_state_dict,
     metadata_of,
+    plain_state_dict,
     refocused_state_dict,
     renamed,
+    save_adapter,
     with_metadata,
 )
 from refconv.surgery.verification import Certificate, evaluating, verify

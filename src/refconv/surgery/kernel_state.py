@@ -1,8 +1,7 @@
 """State dicts of kernel space that other programs saved: which they are, and the plain state they merge to.
 
-Such a state holds a base and what a transformation trains in place of a kernel, under torch's names or under those of
-this package's files. How the kernel follows from them is in the state dict's metadata, which ``torch.save`` keeps and
-safetensors does not. Where that is missing, it is asked for.
+Tensors have torch's names or those of this package's files. How kernels follow from them is in the state dict's
+metadata, which ``torch.save`` keeps and safetensors does not. Where that is missing, it is asked for.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from refconv.errors import CheckpointError, SettingError
 from refconv.layers import Layer, dotted, find_layers
 from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of, layout_at
-from refconv.surgery.attach import SETTINGS, STEM
-from refconv.surgery.refocusing import transform_at
+from refconv.surgery.refocusing import SETTINGS, STEM, transform_at
 from refconv.surgery.state import check_shape, metadata_of, plain_metadata, with_metadata
 
 _ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
@@ -52,10 +50,6 @@ def merged_state(
 
     ``settings`` are what the state does not say itself: ``transform`` (by default ``refocus``) and its settings. The
     size of a refocusing map follows from the shapes. ``where`` names the file in messages.
-
-    Raises:
-        CheckpointError: if a kernel's base is missing or of another shape, a setting is neither in the state nor given,
-            shapes fit several sizes of a map, or state and settings differ; the message names it.
     """
     found = [kept for layer in find_layers(model) if (kept := _kept(layer, state))]
     plain_names = {name: f"{dotted(kept.layer.name)}weight" for kept in found for name in kept.names}
@@ -153,10 +147,7 @@ def _config(settings: Mapping[str, Any]) -> TransformConfig:
 
 
 def _sizes(kept: _Kept, values: Sequence[Any], settings: Mapping[str, Any], where: str) -> dict[Any, tuple[int, ...]]:
-    """Return the values of a transformation's setting of size that give the shapes of what was trained at a layer.
-
-    Each comes with the size that acts there: maps are cut to what a kernel allows, so that several values may be one.
-    """
+    """Return the values of the setting of size that give the trained shapes, each with the size that acts there."""
     config, kernel = _config(settings), kept.layer.kernel_size
     kind, layout = TRANSFORMS[config.method], layout_at(kept.layer, config)
     assert kind.size is not None

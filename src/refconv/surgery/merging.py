@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from refconv.errors import LayerError, ModelError, RefconvWarning
-from refconv.layers import dotted
 from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
 from refconv.records import Record
-from refconv.surgery.attach import STEM, base_of, check_alone, detach, kernel_of, parameter_order, transformed
-from refconv.surgery.guard import check_unwrapped
-from refconv.surgery.state import metadata_of, plain_metadata, with_metadata
+from refconv.surgery.refocusing import base_of, check_alone, check_unwrapped, detach, kernel_of, transformed
 
 
 @dataclass(frozen=True)
@@ -149,30 +145,6 @@ def unrefocus(model: nn.Module) -> tuple[str, ...]:
         detach(module, None)
     ForwardScope.detach(model)
     return tuple(name for name, _, _ in found)
-
-
-def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict of the merged model without merging: plain names in plain order, every tensor a copy.
-
-    For a model that is not refocused this is its own state dict, copied. The versions that modules write into a state
-    dict (its ``_metadata``) are kept.
-    """
-    state = model.state_dict()
-    layers = {dotted(name): module for name, module, _ in transformed(model, aliases=True)}
-    kernels = {prefix: kernel_of(module) for prefix, module in layers.items()}
-    plain: OrderedDict[str, Tensor] = OrderedDict()
-    for key, value in state.items():
-        prefix, stem, _ = key.partition(STEM)
-        if not stem or prefix not in layers:  # a plain key, or one of somebody else's parametrization
-            prefix, stem = key[: key.rfind(".") + 1], ""
-        if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
-            for name in parameter_order(layers[prefix]):  # the first of the layer's keys brings all, in their order
-                own = prefix + name
-                if own not in plain and (name == "weight" or own in state):
-                    plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
-        else:
-            plain[key] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-    return with_metadata(plain, plain_metadata(metadata_of(state), layers))
 
 
 def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTransform]]:

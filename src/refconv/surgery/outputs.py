@@ -1,7 +1,4 @@
-"""The tensors and numbers inside any object, and how far those of two objects lie apart.
-
-Objects are looked into as far as Python allows. What cannot be looked into is named, so that nobody takes it for equal.
-"""
+"""The tensors and numbers inside any object, and how far those of two objects lie apart."""
 
 from __future__ import annotations
 
@@ -18,12 +15,11 @@ from torch.utils import _pytree as pytree
 
 _PLAIN = (str, bytes, type(None), type, enum.Enum, torch.dtype, torch.device, torch.layout, range, slice)
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
+_ARRAY = ("__array__", "__array_interface__")  # what arrays of other libraries and images have, which numpy reads
 
 
 class Opaque(str):
     """The type of something that could not be looked into."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -41,14 +37,9 @@ class Distance:
 
 
 def leaves(value: Any) -> dict[str, Any]:
-    """Return the tensors, numbers, texts and opaque parts of an object by their place in it.
+    """Return the tensors, numbers (as tensors), texts and opaque parts of an object by their place in it.
 
-    Numbers and arrays of numpy come as tensors. An object that occurs a second time, as in a cycle, is the place where
-    it was first met.
-
-    Example:
-        >>> sorted(leaves({"a": [1.5, None], "b": "text"}))
-        ["['a'][0]", "['a'][1]", "['b']"]
+    An object that occurs a second time, as in a cycle, is the place where it was first met.
     """
     found: dict[str, Any] = {}
     _collect(value, "", found, {})
@@ -90,8 +81,7 @@ def distance(first: Any, second: Any) -> Distance:
 def largest_difference(a: Tensor, b: Tensor) -> float:
     """Return the largest absolute difference of two tensors of one shape.
 
-    Equal infinities and two entries that are not a number do not differ; an entry that is finite differs infinitely
-    from one that is not. Real and imaginary parts are looked at one by one; integers are compared exactly.
+    Equal infinities and two entries that are not a number do not differ; finite entries differ infinitely from others.
     """
     if not a.numel():
         return 0.0
@@ -108,8 +98,7 @@ def largest_difference(a: Tensor, b: Tensor) -> float:
 def _parts(value: Tensor) -> Tensor:
     """Return a real or complex tensor in float64 with a last dimension of one or two parts."""
     if value.is_complex():
-        value = value.to(torch.complex128)
-        return torch.stack((value.real, value.imag), -1)
+        return torch.view_as_real(value.to(torch.complex128).resolve_conj())
     return value.double().unsqueeze(-1)
 
 
@@ -119,10 +108,8 @@ def _largest_finite(value: Tensor) -> float:
 
 
 def _kind(value: Tensor) -> str:
-    if value.is_complex():
-        return "complex"
-    if value.is_floating_point():
-        return "floating"
+    if value.is_complex() or value.is_floating_point():
+        return "complex" if value.is_complex() else "floating"
     return "boolean" if value.dtype == torch.bool else "integer"
 
 
@@ -190,16 +177,11 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         entries = numpy.asarray(value).ravel().tolist()
     elif type(value) in pytree.SUPPORTED_NODES:
         entries = pytree.SUPPORTED_NODES[type(value)].flatten_fn(value)[0]
-    elif numpy is not None and not isinstance(value, Iterator) and _is_array(value):
+    elif numpy is not None and not isinstance(value, Iterator) and any(hasattr(value, name) for name in _ARRAY):
         return [("", numpy.asarray(value))]
     elif not isinstance(value, Iterator):
         return [(f".{name}", entry) for name, entry in _attributes(value).items()] or None
     return None if entries is None else [(f"[{index}]", entry) for index, entry in enumerate(entries)]
-
-
-def _is_array(value: Any) -> bool:
-    """Say whether an object is an array of another library, or an image, which numpy reads."""
-    return hasattr(value, "__array__") or hasattr(value, "__array_interface__")
 
 
 def _attributes(value: Any) -> dict[str, Any]:

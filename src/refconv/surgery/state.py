@@ -1,25 +1,73 @@
-"""Refocused state in files: our own names, so that no file depends on how torch names parametrizations.
+"""Refocused state in files: under names of our own, and as adapters apart from the pretrained model they belong to.
 
-A refocused layer ``X`` appears as ``X.base`` and ``X.refocus_weight``; everything else keeps its plain name. Files of
-safetensors with equal content have equal bytes.
+A layer ``X`` appears as ``X.base`` and ``X.refocus_weight``, so no file depends on how torch names parametrizations.
+Files of safetensors with equal content have equal bytes. The metadata of an adapter hold the format version, the
+settings of every layer and a fingerprint of every base: it never loads onto kernels it was not trained for.
 """
 
 from __future__ import annotations
 
+import copy
+import ctypes
+import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from refconv.errors import CheckpointError
-from refconv.layers import dotted
-from refconv.surgery.attach import STEM, transformed
+from refconv.config import GramConfig
+from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.layers import Layer, check_base, check_shared, dotted, find_layers
+from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
+from refconv.records import with_scale
+from refconv.surgery.refocusing import (
+    STEM,
+    attach_all,
+    base_of,
+    check_plain,
+    check_unsharded,
+    kernel_of,
+    parameter_order,
+    transform_at,
+    transformed,
+    transforms_at,
+)
 
 _LENGTH = 8  # bytes of the number that says how long a file's header is, and what the header is padded to
 _METADATA = "__metadata__"
+FORMAT = "refconv-adapter"
+VERSION = 1
+_TRANSFORM, _BASE = "transform", "base"
+
+
+def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of the merged model without merging: plain names in plain order, every tensor a copy.
+
+    For a model that is not refocused this is its own state dict, copied. The versions that modules write into a state
+    dict (its ``_metadata``) are kept.
+    """
+    state = model.state_dict()
+    layers = {dotted(name): module for name, module, _ in transformed(model, aliases=True)}
+    kernels = {prefix: kernel_of(module) for prefix, module in layers.items()}
+    plain: OrderedDict[str, Tensor] = OrderedDict()
+    for key, value in state.items():
+        prefix, stem, _ = key.partition(STEM)
+        if not stem or prefix not in layers:  # a plain key, or one of somebody else's parametrization
+            prefix, stem = key[: key.rfind(".") + 1], ""
+        if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
+            for name in parameter_order(layers[prefix]):  # the first of the layer's keys brings all, in their order
+                own = prefix + name
+                if own not in plain and (name == "weight" or own in state):
+                    plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
+        else:
+            plain[key] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    return with_metadata(plain, plain_metadata(metadata_of(state), layers))
 
 
 def refocused_state_dict(model: nn.Module) -> dict[str, Tensor]:
@@ -79,11 +127,14 @@ def check_keys(expected: Iterable[str], found: Iterable[str], *, where: str, rem
     """Refuse keys that are not those expected, listing the missing and the surplus ones."""
     before, after = dict.fromkeys(expected), dict.fromkeys(found)
     missing, surplus = [key for key in before if key not in after], [key for key in after if key not in before]
-    if missing or surplus:
-        differing = [(word, keys) for word, keys in (("missing", missing), ("surplus", surplus)) if keys]
-        lists = [", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "") for _, keys in differing]
-        what = "; ".join(f"{len(keys)} {word}: {shown}" for (word, keys), shown in zip(differing, lists, strict=True))
+    both = {"missing": missing, "surplus": surplus}
+    if what := "; ".join(f"{len(keys)} {word}: {listed(keys)}" for word, keys in both.items() if keys):
         raise CheckpointError(what, where=where, remedy=remedy)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first eight names, for messages."""
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def check_shape(name: str, own: Tensor | None, found: Tensor, *, where: str) -> None:
@@ -103,10 +154,7 @@ def _file_names(model: nn.Module) -> dict[str, str]:
 
 
 def file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return the content of a safetensors file, of contiguous tensors on the CPU.
-
-    safetensors itself writes the entries of the metadata in another order each time; here they are sorted.
-    """
+    """Return the content of a safetensors file, of contiguous tensors on the CPU, with its metadata sorted."""
     content: bytes = safetensors.torch.save(dict(tensors), dict(metadata))
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     header = json.loads(content[_LENGTH:end])
@@ -114,3 +162,136 @@ def file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH)
     return len(text).to_bytes(_LENGTH, "little") + text + content[end:]
+
+
+def fingerprint(tensor: Tensor) -> str:
+    """Return a hash of a tensor's dtype, shape and exact values, whatever its device and memory format."""
+    flat = tensor.detach().cpu().contiguous()
+    content = ctypes.string_at(flat.data_ptr(), flat.numel() * flat.element_size())
+    return hashlib.sha256(f"{flat.dtype}{tuple(flat.shape)}".encode() + content).hexdigest()[:32]
+
+
+def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> None:
+    """Save a refocused model's adapter in a safetensors file.
+
+    Args:
+        model: a refocused model.
+        path: the file to write.
+        rest: also save everything else that the model holds (norms, biases, classifier, unrefocused kernels),
+            which usually was trained along; without it the file holds what the transformations train alone.
+
+    Raises:
+        ModelError: if nothing in the model is refocused.
+    """
+    check_plain(model, "save an adapter of")
+    found = list(transformed(model))
+    if not found:
+        raise ModelError("no adapter to save", where=type(model).__name__, expected="a refocused model")
+    tensors: dict[str, Tensor] = {}
+    layers = {}
+    for name, module, transform in found:
+        tensors |= {dotted(name) + key: value for key, value in transform.named_parameters()}
+        base = fingerprint(base_of(module))
+        layers[name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: base}
+    if rest:
+        ours = tuple(dotted(name) + STEM for name, _, _ in transformed(model, aliases=True))
+        tensors |= {key: value for key, value in model.state_dict().items() if not key.startswith(ours)}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
+    Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
+
+
+def load_adapter(model: nn.Module, path: Path | str) -> None:
+    """Refocus a pretrained model as an adapter file says and load what it learned, in place, all or nothing.
+
+    Args:
+        model: the plain pretrained model that the adapter was trained from.
+        path: a file that :func:`save_adapter` wrote.
+
+    Raises:
+        CheckpointError: if the file cannot be read, is of another format or version, names layers that the model does
+            not have, was trained from other kernels, or misses or adds keys. The model is untouched then.
+    """
+    check_plain(model, "load an adapter into")
+    where = str(path)
+    metadata, tensors = _read(Path(path))
+    settings: dict[str, dict[str, Any]] = json.loads(metadata["sites"])
+    layers = {layer.name: layer for layer in find_layers(model)}
+    absent = ", ".join([name for name in settings if name not in layers][:8])
+    if absent:
+        remedy = "load the architecture it was trained on"
+        raise CheckpointError(f"the model has no convolution {absent}", where=where, remedy=remedy)
+    chosen = [layers[name] for name in settings]
+    _check_bases(chosen, settings, where)
+    check_shared(chosen)
+    transforms = transforms_at(chosen, lambda layer, scope: _transform(layer, settings[layer.name], scope, where))
+    trained = {  # of layers that share a kernel, the first one's counts
+        dotted(layer.name) + key: parameter
+        for sharers, transform in transforms
+        for layer in reversed(sharers)
+        for key, parameter in transform.named_parameters()
+    }
+    own = model.state_dict()
+    kernels = {f"{dotted(layer.name)}weight" for layer in chosen}
+    rest = [key for key in own if key not in kernels] if json.loads(metadata["rest"]) else []
+    check_keys([*sorted(trained), *rest], tensors, where=where, remedy="the file does not belong to this model")
+    for key, tensor in [*((key, own[key]) for key in rest), *trained.items()]:
+        check_shape(key, tensor, tensors[key], where=where)
+    with torch.no_grad():
+        for key, parameter in trained.items():
+            parameter.copy_(tensors[key])
+    attach_all(model, transforms)
+    with torch.no_grad():
+        current = model.state_dict()
+        for key in rest:
+            current[key].copy_(tensors[key])
+
+
+def _transform(layer: Layer, saved: dict[str, Any], scope: ForwardScope, where: str) -> KernelTransform:
+    own = {key: value for key, value in saved.items() if key not in {_TRANSFORM, _BASE}}
+    name = saved.get(_TRANSFORM, "refocus")  # files of before there were others do not say
+    try:
+        own = with_scale(own) if issubclass(transform_named(name).config_class, GramConfig) else own
+        return transform_at(layer, config_of(name, own), scope)
+    except SettingError as error:
+        where = f"{layer.label} in {where}"
+        raise CheckpointError("holds settings of another version", where=where, found=str(error)) from error
+
+
+def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where: str) -> None:
+    foreign = []
+    for layer in chosen:
+        if layer.obstacle:
+            remedy = "load onto the plain pretrained model"
+            raise CheckpointError(f"{layer.label} is {layer.obstacle}", where=where, remedy=remedy)
+        check_base(layer)
+        check_unsharded(layer)
+        assert layer.weight is not None
+        if fingerprint(layer.weight) != settings[layer.name][_BASE]:
+            foreign.append(layer.label)
+    if foreign:
+        what = f"the base differs at {len(foreign)} of {len(chosen)} layers: {listed(foreign)}"
+        expected = "the pretrained kernels that the adapter was trained from"
+        raise CheckpointError(what, where=where, expected=expected, remedy="load those weights first")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    where = str(path)
+    if not path.is_file():
+        raise CheckpointError("no such file", where=where)
+    try:
+        with safe_open(where, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"not readable as safetensors ({error})", where=where) from error
+    written, version = str(metadata.get("format")), str(metadata.get("version"))
+    if written != FORMAT:
+        raise CheckpointError("not an adapter file", where=where, expected=f"format {FORMAT}", found=written)
+    if version != str(VERSION):
+        what, remedy = "written in another format version", "use the refconv version that wrote it"
+        raise CheckpointError(what, where=where, expected=str(VERSION), found=version, remedy=remedy)
+    damaged = " and ".join(key for key in ("sites", "rest") if key not in metadata)
+    if damaged:
+        raise CheckpointError(f"lacks {damaged} in its metadata", where=where, remedy="save it again")
+    return metadata, tensors

@@ -13,14 +13,14 @@ from torch.utils import _pytree as pytree
 
 from refconv.layers import dotted, find_layers
 from refconv.records import Record
-from refconv.surgery.attach import STEM, transform_of, transformed
-from refconv.surgery.guard import check_unwrapped, is_compiled, plain_name
-from refconv.surgery.merging import plain_state_dict
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
+from refconv.surgery.refocusing import STEM, check_unwrapped, is_compiled, plain_name, transform_of, transformed
+from refconv.surgery.state import plain_state_dict
 
 # Outputs count as equal when two thirds of the digits of their dtype agree: 2.4e-5 in float32. Networks whose kernels
 # agree differ by rounding alone, which depth amplifies but keeps far below that; trained differences lie far above.
 _SHARE_OF_DIGITS = 2 / 3
+State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,15 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
     """
     for model in (before, after):
         check_unwrapped(model, "verify")
-    first, second = (
-        {plain_name(key): value for key, value in plain_state_dict(model).items()} for model in (before, after)
-    )
+    states = plain_state_dict(before), plain_state_dict(after)
+    first, second = ({plain_name(key): value for key, value in state.items()} for state in states)
     common = [key for key in first if key in second]
     tensors = {key for key in common if isinstance(first[key], Tensor) and isinstance(second[key], Tensor)}
     one, other = ({key: state[key] for key in state if key in tensors} for state in (first, second))
     layer, difference, kernels = _kernel_difference(before, one, other)
-    unlike = {key: _unlike_values(first[key], second[key]) for key in common if key not in tensors}
+    apart = {key: distance(first[key], second[key]) for key in common if key not in tensors}
+    changed = {key: (f"largest difference {one.difference:.3g}",) for key, one in apart.items() if one.difference}
+    unlike = {key: one.unlike or changed.get(key, ()) for key, one in apart.items()}
     return Certificate(
         missing=tuple(key for key in first if key not in second),
         surplus=tuple(key for key in second if key not in first),
@@ -159,8 +160,7 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
 
 def _compared_outputs(before: nn.Module, after: nn.Module, batch: Any, tolerance: float | None) -> dict[str, Any]:
     """Return what a certificate says of outputs."""
-    found, top1, rows = Distance(0, 0, 0, (), ()), None, None
-    dtype: torch.dtype | None = None
+    found, top1, rows, dtype = Distance(0, 0, 0, (), ()), None, None, None
     if batch is not None:
         outputs = first, second = _output(before, batch), _output(after, batch)
         found = distance(first, second)
@@ -189,13 +189,6 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
-def _unlike_values(first: Any, second: Any) -> tuple[str, ...]:
-    """Return in which places two entries of a state differ; tensors inside them are compared exactly."""
-    found = distance(first, second)
-    changed = (f"largest difference {found.difference:.3g}",) if found.difference else ()
-    return found.unlike or changed
-
-
 def _output(model: nn.Module, batch: Any) -> Any:
     # A forward may write into its input; the other model gets the same one.
     batch = pytree.tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, batch)
@@ -218,9 +211,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _kernel_difference(
-    model: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor]
-) -> tuple[str, float, int]:
+def _kernel_difference(model: nn.Module, first: State, second: State) -> tuple[str, float, int]:
     largest, where, count = 0.0, "", 0
     for layer in find_layers(model):
         key = plain_name(f"{dotted(layer.name)}weight")
@@ -255,7 +246,7 @@ def _classes(model: nn.Module) -> dict[str, str]:
     return classes
 
 
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any], view: Any) -> tuple[str, ...]:
+def _differences(first: State, second: State, view: Any) -> tuple[str, ...]:
     pairs = {key: (view(first[key]), view(second[key])) for key in first if key in second}
     return tuple(f"{key}: {one} -> {other}" for key, (one, other) in pairs.items() if one != other)
 
