@@ -31,28 +31,21 @@ NUMBER = Scale(1, 4, "", "")
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that the evaluation of a task gives.
+    """A number that the evaluation of a task gives."""
 
-    Attributes:
-        name: what evaluations and records call it; ``label``: what tables call it; ``long``: what text calls it.
-        compared: whether studies compare it.
-        resolve: the smallest difference, as recorded, that is of interest; None where no size is customary.
-        validated: whether evaluations on the validation split hold it too, so that settings can be chosen by it.
-        note: how it is measured, where that needs saying and the records do not say it themselves.
-        counts: whether it is a share of the samples, so that one sample is its smallest step.
-    """
-
-    name: str
+    name: str  #: what evaluations and records call it; ``label``: what tables call it; ``long``: what text calls it
     label: str
     _: KW_ONLY
     long: str = ""
     scale: Scale = SHARE
     larger_is_better: bool = True
-    compared: bool = True
+    compared: bool = True  #: whether studies compare it
+    #: the smallest difference, as recorded, that is of interest; None where no size is customary
     resolve: float | None = None
+    #: whether evaluations on the validation split hold it too, so that settings can be chosen by it
     validated: bool = True
-    note: str = ""
-    counts: bool = False
+    note: str = ""  #: how it is measured, where that needs saying and the records do not say it themselves
+    counts: bool = False  #: whether it is a share of the samples, so that one sample is its smallest step
 
     @property
     def title(self) -> str:

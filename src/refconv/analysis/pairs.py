@@ -28,19 +28,12 @@ _LEAST_BLOCKS = 8
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """One convolution's kernel, ready to be measured.
+    """One convolution's kernel, ready to be measured."""
 
-    Attributes:
-        layer: the module's name.
-        kind: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``.
-        layout: how slices are read from the weight, in the order ``contiguous``.
-        weight: a copy in float64, on the CPU.
-    """
-
-    layer: str
-    kind: str
-    layout: Layout
-    weight: Tensor
+    layer: str  #: the module's name
+    kind: str  #: ``depthwise``, ``grouped``, ``dense`` or ``pointwise``
+    layout: Layout  #: how slices are read from the weight, in the order ``contiguous``
+    weight: Tensor  #: a copy in float64, on the CPU
 
     @property
     def kernel_size(self) -> tuple[int, ...]:

@@ -95,69 +95,50 @@ class Course(Record):
 
 @dataclass(frozen=True)
 class RunRecord(Measured):
-    """The record of a finished run.
-
-    Attributes:
-        method: the method's name, such as ``plain`` or ``refocus``.
-        top1: accuracy of the shipped model on the test split; None where that was not read, and in tasks other than
-            classification.
-        loss: mean loss on the test split; None where evaluation has none.
-        test_samples: samples of the test split.
-        train_loss: mean training loss over the last log interval.
-        validation: evaluations on the validation split, in order; nothing was chosen by them.
-        batch_size: samples per step, over all processes.
-        samples_seen: training samples seen, over all processes.
-        parameters_trained: parameters with a gradient while training.
-        parameters_shipped: parameters of the plain result.
-        extra_parameters: refocus weights, trained and never shipped; gradient space has none.
-        sites: number of kernels refocused.
-        seconds: time from the first step to the last, evaluations and all sessions included.
-        step_ms: median time of a step in milliseconds, in the last session.
-        certificate: what the model in training and the plain result, newly built and loaded strictly, have in common.
-        ece: expected calibration error on the test split, in 15 bins of equal width.
-        peak_memory_mb: peak memory of tensors on the accelerator in the last session, in 2**20 bytes; None on a CPU.
-        budget_miss: numbers trained beyond what the recipe's budget allows, negative below it; None without a budget.
-        space: ``kernel`` or ``gradient``, where the kernels were refocused.
-        measures: what else was measured on the test split, by name.
-        preprocessing: how images became tensors, and where each value came from; None in records of earlier versions.
-        course: from where training led to where; None if it was not measured.
-        definitions: how measures were computed, by name, where a name has several definitions in the field. Records of
-            restoration without it are of luma.
-    """
+    """The record of a finished run."""
 
     model: str
     data: str
-    method: str
+    method: str  #: the method's name, such as ``plain`` or ``refocus``
     seed: int
+    #: accuracy of the shipped model on the test split; None where that was not read, and in tasks other than
+    #: classification
     top1: float | None
     top5: float | None
-    loss: float | None
-    test_samples: int
-    train_loss: float | None
+    loss: float | None  #: mean loss on the test split; None where evaluation has none
+    test_samples: int  #: samples of the test split
+    train_loss: float | None  #: mean training loss over the last log interval
+    #: evaluations on the validation split, in order; nothing was chosen by them
     validation: tuple[ValidationPoint, ...]
     epochs: int
     steps: int
-    batch_size: int
-    samples_seen: int
-    parameters_trained: int
-    parameters_shipped: int
-    extra_parameters: int
-    sites: int
-    seconds: float
-    step_ms: float | None
+    batch_size: int  #: samples per step, over all processes
+    samples_seen: int  #: training samples seen, over all processes
+    parameters_trained: int  #: parameters with a gradient while training
+    parameters_shipped: int  #: parameters of the plain result
+    extra_parameters: int  #: refocus weights, trained and never shipped; gradient space has none
+    sites: int  #: number of kernels refocused
+    seconds: float  #: time from the first step to the last, evaluations and all sessions included
+    step_ms: float | None  #: median time of a step in milliseconds, in the last session
     processes: int
     hardware: str
     versions: dict[str, str]
     command: str
+    #: what the model in training and the plain result, newly built and loaded strictly, have in common
     certificate: Certificate
-    ece: float | None = None
+    ece: float | None = None  #: expected calibration error on the test split, in 15 bins of equal width
+    #: peak memory of tensors on the accelerator in the last session, in 2**20 bytes; None on a CPU
     peak_memory_mb: float | None = None
-    space: str | None = None
+    space: str | None = None  #: ``kernel`` or ``gradient``, where the kernels were refocused
+    #: numbers trained beyond what the recipe's budget allows, negative below it; None without a budget
     budget_miss: int | None = None
     task: str = "classification"
-    measures: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)  #: what else was measured on the test split, by name
+    #: how images became tensors, and where each value came from; None in records of earlier versions
     preprocessing: Preprocessing | None = None
-    course: Course | None = None
+    course: Course | None = None  #: from where training led to where; None if it was not measured
+    #: how measures were computed, by name, where a name has several definitions in the field. Records of restoration
+    #: without it are of luma
     definitions: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -79,48 +79,27 @@ class BaseResult(Record):
 
 @dataclass(frozen=True)
 class Comparison(Record):
-    """What a study found.
+    """What a study found."""
 
-    Attributes:
-        name: the study's name.
-        description: what it asks.
-        reference: the method that the others are compared with.
-        select_by: the measure on the validation split that chose settings.
-        seeds: of the final runs.
-        selection_seeds: of the runs that chose.
-        measures: names of the measures, the primary one first.
-        bases: per architecture.
-        cells: every method on every architecture of which all final runs have finished.
-        contrasts: every method against the reference method.
-        missing: cells without result, and why.
-        data: name, training, validation and test samples of each data set.
-        runs: how many runs the study has.
-        seconds: time that they trained, one after the other.
-        hardware: what they ran on.
-        versions: name and version of each program.
-        command: the command.
-        study: the study's TOML text.
-        definitions: how measures were computed, by name, where the field has several definitions of one name.
-    """
-
-    name: str
-    description: str
-    reference: str
-    select_by: str
-    seeds: tuple[int, ...]
-    selection_seeds: tuple[int, ...]
-    measures: tuple[str, ...]
-    bases: tuple[BaseResult, ...]
-    cells: tuple[CellResult, ...]
-    contrasts: tuple[Contrast, ...]
-    missing: dict[str, str]
-    data: tuple[str, ...]
-    runs: int
-    seconds: float
-    hardware: tuple[str, ...]
-    versions: dict[str, str]
-    command: str
-    study: str
+    name: str  #: the study's name
+    description: str  #: what it asks
+    reference: str  #: the method that the others are compared with
+    select_by: str  #: the measure on the validation split that chose settings
+    seeds: tuple[int, ...]  #: of the final runs
+    selection_seeds: tuple[int, ...]  #: of the runs that chose
+    measures: tuple[str, ...]  #: names of the measures, the primary one first
+    bases: tuple[BaseResult, ...]  #: per architecture
+    cells: tuple[CellResult, ...]  #: every method on every architecture of which all final runs have finished
+    contrasts: tuple[Contrast, ...]  #: every method against the reference method
+    missing: dict[str, str]  #: cells without result, and why
+    data: tuple[str, ...]  #: name, training, validation and test samples of each data set
+    runs: int  #: how many runs the study has
+    seconds: float  #: time that they trained, one after the other
+    hardware: tuple[str, ...]  #: what they ran on
+    versions: dict[str, str]  #: name and version of each program
+    command: str  #: the command
+    study: str  #: the study's TOML text
+    #: how measures were computed, by name, where the field has several definitions of one name
     definitions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:

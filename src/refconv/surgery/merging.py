@@ -19,20 +19,14 @@ from refconv.surgery.refocusing import base_of, check_alone, check_unwrapped, de
 
 @dataclass(frozen=True)
 class MergedLayer(Record, former={"site": "layer"}):
-    """How far one kernel moved.
-
-    Attributes:
-        relative_change: norm of (kernel - base) over the norm of the base.
-        largest_change: largest absolute difference between kernel and base.
-        filled: entries that were zero in the base and are not in the kernel, as of a pruned network.
-        untrained: whether the kernel is still its base although a gradient reached the trained weights that make it,
-            as with an optimizer that was made before the model was refocused.
-    """
+    """How far one kernel moved."""
 
     layer: str
-    relative_change: float
-    largest_change: float
-    filled: int = 0
+    relative_change: float  #: norm of (kernel - base) over the norm of the base
+    largest_change: float  #: largest absolute difference between kernel and base
+    filled: int = 0  #: entries that were zero in the base and are not in the kernel, as of a pruned network
+    #: whether the kernel is still its base although a gradient reached the trained weights that make it, as with an
+    #: optimizer that was made before the model was refocused
     untrained: bool = False
 
 

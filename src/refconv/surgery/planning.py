@@ -23,41 +23,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanRow(Record, former={"site": "layer"}):
-    """One layer in a plan; see also :class:`refconv.layers.Layer`.
-
-    Attributes:
-        map_size: taps of the refocusing map per dimension; empty for transformations without a map.
-        slices: slices per block.
-        extra_parameters: numbers of the transformation to train, such as refocus weights; zero for a layer that shares
-            its kernel with one above it.
-        skipped: why the layer is not transformed; None if it is.
-        patches: whether it reads patches that do not overlap (stride = kernel size), as vision transformers do.
-    """
+    """One layer in a plan; see also :class:`refconv.layers.Layer`."""
 
     layer: str
     kind: str
     family: str
     shape: tuple[int, ...]
-    map_size: tuple[int, ...]
+    map_size: tuple[int, ...]  #: taps of the refocusing map per dimension; empty for transformations without a map
     blocks: int
-    slices: int
+    slices: int  #: slices per block
+    #: numbers of the transformation to train, such as refocus weights; zero for a layer that shares its kernel with one
+    #: above it
     extra_parameters: int
-    skipped: str | None
+    skipped: str | None  #: why the layer is not transformed; None if it is
+    #: whether it reads patches that do not overlap (stride = kernel size), as vision transformers do
     patches: bool = False
 
 
 @dataclass(frozen=True)
 class Plan(Record):
-    """What :func:`refocus` or :func:`reparametrize` does to a model; ``print(plan)`` shows it as a table.
-
-    Attributes:
-        parameters: the plain model's parameters, which is also what is shipped.
-        rows: every convolution kernel of the model, in order.
-    """
+    """What :func:`refocus` or :func:`reparametrize` does to a model; ``print(plan)`` shows it as a table."""
 
     model: str
-    parameters: int
-    rows: tuple[PlanRow, ...]
+    parameters: int  #: the plain model's parameters, which is also what is shipped
+    rows: tuple[PlanRow, ...]  #: every convolution kernel of the model, in order
     transform: str = "refocus"
 
     @property
@@ -188,18 +177,13 @@ def _cells(row: PlanRow) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Budget(Record):
-    """The settings that come closest to a number of trained parameters, and by how much they miss it.
-
-    Attributes:
-        settings: to hand over to :func:`refconv.surgery.reparametrize`: those given and the one that was fitted.
-        count: numbers of the transformation that are trained with them, over all layers.
-        miss: the count minus what was asked for.
-    """
+    """The settings that come closest to a number of trained parameters, and by how much they miss it."""
 
     transform: str
+    #: to hand over to :func:`refconv.surgery.reparametrize`: those given and the one that was fitted
     settings: dict[str, Any]
-    count: int
-    miss: int
+    count: int  #: numbers of the transformation that are trained with them, over all layers
+    miss: int  #: the count minus what was asked for
 
     def __str__(self) -> str:
         chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items())
