@@ -78,7 +78,7 @@ ADDED = (
         (
             page,
             "improve",
-            "--budget 200 --contender plain --contender refocus --batch-size 4 --img-size 32 --device cpu",
+            "--budget 200samples --contender plain --contender refocus --batch-size 4 --img-size 32 --device cpu",
         )
         for page in ("README.md", "docs/command-line.md", "docs/improve.md")
     ),

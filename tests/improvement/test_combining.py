@@ -45,6 +45,15 @@ def test_within_noise_the_simpler_candidate_is_preferred():
     assert chosen(candidates).name == "plain"
 
 
+def test_one_standard_error_does_not_replace_the_network():
+    start = with_share(0.8)
+    hits = list(start.hits)
+    for place in [i for i, hit in enumerate(hits) if hit == "0"][:1]:
+        hits[place] = "1"
+    one_better = type(start)(**{**vars(start), "hits": "".join(hits), "value": 0.801})
+    assert chosen([base(start), candidate("plain", one_better)]).kind == "base"
+
+
 def test_beyond_noise_the_better_candidate_is_preferred():
     candidates = [
         base(with_share(0.5)),

@@ -21,15 +21,15 @@ def common(**settings):
         (".5h", 1800, "seconds"),
         ("90 min", 5400, "seconds"),
         ("400k samples", 400_000, "samples"),
-        ("1.5M", 1_500_000, "samples"),
-        ("300", 300, "samples"),
+        ("1.5M samples", 1_500_000, "samples"),
+        ("300 images", 300, "samples"),
     ],
 )
 def test_budgets_are_read(text, amount, unit):
     assert Budget.parse(text) == Budget(amount, unit)
 
 
-@pytest.mark.parametrize("text", ["", "ep", "-3h", "0ep", "2 weeks", "2h30", "1e3", "nan"])
+@pytest.mark.parametrize("text", ["", 3, "300", "ep", "-3h", "0ep", "2 weeks", "2h30", "1e3", "nan"])
 def test_what_is_no_budget_is_refused_with_examples(text):
     with pytest.raises(SettingError, match=r"budget: not a budget; expected such as 40ep, 2h"):
         Budget.parse(text)
@@ -38,7 +38,7 @@ def test_what_is_no_budget_is_refused_with_examples(text):
 def test_budgets_in_samples():
     facts = {"train_size": 500, "seconds_per_sample": 0.01, "jobs": 2}
     assert Budget.parse("4ep").samples(**facts) == 2000
-    assert Budget.parse("3k").samples(**facts) == 3000
+    assert Budget.parse("3k samples").samples(**facts) == 3000
     assert Budget.parse("10s").samples(**facts) == 2000
 
 
@@ -92,12 +92,20 @@ def entry(name):
     return Entry(name, name, 0.1)
 
 
-def test_the_best_with_and_without_refocusing_always_go_on():
+def test_the_best_with_and_without_refocusing_and_two_plain_runs_go_on():
     ranked = [
-        entry(name) for name in ("refocus", "refocus-paper", "refocus-half", "refocus-norm", "plain", "norms-head")
-    ]
-    assert [one.contender for one in promoted(ranked, 3)] == ["refocus", "refocus-paper", "plain"]
+        Entry(name, name, lr)
+        for name, lr in (
+            ("refocus", 0.1), ("refocus-paper", 0.1), ("slow-kernels", 0.1), ("norms-head", 0.1), ("plain", 0.1),
+            ("plain", 0.01), ("plain", 0.001),
+        )
+    ]  # fmt: skip
+    kept = [(one.contender, one.lr) for one in promoted(ranked, 4)]
+    assert kept == [("refocus", 0.1), ("slow-kernels", 0.1), ("plain", 0.1), ("plain", 0.01)]
+
+
+def test_places_that_are_left_go_to_the_best():
     ranked = [entry(name) for name in ("plain", "slow-kernels", "norms-head", "refocus-norm", "refocus")]
-    assert [one.contender for one in promoted(ranked, 3)] == ["plain", "slow-kernels", "refocus-norm"]
+    assert [one.contender for one in promoted(ranked, 4)] == ["plain", "slow-kernels", "norms-head", "refocus-norm"]
     assert [one.contender for one in promoted(ranked[:3], 2)] == ["plain", "slow-kernels"]
-    assert [one.contender for one in promoted(ranked, 1)] == ["plain"]
+    assert len(promoted(ranked, 9)) == 5

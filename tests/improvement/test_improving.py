@@ -53,7 +53,7 @@ def test_a_network_that_is_not_finished_gets_better(improved):
     assert record.gain.value > 0
     assert record.gain.clear
     assert record.verdict.startswith(f"top-1 {100 * record.tested.base.value:.2f} to ")
-    assert "At equal cost refocusing is" in record.verdict
+    assert "At equal cost, the best refocused run minus" in record.verdict
     assert record.certificate.same_structure
     assert ImproveRecord.read(folder / "improve.json") == record
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
@@ -133,7 +133,7 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
         "base: top-1",
         "431 validation samples",
         "359 test samples",
-        "round 3: 3 runs",
+        "round 2: 4 runs",
         "ms of a step: plain ",
     ):
         assert words in said
@@ -167,7 +167,7 @@ def test_a_budget_below_a_step_is_refused(base, tmp_path):
     with pytest.raises(
         SettingError, match="the budget does not suffice for a step; expected at least 16 samples, found 10"
     ):
-        improve_recipe(recipe(base), tmp_path / "out", config("10"))
+        improve_recipe(recipe(base), tmp_path / "out", config("10 samples"))
 
 
 def test_validation_samples_are_set_aside_and_batches_made_small_enough(base, tmp_path):
@@ -260,6 +260,70 @@ def test_every_task_goes_through(task, model, more, tmp_path):
     assert record.certificate.same_structure
     assert (tmp_path / "out" / "report.html").is_file()
     assert record.gain.low is None or record.gain.low <= record.gain.value
+
+
+def test_other_weights_are_refused_in_the_same_folder(improved, base, tmp_path):
+    folder, _ = improved
+    model = load_model_folder(base / "model")
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.001)
+    torch.save(model.state_dict(), tmp_path / "other.pth")
+    (tmp_path / "copy").mkdir()
+    for name in ("plan.json",):
+        (tmp_path / "copy" / name).write_bytes((folder / name).read_bytes())
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["recipe"]["checkpoint"] = str(tmp_path / "other.pth")
+    (tmp_path / "copy" / "plan.json").write_text(json.dumps(plan))
+    wanted = recipe(base, checkpoint=str(tmp_path / "other.pth"))
+    with pytest.raises(RunError, match="the folder holds an improvement of other weights or on other data"):
+        improve_recipe(wanted, tmp_path / "copy", config("12ep", contenders=("plain", "refocus")))
+
+
+def test_another_module_is_refused_in_the_same_folder(base, tmp_path):
+    settings = {"out": tmp_path / "out", "budget": "1ep", "contenders": ("plain",), "device": "cpu", "show": False}
+    loaders = loader("train"), loader("val")
+    refconv.improve(load_model_folder(base / "model"), *loaders, **settings)
+    other = load_model_folder(base / "model")
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.001)
+    with pytest.raises(RunError, match="the folder holds an improvement of other weights"):
+        refconv.improve(other, *loaders, **settings)
+
+
+def test_the_certificate_compares_with_the_network_that_came_in(improved, base):
+    folder, record = improved
+    first, second = load_model_folder(base / "model").state_dict(), load_model_folder(folder / "model").state_dict()
+    kernels = [name for name, value in first.items() if value.ndim == 4]
+    largest = max(float((first[name] - second[name]).abs().max()) for name in kernels)
+    assert record.certificate.largest_kernel_difference == pytest.approx(largest)
+
+
+def test_a_sampler_or_a_missing_loader_is_refused(base, tmp_path):
+    model, data = load_model_folder(base / "model"), loader("train").dataset
+    weighted = DataLoader(data, sampler=torch.utils.data.WeightedRandomSampler([1.0] * len(data), 10))
+    with pytest.raises(SettingError, match="sampler of its own"):
+        refconv.improve(model, weighted, loader("val"), out=tmp_path / "out", budget="1ep")
+    with pytest.raises(SettingError, match="val: missing"):
+        refconv.improve(model, loader("train"), None, out=tmp_path / "out", budget="1ep")
+
+
+@pytest.mark.parametrize("what", ["file", "model"])
+def test_a_place_that_holds_something_else_is_refused_before_training(what, base, tmp_path):
+    out = tmp_path / "out"
+    if what == "file":
+        out.write_text("mine")
+    else:
+        (out / "model").mkdir(parents=True)
+        (out / "model" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="give another"):
+        improve_recipe(recipe(base), out, config())
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_two_runs_at_a_time_with_data_workers(base, tmp_path):
+    wanted = recipe(base, workers=1)
+    record = improve_recipe(wanted, tmp_path / "out", config("12ep", contenders=("plain",), jobs=2))
+    assert all(one.value is not None for one in record.tried)
 
 
 def test_a_module_can_be_its_own_teacher(base, tmp_path):

@@ -1,7 +1,5 @@
 import re
 
-import pytest
-
 from improvement_records import record, with_share
 from refconv.improvement.page import write_page
 from refconv.improvement.record import FinalScores, ImproveRecord
@@ -12,12 +10,12 @@ def test_the_verdict_says_what_was_gained_and_what_of_it_is_refocusing():
     said = record().verdict
     assert said.startswith("top-1 80.00 to 90.00% (+10.00 points, 95 % interval +6.87 to +13.13)")
     assert "on 1,000 test samples, by refocus lr 0.03." in said
-    assert re.search(r"At equal cost refocusing is as good as the best training without it: \+2\.00 points, 95 %", said)
+    assert "one run each: +2.00 points, 95 % interval -0.78 to +4.78, no clear difference." in said
 
 
-@pytest.mark.parametrize(("refocused", "word"), [(0.97, "better than"), (0.7, "worse than")])
-def test_a_clear_difference_is_said_to_be_one(refocused, word):
-    assert f"refocusing is {word} the best training without it" in record(refocused=refocused).verdict
+def test_a_clear_difference_is_not_called_unclear():
+    assert "no clear difference" not in record(refocused=0.97).verdict
+    assert "one run each: -18.00 points" in record(refocused=0.7).verdict
 
 
 def test_a_network_that_stays_as_it_was_is_said_to():
@@ -37,10 +35,10 @@ def test_the_table_has_a_row_for_each_and_its_change():
     assert [row[0].partition(":")[0] for row in rows] == [
         "the network as it was", "best run without refocusing", "best run with refocusing", "result",
     ]  # fmt: skip
-    assert rows[0][3:] == ("", "", "")
+    assert rows[0][2:5] == ("", "", "")
     assert rows[-1][1] == "90.00"
-    assert rows[-1][3] == "+10.00"
-    assert rows[-1][-1] == "< 0.001"
+    assert rows[-1][2] == "+10.00"
+    assert rows[-1][4] == "< 0.001"
 
 
 def test_the_record_comes_back_from_json():
@@ -53,7 +51,7 @@ def test_the_page_begins_with_the_verdict_and_has_everything(tmp_path):
     text = page.replace("\N{NO-BREAK SPACE}", " ")
     assert re.search(r"<h1>Top-1 80\.00 to 90\.00% \(\+10\.00 points", text)
     for words in (
-        "At equal cost refocusing is as good as", "best run without refocusing: plain lr 0.01", "refconv eval",
+        "At equal cost, the best refocused run minus", "best run without refocusing: plain lr 0.01", "refconv eval",
         "boom", "plain-taught: no teacher", "9 epochs, 900 samples; 880 were used", "structure  the same", "digits",
     ):  # fmt: skip
         assert words in text, words

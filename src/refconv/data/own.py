@@ -102,7 +102,10 @@ def open_own(name: str, *, asked: Mapping[str, Any], in_chans: int | None = None
     """
     for setting, value in asked.items():
         if value:
-            what, remedy = "own datasets decide this themselves", f"leave it out, and change the datasets of {name}"
+            what, remedy = (
+                "own datasets decide this themselves",
+                f"leave it out (0 for val_split), and change the datasets of {name}",
+            )
             raise SettingError(what, where=setting, found=f"{value}", remedy=remedy)
     datasets = dict(HANDED_OVER[name] if name in HANDED_OVER else _returned(name))
     data = OwnData(name, datasets, workers=workers, collate=datasets.pop("collate", None))

@@ -147,17 +147,23 @@ def ordered(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def chosen(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the network as it was, unless a candidate is better beyond noise; then the simplest that is as good.
+    """Return the network as it was, which comes first, unless the best candidate is better beyond noise.
 
-    This is the rule of one standard error (Breiman et al. 1984, 3.4.3), with paired differences. The network as it was
-    is given up for a better measure only, since it may have seen the validation samples, which a loss shows first.
+    It is given up for a measure that is better by two standard errors of the paired difference: one is exceeded by
+    chance too often where the best of many candidates is taken, and a loss alone is no reason, since the network may
+    have seen the validation samples. Then the simplest candidate is chosen that the best one does not surpass (the
+    rule of one standard error, Breiman et al. 1984, 3.4.3), of those that are better than the network as it was at all.
     """
     base, *trained = candidates
-    better = [one for one in trained if difference(base.score, one.score).beyond_noise]
-    if not better:
+    best = ordered(trained)[0] if trained else base
+    gain = difference(base.score, best.score)
+    if gain.value <= 2 * gain.error:
         return base
-    best = ordered(better)[0]
-    within = [one for one in better if not difference(one.score, best.score).surpasses]
+    within = [
+        one
+        for one in trained
+        if difference(base.score, one.score).value > 0 and not difference(one.score, best.score).surpasses
+    ]
     return min(within, key=lambda one: (one.complexity, *_key(one.score)))
 
 

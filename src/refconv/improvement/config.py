@@ -13,7 +13,7 @@ _UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
     **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600.0)),
     **dict.fromkeys(("m", "min", "minutes"), ("seconds", 60.0)),
     **dict.fromkeys(("s", "sec", "seconds"), ("seconds", 1.0)),
-    **dict.fromkeys(("", "samples", "images"), ("samples", 1.0)),
+    **dict.fromkeys(("samples", "images"), ("samples", 1.0)),
 }
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6}
 
@@ -41,7 +41,7 @@ class Budget:
             >>> Budget.parse("2h"), Budget.parse("400k samples")
             (Budget(amount=7200.0, unit='seconds'), Budget(amount=400000.0, unit='samples'))
         """
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kM]?)\s*([a-z]*)\s*", text)
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kM]?)\s*([a-z]*)\s*", str(text))
         if match is None or match[3] not in _UNITS or not float(match[1]):
             raise SettingError(
                 "not a budget", where="budget", expected="such as 40ep, 2h, 90min or '400k samples'", found=repr(text)

@@ -14,7 +14,7 @@ from refconv.recipe.recipe import Recipe
 
 
 def demo(
-    out: Path, *, epochs: int = 4, budget: str = "200ep", show: bool = True, say: Callable[[str], None] = print
+    out: Path, *, epochs: int = 2, budget: str = "200ep", show: bool = True, say: Callable[[str], None] = print
 ) -> ImproveRecord:
     """Train a base for a few epochs and improve it; what an earlier call finished is kept."""
     common = {

@@ -1,11 +1,8 @@
-"""Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): many short runs, then fewer and longer ones.
+"""How a budget is divided: many short runs, of which the best start again for much longer.
 
-Round i trains n_i entries for u 3^i steps each, to the end of a schedule of that length, and the best third goes on
-anew with three times the steps. n_0 is the largest size for which the steps of all rounds together,
-
-    u (n_0 + 3 n_1 + 9 n_2 + ...),
-
-stay within the budget while u is long enough to tell entries apart.
+This is successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943) with two rounds of unequal shares: a quarter
+of the steps chooses, three quarters train the finalists. A budget that leaves too little for choosing goes to finalists
+alone.
 """
 
 from __future__ import annotations
@@ -15,8 +12,10 @@ from dataclasses import dataclass
 
 from refconv.records import Record
 
-FINALISTS = 3  #: Entries of the last round, if there are as many
-_GROWTH = 3
+FINALISTS = 4
+"""Entries of the last round, if there are as many."""
+
+_CHOOSING = 0.25
 
 
 @dataclass(frozen=True)
@@ -27,30 +26,24 @@ class Round(Record):
     steps: int  #: optimizer steps of each
 
 
-def rounds(entries: int, *, budget: float, shortest: int) -> tuple[Round, ...]:
-    """Return the rounds that use a budget best.
+def rounds(entries: int, *, budget: float, shortest: int, least: int = 50) -> tuple[Round, ...]:
+    """Return the rounds that use a budget.
 
     Args:
-        entries: how many there are to choose from.
+        entries: how many there are to choose from, the most promising first.
         budget: optimizer steps of all runs together.
-        shortest: steps below which a run says nothing.
+        shortest: steps below which a run does not tell how it would go on.
+        least: steps below which a run is not worth its start.
 
     Example:
-        >>> rounds(18, budget=6300, shortest=50)
-        (Round(entries=18, steps=100), Round(entries=6, steps=300), Round(entries=3, steps=900))
-        >>> rounds(18, budget=500, shortest=50)
-        (Round(entries=3, steps=166),)
+        >>> rounds(21, budget=6000, shortest=80)
+        (Round(entries=18, steps=83), Round(entries=4, steps=1126))
+        >>> rounds(21, budget=2000, shortest=80)
+        (Round(entries=4, steps=500),)
     """
-    for first in range(entries, 0, -1):
-        sizes = _sizes(first)
-        unit = math.floor(budget / sum(size * _GROWTH**place for place, size in enumerate(sizes)))
-        if unit >= shortest:
-            return tuple(Round(size, unit * _GROWTH**place) for place, size in enumerate(sizes))
-    return (Round(1, max(1, math.floor(budget))),)
-
-
-def _sizes(first: int) -> list[int]:
-    sizes = [first]
-    while sizes[-1] > FINALISTS:
-        sizes.append(max(FINALISTS, sizes[-1] // _GROWTH))
-    return sizes
+    tried = min(entries, math.floor(_CHOOSING * budget / shortest))
+    if tried >= 2 * FINALISTS:
+        steps = math.floor(_CHOOSING * budget / tried)
+        return Round(tried, steps), Round(FINALISTS, math.floor((budget - tried * steps) / FINALISTS))
+    count = max(1, min(entries, FINALISTS, math.floor(budget / least)))
+    return (Round(count, max(1, math.floor(budget / count))),)

@@ -16,6 +16,7 @@ from refconv.improvement.combining import BASE, Pool, chosen, ordered
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.looking import (
     check_base,
+    check_place,
     check_seen,
     completed,
     contender_named,
@@ -78,6 +79,7 @@ def improve_recipe(
         if config.show:
             print(line, flush=True)
 
+    check_place(out)
     recipe = completed(recipe, given)
     if config.dry_run:
         with on_threads(threads):
@@ -85,7 +87,7 @@ def improve_recipe(
         return None
     with locked(out, "folder of the improvement"), on_threads(threads):
         setup = open_base(recipe)
-        plan = kept_plan(out / PLAN_FILE, recipe, config) or _look(setup, recipe, config, say, jobs)
+        plan = kept_plan(out / PLAN_FILE, setup, recipe, config) or _look(setup, recipe, config, say, jobs)
         write_whole(out / PLAN_FILE, plan.to_json().encode())
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
@@ -96,16 +98,22 @@ def improve_recipe(
         return _finished(search, setup, plan, out, say)
 
 
-def _look(setup: Setup, recipe: Recipe, config: ImproveConfig, say: Say, jobs: int) -> SearchPlan:
+def _look(setup: Setup, recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> SearchPlan:
+    notes: list[str] = []
+
+    def say(line: str) -> None:
+        notes.append(line)
+        show(line)
+
     for line in setup.data.said:
         say(line)
     base = score(setup.model, setup, "val")
     check_base(setup, base, say, check=config.check)
     tested = score(setup.model, setup, "test") if setup.data.info.test_size else None
     check_seen(base, tested, say)
-    plan = planned(setup, recipe, config, base, tested, jobs)
+    plan = planned(setup, recipe, config, base, tested, jobs, tuple(notes))
     for line in said(plan):
-        say(line)
+        show(line)
     return plan
 
 
@@ -166,7 +174,7 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         tested=tested,
         gain=gain,
         refocusing=refocusing,
-        certificate=verify(setup.spec.build(), load_model_folder(out / "model"), None),
+        certificate=verify(pool.model(BASE), load_model_folder(out / "model"), None),
         samples_seen=sum(run.samples_seen for run in runs),
         seconds=sum(run.seconds for run in runs),
         preprocessing=str(setup.data.preprocessing),

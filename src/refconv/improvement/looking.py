@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from refconv.data import Split
 from refconv.engine.setup import Setup, open_setup
 from refconv.engine.start import at_chance
 from refconv.engine.stepping import medians, step_seconds
@@ -20,10 +24,11 @@ from refconv.improvement.halving import rounds
 from refconv.improvement.record import Entry, SearchPlan
 from refconv.improvement.scoring import Score
 from refconv.methods.registry import method_of
-from refconv.models.model_folder import locate
+from refconv.models.model_folder import check_model_place, locate
 from refconv.process.distributed import Processes, choose_device
 from refconv.recipe.recipe import Recipe
 from refconv.studies.estimate import clock
+from refconv.surgery import plain_state_dict
 from refconv.task_measures import measures_of
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from refconv.tasks.registry import task_of
@@ -32,8 +37,10 @@ VAL_SPLIT = 0.1
 """Share of the training data that is validated on where the data has no validation split and none is asked for."""
 
 _STEPS_OF_AN_EPOCH = 50  #: Where no batch size is given, batches are small enough for so many steps in an epoch
-_SHORTEST = 50  #: Steps below which a run is too short to tell contenders apart; fewer where an epoch has fewer
+_LEAST = 50  #: Steps below which a run is not worth its start; fewer where an epoch has fewer
+_SHORTEST = 500  #: Steps from which on a run tells how it would go on; an epoch, where that has fewer
 _TURNS = 5
+_FEW = 500  #: Validation samples below which a note is made
 
 
 def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
@@ -78,6 +85,8 @@ def check_base(setup: Setup, base: Score, say: Callable[[str], None], *, check: 
         )
     if warning is not None:
         say(warning)
+    if base.hits and base.samples < _FEW:
+        say(f"note: {base.samples} validation samples tell differences of a few points apart, not smaller ones")
     claimed = _claimed(setup.recipe, base.measure)
     bounds = base.interval
     if claimed is not None and bounds is not None and not bounds[0] - 0.05 <= claimed <= bounds[1] + 0.05:
@@ -119,7 +128,13 @@ def check_seen(base: Score, tested: Score | None, say: Callable[[str], None]) ->
 
 
 def planned(
-    setup: Setup, recipe: Recipe, config: ImproveConfig, base: Score, tested: Score | None, jobs: int
+    setup: Setup,
+    recipe: Recipe,
+    config: ImproveConfig,
+    base: Score,
+    tested: Score | None,
+    jobs: int,
+    notes: tuple[str, ...],
 ) -> SearchPlan:
     """Time the contenders and plan the rounds."""
     teacher, weights = (recipe.model, recipe.checkpoint) if config.teacher == "base" else (config.teacher, None)
@@ -138,12 +153,10 @@ def planned(
             found=f"{samples:.0f}",
         )  # fmt: skip
     entries = [
-        Entry(one.name, one.title, recipe.lr * one.factors[place], costs[one.name])
-        for place in range(max(len(one.factors) for one in chosen))
-        for one in chosen
-        if place < len(one.factors)
+        Entry(one.name, one.title, recipe.lr * one.factors[place], costs[one.name]) for one, place in _in_order(chosen)
     ]
-    found = rounds(len(entries), budget=samples / size, shortest=min(_SHORTEST, setup.steps_per_epoch))
+    shortest = max(_LEAST, min(_SHORTEST, setup.steps_per_epoch))
+    found = rounds(len(entries), budget=samples / size, shortest=shortest, least=min(_LEAST, setup.steps_per_epoch))
     entries = entries[: found[0].entries]
     steps = sum(one.entries * one.steps for one in found)
     return SearchPlan(
@@ -162,7 +175,49 @@ def planned(
         train_samples=setup.info.train_size,
         base=base,
         base_tested=tested,
+        notes=notes,
+        fingerprint=fingerprint(setup),
+        waiting=tuple(one.name for one in chosen if one.name not in {entry.contender for entry in entries}),
     )
+
+
+def fingerprint(setup: Setup) -> str:
+    """Return a digest of the network's weights, the facts about the data, and a few samples of each split."""
+    digest = hashlib.sha256(setup.info.to_json().encode())
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    for split in splits:
+        if setup.data.size_of(split):
+            digest.update(_bytes_of(next(setup.data.eval_batches(split, batch_size=4))))
+    digest.update(_bytes_of(list(plain_state_dict(setup.model).values())))
+    return digest.hexdigest()
+
+
+def _bytes_of(content: object) -> bytes:
+    """Return the values of all tensors in nested lists and tables as bytes, and everything else in words."""
+    leaves = pytree.tree_leaves(content)
+    return b"".join(
+        one.detach().cpu().contiguous().view(-1).double().numpy().tobytes() if isinstance(one, Tensor) else
+        repr(one).encode()
+        for one in leaves
+    )  # fmt: skip
+
+
+def check_place(out: Path) -> None:
+    """Check, before anything is trained, that the result can be written."""
+    if out.exists() and not out.is_dir():
+        raise RunError("a file is there", where=str(out), expected="a folder", remedy="give another --out")
+    check_model_place(out / "model")
+
+
+def _in_order(chosen: Sequence[Contender]) -> list[tuple[Contender, int]]:
+    """Return contenders with places of their learning rates, the most promising first.
+
+    The simplest contender at all its rates and the first refocused one come first: runs of one method at several rates
+    are what a mean of weights gains most from, and one refocused run shows what refocusing does.
+    """
+    pairs = [(one, place) for place in range(3) for one in chosen if place < len(one.factors)]
+    refocused = next((one for one in chosen if one.name.startswith("refocus")), None)
+    return sorted(pairs, key=lambda pair: pair[0] is not chosen[0] and pair != (refocused, 0))
 
 
 def _memory(recipes: dict[str, Recipe], setup: Setup) -> dict[str, float]:
@@ -191,6 +246,8 @@ def said(plan: SearchPlan) -> list[str]:
     rows.append(f"ms of a step: {times}")
     if plan.memory_mb:
         rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
+    if plan.waiting:
+        rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}")
     for number, one in enumerate(plan.rounds, 1):
         epochs = one.steps / plan.steps_per_epoch
         rows.append(f"round {number}: {one.entries} runs of {one.steps:,} steps ({epochs:.3g} epochs)")
@@ -198,7 +255,7 @@ def said(plan: SearchPlan) -> list[str]:
     return rows
 
 
-def kept_plan(path: Path, recipe: Recipe, config: ImproveConfig) -> SearchPlan | None:
+def kept_plan(path: Path, setup: Setup, recipe: Recipe, config: ImproveConfig) -> SearchPlan | None:
     """Return the plan of an earlier call, if there was one."""
     if not path.is_file():
         return None
@@ -220,6 +277,12 @@ def kept_plan(path: Path, recipe: Recipe, config: ImproveConfig) -> SearchPlan |
             where=str(path.parent),
             expected=", ".join(f"{name}={was[name]}" for name in names),
             found=", ".join(f"{name}={now[name]}" for name in names),
+            remedy="give another --out, or remove the folder",
+        )
+    if known.fingerprint != fingerprint(setup):
+        raise RunError(
+            "the folder holds an improvement of other weights or on other data",
+            where=str(path.parent),
             remedy="give another --out, or remove the folder",
         )
     return known

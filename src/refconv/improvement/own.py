@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from refconv.data.own import HANDED_OVER
-from refconv.errors import SettingError
+from refconv.errors import RunError, SettingError
 from refconv.improvement.config import Budget, ImproveConfig
 from refconv.improvement.improving import improve_recipe
+from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
 from refconv.models.run_folder import write_whole, writing
 from refconv.models.weight_files import read_weights
 from refconv.recipe.recipe import Recipe
 
 _MODELS: dict[str, nn.Module] = {}
+_ORDERS = (RandomSampler, SequentialSampler)
 
 
 def handed_over(key: str | None = None, **_: Any) -> nn.Module:
     """Return a copy of a model that was handed over in this process, by default the last; recipes' builder of it."""
     return copy.deepcopy(_MODELS[key or next(reversed(_MODELS))])
+
+
+def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name].cpu()) for name in first)
 
 
 def improve(
@@ -52,7 +59,7 @@ def improve(
         model: a trained classifier; its forward takes a batch and returns logits [batch, classes]. It gets the weights
             of the result, and stays as it was after a dry run.
         train: gives batches of samples [batch, C, ...] and classes [batch]; its dataset has a length and augments by
-            itself.
+            itself. A loader with a sampler of its own is refused.
         val: the same of validation samples, by which everything is chosen.
         test: the same of test samples, which are read once; without them the result is told on validation samples.
         out: the folder of the result and of all runs.
@@ -73,19 +80,33 @@ def improve(
         RefconvError: as :func:`refconv.improvement.improving.improve_recipe`.
     """
     key, folder = type(model).__name__, Path(out)
-    loaders = {"train": train, "val": val, "test": test}
+    loaders: dict[str, Any] = {"train": train, "val": val, "test": test}
     for name, loader in loaders.items():
+        if loader is None and name != "test":
+            raise SettingError("missing", where=name, expected="a torch.utils.data.DataLoader")
         if loader is not None and not isinstance(loader, DataLoader):
+            found = type(loader).__name__
+            raise SettingError("not a loader", where=name, expected="a torch.utils.data.DataLoader", found=found)
+        if (
+            loader is not None
+            and not isinstance(loader.sampler, _ORDERS)
+            and not isinstance(loader.dataset, IterableDataset)
+        ):
             raise SettingError(
-                "not a loader", where=name, expected="a torch.utils.data.DataLoader", found=type(loader).__name__
-            )
+                "the loader has a sampler of its own, and the order of samples is decided here",
+                where=name, found=type(loader.sampler).__name__, remedy="choose samples in the dataset, as by Subset",
+            )  # fmt: skip
     datasets = {name: loader.dataset for name, loader in loaders.items() if loader is not None}
     data = type(train.dataset).__name__
     weights = folder / "base.pth"
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}
     _MODELS[key] = model
     try:
+        if weights.is_file() and not _same(read_weights(weights), model.state_dict()):
+            remedy = "give another folder, or the weights that it was begun with"
+            raise RunError("the folder holds an improvement of other weights", where=str(folder), remedy=remedy)
         if not weights.is_file():
+            check_place(folder)
             content = io.BytesIO()
             torch.save(model.state_dict(), content)
             with writing(folder):

@@ -14,6 +14,11 @@ from refconv.report.page import environment
 from refconv.studies.estimate import clock
 from refconv.task_measures import measures_of
 
+_RULE = (
+    "The network is replaced if the best candidate is better by two standard errors of the paired difference; then the "
+    "simplest candidate that is as good within one standard error is chosen."
+)
+
 
 @dataclass(frozen=True)
 class _Page:
@@ -27,7 +32,8 @@ class _Page:
     search: Figure
     candidates: Table
     usage: str
-    made: Table
+    made: tuple[tuple[str, str], ...]
+    rule: str
 
 
 def write_page(record: ImproveRecord, path: Path) -> None:
@@ -43,6 +49,7 @@ def write_page(record: ImproveRecord, path: Path) -> None:
         candidates=_candidates(record),
         usage=_usage(record, path.parent),
         made=_made(record),
+        rule=_RULE,
     )
     template = environment().get_template("refconv.improvement:page.html.j2")
     write_whole(path, template.render(page=page).encode())
@@ -70,9 +77,8 @@ def _notes(record: ImproveRecord) -> tuple[str, ...]:
 def _search(record: ImproveRecord) -> Figure:
     about, base = measures_of(record.task).primary, record.plan.base
     rounds = range(1, len(record.plan.rounds) + 1)
-    names: dict[Role, str] = {
-        number - 1: f"round {number}: {record.plan.rounds[number - 1].steps:,} steps" for number in rounds
-    }
+    steps = {number: max(one.steps for one in record.tried if one.round == number) for number in rounds}
+    names: dict[Role, str] = {number - 1: f"round {number}: {steps[number]:,} steps" for number in rounds}
     by_entry: dict[str, dict[Role, float | None]] = {}
     for one in record.tried:
         value = None if one.value is None else one.value * about.factor
@@ -92,8 +98,9 @@ def _search(record: ImproveRecord) -> Figure:
     return Figure(
         drawing,
         alt=f"A row for each contender and learning rate with its result in each round: {words}",
-        caption=f"{title}, of the moving average of the weights. The best third of each round went on, anew and three "
-        f"times as long. {words}",
+        caption=f"{title}, of the moving average of the weights over each run. "
+        + ("The best of the first round started again and trained longer. " if len(record.plan.rounds) > 1 else "")
+        + words,
         table=table,
     )
 
@@ -116,28 +123,29 @@ def _candidates(record: ImproveRecord) -> Table:
 
 
 def _usage(record: ImproveRecord, out: Path) -> str:
-    lines = [f"refconv eval {out.name}/model --data {record.plan.recipe['data']}"]
-    lines.append(f"refconv predict {out.name}/model IMAGE")
+    lines = [f"refconv eval {out}/model --data {record.plan.recipe['data']}"]
+    lines.append(f"refconv predict {out}/model IMAGE")
     if ":" not in record.model:
-        lines.append(f'timm.create_model("local-dir:{out.name}/model", pretrained=True)')
+        lines.append(f'timm.create_model("local-dir:{out}/model", pretrained=True)')
     return "\n".join(lines)
 
 
-def _made(record: ImproveRecord) -> Table:
+def _made(record: ImproveRecord) -> tuple[tuple[str, str], ...]:
     plan = record.plan
     left_out = "; ".join(f"{name}: {why}" for name, why in plan.excluded.items()) or "none"
     failed = (
         "; ".join(f"{one.entry}: {one.message or 'diverged'}" for one in record.tried if one.value is None) or "none"
     )
-    rows = (
+    return (
+        *((("said before training", "; ".join(plan.notes)),) if plan.notes else ()),
         ("certificate", str(record.certificate).splitlines()[0]),
         ("budget", f"{plan.budget}, {plan.samples:,} samples; {record.samples_seen:,} were used"),
         ("training time", f"{clock(record.seconds)}, one run after the other"),
         ("ms of a step", ", ".join(f"{name} {value:.1f}" for name, value in plan.step_ms.items())),
         ("contenders left out", left_out),
+        ("contenders that the budget did not suffice for", ", ".join(plan.waiting) or "none"),
         ("runs without result", failed),
         ("hardware", record.hardware),
         ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
         ("command", record.command),
     )
-    return Table("How this was made", ("", "value"), rows)

@@ -43,6 +43,9 @@ class SearchPlan(Record):
     train_samples: int  #: samples of the training split
     base: Score  #: the network as it is, on the validation split
     base_tested: Score | None  #: the same on the test split; None where the data has none
+    notes: tuple[str, ...] = ()  #: what the look said: the preprocessing, and warnings
+    fingerprint: str = ""  #: of the network's weights and of samples of the data
+    waiting: tuple[str, ...] = ()  #: contenders that the budget did not suffice for
 
 
 @dataclass(frozen=True)

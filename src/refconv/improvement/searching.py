@@ -21,8 +21,8 @@ _STEPS_BETWEEN_CHECKPOINTS = 500
 class Search:
     """The runs of all rounds: those that are over, that run, and that can start.
 
-    The entries of a round are those of the round before that did best on the validation split; the best one with and
-    the best one without refocusing are always among them, so that the two can be compared at equal cost.
+    The entries of a round are those of the round before that did best on the validation split; see :func:`promoted`.
+    All runs of a round see the same samples in the same order.
     """
 
     def __init__(self, plan: SearchPlan, out: Path) -> None:
@@ -62,7 +62,7 @@ class Search:
         yield from self._waiting
         for number in range(len(self._rounds), len(self.plan.rounds)):
             for entry in self.plan.entries[: self.plan.rounds[number].entries]:
-                yield self._run(number, 0, entry)
+                yield self._run(number, entry)
 
     def start(self) -> Run | None:
         """Return a run that can start now, which is running from then on; None if there is none at the moment."""
@@ -86,7 +86,7 @@ class Search:
         return tuple(self._tried(number, run) for number, runs in enumerate(self._rounds, 1) for run in runs)
 
     def _open(self, entries: tuple[Entry, ...]) -> None:
-        runs = [self._run(len(self._rounds), place, entry) for place, entry in enumerate(entries)]
+        runs = [self._run(len(self._rounds), entry) for entry in entries]
         self._entries.update(zip((run.folder for run in runs), entries, strict=True))
         self._rounds.append(runs)
         for run in runs:
@@ -99,13 +99,13 @@ class Search:
             return
         ranked = self._ranked(self._rounds[-1])
         if not ranked:
-            raise RunError(
-                "no run of the round left a result", where=str(self.out), found="; ".join(self.failures.values()) or
-                "all of them diverged", remedy="give a lower --lr",
-            )  # fmt: skip
+            failed = "; ".join(self.failures.values())
+            found, remedy = (failed, None) if failed else ("all of them diverged", "give a lower --lr")
+            raise RunError("no run of the round left a result", where=str(self.out), found=found, remedy=remedy)
         if len(self._rounds) < len(self.plan.rounds):
             entries = [self._entries[run.folder] for run in ranked]
-            self._open(promoted(entries, self.plan.rounds[len(self._rounds)].entries))
+            first = self.plan.entries[0].contender
+            self._open(promoted(entries, self.plan.rounds[len(self._rounds)].entries, first))
 
     def _ranked(self, runs: list[Run]) -> list[Run]:
         """Return the runs with a result, the best first: by the measure, and by the loss among equals."""
@@ -124,7 +124,7 @@ class Search:
         end = record.val_last
         return Tried(number, entry, steps, end.measure(self._measure.name), end.measure("loss"))
 
-    def _run(self, number: int, place: int, entry: Entry) -> Run:
+    def _run(self, number: int, entry: Entry) -> Run:
         common, last = Recipe.from_mapping(self.plan.recipe), number == len(self.plan.rounds) - 1
         epochs, steps = _cut(self.plan.rounds[number].steps / entry.cost, self.plan.steps_per_epoch)
         recipe = recipe_of(
@@ -140,7 +140,6 @@ class Search:
             model_ema_decay=min(0.9998, max(0.5, 1 - 10 / (epochs * steps))),
             model_ema_warmup=True,
             snapshots=min(_TAIL, epochs) if last else 0,
-            seed=common.seed + (place if last else 0),
             checkpoint_interval=_STEPS_BETWEEN_CHECKPOINTS if steps > 2 * _STEPS_BETWEEN_CHECKPOINTS else 0,
         )
         point = {"lr": entry.lr}
@@ -151,14 +150,18 @@ class Search:
         )
 
 
-def promoted(ranked: list[Entry], count: int) -> tuple[Entry, ...]:
-    """Return the entries that go on: the best ones, the best with and the best without refocusing among them."""
-    kept = ranked[:count]
-    for refocused in (False, True):
-        own = [entry for entry in ranked if entry.contender.startswith("refocus") is refocused]
-        if own and own[0] not in kept and len(kept) > 1:  # then all that are kept are of the other kind
-            kept[-1] = own[0]
-    return tuple(kept)
+def promoted(ranked: list[Entry], count: int, first: str = "plain") -> tuple[Entry, ...]:
+    """Return the entries that go on: the best ones, with certain kinds among them.
+
+    These are the best one with and the best without refocusing, so that the two can be compared at equal cost, and the
+    two best learning rates of the ``first`` contender, whose runs gain most from averaging.
+    """
+    refocused = [entry for entry in ranked if entry.contender.startswith("refocus")]
+    others = [entry for entry in ranked if entry not in refocused]
+    own = [entry for entry in ranked if entry.contender == first]
+    wanted = [*refocused[:1], *others[:1], *own[:2], *ranked]
+    kept = list(dict.fromkeys(wanted))[:count]
+    return tuple(entry for entry in ranked if entry in kept)
 
 
 def _cut(steps: float, per_epoch: int) -> tuple[int, int]:

@@ -24,10 +24,10 @@ def verdict(winner: Candidate, tested: FinalScores, task: str) -> str:
     if tested.unrefocused is None or tested.refocused is None:
         return first
     found = difference(tested.unrefocused, tested.refocused)
-    word = "as good as"
-    if found.clear:
-        word = "better than" if found.value > 0 else "worse than"
-    return f"{first} At equal cost refocusing is {word} the best training without it: {_between(found, said.primary)}."
+    return (
+        f"{first} At equal cost, the best refocused run minus the best one without refocusing, one run each: "
+        f"{_between(found, said.primary)}."
+    )
 
 
 def result_table(record: ImproveRecord) -> tuple[tuple[str, ...], ...]:
@@ -40,8 +40,12 @@ def result_table(record: ImproveRecord) -> tuple[tuple[str, ...], ...]:
         (f"result: {record.winner}", tested.winner),
     ]
     samples = f"on {tested.base.samples:,} {'test' if tested.split == 'test' else 'validation'} samples"
-    header = (samples, about.title, "95 % interval", "difference", "95 % interval", "p")
-    rows = [(name, *value(score), *_change(tested.base, score)) for name, score in named if score is not None]
+    header = (samples, about.title, "difference", "95 % interval", "p", f"{about.label}, 95 % interval")
+    rows = [
+        (name, value(score)[0], *_change(tested.base, score), value(score)[1])
+        for name, score in named
+        if score is not None
+    ]
     return (header, *rows)
 
 
@@ -61,7 +65,7 @@ def value(score: Score) -> tuple[str, str]:
 
 
 def _change(base: Score, score: Score) -> tuple[str, str, str]:
-    if score is base:
+    if score == base:
         return "", "", ""
     found, about = difference(base, score), base.about
     p = "" if found.p is None else "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
@@ -75,5 +79,6 @@ def _bounds(found: Difference, measure: Measure) -> str:
 
 
 def _between(found: Difference, measure: Measure) -> str:
-    bounds = _bounds(found, measure)
-    return f"{measure.shown(found.value, signed=True)}{measure.unit}" + (f", 95 % interval {bounds}" if bounds else "")
+    bounds, unclear = _bounds(found, measure), "" if found.clear else ", no clear difference"
+    between = f", 95 % interval {bounds}{unclear}" if bounds else ""
+    return f"{measure.shown(found.value, signed=True)}{measure.unit}{between}"

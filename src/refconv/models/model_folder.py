@@ -54,8 +54,7 @@ def save_model_folder(
     how images become tensors, under timm's names, further than ``info``.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir()))):
-        raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
+    check_model_place(folder)
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
     model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
     load_state(model, state, where=str(folder))
@@ -73,6 +72,12 @@ def save_model_folder(
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)
     _write(folder, config, state, architecture)
+
+
+def check_model_place(folder: Path) -> None:
+    """Check that a model can be written to a folder: there is none, or it is empty or holds a model."""
+    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir()))):
+        raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
 
 
 def load_model_folder(folder: Path | str) -> nn.Module:

@@ -197,7 +197,9 @@ class ProcessExecutor:
     def _begin(self, device: str | None) -> _Place:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._threads, self._keep), daemon=True)
+        process = context.Process(
+            target=_work, args=(theirs, self._threads, self._keep)
+        )  # not daemonic: a run may have data workers
         with _visible(device):
             process.start()
         theirs.close()
