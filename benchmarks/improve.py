@@ -173,15 +173,16 @@ def page(records: Sequence[dict[str, Any]]) -> str:
             one["case"], one["about"], f"{100 * one['base']:.2f}", f"{100 * one['default']:.2f}",
             f"{100 * one['tuned']:.2f}", f"{100 * one['improve']:.2f}",
             f"{100 * against['value']:+.2f} ({100 * against['low']:+.2f} to {100 * against['high']:+.2f})",
-            f"{one['seconds']['improve'] / 60:.0f} min",
+            f"{one['samples']['improve'] / one['samples']['default']:.2f}", f"{one['seconds']['improve'] / 60:.0f} min",
         ))  # fmt: skip
     reached = sum(one["against_tuned"]["value"] >= GOAL for one in records)
     lost = [one["case"] for one in records if one["against_tuned"]["value"] < LIMIT]
     clear = sum(one["against_tuned"]["low"] > 0 for one in records)
-    header = ("network", "data", "base", "plain", "plain, tuned", "improve", "improve minus tuned", "time")
+    header = ("network", "data", "base", "plain", "plain, tuned", "improve", "improve minus tuned", "samples", "time")
     lines = [
         table(header, rows), "",
-        f"Top-1 on test images in %, with the 95 % interval of the paired difference; one seed. In {reached} of "
+        f"Top-1 on test images in %, with the 95 % interval of the paired difference; one seed. "
+        f"Samples: those that `improve` trained on, over those of plain training. In {reached} of "
         f"{len(records)} cases `improve` is at least {100 * GOAL:g} points above tuned plain training at equal total "
         f"cost, its search included (in {clear} the interval excludes zero); the goal was {ENOUGH} of 8. "
         + (f"It loses more than {-100 * LIMIT:g} points on {', '.join(lost)}." if lost else

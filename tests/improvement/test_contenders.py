@@ -4,7 +4,7 @@ from refconv.errors import SettingError
 from refconv.improvement.config import Budget
 from refconv.improvement.contenders import able, contenders, recipe_of
 from refconv.improvement.record import Entry
-from refconv.improvement.searching import promoted
+from refconv.improvement.searching import _cut, promoted
 from refconv.recipe.recipe import Recipe
 
 
@@ -109,3 +109,11 @@ def test_places_that_are_left_go_to_the_best():
     assert [one.contender for one in promoted(ranked, 4)] == ["plain", "slow-kernels", "norms-head", "refocus-norm"]
     assert [one.contender for one in promoted(ranked[:3], 2)] == ["plain", "slow-kernels"]
     assert len(promoted(ranked, 9)) == 5
+
+
+@pytest.mark.parametrize("per_epoch", [1, 7, 78, 1000])
+@pytest.mark.parametrize("steps", [0.4, 1, 6.9, 77, 117, 526.5, 949])
+def test_runs_are_as_long_as_their_share_allows_and_no_longer(steps, per_epoch):
+    epochs, each = _cut(steps, per_epoch)
+    assert 1 <= each <= per_epoch
+    assert epochs * each <= max(1, steps) < epochs * (each + 1) + 1

@@ -175,12 +175,14 @@ class RefocusSGD(SGD):
         if BASE not in state:
             state[BASE] = self._base_so_far(parameter).clone()
             self._started.pop(parameter, None)
-        return state[BASE]  # type: ignore[no-any-return]
+        base: Tensor = state[BASE]
+        return base
 
     def _base_so_far(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel, or what would become it now; looking decides nothing."""
         start = self._started[parameter][0] if parameter in self._started else parameter.detach()
-        return self.state.get(parameter, {}).get(BASE, start)  # type: ignore[no-any-return]
+        base: Tensor = self.state.get(parameter, {}).get(BASE, start)
+        return base
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:

@@ -37,7 +37,7 @@ class Pool:
         self._model = setup.spec.build()
         self._states: dict[str, State] = {}
         self.candidates: dict[str, Candidate] = {}
-        self.put(Candidate(BASE, (), "base", -1, refocused=False, score=base), plain_state_dict(setup.model))
+        self.put(Candidate(BASE, (), "base", -1, refocused=False, score=base), _held(setup.model))
 
     def put(self, candidate: Candidate, state: State) -> None:
         """Add a candidate."""
@@ -128,6 +128,12 @@ class Pool:
         return self._setup.data.train_batches(seed=self._setup.recipe.seed, epoch=0, batch_size=size)
 
 
+def _held(model: nn.Module) -> State:
+    """Return the plain weights of a model as files hold them: on the CPU, apart from the model."""
+    state = plain_state_dict(model).items()
+    return {name: value.detach().cpu().clone() if isinstance(value, Tensor) else value for name, value in state}
+
+
 _KINDS = {"average": "moving average", "last": "last weights", "tail": "mean of the last epochs"}
 
 
@@ -136,7 +142,7 @@ def mean(states: Sequence[State]) -> State:
     first = states[0]
     return {
         name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
-        if value.is_floating_point() else value
+        if isinstance(value, Tensor) and value.is_floating_point() else value
         for name, value in first.items()
     }  # fmt: skip
 

@@ -174,7 +174,7 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         tested=tested,
         gain=gain,
         refocusing=refocusing,
-        certificate=verify(pool.model(BASE), load_model_folder(out / "model"), None),
+        certificate=verify(pool.model(BASE).cpu(), load_model_folder(out / "model"), None),
         samples_seen=sum(run.samples_seen for run in runs),
         seconds=sum(run.seconds for run in runs),
         preprocessing=str(setup.data.preprocessing),

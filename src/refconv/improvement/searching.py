@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def promoted(ranked: list[Entry], count: int, first: str = "plain") -> tuple[Ent
 
 
 def _cut(steps: float, per_epoch: int) -> tuple[int, int]:
-    """Return epochs and steps of each for a number of steps: whole epochs from one on, else a part of one."""
-    if steps < per_epoch:
-        return 1, max(1, round(steps))
-    return round(steps / per_epoch), per_epoch
+    """Return epochs of equal length and the steps of each, which together are at most ``steps``, or one step."""
+    whole = max(1, math.floor(steps))
+    epochs = math.ceil(whole / per_epoch)
+    return epochs, whole // epochs

@@ -104,7 +104,7 @@ def detach(module: nn.Module, kernel: Tensor | None) -> None:
 def transform_of(module: nn.Module) -> KernelTransform | None:
     """Return the transformation of this package on a module's kernel, if there is one."""
     lists = module._modules.get("parametrizations")
-    first = lists[_TENSOR][0] if isinstance(lists, nn.ModuleDict) and _TENSOR in lists else None  # type: ignore[index]
+    first = _list(module)[0] if isinstance(lists, nn.ModuleDict) and _TENSOR in lists else None
     return first if isinstance(first, KernelTransform) else None
 
 
@@ -138,12 +138,14 @@ def check_alone(module: nn.Module) -> None:
 
 def base_of(module: nn.Module) -> Tensor:
     """Return the frozen base of a transformed module."""
-    return _list(module).original  # type: ignore[no-any-return]
+    base: Tensor = _list(module).original
+    return base
 
 
 def parameter_order(module: nn.Module) -> list[str]:
     """Return the names of the module's own parameters in the order they had before it was transformed."""
-    return _list(module).parameter_order  # type: ignore[no-any-return]
+    order: list[str] = _list(module).parameter_order
+    return order
 
 
 def _list(module: nn.Module) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sized
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def missing(
 
 def augmentation_of(recipe: Recipe, kind: type[Settings]) -> Settings:
     """Return the settings of an augmentation, a dataclass, that a recipe holds."""
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(cast(Any, kind))]
     return kind(**{name: getattr(recipe, "aa" if name == "auto_augment" else name) for name in names})
 
 
