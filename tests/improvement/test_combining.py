@@ -92,7 +92,7 @@ def test_the_soup_is_no_worse_than_its_best_ingredient_and_its_statistics_can_be
         single = candidate(f"plain {number}", pool._score(state))
         pool.put(single, state)
         singles.append(single)
-    pool.add_soup(singles)
+    pool.add_soups(singles)
     best = ordered([*singles, pool.candidates[BASE]])[0]
     soups = [one for one in pool.candidates.values() if one.kind == "soup"]
     for soup in soups:

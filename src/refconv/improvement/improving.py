@@ -145,7 +145,7 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         for entry, run in search.earlier
         if has_weights(run.folder)
     ]
-    pool.add_soup([*singles, *earlier])
+    pool.add_soups([*singles, *earlier])
     decided = _Decision.of(pool, singles)
     tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
     save_model_folder(

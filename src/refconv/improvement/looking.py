@@ -38,7 +38,7 @@ VAL_SPLIT = 0.1
 
 _STEPS_OF_AN_EPOCH = 50  #: Where no batch size is given, batches are small enough for so many steps in an epoch
 _LEAST = 50  #: Steps below which a run is not worth its start; fewer where an epoch has fewer
-_SHORTEST = 500  #: Steps from which on a run tells how it would go on; an epoch, where that has fewer
+_SHORTEST = 1000  #: Steps from which on a run tells how it would go on; two epochs, where these have fewer
 _TURNS = 5
 _FEW = 500  #: Validation samples below which a note is made
 
@@ -155,7 +155,7 @@ def planned(
     entries = [
         Entry(one.name, one.title, recipe.lr * one.factors[place], costs[one.name]) for one, place in _in_order(chosen)
     ]
-    shortest = max(_LEAST, min(_SHORTEST, setup.steps_per_epoch))
+    shortest = max(_LEAST, min(_SHORTEST, 2 * setup.steps_per_epoch))
     found = rounds(len(entries), budget=samples / size, shortest=shortest, least=min(_LEAST, setup.steps_per_epoch))
     entries = entries[: found[0].entries]
     steps = sum(one.entries * one.steps for one in found)
@@ -212,12 +212,14 @@ def check_place(out: Path) -> None:
 def _in_order(chosen: Sequence[Contender]) -> list[tuple[Contender, int]]:
     """Return contenders with places of their learning rates, the most promising first.
 
-    The simplest contender at all its rates and the first refocused one come first: runs of one method at several rates
-    are what a mean of weights gains most from, and one refocused run shows what refocusing does.
+    The simplest contender and the first refocused one begin, each at its first rate, and are followed by their other
+    rates: runs of both at several rates are what a mean of weights gains most from.
     """
-    pairs = [(one, place) for place in range(3) for one in chosen if place < len(one.factors)]
     refocused = next((one for one in chosen if one.name.startswith("refocus")), None)
-    return sorted(pairs, key=lambda pair: pair[0] is not chosen[0] and pair != (refocused, 0))
+    leading = [(one, place) for one, place in ((chosen[0], 0), (refocused, 0), (chosen[0], 1), (chosen[0], 2),
+               (refocused, 1)) if one is not None]  # fmt: skip
+    pairs = [(one, place) for place in range(3) for one in chosen]
+    return list(dict.fromkeys([*leading, *pairs]))
 
 
 def _memory(recipes: dict[str, Recipe], setup: Setup) -> dict[str, float]:
@@ -248,6 +250,10 @@ def said(plan: SearchPlan) -> list[str]:
         rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
     if plan.waiting:
         rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}")
+    rates: dict[str, list[str]] = {}
+    for entry in plan.entries:
+        rates.setdefault(entry.contender, []).append(f"{entry.lr:g}")
+    rows.append("learning rates: " + "; ".join(f"{name} {', '.join(found)}" for name, found in rates.items()))
     for number, one in enumerate(plan.rounds, 1):
         epochs = one.steps / plan.steps_per_epoch
         rows.append(f"round {number}: {one.entries} runs of {one.steps:,} steps ({epochs:.3g} epochs)")
