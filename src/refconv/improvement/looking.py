@@ -219,7 +219,7 @@ def _in_order(chosen: Sequence[Contender]) -> list[tuple[Contender, int]]:
     leading = [(one, place) for one, place in ((chosen[0], 0), (refocused, 0), (chosen[0], 1), (chosen[0], 2),
                (refocused, 1)) if one is not None]  # fmt: skip
     pairs = [(one, place) for place in range(3) for one in chosen]
-    return list(dict.fromkeys([*leading, *pairs]))
+    return list({(one.name, place): (one, place) for one, place in (*leading, *pairs)}.values())
 
 
 def _memory(recipes: dict[str, Recipe], setup: Setup) -> dict[str, float]:
