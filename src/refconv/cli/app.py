@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli import measuring, models, training
+from refconv.cli import measuring, models, recipes, training
 from refconv.cli.extras import ABOUT, not_installed
 from refconv.cli.options import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
@@ -26,6 +26,8 @@ MISTAKE = 2  # the user asked for something impossible; one line on stderr says 
 app = typer.Typer(name="refconv", help=ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
 data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
+recipes_app = typer.Typer(name="recipes", help="The recipes and studies that come with the package.", **_HELP)
+app.add_typer(recipes_app)
 for command in (
     training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.verify,
     training.compare, measuring.analyze, measuring.report, training.demo,
@@ -33,6 +35,8 @@ for command in (
     name = command.__name__.rstrip("_")
     app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(command)
 data_app.command("scenes")(training.scenes)
+for command in (recipes.ls, recipes.show, recipes.cp):
+    recipes_app.command(command.__name__)(command)
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -77,6 +77,7 @@ def merge(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help=_RUN)],
     out: Annotated[Path, option("FOLDER", "the model folder to write", "--out", "-o")],
     force: Annotated[bool, switch("--force", "replace an existing model folder")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.
 
@@ -108,7 +109,7 @@ def merge(
         before, words = _merge_run(file, out)
     written = open_model(str(out))
     certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
-    typer.echo(f"{out}: {words}\n{certificate}")
+    typer.echo(certificate.to_json() if as_json else f"{out}: {words}\n{certificate}", nl=not as_json)
     if not (certificate.same_structure and certificate.same_outputs):
         raise typer.Exit(FAILED)
 

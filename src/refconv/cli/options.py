@@ -12,6 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,8 @@ SplitName = Annotated[str, option("WORD", "one of train, val, test")]
 Only = Annotated[list[str] | None, option("NAME", "only this measure; may be given several times")]
 Samples = Annotated[int | None, option("N", "most samples of a measure; default: its own limit", min=2)]
 Device = Annotated[str | None, option("TEXT", "cpu, cuda, cuda:1, mps; default: the best there is")]
+_SHIPPED = "recipe in TOML, or the name of one of refconv recipes ls; flags override it"
+RecipeFile = Annotated[Path | None, option("FILE", _SHIPPED, "--recipe")]
 Json = Annotated[bool, switch("--json", "print JSON")]
 
 TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size": "-b", "workers": "-j"}
