@@ -85,7 +85,7 @@ class Difference(Record):
 
     @property
     def surpasses(self) -> bool:
-        """Whether the second is better by more than a standard error of the measure, or of the loss with a measure as good.
+        """Whether the second is better by a standard error, of the measure or of the loss with a measure as good.
 
         Of the same samples the loss tells smaller differences apart than the number of hits.
         """
