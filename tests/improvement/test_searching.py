@@ -20,7 +20,7 @@ ENTRIES = tuple(Entry(name, name, lr) for name, lr in (
 def search(tmp_path, monkeypatch):
     """Return what carries out a search whose runs have given values, and tells which runs there were."""
 
-    def carried_out(values, base=0.8, entries=ENTRIES):
+    def carried_out(values, base=0.8, entries=ENTRIES, losses={}):  # noqa: B006  # not changed
         recipe = {"model": "m:net", "data": "digits", "checkpoint": "w.pth", "lr": 0.01}
         hits = of_hits([i < 1000 * base for i in range(1000)])
         plan = dataclasses.replace(
@@ -32,7 +32,7 @@ def search(tmp_path, monkeypatch):
         def tried(self, number, run):
             entry = self._entries[run.folder]
             found = values.get((run.folder.parts[-3], str(entry)), values.get(str(entry)))
-            return Tried(number, entry, 10, found, 0.5)
+            return Tried(number, entry, 10, found, losses.get(str(entry), 0.5))
 
         monkeypatch.setattr(Search, "_tried", tried)
         found = Search(plan, tmp_path)
@@ -50,6 +50,12 @@ def last(found):
 def test_the_best_with_and_without_refocusing_go_on_at_their_rates(search):
     values = {"plain lr 0.01": 0.88, "plain lr 0.003": 0.90, "refocus lr 0.03": 0.85}
     assert last(search(values)) == ["plain lr 0.003", "refocus lr 0.03"]
+
+
+def test_within_noise_the_lower_loss_goes_on(search):
+    values = {"plain lr 0.01": 0.88, "plain lr 0.003": 0.87, "plain lr 0.03": 0.86, "refocus lr 0.03": 0.85}
+    losses = {"plain lr 0.003": 0.4, "plain lr 0.03": 0.3}
+    assert last(search(values, losses=losses)) == ["plain lr 0.003", "refocus lr 0.03"]
 
 
 def test_a_network_that_no_short_run_betters_goes_on_at_high_rates(search):

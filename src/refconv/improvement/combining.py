@@ -163,20 +163,19 @@ def chosen(candidates: Sequence[Candidate]) -> Candidate:
 
     It is given up for a measure that is better by two standard errors of the paired difference, since one is exceeded
     by chance too often where the best of many candidates is taken; or for one that is better at all, with a mean loss
-    that is lower by two standard errors. Then the simplest candidate is chosen that the best one does not surpass (the
-    rule of one standard error, Breiman et al. 1984, 3.4.3), of those that are better than the network as it was at all.
-    A mean of runs is as simple as the runs.
+    that is lower by two standard errors. Among the candidates within a standard error of the best one (the rule of
+    Breiman et al. 1984, 3.4.3) the loss decides, which tells smaller differences apart, and within a standard error of
+    the lowest loss simplicity. A mean of runs is as simple as the runs.
     """
     base, *trained = candidates
     best = ordered(trained)[0] if trained else base
     gain = difference(base.score, best.score)
     if not (gain.value > 2 * gain.error or (gain.value > 0 and gain.loss is not None and gain.loss > 2)):
         return base
-    within = [
-        one
-        for one in trained
-        if difference(base.score, one.score).value > 0 and not difference(one.score, best.score).surpasses
-    ]
+    better = [one for one in trained if difference(base.score, one.score).value > 0]
+    near = [one for one in better if not difference(one.score, best.score).beyond_noise]
+    finest = min(near, key=lambda one: one.score.loss or 0.0)
+    within = [one for one in near if (difference(one.score, finest.score).loss or 0.0) <= 1]
     return min(within, key=lambda one: (one.complexity, *_key(one.score)))
 
 

@@ -83,14 +83,6 @@ class Difference(Record):
         """Whether the second is better by more than a standard error."""
         return self.value > self.error
 
-    @property
-    def surpasses(self) -> bool:
-        """Whether the second is better by a standard error, of the measure or of the loss with a measure as good.
-
-        Of the same samples the loss tells smaller differences apart than the number of hits.
-        """
-        return self.beyond_noise or (self.value >= 0 and self.loss is not None and self.loss > 1)
-
 
 def difference(first: Score, second: Score) -> Difference:
     """Return how much better the second model is."""

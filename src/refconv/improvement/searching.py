@@ -110,14 +110,19 @@ class Search:
         if len(self._rounds) < len(self.plan.rounds):
             entries = [self._entries[run.folder] for run in ranked]
             count = self.plan.rounds[len(self._rounds)].entries
-            best = self._tried(0, ranked[0]).value
-            self._open(promoted(entries, count) if self._better(best) else self._bold(entries, count))
+            better = any(self._better(self._tried(0, run).value) for run in ranked)
+            self._open(promoted(entries, count) if better else self._bold(entries, count))
+
+    @property
+    def _noise(self) -> float:
+        """A standard error of the measure of the network as it was, on the validation split; zero if unknown."""
+        low, high = self.plan.base.interval or (0.0, 0.0)
+        return (high - low) / 4
 
     def _better(self, value: float | None) -> bool:
-        """Return whether a value is better than that of the network as it was by more than a standard error of it."""
-        base, sign = self.plan.base, 1.0 if self._measure.larger_is_better else -1.0
-        low, high = base.interval or (base.value, base.value)
-        return value is not None and sign * (value - base.value) > (high - low) / 4
+        """Return whether a value is better than that of the network as it was beyond noise."""
+        sign = 1.0 if self._measure.larger_is_better else -1.0
+        return value is not None and sign * (value - self.plan.base.value) > self._noise
 
     def _bold(self, ranked: list[Entry], count: int) -> tuple[Entry, ...]:
         """Return the finalists where no short run was better than the network as it was.
@@ -136,11 +141,16 @@ class Search:
         return [(self._entries[run.folder], run) for run in found[place]] if len(found) >= -place else []
 
     def _ranked(self, runs: list[Run]) -> list[Run]:
-        """Return the runs with a result, the best first: by the measure, and by the loss among equals."""
+        """Return the runs with a result, the best first: those with the best measure, within noise, by their loss."""
         sign = -1.0 if self._measure.larger_is_better else 1.0
-        found = [(self._tried(0, run), run) for run in runs]
-        kept = [(one, run) for one, run in found if one.value is not None]
-        return [run for one, run in sorted(kept, key=lambda pair: (sign * (pair[0].value or 0.0), pair[0].loss or 0.0))]
+        found = [(sign * one.value, one.loss, run) for run in runs if (one := self._tried(0, run)).value is not None]
+        bound = min((value for value, _, _ in found), default=0.0) + self._noise
+
+        def key(one: tuple[float, float | None, Run]) -> tuple[float, ...]:
+            value, loss, _ = one
+            return (0.0, loss, value) if value <= bound and loss is not None else (float(value > bound), value)
+
+        return [run for _, _, run in sorted(found, key=key)]
 
     def _tried(self, number: int, run: Run) -> Tried:
         entry, steps = self._entries[run.folder], run.recipe.epochs * (run.recipe.epoch_steps or 1)
