@@ -54,7 +54,7 @@ def test_within_noise_the_loss_decides_and_then_simplicity():
         hits = list(with_share(0.8).hits)
         for place in [i for i, hit in enumerate(hits) if hit == "0"][:more]:
             hits[place] = "1"
-        losses = [loss + 0.001 * ((i * 7 + more) % 5) for i in range(1000)]
+        losses = [loss + 0.001 * ((i * 7 + more + round(100 * loss)) % 5) for i in range(1000)]
         return of_hits([hit == "1" for hit in hits], losses)
 
     candidates = [
