@@ -68,7 +68,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class ImproveConfig(Execution):
-    """How a network is improved; executor and jobs as in :class:`refconv.studies.CompareConfig`.
+    """How a network is improved; where, and how many runs at a time, as in :class:`refconv.studies.Execution`.
 
     Attributes:
         budget: of all training together.

@@ -21,9 +21,10 @@ from refconv.process.interruption import StoppedError
 from refconv.studies import pages
 from refconv.studies.comparison import MEASURES, Comparison
 from refconv.studies.estimate import Board, Estimate, StepTimes, clock, kept_step_times, step_times
-from refconv.studies.execution import Outcome, record_of
+from refconv.studies.execution import record_of
 from refconv.studies.executors import Execution, Executor
 from refconv.studies.journal import Journal, restored_copy
+from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
 from refconv.studies.study import Study, recipe_errors_in
@@ -40,7 +41,7 @@ _STEPS_OF_A_PREVIEW = 10
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(Execution):
-    """How a study is carried out; its results do not depend on it."""
+    """How a study is carried out, beside where; its results do not depend on it."""
 
     only: str | None = None  #: pattern of ``ARCHITECTURE/METHOD``; other cells are not run
     journal: Path | None = None  #: file that notes every finished run; runs noted there are not run again

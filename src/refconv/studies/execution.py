@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -16,18 +14,11 @@ from refconv.errors import RefconvError, RunError, StudyError, TrainingError
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.recipe.recipe import Recipe
+from refconv.studies.outcome import Outcome as Outcome  # known by this name too
 from refconv.studies.runs import Run
 
 DIVERGED_FILE = "diverged.txt"
 """In the folder of a selection run whose loss was not finite: why. Such a run is over, and its settings are out."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended, with the error if there was one."""
-
-    state: Literal["finished", "diverged", "failed", "stopped"]
-    message: str = ""
 
 
 def is_over(run: Run) -> bool:

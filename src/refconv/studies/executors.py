@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from refconv.errors import SettingError, did_you_mean
 from refconv.studies import on_ray, on_slurm
-from refconv.studies.execution import Outcome
 from refconv.studies.local import ProcessExecutor, SerialExecutor, visible_devices
+from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
 
 _PACKAGES = {"local": None, "ray": "ray", "slurm": "submitit"}
@@ -84,6 +82,8 @@ class Execution:
     def sharing(self) -> tuple[int, int]:
         """Return how many runs there are at a time, and on how many threads each."""
         if self.executor == "local":
+            import torch
+
             jobs = self.jobs or max(1, len(visible_devices()))
             return jobs, self.threads or max(1, torch.get_num_threads() // jobs)
         wanted = self._wanted()

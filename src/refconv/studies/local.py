@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-import torch
-
-from refconv.studies.execution import Outcome, execute
+from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -41,6 +39,8 @@ class SerialExecutor(nullcontext[None]):
 
     def wait(self, seconds: float) -> list[tuple[Run, Outcome]]:
         """Execute the run, however long that takes."""
+        from refconv.studies.execution import execute
+
         assert self._run is not None  # nobody waits for nothing
         run, self._run = self._run, None
         return [(run, execute(run, self._keep))]
@@ -126,6 +126,8 @@ class ProcessExecutor:
 
 def visible_devices() -> list[str]:
     """Return the CUDA devices of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch
+
     count = torch.cuda.device_count()
     named = [name.strip() for name in os.environ.get(_DEVICES, "").split(",") if name.strip()]
     return named[:count] if named else [str(i) for i in range(count)]
@@ -137,6 +139,10 @@ def _work(connection: Connection, threads: int, keep: str) -> None:
     # decides, and it sends the terminating signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGUSR2])
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    from refconv.studies.execution import execute
+
     torch.set_num_threads(threads)
     while True:
         try:

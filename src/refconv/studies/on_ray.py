@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refconv.errors import RunError, SettingError
-from refconv.studies.execution import Outcome
+from refconv.studies.outcome import Outcome
 from refconv.studies.remote import Errand, RemoteExecutor
 
 

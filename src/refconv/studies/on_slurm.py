@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.errors import RunError
-from refconv.studies.execution import Outcome
+from refconv.studies.outcome import Outcome
 from refconv.studies.remote import Errand, RemoteExecutor
 
 _CLUSTER = "slurm"

@@ -23,8 +23,8 @@ from typing import Any
 from refconv.errors import RunError
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.process.interruption import PATIENCE
-from refconv.studies.execution import Outcome
 from refconv.studies.local import ProcessExecutor
+from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
 
 _BETWEEN_LOOKS = 1.0  #: Seconds between two looks at the permit
