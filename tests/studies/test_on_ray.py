@@ -1,5 +1,6 @@
 """A study on a real Ray cluster of several nodes, each a process of this machine; one of them is killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -71,7 +72,8 @@ def kill_the_node_of(folder, cluster, nodes, killed):
         started = below(raylet_of(node))
         if any(lock in files_of(pid) for pid in started):
             for pid in [*started, raylet_of(node)]:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             killed.append(metrics.read_text(encoding="utf-8"))
             cluster.remove_node(node, allow_graceful=False)
 

@@ -1,4 +1,4 @@
-"""Opening data by name: sets in memory, folders of class folders, and what timm knows (``torch/``, ``hfds/NAME``)."""
+"""Opening data by name: sets in memory, folders of class folders, Arrow files, and what timm knows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 from timm.data import create_dataset
 from torch import Tensor
 
+from refconv.data.arrow import PREFIX, arrow_images
 from refconv.data.augmentation import Augmentation
 from refconv.data.class_names import Classes, listed
 from refconv.data.dataset import Data
@@ -50,8 +51,8 @@ def open_data(
     """Open a data set.
 
     Args:
-        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, a name that timm's ``create_dataset`` knows,
-            such as ``torch/cifar10`` or ``hfds/cifar10``, or ``module:function`` of the user's own datasets, which
+        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, ``hf:PATH`` (what ``datasets`` saved, see
+            :mod:`refconv.data.arrow`), a name that timm's ``create_dataset`` knows, such as ``torch/cifar10`` or ``hfds/cifar10``, or ``module:function`` of the user's own datasets, which
             bring their validation split and augmentation themselves (:mod:`refconv.data.own`).
         root: the folder of the data, where it is not found by itself.
         val_split: share of the training samples for validation, stratified by class, whatever the run's seed.
@@ -130,6 +131,8 @@ def _images(
     kind, colon, path = name.partition(":")
     if colon and kind == "folder":
         return folder_images(Path(root or "", path), val_split=val_split, for_training=for_training), None
+    if colon and kind == PREFIX:
+        return arrow_images(Path(root or "", path), val_split=val_split, for_training=for_training), None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
         found = _timm_images(name, root, val_split=val_split)
@@ -137,7 +140,7 @@ def _images(
     if kind in OF_OTHER_TASKS:
         other = "give --task detection, segmentation or restoration"
         raise DataError("no data for classification", where=name, remedy=other)
-    known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
+    known = [*SOURCES, "folder:PATH", "hf:PATH", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
     remedy = f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None

@@ -53,7 +53,7 @@ class RayExecutor(RemoteExecutor):
         if not handles:
             return []
         ready, _ = ray.wait(list(handles), timeout=seconds)
-        return ray.wait(list(handles), num_returns=len(handles), timeout=0)[0] if ready else []  # type: ignore[no-any-return]
+        return ray.wait(list(handles), num_returns=len(handles), timeout=0)[0] if ready else []
 
     def outcome(self, handle: Any) -> Outcome:
         """Return what the task returned; the process of a run is not the task's own, so only machines can be lost."""
