@@ -1,7 +1,7 @@
 """Data sets that Hugging Face's ``datasets`` saved on a disk (``hf:FOLDER``).
 
-Samples are read by index from memory-mapped Arrow files and decoded when they are needed. So a data set may be larger than
-the memory, and a run is resumed exactly.
+Samples are read by index from memory-mapped Arrow files and decoded when they are needed. So a data set may be larger
+than the memory, and a run is resumed exactly.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from refconv.data.class_names import Classes
 from refconv.data.images import open_image
-from refconv.data.splits import HELD_OUT, Parts, held_out
+from refconv.data.named_splits import parts_of
+from refconv.data.splits import Parts
 from refconv.errors import DataError
 
 PREFIX = "hf"
@@ -68,18 +68,10 @@ def _parts(tables: Any, where: str, val_split: float, *, for_training: bool) -> 
             remedy = "save a DatasetDict, such as the result of train_test_split"
             raise DataError("a single data set", where=where, expected="splits train and test", remedy=remedy)
         return Parts(train=None, val=None, test=_images(tables, where))
-    if "train" not in tables and for_training:
-        raise DataError("no training images", where=where, expected="a split train", found=", ".join(tables) or "none")
-    if not {"train", *HELD_OUT} & {*tables}:
-        raise DataError("nothing to test on", where=where, expected="a split test", found=", ".join(tables) or "none")
-    val, test = held_out([*tables], where=where, val_split=val_split)
-    found = {name: _images(tables[name], f"{where}/{name}") for name in ("train", val, test) if name in tables}
-    classes = Classes(found.get("train", found[test]).class_names, remedy="give the splits the same classes")
-    for name in {val, test} - {None}:
-        part = found[str(name)]
-        outputs = torch.tensor(classes.match(part.class_names, where=part.split).outputs)
-        found[str(name)] = dataclasses.replace(part, labels=outputs[part.labels], class_names=classes.names)
-    return Parts(found.get("train"), None if val is None else found[val], found[test])
+    return parts_of(
+        [*tables], lambda name: _images(tables[name], f"{where}/{name}"), where=where, val_split=val_split,
+        for_training=for_training,
+    )  # fmt: skip
 
 
 def _tables(folder: Path, where: str) -> Any:
