@@ -29,7 +29,7 @@ def datasets():
 
 
 CLASSES = ("cat", "dog")
-pytestmark = pytest.mark.filterwarnings("ignore:Cannot locate reference")
+pytestmark = pytest.mark.filterwarnings("ignore:.*MonthDayNano")
 
 
 def pictures(count, seed):

@@ -58,7 +58,7 @@ def arrow_images(folder: Path, *, val_split: float, for_training: bool = True) -
     """
     where = f"{PREFIX}:{folder}"
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot locate reference")  # of dill, about a class of pyarrow
+        warnings.filterwarnings("ignore", ".*MonthDayNano")  # of dill, about a class of pyarrow
         return _parts(_tables(folder, where), where, val_split, for_training=for_training)
 
 

@@ -1,9 +1,9 @@
 """Shards of webdataset on a disk (``wds:FOLDER``), read by index and not as a stream, so that a run is resumed exactly.
 
 A tar file that is not compressed can be read anywhere. Opening reads the head of every file in the shards, and the
-labels, once; images are read where they lie. Splits are ``SPLIT-*.tar`` or ``SPLIT/*.tar``. A sample is an image and, with
-the same name, its class: ``NAME.cls`` (a number in words) or ``NAME.json`` with a ``label``. The names of the classes are
-the lines of ``classes.txt``, if that is there.
+labels, once; images are read where they lie. Splits are ``SPLIT-*.tar`` or ``SPLIT/*.tar``. A sample is an image and,
+with the same name, its class: ``NAME.cls`` (a number in words) or ``NAME.json`` with a ``label``. The names of the
+classes are the lines of ``classes.txt``, if that is there.
 """
 
 from __future__ import annotations
