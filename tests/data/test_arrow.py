@@ -29,7 +29,6 @@ def datasets():
 
 
 CLASSES = ("cat", "dog")
-pytestmark = pytest.mark.filterwarnings("ignore:.*MonthDayNano")
 
 
 def pictures(count, seed):

@@ -86,9 +86,7 @@ def test_what_cannot_be_used_is_one_line(both, tmp_path):
     with tarfile.open(shards / "train-2.tar", "w") as tar:
         add(tar, "9.jpg", b"no image")
         add(tar, "9.cls", b"1")
-    data = open_data(f"wds:{shards}", img_size=16)
-    with pytest.raises(DataError, match="train-2.tar: 9.jpg: unreadable image"):
-        list(data.eval_batches("train", batch_size=1))
+    refused("train-2.tar: 9.jpg: unreadable image; expected one of the formats JPEG")
     for path in shards.glob("val/*.tar"):
         path.unlink()
     refused("nothing to test on")

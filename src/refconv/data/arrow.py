@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +56,7 @@ def arrow_images(folder: Path, *, val_split: float, for_training: bool = True) -
         DataError: if the package or the folder is missing, or images or classes are not to be found in it.
     """
     where = f"{PREFIX}:{folder}"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*MonthDayNano")  # of dill, about a class of pyarrow
-        return _parts(_tables(folder, where), where, val_split, for_training=for_training)
-
-
-def _parts(tables: Any, where: str, val_split: float, *, for_training: bool) -> Parts[ArrowImages | None]:
+    tables = _tables(folder, where)
     if not isinstance(tables, dict):
         if for_training:
             remedy = "save a DatasetDict, such as the result of train_test_split"
