@@ -39,8 +39,8 @@ class RayExecutor(RemoteExecutor):
 
     @property
     def slots(self) -> int:
-        """Runs at a time."""
-        return self._jobs or room(self._wanted)
+        """Runs at a time; one while there is no machine, for which it waits."""
+        return self._jobs or max(1, room(self._wanted))
 
     def submit(self, errands: Sequence[Errand]) -> list[Any]:
         """Give each run to a task."""

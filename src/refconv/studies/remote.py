@@ -225,7 +225,12 @@ class RemoteExecutor(ABC):
             errands.append(Errand(run, self._keep, self._threads, uuid.uuid4().hex))
             run.folder.parent.mkdir(parents=True, exist_ok=True)
             write_whole(permit_of(run.folder), f"{errands[-1].number}\n".encode())
-        handles = self.submit(errands) if errands else []
+        try:
+            handles = self.submit(errands) if errands else []
+        except BaseException:
+            for run, _, _ in waiting:
+                permit_of(run.folder).unlink(missing_ok=True)
+            raise
         for (run, tries, last), errand, handle in zip(waiting, errands, handles, strict=True):
             self._given.append(_Given(run, errand.number, handle, tries, last))
 
