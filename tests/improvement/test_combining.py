@@ -39,6 +39,14 @@ def test_a_lower_loss_alone_does_not_replace_the_network_as_it_was():
     assert chosen([base(with_share(0.8, loss=0.9)), candidate("plain", with_share(0.8, loss=0.1))]).kind == "base"
 
 
+def test_a_better_measure_with_a_clearly_lower_loss_does():
+    start = with_share(0.8, loss=0.9)
+    hits = start.hits.replace("0", "1", 1)
+    losses = tuple(0.1 + 0.001 * (i % 2) for i in range(1000))
+    better = type(start)(**{**vars(start), "hits": hits, "value": 0.801, "loss": 0.1, "losses": losses})
+    assert chosen([base(start), candidate("plain", better)]).name == "plain"
+
+
 def test_within_noise_the_simpler_candidate_is_preferred():
     first, better = with_share(0.85, seed=1), with_share(0.86, seed=2)  # 20 to 30 points of 1,000 apart in either way
     candidates = [base(with_share(0.5)), candidate("plain", first, 0), candidate("refocus", better, 2)]
@@ -92,7 +100,7 @@ def test_the_soup_is_no_worse_than_its_best_ingredient_and_its_statistics_can_be
         single = candidate(f"plain {number}", pool._score(state))
         pool.put(single, state)
         singles.append(single)
-    pool.add_soup(singles)
+    pool.add_soups(singles)
     best = ordered([*singles, pool.candidates[BASE]])[0]
     soups = [one for one in pool.candidates.values() if one.kind == "soup"]
     for soup in soups:

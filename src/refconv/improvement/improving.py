@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from refconv.engine.setup import Setup
 from refconv.improvement.combining import BASE, Pool, chosen, ordered
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.looking import (
+    EARLIER,
+    Look,
     check_base,
     check_place,
     check_seen,
@@ -20,6 +23,7 @@ from refconv.improvement.looking import (
     contender_named,
     kept_plan,
     open_base,
+    partakers,
     planned,
     said,
 )
@@ -78,14 +82,19 @@ def improve_recipe(
 
     check_place(out)
     recipe = completed(recipe, given)
+    partakers(recipe, config)
     if config.dry_run:
         with on_threads(threads):
-            _look(open_base(recipe), recipe, config, say, jobs)
+            _look(recipe, config, say, jobs)
         return None
     with locked(out, "folder of the improvement"), on_threads(threads):
-        setup = open_base(recipe)
-        plan = kept_plan(out / PLAN_FILE, setup, recipe, config) or _look(setup, recipe, config, say, jobs)
-        write_whole(out / PLAN_FILE, plan.to_json().encode())
+        if (out / PLAN_FILE).is_file():
+            say(f"{out}: going on with the plan in {PLAN_FILE}")
+            setup = open_base(recipe)
+            plan = kept_plan(out / PLAN_FILE, setup, recipe, config)
+        else:
+            setup, plan = _look(recipe, config, say, jobs)
+            write_whole(out / PLAN_FILE, plan.to_json().encode())
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
             carry_out(
@@ -95,23 +104,27 @@ def improve_recipe(
         return _finished(search, setup, plan, out, say)
 
 
-def _look(setup: Setup, recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> SearchPlan:
+def _look(recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> tuple[Setup, SearchPlan]:
     notes: list[str] = []
 
     def say(line: str) -> None:
         notes.append(line)
         show(line)
 
+    begun = time.perf_counter()
+    setup = open_base(recipe)
+    opened = time.perf_counter()
     for line in setup.data.said:
         say(line)
     base = score(setup.model, setup, "val")
+    validated = time.perf_counter()
     check_base(setup, base, say, check=config.check)
     tested = score(setup.model, setup, "test") if setup.data.info.test_size else None
     check_seen(base, tested, say)
-    plan = planned(setup, recipe, config, base, tested, jobs, tuple(notes))
+    plan = planned(setup, recipe, config, Look(base, tested, tuple(notes), opened - begun, validated - opened), jobs)
     for line in said(plan):
         show(line)
-    return plan
+    return setup, plan
 
 
 @dataclass(frozen=True)
@@ -139,10 +152,10 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         pool.add_run(
             entry, run.folder, contender_named(entry.contender, plan).complexity, f"round {len(plan.rounds) - 1}"
         )
-        for entry, run in search.earlier
+        for entry, run in search.earlier[:EARLIER]
         if has_weights(run.folder)
     ]
-    pool.add_soup([*singles, *earlier])
+    pool.add_soups([*singles, *earlier])
     decided = _Decision.of(pool, singles)
     tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
     save_model_folder(

@@ -85,12 +85,11 @@ class Difference(Record):
 
     @property
     def surpasses(self) -> bool:
-        """Whether the second is better beyond noise, in the measure or in the loss with a measure as good.
+        """Whether the second is better by a standard error, of the measure or of the loss with a measure as good.
 
-        Of the same samples the loss tells smaller differences apart than the number of hits; two standard errors of it
-        are asked for.
+        Of the same samples the loss tells smaller differences apart than the number of hits.
         """
-        return self.beyond_noise or (self.value >= 0 and self.loss is not None and self.loss > 2)
+        return self.beyond_noise or (self.value >= 0 and self.loss is not None and self.loss > 1)
 
 
 def difference(first: Score, second: Score) -> Difference:
