@@ -58,9 +58,9 @@ def shard_images(folder: Path, *, val_split: float, for_training: bool = True) -
     if not folder.is_dir():
         raise DataError("no such folder", where=where, remedy="give the folder that holds the shards")
     shards = {
-        name: found
+        name: there
         for name in ("train", *HELD_OUT)
-        if (found := sorted([*folder.glob(f"{name}-*.tar"), *folder.glob(f"{name}/*.tar")]))
+        if (there := sorted([*folder.glob(f"{name}-*.tar"), *folder.glob(f"{name}/*.tar")]))
     }
     listed = folder / _CLASSES
     named = tuple(listed.read_text(encoding="utf-8").split("\n")) if listed.is_file() else ()
