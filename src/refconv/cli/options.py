@@ -118,11 +118,16 @@ def from_text(name: str, hint: Any, text: Any) -> Any:
             return None
         hint = _some(hint)
     if typing.get_origin(hint) is dict:
-        return dict(_entry(name, entry) for entry in text)
+        return table(name, text)
     if typing.get_origin(hint) is tuple:
         items = text.split(",") if isinstance(text, str) else text
         return tuple(_number(typing.get_args(hint)[0], item) for item in items)
     return _number(hint, text)
+
+
+def table(name: str, texts: Iterable[str] | None) -> dict[str, Any]:
+    """Return the names and values of a table that was given as entries ``key=value``."""
+    return dict(_entry(name, text) for text in texts or ())
 
 
 def flag(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, with_recipe_flags
+from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table, with_recipe_flags
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe
@@ -63,6 +63,9 @@ _DECIDED = frozenset((
 ))  # fmt: skip
 """Settings of a recipe that the search decides."""
 
+_JOBS = "runs at a time; default: GPUs, or 1; ray: as the cluster has room; slurm: 16"
+_EXECUTOR = "where runs are executed: local, ray or slurm"
+_OPTIONS = "what a run gets on ray or slurm, such as gpus=0.5 or partition=NAME; may be given several times"
 _CONTENDER = "only these ways to train, such as 'plain'"
 _NAMES = [name for name in Recipe.__dataclass_fields__ if name not in _DECIDED]
 
@@ -74,8 +77,10 @@ def improve(
     budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 90min or '400k samples'")],
     contenders: Annotated[list[str] | None, option("PATTERN", _CONTENDER, "--contender")] = None,
     teacher: Annotated[str | None, option("MODEL", "also distil from this model; base: the network as it is")] = None,
-    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", min=1)] = None,
+    jobs: Annotated[int | None, option("N", _JOBS, min=1)] = None,
     threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+    executor: Annotated[str, option("WORD", _EXECUTOR)] = "local",
+    executor_options: Annotated[list[str] | None, option("KEY=VALUE", _OPTIONS)] = None,
     dry_run: Annotated[bool, switch("--dry-run", "measure the network and show the plan, then stop")] = False,
     no_check: Annotated[bool, switch("--no-check", "also train a network that does no better than guessing")] = False,
     recipe: RecipeFile = None,
@@ -95,7 +100,8 @@ def improve(
     common = _recipe(recipe, flags)
     config = ImproveConfig(
         budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, jobs=jobs, threads=threads,
-        dry_run=dry_run, check=not no_check, show=not as_json,
+        executor=executor, executor_options=table("executor_options", executor_options), dry_run=dry_run,
+        check=not no_check, show=not as_json,
     )  # fmt: skip
     record = improve_recipe(common, out, config, given=tuple(flags))
     if record is not None:
@@ -122,11 +128,13 @@ def _tell(record: ImproveRecord, out: Path, *, as_json: bool = False) -> None:
 def compare(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study")],
     out: Annotated[Path | None, option("FOLDER", "folder; default: runs/NAME of the study", "--out", "-o")] = None,
-    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", "--jobs", "-j", min=1)] = None,
+    jobs: Annotated[int | None, option("N", _JOBS, "--jobs", "-j", min=1)] = None,
     dry_run: Annotated[bool, switch("--dry-run", "show the runs and the time they will take")] = False,
     only: Annotated[str | None, option("PATTERN", "only cells that match, such as 'resnet/*'")] = None,
     journal: Annotated[Path | None, option("FILE", "record finished runs here, and skip those recorded here")] = None,
     threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+    executor: Annotated[str, option("WORD", _EXECUTOR)] = "local",
+    executor_options: Annotated[list[str] | None, option("KEY=VALUE", _OPTIONS)] = None,
     as_json: Json = False,
 ) -> None:
     """Compare methods on equal terms: same base, data, order, schedule and budget for every method of a seed.
@@ -143,7 +151,10 @@ def compare(
     folder = out or Path("runs") / read.name
     from refconv.studies import conduct, pages
 
-    config = conduct.CompareConfig(jobs=jobs, threads=threads, only=only, journal=journal, show=not as_json)
+    config = conduct.CompareConfig(
+        jobs=jobs, threads=threads, executor=executor, executor_options=table("executor_options", executor_options),
+        only=only, journal=journal, show=not as_json,
+    )  # fmt: skip
     if dry_run and as_json:
         raise SettingError("has no effect with --dry-run", where="--json")
     if dry_run:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from refconv.data import Split
 from refconv.engine.run_record import command, hardware, versions
 from refconv.engine.setup import Setup
@@ -38,9 +36,9 @@ from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.recipe import Recipe
-from refconv.studies.conduct import carry_out, on_threads, workers_for
+from refconv.studies.conduct import carry_out, on_threads
 from refconv.studies.estimate import Board
-from refconv.studies.execution import has_weights, record_of, visible_devices
+from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
 from refconv.surgery import verify
 from refconv.task_measures import measures_of
@@ -76,8 +74,7 @@ def improve_recipe(
         StoppedError: after Ctrl-C; the same call goes on.
     """
     out = Path(out)
-    jobs = config.jobs or max(1, len(visible_devices()))
-    threads = config.threads or max(1, torch.get_num_threads() // jobs)
+    jobs, threads = config.sharing()
 
     def say(line: str) -> None:
         if config.show:
@@ -101,7 +98,7 @@ def improve_recipe(
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
             carry_out(
-                search, workers_for(jobs, threads, "all"), shown, Journal(out / JOURNAL_FILE, out), jobs=jobs, out=out,
+                search, config.opened("all", out), shown, Journal(out / JOURNAL_FILE, out), out=out,
                 select_by=measures_of(recipe.task).primary.name,
             )  # fmt: skip
         return _finished(search, setup, plan, out, say)
