@@ -19,7 +19,9 @@ HINTS = typing.get_type_hints(Recipe)
 def trained(monkeypatch):
     """Catch the recipe that ``refconv train`` would train."""
     calls = []
-    loop = type("Loop", (), {"train": staticmethod(lambda recipe, out, resume: calls.append((recipe, out, resume)))})
+    loop = type(
+        "Loop", (), {"train": staticmethod(lambda recipe, out, resume, show: calls.append((recipe, out, resume)))}
+    )
     monkeypatch.setitem(__import__("sys").modules, "refconv.engine.loop", loop)
     return calls
 
