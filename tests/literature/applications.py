@@ -32,7 +32,12 @@ def information_distillation():
     gate = Net(lambda net, x: x * net.weigh(x.std((2, 3), keepdim=True)).sigmoid(), weigh=nn.Conv2d(12, 12, 1))
     join = nn.Sequential(nn.Conv2d(12, 12, 1), gate)
     return Net(
-        run, enter=convolution(3, 12), steps=nn.ModuleList(steps), join=join, leave=convolution(12, 12), up=nn.PixelShuffle(2)
+        run,
+        enter=convolution(3, 12),
+        steps=nn.ModuleList(steps),
+        join=join,
+        leave=convolution(12, 12),
+        up=nn.PixelShuffle(2),
     )
 
 
@@ -40,7 +45,13 @@ def information_distillation():
 def shuffled_pixels():
     """The last kernels feed positions of a larger image (ESPCN)."""
     return nn.Sequential(
-        convolution(3, 8, 5), nn.Tanh(), convolution(8, 8), nn.Tanh(), convolution(8, 27), nn.PixelShuffle(3), convolution(3, 3)
+        convolution(3, 8, 5),
+        nn.Tanh(),
+        convolution(8, 8),
+        nn.Tanh(),
+        convolution(8, 27),
+        nn.PixelShuffle(3),
+        convolution(3, 3),
     )
 
 
@@ -74,7 +85,12 @@ def noise_estimated_first():
 
     estimate = nn.Sequential(convolution(3, 6), nn.ReLU(), convolution(6, 3))
     return Net(
-        run, estimate=estimate, enter=convolution(6, 8), down=convolution(8, 12, stride=2), up=upscaled(12, 8), leave=convolution(8, 3)
+        run,
+        estimate=estimate,
+        enter=convolution(6, 8),
+        down=convolution(8, 12, stride=2),
+        up=upscaled(12, 8),
+        leave=convolution(8, 3),
     )
 
 
@@ -91,7 +107,13 @@ def holes_are_filled():
 def encoder_alone():
     """The decoder of a pretraining task stays as it is (context encoders)."""
     return nn.Sequential(
-        convolution(3, 8, stride=2), nn.ReLU(), convolution(8, 12, stride=2), nn.ReLU(), upscaled(12, 8), nn.ReLU(), upscaled(8, 3)
+        convolution(3, 8, stride=2),
+        nn.ReLU(),
+        convolution(8, 12, stride=2),
+        nn.ReLU(),
+        upscaled(12, 8),
+        nn.ReLU(),
+        upscaled(8, 3),
     )
 
 
@@ -157,7 +179,11 @@ def images_become_voxels():
         return net.decode(code[..., None, None, None])
 
     decode = nn.Sequential(
-        nn.ConvTranspose3d(8, 6, 4), nn.ReLU(), nn.ConvTranspose3d(6, 4, 4, 2, 1), nn.ReLU(), nn.Conv3d(4, 1, 3, padding=1)
+        nn.ConvTranspose3d(8, 6, 4),
+        nn.ReLU(),
+        nn.ConvTranspose3d(6, 4, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv3d(4, 1, 3, padding=1),
     )
     return Net(run, encode=nn.Sequential(unit(3, 8, stride=4), head(8, 8)), decode=decode)
 
@@ -170,7 +196,11 @@ def samples_of_waveforms():
         return x * net.weigh(x.mean(2, keepdim=True)).sigmoid()
 
     block = residual(
-        nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8), nn.ReLU(), Net(squeeze, weigh=nn.Conv1d(8, 8, 1)), nn.Conv1d(8, 8, 1)
+        nn.Conv1d(8, 8, 3, padding=1),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        Net(squeeze, weigh=nn.Conv1d(8, 8, 1)),
+        nn.Conv1d(8, 8, 1),
     )
     return nn.Sequential(
         nn.Conv1d(1, 6, 3, 3), nn.ReLU(), nn.Conv1d(6, 8, 3, 3), nn.ReLU(), block, nn.Conv1d(8, 8, 2, 2), head(8)
@@ -180,10 +210,10 @@ def samples_of_waveforms():
 @case(3, 4, (2, 2, 9, 16))
 def time_and_frequency():
     """1 x k and k x 1 kernels over time and frequency, causal padding outside (DeepFilterNet, ShapeFormer)."""
-    return nn.Sequential(
-        nn.ConstantPad2d((0, 0, 2, 0), 0), nn.Conv2d(2, 6, (3, 1)), nn.ReLU(), nn.Conv2d(6, 6, (1, 5), padding=(0, 2), groups=6),
-        nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, (9, 1)), attend(8), head(8),
-    )  # fmt: skip
+    causal = nn.ConstantPad2d((0, 0, 2, 0), 0)
+    along, across = nn.Conv2d(6, 6, (1, 5), padding=(0, 2), groups=6), nn.Conv2d(6, 8, (9, 1))
+    parts = [nn.Conv2d(2, 6, (3, 1)), nn.ReLU(), along, nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.ReLU(), across]
+    return nn.Sequential(causal, *parts, attend(8), head(8))
 
 
 @case(3, 3, (2, 12, 20))
@@ -232,7 +262,10 @@ def prototypes_and_coefficients():
         return torch.einsum("bkhw,bkn->bnhw", prototypes, found.flatten(2)[..., ::7]).sigmoid()
 
     return Net(
-        run, trunk=unit(3, 8, stride=2), prototypes=convolution(8, 6), coefficients=nn.Sequential(nn.Conv2d(8, 8, 1), convolution(8, 6))
+        run,
+        trunk=unit(3, 8, stride=2),
+        prototypes=convolution(8, 6),
+        coefficients=nn.Sequential(nn.Conv2d(8, 8, 1), convolution(8, 6)),
     )
 
 
@@ -304,7 +337,9 @@ def several_equal_trunks():
 
     def run(net, x):
         small = F.avg_pool2d(x, 2)
-        return net.head(net.a(x).mean((2, 3)) + net.b(small).mean((2, 3)) + net.again(small).mean((2, 3)) + net.c(x).mean((2, 3)))
+        return net.head(
+            net.a(x).mean((2, 3)) + net.b(small).mean((2, 3)) + net.again(small).mean((2, 3)) + net.c(x).mean((2, 3))
+        )
 
     a = trunk()
     return Net(run, a=a, b=trunk(), c=trunk(), again=a, head=nn.Linear(8, 5))

@@ -125,7 +125,9 @@ def sgd(model):
 def distance(one, other):
     """Return the largest difference between the parameters of two models, relative to the largest entry of each."""
     pairs = list(zip(one.parameters(), other.parameters(), strict=True))
-    return max(float((a - b).detach().abs().max() / a.detach().abs().max().clamp(min=1e-3)) for a, b in pairs if a.numel())
+    return max(
+        float((a - b).detach().abs().max() / a.detach().abs().max().clamp(min=1e-3)) for a, b in pairs if a.numel()
+    )
 
 
 def live(case, loss=objective):

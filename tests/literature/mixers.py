@@ -34,9 +34,7 @@ class DilatedBranches(nn.Module):
         )
         self.branches = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(
-                    channels, channels, k, padding=d * (k // 2), dilation=d, groups=channels, bias=False
-                ),
+                nn.Conv2d(channels, channels, k, padding=d * (k // 2), dilation=d, groups=channels, bias=False),
                 nn.BatchNorm2d(channels),
             )
             for k, d in self.BRANCHES
@@ -82,9 +80,7 @@ def additive_attention():
         q, k, v = net.qkv(x).chunk(3, 1)
         return x + net.out(net.mix(net.query(q) + net.key(k)) * v)
 
-    block = Net(
-        mix, qkv=nn.Conv2d(12, 36, 1), query=gates(12), key=gates(12), mix=depthwise(12), out=depthwise(12)
-    )
+    block = Net(mix, qkv=nn.Conv2d(12, 36, 1), query=gates(12), key=gates(12), mix=depthwise(12), out=depthwise(12))
     return nn.Sequential(unit(3, 12, stride=2), block, head(12))
 
 
@@ -116,10 +112,7 @@ def grid_and_slots():
         return x + net.out(torch.cat([net.grid(x), spread], 1))
 
     block = Net(
-        mix,
-        grid=depthwise(12, 5),
-        attention=nn.MultiheadAttention(12, 2, batch_first=True),
-        out=nn.Conv2d(24, 12, 1),
+        mix, grid=depthwise(12, 5), attention=nn.MultiheadAttention(12, 2, batch_first=True), out=nn.Conv2d(24, 12, 1)
     )
     return nn.Sequential(unit(3, 12), block, head(12))
 
@@ -237,7 +230,7 @@ def attention_pooling():
 def tokens_of_a_convolutional_stem():
     """A ResNet stage makes visual tokens for a transformer (Visual Transformers, pattern tokens, DETR)."""
     layer = nn.TransformerEncoderLayer(12, 2, 24, dropout=0.0, batch_first=True)
-    tokens = Net(lambda net, x: net.layer((10 * x).flatten(2).softmax(2) @ x.flatten(2).mT)[:, :5], layer=layer)
+    tokens = Net(lambda net, x: net.layer(x.flatten(2).mT).mT, layer=layer)
     return nn.Sequential(unit(3, 12, stride=2), residual(unit(12, 12), unit(12, 12)), tokens, head(12))
 
 
@@ -269,9 +262,7 @@ def diffusion_blocks():
 def large_kernel_upscaling():
     """Large depthwise kernels before a shuffle of pixels, in any magnification (ConvFormer-based CFSR)."""
     trunk = residual(nn.Conv2d(12, 12, 1), nn.GELU(), depthwise(12, 9), nn.Conv2d(12, 12, 1))
-    return nn.Sequential(
-        nn.Conv2d(3, 12, 3, padding=1), trunk, nn.Conv2d(12, 27, 3, padding=1), nn.PixelShuffle(3)
-    )
+    return nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), trunk, nn.Conv2d(12, 27, 3, padding=1), nn.PixelShuffle(3))
 
 
 @case(3, 6)

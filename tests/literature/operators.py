@@ -150,7 +150,9 @@ def binary_kernels():
         def forward(self, x):
             return self._conv_forward(x, Binary.apply(self.weight), self.bias)
 
-    return nn.Sequential(unit(3, 6), BinaryConv2d(6, 8, 3, padding=1), BinaryConv2d(8, 8, 3, padding=1, groups=2), head(8))
+    return nn.Sequential(
+        unit(3, 6), BinaryConv2d(6, 8, 3, padding=1), BinaryConv2d(8, 8, 3, padding=1, groups=2), head(8)
+    )
 
 
 @case(3, 3)

@@ -1,4 +1,4 @@
-"""Blocks of plain ConvNets: stacks, groups, strides, gates over channels, normalisations, kernels used several times."""
+"""Blocks of plain ConvNets: stacks, groups, strides, gates, normalisations, kernels that are used several times."""
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,9 @@ def grouped_first():
     """Groups of one size, whose number varies from layer to layer (ConvFirst, E2GC)."""
 
     def block(c):
-        return residual(nn.Conv2d(c, c, 3, padding=1, groups=c // 4), nn.Conv2d(c, 2 * c, 1), nn.ReLU(), nn.Conv2d(2 * c, c, 1))
+        return residual(
+            nn.Conv2d(c, c, 3, padding=1, groups=c // 4), nn.Conv2d(c, 2 * c, 1), nn.ReLU(), nn.Conv2d(2 * c, c, 1)
+        )
 
     return nn.Sequential(unit(3, 8), block(8), nn.ConstantPad3d((0, 0, 0, 0, 0, 8), 0), block(16), head(16))
 
@@ -199,7 +201,9 @@ def low_pass_filters_in_buffers():
             return F.conv2d(x, self.kernel, stride=2, groups=len(self.kernel))
 
     def polynomial():
-        return Net(lambda net, x: net.a[0] + net.a[1] * x + net.a[2] * x**2, a=nn.Parameter(torch.tensor([0.1, 0.5, 0.1])))
+        return Net(
+            lambda net, x: net.a[0] + net.a[1] * x + net.a[2] * x**2, a=nn.Parameter(torch.tensor([0.1, 0.5, 0.1]))
+        )
 
     circular = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
     return nn.Sequential(circular, nn.BatchNorm2d(8), polynomial(), Blur(8), unit(8, 12, act=polynomial), head(12))
@@ -210,7 +214,9 @@ def causal_dilated_signals():
     """One-dimensional kernels, dilated, padded on the left outside of the convolution (TCN, TCNCA)."""
 
     def causal(i, o, dilation):
-        return nn.Sequential(nn.ConstantPad1d((2 * dilation, 0), 0), nn.Conv1d(i, o, 3, dilation=dilation), nn.BatchNorm1d(o), nn.ReLU())
+        return nn.Sequential(
+            nn.ConstantPad1d((2 * dilation, 0), 0), nn.Conv1d(i, o, 3, dilation=dilation), nn.BatchNorm1d(o), nn.ReLU()
+        )
 
     return nn.Sequential(causal(3, 8, 1), causal(8, 8, 4), head(8))
 
