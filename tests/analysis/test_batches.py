@@ -22,6 +22,10 @@ def linear_probes(before, after, batches, **settings):
     return analysis.linear_probes(before, after, batches, calibration=batches, **settings)
 
 
+def explanations(before, after, batches, **settings):
+    return analysis.explanations(before, after, batches, steps=2, **settings)
+
+
 def single(measure, **settings):
     """A measure of one model, called as those of a pair are; the second model is the one measured."""
 
@@ -41,7 +45,7 @@ SINGLE = (
 )
 PAIRS = (
     *(analysis.agreement, analysis.similarity, analysis.nearest_neighbours, analysis.feature_spectra),
-    *(attention, linear_probes),
+    *(attention, linear_probes, explanations),
 )
 MEASURES = [single(measure, **settings) for measure, settings in SINGLE]
 MEASURES += [pytest.param(measure, id=measure.__name__) for measure in PAIRS]

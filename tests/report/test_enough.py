@@ -45,7 +45,7 @@ def test_every_section_with_data_follows_the_rule(pairs):
     few = {name for name, one in found.items() if one.findings[0].text.startswith("Too few samples to say: 16")}
     assert few == {
         "agreement", "calibration", "similarity", "probes", "neighbours", "fourier", "attention", "receptive_field",
-        "interpolation", "landscape", "sharpness", "curvature", "attacks", "corruptions", "shifts",
+        "explanations", "interpolation", "landscape", "sharpness", "curvature", "attacks", "corruptions", "shifts",
     }  # fmt: skip
     assert all(finding.change == "unclear" for name in few for finding in found[name].findings)
 

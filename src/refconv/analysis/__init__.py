@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
 from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
+from refconv.measures.explanations import Area, Explanations, MapFaithfulness
 from refconv.measures.features import AttendedImage, Attention, LayerSimilarity, ReceptiveField, Similarity
 from refconv.measures.filters import (
     FilterQuality,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from refconv.analysis.measures.attribution import attention, receptive_field
     from refconv.analysis.measures.curvature import curvature
     from refconv.analysis.measures.embeddings import linear_probes, nearest_neighbours
+    from refconv.analysis.measures.explanations import explanations
     from refconv.analysis.measures.filters import filter_statistics, redundancy
     from refconv.analysis.measures.frequencies import kernel_smoothness, spectral_norms
     from refconv.analysis.measures.grams import gram_spectra, movement, relations
@@ -90,21 +92,21 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "AdversarialRobustness", "Agreement", "AttendedImage", "Attention", "Calibration", "ChangedSample",
+    "AdversarialRobustness", "Agreement", "Area", "AttendedImage", "Attention", "Calibration", "ChangedSample",
     "ChannelRanges", "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "Curvature", "Curve",
-    "FeatureSpectra", "FilterComponents", "FilterQuality", "FilterStatistics", "GaussianFits", "GaussianShares",
-    "GramSpectra", "Interpolation", "Kernel", "KernelPair", "KernelSamples", "KernelSmoothness", "LayerAmplitudes",
-    "LayerGaussians", "LayerKernels", "LayerMovement", "LayerNorms", "LayerQuality", "LayerRanges", "LayerRedundancy",
-    "LayerRelations", "LayerSimilarity", "LayerSkeleton", "LayerSmoothness", "LayerSpectrum", "LossLine",
-    "LossSurface", "ModelLine", "ModelSharpness", "ModelSurface", "Movement", "Neighbourhood", "Neighbours",
-    "OperatorNorm", "ProbeScore", "Probes", "ReceptiveField", "Redundancy", "Relation", "Relations", "ReliabilityBin",
-    "Sharpness", "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton", "Skeletons", "Smoothness",
-    "SpectralNorms", "Spread", "TapMagnitudes", "WeightRanges", "adversarial_robustness", "agreement", "attention",
-    "calibration", "corruption_robustness", "curvature", "feature_spectra", "filter_components", "filter_statistics",
-    "find_kernels", "gaussian_fits", "gram_spectra", "interpolation", "kernel_smoothness", "kernels", "linear_probes",
-    "loss_line", "loss_surface", "mcnemar", "movement", "nearest_neighbours", "pair_kernels", "receptive_field",
-    "redundancy", "relations", "sharpness", "shift_consistency", "similarity", "skeletons", "spectral_norms",
-    "weight_ranges",
+    "Explanations", "FeatureSpectra", "FilterComponents", "FilterQuality", "FilterStatistics", "GaussianFits",
+    "GaussianShares", "GramSpectra", "Interpolation", "Kernel", "KernelPair", "KernelSamples", "KernelSmoothness",
+    "LayerAmplitudes", "LayerGaussians", "LayerKernels", "LayerMovement", "LayerNorms", "LayerQuality", "LayerRanges",
+    "LayerRedundancy", "LayerRelations", "LayerSimilarity", "LayerSkeleton", "LayerSmoothness", "LayerSpectrum",
+    "LossLine", "LossSurface", "MapFaithfulness", "ModelLine", "ModelSharpness", "ModelSurface", "Movement",
+    "Neighbourhood", "Neighbours", "OperatorNorm", "ProbeScore", "Probes", "ReceptiveField", "Redundancy", "Relation",
+    "Relations", "ReliabilityBin", "Sharpness", "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton",
+    "Skeletons", "Smoothness", "SpectralNorms", "Spread", "TapMagnitudes", "WeightRanges", "adversarial_robustness",
+    "agreement", "attention", "calibration", "corruption_robustness", "curvature", "explanations", "feature_spectra",
+    "filter_components", "filter_statistics", "find_kernels", "gaussian_fits", "gram_spectra", "interpolation",
+    "kernel_smoothness", "kernels", "linear_probes", "loss_line", "loss_surface", "mcnemar", "movement",
+    "nearest_neighbours", "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness",
+    "shift_consistency", "similarity", "skeletons", "spectral_norms", "weight_ranges",
 ]
 # fmt: on
 

@@ -14,6 +14,7 @@ from refconv.analysis.measures.amplitudes import feature_spectra
 from refconv.analysis.measures.attribution import attention, receptive_field
 from refconv.analysis.measures.curvature import curvature
 from refconv.analysis.measures.embeddings import linear_probes, nearest_neighbours
+from refconv.analysis.measures.explanations import explanations
 from refconv.analysis.measures.filters import filter_statistics, redundancy
 from refconv.analysis.measures.frequencies import kernel_smoothness, spectral_norms
 from refconv.analysis.measures.grams import gram_spectra, movement, relations
@@ -114,6 +115,7 @@ DATA_MEASURES: dict[str, DataMeasure] = {
     "agreement": _of_the_pair(agreement, rows="changed"),
     "calibration": _of_each(calibration),
     "attention": _of_the_pair(attention, "normalised", rows="shown"),
+    "explanations": _of_the_pair(explanations),
     "similarity": _of_the_pair(similarity),
     "probes": _of_the_pair(linear_probes, "recalibrated"),
     "neighbours": _of_the_pair(nearest_neighbours),
@@ -130,5 +132,5 @@ DATA_MEASURES: dict[str, DataMeasure] = {
 }
 """In the order in which they are taken."""
 
-OF_IMAGES = ("attention", "corruptions", "shifts")  # these need samples [channels, height, width]
+OF_IMAGES = ("attention", "explanations", "corruptions", "shifts")  # these need samples [channels, height, width]
 RECALIBRATED = ("probes", "interpolation", "landscape", "surface", "sharpness")  # these need training samples, too

@@ -35,6 +35,7 @@ RECORDS = {
     "neighbours": "embeddings.Neighbours",
     "fourier": "frequencies.FeatureSpectra",
     "attention": "features.Attention",
+    "explanations": "explanations.Explanations",
     "receptive_field": "features.ReceptiveField",
     "interpolation": "landscape.Interpolation",
     "landscape": "landscape.LossLine",

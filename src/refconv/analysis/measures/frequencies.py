@@ -151,4 +151,5 @@ def _estimates(matrices: Tensor) -> Tensor:
     vectors = torch.randn(len(matrices), matrices.shape[2], 2, dtype=torch.float64, generator=generator).to(matrices)
     for _ in range(_STEPS):
         vectors = torch.linalg.qr(matrices.mH @ (matrices @ vectors)).Q
-    return (matrices @ vectors).norm(dim=1).amax(1)
+    found: Tensor = (matrices @ vectors).norm(dim=1).amax(1)
+    return found
