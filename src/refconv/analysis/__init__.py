@@ -26,6 +26,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
+from refconv.measures.cues import CueConflict, Cues
 from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
 from refconv.measures.explanations import Area, Explanations, MapFaithfulness
 from refconv.measures.features import AttendedImage, Attention, LayerSimilarity, ReceptiveField, Similarity
@@ -75,6 +76,7 @@ from refconv.measures.sharpness import Curvature, ModelSharpness, Sharpness, Spr
 if TYPE_CHECKING:
     from refconv.analysis.measures.amplitudes import feature_spectra
     from refconv.analysis.measures.attribution import attention, receptive_field
+    from refconv.analysis.measures.cues import cue_conflict
     from refconv.analysis.measures.curvature import curvature
     from refconv.analysis.measures.embeddings import linear_probes, nearest_neighbours
     from refconv.analysis.measures.explanations import explanations
@@ -93,20 +95,21 @@ if TYPE_CHECKING:
 # fmt: off
 __all__ = [
     "AdversarialRobustness", "Agreement", "Area", "AttendedImage", "Attention", "Calibration", "ChangedSample",
-    "ChannelRanges", "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "Curvature", "Curve",
-    "Explanations", "FeatureSpectra", "FilterComponents", "FilterQuality", "FilterStatistics", "GaussianFits",
-    "GaussianShares", "GramSpectra", "Interpolation", "Kernel", "KernelPair", "KernelSamples", "KernelSmoothness",
-    "LayerAmplitudes", "LayerGaussians", "LayerKernels", "LayerMovement", "LayerNorms", "LayerQuality", "LayerRanges",
-    "LayerRedundancy", "LayerRelations", "LayerSimilarity", "LayerSkeleton", "LayerSmoothness", "LayerSpectrum",
-    "LossLine", "LossSurface", "MapFaithfulness", "ModelLine", "ModelSharpness", "ModelSurface", "Movement",
-    "Neighbourhood", "Neighbours", "OperatorNorm", "ProbeScore", "Probes", "ReceptiveField", "Redundancy", "Relation",
-    "Relations", "ReliabilityBin", "Sharpness", "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton",
-    "Skeletons", "Smoothness", "SpectralNorms", "Spread", "TapMagnitudes", "WeightRanges", "adversarial_robustness",
-    "agreement", "attention", "calibration", "corruption_robustness", "curvature", "explanations", "feature_spectra",
-    "filter_components", "filter_statistics", "find_kernels", "gaussian_fits", "gram_spectra", "interpolation",
-    "kernel_smoothness", "kernels", "linear_probes", "loss_line", "loss_surface", "mcnemar", "movement",
-    "nearest_neighbours", "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness",
-    "shift_consistency", "similarity", "skeletons", "spectral_norms", "weight_ranges",
+    "ChannelRanges", "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "CueConflict",
+    "Cues", "Curvature", "Curve", "Explanations", "FeatureSpectra", "FilterComponents", "FilterQuality",
+    "FilterStatistics", "GaussianFits", "GaussianShares", "GramSpectra", "Interpolation", "Kernel", "KernelPair",
+    "KernelSamples", "KernelSmoothness", "LayerAmplitudes", "LayerGaussians", "LayerKernels", "LayerMovement",
+    "LayerNorms", "LayerQuality", "LayerRanges", "LayerRedundancy", "LayerRelations", "LayerSimilarity",
+    "LayerSkeleton", "LayerSmoothness", "LayerSpectrum", "LossLine", "LossSurface", "MapFaithfulness", "ModelLine",
+    "ModelSharpness", "ModelSurface", "Movement", "Neighbourhood", "Neighbours", "OperatorNorm", "ProbeScore",
+    "Probes", "ReceptiveField", "Redundancy", "Relation", "Relations", "ReliabilityBin", "Sharpness",
+    "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton", "Skeletons", "Smoothness", "SpectralNorms",
+    "Spread", "TapMagnitudes", "WeightRanges", "adversarial_robustness", "agreement", "attention", "calibration",
+    "corruption_robustness", "cue_conflict", "curvature", "explanations", "feature_spectra", "filter_components",
+    "filter_statistics", "find_kernels", "gaussian_fits", "gram_spectra", "interpolation", "kernel_smoothness",
+    "kernels", "linear_probes", "loss_line", "loss_surface", "mcnemar", "movement", "nearest_neighbours",
+    "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness", "shift_consistency", "similarity",
+    "skeletons", "spectral_norms", "weight_ranges",
 ]
 # fmt: on
 
@@ -114,7 +117,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first used."""
     if name in __all__:
-        for home in ("pairs", "registry", "measures.outputs"):
+        for home in ("pairs", "registry", "measures.outputs", "measures.cues"):
             module = import_module(f"{__name__}.{home}")
             if hasattr(module, name):
                 return getattr(module, name)

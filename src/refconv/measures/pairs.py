@@ -28,6 +28,7 @@ RECORDS = {
     "ranges": "ranges.WeightRanges",
     "kernels": "kernels.KernelSamples",
     "scores": "scores.Scores",
+    "cues": "cues.CueConflict",  # of stimuli that only the user has: refconv.analysis.cue_conflict
     "agreement": "agreement.Agreement",
     "calibration": "agreement.Calibration",
     "similarity": "features.Similarity",
