@@ -52,7 +52,8 @@ def _scores_notes(items: Items) -> Iterator[str]:
 
 def _cues(items: Items) -> Iterator[Figure]:
     decisions = ("shape", "texture", "neither")
-    values = {name: by_role(items, lambda side, name=name: float(getattr(side, name))) for name in decisions}
+    values: dict[str, dict[Role, float | None]]
+    values = {name: {role: getattr(side, name) for role, _, side in models(items)} for name in decisions}
     title = "Decisions by cue"
     yield bar_figure(
         values, role_names(items), title=title, y_label="samples", head="decision", show=number,
