@@ -1,6 +1,7 @@
 """Insertion and deletion by loops, occlusion by hand, Grad-CAM++ by its derivatives and as pytorch-grad-cam has it."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -155,3 +156,9 @@ def test_a_real_pair_is_left_alone_and_its_record_written(trained_pair, state_of
     assert torch.equal(torch.get_rng_state(), numbers)
     assert type(found).from_json(found.to_json()) == found
     assert "grad_cam_plus" in str(found)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(SettingError, match=r"occlusion maps need captum; pip install .refconv.analysis."):
+        explanations(network(), network(), [data()])

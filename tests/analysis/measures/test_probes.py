@@ -1,12 +1,14 @@
 """Probes of frozen features against scikit-learn on features taken by hand."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from refconv.analysis import linear_probes
 from refconv.analysis.measures.embeddings import features
-from refconv.errors import DataError, ModelError
+from refconv.errors import DataError, ModelError, SettingError
 
 linear_model = pytest.importorskip("sklearn.linear_model")
 neighbors = pytest.importorskip("sklearn.neighbors")
@@ -97,3 +99,9 @@ def test_a_real_pair_is_left_alone_and_its_record_written(trained_pair, state_of
     assert type(found).from_json(found.to_json()) == found
     assert found.neighbours == 12
     assert "trained on 12 samples" in str(found)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(SettingError, match=r"probes need scikit-learn; pip install .refconv.analysis."):
+        linear_probes(Net(), Net(), [drawn(12, 0)], calibration=[drawn(12, 0)])

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from refconv.analysis.batches import Batches, Passage, Progress, check_least, observing, run, timed
-from refconv.errors import DataError, ModelError
+from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
 
 
@@ -152,10 +152,13 @@ def features(model: nn.Module, samples: Tensor) -> Tensor:
 
 def _probed(known: Tensor, training: Tensor, tested: Tensor, votes: int) -> dict[str, Tensor]:
     """Return the classes that both probes give to the tested features."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise SettingError("probes need scikit-learn", remedy='pip install "refconv[analysis]"') from error
 
     probes = {
         "linear": make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)),

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, drawn, observing, timed
 from refconv.analysis.measures.attribution import grad_cam, last_map
 from refconv.analysis.measures.robustness import check_images
-from refconv.errors import ModelError
+from refconv.errors import ModelError, SettingError
 from refconv.measures.explanations import Area, Explanations, MapFaithfulness
 
 _WINDOW, _STRIDE = 4, 8  # the side of an image over that of the occluding square, and over its step
@@ -92,8 +92,10 @@ def faithfulness(model: nn.Module, samples: Tensor, targets: Tensor, marked: Ten
 
 def occlusion(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
     """Return how much the output of each sample's class falls under a blank square [n, height, width], by captum."""
-    from captum.attr import Occlusion
-
+    try:
+        from captum.attr import Occlusion
+    except ImportError as error:
+        raise SettingError("occlusion maps need captum", remedy='pip install "refconv[analysis]"') from error
     channels, sides = samples.shape[1], samples.shape[2:]
     window, stride = (tuple(math.ceil(side / part) for side in sides) for part in (_WINDOW, _STRIDE))
     found: Tensor = Occlusion(model).attribute(
