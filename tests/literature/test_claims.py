@@ -203,6 +203,18 @@ def test_relevance_of_a_merged_network_is_that_of_a_fresh_one():
     assert float(maps[0].detach().abs().sum()) > 0
 
 
+def test_views_of_units_by_deconvolution_of_a_merged_network_are_those_of_a_fresh_one():
+    deconvolution = pytest.importorskip("captum.attr").NeuronDeconvolution
+    case = stages.CASES["strides_in_place_of_pooling"]
+    views = []
+    for model in merged_and_fresh(case):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # captum's, of its own hooks
+            views.append(deconvolution(model, model[5]).attribute(case.batch()[0].requires_grad_(), (2, 3, 3)))
+    assert torch.equal(*views)
+    assert float(views[0].detach().abs().sum()) > 0
+
+
 def test_eight_bits_per_channel_do_to_a_merged_network_what_they_do_to_a_fresh_one():
     merged, fresh = (model.float() for model in merged_and_fresh(stages.CASES["plain_stack"]))
     for model in (merged, fresh):

@@ -25,6 +25,7 @@ Padding by reflection or replication may exceed the bound.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +43,9 @@ from refconv.measures.frequencies import (
 )
 
 _NUMBERS = 2**23  # complex numbers of the matrices that are there at a time
-_EXACT = 4  # frequencies whose singular values are taken, those with the largest estimates
+_EXACT = 3  # frequencies whose singular values are taken, those with the largest estimates
 _SMALL = 16  # channels of a group up to which the singular values of all frequencies are taken
-_STEPS = 12  # of the power iteration that estimates the others
+_STEPS = 6  # of the power iteration that estimates the others
 
 
 def kernel_smoothness(
@@ -67,12 +68,12 @@ def kernel_smoothness(
 
 
 def spectral_norms(
-    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None, size: int = 16
+    before: nn.Module, after: nn.Module, *, include: Selection = None, exclude: Selection = None, size: int = 8
 ) -> SpectralNorms:
     """Measure the spectral norm of each convolution of two models, and bound it.
 
-    Of layers with more than 16 channels a group, singular values are taken at the four frequencies where a power
-    iteration finds the largest ones.
+    Of layers with more than 16 channels a group, singular values are taken at the three frequencies where a
+    power iteration finds the largest ones.
 
     Args:
         size: positions per dimension of the circular padding; at least the taps of a kernel are taken.
@@ -128,28 +129,41 @@ def _bound(kernel: Kernel) -> float:
 
 
 def _norm(kernel: Kernel, size: int) -> float:
-    """Return the largest singular value over all frequencies of a grid; half of them, as kernels are real."""
-    matrices = _matrices(kernel)
-    sizes = [max(size, taps) if taps > 1 else 1 for taps in kernel.kernel_size]
-    rows = max(1, _NUMBERS // (matrices[0].numel() // kernel.layout.taps * math.prod(sizes)))
-    return max(_largest(part, sizes) for part in matrices.split(rows))
+    """Return the largest singular value over all groups and over the frequencies of a grid."""
+    slices, waves = _matrices(kernel).flatten(3).to(torch.complex128), _waves(kernel.kernel_size, size)
+    parts = waves.split(max(1, _NUMBERS // slices[..., 0].numel()))
+    if min(slices.shape[1:3]) <= _SMALL:
+        return max(_largest(torch.einsum("fk,goik->fgoi", part, slices)) for part in parts)
+    found = torch.cat([_estimates(torch.einsum("fk,goik->fgoi", part, slices)) for part in parts])
+    best = found.flatten().topk(min(_EXACT, found.numel())).indices
+    of, group = best // len(slices), best % len(slices)
+    return _largest(torch.einsum("fk,foik->foi", waves[of], slices[group]))
 
 
-def _largest(matrices: Tensor, sizes: list[int]) -> float:
-    spectra = torch.fft.rfftn(matrices, sizes, dim=tuple(range(3, matrices.ndim)))
-    of_frequencies = spectra.flatten(3).movedim(3, 1).flatten(0, 1)  # [groups * frequencies, out, in]
-    if min(of_frequencies.shape[1:]) > _SMALL:
-        of_frequencies = of_frequencies[_estimates(of_frequencies).topk(min(_EXACT, len(of_frequencies))).indices]
-    if min(of_frequencies.shape[1:]) == 1:
-        return float(of_frequencies.flatten(1).norm(dim=1).amax())
-    return float(torch.linalg.svdvals(of_frequencies).amax())
+def _waves(kernel_size: Sequence[int], size: int) -> Tensor:
+    """Return exp(-2 pi i f y) [frequencies, taps] of a grid, half of it along the last dimension: kernels are real."""
+    found = torch.ones(1, 1, dtype=torch.complex128)
+    for place, taps in enumerate(kernel_size, start=1):
+        count = max(size, taps) if taps > 1 else 1
+        kept = count // 2 + 1 if place == len(kernel_size) else count
+        phases = torch.outer(torch.arange(kept), torch.arange(taps)).double() * (-2 * math.pi / count)
+        found = torch.kron(found, torch.polar(torch.ones_like(phases), phases))
+    return found
+
+
+def _largest(matrices: Tensor) -> float:
+    """Return the largest singular value of matrices [..., out, in]."""
+    if min(matrices.shape[-2:]) == 1:
+        return float(matrices.flatten(-2).norm(dim=-1).amax())
+    return float(torch.linalg.svdvals(matrices).amax())
 
 
 def _estimates(matrices: Tensor) -> Tensor:
-    """Return lower bounds of the largest singular values of matrices [count, out, in], by a power iteration."""
+    """Return lower bounds of the largest singular values of matrices [..., out, in], by a power iteration."""
     generator = torch.Generator().manual_seed(0)
-    vectors = torch.randn(len(matrices), matrices.shape[2], 2, dtype=torch.float64, generator=generator).to(matrices)
+    single = matrices.to(torch.complex64)
+    vectors = torch.randn(matrices.shape[-1], 2, generator=generator).to(single).expand(*matrices.shape[:-2], -1, -1)
     for _ in range(_STEPS):
-        vectors = torch.linalg.qr(matrices.mH @ (matrices @ vectors)).Q
-    found: Tensor = (matrices @ vectors).norm(dim=1).amax(1)
+        vectors = torch.linalg.qr(((single @ vectors).mH @ single).mH).Q
+    found: Tensor = (single @ vectors).norm(dim=-2).amax(-1)
     return found
