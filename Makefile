@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test test-executors browser slow explore check lint types layers format docs
+.PHONY: demo test test-executors browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -27,6 +27,9 @@ explore: $(READY)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -q
+
+literature: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/literature -n 2 --dist worksteal -m "literature or not literature" -q
 
 check: lint types layers test browser docs
 

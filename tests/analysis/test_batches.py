@@ -18,6 +18,14 @@ def attention(before, after, batches, **settings):
     return analysis.attention(before, after, batches, mean=MEAN, std=STD, **settings)
 
 
+def linear_probes(before, after, batches, **settings):
+    return analysis.linear_probes(before, after, batches, calibration=batches, **settings)
+
+
+def explanations(before, after, batches, **settings):
+    return analysis.explanations(before, after, batches, steps=2, **settings)
+
+
 def single(measure, **settings):
     """A measure of one model, called as those of a pair are; the second model is the one measured."""
 
@@ -35,7 +43,10 @@ SINGLE = (
     (analysis.calibration, {}),
     (analysis.receptive_field, {}),
 )
-PAIRS = (analysis.agreement, analysis.similarity, attention)
+PAIRS = (
+    *(analysis.agreement, analysis.similarity, analysis.nearest_neighbours, analysis.feature_spectra),
+    *(attention, linear_probes, explanations),
+)
 MEASURES = [single(measure, **settings) for measure, settings in SINGLE]
 MEASURES += [pytest.param(measure, id=measure.__name__) for measure in PAIRS]
 

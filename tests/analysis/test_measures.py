@@ -20,6 +20,9 @@ PAIRS = (
     analysis.gaussian_fits,
     analysis.movement,
     analysis.relations,
+    analysis.kernel_smoothness,
+    analysis.spectral_norms,
+    analysis.weight_ranges,
     analysis.kernels,
 )
 

@@ -15,7 +15,7 @@ from refconv.report import read_pair
 
 
 def test_every_measure_has_a_record_and_a_verdict():
-    assert set(RECORDS) == {*WEIGHT_MEASURES, *DATA_MEASURES, "scores"}
+    assert set(RECORDS) == {*WEIGHT_MEASURES, *DATA_MEASURES, "scores", "cues"}
     read = {name for verdict in VERDICTS.values() for name in (verdict.name, *verdict.more)}
     assert read == set(RECORDS)
 

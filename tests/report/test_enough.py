@@ -44,8 +44,8 @@ def test_every_section_with_data_follows_the_rule(pairs):
     found = {one.name: one for one in told(SECTIONS, pairs)}
     few = {name for name, one in found.items() if one.findings[0].text.startswith("Too few samples to say: 16")}
     assert few == {
-        "agreement", "calibration", "similarity", "attention", "receptive_field", "interpolation", "landscape",
-        "sharpness", "curvature", "attacks", "corruptions", "shifts",
+        "agreement", "calibration", "similarity", "probes", "neighbours", "fourier", "attention", "receptive_field",
+        "explanations", "interpolation", "landscape", "sharpness", "curvature", "attacks", "corruptions", "shifts",
     }  # fmt: skip
     assert all(finding.change == "unclear" for name in few for finding in found[name].findings)
 

@@ -26,6 +26,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
+from refconv.measures.cues import CueConflict, Cues
+from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
+from refconv.measures.explanations import Area, Explanations, MapFaithfulness
 from refconv.measures.features import AttendedImage, Attention, LayerSimilarity, ReceptiveField, Similarity
 from refconv.measures.filters import (
     FilterQuality,
@@ -34,6 +37,16 @@ from refconv.measures.filters import (
     GaussianShares,
     LayerGaussians,
     LayerQuality,
+)
+from refconv.measures.frequencies import (
+    FeatureSpectra,
+    KernelSmoothness,
+    LayerAmplitudes,
+    LayerNorms,
+    LayerSmoothness,
+    OperatorNorm,
+    Smoothness,
+    SpectralNorms,
 )
 from refconv.measures.kernels import (
     FilterComponents,
@@ -46,6 +59,7 @@ from refconv.measures.kernels import (
     TapMagnitudes,
 )
 from refconv.measures.landscape import Conditions, Interpolation, LossLine, LossSurface, ModelLine, ModelSurface
+from refconv.measures.ranges import ChannelRanges, LayerRanges, WeightRanges
 from refconv.measures.redundancy import ChannelRedundancy, LayerRedundancy, Redundancy
 from refconv.measures.refocusing import (
     GramSpectra,
@@ -60,32 +74,42 @@ from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustn
 from refconv.measures.sharpness import Curvature, ModelSharpness, Sharpness, Spread
 
 if TYPE_CHECKING:
+    from refconv.analysis.measures.amplitudes import feature_spectra
     from refconv.analysis.measures.attribution import attention, receptive_field
+    from refconv.analysis.measures.cues import cue_conflict
     from refconv.analysis.measures.curvature import curvature
+    from refconv.analysis.measures.embeddings import linear_probes, nearest_neighbours
+    from refconv.analysis.measures.explanations import explanations
     from refconv.analysis.measures.filters import filter_statistics, redundancy
+    from refconv.analysis.measures.frequencies import kernel_smoothness, spectral_norms
     from refconv.analysis.measures.grams import gram_spectra, movement, relations
     from refconv.analysis.measures.kernels import kernels, skeletons
     from refconv.analysis.measures.landscape import interpolation, loss_line, loss_surface, sharpness
     from refconv.analysis.measures.outputs import agreement, calibration, mcnemar
     from refconv.analysis.measures.patterns import filter_components, gaussian_fits
+    from refconv.analysis.measures.ranges import weight_ranges
     from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
     from refconv.analysis.measures.similarity import similarity
     from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
 
 # fmt: off
 __all__ = [
-    "AdversarialRobustness", "Agreement", "AttendedImage", "Attention", "Calibration", "ChangedSample",
-    "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "Curvature", "Curve",
-    "FilterComponents", "FilterQuality", "FilterStatistics", "GaussianFits", "GaussianShares", "GramSpectra",
-    "Interpolation", "Kernel", "KernelPair", "KernelSamples", "LayerGaussians", "LayerKernels", "LayerMovement",
-    "LayerQuality", "LayerRedundancy", "LayerRelations", "LayerSimilarity", "LayerSkeleton", "LayerSpectrum",
-    "LossLine", "LossSurface", "ModelLine", "ModelSharpness", "ModelSurface", "Movement", "ReceptiveField",
-    "Redundancy", "Relation", "Relations", "ReliabilityBin", "Sharpness", "ShiftConsistency", "Similarity",
-    "SizeComponents", "SizeSkeleton", "Skeletons", "Spread", "TapMagnitudes", "adversarial_robustness", "agreement",
-    "attention", "calibration", "corruption_robustness", "curvature", "filter_components", "filter_statistics",
-    "find_kernels", "gaussian_fits", "gram_spectra", "interpolation", "kernels", "loss_line", "loss_surface", "mcnemar",
-    "movement", "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness", "shift_consistency",
-    "similarity", "skeletons",
+    "AdversarialRobustness", "Agreement", "Area", "AttendedImage", "Attention", "Calibration", "ChangedSample",
+    "ChannelRanges", "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "CueConflict",
+    "Cues", "Curvature", "Curve", "Explanations", "FeatureSpectra", "FilterComponents", "FilterQuality",
+    "FilterStatistics", "GaussianFits", "GaussianShares", "GramSpectra", "Interpolation", "Kernel", "KernelPair",
+    "KernelSamples", "KernelSmoothness", "LayerAmplitudes", "LayerGaussians", "LayerKernels", "LayerMovement",
+    "LayerNorms", "LayerQuality", "LayerRanges", "LayerRedundancy", "LayerRelations", "LayerSimilarity",
+    "LayerSkeleton", "LayerSmoothness", "LayerSpectrum", "LossLine", "LossSurface", "MapFaithfulness", "ModelLine",
+    "ModelSharpness", "ModelSurface", "Movement", "Neighbourhood", "Neighbours", "OperatorNorm", "ProbeScore",
+    "Probes", "ReceptiveField", "Redundancy", "Relation", "Relations", "ReliabilityBin", "Sharpness",
+    "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton", "Skeletons", "Smoothness", "SpectralNorms",
+    "Spread", "TapMagnitudes", "WeightRanges", "adversarial_robustness", "agreement", "attention", "calibration",
+    "corruption_robustness", "cue_conflict", "curvature", "explanations", "feature_spectra", "filter_components",
+    "filter_statistics", "find_kernels", "gaussian_fits", "gram_spectra", "interpolation", "kernel_smoothness",
+    "kernels", "linear_probes", "loss_line", "loss_surface", "mcnemar", "movement", "nearest_neighbours",
+    "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness", "shift_consistency", "similarity",
+    "skeletons", "spectral_norms", "weight_ranges",
 ]
 # fmt: on
 
@@ -93,7 +117,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first used."""
     if name in __all__:
-        for home in ("pairs", "registry", "measures.outputs"):
+        for home in ("pairs", "registry", "measures.outputs", "measures.cues"):
             module = import_module(f"{__name__}.{home}")
             if hasattr(module, name):
                 return getattr(module, name)

@@ -10,14 +10,19 @@ from typing import Any
 from torch import nn
 
 from refconv.analysis.batches import Batches, Progress
+from refconv.analysis.measures.amplitudes import feature_spectra
 from refconv.analysis.measures.attribution import attention, receptive_field
 from refconv.analysis.measures.curvature import curvature
+from refconv.analysis.measures.embeddings import linear_probes, nearest_neighbours
+from refconv.analysis.measures.explanations import explanations
 from refconv.analysis.measures.filters import filter_statistics, redundancy
+from refconv.analysis.measures.frequencies import kernel_smoothness, spectral_norms
 from refconv.analysis.measures.grams import gram_spectra, movement, relations
 from refconv.analysis.measures.kernels import kernels, skeletons
 from refconv.analysis.measures.landscape import interpolation, loss_line, loss_surface, sharpness
 from refconv.analysis.measures.outputs import agreement, calibration
 from refconv.analysis.measures.patterns import filter_components, gaussian_fits
+from refconv.analysis.measures.ranges import weight_ranges
 from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.analysis.measures.similarity import similarity
 from refconv.records import Record
@@ -31,6 +36,9 @@ WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
     "movement": movement,
     "relations": relations,
     "spectrum": lambda before, _, **selection: gram_spectra(before, **selection),  # of the base of refocusing
+    "smoothness": kernel_smoothness,
+    "norms": spectral_norms,
+    "ranges": weight_ranges,
     "kernels": kernels,
 }
 """Each takes two plain models, the earlier first, with ``include`` and ``exclude``, and returns a record."""
@@ -107,7 +115,11 @@ DATA_MEASURES: dict[str, DataMeasure] = {
     "agreement": _of_the_pair(agreement, rows="changed"),
     "calibration": _of_each(calibration),
     "attention": _of_the_pair(attention, "normalised", rows="shown"),
+    "explanations": _of_the_pair(explanations),
     "similarity": _of_the_pair(similarity),
+    "probes": _of_the_pair(linear_probes, "recalibrated"),
+    "neighbours": _of_the_pair(nearest_neighbours),
+    "fourier": _of_the_pair(feature_spectra),
     "receptive_field": _of_each(receptive_field),
     "interpolation": _of_the_pair(interpolation, "recalibrated"),
     "landscape": _of_the_pair(loss_line, "recalibrated"),
@@ -120,5 +132,5 @@ DATA_MEASURES: dict[str, DataMeasure] = {
 }
 """In the order in which they are taken."""
 
-OF_IMAGES = ("attention", "corruptions", "shifts")  # these need samples [channels, height, width]
-RECALIBRATED = ("interpolation", "landscape", "surface", "sharpness")  # these collect statistics on training samples
+OF_IMAGES = ("attention", "explanations", "corruptions", "shifts")  # these need samples [channels, height, width]
+RECALIBRATED = ("probes", "interpolation", "landscape", "surface", "sharpness")  # these need training samples, too

@@ -22,7 +22,10 @@ from refconv.report.verdict import Verdict
 from refconv.sentences import capital
 
 WEIGHTS = frozenset(
-    ("redundancy", "skeleton", "filters", "components", "gaussians", "movement", "relations", "spectrum", "kernels")
+    (
+        *("redundancy", "skeleton", "filters", "components", "gaussians", "movement", "relations", "spectrum"),
+        *("smoothness", "norms", "ranges", "kernels"),
+    )
 )  # the sections on weights alone; all others are about behaviour on data
 
 CHANGES: Mapping[Change, str] = {"better": "▲", "worse": "▼", "different": "◆", "same": "=", "unclear": "?"}

@@ -10,6 +10,11 @@ models compare in shape, not in strength. A map of zeros says that nothing in th
 classified by both models and drawn in turns from those that only the second model gets right, those that only the first
 does, the same two again, those that both get wrong and those that both get right.
 
+Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv 1710.11063, equation 19) weighs positions: of y -> exp(y) and maps
+A >= 0 the higher derivatives are powers of the gradient g = dy/dA, so that with rectified maps
+
+    alpha[channel] = sum over positions of max(0, g) / (2 + g sum over positions of A).
+
 Effective receptive field (Luo et al., NeurIPS 2016, arXiv 1701.04128): with u the central unit of a layer's output map,
 summed over channels,
 
@@ -137,8 +142,11 @@ def receptive_field(
     return _record((total / passage.samples).cpu(), shares, max_map, layer=layer or _WHOLE, **about)
 
 
-def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> Tensor:
-    """Return the maps [batch, height, width] of a layer that speak for given classes, each divided by its largest."""
+def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str, *, plus: bool = False) -> Tensor:
+    """Return the maps [batch, height, width] of a layer that speak for given classes, each divided by its largest.
+
+    ``plus`` weighs positions as Grad-CAM++ does.
+    """
     inputs = images.detach().clone().requires_grad_(True)  # also where the model's weights are frozen
     with torch.enable_grad(), recording({layer: module_named(model, layer)}, images.ndim) as maps:
         outputs = classify(model, inputs, targets)
@@ -149,9 +157,17 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> T
         (slope,) = torch.autograd.grad(scores, features, allow_unused=True)
     if slope is None:
         raise ModelError("no class depends on the layer", where=layer or type(model).__name__)
-    found = (slope.mean((2, 3), keepdim=True) * features).sum(1).detach().double().clamp(min=0)
+    weights = _plus_weights(features, slope) if plus else slope.mean((2, 3), keepdim=True)
+    found = (weights * features).sum(1).detach().double().clamp(min=0)
     largest = found.flatten(1).max(1).values
     return found / torch.where(largest > 0, largest, 1)[:, None, None]
+
+
+def _plus_weights(features: Tensor, slope: Tensor) -> Tensor:
+    """Return the weights of channels [batch, channels, 1, 1] of Grad-CAM++ from a map and its gradient."""
+    positive = slope.clamp(min=0)
+    whole = features.clamp(min=0).sum((2, 3), keepdim=True)
+    return (positive / (2 + whole * positive)).sum((2, 3), keepdim=True)
 
 
 def _named(models: Sequence[nn.Module], passage: Passage) -> tuple[Tensor, list[Tensor], list[Tensor]]:

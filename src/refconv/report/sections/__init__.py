@@ -5,9 +5,19 @@ Each is a :class:`~refconv.report.elements.Spec`: called with all pairs, it retu
 
 from refconv.measures.verdicts import VERDICTS
 from refconv.report.elements import Spec
-from refconv.report.sections import classifiers, features, kernels, layers, losses, refocusing, robustness
+from refconv.report.sections import (
+    classifiers,
+    embeddings,
+    features,
+    frequencies,
+    kernels,
+    layers,
+    losses,
+    refocusing,
+    robustness,
+)
 
-_MODULES = (layers, kernels, refocusing, classifiers, features, losses, robustness)
+_MODULES = (layers, kernels, refocusing, frequencies, classifiers, features, embeddings, losses, robustness)
 SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in module.SECTIONS}
 """By the name of the measure."""
 

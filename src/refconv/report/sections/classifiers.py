@@ -50,6 +50,24 @@ def _scores_notes(items: Items) -> Iterator[str]:
     yield "Several seeds side by side, by refconv compare, tell a difference from chance."
 
 
+def _cues(items: Items) -> Iterator[Figure]:
+    decisions = ("shape", "texture", "neither")
+    values: dict[str, dict[Role, float | None]]
+    values = {name: {role: getattr(side, name) for role, _, side in models(items)} for name in decisions}
+    title = "Decisions by cue"
+    yield bar_figure(
+        values, role_names(items), title=title, y_label="samples", head="decision", show=number,
+        alt=f"Bars of how many samples are put into the class of their shape, texture or neither. Shape: "
+        f"{said(items, lambda side: percent(side.share))}.",
+        caption=f"{title}: samples in the class of their shape, in that of their texture, and in neither.",
+    )  # fmt: skip
+
+
+def _cues_notes(items: Items) -> Iterator[str]:
+    yield on_samples(items[0].record)
+    yield "Which share is the better one depends on what the model is for."
+
+
 DRAWN = 20  #: Classes in the picture; the table has up to `LISTED`
 LISTED = 100
 _CONFUSIONS = 10
@@ -207,6 +225,7 @@ def _calibration_notes(items: Items) -> Iterator[str]:
 
 
 SECTIONS = (
+    Spec("cues", _cues, _cues_notes),
     Spec("scores", _scores, _scores_notes),
     Spec("agreement", _agreement, _agreement_notes),
     Spec("calibration", lambda items: (_reliability(items), _spread(items), _errors(items)), _calibration_notes),

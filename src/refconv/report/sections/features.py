@@ -9,11 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from refconv.measures.explanations import TITLES
 from refconv.measures.numbers import count, number, percent, times
-from refconv.measures.pairs import BEFORE, Measured, models, role_names
+from refconv.measures.pairs import BEFORE, Measured, Role, models, role_names
 from refconv.report.charts import Dots, Heat, Line, Photo, dot_chart, heat_maps, line_chart, photo_row
-from refconv.report.elements import Figure, Items, Spec
-from refconv.report.sections.figures import axes, figure, model_rows, on_samples, pairs_said, said
+from refconv.report.elements import Figure, Items, Spec, Table
+from refconv.report.sections.figures import axes, bar_figure, figure, model_rows, on_samples, pairs_said, said
 
 ROWS = 24  #: Layers up to which each is a row of its own; more become a line
 
@@ -174,8 +175,40 @@ def _field_notes(items: Items) -> Iterator[str]:
     yield f"A point of the picture is the mean of {number(pixels)} pixels." if pixels > 1 else ""
 
 
+def _explanations(items: Items) -> Figure:
+    first = items[0].record.maps
+    values: dict[str, dict[Role, float | None]] = {TITLES[row.name]: {"before": row.gap.before} for row in first}
+    for item in items:
+        for row in item.record.maps:
+            values[TITLES[row.name]][item.role] = row.gap.after
+    ends = pairs_said(items, lambda record: number(record.maps[0].gap.after))
+    title, names = "Insertion less deletion", role_names(items)
+    rows = [
+        (TITLES[row.name], BEFORE if place < 0 else items[place].name, *(number(getattr(of, side)) for of in areas))
+        for place in range(-1, len(items))
+        for row in items[max(place, 0)].record.maps
+        for side in ["before" if place < 0 else "after"]
+        for areas in [(row.insertion, row.deletion, row.gap)]
+    ]
+    return bar_figure(
+        values, names, title=title, y_label="area",
+        alt=f"Bars of insertion less deletion, for each kind of map and model. Grad-CAM: {ends}.",
+        caption=f"{title}: the larger, the more faithful the map; random order is what no map has.",
+        table=Table("Insertion and deletion scores", ("map", "model", "insertion", "deletion", "gap"), tuple(rows)),
+    )  # fmt: skip
+
+
+def _explanations_notes(items: Items) -> Iterator[str]:
+    record = items[0].record
+    layers = ", ".join(dict.fromkeys((record.layer_before, record.layer_after)))
+    yield f"{on_samples(record)} Grad-CAM reads the maps of {layers}; pixels come and go in {record.steps} parts."
+    yield "Blank pixels have the mean colour. A more confident model has larger areas: look at the gap."
+    yield "Images with blank parts are unlike those that the model was trained on, which every such score suffers from."
+
+
 SECTIONS = (
     Spec("similarity", lambda items: (_layers(items), _matrices(items)), _similarity_notes),
     Spec("attention", _attention, _attention_notes),
+    Spec("explanations", lambda items: (_explanations(items),), _explanations_notes),
     Spec("receptive_field", lambda items: (_field(items),), _field_notes),
 )

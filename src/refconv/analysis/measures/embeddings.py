@@ -1,0 +1,186 @@
+"""Frozen features: what simple classifiers make of them, and which samples lie beside one another.
+
+A sample's features are what the last linear or convolutional layer of the model is given, the mean over positions
+where there are any: the embedding that the classifier sees.
+
+Probes. On the features of training samples two classifiers are fitted by scikit-learn: a logistic regression on
+features scaled to unit variance, and a vote of the k nearest neighbours by cosine. Their accuracy on other samples says
+how well classes can be told apart by what was learned, whatever the model's own classifier does (Razavian et al., arXiv
+1403.6382; Wu et al., arXiv 1805.01978, for the vote).
+
+Neighbours. With N_k(i) the k samples nearest to sample i by cosine, itself left out,
+
+    kept = mean over samples of |N_k(i) before and after| / k;
+
+sets drawn at random among n - 1 samples have k / (n - 1) in common.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, observing, run, timed
+from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
+
+
+@timed()
+def linear_probes(
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    calibration: Batches,
+    neighbours: int = 20,
+    max_samples: int | None = 2048,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Probes:
+    """Train a linear classifier and a vote of neighbours on the frozen features of two models, and test both.
+
+    Args:
+        calibration: batches that the classifiers are trained on, of training samples.
+        neighbours: that vote at most; fewer where there are fewer training samples.
+
+    Raises:
+        DataError: if the training samples are of one class.
+
+    Example:
+        >>> model = nn.Linear(2, 3)
+        >>> x = torch.tensor([[1.0, 0], [2, 0], [0, 1], [0, 2]])
+        >>> data = [(x, torch.tensor([0, 0, 1, 1]))]
+        >>> [score.accuracy for score in linear_probes(model, model, data, calibration=data, neighbours=1).scores]
+        [(1.0, 1.0), (1.0, 1.0)]
+    """
+    check_least(1, neighbours=neighbours)
+    passage, training = Passage(batches, max_samples, progress), Passage(calibration)
+    with observing(before, after), torch.no_grad():
+        (first, second), known = embedded((before, after), training)
+        if len(known.unique()) < 2:
+            raise DataError("a probe needs training samples of two classes", found="one class")
+        (one, other), targets = embedded((before, after), passage)
+    votes = min(neighbours, len(known))
+    named = [_probed(known, *sides, votes) for sides in ((first, one), (second, other))]
+    scores = [_score(name, targets, *(found[name] for found in named)) for name in named[0]]
+    features = first.shape[1], second.shape[1]
+    return Probes(passage.samples, passage.cut, len(known), features, votes, tuple(scores))
+
+
+@timed()
+def nearest_neighbours(
+    before: nn.Module,
+    after: nn.Module,
+    batches: Batches,
+    *,
+    sizes: Sequence[int] = (1, 5, 10),
+    max_samples: int | None = 2048,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Neighbours:
+    """Measure how many nearest neighbours of samples change between the features of two models.
+
+    Args:
+        sizes: numbers of neighbours, ascending; larger ones than there are other samples are cut.
+
+    Example:
+        >>> model = nn.Linear(2, 3)
+        >>> data = [(torch.randn(12, 2), torch.arange(12) % 2)]
+        >>> [one.kept for one in nearest_neighbours(model, model, data).sets]
+        [1.0, 1.0, 1.0]
+    """
+    for size in sizes:
+        check_least(1, sizes=size)
+    passage = Passage(batches, max_samples, progress)
+    with observing(before, after), torch.no_grad():
+        sides, targets = embedded((before, after), passage)
+    others = len(targets) - 1
+    if others < 1:
+        raise DataError("neighbours need other samples", expected="2 samples or more", found="1")
+    first, second = (_ordered(side, min(max(sizes), others)) for side in sides)
+    sets = []
+    for size in dict.fromkeys(min(size, others) for size in sizes):
+        common = (first[:, :size, None] == second[:, None, :size]).any(2).double().mean(1)
+        sets.append(Neighbourhood(size, float(common.mean()), size / others))
+    nearest = _score("nearest neighbours", targets, targets[first[:, 0]], targets[second[:, 0]])
+    return Neighbours(passage.samples, passage.cut, tuple(sets), nearest)
+
+
+def embedded(models: Sequence[nn.Module], passage: Passage) -> tuple[list[Tensor], Tensor]:
+    """Return the features [samples, numbers] of each model in float64 on the CPU, and the targets [samples]."""
+    parts: list[list[Tensor]] = [[] for _ in models]
+    targets = []
+    for samples, labels in passage:
+        if labels.ndim != 1 or labels.is_floating_point():
+            found = f"{labels.dtype} {list(labels.shape)}"
+            raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
+        targets.append(labels.long().cpu())
+        for model, of_model in zip(models, parts, strict=True):
+            of_model.append(features(model, samples))
+    return [torch.cat(of_model) for of_model in parts], torch.cat(targets)
+
+
+def features(model: nn.Module, samples: Tensor) -> Tensor:
+    """Return what the last linear or convolutional layer to run is given [samples, numbers]."""
+    kept: dict[str, Any] = {}
+
+    def take(name: str, module: nn.Module, given: tuple[Any, ...]) -> None:
+        if given and isinstance(given[0], Tensor) and given[0].ndim > 1 and len(given[0]) == len(samples):
+            kept.update(name=name, convolution=isinstance(module, _ConvNd), value=given[0])
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, (_ConvNd, nn.Linear)):
+                handle = module.register_forward_pre_hook(lambda m, given, name=name: take(name, m, given))
+                stack.callback(handle.remove)
+        run(model, samples)
+    if not kept:
+        raise ModelError("the model has no features", expected="a linear or convolutional layer that runs")
+    value = kept["value"].double()
+    positions = range(2, value.ndim) if kept["convolution"] else range(1, value.ndim - 1)
+    found: Tensor = (value.mean(tuple(positions)) if positions else value).cpu()
+    if not bool(torch.isfinite(found).all()):
+        raise ModelError("the features are not finite", where=kept["name"], remedy="check the model and its data")
+    return found
+
+
+def _probed(known: Tensor, training: Tensor, tested: Tensor, votes: int) -> dict[str, Tensor]:
+    """Return the classes that both probes give to the tested features."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise SettingError("probes need scikit-learn", remedy='pip install "refconv[analysis]"') from error
+
+    probes = {
+        "linear": make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)),
+        "nearest neighbours": KNeighborsClassifier(votes, metric="cosine"),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few steps are enough for a score
+        return {
+            name: torch.from_numpy(probe.fit(training.numpy(), known.numpy()).predict(tested.numpy()))
+            for name, probe in probes.items()
+        }
+
+
+def _score(name: str, targets: Tensor, first: Tensor, second: Tensor) -> ProbeScore:
+    right, then = first == targets, second == targets
+    cells = right & then, then & ~right, right & ~then, ~right & ~then
+    return ProbeScore(name, *(int(cell.sum()) for cell in cells))
+
+
+def _ordered(embeddings: Tensor, size: int) -> Tensor:
+    """Return the places of the nearest other samples by cosine [samples, size], the nearest first."""
+    directions = nn.functional.normalize(embeddings, dim=1)
+    likeness = directions @ directions.T
+    likeness.fill_diagonal_(-torch.inf)
+    return likeness.argsort(dim=1, descending=True, stable=True)[:, :size]
