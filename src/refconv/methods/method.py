@@ -150,8 +150,8 @@ def _scaled_kernels(group: dict[str, Any], model: nn.Module, scale: float) -> li
 def kernel_names(model: nn.Module, layers: Collection[str]) -> set[str]:
     """Return the names of the parameters that make the kernels of some layers, themselves or by a transformation."""
     prefixes = [f"{layer}." if layer else "" for layer in layers]
-    kernels = {f"{prefix}weight" for prefix in prefixes}
-    through = tuple(f"{prefix}parametrizations.weight." for prefix in prefixes)
+    kernels = {f"{prefix}weight{kind}" for prefix in prefixes for kind in ("", "_v", "_g", "_orig")}
+    through = tuple(f"{prefix}parametrizations.weight" for prefix in prefixes)
     return {name for name, _ in model.named_parameters() if name in kernels or name.startswith(through)}
 
 

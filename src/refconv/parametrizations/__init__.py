@@ -1,6 +1,6 @@
 """Kernel transformations: trainable maps from a frozen base to the kernel, by name in ``TRANSFORMS``."""
 
-from refconv.parametrizations.base import Base, ForwardScope, KernelTransform, computing_dtype, memory_format
+from refconv.parametrizations.base import Base, ForwardScope, Kernel, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, first_weight
 from refconv.parametrizations.registry import TRANSFORMS, config_of, layout_at, transform_named
 
@@ -8,6 +8,7 @@ __all__ = [
     "TRANSFORMS",
     "Base",
     "ForwardScope",
+    "Kernel",
     "KernelTransform",
     "Refocus",
     "computing_dtype",

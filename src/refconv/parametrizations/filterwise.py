@@ -21,8 +21,8 @@ _EPSILON = 1e-10  # under the root, for filters of equal entries, which have no 
 
 
 def filter_shape(layout: Layout) -> tuple[int, int, int]:
-    """Return [experts, out, in // groups * k]; the number of experts is one for ordinary convolutions."""
-    return layout.experts or 1, layout.groups * layout.out_per_group, layout.in_per_group * layout.taps
+    """Return [experts, out, in // groups * k]; experts is one but for CondConv, and for complex kernels, which have two."""
+    return layout.real.experts or 1, layout.groups * layout.out_per_group, layout.in_per_group * layout.taps
 
 
 def to_filters(blocks: Tensor, layout: Layout) -> Tensor:
@@ -30,17 +30,19 @@ def to_filters(blocks: Tensor, layout: Layout) -> Tensor:
 
     A transposed convolution stores [in, out // groups, ...]; its filters are those of the equivalent ordinary one.
     """
-    weight = layout.from_blocks(blocks)
+    weight = layout.real.from_blocks(blocks)
     if layout.transposed:
-        weight = weight.reshape(layout.groups, layout.in_per_group, layout.out_per_group, -1).transpose(1, 2)
+        weight = weight.reshape(-1, layout.groups, layout.in_per_group, layout.out_per_group, layout.taps)
+        weight = weight.transpose(2, 3)
     return weight.reshape(filter_shape(layout))
 
 
 def from_filters(filters: Tensor, layout: Layout) -> Tensor:
     """Return filters [experts, out, in // groups * k] as blocks [b, m, k]: the inverse of :func:`to_filters`."""
     if layout.transposed:
-        filters = filters.reshape(layout.groups, layout.out_per_group, layout.in_per_group, -1).transpose(1, 2)
-    return layout.to_blocks(filters.reshape(layout.weight_shape))
+        filters = filters.reshape(-1, layout.groups, layout.out_per_group, layout.in_per_group, layout.taps)
+        filters = filters.transpose(2, 3)
+    return layout.real.to_blocks(filters.reshape(layout.real.weight_shape))
 
 
 class CombinationConfig(TransformConfig, method="combination"):

@@ -255,7 +255,7 @@ class Separable(KernelTransform, settings=SeparableConfig):
         return first
 
     def reset(self, base: Tensor) -> None:
-        blocks = self.layout.to_blocks(base.detach().double())
+        blocks = self.layout.to_blocks(base.detach()).double()
         for factor, best in zip(self.factors, closest_factors(blocks, self.layout.kernel_size), strict=True):
             factor.copy_(best)
 
