@@ -25,6 +25,7 @@ Family = Literal["conv", "transposed", "condconv", "deformable"]
 # neither timm nor torchvision need be installed to recognise theirs.
 _FOREIGN: dict[str, Family] = {"CondConv2d": "condconv", "DeformConv2d": "deformable"}
 PARAMETRIZED, NO_PARAMETER = "already parametrized by", "its weight is not a parameter"
+WRITTEN = "its kernel is written by"
 NO_BASE = "its kernel is computed from tensors that are no kernel, by"
 """Why a kernel cannot be transformed: it is already, nothing trains it, or nothing stored is like it."""
 
@@ -97,7 +98,7 @@ class Layer:
     def request(self) -> str | None:
         """Why this kernel is transformed only where its exact name is asked for, or None."""
         if self.written_by is not None:
-            return f"its kernel is written by {self.written_by}"
+            return f"{WRITTEN} {self.written_by}"
         if self._own_shape is not None:
             found, expected = list(self._own_shape), list(self._layout("contiguous").weight_shape)
             return f"its weight has shape {found} where {expected} was expected"

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from refconv.config import Pattern, Selection, checked_patterns
 from refconv.errors import LayerError, ModelError, SettingError, did_you_mean
-from refconv.layers.find import FAMILIES, KINDS, NO_BASE, NO_PARAMETER, Layer
+from refconv.layers.find import FAMILIES, KINDS, NO_BASE, NO_PARAMETER, WRITTEN, Layer
 
 # Kernels that are chosen only when asked for by one of these words or by their exact name.
 _OPT_IN = ("pointwise", "condconv", "deformable")
@@ -22,6 +22,7 @@ _UTILS = "torch.nn.utils."
 _FOLD = f"{_UTILS}parametrize.remove_parametrizations(module, 'weight')"
 _REMEDIES = {  # what makes kernels trainable, by how the reason begins for which they are not
     FROZEN: "requires_grad_(True) on the kernels to train",
+    WRITTEN: "name a layer in include= if its kernel is not written in training",
     NO_BASE: f"fold it into the kernels first: {_FOLD}",
     NO_PARAMETER: "make it an nn.Parameter",
 }

@@ -334,7 +334,7 @@ def _state(base: Tensor) -> tuple[int, torch.dtype] | None:
 
 def computing_dtype(base: Tensor) -> torch.dtype:
     """Return the dtype that a base's kernel is computed in: its own, of its parts if complex, but at least float32."""
-    return torch.promote_types(base.dtype.to_real(), torch.float32)
+    return torch.promote_types(base.real.dtype if base.is_complex() else base.dtype, torch.float32)
 
 
 def memory_format(base: Tensor) -> torch.memory_format:

@@ -21,7 +21,7 @@ _EPSILON = 1e-10  # under the root, for filters of equal entries, which have no 
 
 
 def filter_shape(layout: Layout) -> tuple[int, int, int]:
-    """Return [experts, out, in // groups * k]; experts is one but for CondConv, and for complex kernels, which have two."""
+    """Return [experts, out, in // groups * k]; ordinary convolutions have one expert, complex ones two, their parts."""
     return layout.real.experts or 1, layout.groups * layout.out_per_group, layout.in_per_group * layout.taps
 
 

@@ -67,7 +67,7 @@ def merge(model: nn.Module) -> MergeReport:
 
     Afterwards modules, classes, keys, their order, shapes, dtypes and gradient flags are those of the model before it
     was refocused, and in eval mode it computes what the refocused model did. Where something else computes the kernel
-    (a mask, weight_norm, pruning), what it computes from is what is written, and it stays. Kernels that never moved although
+    (a mask, weight_norm, pruning), what it computes from is written, and it stays. Kernels that never moved although
     gradients reached the weights that make them are warned of (:class:`refconv.errors.RefconvWarning`).
 
     Raises:
