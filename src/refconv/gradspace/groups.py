@@ -287,7 +287,7 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
             refuse("the state belongs to other layers", where, f"{len(layers)} kernels", differing)
         for one, saved_layer in zip(layers, others, strict=True):
             layer, before = ({**it, "site": plain_name(it["site"])} for it in (one, with_scale(saved_layer)))
-            keys = [key for key in layer if layer[key] != before.get(key)]
+            keys = [key for key in {**layer, **before} if layer.get(key) != before.get(key)]
             if layer != before:
                 expected, had = (", ".join(str(side.get(key)) for key in keys) for side in (layer, before))
                 refuse(f"the state differs in {', '.join(keys)}", KernelSpec.from_dict(layer).label, expected, had)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from refconv.errors import LayerError, ModelError, RefconvWarning
-from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
+from refconv.parametrizations import ForwardScope, KernelTransform
 from refconv.records import Record
 from refconv.surgery.places import Place, detach, places
 from refconv.surgery.refocusing import check_unwrapped
@@ -107,7 +107,7 @@ def _untrained(transform: KernelTransform, base: Tensor) -> bool:
     gradients = [weight.grad for weight in transform.parameters() if weight.grad is not None]
     if not any(bool(gradient.any()) for gradient in gradients):
         return False
-    unrounded = base.detach().to(computing_dtype(base))  # steps may be too small for 16 bits
+    unrounded = base.detach().to(torch.promote_types(base.dtype, torch.float32))  # steps may be too small for 16 bits
     return torch.equal(transform.kernel(unrounded), unrounded)
 
 
