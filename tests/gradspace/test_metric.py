@@ -131,7 +131,11 @@ def test_every_transformation_keeps_zeros_on_request_and_fills_them_otherwise(na
         assert torch.equal(again(images()), model(images()))
         report = refconv.merge(model)
         assert all(layer.entries and layer.zeros for layer in report.layers)
-        kept = all(torch.equal(one.weight == 0, other.weight == 0) for one, other in zip(start, model, strict=True) if hasattr(one, "weight"))
+        kept = all(
+            torch.equal(one.weight == 0, other.weight == 0)
+            for one, other in zip(start, model, strict=True)
+            if hasattr(one, "weight")
+        )
         assert kept == (zeros == "keep" or name == "density")
         assert all(layer.filled == 0 for layer in report.layers) == kept
 

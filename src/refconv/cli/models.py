@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MODEL = (
     "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans", "backbone",
 )  # fmt: skip
+_STAGES = "also show the sums over the layers whose names begin alike, up to DEPTH parts"
 _BUDGET = "instead, show which size of the method trains closest to N parameters"
 
 
@@ -30,6 +31,7 @@ def plan(
     flags: Mapping[str, Any],
     as_json: options.Json = False,
     budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None,
+    stages: Annotated[int | None, option("DEPTH", _STAGES, min=1)] = None,
 ) -> None:
     """Show which kernels of a model would be refocused, which not and why, and what it costs while training.
 
@@ -51,6 +53,8 @@ def plan(
     else:
         found = surgery.fit_budget(model, name, budget, **settings)
     typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
+    if stages is not None and isinstance(found, surgery.Plan) and not as_json:
+        typer.echo(f"\n{found.stages(stages)}")
 
 
 def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
-_KERNELS = tuple(FIELDS[name] for name in RefocusConfig().settings())
+_KERNELS = (*(FIELDS[name] for name in RefocusConfig().settings()), "zeros")
 _RUN = "a run folder, its checkpoint.pt, or a file of refocused weights with --model"
 
 

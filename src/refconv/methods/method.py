@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.layers import find_layers
+from refconv.methods.norms import keep_statistics
+from refconv.methods.sparsity import keep_zeros
 from refconv.parametrizations import TRANSFORMS
 from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
 from refconv.surgery import Plan, plan_of, rebase
@@ -25,6 +27,7 @@ class Method:
 
     inherits = True  # training starts from the weights that the recipe names; else from new ones
     space: Space | None = None  # where the method refocuses; None if it does not
+    keeps_statistics = False  # whether batch norms keep their running statistics, whatever the recipe says
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -38,6 +41,15 @@ class Method:
 
     def prepare(self, model: nn.Module) -> Plan | None:
         """Prepare a plain model in place, on its device and with its weights; return the plan if kernels change."""
+        if self.keeps_statistics or self.recipe.norm_statistics == "keep":
+            keep_statistics(model)
+        done = self.change(model)
+        if self.recipe.zeros == "keep":
+            keep_zeros(model, but=() if done is None else [row.layer for row in done.refocused])
+        return done
+
+    def change(self, model: nn.Module) -> Plan | None:
+        """Change the kernels of a model, or what the optimizer will make of their gradients; return the plan."""
         return None
 
     def optimizer(self, model: nn.Module) -> Optimizer:

@@ -154,6 +154,16 @@ class Recipe:
     )
     include: tuple[str, ...] = refocusing("include", ())
     exclude: tuple[str, ...] = refocusing("exclude", ())
+    zeros: str = _method(
+        "entries of kernels that are zero, as of a pruned network: filled, or kept at zero by every method",
+        "fill",
+        choices=("fill", "keep"),
+    )
+    norm_statistics: str = _method(
+        "batch norms: use each batch's statistics, or keep the running ones and use them",
+        "batch",
+        choices=("batch", "keep"),
+    )
 
     train: str = _method(
         "which parameters train; refocus: the kernels that are or would be refocused",
@@ -361,6 +371,10 @@ def _check_together(recipe: Recipe) -> None:
         limits = getattr(recipe, name)
         if limits is not None and not 0 < limits[0] <= limits[1]:
             raise RecipeError("not a range", where=name, expected="0 < low <= high", found=str(limits))
+    for name, default, kept in (("norm_statistics", "batch", "statistics"), ("zeros", "fill", "zeros")):
+        if recipe.method == "scratch" and getattr(recipe, name) == "keep":
+            what = f"scratch starts from new weights, which have no {kept} to keep"
+            raise RecipeError(what, where=name, remedy=f"{name} = {default}")
     if not recipe.warmup_prefix and recipe.warmup_epochs > recipe.epochs:
         what, expected = "the warm-up is longer than the training", f"at most {recipe.epochs}"
         raise RecipeError(what, where="warmup_epochs", expected=expected, found=f"{recipe.warmup_epochs:g}")
