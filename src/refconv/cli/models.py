@@ -41,12 +41,13 @@ def plan(
         raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
     from refconv import surgery
     from refconv.models.creation import create_model
+    from refconv.parametrizations import resolved
 
     arguments = chosen(flags, _MODEL)
     if "backbone" in arguments:
         arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
     model = create_model(arguments.pop("model"), **arguments)
-    name, settings = flags.get("method", "refocus"), method_settings(flags)
+    name, settings = resolved(flags.get("method", "refocus")), method_settings(flags)
     found: Record
     if budget is None:
         found = surgery.plan_of(model, name, **settings)

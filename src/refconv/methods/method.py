@@ -15,7 +15,7 @@ from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.layers import find_layers
 from refconv.methods.norms import keep_statistics
 from refconv.methods.sparsity import keep_zeros
-from refconv.parametrizations import TRANSFORMS
+from refconv.parametrizations import TRANSFORMS, resolved
 from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
 from refconv.surgery import Plan, plan_of, rebase
 
@@ -79,7 +79,7 @@ def _check_budget(recipe: Recipe) -> None:
     """Check that a recipe's budget, if it has one, decides something."""
     if recipe.budget is None:
         return
-    kind = TRANSFORMS.get(recipe.method)
+    kind = TRANSFORMS.get(resolved(recipe.method))
     if kind is None or kind.size is None:
         sized = ", ".join(name for name, other in TRANSFORMS.items() if other.size is not None)
         raise RecipeError(f"{recipe.method} has no size to choose", where="budget", expected=f"one of {sized}")

@@ -22,7 +22,7 @@ from refconv.methods.method import (
     parameters_allowed,
 )
 from refconv.methods.norms import keep_statistics as keep_statistics
-from refconv.parametrizations import TRANSFORMS, config_of
+from refconv.parametrizations import TRANSFORMS, config_of, resolved
 from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
 from refconv.surgery import Plan, fit_budget, plan, reparametrize
 
@@ -71,7 +71,7 @@ class Transformed(Method):
             raise RecipeError(error.what, where=where, **told) from error
 
     def config(self) -> TransformConfig:
-        return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
+        return config_of(resolved(self.recipe.method), {**self._fields(), **self.recipe.method_kwargs})
 
     def change(self, model: nn.Module) -> Plan:
         """Put the transformation on the model's kernels, sized by the budget if there is one."""
@@ -82,7 +82,7 @@ class Transformed(Method):
 
     def _fields(self) -> dict[str, Any]:
         """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
-        recipe, own = self.recipe, dataclasses.fields(TRANSFORMS[self.recipe.method].config_class)
+        recipe, own = self.recipe, dataclasses.fields(TRANSFORMS[resolved(self.recipe.method)].config_class)
         shared = {field.name for field in dataclasses.fields(RefocusConfig) if field in own}
         stated = {name: getattr(recipe, FIELDS[name]) for name in FIELDS if name in shared}
         if "map_size" in stated and len(recipe.map_size) == 1:  # of all dimensions
@@ -151,6 +151,8 @@ METHODS: dict[str, Callable[[Recipe], Method]] = {  # by the name that recipes g
 
 def method_of(recipe: Recipe) -> Method:
     """Return the method that a recipe names, with the recipe's settings checked."""
+    if ":" in recipe.method or (recipe.method in TRANSFORMS and recipe.method not in METHODS):
+        return Transformed(recipe)  # one of the user's own
     if recipe.method not in METHODS:
         expected, remedy = f"one of {', '.join(METHODS)}", did_you_mean(recipe.method, METHODS)
         raise RecipeError("unknown method", where="method", expected=expected, found=repr(recipe.method), remedy=remedy)

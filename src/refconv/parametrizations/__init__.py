@@ -2,7 +2,14 @@
 
 from refconv.parametrizations.base import Base, ForwardScope, Kernel, KernelTransform, computing_dtype, memory_format
 from refconv.parametrizations.refocus import Refocus, first_weight
-from refconv.parametrizations.registry import TRANSFORMS, config_of, layout_at, transform_named
+from refconv.parametrizations.registry import (
+    TRANSFORMS,
+    config_of,
+    layout_at,
+    register_transform,
+    resolved,
+    transform_named,
+)
 
 __all__ = [
     "TRANSFORMS",
@@ -16,5 +23,7 @@ __all__ = [
     "first_weight",
     "layout_at",
     "memory_format",
+    "register_transform",
+    "resolved",
     "transform_named",
 ]

@@ -131,7 +131,9 @@ class Recipe:
     mixup_mode: str = _augmentation("what is mixed alike", "batch", choices=("batch", "pair", "elem"))
     smoothing: float = _augmentation("label smoothing", 0.0, least=0, most=1)
 
-    method: str = _method("plain, refocus, scratch, norm_fold, or another way to train kernels", "plain")
+    method: str = _method(
+        "plain, refocus, scratch, norm_fold, another way to train kernels, or module:class", "plain"
+    )
     method_kwargs: dict[str, Any] = _method("further settings of the method, such as rank=4 of low_rank", dict)
     budget: str | None = _method(
         "choose the method's size to match this number of trained parameters, or that of a method", None
@@ -371,14 +373,19 @@ def _check_together(recipe: Recipe) -> None:
         limits = getattr(recipe, name)
         if limits is not None and not 0 < limits[0] <= limits[1]:
             raise RecipeError("not a range", where=name, expected="0 < low <= high", found=str(limits))
+    if not recipe.warmup_prefix and recipe.warmup_epochs > recipe.epochs:
+        what, expected = "the warm-up is longer than the training", f"at most {recipe.epochs}"
+        raise RecipeError(what, where="warmup_epochs", expected=expected, found=f"{recipe.warmup_epochs:g}")
+    _check_kept(recipe)
+    _check_space(recipe)
+
+
+def _check_kept(recipe: Recipe) -> None:
+    """Check that there is something to keep for the settings that keep something of the weights."""
     for name, default, kept in (("norm_statistics", "batch", "statistics"), ("zeros", "fill", "zeros")):
         if recipe.method == "scratch" and getattr(recipe, name) == "keep":
             what = f"scratch starts from new weights, which have no {kept} to keep"
             raise RecipeError(what, where=name, remedy=f"{name} = {default}")
-    if not recipe.warmup_prefix and recipe.warmup_epochs > recipe.epochs:
-        what, expected = "the warm-up is longer than the training", f"at most {recipe.epochs}"
-        raise RecipeError(what, where="warmup_epochs", expected=expected, found=f"{recipe.warmup_epochs:g}")
-    _check_space(recipe)
 
 
 def space_of(recipe: Recipe) -> Space | None:
