@@ -61,7 +61,7 @@ def test_bands_of_several_dimensions_are_products(kernel_size):
         transform.low.uniform_(0, 0.3)
     change = (module.weight - module.parametrizations.weight.original)[0, 0].detach()
     factors = []
-    for axis, taps in enumerate(kernel_size):
+    for axis in range(len(kernel_size)):
         middle = [size // 2 for size in kernel_size]
         middle[axis] = slice(None)
         factors.append(change[tuple(middle)] / 2)

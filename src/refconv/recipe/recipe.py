@@ -131,9 +131,7 @@ class Recipe:
     mixup_mode: str = _augmentation("what is mixed alike", "batch", choices=("batch", "pair", "elem"))
     smoothing: float = _augmentation("label smoothing", 0.0, least=0, most=1)
 
-    method: str = _method(
-        "plain, refocus, scratch, norm_fold, another way to train kernels, or module:class", "plain"
-    )
+    method: str = _method("plain, refocus, scratch, norm_fold, another way to train kernels, or module:class", "plain")
     method_kwargs: dict[str, Any] = _method("further settings of the method, such as rank=4 of low_rank", dict)
     budget: str | None = _method(
         "choose the method's size to match this number of trained parameters, or that of a method", None

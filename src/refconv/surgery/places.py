@@ -58,6 +58,9 @@ class Beneath(nn.ModuleList):
 class _First(parametrize.ParametrizationList):
     """The list of a transformed tensor, which says in time what cannot stand on top of the transformation."""
 
+    def _get_name(self) -> str:
+        return parametrize.ParametrizationList.__name__
+
     def append(self, module: nn.Module) -> _First:
         """Refuse a parametrization that computes the kernel from more than the one tensor there is."""
         try:
@@ -281,6 +284,10 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
         raise ModelError("a refocused module cannot be pickled", where=place.transform.layer, remedy=remedy)
 
     def refuse_kernels(self: nn.Module, name: str, parameter: Any) -> None:
+        place = place_at(self)
+        if place is not None and name == place.tensor:  # as pruning and fusing tools assign a new parameter
+            what, remedy = "the kernel is computed from its base and cannot be replaced", "merge(model) first"
+            raise LayerError(what, where=place.transform.layer, remedy=remedy)
         if isinstance(parameter, Kernel):
             what = "the kernel is computed from its base and cannot become a parameter, as in torch.nn.utils.prune"
             remedy = "prune first and refocus then, which keeps the mask; or merge(model) first"
