@@ -238,8 +238,9 @@ def test_weight_norm_on_top_is_refused_with_a_remedy_that_works():
     model = network()
     refconv.refocus(model)
     expected = model(images())
-    with pytest.raises(LayerError, match=r"^0: _WeightNorm .*register it before refocusing: refconv\.unrefocus"):
-        parametrizations.weight_norm(model[0])
+    for norm, name in ((parametrizations.weight_norm, "_WeightNorm"), (parametrizations.orthogonal, "_Orthogonal")):
+        with pytest.raises(LayerError, match=rf"^0: {name} .*register it before refocusing: refconv\.unrefocus"):
+            norm(model[0])
     assert torch.equal(model(images()), expected)
     refconv.unrefocus(model)
     parametrizations.weight_norm(model[0])
@@ -274,6 +275,41 @@ def test_two_parametrizations_registered_around_refocusing_keep_their_order():
     refconv.merge(model)
     assert [type(one).__name__ for one in model[0].parametrizations.weight] == ["Mask", "Binary"]
     torch.testing.assert_close(model[0].weight, expected)
+
+
+def in_place(model):
+    """As fuse() of detectors: the norm is folded into the kernel in place."""
+    scale = model[1].weight / (model[1].running_var + model[1].eps).sqrt()
+    model[0].weight.data = torch.diag(scale) @ model[0].weight.flatten(1)
+
+
+def replaced(model):
+    """As pruning of whole channels: a new parameter takes the place of the kernel."""
+    model[0].weight = nn.Parameter(model[0].weight.data[:4])
+
+
+def fused(model):
+    nn.utils.fusion.fuse_conv_bn_eval(model[0], model[1])
+
+
+@pytest.mark.parametrize("tool", [in_place, replaced, fused])
+def test_tools_that_exchange_kernels_meet_one_clear_error(tool):
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8)).double().eval()
+    refconv.refocus(model)
+    randomise(model)
+    expected = model(images())
+    with pytest.raises(LayerError, match=r"^0: the kernel is computed from its base and cannot .*merge\(model\)"):
+        tool(model)
+    assert torch.equal(model(images()), expected)
+
+
+def test_tools_that_read_kernels_see_the_refocused_one():
+    from torch.fx.experimental.optimization import fuse
+
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8)).double().eval()
+    refconv.refocus(model)
+    randomise(model)
+    torch.testing.assert_close(fuse(model)(images()), model(images()))
 
 
 class Holder(nn.Conv2d):

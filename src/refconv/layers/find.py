@@ -130,8 +130,9 @@ class Layer:
     def _layout(self, order: Order) -> Layout:
         channels = self.groups, self.out_channels // self.groups, self.in_channels // self.groups
         experts = getattr(self.module, "num_experts", None) if self.family == "condconv" else None
-        known = self.weight is not None and not is_lazy(self.weight)
-        parts = 2 if known and self.weight.is_complex() else 1
+        parts = 1
+        if self.weight is not None and not is_lazy(self.weight):
+            parts = 2 if self.weight.is_complex() else 1
         return Layout(*channels, self.kernel_size, self.family == "transposed", experts, order, parts)
 
     def map_size(self, map_size: int | Sequence[int]) -> tuple[int, ...]:
@@ -167,15 +168,18 @@ def find_layers(model: nn.Module) -> list[Layer]:
         layer = Layer(name, module, kind, family, inputs, outputs, groups, kernel_size, None)
         found = stored_kernel(module, layer.shape)
         own = shown(f"{dotted(name)}{found.tensor}")
-        facts = {
-            "weight": found.value,
-            "parametrized_by": found.through,
-            "shared_with": tuple(holder for holder in holders.get(id(found.value), ()) if holder != own),
-            "tensor": found.tensor,
-            "refocused": found.refocused,
-            "written_by": written.get(name),
-        }
-        layers.append(dataclasses.replace(layer, **facts))
+        shared = tuple(holder for holder in holders.get(id(found.value), ()) if holder != own)
+        layers.append(
+            dataclasses.replace(
+                layer,
+                weight=found.value,
+                parametrized_by=found.through,
+                shared_with=shared,
+                tensor=found.tensor,
+                refocused=found.refocused,
+                written_by=written.get(name),
+            )
+        )
     return layers
 
 

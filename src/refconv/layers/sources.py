@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FunctionType
+from typing import Any
 
 from torch import nn
 
@@ -32,7 +33,7 @@ class Reading:
 
 
 @functools.cache
-def reading(kind: type[nn.Module]) -> Reading:
+def reading(kind: Any) -> Reading:
     """Read what the forward of a class reaches; classes of torch itself say nothing."""
     writes: dict[str, str] = {}
     applies: set[str] = set()
@@ -73,7 +74,7 @@ def functional_convolutions(model: nn.Module, layers: set[str]) -> tuple[str, ..
     )
 
 
-def _plain(module: nn.Module) -> type[nn.Module]:
+def _plain(module: nn.Module) -> Any:
     """Return the class that was written; torch's parametrizations put one of their own in front."""
     kind = type(module)
     return kind.__bases__[0] if kind.__name__.startswith("Parametrized") and kind.__bases__ else kind

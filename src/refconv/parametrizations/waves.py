@@ -63,7 +63,8 @@ class Gabor(KernelTransform, settings=GaborConfig):
         )
         angle = 2 * pi * (self.frequency.to(blocks.dtype) @ grid.T) + phase  # [b, m, waves, k]
         envelope = torch.exp(-grid.square().sum(-1) / (2 * width.clamp(min=_LEAST_WIDTH).square()))
-        return blocks + (amplitude * envelope * torch.cos(angle)).sum(2)
+        change: Tensor = (amplitude * envelope * torch.cos(angle)).sum(2)
+        return blocks + change
 
     def reset(self, base: Tensor) -> None:
         self.amplitude.zero_()

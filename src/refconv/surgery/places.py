@@ -13,10 +13,9 @@ edited: the one module that is taken off gets its former class back.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +50,8 @@ class Beneath(nn.ModuleList):
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """Refuse assignments as the transformation does."""
-        kernel: Tensor = self[0].right_inverse(value)
+        transform: Any = self[0]
+        kernel: Tensor = transform.right_inverse(value)
         return kernel
 
 
@@ -62,15 +62,18 @@ class _First(parametrize.ParametrizationList):
         return parametrize.ParametrizationList.__name__
 
     def append(self, module: nn.Module) -> _First:
-        """Refuse a parametrization that computes the kernel from more than the one tensor there is."""
+        """Refuse a parametrization that cannot compute a kernel from the refocused one, as torch does not ask."""
+        mode = module.training
         try:
-            inspect.signature(module.forward).bind(None)
-        except TypeError:
-            kind = type(module).__name__
-            what = f"{kind} computes a kernel from several tensors, so it cannot be put on top of a refocused one"
-            where = next(iter(self.children())).layer
+            with torch.no_grad():
+                module.eval()(self().detach())
+        except Exception as error:
+            kind, transform = type(module).__name__, next(iter(self.children()))
+            what = f"{kind} cannot compute a kernel from a refocused one ({error})"
             remedy = f"register it before refocusing: refconv.unrefocus(model), {kind}, refconv.refocus(model)"
-            raise LayerError(what, where=where, remedy=remedy) from None
+            raise LayerError(what, where=str(transform.layer), remedy=remedy) from error
+        finally:
+            module.train(mode)
         super().append(module)
         return self
 
@@ -296,14 +299,14 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
 
     parametrized.refuses = True  # type: ignore[attr-defined]
     parametrized.__getstate__ = refuse_pickling  # type: ignore[method-assign]  # a class made by torch, for this module
-    parametrized.register_parameter = refuse_kernels  # type: ignore[method-assign]
+    parametrized.register_parameter = refuse_kernels  # type: ignore[assignment,method-assign]
 
 
 def _prepare_for_loaded(steps: Any, _: Any) -> None:
     """Prepare the transformation at the head of a list for the base that was loaded."""
     first = steps[0]
     if isinstance(first, Beneath):
-        first[0].follow(steps._parameters[f"original{first.position}"])
+        cast("KernelTransform", first[0]).follow(steps._parameters[f"original{first.position}"])
     else:
         first.follow(steps.original)
 

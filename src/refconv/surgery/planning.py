@@ -211,7 +211,8 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
         strides = (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
         patches = layer.kind != "pointwise" and strides == layer.kernel_size
         about = layer.name, layer.kind, layer.family, layer.shape
-        own = {"zeros": _zeros(layer.weight), "through": () if layer.refocused else layer.parametrized_by}
+        own: dict[str, Any] = {"zeros": _zeros(layer.weight)}
+        own["through"] = () if layer.refocused else layer.parametrized_by
         rows.append(PlanRow(*about, sizes, layout.blocks, layout.groups, extra, choice.skipped, patches, **own))
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
     functional = functional_convolutions(model, {row.layer for row in rows})
