@@ -63,3 +63,18 @@ def test_every_setting_of_refocusing_is_a_flag(capsys):
     flags = ["--gram-scale", "paper", "--power", "0.5", "--order", "across", "--map-size", "5", "--start", "kaiming"]
     assert main(["plan", "--model", "test_resnet", *flags]) == 0
     assert "5 x 5" in capsys.readouterr().out
+
+
+def test_plan_adds_up_over_stages_on_request(capsys):
+    arguments = ["plan", "--model", "test_resnet", "--stages"]
+    assert main([*arguments, "1"]) == 0
+    found = plan(create_model("test_resnet"))
+    assert capsys.readouterr().out == f"{found}\n\n{found.stages(1)}\n"
+    lines = [line.split() for line in found.stages(1).splitlines()]
+    assert lines[0] == ["stage", "kernels", "refocused", "entries", "extra", "parameters"]
+    assert [line[0] for line in lines[1:]] == list(dict.fromkeys(row.layer.split(".")[0] for row in found.rows))
+    totals = [sum(int(line[column].replace(",", "")) for line in lines[1:]) for column in (1, 2, 4)]
+    assert totals == [len(found.rows), len(found.refocused), found.extra_parameters]
+    for other in ("--json", "--budget=50"):
+        assert main([*arguments, "1", other]) == 2
+        assert f"--stages: has no effect with {other[:8].rstrip('=')}" in capsys.readouterr().err

@@ -37,6 +37,9 @@ def plan(
 
     With --method, the same for another transformation of kernels.
     """
+    if stages is not None and (as_json or budget is not None):
+        other = "--json" if as_json else "--budget"
+        raise SettingError(f"has no effect with {other}", where="--stages", remedy="leave one of them out")
     if "model" not in flags:
         raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
     from refconv import surgery
@@ -54,7 +57,7 @@ def plan(
     else:
         found = surgery.fit_budget(model, name, budget, **settings)
     typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
-    if stages is not None and isinstance(found, surgery.Plan) and not as_json:
+    if stages is not None and isinstance(found, surgery.Plan):
         typer.echo(f"\n{found.stages(stages)}")
 
 
