@@ -312,6 +312,22 @@ def test_tools_that_read_kernels_see_the_refocused_one():
     torch.testing.assert_close(fuse(model)(images()), model(images()))
 
 
+@pytest.mark.parametrize("name", ["mask", "weight_norm", "two"])
+def test_writing_to_a_kernel_is_refused_under_other_parametrizations_too(name):
+    model = network(name)
+    refconv.refocus(model)
+    expected = model(images())
+    for write in (lambda weight: weight.data.mul_(0.5), lambda weight: weight.data.__setitem__(0, 0.0)):
+        with pytest.raises(LayerError, match="^0: the kernel is computed from its base and cannot be written to"):
+            write(model[0].weight)
+    with pytest.raises((LayerError, RuntimeError)):  # torch asks what stands on top for its inverse first
+        model[0].weight = torch.ones(8, 4, 3, 3, dtype=torch.float64)
+    assert torch.equal(model(images()), expected)
+    torch.compiler.reset()
+    model.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(model(images()), expected)
+
+
 class Holder(nn.Conv2d):
     """A convolution with a buffer and a child, as quantization-aware training makes them."""
 

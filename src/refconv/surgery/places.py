@@ -61,6 +61,19 @@ class _First(parametrize.ParametrizationList):
     def _get_name(self) -> str:
         return parametrize.ParametrizationList.__name__
 
+    def forward(self) -> Tensor:
+        """Return the kernel, as one that cannot be written to whatever stands on top of the transformation."""
+        kernel = super().forward()
+        if torch.compiler.is_compiling() or isinstance(kernel, Kernel):
+            return kernel
+        return Kernel.of(kernel, self.layer)
+
+    @property
+    def layer(self) -> str:
+        """The layer's name, for messages."""
+        first: Any = next(iter(self.children()))
+        return str(first[0].layer if isinstance(first, Beneath) else first.layer)
+
     def append(self, module: nn.Module) -> _First:
         """Refuse a parametrization that cannot compute a kernel from the refocused one, as torch does not ask."""
         mode = module.training
@@ -68,10 +81,10 @@ class _First(parametrize.ParametrizationList):
             with torch.no_grad():
                 module.eval()(self().detach())
         except Exception as error:
-            kind, transform = type(module).__name__, next(iter(self.children()))
+            kind = type(module).__name__
             what = f"{kind} cannot compute a kernel from a refocused one ({error})"
             remedy = f"register it before refocusing: refconv.unrefocus(model), {kind}, refconv.refocus(model)"
-            raise LayerError(what, where=str(transform.layer), remedy=remedy) from error
+            raise LayerError(what, where=self.layer, remedy=remedy) from error
         finally:
             module.train(mode)
         super().append(module)
@@ -224,14 +237,14 @@ def _insert(layer: Layer, transform: KernelTransform) -> None:
     transform.train(layer.module.training)
     if len(path) == 1:
         parametrize.register_parametrization(layer.module, layer.tensor, transform, unsafe=True)
-        lists_of(layer.module)[layer.tensor].__class__ = _First
-        return
-    steps: Any = lists_of(layer.module)[path[1]]
-    if steps.is_tensor:
-        steps.insert(0, transform)
-        steps.__class__ = _First
+        steps: Any = lists_of(layer.module)[layer.tensor]
     else:
-        steps[0] = Beneath(transform, steps[0], int(path[2].removeprefix("original")))
+        steps = lists_of(layer.module)[path[1]]
+        if steps.is_tensor:
+            steps.insert(0, transform)
+        else:
+            steps[0] = Beneath(transform, steps[0], int(path[2].removeprefix("original")))
+    steps.__class__ = _First
 
 
 def detach(place: Place, kernel: Tensor | None) -> None:
