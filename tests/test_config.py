@@ -25,6 +25,7 @@ OTHERS = {
     "power": 0.5,
     "include": ("dense", "re:up"),
     "exclude": ("stem",),
+    "zeros": "keep",
 }
 
 

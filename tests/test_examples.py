@@ -31,6 +31,7 @@ from refconv.cli.app import app
 from refconv.data.preprocessing import resolve
 from refconv.models.model_input import of_name
 from refconv.models.networks import resnet_small
+from refconv.parametrizations import TRANSFORMS
 from refconv.studies import read_study
 from small_studies import changed
 
@@ -311,6 +312,44 @@ def improve_example(code, pretrained):
     assert moved == (record.winner != "the network as it was")
 
 
+class Binarise(torch.nn.Module):
+    def forward(self, weight):
+        return weight + (weight.abs().mean() * weight.sign() - weight).detach()
+
+
+def together_example(code, pretrained):
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3), torch.nn.Conv2d(4, 4, 3)]
+    model = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.ReLU()))).eval()
+    image = torch.randn(2, 3, 8, 8)
+    training = "for _ in range(2):\n    optimizer.zero_grad(); model(image).sum().backward(); optimizer.step()\n"
+    training += "outputs = model(image)"
+    assert "# ... training ..." in code
+    names = {"model": model, "image": image, "Binarise": Binarise}
+    outputs = run_python(code.replace("# ... training ...", training), names)["outputs"]
+    torch.testing.assert_close(model(image), outputs)
+    assert (model[2].weight_mask == 0).float().mean() == 0.5
+    assert model[4].weight.abs().unique().numel() == 1
+
+
+def own_transformation_example(code, pretrained):
+    model = resnet_small(channels=[4, 8]).eval()
+    image = torch.randn(2, 1, 8, 8)
+    expected = model(image)
+    try:
+        run_python(code, {"model": model})
+        torch.testing.assert_close(model(image), expected)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("values"):
+                    parameter.normal_()
+        trained = model(image)
+        assert not torch.allclose(trained, expected)
+        refconv.merge(model)
+        torch.testing.assert_close(model(image), trained)
+    finally:
+        TRANSFORMS.pop("tilt", None)
+
+
 PYTHON = {
     ("README.md", 0): gradient_space_example,
     ("README.md", 1): kernel_space_example,
@@ -320,6 +359,8 @@ PYTHON = {
     ("docs/analysis.md", 0): analysis_example,
     ("docs/improve.md", 0): improve_example,
     ("docs/contenders.md", 0): contenders_example,
+    ("docs/contenders.md", 1): own_transformation_example,
+    ("docs/together.md", 0): together_example,
 }
 """What is checked of each block beside that it runs."""
 

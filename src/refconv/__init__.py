@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         CombinationConfig as CombinationConfig,
         LowRankConfig as LowRankConfig,
         StandardizeConfig as StandardizeConfig,
+        TuckerConfig as TuckerConfig,
         WeightNormConfig as WeightNormConfig,
     )
     from refconv.parametrizations.refocus import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         RandomBaseConfig as RandomBaseConfig,
         ShuffledConfig as ShuffledConfig,
     )
+    from refconv.parametrizations.registry import register_transform as register_transform
     from refconv.parametrizations.spatial import (
         ContinuousConfig as ContinuousConfig,
         DensityConfig as DensityConfig,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         SeparableConfig as SeparableConfig,
         SpacingsConfig as SpacingsConfig,
     )
+    from refconv.parametrizations.waves import GaborConfig as GaborConfig, SincConfig as SincConfig
     from refconv.surgery import (
         Certificate as Certificate,
         Plan as Plan,
@@ -56,8 +59,10 @@ _NAMES = {
     "improvement.own": "improve",
     "layers": "find_layers",
     "parametrizations.refocus": "FreeConfig LrScaledConfig RandomBaseConfig ShuffledConfig",
-    "parametrizations.filterwise": "CombinationConfig LowRankConfig StandardizeConfig WeightNormConfig",
+    "parametrizations.filterwise": "CombinationConfig LowRankConfig StandardizeConfig TuckerConfig WeightNormConfig",
     "parametrizations.spatial": "ContinuousConfig DensityConfig PointsConfig SeparableConfig SpacingsConfig",
+    "parametrizations.registry": "register_transform",
+    "parametrizations.waves": "GaborConfig SincConfig",
     "surgery": "Certificate Plan load_adapter merge merged plain_state_dict plan rebase refocus reparametrize "
     "save_adapter unrefocus verify",
 }

@@ -13,6 +13,7 @@ from refconv.records import type_hints
 
 Order = Literal["contiguous", "across"]
 Start = Literal["zeros", "kaiming"]
+Zeros = Literal["fill", "keep"]
 Scale = Literal["capped", "normalized", "paper"]
 Pattern = str | re.Pattern[str]
 Selection = Pattern | Iterable[Pattern] | None
@@ -77,6 +78,7 @@ class TransformConfig:
 
     include: Selection = setting("only layers that match a pattern or kind", None, check=checked_patterns)
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
+    zeros: Zeros = setting("entries of kernels that are zero, as of a pruned network: filled, or kept at zero", "fill")
 
     def __init_subclass__(cls, method: str | None = None) -> None:
         if method is not None:
@@ -84,7 +86,7 @@ class TransformConfig:
 
     def __new__(cls: type[Config], **settings: Any) -> Config:
         """Refuse unknown settings by name; the generated ``__init__`` does not say which there are."""
-        known = sorted((field.name for field in dataclasses.fields(cls)), key=_SELECTION.__contains__)
+        known = sorted((field.name for field in dataclasses.fields(cls)), key=(*_SELECTION, "zeros").__contains__)
         for name in settings:
             if name not in known:
                 expected, remedy = f"one of {', '.join(known)}", _RENAMED.get(name, did_you_mean(name, known))
@@ -112,8 +114,12 @@ class TransformConfig:
         return config
 
     def settings(self) -> dict[str, Any]:
-        """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start."""
-        return {name: value for name, value in vars(self).items() if name not in (*_SELECTION, "start")}
+        """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start.
+
+        That zeros are filled is not said, as it was not before they could be kept.
+        """
+        unsaid = (*_SELECTION, "start", *(["zeros"] if self.zeros == "fill" else []))
+        return {name: value for name, value in vars(self).items() if name not in unsaid}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,6 +155,7 @@ class RefocusConfig(GramConfig, method="refocus"):
         include: kinds, globs or regular expressions of the layers to refocus; by default every convolution whose
             kernel has more than one tap. See :func:`refconv.layers.select`.
         exclude: the same for layers to leave out.
+        zeros: ``fill``, or ``keep`` the entries of the base that are zero at zero, as for pruned networks.
 
     Raises:
         SettingError: if a value is out of its range.
@@ -177,6 +184,7 @@ class RefocusSettings(TypedDict, total=False):
     power: float
     include: Selection
     exclude: Selection
+    zeros: Zeros
 
 
 FIELDS = {field.name: field.metadata["recipe"] or field.name for field in dataclasses.fields(RefocusConfig)}

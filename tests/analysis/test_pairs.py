@@ -109,3 +109,12 @@ def test_models_without_convolutions_and_things_that_are_no_models_are_refused()
         find_kernels(nn.Conv2d(2, 2, 1))
     with pytest.raises(ModelError, match=r"expected a torch.nn.Module, found str"):
         pair_kernels(EveryKind(), "model")
+
+
+def test_kernels_that_something_else_computes_are_refused_and_complex_ones_passed_over():
+    with pytest.raises(ModelError, match=r"0: the kernel is computed by _WeightNorm; analysis .*remove_parametriz"):
+        find_kernels(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))))
+    mixed = nn.Sequential(nn.Conv2d(3, 4, 3, dtype=torch.complex64), nn.Conv2d(4, 4, 3))
+    assert [kernel.layer for kernel in find_kernels(mixed)] == ["1"]
+    with pytest.raises(ModelError, match="found its weight is complex"):
+        find_kernels(mixed[:1])

@@ -72,3 +72,18 @@ def test_the_model_stands_without_a_flag(capsys):
     assert capsys.readouterr().out == alone
     assert main(["plan", "resnet18", "--model", "resnet34"]) == 2
     assert "--model: given twice; found resnet18 and resnet34" in capsys.readouterr().err
+
+
+def test_plan_adds_up_over_stages_on_request(capsys):
+    arguments = ["plan", "--model", "test_resnet", "--stages"]
+    assert main([*arguments, "1"]) == 0
+    found = plan(create_model("test_resnet"))
+    assert capsys.readouterr().out == f"{found}\n\n{found.stages(1)}\n"
+    lines = [line.split() for line in found.stages(1).splitlines()]
+    assert lines[0] == ["stage", "kernels", "refocused", "entries", "extra", "parameters"]
+    assert [line[0] for line in lines[1:]] == list(dict.fromkeys(row.layer.split(".")[0] for row in found.rows))
+    totals = [sum(int(line[column].replace(",", "")) for line in lines[1:]) for column in (1, 2, 4)]
+    assert totals == [len(found.rows), len(found.refocused), found.extra_parameters]
+    for other in ("--json", "--budget=50"):
+        assert main([*arguments, "1", other]) == 2
+        assert f"--stages: has no effect with {other[:8].rstrip('=')}" in capsys.readouterr().err

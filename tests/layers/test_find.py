@@ -44,11 +44,12 @@ def test_find_sites_counts_an_aliased_module_once():
 
 
 def test_find_sites_says_why_a_kernel_cannot_be_transformed():
-    normed = parametrizations.weight_norm(nn.Conv2d(3, 3, 3))
-    assert find_layers(normed)[0].obstacle == "already parametrized by _WeightNorm"
-    half = nn.Conv2d(3, 3, 3)
-    half.weight = nn.Parameter(torch.zeros(3, 3, 3, 3, dtype=torch.complex64))
-    assert find_layers(half)[0].obstacle == "its weight is of type complex64"
+    orthogonal = parametrizations.orthogonal(nn.Conv2d(3, 3, 3))
+    no_base = "its kernel is computed from tensors that are no kernel, by _Orthogonal"
+    assert find_layers(orthogonal)[0].obstacle == no_base
+    whole = nn.Conv2d(3, 3, 3)
+    whole.weight = nn.Parameter(torch.zeros(3, 3, 3, 3, dtype=torch.int64), requires_grad=False)
+    assert find_layers(whole)[0].obstacle == "its weight is of type int64"
     bare = nn.Conv2d(3, 3, 3)
     value = bare.weight.detach()
     del bare.weight

@@ -88,7 +88,7 @@ def test_it_compiles_without_graph_break():
 
 
 def test_models_without_running_statistics_are_refused():
-    with pytest.raises(ModelError, match="Conv2d: no batch norm to fold; use another method"):
+    with pytest.raises(ModelError, match="Conv2d: no batch norm whose statistics could be kept; use another method"):
         keep_statistics(nn.Conv2d(2, 2, 3))
     model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False))
     with pytest.raises(ModelError, match="1: the batch norm has no running statistics"):

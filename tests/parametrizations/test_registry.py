@@ -1,6 +1,7 @@
 """The registry: names, settings, and what is refused."""
 
 import dataclasses
+import sys
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ from torch import nn
 
 import refconv
 from networks import EveryKind
-from refconv.config import GramConfig
+from refconv.config import GramConfig, TransformConfig
 from refconv.errors import LayerError, SettingError
 from refconv.layers import find_layers
-from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of
+from refconv.methods.registry import method_of
+from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, resolved
+from refconv.recipe.recipe import Recipe
 from refconv.surgery import plan_of, reparametrize
 from refconv.surgery.refocusing import transform_of, transformed
 
@@ -46,7 +49,10 @@ def test_transformation_knows_its_name_and_prints_its_settings(name):
         assert f"{setting}={value}" in str(module)
 
 
-@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "spacings"])  # draws positions slice by slice
+OWN_START = {"spacings", "gabor", "sinc"}  # every slice starts from numbers of its own
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in OWN_START])
 def test_order_of_slices_matters_where_it_is_a_setting_and_nowhere_else(name):
     """The kernel after one step, with slices gathered into blocks in either order."""
     torch.manual_seed(0)
@@ -110,3 +116,95 @@ def test_one_transformation_on_top_of_another_is_refused():
     with pytest.raises(LayerError, match=r"depthwise: the kernel is refocused already \(LowRank\); merge"):
         refconv.refocus(model, include="depthwise")
     assert [type(transform).__name__ for _, _, transform in transformed(model)] == ["Density", "LowRank"]
+
+
+def tilted(name="tilt"):
+    """A transformation of one's own, defined outside of the package."""
+    config = type("TiltConfig", (TransformConfig,), {"__doc__": "Tilt."}, method=name)
+
+    class Tilt(KernelTransform, settings=config):
+        @classmethod
+        def shapes(cls, layout, config):
+            return {"slope": (layout.taps,)}
+
+        def transform(self, blocks):
+            return blocks + self.slope.to(blocks.dtype)
+
+    return Tilt
+
+
+@pytest.fixture
+def registry():
+    """The registry as it is, put back after the test."""
+    before = dict(TRANSFORMS)
+    yield TRANSFORMS
+    TRANSFORMS.clear()
+    TRANSFORMS.update(before)
+
+
+def test_a_transformation_of_ones_own_does_all_that_others_do(registry, tmp_path):
+    assert refconv.register_transform(tilt := tilted()) is tilt
+    torch.manual_seed(0)
+    model, fresh = EveryKind().eval(), EveryKind().eval()
+    fresh.load_state_dict(model.state_dict())
+    plan = reparametrize(model, "tilt", include="dense")
+    assert plan == plan_of(fresh, tilt.config_class(include="dense"))
+    assert plan.extra_parameters == 9
+    with torch.no_grad():
+        transform_of(model.stem).slope.normal_()
+    batch = torch.randn(2, 3, 20, 20)
+    expected = model(batch)
+    refconv.save_adapter(model, tmp_path / "a.safetensors")
+    refconv.load_adapter(fresh, tmp_path / "a.safetensors")
+    assert torch.equal(fresh(batch), expected)
+    refconv.merge(model)
+    assert torch.equal(model(batch), expected)
+    refconv.register_transform(tilted())  # the cell of a notebook, run again
+    del registry["tilt"]
+    with pytest.raises(SettingError, match="tilt: unknown transformation; .*refconv.register_transform"):
+        plan_of(fresh, "tilt")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Linear, "is no kernel transformation; expected a subclass of KernelTransform with shapes and"),
+        (lambda: 3, "3: is no kernel transformation"),
+        (lambda: KernelTransform, "is no kernel transformation"),
+        (lambda: type("Bare", (tilted(),), {}), "Bare"),
+        (lambda: tilted("low_rank"), "low_rank: the name is taken; .*found that of LowRank; give it another name"),
+        (lambda: tilted("plain"), "plain: the name is taken; .*found that of a training method"),
+    ],
+    ids=["module", "number", "abstract", "subclass", "taken", "reserved"],
+)
+def test_what_cannot_be_registered_is_refused(registry, make, message):
+    kind = make()
+    if getattr(kind, "__name__", "") == "Bare":
+        assert refconv.register_transform(kind) is kind  # it has the configuration of its parent
+        return
+    before = dict(registry)
+    with pytest.raises(SettingError, match=message):
+        refconv.register_transform(kind)
+    assert registry == before
+
+
+def test_a_class_of_the_current_folder_is_found_by_its_name(registry, tmp_path, monkeypatch):
+    source = (
+        "from refconv.config import TransformConfig\nfrom refconv.parametrizations import KernelTransform\n"
+        "class LeanConfig(TransformConfig, method='lean'):\n    pass\n"
+        "class Lean(KernelTransform, settings=LeanConfig):\n"
+        "    @classmethod\n    def shapes(cls, layout, config):\n        return {'slope': (layout.taps,)}\n"
+        "    def transform(self, blocks):\n        return blocks + self.slope.to(blocks.dtype)\n"
+    )
+    (tmp_path / "leaning_of_this_test.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    assert resolved("leaning_of_this_test:Lean") == "lean" == resolved("lean")
+    assert sys.path == path
+    recipe = Recipe(model="m", data="digits", method="leaning_of_this_test:Lean")
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    assert method_of(recipe).prepare(model).extra_parameters == 9
+    assert method_of(dataclasses.replace(recipe, method="lean")).config() == registry["lean"].config_class()
+    for name in ("leaning_of_this_test:Fat", "no_such_module_anywhere:Lean"):
+        with pytest.raises(SettingError, match=f"{name}: cannot import it; expected MODULE:CLASS, found"):
+            resolved(name)

@@ -98,6 +98,29 @@ def test_checkpointing_a_repeated_convolution_gives_its_gradients(reentrant):
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-14)  # three summands in another order
 
 
+class Block(Repeated):
+    """A region of checkpointing that uses the convolution twice, beside uses outside of it."""
+
+    def forward(self, x, reentrant=None):
+        def twice(x):
+            return self.conv(torch.tanh(self.conv(x)))
+
+        x = self.conv(x)
+        x = twice(x) if reentrant is None else checkpoint(twice, x, use_reentrant=reentrant)
+        return self.conv(x)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_a_region_with_several_uses_gives_its_gradients(reentrant):
+    found = []
+    for how in (None, reentrant):
+        model = Block().double()
+        refconv.refocus(model)
+        model(torch.ones(2, 4, 6, 6, dtype=torch.float64, requires_grad=True), how).square().sum().backward()
+        found.append(model.conv.parametrizations.weight[0].refocus_weight.grad)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-14)  # summands in another order
+
+
 def test_repeated_convolution_computes_its_kernel_once_a_forward(monkeypatch):
     model = Repeated()
     refconv.refocus(model)

@@ -9,7 +9,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, randomise
-from refconv.errors import LayerError
+from refconv.errors import LayerError, ModelError
 from refconv.parametrizations import Base
 from refconv.surgery import plain_state_dict
 
@@ -137,12 +137,14 @@ class Generated(nn.Module):
         return self.conv(x)
 
 
-def test_networks_that_write_their_own_kernel_are_refused_at_their_first_forward():
+def test_networks_that_write_their_own_kernel_are_left_alone_and_refused_at_their_first_forward_if_asked_for():
     masked = Masked(3, 8, 3)
     masked.mask = torch.ones(8, 3, 3, 3)  # writes what is there already
-    for model, name in ((nn.Sequential(masked), "'0'"), (Generated(), "'conv'")):
-        refconv.refocus(model)
-        with pytest.raises(LayerError, match=f"writes its kernel .*exclude={name}"):
+    for model, name, how in ((nn.Sequential(masked), "0", "Masked"), (Generated(), "conv", "Generated")):
+        with pytest.raises(ModelError, match=f"its kernel is written by {how}.forward: only on request .*include="):
+            refconv.refocus(model)
+        refconv.refocus(model, include=name)
+        with pytest.raises(LayerError, match=f"writes its kernel .*exclude='{name}'"):
             model(torch.randn(1, 3, 8, 8))
 
 

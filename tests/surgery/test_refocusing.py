@@ -195,13 +195,6 @@ def test_model_without_anything_to_refocus_is_refused():
         refconv.refocus(nn.Linear(3, 3))
 
 
-def test_kernel_parametrized_by_something_else_is_skipped_with_the_reason():
-    model = EveryKind()
-    parametrizations.weight_norm(model.stem)
-    plan = refconv.refocus(model)
-    assert {row.layer: row.skipped for row in plan.skipped}["stem"] == "already parametrized by _WeightNorm"
-
-
 def test_map_size_of_other_dimensions_is_refused_at_its_layer():
     with pytest.raises(SettingError, match="map_size at stem: map size and kernel differ in dimensions"):
         refconv.refocus(EveryKind(), map_size=(3,))
@@ -258,25 +251,13 @@ def test_frozen_kernels_stay_frozen_in_both_spaces():
             verb(everything)
 
 
-@pytest.mark.parametrize(
-    ("norm", "fold"),
-    [
-        (parametrizations.weight_norm, lambda conv: nn.utils.parametrize.remove_parametrizations(conv, "weight")),
-        pytest.param(
-            nn.utils.weight_norm,
-            nn.utils.remove_weight_norm,
-            marks=pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
-        ),
-    ],
-    ids=["parametrization", "hook"],
-)
-def test_kernels_that_something_else_computes_are_refused_with_a_remedy_that_works(norm, fold):
-    model = nn.Sequential(norm(nn.Conv1d(4, 8, 3)))
-    with pytest.raises(ModelError, match=r"fold (it )?into the kernels"):
+def test_kernels_of_tensors_that_are_no_kernels_are_refused_with_a_remedy_that_works():
+    model = nn.Sequential(parametrizations.orthogonal(nn.Conv2d(3, 8, 3)))
+    with pytest.raises(ModelError, match=r"by _Orthogonal; fold it into the kernels first: .*remove_param"):
         refconv.refocus(model)
-    x = torch.randn(2, 4, 9)
+    x = torch.randn(2, 3, 9, 9)
     expected = model(x)
-    fold(model[0])
+    nn.utils.parametrize.remove_parametrizations(model[0], "weight")
     refconv.refocus(model)
     torch.testing.assert_close(model(x), expected)
 

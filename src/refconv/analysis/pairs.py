@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, check_same
 from refconv.errors import ModelError
-from refconv.layers import Layer, Selection, find_layers, select
+from refconv.layers import Choice, Layer, Selection, find_layers, select
 from refconv.ops import Layout, Order, effective_map_size
 
 # The most blocks of a layer that are looked at, and what their eigenvalues and refocus weights may cost in
@@ -24,6 +24,7 @@ from refconv.ops import Layout, Order, effective_map_size
 _MOST_BLOCKS = 4096
 _COST = 4 * 10**8
 _LEAST_BLOCKS = 8
+FOLD = "torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or prune.remove folds it into the kernel"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,16 +164,23 @@ def _chosen(model: Any, include: Selection, exclude: Selection) -> list[Layer]:
         raise ModelError("no model to analyse", expected="a torch.nn.Module", found=type(model).__name__)
     layers = find_layers(model)
     choices = select(layers, include, exclude)
-    chosen = [choice.layer for choice in choices if choice.skipped is None]
     for choice in choices:
-        if choice.skipped is not None and choice.skipped == choice.layer.obstacle and choice.layer.parametrized_by:
-            problem = f"the kernel is {choice.skipped}; analysis reads plain models"
-            raise ModelError(problem, where=choice.layer.label, remedy=PLAIN)
+        by = ", ".join(choice.layer.parametrized_by)
+        if by and choice.skipped in (None, choice.layer.obstacle):
+            problem = f"the kernel is {choice.layer.obstacle or f'computed by {by}'}; analysis reads plain models"
+            raise ModelError(problem, where=choice.layer.label, remedy=PLAIN if choice.layer.refocused else FOLD)
+    choices = [Choice(one.layer, one.skipped or _unmeasured(one.layer)) for one in choices]
+    chosen = [choice.layer for choice in choices if choice.skipped is None]
     if not chosen:
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
         expected, found = "at least one convolution with more than one tap", "; ".join(reasons) or "no convolution"
         raise ModelError("nothing to analyse", where=type(model).__name__, expected=expected, found=found)
     return chosen
+
+
+def _unmeasured(layer: Layer) -> str | None:
+    """Why a kernel that can be refocused is not measured, or None."""
+    return "its weight is complex" if layer.layout().parts > 1 else None
 
 
 def _described(layer: Layer) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MODEL = (
     "model", "model_kwargs", "pretrained", "checkpoint", "reset_classifier", "num_classes", "in_chans", "backbone",
 )  # fmt: skip
+_STAGES = "also show the sums over the layers whose names begin alike, up to DEPTH parts"
 _BUDGET = "instead, show which size of the method trains closest to N parameters"
 
 
@@ -33,6 +34,7 @@ def plan(
     ] = None,
     as_json: options.Json = False,
     budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None,
+    stages: Annotated[int | None, option("DEPTH", _STAGES, min=1)] = None,
 ) -> None:
     """Show which kernels of a model would be refocused, which not and why, and what it costs while training.
 
@@ -40,22 +42,28 @@ def plan(
     """
     if name is not None and "model" in flags:
         raise SettingError("given twice", where=flag("model"), found=f"{name} and {flags['model']}")
+    if stages is not None and (as_json or budget is not None):
+        other = "--json" if as_json else "--budget"
+        raise SettingError(f"has no effect with {other}", where="--stages", remedy="leave one of them out")
     if name is None and "model" not in flags:
         raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
     from refconv import surgery
     from refconv.models.creation import create_model
+    from refconv.parametrizations import resolved
 
     arguments = {"model": name, **chosen(flags, _MODEL)}
     if "backbone" in arguments:
         arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
     model = create_model(arguments.pop("model"), **arguments)
-    method, settings = flags.get("method", "refocus"), method_settings(flags)
+    method, settings = resolved(flags.get("method", "refocus")), method_settings(flags)
     found: Record
     if budget is None:
         found = surgery.plan_of(model, method, **settings)
     else:
         found = surgery.fit_budget(model, method, budget, **settings)
     typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
+    if stages is not None and isinstance(found, surgery.Plan):
+        typer.echo(f"\n{found.stages(stages)}")
 
 
 def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +75,7 @@ def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
-_KERNELS = tuple(FIELDS[name] for name in RefocusConfig().settings())
+_KERNELS = (*(FIELDS[name] for name in RefocusConfig().settings()), "zeros")
 _RUN = "a run folder, its checkpoint.pt, or a file of refocused weights with --model"
 
 

@@ -266,7 +266,7 @@ def _try(setup: Setup) -> None:
             "batch norm cannot train on one value per channel",
             "at least 2 samples in each process and part",
         )
-        remedy = "a larger batch_size, fewer grad_accum_steps, or method = norm_fold, which keeps the statistics"
+        remedy = "a larger batch_size, fewer grad_accum_steps, or norm_statistics = keep"
         found = str(len(samples))
         raise RecipeError(what, where="batch_size", expected=expected, found=found, remedy=remedy) from error
     finally:

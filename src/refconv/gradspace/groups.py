@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, TransformConfig
+from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, TransformConfig, Zeros
 from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.layers import Layer, admitted, find_layers, select_trained
 from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
-from refconv.parametrizations import TRANSFORMS, computing_dtype, first_weight
+from refconv.parametrizations import computing_dtype, first_weight
 from refconv.records import with_scale
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class KernelSpec:
     map_size: tuple[int, ...]
     scale: Scale
     power: float
+    zeros: Zeros = "fill"  #: what becomes of the base's entries that are zero
 
     @classmethod
     def of(cls, layer: Layer, config: RefocusConfig) -> KernelSpec:
         """Return the geometry of a layer under the given settings, whose map must fit it."""
-        return cls(layer.name, layer.layout(config.order), layer.map_size(config.map_size), config.scale, config.power)
+        own = layer.name, layer.layout(config.order), layer.map_size(config.map_size)
+        return cls(*own, config.scale, config.power, config.zeros)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and lists, as a state dict may hold them."""
@@ -53,6 +55,10 @@ class KernelSpec:
         values["site"] = values.pop("layer")  # its name in files since the first version
         values["layout"]["kernel_size"] = list(self.layout.kernel_size)
         values["map_size"] = list(self.map_size)
+        if self.zeros == "fill":  # as in files of before there was a choice, and of before there were complex kernels
+            del values["zeros"]
+        if self.layout.parts == 1:
+            del values["layout"]["parts"]
         return values
 
     @classmethod
@@ -71,15 +77,18 @@ class KernelSpec:
     def started(self, base: Tensor, start: Start) -> Tensor:
         """Return the kernel that training starts from; random numbers are drawn as in kernel space."""
         weight = first_weight(self.layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
-        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
+        blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.kernel_size, self.map_size)
         moved = refocused_blocks(weight.double(), blocks, *sizes, scale=self.scale, power=self.power)
+        if self.zeros == "keep":
+            moved = moved * (blocks != 0)
         return self.layout.from_blocks(moved).to(base.dtype)
 
     def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
         """Return the smallest refocus weight [b, m, m * t] that makes ``kernel`` out of ``base``."""
-        blocks, sizes = self.layout.to_blocks(base.double()), (self.layout.kernel_size, self.map_size)
-        moved = self.layout.to_blocks(kernel.double()) - blocks
-        weight = smallest_refocus_weight(moved, blocks, *sizes, scale=self.scale, power=self.power)
+        blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.kernel_size, self.map_size)
+        moved = self.layout.to_blocks(kernel).double() - blocks
+        mask = blocks != 0 if self.zeros == "keep" else None
+        weight = smallest_refocus_weight(moved, blocks, *sizes, scale=self.scale, power=self.power, mask=mask)
         return weight.to(computing_dtype(base))
 
 
@@ -154,7 +163,7 @@ def param_groups(
         raise SettingError("not a number", where="weight_decay", **about)
     plain = _unwrapped(model)
     choices = select_trained(find_layers(plain), config.include, config.exclude)
-    chosen = admitted(plain, choices, [transform.__name__ for transform in TRANSFORMS.values()])
+    chosen = admitted(plain, choices)
     geometries: dict[int, KernelSpec] = {}
     for layer in chosen:
         geometries.setdefault(id(layer.weight), KernelSpec.of(layer, config))
@@ -278,7 +287,7 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
             refuse("the state belongs to other layers", where, f"{len(layers)} kernels", differing)
         for one, saved_layer in zip(layers, others, strict=True):
             layer, before = ({**it, "site": plain_name(it["site"])} for it in (one, with_scale(saved_layer)))
-            keys = [key for key in layer if layer[key] != before.get(key)]
+            keys = [key for key in {**layer, **before} if layer.get(key) != before.get(key)]
             if layer != before:
                 expected, had = (", ".join(str(side.get(key)) for key in keys) for side in (layer, before))
                 refuse(f"the state differs in {', '.join(keys)}", KernelSpec.from_dict(layer).label, expected, had)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from refconv.errors import LayerError
 from refconv.gradspace.groups import KernelSpec
 from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
@@ -29,6 +30,7 @@ class Metric(ABC):
         self.scale, self.power = geometry.scale, geometry.power
         self.dtype = computing_dtype(base)
         self.gain: Tensor | None = None
+        self.mask = local(base) != 0 if geometry.zeros == "keep" else None
         self._prepare(base)
 
     @staticmethod
@@ -38,6 +40,9 @@ class Metric(ABC):
         if m == 1:
             return BySlices(geometry, base)
         if is_sharded(base):
+            if base.is_complex():
+                remedy = "kernel space: refconv.refocus(model)"
+                raise LayerError("complex kernels of groups cannot be sharded", where=geometry.label, remedy=remedy)
             return ByRows(geometry, base)
         large = geometry.power == 1 and k > m and b * k * k > _SMALL
         return (ByPatches if large else ByGrams)(geometry, base)
@@ -45,14 +50,27 @@ class Metric(ABC):
     @abstractmethod
     def _prepare(self, base: Tensor) -> None: ...
 
-    @abstractmethod
     def apply(self, gradient: Tensor) -> Tensor:
-        """Return g G / c_S^2 for (this process's part of) a gradient by the kernel, in ``self.dtype``."""
+        """Return g G / c_S^2 for (this process's part of) a gradient by the kernel, in ``self.dtype``.
+
+        Where zeros are kept this is M ((M g) G) / c_S^2, with M one where the base is not zero and zero elsewhere.
+        """
+        return self._product(gradient) if self.mask is None else self._product(gradient * self.mask) * self.mask
+
+    @abstractmethod
+    def _product(self, gradient: Tensor) -> Tensor:
+        """Return g G / c_S^2 for any gradient."""
 
     def squared_norm(self, gradient: Tensor) -> Tensor:
         """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks."""
-        products = gradient.to(self.dtype) * self.apply(gradient)
-        return products.sum() if self.gain is None else (self._sums(products) * self.gain).sum()
+        found = self.apply(gradient)
+        if gradient.is_complex():  # entry by entry, of both parts
+            products = torch.complex(gradient.real * found.real, gradient.imag * found.imag)
+        else:
+            products = gradient.to(self.dtype) * found
+        if self.gain is not None:
+            return (self._sums(products) * self.gain).sum()
+        return real_parts(products).sum()
 
     def _sums(self, products: Tensor) -> Tensor:
         """Return the sum of what belongs to each block [b], or to each slice where slices have gains of their own."""
@@ -79,8 +97,8 @@ class ByGrams(Metric):
         self.grams = self._grams(blocks)
         self._scaled(blocks)
 
-    def apply(self, gradient: Tensor) -> Tensor:
-        return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient.to(self.dtype)), self.grams))
+    def _product(self, gradient: Tensor) -> Tensor:
+        return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient).to(self.dtype), self.grams))
 
 
 class ByPatches(Metric):
@@ -90,8 +108,8 @@ class ByPatches(Metric):
         self.base = base
         self.root = self._scaled(self.layout.to_blocks(base))
 
-    def apply(self, gradient: Tensor) -> Tensor:
-        blocks, own = (self.layout.to_blocks(part.to(self.dtype)) for part in (self.base, gradient))
+    def _product(self, gradient: Tensor) -> Tensor:
+        blocks, own = (self.layout.to_blocks(part).to(self.dtype) for part in (self.base, gradient))
         return self.layout.from_blocks(apply_gram_by_patches(own, blocks, *self.sizes, self.root))
 
 
@@ -104,18 +122,24 @@ class BySlices(Metric):
         self.grams = None if self.power == 1 else self._grams(slices)
         self.root = self._scaled(slices)
 
-    def apply(self, gradient: Tensor) -> Tensor:
+    def _product(self, gradient: Tensor) -> Tensor:
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
-            return apply_gram(slices, self.grams).reshape(gradient.shape)
+            return self._stored(apply_gram(slices, self.grams), gradient)
         base = self._slices(self.base).to(self.dtype)
-        return apply_gram_by_convolution(slices, base, *self.sizes, self.root).reshape(gradient.shape)
+        return self._stored(apply_gram_by_convolution(slices, base, *self.sizes, self.root), gradient)
 
     def _sums(self, products: Tensor) -> Tensor:
         return self._slices(products).sum((1, 2))
 
     def _slices(self, weight: Tensor) -> Tensor:
-        return weight.reshape(-1, 1, self.layout.taps)
+        return real_parts(weight).reshape(-1, 1, self.layout.taps)
+
+    @staticmethod
+    def _stored(slices: Tensor, like: Tensor) -> Tensor:
+        if not like.is_complex():
+            return slices.reshape(like.shape)
+        return torch.view_as_complex(slices.reshape(2, *like.shape).movedim(0, -1).contiguous())
 
 
 class ByRows(Metric):
@@ -134,7 +158,7 @@ class ByRows(Metric):
     def _sums(self, products: Tensor) -> Tensor:
         return products.reshape(-1, self.layout.taps).sum(1)
 
-    def apply(self, gradient: Tensor) -> Tensor:
+    def _product(self, gradient: Tensor) -> Tensor:
         slices = gradient.to(self.dtype).reshape(-1, 1, self.layout.taps)
         if len(self.grams) == 1:
             return apply_gram(slices, self.grams.expand(len(slices), -1, -1)).reshape(gradient.shape)
@@ -157,7 +181,7 @@ def clip_by_norm(
         part = local(parameter.grad)
         with torch.autocast(part.device.type, enabled=False):
             if metric is None:
-                square = part.to(torch.promote_types(part.dtype, torch.float32)).square().sum()
+                square = real_parts(part.to(torch.promote_types(part.dtype, torch.float32))).square().sum()
             else:
                 square = metric.squared_norm(part)
         squares.append(sum_of_parts(square, parameter.grad))
@@ -171,6 +195,11 @@ def clip_by_norm(
     for gradient in gradients:
         gradient.mul_(factor.to(gradient.device))
     return norm
+
+
+def real_parts(tensor: Tensor) -> Tensor:
+    """Return a tensor, or the real and the imaginary part of a complex one, one after the other."""
+    return torch.view_as_real(tensor.resolve_conj()).movedim(-1, 0) if tensor.is_complex() else tensor
 
 
 # Sharded tensors (torch's DTensor, as FSDP2 makes them), recognised without loading torch's distributed package.

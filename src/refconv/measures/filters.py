@@ -26,6 +26,7 @@ class FilterQuality(Record):
     #: ``sparse`` (more than half of the slices), ``narrow`` (H under half of log10 k), ``random`` (H at the random
     #: threshold or above) or None
     degenerate: str | None
+    zeros: float = 0.0  #: share of entries that are exactly zero, as of a pruned network, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class FilterStatistics(Record):
     orthogonality: tuple[float | None, float | None]  #: mean over layers
     degenerate_layers: tuple[float, float]  #: share of layers that are degenerate
     degenerate_slices: tuple[float, float]  #: share of slices that are sparse or in a degenerate layer
+    zeros: tuple[float, float] = (0.0, 0.0)  #: share of all entries that are exactly zero
 
     def __str__(self) -> str:
         table = table_of(
@@ -59,6 +61,7 @@ class FilterStatistics(Record):
         )
         (first, last), (sparse, sparser) = self.degenerate_layers, self.sparsity
         summary = f"degenerate layers {first:.0%} -> {last:.0%}; sparse slices {sparse:.2%} -> {sparser:.2%}; "
+        summary += f"zeros {self.zeros[0]:.2%} -> {self.zeros[1]:.2%}; " if any(self.zeros) else ""
         means = f"orthogonality {change(*self.orthogonality)}, entropy of its largest {change(*self.variance_entropy)}"
         return f"{table}\n{summary}means over layers: {means}"
 
@@ -77,6 +80,13 @@ def _filters_findings(item: Measured) -> Iterator[Said]:
     else:
         text = f"{shown[0]} of all slices are sparse before, {shown[1]} after."
         yield text, "better" if last < first else "worse"
+    if any(item.record.zeros):
+        first, last = (percent(share, 2) for share in item.record.zeros)
+        same = first == last
+        text = f"{first} of all entries are zero, before and after."
+        if not same:
+            text = f"{first} of all entries are zero before, {last} after."
+        yield text, "same" if same else "different"
     yield from (course_said(item, one) for one in (ENTROPY, ORTHOGONALITY))
 
 

@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.layers import find_layers
-from refconv.parametrizations import TRANSFORMS
+from refconv.methods.norms import keep_statistics
+from refconv.methods.sparsity import keep_zeros
+from refconv.parametrizations import TRANSFORMS, resolved
 from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
 from refconv.surgery import Plan, plan_of, rebase
 
@@ -25,6 +27,7 @@ class Method:
 
     inherits = True  # training starts from the weights that the recipe names; else from new ones
     space: Space | None = None  # where the method refocuses; None if it does not
+    keeps_statistics = False  # whether batch norms keep their running statistics, whatever the recipe says
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -38,6 +41,15 @@ class Method:
 
     def prepare(self, model: nn.Module) -> Plan | None:
         """Prepare a plain model in place, on its device and with its weights; return the plan if kernels change."""
+        if self.keeps_statistics or self.recipe.norm_statistics == "keep":
+            keep_statistics(model)
+        done = self.change(model)
+        if self.recipe.zeros == "keep":
+            keep_zeros(model, but=() if done is None else [row.layer for row in done.refocused])
+        return done
+
+    def change(self, model: nn.Module) -> Plan | None:
+        """Change the kernels of a model, or what the optimizer will make of their gradients; return the plan."""
         return None
 
     def optimizer(self, model: nn.Module) -> Optimizer:
@@ -67,7 +79,7 @@ def _check_budget(recipe: Recipe) -> None:
     """Check that a recipe's budget, if it has one, decides something."""
     if recipe.budget is None:
         return
-    kind = TRANSFORMS.get(recipe.method)
+    kind = TRANSFORMS.get(resolved(recipe.method))
     if kind is None or kind.size is None:
         sized = ", ".join(name for name, other in TRANSFORMS.items() if other.size is not None)
         raise RecipeError(f"{recipe.method} has no size to choose", where="budget", expected=f"one of {sized}")
@@ -150,8 +162,8 @@ def _scaled_kernels(group: dict[str, Any], model: nn.Module, scale: float) -> li
 def kernel_names(model: nn.Module, layers: Collection[str]) -> set[str]:
     """Return the names of the parameters that make the kernels of some layers, themselves or by a transformation."""
     prefixes = [f"{layer}." if layer else "" for layer in layers]
-    kernels = {f"{prefix}weight" for prefix in prefixes}
-    through = tuple(f"{prefix}parametrizations.weight." for prefix in prefixes)
+    kernels = {f"{prefix}weight{kind}" for prefix in prefixes for kind in ("", "_v", "_g", "_orig")}
+    through = tuple(f"{prefix}parametrizations.weight" for prefix in prefixes)
     return {name for name, _ in model.named_parameters() if name in kernels or name.startswith(through)}
 
 

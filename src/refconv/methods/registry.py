@@ -8,11 +8,10 @@ from typing import Any, cast
 
 from timm.optim import Lookahead
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from refconv.config import FIELDS, RefocusConfig, TransformConfig
-from refconv.errors import ModelError, RecipeError, SettingError, did_you_mean
+from refconv.errors import RecipeError, SettingError, did_you_mean
 from refconv.gradspace import Decay, RefocusSGD, param_groups
 from refconv.methods.method import (
     Method,
@@ -22,7 +21,8 @@ from refconv.methods.method import (
     parameter_groups,
     parameters_allowed,
 )
-from refconv.parametrizations import TRANSFORMS, config_of
+from refconv.methods.norms import keep_statistics as keep_statistics
+from refconv.parametrizations import TRANSFORMS, config_of, resolved
 from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
 from refconv.surgery import Plan, fit_budget, plan, reparametrize
 
@@ -48,27 +48,7 @@ class NormFold(Method):
     step times do not, and modules and keys stay as they are without matching convolutions with norms.
     """
 
-    def prepare(self, model: nn.Module) -> None:
-        keep_statistics(model)
-
-
-def keep_statistics(model: nn.Module) -> tuple[str, ...]:
-    """Let every batch norm use its running statistics in training too, and leave them as they are; return the names."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
-    if not found:
-        raise ModelError("no batch norm to fold", where=type(model).__name__, remedy="use another method")
-    for name, module in found.items():
-        if module.running_mean is None:
-            raise ModelError("the batch norm has no running statistics", where=name, remedy="use another method")
-    for module in found.values():
-        module.register_forward_pre_hook(_use_running_statistics)
-    return tuple(found)
-
-
-def _use_running_statistics(module: nn.Module, inputs: Any) -> None:
-    """Leave training mode; a hook at each forward, because ``model.train()`` sets the mode of every module."""
-    if module.training:
-        module.training = False
+    keeps_statistics = True
 
 
 class Transformed(Method):
@@ -91,9 +71,9 @@ class Transformed(Method):
             raise RecipeError(error.what, where=where, **told) from error
 
     def config(self) -> TransformConfig:
-        return config_of(self.recipe.method, {**self._fields(), **self.recipe.method_kwargs})
+        return config_of(resolved(self.recipe.method), {**self._fields(), **self.recipe.method_kwargs})
 
-    def prepare(self, model: nn.Module) -> Plan:
+    def change(self, model: nn.Module) -> Plan:
         """Put the transformation on the model's kernels, sized by the budget if there is one."""
         config, wanted = self.config(), parameters_allowed(model, self.recipe)
         if wanted is not None:
@@ -102,7 +82,7 @@ class Transformed(Method):
 
     def _fields(self) -> dict[str, Any]:
         """Return those settings of the transformation that are fields of the recipe: those it has from refocusing."""
-        recipe, own = self.recipe, dataclasses.fields(TRANSFORMS[self.recipe.method].config_class)
+        recipe, own = self.recipe, dataclasses.fields(TRANSFORMS[resolved(self.recipe.method)].config_class)
         shared = {field.name for field in dataclasses.fields(RefocusConfig) if field in own}
         stated = {name: getattr(recipe, FIELDS[name]) for name in FIELDS if name in shared}
         if "map_size" in stated and len(recipe.map_size) == 1:  # of all dimensions
@@ -132,7 +112,7 @@ class GradientSpace(Transformed):
             raise RecipeError(what, where="budget", remedy="space = kernel")
         super().check()
 
-    def prepare(self, model: nn.Module) -> Plan:
+    def change(self, model: nn.Module) -> Plan:
         return plan(model, self.config())
 
     def optimizer(self, model: nn.Module) -> Optimizer:
@@ -171,6 +151,8 @@ METHODS: dict[str, Callable[[Recipe], Method]] = {  # by the name that recipes g
 
 def method_of(recipe: Recipe) -> Method:
     """Return the method that a recipe names, with the recipe's settings checked."""
+    if ":" in recipe.method or (recipe.method in TRANSFORMS and recipe.method not in METHODS):
+        return Transformed(recipe)  # one of the user's own
     if recipe.method not in METHODS:
         expected, remedy = f"one of {', '.join(METHODS)}", did_you_mean(recipe.method, METHODS)
         raise RecipeError("unknown method", where="method", expected=expected, found=repr(recipe.method), remedy=remedy)

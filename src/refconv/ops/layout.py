@@ -6,10 +6,11 @@ docs/math.md acts on *blocks* of m slices, so all there is to know of a weight i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from refconv.config import Order
@@ -37,6 +38,7 @@ class Layout:
             ordinary convolution.
         experts: number of experts in flattened weights [experts, slices * taps]; each has blocks of its own.
         order: see above.
+        parts: 2 for complex weights, whose real and imaginary parts have blocks of their own, the real ones first.
 
     Example:
         >>> Layout(groups=32, out_per_group=1, in_per_group=1, kernel_size=(3, 3)).block_shape
@@ -52,10 +54,18 @@ class Layout:
     transposed: bool = False
     experts: int | None = None
     order: Order = "contiguous"
+    parts: int = 1
 
     def __post_init__(self) -> None:
         if self.order not in (known := get_args(Order)):
             raise SettingError("unknown order", where="order", expected=" or ".join(known), found=repr(self.order))
+
+    @property
+    def real(self) -> Layout:
+        """The layout of the same slices stored as real numbers, the parts of complex ones as experts."""
+        if self.parts == 1:
+            return self
+        return replace(self, parts=1, experts=self.parts * (self.experts or 1))
 
     @property
     def taps(self) -> int:
@@ -65,7 +75,7 @@ class Layout:
     @property
     def blocks(self) -> int:
         """Number of blocks."""
-        return (self.experts or 1) * self.out_per_group * self.in_per_group
+        return self.parts * (self.experts or 1) * self.out_per_group * self.in_per_group
 
     @property
     def block_shape(self) -> tuple[int, int, int]:
@@ -75,25 +85,36 @@ class Layout:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the stored weight."""
-        experts, groups, outer, inner, taps = self._stored_axes()
+        _, groups, outer, inner, taps = self._stored_axes()
         if self.experts is not None:
-            return experts, groups * outer * inner * taps
+            return self.experts, groups * outer * inner * taps
         return groups * outer, inner, *self.kernel_size
 
     def to_blocks(self, weight: Tensor) -> Tensor:
-        """Gather the slices of a stored weight into blocks [blocks, m, k]."""
+        """Gather the slices of a stored weight into real blocks [blocks, m, k]."""
+        if weight.is_complex():
+            weight = torch.view_as_real(weight.resolve_conj()).movedim(-1, 0)
         return weight.reshape(*self._stored_axes()).permute(self._axes()).reshape(self.block_shape)
 
     def from_blocks(self, blocks: Tensor) -> Tensor:
         """Scatter blocks [blocks, m, k] back to the stored shape: the inverse of :meth:`to_blocks`."""
         axes, stored = self._axes(), self._stored_axes()
         slices = blocks.reshape([stored[axis] for axis in axes])
-        return slices.permute(sorted(range(len(axes)), key=axes.__getitem__)).reshape(self.weight_shape)
+        stored_order = slices.permute(sorted(range(len(axes)), key=axes.__getitem__))
+        if self.parts == 1:
+            return stored_order.reshape(self.weight_shape)
+        parts = stored_order.reshape(self.parts, *self.weight_shape).movedim(0, -1)
+        return torch.view_as_complex(parts.contiguous())
 
     def _stored_axes(self) -> tuple[int, int, int, int, int]:
-        """[experts, groups, outer per group, inner per group, k], outer and inner as they are stored."""
+        """[parts * experts, groups, outer per group, inner per group, k], outer and inner as they are stored."""
         out, in_ = self.out_per_group, self.in_per_group
-        return self.experts or 1, self.groups, *((in_, out) if self.transposed else (out, in_)), self.taps
+        return (
+            self.parts * (self.experts or 1),
+            self.groups,
+            *((in_, out) if self.transposed else (out, in_)),
+            self.taps,
+        )
 
     def _axes(self) -> tuple[int, int, int, int, int]:
         """The order in which the stored axes are read so that blocks are consecutive."""

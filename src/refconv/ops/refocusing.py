@@ -112,16 +112,27 @@ def smallest_refocus_weight(
     *,
     scale: Scale = "paper",
     power: float = 1.0,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Return the refocus weight R [b, m, m * t] of least norm with R P / c_A = D, as far as P reaches it.
 
     R = c_A D P^+ = c_A D G^+ P^T for the displacement D = kernel - base [b, m, k], block by block. A refocus weight
-    that gradient descent trained from zero is a combination of rows of P^T, so it is this one.
+    that gradient descent trained from zero is a combination of rows of P^T, so it is this one. With a ``mask`` M
+    [b, m, k] of the entries that move, each slice sees the patches at its own: R_i = c_A D_i (M_i G M_i)^+ P^T.
     """
     b, m, k = blocks.shape
     weight = torch.empty(b, m, m * prod(map_size), dtype=blocks.dtype, device=blocks.device)
-    for part in chunks(b, prod(map_size) * m * k):
+    for part in chunks(b, m * k * max(prod(map_size), k if mask is not None else 0)):
         unfolded = patches(blocks[part], kernel_size, map_size)
+        if mask is not None:
+            grams, own = gram(unfolded), mask[part].to(blocks.dtype)
+            masked = own[..., None] * gram_power(grams, power)[:, None] * own[..., None, :]  # [b, m, k, k]
+            inverse = gram_power(masked.flatten(0, 1), -1)
+            moved = ((displacement[part] * own).flatten(0, 1)[:, None] @ inverse).reshape(own.shape)
+            if power != 1:
+                moved = moved @ gram_power(grams, (power - 1) / 2)
+            weight[part] = refocus_adjoint(moved, unfolded)
+            continue
         inverse = gram_power(gram(unfolded), -(power + 1) / 2)  # (P G^((p-1)/2))^+ = G^(-(p+1)/2) P^T
         weight[part] = refocus_adjoint(displacement[part] @ inverse, unfolded)
     if scale != "paper":

@@ -198,6 +198,7 @@ class KernelTransform(nn.Module):
     in at least float32, whatever autocast or the base's dtype say, and casts once at the end.
     """
 
+    refocuses: ClassVar[bool] = True  #: By which layers tell transformations of this package from others
     config_class: ClassVar[type[TransformConfig]]  #: What says the settings, and their defaults
     exact_start: ClassVar[bool] = True  #: Whether, by default, the kernel is the base bit for bit before training
     size: ClassVar[str | None] = None  #: The setting that says how many numbers are trained, if there is one
@@ -223,6 +224,7 @@ class KernelTransform(nn.Module):
         self.base_requires_grad = base.requires_grad
         self.followed: tuple[int, torch.dtype] | None = None
         self.sealed = False
+        self.register_buffer("mask", None, persistent=False)
         for name, shape in self.shapes(layout, config).items():
             start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
             self.register_parameter(name, nn.Parameter(start))
@@ -230,7 +232,7 @@ class KernelTransform(nn.Module):
             self.register_buffer(name, None, persistent=False)
         with torch.no_grad():
             self.reset(base)
-            self.prepare(base)
+            self._prepare(base)
 
     @classmethod
     @abstractmethod
@@ -246,6 +248,12 @@ class KernelTransform(nn.Module):
     def sized(cls, step: int) -> int:
         """Return the value of :attr:`size` at a step 1, 2, ... of growing size."""
         return step
+
+    def _prepare(self, base: Tensor) -> None:
+        """Compute all that depends on the frozen base only: which of its entries are kept at zero, too."""
+        if self.config.zeros == "keep":
+            self.mask = self.layout.to_blocks(base.detach()) != 0
+        self.prepare(base)
 
     def prepare(self, base: Tensor) -> None:
         """Compute what depends on the frozen base only, under ``no_grad``; called again for every other base."""
@@ -284,7 +292,7 @@ class KernelTransform(nn.Module):
     def follow(self, base: Tensor) -> None:
         """Prepare for a base, outside of any graph."""
         with torch.inference_mode(False), torch.no_grad():
-            self.prepare(base)
+            self._prepare(base)
         self.remember(base)
 
     def remember(self, base: Tensor) -> None:
@@ -303,8 +311,11 @@ class KernelTransform(nn.Module):
         """Compute the kernel for a base, whatever was computed before; the base gets no gradient."""
         base = base.detach()
         with torch.autocast(base.device.type, enabled=False):
-            blocks = self.layout.to_blocks(base.to(computing_dtype(base)))
-            kernel = self.layout.from_blocks(self.transform(blocks)).to(base.dtype)
+            blocks = self.layout.to_blocks(base).to(computing_dtype(base))
+            moved = self.transform(blocks)
+            if self.mask is not None:
+                moved = torch.where(self.mask, moved, 0)
+            kernel = self.layout.from_blocks(moved).to(base.dtype)
         return kernel.contiguous(memory_format=memory_format(base))
 
     def right_inverse(self, value: Tensor) -> Tensor:
@@ -322,8 +333,8 @@ def _state(base: Tensor) -> tuple[int, torch.dtype] | None:
 
 
 def computing_dtype(base: Tensor) -> torch.dtype:
-    """Return the dtype that a base's kernel is computed in: its own, but never less than float32."""
-    return torch.promote_types(base.dtype, torch.float32)
+    """Return the dtype that a base's kernel is computed in: its own, of its parts if complex, but at least float32."""
+    return torch.promote_types(base.real.dtype if base.is_complex() else base.dtype, torch.float32)
 
 
 def memory_format(base: Tensor) -> torch.memory_format:

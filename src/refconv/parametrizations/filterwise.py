@@ -21,8 +21,8 @@ _EPSILON = 1e-10  # under the root, for filters of equal entries, which have no 
 
 
 def filter_shape(layout: Layout) -> tuple[int, int, int]:
-    """Return [experts, out, in // groups * k]; the number of experts is one for ordinary convolutions."""
-    return layout.experts or 1, layout.groups * layout.out_per_group, layout.in_per_group * layout.taps
+    """Return [experts, out, in // groups * k]; ordinary convolutions have one expert, complex ones two, their parts."""
+    return layout.real.experts or 1, layout.groups * layout.out_per_group, layout.in_per_group * layout.taps
 
 
 def to_filters(blocks: Tensor, layout: Layout) -> Tensor:
@@ -30,17 +30,19 @@ def to_filters(blocks: Tensor, layout: Layout) -> Tensor:
 
     A transposed convolution stores [in, out // groups, ...]; its filters are those of the equivalent ordinary one.
     """
-    weight = layout.from_blocks(blocks)
+    weight = layout.real.from_blocks(blocks)
     if layout.transposed:
-        weight = weight.reshape(layout.groups, layout.in_per_group, layout.out_per_group, -1).transpose(1, 2)
+        weight = weight.reshape(-1, layout.groups, layout.in_per_group, layout.out_per_group, layout.taps)
+        weight = weight.transpose(2, 3)
     return weight.reshape(filter_shape(layout))
 
 
 def from_filters(filters: Tensor, layout: Layout) -> Tensor:
     """Return filters [experts, out, in // groups * k] as blocks [b, m, k]: the inverse of :func:`to_filters`."""
     if layout.transposed:
-        filters = filters.reshape(layout.groups, layout.out_per_group, layout.in_per_group, -1).transpose(1, 2)
-    return layout.to_blocks(filters.reshape(layout.weight_shape))
+        filters = filters.reshape(-1, layout.groups, layout.out_per_group, layout.in_per_group, layout.taps)
+        filters = filters.transpose(2, 3)
+    return layout.real.to_blocks(filters.reshape(layout.real.weight_shape))
 
 
 class CombinationConfig(TransformConfig, method="combination"):
@@ -114,6 +116,55 @@ class LowRank(KernelTransform, settings=LowRankConfig):
         self.up.zero_()
         bound = 1 / sqrt(self.down.shape[-1])
         self.down.uniform_(-bound, bound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuckerConfig(TransformConfig, method="tucker"):
+    """Tucker: kernel = base + scale * C x U x V, a Tucker-2 product over the channels.
+
+        change[o, i, y] = sum_{p, q} U[o, p] C[p, q, y] V[q, i]
+
+    The change is a pointwise convolution to ``rank`` channels, one of the kernel's taps among them, and a pointwise
+    one back. ``rank`` is cut to the number of output, and of input channels in a group.
+
+    Source: Rank-adaptive spectral pruning of convolutional layers during training, arXiv 2305.19059, for training
+    low-rank Tucker factors; before it Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile
+    Applications, arXiv 1511.06530, for Tucker-2.
+
+    Note [Base]: there the product is the whole kernel and its ranks change; here it is added to the pretrained one, as
+    low rank is, with one rank.
+    """
+
+    rank: int = setting("rank; cut to the number of channels on either side", 4, least=1)
+    scale: float = setting("factor of the product", 1.0, above=0)
+
+
+class Tucker(KernelTransform, settings=TuckerConfig):
+    """Trained factors ``up`` U [experts, out, r], zero at the start, ``core`` C [experts, r, r', k] and ``down`` V.
+
+    V [experts, r', in // groups] and C start uniform within 1 / sqrt(fan-in), as torch starts convolutions.
+    """
+
+    config: TuckerConfig
+    size = "rank"
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        experts, out, _ = filter_shape(layout)
+        outer, inner = min(config.rank, out), min(config.rank, layout.in_per_group)
+        core = experts, outer, inner, layout.taps
+        return {"up": (experts, out, outer), "core": core, "down": (experts, inner, layout.in_per_group)}
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        up, core, down = (getattr(self, name).to(blocks.dtype) for name in ("up", "core", "down"))
+        inputs = core.movedim(2, 3) @ down.unsqueeze(1)  # [experts, r, k, in // groups]
+        filters = up @ inputs.mT.flatten(2)
+        return blocks + from_filters(self.config.scale * filters, self.layout)
+
+    def reset(self, base: Tensor) -> None:
+        self.up.zero_()
+        for factor, fan_in in ((self.core, self.core.shape[2] * self.core.shape[3]), (self.down, self.down.shape[2])):
+            factor.uniform_(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
 
 
 class WeightNormConfig(TransformConfig, method="weight_norm"):

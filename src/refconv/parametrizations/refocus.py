@@ -72,7 +72,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         if self.by_convolution and self.config.scale == "paper":
             return
         dtype, sizes = self.refocus_weight.dtype, (self.layout.kernel_size, self.map_size)
-        blocks = self.source(self.layout.to_blocks(base.detach().double()))
+        blocks = self.source(self.layout.to_blocks(base.detach()).double())
         scales = None
         if self.config.scale != "paper":
             scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
@@ -155,7 +155,7 @@ class LrScaled(Free, settings=LrScaledConfig):
 
     def prepare(self, base: Tensor) -> None:
         """Compute the factor sqrt(c) of a base, in float64."""
-        blocks = self.layout.to_blocks(base.detach().double())
+        blocks = self.layout.to_blocks(base.detach()).double()
         sizes = self.layout.kernel_size, self.map_size
         mean = ops.mean_eigenvalue(blocks, *sizes)
         if self.config.scale != "paper":
@@ -188,7 +188,7 @@ class OtherBase(Refocus):
         """Draw the other slices for a base, by a seed for each layer, and compute what refocusing needs of them."""
         digest = hashlib.sha256(f"{self.config.seed} {self.layer}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
-        self.other = self.drawn(self.layout.to_blocks(base.detach().double()), generator)
+        self.other = self.drawn(self.layout.to_blocks(base.detach()).double(), generator)
         super().prepare(base)
         self.other = self.other.to(self.refocus_weight.dtype) if self.by_convolution else None
 

@@ -22,19 +22,19 @@ _LEAST_RADIUS = 1e-3
 _SWEEPS = {1: 1, 2: 2, 3: 50}  # rounds of alternating least squares by dimensions; up to two, the first one arrives
 
 
-def _spread(layout: Layout) -> tuple[int, ...]:
+def spread(layout: Layout) -> tuple[int, ...]:
     """Return the taps of those dimensions that have more than one."""
     return tuple(taps for taps in layout.kernel_size if taps > 1)
 
 
-def _tap_axis(taps: int, like: Tensor) -> Tensor:
+def tap_axis(taps: int, like: Tensor) -> Tensor:
     """Return the coordinates [taps] along one dimension, from -(taps - 1) / 2 to (taps - 1) / 2."""
     return torch.arange(taps, dtype=like.dtype, device=like.device) - (taps - 1) / 2
 
 
 def tap_grid(layout: Layout, like: Tensor) -> Tensor:
     """Return the coordinates [k, d] of all taps, for d dimensions of more than one tap."""
-    axes = [_tap_axis(taps, like) for taps in _spread(layout)]
+    axes = [tap_axis(taps, like) for taps in spread(layout)]
     if not axes:
         return torch.zeros(1, 0, dtype=like.dtype, device=like.device)
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
@@ -44,7 +44,7 @@ def tap_grid(layout: Layout, like: Tensor) -> Tensor:
 def _scatter(positions: Tensor, layout: Layout) -> None:
     """Fill positions [..., d] with points drawn uniformly between the corners of the grid."""
     positions.uniform_(-0.5, 0.5)
-    positions.mul_(torch.tensor([taps - 1 for taps in _spread(layout)], dtype=positions.dtype, device=positions.device))
+    positions.mul_(torch.tensor([taps - 1 for taps in spread(layout)], dtype=positions.dtype, device=positions.device))
 
 
 class DensityConfig(TransformConfig, method="density"):
@@ -100,14 +100,14 @@ class Spacings(KernelTransform, settings=SpacingsConfig):
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         b, m, _ = layout.block_shape
-        return {"tap_values": (b, m, config.taps), "tap_positions": (b, m, config.taps, len(_spread(layout)))}
+        return {"tap_values": (b, m, config.taps), "tap_positions": (b, m, config.taps, len(spread(layout)))}
 
     def transform(self, blocks: Tensor) -> Tensor:
         change = self.tap_values.to(blocks.dtype).unsqueeze(-1)
         positions = self.tap_positions.to(blocks.dtype)
-        for axis, size in enumerate(_spread(self.layout)):
+        for axis, size in enumerate(spread(self.layout)):
             position = positions[..., axis, None].clamp(-(size - 1) / 2, (size - 1) / 2)
-            near = (1 - (_tap_axis(size, blocks) - position).abs()).relu()
+            near = (1 - (tap_axis(size, blocks) - position).abs()).relu()
             change = (change.unsqueeze(-1) * near.unsqueeze(-2)).flatten(-2)  # [b, m, taps, k so far]
         return blocks + change.sum(2)
 
@@ -146,7 +146,7 @@ class Points(KernelTransform, settings=PointsConfig):
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         (b, m, _), points = layout.block_shape, config.points
-        positions = points, len(_spread(layout))
+        positions = points, len(spread(layout))
         return {"point_values": (b, m, points), "point_positions": positions, "point_radii": (points,)}
 
     def transform(self, blocks: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Continuous(KernelTransform, settings=ContinuousConfig):
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         (b, m, _), hidden = layout.block_shape, config.hidden
-        sizes = {"first": (hidden, len(_spread(layout))), "second": (hidden, hidden), "last": (b * m, hidden)}
+        sizes = {"first": (hidden, len(spread(layout))), "second": (hidden, hidden), "last": (b * m, hidden)}
         return {
             f"{layer}_{kind}": shape
             for layer, size in sizes.items()
@@ -199,7 +199,7 @@ class Continuous(KernelTransform, settings=ContinuousConfig):
         }
 
     def transform(self, blocks: Tensor) -> Tensor:
-        sizes = torch.tensor(_spread(self.layout), dtype=blocks.dtype, device=blocks.device)
+        sizes = torch.tensor(spread(self.layout), dtype=blocks.dtype, device=blocks.device)
         signal = 2 * tap_grid(self.layout, blocks) / (sizes - 1)
         for layer in ("first", "second", "last"):
             weight, bias = (getattr(self, f"{layer}_{kind}").to(blocks.dtype) for kind in ("weight", "bias"))
@@ -255,7 +255,7 @@ class Separable(KernelTransform, settings=SeparableConfig):
         return first
 
     def reset(self, base: Tensor) -> None:
-        blocks = self.layout.to_blocks(base.detach().double())
+        blocks = self.layout.to_blocks(base.detach()).double()
         for factor, best in zip(self.factors, closest_factors(blocks, self.layout.kernel_size), strict=True):
             factor.copy_(best)
 

@@ -131,7 +131,7 @@ class Recipe:
     mixup_mode: str = _augmentation("what is mixed alike", "batch", choices=("batch", "pair", "elem"))
     smoothing: float = _augmentation("label smoothing", 0.0, least=0, most=1)
 
-    method: str = _method("plain, refocus, scratch, norm_fold, or another way to train kernels", "plain")
+    method: str = _method("plain, refocus, scratch, norm_fold, another way to train kernels, or module:class", "plain")
     method_kwargs: dict[str, Any] = _method("further settings of the method, such as rank=4 of low_rank", dict)
     budget: str | None = _method(
         "choose the method's size to match this number of trained parameters, or that of a method", None
@@ -154,6 +154,16 @@ class Recipe:
     )
     include: tuple[str, ...] = refocusing("include", ())
     exclude: tuple[str, ...] = refocusing("exclude", ())
+    zeros: str = _method(
+        "entries of kernels that are zero, as of a pruned network: filled, or kept at zero by every method",
+        "fill",
+        choices=("fill", "keep"),
+    )
+    norm_statistics: str = _method(
+        "batch norms: use each batch's statistics, or keep the running ones and use them",
+        "batch",
+        choices=("batch", "keep"),
+    )
 
     train: str = _method(
         "which parameters train; refocus: the kernels that are or would be refocused",
@@ -364,7 +374,16 @@ def _check_together(recipe: Recipe) -> None:
     if not recipe.warmup_prefix and recipe.warmup_epochs > recipe.epochs:
         what, expected = "the warm-up is longer than the training", f"at most {recipe.epochs}"
         raise RecipeError(what, where="warmup_epochs", expected=expected, found=f"{recipe.warmup_epochs:g}")
+    _check_kept(recipe)
     _check_space(recipe)
+
+
+def _check_kept(recipe: Recipe) -> None:
+    """Check that there is something to keep for the settings that keep something of the weights."""
+    for name, default, kept in (("norm_statistics", "batch", "statistics"), ("zeros", "fill", "zeros")):
+        if recipe.method == "scratch" and getattr(recipe, name) == "keep":
+            what = f"scratch starts from new weights, which have no {kept} to keep"
+            raise RecipeError(what, where=name, remedy=f"{name} = {default}")
 
 
 def space_of(recipe: Recipe) -> Space | None:

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from refconv.config import FIELDS, TransformConfig
 from refconv.errors import CheckpointError, SettingError
-from refconv.layers import Layer, dotted, find_layers
+from refconv.layers import Layer, dotted, find_layers, shown
 from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of, layout_at
-from refconv.surgery.refocusing import SETTINGS, STEM, transform_at
-from refconv.surgery.state import check_shape, metadata_of, plain_metadata, with_metadata
+from refconv.surgery.places import SETTINGS, Names
+from refconv.surgery.refocusing import transform_at
+from refconv.surgery.state import check_shape, metadata_of, plain_metadata, plain_name, with_metadata
 
-_ORIGINAL, _TRAINED, _BASE = f"{STEM}original", f"{STEM}0.", "base"
+_BASE = "base"
 _LARGEST = 128  # steps of size that are tried
 _MISFIT = "does not fit the settings it was trained with"
 
@@ -40,7 +41,7 @@ def says_settings(state: Mapping[str, Any]) -> bool:
 
 def folded_names(state: Mapping[str, Any]) -> set[str]:
     """Return the names of a state, kernels under their plain names."""
-    return {name.replace(_ORIGINAL, "weight") for name in state}
+    return {shown(name) for name in state}
 
 
 def merged_state(
@@ -52,7 +53,7 @@ def merged_state(
     size of a refocusing map follows from the shapes. ``where`` names the file in messages.
     """
     found = [kept for layer in find_layers(model) if (kept := _kept(layer, state))]
-    plain_names = {name: f"{dotted(kept.layer.name)}weight" for kept in found for name in kept.names}
+    plain_names = {name: kept.layer.key for kept in found for name in kept.tensors}
     for name in state:
         if name.rpartition(".")[2] == "refocus_weight" and name not in plain_names:
             what = f"holds {name} without the kernel it belongs to, or for another model"
@@ -64,14 +65,18 @@ def merged_state(
     asked = _asked_settings([kept for kept in found if kept.said is None], given, where)
     kernels: dict[str, Any] = {}
     for kept in found:
-        said = asked[kept.layer.name] if kept.said is None else kept.said
+        said = {"zeros": "fill", **(asked[kept.layer.name] if kept.said is None else kept.said)}
         for name, value in given.items():
             if name in said and said[name] != value and name != "map_size":
                 what, own, other = "disagrees with the flags", f"{name} {said[name]}", f"{name} {value}"
                 raise CheckpointError(what, where=where, expected=own, found=other, remedy=f"leave {name} out")
-        kernels |= dict.fromkeys(kept.names, _kernel(kept, said, where))
-    plain = {plain_names.get(name, name): kernels.get(name, value) for name, value in state.items()}
-    return with_metadata(plain, plain_metadata(metadata_of(state), [dotted(kept.layer.name) for kept in found]))
+        kernels |= dict.fromkeys(kept.tensors, _kernel(kept, said, where))
+    named = [kept.names for kept in found]
+    plain = {
+        plain_names.get(name) or plain_name(name, named) or name: kernels.get(name, value)
+        for name, value in state.items()
+    }
+    return with_metadata(plain, plain_metadata(metadata_of(state), named))
 
 
 @dataclass(frozen=True)
@@ -79,24 +84,28 @@ class _Kept:
     """A kernel in a state: its base, what was trained, both their names, and the settings that the state says."""
 
     layer: Layer
+    names: Names
     base: Tensor
     learned: dict[str, Tensor]
-    names: tuple[str, ...]
+    tensors: tuple[str, ...]
     said: Mapping[str, Any] | None
 
 
 def _kept(layer: Layer, state: Mapping[str, Any]) -> _Kept | None:
     """Return a layer's kernel in a state, if the state holds it in kernel space."""
-    prefix = dotted(layer.name)
-    base, start, others = prefix + _ORIGINAL, prefix + _TRAINED, set[str]()
-    if base not in state:
+    names, prefix = Names.of(layer.name, layer.tensor), dotted(layer.name)
+    base, start, others = names.base, names.own, set[str]()
+    if base not in state or (base == names.key and not any(name.startswith(start) for name in state)):
         base, start, others = prefix + _BASE, prefix, {_BASE, *layer.module.state_dict()}
-    names = {name: name.removeprefix(start) for name in state if name.startswith(start)}
-    learned = {name: short for name, short in names.items() if short not in others}
-    if f"{prefix}weight" in state or base not in state or (start != prefix and not learned):
+    short = {name: name.removeprefix(start) for name in state if name.startswith(start)}
+    learned = {name: own for name, own in short.items() if own not in others}
+    plain = names.key in state and names.key != base
+    if plain or base not in state or (start != names.own and not learned):
         return None
-    said = metadata_of(state).get(f"{prefix}{_TRAINED}".removesuffix("."), {}).get(SETTINGS)
-    return _Kept(layer, state[base], {short: state[name] for name, short in learned.items()}, (base, *learned), said)
+    said = metadata_of(state).get(names.own.removesuffix("."), {}).get(SETTINGS)
+    if base == names.key and said is None:
+        return None  # what is there belongs to something else
+    return _Kept(layer, names, state[base], {own: state[name] for name, own in learned.items()}, (base, *learned), said)
 
 
 def _asked_settings(silent: Sequence[_Kept], given: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:

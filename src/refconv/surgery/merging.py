@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from refconv.errors import LayerError, ModelError, RefconvWarning
-from refconv.parametrizations import ForwardScope, KernelTransform, computing_dtype
+from refconv.parametrizations import ForwardScope, KernelTransform
 from refconv.records import Record
-from refconv.surgery.refocusing import base_of, check_alone, check_unwrapped, detach, kernel_of, transformed
+from refconv.surgery.places import Place, detach, places
+from refconv.surgery.refocusing import check_unwrapped
+
+_COUNTS = "zeros", "zeros_after", "entries"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class MergedLayer(Record, former={"site": "layer"}):
     #: whether the kernel is still its base although a gradient reached the trained weights that make it, as with an
     #: optimizer that was made before the model was refocused
     untrained: bool = False
+    zeros: int = 0  #: entries of the base that are zero
+    zeros_after: int = 0  #: entries of the kernel that are zero
+    entries: int = 0  #: all entries of the kernel
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class MergeReport(Record, former={"sites": "layers"}):
         words = [f"merged {len(self.layers)} kernels", f"the one that moved most is {most}"]
         if filled:
             words.append(f"{filled:,} entries that were zero are not any more")
+        before, after, entries = (sum(getattr(one, name) for one in self.layers) for name in _COUNTS)
+        if before and entries:
+            words.append(f"zeros {before / entries:.1%} before, {after / entries:.1%} after")
         return "; ".join([*words, *([self.warning] if self.warning else [])])
 
 
@@ -57,7 +66,8 @@ def merge(model: nn.Module) -> MergeReport:
     """Write every refocused kernel into its convolution and remove the transformations, in place, all or nothing.
 
     Afterwards modules, classes, keys, their order, shapes, dtypes and gradient flags are those of the model before it
-    was refocused, and in eval mode it computes what the refocused model did. Kernels that never moved although
+    was refocused, and in eval mode it computes what the refocused model did. Where something else computes the kernel
+    (a mask, weight_norm, pruning), what it computes from is written, and it stays. Kernels that never moved although
     gradients reached the weights that make them are warned of (:class:`refconv.errors.RefconvWarning`).
 
     Raises:
@@ -67,20 +77,23 @@ def merge(model: nn.Module) -> MergeReport:
     found = _found(model, "merge")
     kernels: dict[int, Tensor] = {}
     report = []
-    for name, module, transform in found:
-        base = base_of(module)
+    for place in found:
+        transform, base = place.transform, place.base
         if id(transform) not in kernels:
-            kernels[id(transform)] = kernel_of(module)
+            kernels[id(transform)] = place.kernel()
         kernel = kernels[id(transform)]
         if not bool(torch.isfinite(kernel).all()):
             what = "the refocused kernel has entries that are not finite, so nothing was merged"
-            raise LayerError(what, where=name, remedy="go back to the last good checkpoint")
-        change = (kernel - base).double()
-        relative, largest = float(change.norm() / base.double().norm()), float(change.abs().max())
-        filled = int(((base == 0) & (kernel != 0)).sum())
-        report.append(MergedLayer(name, relative, largest, filled, not largest and _untrained(transform, base)))
-    for _, module, transform in found:
-        detach(module, kernels[id(transform)])
+            raise LayerError(what, where=place.name, remedy="go back to the last good checkpoint")
+        before, after = (torch.view_as_real(one) if one.is_complex() else one for one in (base.detach(), kernel))
+        change = (after - before).double()
+        relative, largest = float(change.norm() / before.double().norm()), float(change.abs().max())
+        zeros, filled = int((base == 0).sum()), int(((base == 0) & (kernel != 0)).sum())
+        untrained = not largest and _untrained(transform, base)
+        counts = {"zeros": zeros, "zeros_after": int((kernel == 0).sum()), "entries": kernel.numel()}
+        report.append(MergedLayer(place.name, relative, largest, filled, untrained, **counts))
+    for place in found:
+        detach(place, kernels[id(place.transform)])
     ForwardScope.detach(model)
     done = MergeReport(tuple(report))
     if done.warning:
@@ -94,7 +107,7 @@ def _untrained(transform: KernelTransform, base: Tensor) -> bool:
     gradients = [weight.grad for weight in transform.parameters() if weight.grad is not None]
     if not any(bool(gradient.any()) for gradient in gradients):
         return False
-    unrounded = base.detach().to(computing_dtype(base))  # steps may be too small for 16 bits
+    unrounded = base.detach().to(torch.promote_types(base.dtype, torch.float32))  # steps may be too small for 16 bits
     return torch.equal(transform.kernel(unrounded), unrounded)
 
 
@@ -126,24 +139,22 @@ class _Detaching(TorchFunctionMode):
 def unrefocus(model: nn.Module) -> tuple[str, ...]:
     """Drop every refocusing transformation and what it learned: the pretrained kernels come back, in place.
 
-    Everything else that was trained meanwhile stays trained. Returns the names of the layers.
+    Everything else that was trained meanwhile stays trained, and other parametrizations stay where they are. Returns
+    the names of the layers.
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
-        LayerError: if another parametrization was stacked on top; the model is untouched then.
     """
     found = _found(model, "unrefocus")
-    for _, module, _ in found:
-        check_alone(module)
-    for _, module, _ in found:
-        detach(module, None)
+    for place in found:
+        detach(place, None)
     ForwardScope.detach(model)
-    return tuple(name for name, _, _ in found)
+    return tuple(place.name for place in found)
 
 
-def _found(model: nn.Module, verb: str) -> list[tuple[str, nn.Module, KernelTransform]]:
+def _found(model: nn.Module, verb: str) -> list[Place]:
     check_unwrapped(model, verb)
-    found = list(transformed(model))
+    found = list(places(model))
     if not found:
         about = {"expected": "a refocused model", "found": "a plain one", "remedy": "refocus(model) first"}
         raise ModelError(f"nothing to {verb}", where=type(model).__name__, **about)

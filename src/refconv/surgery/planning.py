@@ -6,14 +6,15 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
 from refconv.errors import SettingError
-from refconv.layers import Choice, find_layers, select_trained
+from refconv.layers import Choice, find_layers, functional_convolutions, select_trained
 from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
 
@@ -38,6 +39,8 @@ class PlanRow(Record, former={"site": "layer"}):
     skipped: str | None  #: why the layer is not transformed; None if it is
     #: whether it reads patches that do not overlap (stride = kernel size), as vision transformers do
     patches: bool = False
+    zeros: int = 0  #: entries of the stored kernel that are zero, as of a pruned network
+    through: tuple[str, ...] = ()  #: classes of what computes the kernel from the stored one, which is transformed
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Plan(Record):
     parameters: int  #: the plain model's parameters, which is also what is shipped
     rows: tuple[PlanRow, ...]  #: every convolution kernel of the model, in order
     transform: str = "refocus"
+    #: modules that convolve or unfold with kernels of no convolution module, made for each input or fixed
+    functional: tuple[str, ...] = ()
+    zeros: str = "fill"  #: what becomes of entries that are zero
 
     @property
     def refocused(self) -> tuple[PlanRow, ...]:
@@ -75,7 +81,50 @@ class Plan(Record):
         if single:
             what = f"{len(single)} kernels of a single slice, which has no others to refocus on, such as {single[0]}"
             remarks += [f"{what}: gates over channels, or one-channel filters; exclude= leaves them out"]
+        through = Counter(kind for row in chosen for kind in row.through)
+        if through:
+            kinds = ", ".join(f"{kind} ({count} kernels)" for kind, count in through.items())
+            remarks += [f"what computes kernels from stored ones stays and acts after: {kinds}"]
+        entries, zeros = (
+            (sum(one) for one in zip(*((prod(row.shape), row.zeros) for row in chosen), strict=True))
+            if chosen
+            else (0, 0)
+        )
+        if zeros:
+            fate = "they are kept" if self.zeros == "keep" else "they will be filled; zeros='keep' keeps them"
+            remarks += [
+                f"{zeros:,} of {entries:,} entries of the chosen kernels are zero ({zeros / entries:.1%}): {fate}"
+            ]
+        if self.functional:
+            what = f"{len(self.functional)} modules apply kernels of no convolution module, which are not refocused"
+            more = ", ..." if len(self.functional) > 3 else ""
+            remarks += [f"{what}: {', '.join(self.functional[:3])}{more}"]
         return tuple(remarks)
+
+    def stages(self, depth: int = 1) -> str:
+        """Return the sums over the layers whose names begin alike, up to ``depth`` parts of the name, as a table.
+
+        Example:
+            >>> model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)), nn.Conv2d(8, 4, 1))
+            >>> print(plan(model).stages())
+            stage  kernels  refocused  entries  extra parameters
+            0            2          2      792               792
+            1            1          0       32                 0
+        """
+        sums: dict[str, list[int]] = {}
+        for row in self.rows:
+            own = sums.setdefault(".".join(row.layer.split(".")[:depth]) or "(the model)", [0, 0, 0, 0])
+            counts = 1, int(row.skipped is None), prod(row.shape), row.extra_parameters
+            own[:] = [one + other for one, other in zip(own, counts, strict=True)]
+        done = "refocused" if self.transform == "refocus" else "transformed"
+        header = ("stage", "kernels", done, "entries", "extra parameters")
+        lines = [header, *((name, *(f"{count:,}" for count in counts)) for name, counts in sums.items())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        rows = [
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+            for line in lines
+        ]
+        return "\n".join("  ".join(row) for row in rows)
 
     def __str__(self) -> str:
         header = ("layer", "kind", "kernel", "map", "blocks", "extra parameters")
@@ -162,9 +211,19 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
         strides = (stride,) * len(layer.kernel_size) if isinstance(stride, int) else tuple(stride)
         patches = layer.kind != "pointwise" and strides == layer.kernel_size
         about = layer.name, layer.kind, layer.family, layer.shape
-        rows.append(PlanRow(*about, sizes, layout.blocks, layout.groups, extra, choice.skipped, patches))
+        own: dict[str, Any] = {"zeros": _zeros(layer.weight)}
+        own["through"] = () if layer.refocused else layer.parametrized_by
+        rows.append(PlanRow(*about, sizes, layout.blocks, layout.groups, extra, choice.skipped, patches, **own))
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Plan(type(model).__name__, parameters, tuple(rows), config.method)
+    functional = functional_convolutions(model, {row.layer for row in rows})
+    return Plan(type(model).__name__, parameters, tuple(rows), config.method, functional, config.zeros)
+
+
+def _zeros(weight: Tensor | None) -> int:
+    """Return how many entries of a kernel are zero; of one without values, or of parts on several processes, none."""
+    if weight is None or is_lazy(weight) or weight.is_meta or hasattr(weight, "device_mesh"):
+        return 0
+    return int((weight.detach() == 0).sum())
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,8 @@ from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.records import with_scale
-from refconv.surgery.refocusing import (
-    STEM,
-    attach_all,
-    base_of,
-    check_plain,
-    check_unsharded,
-    kernel_of,
-    parameter_order,
-    transform_at,
-    transformed,
-    transforms_at,
-)
+from refconv.surgery.places import Names, places
+from refconv.surgery.refocusing import attach_all, check_plain, check_unsharded, transform_at, transforms_at
 
 _LENGTH = 8  # bytes of the number that says how long a file's header is, and what the header is padded to
 _METADATA = "__metadata__"
@@ -53,21 +43,30 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
     dict (its ``_metadata``) are kept.
     """
     state = model.state_dict()
-    layers = {dotted(name): module for name, module, _ in transformed(model, aliases=True)}
-    kernels = {prefix: kernel_of(module) for prefix, module in layers.items()}
+    found = {dotted(place.name): place for place in places(model, aliases=True)}
+    kernels = {prefix: place.kernel() for prefix, place in found.items()}
     plain: OrderedDict[str, Tensor] = OrderedDict()
+
+    def bring(prefix: str) -> None:
+        """Bring the parameters of a layer, in their order, before all else of its module."""
+        place = found[prefix]
+        for name in place.order if place.alone else ():
+            if (own := prefix + name) not in plain and (own in state or own == place.names.key):
+                plain[own] = kernels[prefix] if own == place.names.key else state[own].detach().clone()
+
     for key, value in state.items():
-        prefix, stem, _ = key.partition(STEM)
-        if not stem or prefix not in layers:  # a plain key, or one of somebody else's parametrization
-            prefix, stem = key[: key.rfind(".") + 1], ""
-        if prefix in layers and (stem or key.removeprefix(prefix) in parameter_order(layers[prefix])):
-            for name in parameter_order(layers[prefix]):  # the first of the layer's keys brings all, in their order
-                own = prefix + name
-                if own not in plain and (name == "weight" or own in state):
-                    plain[own] = kernels[prefix] if name == "weight" else state[own].detach().clone()
-        else:
-            plain[key] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-    return with_metadata(plain, plain_metadata(metadata_of(state), layers))
+        parts = key.split(".")
+        above = [".".join((*parts[:count], "")) for count in range(len(parts))]
+        held = [prefix for prefix in above if prefix in found]
+        for prefix in held:
+            bring(prefix)
+        own = next((prefix for prefix in held if key.startswith(found[prefix].names.stem)), None)
+        name = key if own is None else found[own].names.plain(key)
+        if own is not None and key == found[own].names.base:
+            plain.setdefault(found[own].names.key, kernels[own])
+        elif name is not None and name not in plain:
+            plain[name] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    return with_metadata(plain, plain_metadata(metadata_of(state), [place.names for place in found.values()]))
 
 
 def refocused_state_dict(model: nn.Module) -> dict[str, Tensor]:
@@ -107,13 +106,19 @@ def with_metadata(state: Mapping[str, Any], metadata: Mapping[str, Any]) -> Orde
     return carrying
 
 
-def plain_metadata(metadata: Mapping[str, Any], layers: Collection[str]) -> dict[str, Any]:
-    """Return the metadata of a refocused state dict without what transformations at these (dotted) layers brought."""
-    hidden = tuple(prefix + STEM for prefix in layers)
-    kept = {name: entry for name, entry in metadata.items() if not f"{name}.".startswith(hidden)}
-    for prefix in layers:  # the container of parametrizations goes with the last of them
-        if not any(name.startswith(f"{prefix}parametrizations.") for name in kept):
-            kept.pop(f"{prefix}parametrizations", None)
+def plain_metadata(metadata: Mapping[str, Any], found: Iterable[Names]) -> dict[str, Any]:
+    """Return the metadata of a refocused state dict without what transformations of these names brought."""
+    kept = dict(metadata)
+    for names in found:
+        stem = names.stem.removesuffix(".")
+        own = {name: names.plain(name) for name in kept if name.startswith(names.stem)}
+        if names.base != names.key:  # nothing else is registered there
+            own = dict.fromkeys([*own, *([stem] if stem in kept else [])])
+        entries = {name: kept.pop(name) for name in own}
+        kept |= {plain: entries[name] for name, plain in own.items() if plain is not None}
+        lists = stem.rpartition(".")[0]  # the container of parametrizations goes with the last of them
+        if not any(name.startswith(f"{lists}.") for name in kept):
+            kept.pop(lists, None)
     return kept
 
 
@@ -147,9 +152,9 @@ def check_shape(name: str, own: Tensor | None, found: Tensor, *, where: str) -> 
 def _file_names(model: nn.Module) -> dict[str, str]:
     """Map torch's names of the refocused tensors to ours."""
     names: dict[str, str] = {}
-    for name, _, transform in transformed(model, aliases=True):
-        names[f"{dotted(name)}{STEM}original"] = f"{dotted(name)}base"
-        names |= {f"{dotted(name)}{STEM}0.{key}": dotted(name) + key for key in transform.state_dict()}
+    for place in places(model, aliases=True):
+        names[place.names.base] = f"{dotted(place.name)}base"
+        names |= {place.names.own + key: dotted(place.name) + key for key in place.transform.state_dict()}
     return names
 
 
@@ -184,18 +189,21 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         ModelError: if nothing in the model is refocused.
     """
     check_plain(model, "save an adapter of")
-    found = list(transformed(model))
+    found = list(places(model))
     if not found:
         raise ModelError("no adapter to save", where=type(model).__name__, expected="a refocused model")
     tensors: dict[str, Tensor] = {}
     layers = {}
-    for name, module, transform in found:
-        tensors |= {dotted(name) + key: value for key, value in transform.named_parameters()}
-        base = fingerprint(base_of(module))
-        layers[name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: base}
+    for place in found:
+        transform = place.transform
+        tensors |= {dotted(place.name) + key: value for key, value in transform.named_parameters()}
+        base = fingerprint(place.base)
+        layers[place.name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: base}
     if rest:
-        ours = tuple(dotted(name) + STEM for name, _, _ in transformed(model, aliases=True))
-        tensors |= {key: value for key, value in model.state_dict().items() if not key.startswith(ours)}
+        named = [place.names for place in places(model, aliases=True)]
+        kernels = {names.key for names in named}
+        own = {plain_name(key, named): value for key, value in model.state_dict().items()}
+        tensors |= {key: value for key, value in own.items() if key is not None and key not in kernels}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
     Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
@@ -232,7 +240,7 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
         for key, parameter in transform.named_parameters()
     }
     own = model.state_dict()
-    kernels = {f"{dotted(layer.name)}weight" for layer in chosen}
+    kernels = {layer.key for layer in chosen}
     rest = [key for key in own if key not in kernels] if json.loads(metadata["rest"]) else []
     check_keys([*sorted(trained), *rest], tensors, where=where, remedy="the file does not belong to this model")
     for key, tensor in [*((key, own[key]) for key in rest), *trained.items()]:
@@ -242,9 +250,13 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
             parameter.copy_(tensors[key])
     attach_all(model, transforms)
     with torch.no_grad():
-        current = model.state_dict()
-        for key in rest:
-            current[key].copy_(tensors[key])
+        for key in rest:  # state dicts alias the tensors of their model
+            own[key].copy_(tensors[key])
+
+
+def plain_name(key: str, named: Iterable[Names]) -> str | None:
+    """Return the name that a tensor of a refocused model has in the plain one; None if it has none."""
+    return next((names.plain(key) for names in named if key.startswith(names.stem)), key)
 
 
 def _transform(layer: Layer, saved: dict[str, Any], scope: ForwardScope, where: str) -> KernelTransform:

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils import _pytree as pytree
 
-from refconv.layers import dotted, find_layers
+from refconv.layers import dotted, find_layers, lists_of
 from refconv.records import Record
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
-from refconv.surgery.refocusing import STEM, check_unwrapped, is_compiled, plain_name, transform_of, transformed
+from refconv.surgery.places import Beneath, places
+from refconv.surgery.refocusing import check_unwrapped, is_compiled, plain_name
 from refconv.surgery.state import plain_state_dict
 
 # Outputs count as equal when two thirds of the digits of their dtype agree: 2.4e-5 in float32. Networks whose kernels
@@ -214,7 +216,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _kernel_difference(model: nn.Module, first: State, second: State) -> tuple[str, float, int]:
     largest, where, count = 0.0, "", 0
     for layer in find_layers(model):
-        key = plain_name(f"{dotted(layer.name)}weight")
+        key = plain_name(layer.key)
         if key in first and key in second and first[key].shape == second[key].shape:
             count += 1
             difference = largest_difference(first[key].cpu(), second[key].cpu())
@@ -225,24 +227,33 @@ def _kernel_difference(model: nn.Module, first: State, second: State) -> tuple[s
 def _flags(model: nn.Module) -> dict[str, bool]:
     """Gradient flags of the parameters, as they are once merged."""
     flags = {}
-    ours = {dotted(name): transform for name, _, transform in transformed(model)}
+    found = list(places(model, aliases=True))
     for name, parameter in model.named_parameters():
-        prefix, stem, _ = name.partition(STEM)
-        own = ours.get(prefix) if stem else None
-        shown = plain_name(name if own is None else f"{prefix}weight")
-        flags[shown] = parameter.requires_grad if own is None else own.base_requires_grad
+        place = next((place for place in found if name.startswith(place.names.stem)), None)
+        own = name if place is None else place.names.plain(name)
+        if own is not None:
+            base = place is not None and name == place.names.base
+            flags[plain_name(own)] = place.transform.base_requires_grad if base and place else parameter.requires_grad
     return flags
 
 
 def _classes(model: nn.Module) -> dict[str, str]:
     """Classes of the modules, as they are once merged."""
     classes = {}
-    hidden = tuple(f"{dotted(name)}parametrizations" for name, _, _ in transformed(model))
+    found = {place.name: place for place in places(model)}
+    alone = {name: place for name, place in found.items() if place.alone}
+    bare = {name for name, place in alone.items() if len(lists_of(place.module)) == 1}
+    gone = {place.names.stem.removesuffix(".") for place in alone.values()}
+    gone |= {f"{dotted(name)}parametrizations" for name in bare}
     for name, module in model.named_modules():
-        if not name.startswith(hidden):
-            plain = type(module).__bases__[0] if transform_of(module) is not None else type(module)
-            shown = plain_name(f"{name}.").removesuffix(".") or "(the model)"
-            classes[shown] = f"{plain.__module__}.{plain.__qualname__}"
+        place = next((one for one in found.values() if name.startswith(one.names.stem)), None)
+        own = name if place is None else place.names.plain(name)
+        if own is None or name in gone or isinstance(module, Beneath):
+            continue
+        kind = type(module).__bases__[0] if name in bare else type(module)
+        kind = ParametrizationList if isinstance(module, ParametrizationList) else kind
+        shown = plain_name(f"{own}.").removesuffix(".") or "(the model)"
+        classes[shown] = f"{kind.__module__}.{kind.__qualname__}"
     return classes
 
 

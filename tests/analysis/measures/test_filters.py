@@ -1,5 +1,6 @@
 """Filter statistics against closed forms and the paper's own fit for 3 x 3 kernels."""
 
+import copy
 import math
 
 import pytest
@@ -117,3 +118,18 @@ def test_a_real_pair_is_measured_left_alone_and_written(trained_pair, state_of):
 def test_different_architectures_are_refused(trained_pair):
     with pytest.raises(ModelError, match="differ in their convolutions"):
         filter_statistics(trained_pair[0], nn.Conv2d(1, 1, 3))
+
+
+def test_zeros_are_counted_before_and_after():
+    before = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
+    with torch.no_grad():
+        before[0].weight[0, 0, 0] = 0  # 3 of 108 entries, and none of 36
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        after[0].weight[0, 0, 0, 0] = 1
+    found = filter_statistics(before, after)
+    assert found.zeros == pytest.approx((3 / 144, 2 / 144))
+    assert [layer.before.zeros for layer in found.layers] == pytest.approx([3 / 108, 0])
+    assert "zeros 2.08% -> 1.39%" in str(found)
+    assert FilterStatistics.from_json(found.to_json()) == found
+    assert "zeros" not in str(filter_statistics(*[nn.Conv2d(2, 2, 3)] * 2))

@@ -21,6 +21,7 @@ for kernels of any size. With the n slices of a layer as rows of k taps:
 * sparsity: share of slices all of whose entries are at most eps_0 = 1/100 of the layer's largest entry;
 * variance entropy: H = - sum_i v_i log10 v_i, v_i the explained variance ratio of the i-th principal component of the
   layer's slices; 0 if all lie on a line, log10 k if they spread alike in all directions, as random ones do;
+* zeros, which is not theirs: share of entries that are exactly zero, as of a pruned network;
 * orthogonality: 1 - mean of |cos| over all pairs of the layer's filters (one per output channel).
 
 Note [Random threshold]. The paper calls a layer random when H comes up to what it saw among drawn 3 x 3 layers of the
@@ -237,11 +238,12 @@ def _quality(kernel: Kernel, threshold: float | None, compared: Tensor) -> Filte
             degenerate = "narrow"
         elif entropy >= threshold:
             degenerate = "random"
-    return FilterQuality(sparsity, entropy, None if cosine is None else 1 - cosine, degenerate)
+    zeros = float((slices == 0).double().mean())
+    return FilterQuality(sparsity, entropy, None if cosine is None else 1 - cosine, degenerate, zeros)
 
 
 def _summary(rows: Sequence[LayerQuality], layers: Sequence[FilterQuality]) -> tuple[Any, ...]:
-    """Sparsity, relative entropy, orthogonality, degenerate layers and degenerate slices of one model."""
+    """Sparsity, relative entropy, orthogonality, degenerate layers and slices, and zeros of one model."""
     counted, total = [(row.slices, layer) for row, layer in zip(rows, layers, strict=True)], sum(r.slices for r in rows)
     entropies = [(layer.variance_entropy, row.taps) for row, layer in zip(rows, layers, strict=True) if row.taps > 1]
     return (
@@ -250,4 +252,6 @@ def _summary(rows: Sequence[LayerQuality], layers: Sequence[FilterQuality]) -> t
         mean([layer.orthogonality for layer in layers]),
         sum(layer.degenerate is not None for layer in layers) / len(layers),
         sum((1.0 if layer.degenerate else layer.sparsity) * n for n, layer in counted) / total,
+        sum(layer.zeros * row.slices * row.taps for row, layer in zip(rows, layers, strict=True))
+        / sum(row.slices * row.taps for row in rows),
     )
