@@ -10,7 +10,7 @@ import functools
 import importlib
 from dataclasses import KW_ONLY, dataclass
 
-TASKS = ("classification", "detection", "segmentation", "restoration")
+TASKS = ("classification", "detection", "segmentation", "restoration", "multilabel", "binary", "regression")
 """The names of all tasks; the first one is the default."""
 
 

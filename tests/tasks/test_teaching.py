@@ -48,7 +48,7 @@ def test_the_teacher_is_frozen_and_in_evaluation_mode():
 
 def test_a_teacher_of_other_classes_is_refused():
     with pytest.raises(
-        ModelError, match=r"distill: the teacher has other classes .* expected .*\[5, 3\], found \[5, 4\]"
+        ModelError, match=r"distill: the teacher has other outputs .* expected .*\[5, 3\], found \[5, 4\]"
     ):
         teacher(nn.Linear(3, 4)).loss(torch.randn(5, 3), torch.randn(5, 3), torch.tensor(0.0))
 

@@ -241,7 +241,6 @@ REFUSED = {
     "hflip": ({"noise": 5, "hflip": 0.5}, RecipeError, "hflip: has no effect.*mirrored and turned anyway"),
     "img_size": ({"noise": 5, "img_size": 64}, RecipeError, "img_size: has no effect.*patch_size"),
     "classes": ({"noise": 5, "num_classes": 3}, RecipeError, "num_classes: has no effect.*no classes"),
-    "teacher": ({"noise": 5, "distill": "resnet18"}, RecipeError, "distill: has no effect"),
     "data": ({"noise": 5, "data": "digits"}, DataError, "digits: unknown data for restoration"),
     "small pictures": ({"noise": 5, "patch_size": 64}, DataError, "image too small; expected at least 64 x 64"),
     "classifier": ({"noise": 5, "model": "test_resnet", "model_kwargs": {}}, ModelError, "does not restore"),
