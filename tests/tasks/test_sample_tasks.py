@@ -115,9 +115,8 @@ def test_targets_may_stay_as_they_are(shared, tmp_path):
     assert "target_std" not in json.loads((tmp_path / "run/model/config.json").read_text())
 
 
-@tasks
-def test_a_run_goes_on_exactly(shared, tmp_path, monkeypatch, task):
-    settings = recipe(shared, task, epochs=2, method="refocus", val_split=0.2, grad_accum_steps=2)
+def test_a_run_goes_on_exactly(shared, tmp_path, monkeypatch):
+    settings = recipe(shared, "regression", epochs=2, method="refocus", val_split=0.2, grad_accum_steps=2)
     train(settings, tmp_path / "whole", show=False)
     step = Loop._step
 
@@ -202,8 +201,8 @@ def test_classes_become_labels_a_positive_class_or_numbers():
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_one_line(shared, tmp_path, task, settings, kind, message):
-    table = {"data": f"table:{shared}/labels.csv", **settings}
-    given = recipe(shared, task, **table) if task in TABLES else recipe(shared, "multilabel", **table, task=task)
+    table = {"data": f"table:{shared}/labels.csv", "task": task, **settings}
+    given = Recipe(**{**recipe(shared, "multilabel").to_dict(), **table})
     with pytest.raises(kind, match=message):
         train(given, tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()

@@ -29,7 +29,7 @@ _DIGITS = tuple("0123456789")
 class Source:
     """A whole data set as tensors, as it comes from its origin, or as rows that are read when they are needed.
 
-    Samples are [n, C, *spatial], uint8 or float32, and labels int64 [n], or targets float32 [n, columns]. A stored value
+    Samples are [n, C, *spatial], uint8 or float32, and labels int64 [n] or targets float32 [n, columns]. A stored value
     times ``unit`` is in [0, 1] for images; ``mean`` and ``std``, per channel, are those of ``unit * train``.
     """
 

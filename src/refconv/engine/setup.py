@@ -95,6 +95,7 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
             pretrained=recipe.pretrained,
             checkpoint=recipe.checkpoint,
             reset_classifier=recipe.reset_classifier,
+            fit_channels=True,
         )
         if recipe.backbone_checkpoint is not None:
             load_backbone(model, recipe.backbone_checkpoint)
@@ -176,7 +177,7 @@ def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe)
 
 def _with_classes(task: Task, data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
     """Map the classes of the data to the outputs of the classifier that is trained further, or by the class map."""
-    if not isinstance(task, SampleTask):
+    if not isinstance(task, SampleTask) or not data.info.num_classes:
         if recipe.class_map is not None:
             raise RecipeError("only classifiers have classes to match", where="class_map", found=f"task={recipe.task}")
         return data

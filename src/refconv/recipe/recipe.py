@@ -91,14 +91,14 @@ class Recipe:
     reset_classifier: bool = _model("with --checkpoint: reinitialize the classifier", False)
     backbone: str | None = _model("timm name of the backbone of detector:HEAD or smp:NAME", None)
     backbone_checkpoint: str | None = _model("start the backbone from the classifier in this run, folder or file", None)
-    num_classes: int | None = _model("number of classes; default: those of the data", None, least=1)
+    num_classes: int | None = _model(
+        "outputs of the model; default: as the data needs; 0 in embedding: the features", None, least=0
+    )
     in_chans: int | None = _model("input channels; default: those of the data", None, least=1)
     drop: float = _model("dropout rate", 0.0, least=0, most=1)
     drop_path: float | None = _model("drop path rate (stochastic depth)", None, least=0, most=1)
 
-    data: str = _data(
-        "a name, as digits; folder:, table:, arrays:, coco:, voc:, masks:, images:PATH; module:function; or timm's"
-    )
+    data: str = _data("a name; folder:, table:, arrays:, coco:, voc:, masks:, images:PATH; module:function; or timm's")
     data_dir: str | None = _data("folder of the data", None, may_change=True)
     class_map: str | None = _data(
         "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
@@ -354,9 +354,9 @@ def _check_together(recipe: Recipe) -> None:
         raise RecipeError("two sources of weights", where="checkpoint", remedy=remedy)
     if recipe.reset_classifier and recipe.checkpoint is None:
         raise RecipeError("has no effect without checkpoint", where="reset_classifier")
-    for name in ("distill_checkpoint", "distill_features"):
-        if getattr(recipe, name) and recipe.distill is None:
-            raise RecipeError("has no effect without distill", where=name)
+    for name, needed in (("distill_checkpoint", "distill"), ("distill_features", "distill"), ("loss_kwargs", "loss")):
+        if getattr(recipe, name) and getattr(recipe, needed) is None:
+            raise RecipeError(f"has no effect without {needed}", where=name)
     if recipe.batch_size % recipe.grad_accum_steps:
         what, expected = "the batch cannot be cut into equal parts", f"a divisor of batch_size = {recipe.batch_size}"
         raise RecipeError(what, where="grad_accum_steps", expected=expected, found=str(recipe.grad_accum_steps))

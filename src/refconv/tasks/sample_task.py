@@ -15,7 +15,7 @@ from refconv.data.dataset import Batch
 from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement
 from refconv.data.targets import Wanted, known
-from refconv.errors import ModelError
+from refconv.errors import ModelError, RecipeError
 from refconv.models.model_input import of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
@@ -111,6 +111,11 @@ class SampleTask(Task):
                 loss = loss + weight * criterion(other.float(), targets)
             return loss if teacher is None else teacher.loss(inputs, outputs, loss)
 
+        if isinstance(criterion, nn.Module) and next(criterion.parameters(), None) is not None:
+            if not processes.alone:
+                what, remedy = "a loss with parameters of its own trains in one process", "start one process"
+                raise RecipeError(what, where="loss", found=f"{processes.world_size} processes", remedy=remedy)
+            objective.trained = criterion.train()  # type: ignore[attr-defined]  # functions take attributes
         return objective
 
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:

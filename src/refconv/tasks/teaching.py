@@ -54,6 +54,11 @@ def of_images(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return F.l1_loss(student.float(), teacher.float()) / temperature**2
 
 
+def of_directions(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return 1 - cosine of the outputs, the mean over the batch."""
+    return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=1)).mean() / temperature**2
+
+
 def attention(features: Tensor) -> Tensor:
     """Return the attention map of features [n, C, *spatial], [n, places] of length 1; of [n, C] the features."""
     flat = features.float().square().mean(dim=1).flatten(1) if features.ndim > 2 else features.float()

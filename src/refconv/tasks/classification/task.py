@@ -56,9 +56,6 @@ class Classification(SampleTask):
         """Return the cross-entropy, or the user's own loss."""
         if recipe.loss is not None and recipe.smoothing and not (recipe.mixup or recipe.cutmix):
             raise RecipeError("has no effect with a loss of your own", where="smoothing", remedy="smooth in the loss")
-        if recipe.loss_kwargs and recipe.loss is None:
-            remedy = "give --loss cross_entropy, or a loss of your own"
-            raise RecipeError("has no effect without loss", where="loss_kwargs", remedy=remedy)
         return make_loss(recipe) if recipe.loss is None else chosen_loss(recipe, _LOSSES, device)
 
     @property
