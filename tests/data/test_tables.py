@@ -90,9 +90,7 @@ def test_a_table_without_splits_can_be_evaluated_on(tmp_path):
     parts = open_table(path, VALUES, val_split=0, for_training=False)
     assert parts.train is None
     assert len(parts.test.labels) == 2
-    with pytest.raises(
-        DataError, match="no training images; expected train .*found no column split; add a column split"
-    ):
+    with pytest.raises(DataError, match="no training images; .*found no column split; add a column split"):
         open_table(path, VALUES, val_split=0)
 
 

@@ -83,7 +83,8 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
     if (wanted := recipe.num_classes) is not None:
         if wanted < info.num_classes:
             what, expected = "the data has more classes than the model is to have", f"at most num_classes = {wanted}"
-            raise DataError(what, where=recipe.data, expected=expected, found=str(info.num_classes))
+            remedy = "give --task binary for one logit" if wanted == 1 else None
+            raise DataError(what, where=recipe.data, expected=expected, found=str(info.num_classes), remedy=remedy)
         info = dataclasses.replace(info, num_classes=wanted)
     if checkpoint is not None:
         _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))

@@ -91,9 +91,7 @@ class Recipe:
     reset_classifier: bool = _model("with --checkpoint: reinitialize the classifier", False)
     backbone: str | None = _model("timm name of the backbone of detector:HEAD or smp:NAME", None)
     backbone_checkpoint: str | None = _model("start the backbone from the classifier in this run, folder or file", None)
-    num_classes: int | None = _model(
-        "outputs of the model; default: as the data needs; 0 in embedding: the features", None, least=0
-    )
+    num_classes: int | None = _model("outputs; default: as the data needs; 0 in embedding: features", None, least=0)
     in_chans: int | None = _model("input channels; default: those of the data", None, least=1)
     drop: float = _model("dropout rate", 0.0, least=0, most=1)
     drop_path: float | None = _model("drop path rate (stochastic depth)", None, least=0, most=1)
