@@ -188,14 +188,15 @@ def _arrays(path: Path, wanted: Wanted, val_split: float) -> tuple[Source, float
                 expected, shown = f"0 to {len(names) - 1}", f"{int(found.min())} to {int(found.max())}"
                 raise DataError("no such class", where=f"{path}, y_{part}", expected=expected, found=shown)
             return wanted.of_classes(found, names, where=str(path))
-        columns = names if len(names) == values.shape[1] and given is not None else map(str, range(values.shape[1]))
-        columns = ("value",) if values.shape[1] == 1 and given is None else tuple(columns)
+        count = values.shape[1]
+        usual = ("value",) if count == 1 else tuple(map(str, range(count)))
+        columns = names if given is not None and len(names) == count else usual
         return wanted.of_columns(torch.from_numpy(values.astype("float32")), columns, where=str(path))
 
     rows = {part: ArrayRows(arrays[f"x_{part}"], axes, f"{path}, x_{part}") for part in ("train", val, test) if part}
     mean, std = statistics(rows["train"])
     (train_labels, columns), (test_labels, _) = targets("train"), targets(test)
-    more = {} if val is None else {"val": rows[val], "val_labels": targets(val)[0]}
+    more: dict[str, Any] = {} if val is None else {"val": rows[val], "val_labels": targets(val)[0]}
     source = Source(rows["train"], train_labels, rows[test], test_labels, columns, unit=1.0, mean=mean, std=std, **more)
     return source, val_split
 
@@ -210,7 +211,7 @@ def _of_files(images: Parts[Any], in_chans: int | None, name: str) -> Source:
     rows = open_files(paths(trained), in_chans)
     mean, std = statistics(rows)
     tested = open_files(paths(images.test), in_chans, first=rows)
-    more = {}
+    more: dict[str, Any] = {}
     if images.val is not None:
         more = {"val": open_files(paths(images.val), in_chans, first=rows), "val_labels": images.val.labels}
     empty = images.train is None

@@ -84,7 +84,7 @@ class Wanted:
     def _index(self, names: Sequence[str], where: str) -> int:
         if self.positive is None and len(names) == 2:
             return 1
-        if self.positive not in names:
+        if self.positive is None or self.positive not in names:
             what = "it is not known which class is the positive one" if self.positive is None else "no such class"
             expected = f"one of {listed(names)}"
             raise DataError(what, where=where, expected=expected, found=self.positive, remedy="give --positive NAME")

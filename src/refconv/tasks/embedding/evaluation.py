@@ -47,5 +47,5 @@ def evaluation_of(embeddings: Tensor, classes: Tensor) -> EmbeddingEvaluation:
     nearest, precision = torch.cat(ranks), torch.cat(precisions)
     if not len(nearest):
         return EmbeddingEvaluation(len(unit), None, None, None, None)
-    recalls = ((nearest <= k).double().mean().item() for k in (1, 5, 10))
-    return EmbeddingEvaluation(len(unit), *recalls, precision.mean().item())
+    first, five, ten = ((nearest <= k).double().mean().item() for k in (1, 5, 10))
+    return EmbeddingEvaluation(len(unit), first, five, ten, precision.mean().item())

@@ -34,23 +34,21 @@ class RegressionEvaluation(Evaluation):
 
 def evaluation_of(outputs: Tensor, targets: Tensor, names: Sequence[str], std: Tensor) -> RegressionEvaluation:
     """Return the evaluation of values [n, outputs] in their own units; ``std`` is what they were divided by."""
-    maes, rmses, r2s, losses = [], [], [], []
-    for found, truth, scale in zip(outputs.double().T, targets.double().T, std.tolist(), strict=True):
-        counted = ~truth.isnan()
-        error, truth = (found - truth)[counted], truth[counted]
-        if not len(truth):
-            for values in (maes, rmses, r2s, losses):
-                values.append(None)
-            continue
-        squared = float(error.square().mean())
-        spread = float((truth - truth.mean()).square().mean())
-        maes.append(float(error.abs().mean()))
-        rmses.append(math.sqrt(squared))
-        r2s.append(1 - squared / spread if spread else None)
-        losses.append(squared / scale**2)
-    means = (_mean(values) for values in (maes, rmses, r2s, losses))
-    by_output = (dict(zip(names, values, strict=True)) for values in (maes, r2s))
-    return RegressionEvaluation(len(outputs), *means, *by_output)
+    rows = [_scores(*pair) for pair in zip(outputs.double().T, targets.double().T, std.tolist(), strict=True)]
+    maes, rmses, r2s, losses = ([row[place] for row in rows] for place in range(4))
+    by_output = dict(zip(names, maes, strict=True)), dict(zip(names, r2s, strict=True))
+    return RegressionEvaluation(len(outputs), _mean(maes), _mean(rmses), _mean(r2s), _mean(losses), *by_output)
+
+
+def _scores(found: Tensor, truth: Tensor, scale: float) -> tuple[float | None, ...]:
+    """Return MAE, RMSE, R2 and the scaled loss of one output over the values that are known."""
+    counted = ~truth.isnan()
+    error, truth = (found - truth)[counted], truth[counted]
+    if not len(truth):
+        return None, None, None, None
+    squared = float(error.square().mean())
+    spread = float((truth - truth.mean()).square().mean())
+    return float(error.abs().mean()), math.sqrt(squared), 1 - squared / spread if spread else None, squared / scale**2
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
