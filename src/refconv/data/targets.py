@@ -76,7 +76,7 @@ class Wanted:
             expected, shown = "0 and 1, or -1 and 1; nothing where unknown", listed([f"{value:g}" for value in found])
             remedy = "give --task regression for values"
             raise DataError("labels are no yes or no", where=where, expected=expected, found=shown, remedy=remedy)
-        if self.one and (len(names) != 1 or self.positive not in {None, *names}):
+        if self.one and len(names) != 1:
             index = self._index(names, where)
             return columns[:, index, None], (names[index],)
         return columns, tuple(names)
@@ -87,7 +87,8 @@ class Wanted:
         if self.positive is None or self.positive not in names:
             what = "it is not known which class is the positive one" if self.positive is None else "no such class"
             expected = f"one of {listed(names)}"
-            raise DataError(what, where=where, expected=expected, found=self.positive, remedy="give --positive NAME")
+            remedy = "name the positive class, in training by --positive NAME"
+            raise DataError(what, where=where, expected=expected, found=self.positive, remedy=remedy)
         return list(names).index(self.positive)
 
 
