@@ -12,6 +12,7 @@ from refconv.engine import Recipe, train
 from refconv.engine.epochs import Loop
 from refconv.engine.setup import open_setup
 from refconv.errors import DataError, ModelError, RecipeError
+from refconv.improvement import Budget, ImproveConfig, improve_recipe
 from refconv.improvement.scoring import difference, score
 from refconv.methods.registry import method_of
 from refconv.models.opening import open_model
@@ -206,3 +207,15 @@ def test_what_does_not_fit_is_refused_in_one_line(shared, tmp_path, task, settin
     with pytest.raises(kind, match=message):
         train(given, tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_network_of_values_is_improved(runs, shared, tmp_path):
+    """It is compared over blocks of the validation split, and taught by itself."""
+    given = recipe(shared, "regression", checkpoint=str(runs[0] / "regression"), val_split=0.3, batch_size=4)
+    config = ImproveConfig(budget=Budget.parse("9ep"), contenders=("plain", "plain-taught"), teacher="base", show=False)
+    record = improve_recipe(given, tmp_path / "better", config)
+    assert record.certificate.same_structure
+    opened = open_model(str(tmp_path / "better/model"))
+    found = task_named("regression").evaluate(opened.model, data_for(opened, given.data), "test", batch_size=8)
+    assert found.mae < 500
