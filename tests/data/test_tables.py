@@ -127,6 +127,12 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, wanted, message):
         open_table(written(tmp_path, text), wanted, val_split=0)
 
 
+def test_a_table_without_its_prefix_is_recognised(tmp_path):
+    path = written(tmp_path, "image,split,a\n0.png,train,1\n1.png,test,2\n")
+    with pytest.raises(DataError, match=f"unknown data; .*write table:{path} to read that file"):
+        open_data(str(path), wanted=VALUES)
+
+
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(DataError, match="nowhere.csv: no such table"):
         open_data(f"table:{tmp_path}/nowhere.csv", wanted=VALUES)

@@ -240,7 +240,10 @@ def _images(
     known = [*SOURCES, "folder:PATH", "table:PATH", "arrays:PATH", "module:function", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
-    remedy = f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None
+    place, kinds = Path(root or "", name), {".csv": "table", ".tsv": "table", ".json": "table", ".npz": "arrays"}
+    remedy = f"write folder:{name} to read that folder" if place.is_dir() else None
+    if place.is_file() and place.suffix.lower() in kinds:
+        remedy = f"write {kinds[place.suffix.lower()]}:{name} to read that file"
     raise DataError("unknown data", where=name, expected=expected, remedy=remedy)
 
 
