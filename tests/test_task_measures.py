@@ -16,8 +16,15 @@ EVALUATIONS = {
     "detection": "refconv.tasks.detection.evaluation:DetectionEvaluation",
     "segmentation": "refconv.tasks.segmentation.evaluation:SegmentationEvaluation",
     "restoration": "refconv.tasks.restoration.evaluation:RestorationEvaluation",
+    "multilabel": "refconv.tasks.multilabel.evaluation:MultilabelEvaluation",
+    "binary": "refconv.tasks.binary.evaluation:BinaryEvaluation",
+    "regression": "refconv.tasks.regression.evaluation:RegressionEvaluation",
+    "embedding": "refconv.tasks.embedding.evaluation:EmbeddingEvaluation",
 }
-NO_MEASURES = {"samples", "enlarged", "channel", "per_class", "mask_per_class", "class_iou"}
+NO_MEASURES = {
+    "samples", "enlarged", "channel", "per_class", "mask_per_class", "class_iou", "label_ap", "label_f1", "output_mae",
+    "output_r2",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -128,7 +128,7 @@ def test_images_come_with_the_channels_and_the_size_asked_for(shared_folder, cha
 
 
 def test_other_channels_are_refused(shared_folder):
-    with pytest.raises(DataError, match=r"images have 1 or 3 channels; found in_chans=2"):
+    with pytest.raises(DataError, match="a sample of another kind; expected 2 channels, found 3; give --in-chans 3"):
         make_data(shared_folder, in_chans=2)
 
 

@@ -216,17 +216,13 @@ def test_resizing_happens_once_and_keeps_the_type(size, mode):
     ],
 )
 def test_augmentation_for_disks_only_is_refused(settings, word):
-    with pytest.raises(
-        DataError, match=rf"toy: augmentation not available for data kept in memory.*found {word}.*folder:PATH"
-    ):
+    with pytest.raises(DataError, match=rf"toy: augmentation not available for tensors.*found {word}.*folder:PATH"):
         make_data(Augmentation(**settings))
 
 
 @pytest.mark.parametrize("by", ["flags", "recipe"])
 def test_a_crop_of_samples_in_memory_is_refused(by):
-    with pytest.raises(
-        DataError, match=r"toy: augmentation not available for data kept in memory.*found crop_pct.*folder:PATH"
-    ):
+    with pytest.raises(DataError, match=r"toy: augmentation not available for tensors.*found crop_pct.*folder:PATH"):
         make_data(stated=[Statement(by, {"crop_pct": 0.9})])
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, Subset, TensorDataset
 from own_datasets import Blinking, blinking
 from refconv.data import Augmentation, open_data
 from refconv.data.own import HANDED_OVER, OwnData
+from refconv.data.targets import Wanted
 from refconv.errors import DataError, SettingError
 
 NAME = "own_datasets:blinking"
@@ -230,3 +231,41 @@ def test_augmentation_is_refused_and_so_are_other_channels():
     with pytest.raises(DataError, match="cannot provide this number of channels; expected 1, found 3"):
         open_data(NAME, in_chans=3)
     assert open_data(NAME, in_chans=1).info.in_chans == 1
+
+
+PAIRS = TensorDataset(torch.rand(6, 1, 4, 4), torch.tensor([[0.5, 2], [1, 3], [torch.nan, 1], [2, 2], [0, 0], [1, 1]]))
+
+
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: Subset(data, range(6))], ids=["tensors", "read"])
+def test_targets_may_be_several_values(wrap):
+    data = OwnData("mine", {"train": wrap(PAIRS)}, wanted=Wanted("values"))
+    assert (data.info.num_classes, data.info.class_names) == (2, ("0", "1"))
+    torch.testing.assert_close(data.train_targets(), PAIRS.tensors[1], equal_nan=True)
+    _, targets = next(data.eval_batches("train", batch_size=3))
+    torch.testing.assert_close(targets, PAIRS.tensors[1][:3], equal_nan=True)
+
+
+def test_one_value_or_label_a_sample_is_a_column():
+    values = OwnData("mine", {"train": [(torch.zeros(1, 4), 0.5), (torch.zeros(1, 4), 2.0)]}, wanted=Wanted("values"))
+    assert values.train_targets().tolist() == [[0.5], [2]]
+    labels = TensorDataset(torch.zeros(4, 1, 4), torch.tensor([0, 1, 1, 0]))
+    one = OwnData("mine", {"train": labels}, wanted=Wanted("labels", one=True))
+    assert next(one.eval_batches("train", batch_size=4))[1].tolist() == [[0], [1], [1], [0]]
+    named = OwnData("mine", {"train": Blinking(9)}, wanted=Wanted("labels", one=True, positive="grey"))
+    assert (named.info.class_names, next(named.eval_batches("train", batch_size=3))[1].tolist()) == (
+        ("grey",), [[0], [1], [0]],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "wanted", "message"),
+    [
+        ([(torch.zeros(1, 4), "a")], Wanted("values"), "mine, train: targets are no numbers"),
+        ([(torch.zeros(1, 4), [1.0]), (torch.zeros(1, 4), [1.0, 2.0])], Wanted("values"), "targets are no numbers"),
+        ([torch.zeros(1, 4)], Wanted("values"), r"mine, train\[0\]: not a sample with targets; .*found Tensor"),
+        (PAIRS, Wanted("labels"), "labels are no yes or no; .*found 0, 0.5, 1, 2, 3"),
+    ],
+)
+def test_what_are_no_targets_is_refused(dataset, wanted, message):
+    with pytest.raises(DataError, match=message):
+        OwnData("mine", {"train": dataset}, wanted=wanted)

@@ -9,12 +9,13 @@ import re
 import pytest
 import safetensors.torch
 import torch
+from timm.models import adapt_input_conv
 from torch import nn
 
-from refconv.errors import CheckpointError, ModelError
+from refconv.errors import CheckpointError, ModelError, RefconvWarning
 from refconv.models.creation import create_model
 from refconv.models.weight_files import read_weights
-from refconv.models.weights import classifier_names, load_state
+from refconv.models.weights import classifier_names, load_state, with_channels
 
 
 def small_net(classes: int = 4, width: int = 6) -> nn.Sequential:
@@ -296,3 +297,40 @@ def test_a_buffer_may_hold_infinity_as_masks_do(state):
     model.register_buffer("mask", torch.zeros(2))
     load_state(model, {**state, "mask": torch.tensor([0.0, -math.inf])}, where="a.pth")
     assert model.mask.tolist() == [0.0, -math.inf]
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (3, 4), (3, 7)])
+def test_stems_of_other_channels_are_made_as_timm_makes_them(before, after):
+    kernel = torch.randn(5, before, 3, 3)
+    torch.testing.assert_close(with_channels(kernel, after), adapt_input_conv(after, kernel))
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3), (4, 3)])
+def test_a_stem_gives_on_equal_channels_what_it_gave(before, after):
+    kernel, grey = torch.randn(5, before, 3, 3, dtype=torch.float64), torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    if before == 4:
+        kernel[:, 3] = kernel[:, :3].mean(1)
+    first = torch.nn.functional.conv2d(grey.expand(-1, before, -1, -1), kernel)
+    second = torch.nn.functional.conv2d(grey.expand(-1, after, -1, -1), with_channels(kernel, after))
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_training_starts_from_weights_of_other_channels_and_says_so(channels):
+    given = create_model("test_resnet", in_chans=3)
+    model = create_model("test_resnet", in_chans=channels)
+    with pytest.warns(RefconvWarning, match=rf"a.pth: conv1.0.weight takes 3 channels, the model {channels}"):
+        load_state(model, given.state_dict(), where="a.pth", fit_channels=True)
+    assert torch.equal(model.fc.weight, given.fc.weight)
+    expected = with_channels(given.conv1[0].weight, channels)
+    assert torch.equal(model.conv1[0].weight, expected)
+    # Elsewhere, as in evaluation, weights must fit.
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        load_state(model, given.state_dict(), where="a.pth")
+
+
+def test_another_kernel_than_the_first_is_never_made_to_fit():
+    given, model = create_model("test_resnet", in_chans=3).state_dict(), create_model("test_resnet", in_chans=1)
+    given["layer1.0.conv1.weight"] = given["layer1.0.conv1.weight"][:, :3]
+    with pytest.warns(RefconvWarning), pytest.raises(CheckpointError, match="1 of another shape"):
+        load_state(model, given, where="a.pth", fit_channels=True)

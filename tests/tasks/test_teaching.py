@@ -11,7 +11,18 @@ from refconv.data.preprocessing import Statement
 from refconv.errors import CheckpointError, ModelError
 from refconv.models.opening import Opened
 from refconv.surgery import merged
-from refconv.tasks.teaching import Teacher, for_teacher, make_teacher
+from refconv.tasks.teaching import (
+    Features,
+    Teacher,
+    _restated,
+    attention,
+    for_teacher,
+    make_teacher,
+    of_directions,
+    of_images,
+    of_labels,
+    of_values,
+)  # fmt: skip
 from run_checkpoints import INFO, save_run, small_recipe
 
 CPU = torch.device("cpu")
@@ -48,7 +59,7 @@ def test_the_teacher_is_frozen_and_in_evaluation_mode():
 
 def test_a_teacher_of_other_classes_is_refused():
     with pytest.raises(
-        ModelError, match=r"distill: the teacher has other classes .* expected .*\[5, 3\], found \[5, 4\]"
+        ModelError, match=r"distill: the teacher has other outputs .* expected .*\[5, 3\], found \[5, 4\]"
     ):
         teacher(nn.Linear(3, 4)).loss(torch.randn(5, 3), torch.randn(5, 3), torch.tensor(0.0))
 
@@ -98,3 +109,88 @@ def test_a_teacher_of_other_channels_is_refused():
     words = "distill: the teacher takes another number of channels .*expected 1, found 3; give --in-chans 3, or another"
     with pytest.raises(ModelError, match=words):
         for_teacher(INFO, opened)
+
+
+def test_labels_are_taught_by_the_divergence_of_each():
+    student, taught = torch.randn(4, 3), torch.randn(4, 3)
+    p, q = ((one.double() / 2).sigmoid() for one in (taught, student))
+    divergence = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+    torch.testing.assert_close(of_labels(student, taught, 2.0).double(), divergence, rtol=1e-4, atol=1e-6)
+    assert float(of_labels(student, student, 2.0)) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("distance", "expected"),
+    [
+        (of_values, lambda one, other: (one - other).square().mean()),
+        (of_images, lambda one, other: (one - other).abs().mean()),
+        (of_directions, lambda one, other: (1 - torch.cosine_similarity(one, other)).mean()),
+    ],
+)
+def test_values_images_and_directions_have_no_temperature(distance, expected):
+    student, taught = torch.randn(4, 3), torch.randn(4, 3)
+    for temperature in (1.0, 4.0):
+        torch.testing.assert_close(temperature**2 * distance(student, taught, temperature), expected(student, taught))
+
+
+def test_a_teachers_values_are_restated_in_the_students_units():
+    info = replace(INFO, target_mean=(10.0, 0.0), target_std=(2.0, 1.0))
+    stated = Statement("theirs", {"target_mean": [20.0, 1.0], "target_std": [4.0, 0.5]}, of_run=True)
+    restate = _restated(info, Opened(nn.Identity(), "teacher", {}, stated=stated))
+    scaled = torch.tensor([[1.0, 2.0]])  # 24 and 2
+    torch.testing.assert_close(restate(scaled), torch.tensor([[7.0, 2.0]]))
+    same = Statement("theirs", {"target_mean": [10.0, 0.0], "target_std": [2.0, 1.0]}, of_run=True)
+    assert _restated(info, Opened(nn.Identity(), "teacher", {}, stated=same)) is None
+
+
+def test_attention_is_that_of_the_paper():
+    """Zagoruyko and Komodakis 2017, equation 2: the squares summed over channels, as vectors of length 1."""
+    features = torch.randn(3, 5, 4, 6)
+    squares = features.double().square().sum(1).reshape(3, -1)
+    expected = squares / squares.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(attention(features).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+class Two(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(2, width, 3, padding=1), nn.Linear(width, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def test_features_are_compared_whatever_their_channels_and_teach_the_student():
+    student, model = Two(3), Two(7)
+    made = replace(teacher(model, weight=0.0), features=Features(["body"], model), features_weight=2.0)
+    inputs = torch.randn(5, 2, 6, 6)
+    made.watch(student)
+    made.watch(student)  # once is enough
+    loss = made.loss(inputs, student(inputs), torch.tensor(0.5))
+    maps = [attention(net.body(inputs)).detach() for net in (student, model)]
+    expected = 0.5 + 2 * (maps[0] - maps[1]).square().sum(1).mean()
+    torch.testing.assert_close(loss, expected, check_dtype=False)
+    loss.backward()
+    assert student.body.weight.grad.abs().max() > 0
+    assert model.body.weight.grad is None
+    assert student.head.weight.grad is None or not student.head.weight.grad.any()
+
+
+def test_a_teacher_of_another_resolution_is_resized_to_the_student():
+    student, model = Two(3), Two(3)
+    model.body = nn.Conv2d(2, 3, 2, stride=2)
+    features = Features(["body"], model)
+    features.watch(student)
+    student(torch.randn(2, 2, 6, 6)), model(torch.randn(2, 2, 6, 6))
+    assert 0 < features.distance().item() < 2
+
+
+def test_layers_that_cannot_be_compared_are_named():
+    with pytest.raises(ModelError, match="distill_features bodi: no such layer; expected a layer of the teacher.*body"):
+        Features(["bodi"], Two(3))
+    features = Features(["head"], Two(3))
+    other = Two(3)
+    other.head = nn.Linear(3, 5)
+    features.watch(other)
+    with pytest.raises(ModelError, match="distill_features head: the layer did not run"):
+        features.distance()

@@ -85,12 +85,13 @@ def predict(
     """
     from refconv.models.opening import input_of, open_model
     from refconv.process.distributed import choose_device
-    from refconv.tasks.predicting import image_files, looking_at, predictions, save_predictions
+    from refconv.tasks.predicting import image_files, looking_at, pictured, predictions, save_predictions
     from refconv.tasks.registry import task_named
 
     files = image_files(images)
     opened = looking_at(open_model(model, pretrained=True, model=like, task=task, flags=flags), files)
-    preprocessing = input_of(opened) if task_named(opened.task).prepares_images else None
+    pictures = all(pictured(opened, file) for file in files)
+    preprocessing = input_of(opened, pictures=pictures) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:
         typer.echo(f"images: {preprocessing}", err=True)
     found = []

@@ -58,7 +58,8 @@ def _recipe(file: Path | None, flags: Mapping[str, Any]) -> Recipe:
 _DECIDED = frozenset((
     "method", "method_kwargs", "budget", "map_size", "order", "start", "gram_scale", "power", "rounds", "space",
     "decay", "train", "kernel_lr_scale", "epochs", "epoch_steps", "model_ema", "model_ema_decay", "model_ema_warmup",
-    "distill", "distill_checkpoint", "distill_alpha", "distill_temperature", "test", "snapshots", "tensorboard",
+    "distill", "distill_checkpoint", "distill_alpha", "distill_temperature",
+    "distill_features", "distill_features_weight", "test", "snapshots", "tensorboard",
     "eval_interval",
 ))  # fmt: skip
 """Settings of a recipe that the search decides."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from refconv.data.class_names import Classes, Matching
 from refconv.data.preprocessing import Preprocessing, Statement, resolve
 from refconv.data.splits import batch_count, eval_index_batches, train_index_batches
+from refconv.data.targets import placed
 from refconv.errors import DataError
 from refconv.records import Record
 
@@ -39,6 +40,8 @@ class DataInfo(Record):
     train_size: int  # without the samples of the validation split
     val_size: int
     test_size: int
+    target_mean: tuple[float, ...] = ()  # of regression, per output: subtracted from targets in training
+    target_std: tuple[float, ...] = ()  # by which they are then divided
 
     @classmethod
     def of(
@@ -78,6 +81,19 @@ class Data(ABC):
         """What is printed before data are used: how samples become tensors, and how classes were matched."""
         classes = self.remark if self.matching is None else str(self.matching)
         return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
+
+    def train_targets(self) -> Tensor:
+        """Return the targets of all training samples."""
+        raise NotImplementedError
+
+    def with_scale(self, mean: Sequence[float], std: Sequence[float], *, by: str) -> Data:
+        """Return the data with numbers by which targets are scaled in training; it stays as it is."""
+        scale: dict[str, Any] = {"target_mean": tuple(mean), "target_std": tuple(std)}
+        changed = copy.copy(self)
+        changed.info = dataclasses.replace(self.info, **scale)
+        sources = {**self.preprocessing.sources, "target_mean": by}
+        changed.preprocessing = dataclasses.replace(self.preprocessing, sources=sources, **scale)
+        return changed
 
     def with_classes(self, classes: Classes) -> Data:
         """Return the data with the labels of a model's classes; it stays as it is."""
@@ -132,7 +148,7 @@ class Data(ABC):
 
     def _relabelled(self, targets: Targets, outputs: Tensor) -> Targets:
         """Return a batch's targets with the model's class for each class of the data, int64 [classes]."""
-        return outputs[targets]
+        return placed(targets, outputs, self.info.num_classes)
 
     def _present(self, split: Split) -> Tensor:
         indices = self._indices[split]

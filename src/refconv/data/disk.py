@@ -21,11 +21,12 @@ from refconv.data.images import Images, decoded
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing
 from refconv.data.splits import Parts, validation_split
+from refconv.data.targets import strata, strata_names
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 
 Transform = Callable[[Image.Image], Tensor]
-_Sample = tuple[Tensor, int]
+_Sample = tuple[Tensor, Tensor]
 
 
 def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Transform:
@@ -107,11 +108,13 @@ class DiskData(Data):
         preprocessing: Preprocessing,
     ) -> None:
         if preprocessing.in_chans not in IMAGE_MODES:
-            raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={preprocessing.in_chans}")
+            what, remedy = "images of timm's have 1 or 3 channels", "give folder:PATH or table:PATH for others"
+            raise DataError(what, where=name, found=f"in_chans={preprocessing.in_chans}", remedy=remedy)
         assert parts.test is not None
         trained = parts.test if parts.train is None else parts.train
         labels = torch.empty(0, dtype=torch.int64) if parts.train is None else parts.train.labels
-        train, val = validation_split(labels, val_split, name=name, class_names=trained.class_names)
+        classes = strata_names(labels, trained.class_names)
+        train, val = validation_split(strata(labels), val_split, name=name, class_names=classes)
         if parts.val is not None:
             val = torch.arange(len(parts.val.labels))
         indices: dict[Split, Tensor] = {"train": train, "val": val, "test": torch.arange(len(parts.test.labels))}
@@ -127,6 +130,10 @@ class DiskData(Data):
         samples = _Samples(self._images[split], IMAGE_MODES[self.info.in_chans], transform, drawn)
         return load_batches(samples, batches, workers=self._workers, collate=_collated)
 
+    def train_targets(self) -> Tensor:
+        """Return the targets of all training samples."""
+        return self._images["train"].labels[self._indices["train"]]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
@@ -139,7 +146,7 @@ class _Samples:
 
     def __getitem__(self, index: int) -> _Sample:
         image = decoded(self.images, index, self.mode)
-        label = int(self.images.labels[index])
+        label = self.images.labels[index]
         if self.drawn is None:
             return self.transform(image), label
         with seeded(derive_seed("augmentation", *self.drawn, index)):
@@ -147,4 +154,4 @@ class _Samples:
 
 
 def _collated(samples: list[_Sample]) -> Batch:
-    return torch.stack([image for image, _ in samples]), torch.tensor([label for _, label in samples])
+    return torch.stack([image for image, _ in samples]), torch.stack([label for _, label in samples])

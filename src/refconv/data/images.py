@@ -143,7 +143,7 @@ class Images(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """The class of each image, int64 [n]."""
+        """The class of each image, int64 [n], or its targets, float32 [n, columns]."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ def decoded(images: Images, index: int, mode: str) -> Image.Image:
 
 @dataclasses.dataclass(frozen=True)
 class FileImages:
-    """Images in files of their own; the labels are int64 [n]."""
+    """Images in files of their own, with labels as :class:`Images` has them."""
 
     paths: PathTable
     labels: Tensor
@@ -198,7 +198,7 @@ class PathTable:
         return piece.numpy().tobytes().decode("utf-8", "surrogateescape")
 
 
-def class_folders(root: Path) -> FileImages:
+def class_folders(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> FileImages:
     """List the images below the class folders of one split, in the order of their names."""
     classes = sorted(entry.name for entry in root.iterdir() if _is_followed(str(root), entry.name))
     if not classes:
@@ -207,9 +207,9 @@ def class_folders(root: Path) -> FileImages:
     paths: list[str] = []
     counts = []
     for name in classes:
-        found = images_below(root / name)
+        found = images_below(root / name, extensions)
         if not found:
-            expected, remedy = f"files that end in {', '.join(sorted(EXTENSIONS))}", "add images or remove the folder"
+            expected, remedy = f"files that end in {', '.join(sorted(extensions))}", "add images or remove the folder"
             where = str(root / name)
             raise DataError("class without images", where=where, expected=expected, found="none", remedy=remedy)
         paths += found
@@ -218,7 +218,7 @@ def class_folders(root: Path) -> FileImages:
     return FileImages(PathTable(paths), labels, tuple(classes))
 
 
-def images_below(folder: Path) -> list[str]:
+def images_below(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
     """Return the paths of the images anywhere below a folder, sorted.
 
     Hidden files and folders (``._x.jpg``, ``.ipynb_checkpoints``) and folders of thumbnails and deleted files
@@ -239,7 +239,7 @@ def images_below(folder: Path) -> list[str]:
         found += [
             os.path.join(place, name)  # noqa: PTH118  (a million Path objects cost seconds)
             for name in files
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+            if name.lower().endswith(extensions) and not name.startswith(".")
         ]
     return sorted(found)
 

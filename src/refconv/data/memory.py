@@ -1,4 +1,4 @@
-"""Small data sets kept in memory as tensors, so that the processor's time goes to the network."""
+"""Samples that are tensors, kept in memory or read as rows, augmented a batch at a time by vectorised functions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from refconv.data.arrays import Rows, resized
 from refconv.data.augmentation import Augmentation, erase, flip, pad_crop, resized_crop
 from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.preprocessing import FLAGS, RECIPE, Preprocessing, Statement, resolve, says, stated_size
 from refconv.data.sources import Source
 from refconv.data.splits import validation_split
+from refconv.data.targets import strata, strata_names
 from refconv.errors import DataError
 from refconv.process.randomness import uniforms
 
@@ -40,29 +41,47 @@ class MemoryData(Data):
         *,
         in_chans: int | None = None,
         stated: Sequence[Statement] = (),
+        workers: int = 0,
     ) -> None:
+        self._workers = workers
         self._augmentation = augmentation or Augmentation()
         _refuse_unavailable(name, self._augmentation, stated)
         in_chans = _channels(name, source, in_chans)
-        train, val = validation_split(source.train_labels, val_split, name=name, class_names=source.class_names)
+        names = strata_names(source.train_labels, source.class_names)
+        train, val = validation_split(strata(source.train_labels), val_split, name=name, class_names=names)
         preprocessing = _preprocessing(name, source, in_chans, stated)
         self._unit = source.unit
-        self._samples = {"train": source.train, "test": source.test}
+        self._samples: dict[str, Tensor | Rows] = {"train": source.train, "val": source.train, "test": source.test}
+        self._labels = {"train": source.train_labels, "val": source.train_labels, "test": source.test_labels}
+        if source.val is not None and source.val_labels is not None:
+            val, self._samples["val"], self._labels["val"] = (
+                torch.arange(len(source.val_labels)),
+                source.val,
+                source.val_labels,
+            )
         if preprocessing.size != source.train.shape[2:]:
             how = preprocessing.size, preprocessing.interpolation
             self._samples = {split: _resized(samples, *how) for split, samples in self._samples.items()}
-        self._labels = {"train": source.train_labels, "test": source.test_labels}
         spatial = [1] * len(preprocessing.size)
         self._mean, self._std = (torch.tensor(x).view(-1, *spatial) for x in (preprocessing.mean, preprocessing.std))
-        indices: dict[Split, Tensor] = {"train": train, "val": val, "test": torch.arange(len(source.test))}
+        indices: dict[Split, Tensor] = {"train": train, "val": val, "test": torch.arange(len(source.test_labels))}
         super().__init__(DataInfo.of(name, source.class_names, preprocessing, indices), indices, preprocessing)
 
     def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
-        store = "test" if split == "test" else "train"
-        for indices in batches:
-            samples = self._samples[store][indices].to(torch.float32) * self._unit
+        store = self._samples[split]
+        read = (
+            (store[indices] for indices in batches)
+            if isinstance(store, Tensor)
+            else store.batches(batches, self._workers)
+        )
+        for indices, stored in zip(batches, read, strict=True):
+            samples = stored.to(torch.float32) * self._unit
             samples = self._augmented(samples, *drawn, indices) if drawn else self._normalised(samples)
-            yield samples, self._labels[store][indices]
+            yield samples, self._labels[split][indices]
+
+    def train_targets(self) -> Tensor:
+        """Return the targets of all training samples."""
+        return self._labels["train"][self._indices["train"]]
 
     def _normalised(self, samples: Tensor) -> Tensor:
         return (samples - self._mean) / self._std
@@ -117,19 +136,18 @@ def _refuse_unavailable(name: str, augmentation: Augmentation, stated: Sequence[
     if augmentation.interpolation == "random":
         given.append("interpolation=random")
     if given:
-        what = "augmentation not available for data kept in memory"
+        what = "augmentation not available for tensors: data in memory, arrays, sounds, other channels"
         expected = "hflip, pad_crop, scale, ratio and re_prob only"
         remedy = "leave it out, or put the images in folders and open them as folder:PATH"
         raise DataError(what, where=name, expected=expected, found=", ".join(given), remedy=remedy)
 
 
-def _resized(samples: Tensor, size: Sequence[int], mode: str) -> Tensor:
+def _resized(samples: Tensor | Rows, size: Sequence[int], mode: str) -> Tensor | Rows:
     """Resize all samples, a thousand at a time to bound the memory of the float copies."""
-    spatial = samples.ndim - 2
-    chosen = {"nearest": "nearest-exact"}.get(mode, mode) if spatial == 2 else "linear"
-    smooth = spatial == 2 and mode != "nearest"
+    if not isinstance(samples, Tensor):
+        return samples.resized(size, mode)
     parts = []
     for part in samples.split(1000):
-        resized = F.interpolate(part.float(), size=list(size), mode=chosen, antialias=smooth)
-        parts.append(resized if samples.is_floating_point() else resized.round().clamp(0, 255).to(samples.dtype))
+        made = resized(part.float(), size, mode)
+        parts.append(made if samples.is_floating_point() else made.round().clamp(0, 255).to(samples.dtype))
     return torch.cat(parts)

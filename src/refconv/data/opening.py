@@ -1,4 +1,4 @@
-"""Opening data by name: sets in memory, folders of class folders, Arrow files, and what timm knows."""
+"""Opening data by name: in memory, class folders, tables, arrays, Arrow files and shards, and what timm knows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import importlib.util
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,30 @@ from PIL import Image
 from timm.data import create_dataset
 from torch import Tensor
 
+from refconv.data.arrays import (
+    ARRAYS,
+    SOUNDS,
+    ArrayRows,
+    is_tensor_file,
+    layout_of,
+    open_arrays,
+    open_files,
+    statistics,
+)  # fmt: skip
 from refconv.data.arrow import PREFIX, arrow_images
 from refconv.data.augmentation import Augmentation
 from refconv.data.class_names import Classes, listed
 from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
-from refconv.data.images import FileImages, Images, class_folders, open_image, reading
+from refconv.data.images import EXTENSIONS, FileImages, Images, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
 from refconv.data.own import OF_OTHER_TASKS, is_own, open_own
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, RECIPE, Statement, common_size, resolve, says, stated_size
 from refconv.data.shards import shard_images
-from refconv.data.sources import SOURCES, cache_folder
+from refconv.data.sources import SOURCES, Source, cache_folder
 from refconv.data.splits import HELD_OUT, Parts, held_out
+from refconv.data.tables import open_table
+from refconv.data.targets import CLASSES, Wanted
 from refconv.errors import DataError
 
 PREFIXES = ("torch", "hfds")
@@ -48,11 +61,13 @@ def open_data(
     std: tuple[float, ...] | None = None,
     stated: Sequence[Statement] = (),
     for_training: bool = True,
+    wanted: Wanted = CLASSES,
 ) -> Data:
     """Open a data set.
 
     Args:
-        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, ``hf:PATH`` (what ``datasets`` saved;
+        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH`` of class folders, ``table:PATH`` of images and
+            a CSV or JSON file of their targets, ``arrays:PATH`` of arrays, ``hf:PATH`` (what ``datasets`` saved;
             :mod:`refconv.data.arrow`), ``wds:PATH`` (shards; :mod:`refconv.data.shards`), a name that timm's
             ``create_dataset`` knows, such as ``torch/cifar10`` or ``hfds/cifar10``, or ``module:function`` of the
             user's own datasets, which bring their validation split and augmentation themselves
@@ -67,6 +82,7 @@ def open_data(
         std: see ``img_size``.
         stated: what flags, recipe and model say about preprocessing, in this order; the data decide the rest.
         for_training: evaluation crops no more than training; False accepts a folder without training images.
+        wanted: what samples are compared with; by default the class of each.
 
     Raises:
         DataError: if the data is unknown, missing, empty, or not to be had in this form.
@@ -80,18 +96,25 @@ def open_data(
     """
     augmentation = augmentation or Augmentation()
     stated = (Statement(FLAGS, {"img_size": img_size, "mean": mean, "std": std}), *stated)
+    kind, colon, path = name.partition(":")
+    memory: dict[str, Any] = {"in_chans": in_chans, "stated": stated, "workers": workers}
     if name in SOURCES:
-        source = SOURCES[name](root)
-        return MemoryData(name, source, val_split, augmentation, in_chans=in_chans, stated=stated)
+        return MemoryData(name, _wanted_of(SOURCES[name](root), wanted, name), val_split, augmentation, **memory)
+    if colon and kind == "arrays":
+        source, val_split = _arrays(Path(root or "", path), wanted, val_split)
+        return MemoryData(name, source, val_split, augmentation, **memory)
     if is_own(name):
         augmented = None if augmentation == Augmentation() else augmentation
         asked = {"data_dir": root, "val_split": val_split, "augmentation": augmented}
         for one in stated:
             asked |= {key: value for key, value in one.values.items() if value and one.by in {FLAGS, RECIPE}}
-        return open_own(name, asked=asked, in_chans=in_chans, workers=workers)
-    images, native = _images(name, root, val_split=val_split, for_training=for_training)
+        return open_own(name, asked=asked, in_chans=in_chans, workers=workers, wanted=wanted)
+    images, native = _images(name, root, wanted, val_split=val_split, for_training=for_training)
     shown = images.test if images.train is None else images.train
     assert shown is not None
+    if isinstance(shown, FileImages) and is_tensor_file(shown.where(0), in_chans):
+        assert images.train is None or isinstance(images.train, FileImages)
+        return MemoryData(name, _of_files(images, in_chans, name), val_split, augmentation, **memory)
     whole = for_training and augmentation.scale is None
     said = [*stated, *of_images(shown, native, stated, whole=whole)]
     preprocessing = resolve(said, in_chans=3 if in_chans is None else in_chans, where=name)
@@ -127,25 +150,124 @@ def _sampled_sizes(images: Images) -> Iterator[tuple[int, int]]:
             yield image.size
 
 
+@dataclasses.dataclass(frozen=True)
+class _Retargeted:
+    """Images with other targets than their own."""
+
+    images: Images
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def open(self, index: int) -> Image.Image:
+        return self.images.open(index)
+
+    def where(self, index: int) -> str:
+        return self.images.where(index)
+
+
+def _wanted_of(source: Source, wanted: Wanted, name: str) -> Source:
+    """Return a set of classes with the targets that are wanted."""
+    train, names = wanted.of_classes(source.train_labels, source.class_names, where=name)
+    test, _ = wanted.of_classes(source.test_labels, source.class_names, where=name)
+    return dataclasses.replace(source, train_labels=train, test_labels=test, class_names=names)
+
+
+def _arrays(path: Path, wanted: Wanted, val_split: float) -> tuple[Source, float]:
+    """Return samples and targets of arrays on disk, and the share of the training samples to validate on."""
+    arrays = open_arrays(path)
+    val, test = held_out([part for part in ("train", "val", "test") if f"x_{part}" in arrays], where=str(path),
+                         val_split=val_split)  # fmt: skip
+    axes = layout_of(arrays, path)
+    classes = {name: array.reshape(len(array), -1) for name, array in arrays.items() if name.startswith("y_")}
+    whole = all(array.dtype.kind in "iu" and array.shape[1] == 1 for array in classes.values())
+    largest = max(int(array.max(initial=0)) for array in classes.values()) if whole else 0
+    given = arrays.get("class_names")
+    names = tuple(map(str, range(largest + 1) if given is None else given.tolist()))
+
+    def targets(part: str) -> tuple[Tensor, tuple[str, ...]]:
+        values = classes[f"y_{part}"]
+        if whole and wanted.kind != "values":
+            found = torch.from_numpy(values[:, 0].astype("int64"))
+            if len(found) and not 0 <= int(found.min()) <= int(found.max()) < len(names):
+                expected, shown = f"0 to {len(names) - 1}", f"{int(found.min())} to {int(found.max())}"
+                raise DataError("no such class", where=f"{path}, y_{part}", expected=expected, found=shown)
+            return wanted.of_classes(found, names, where=str(path))
+        count = values.shape[1]
+        usual = ("value",) if count == 1 else tuple(map(str, range(count)))
+        columns = names if given is not None and len(names) == count else usual
+        return wanted.of_columns(torch.from_numpy(values.astype("float32")), columns, where=str(path))
+
+    rows = {part: ArrayRows(arrays[f"x_{part}"], axes, f"{path}, x_{part}") for part in ("train", val, test) if part}
+    mean, std = statistics(rows["train"])
+    (train_labels, columns), (test_labels, _) = targets("train"), targets(test)
+    more: dict[str, Any] = {} if val is None else {"val": rows[val], "val_labels": targets(val)[0]}
+    source = Source(rows["train"], train_labels, rows[test], test_labels, columns, unit=1.0, mean=mean, std=std, **more)
+    return source, val_split
+
+
+def _of_files(images: Parts[Any], in_chans: int | None, name: str) -> Source:
+    """Return sounds, arrays and images of many channels, one in a file, with the targets of the images."""
+    trained = images.test if images.train is None else images.train
+
+    def paths(part: FileImages) -> list[str]:
+        return [part.where(index) for index in range(len(part.labels))]
+
+    rows = open_files(paths(trained), in_chans)
+    mean, std = statistics(rows)
+    tested = open_files(paths(images.test), in_chans, first=rows)
+    more: dict[str, Any] = {}
+    if images.val is not None:
+        more = {"val": open_files(paths(images.val), in_chans, first=rows), "val_labels": images.val.labels}
+    empty = images.train is None
+    labels = trained.labels[:0] if empty else trained.labels
+    names = trained.class_names
+    return Source(rows, labels, tested, images.test.labels, names, unit=1.0, mean=mean, std=std, **more)
+
+
 def _images(
-    name: str, root: str | None, *, val_split: float, for_training: bool
+    name: str, root: str | None, wanted: Wanted, *, val_split: float, for_training: bool
 ) -> tuple[Parts[Images | None], int | None]:
     """Find images by name; the second part is their height and width where these are known and equal."""
     kind, colon, path = name.partition(":")
+    if colon and kind == "table":
+        return open_table(Path(root or "", path), wanted, val_split=val_split, for_training=for_training), None
     if colon and kind in _ON_A_DISK:
-        return _ON_A_DISK[kind](Path(root or "", path), val_split=val_split, for_training=for_training), None
+        parts = _ON_A_DISK[kind](Path(root or "", path), val_split=val_split, for_training=for_training)
+        return _retargeted(parts, wanted, name), None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
         found = _timm_images(name, root, val_split=val_split)
-        return found, found.train.native_size
+        return _retargeted(found, wanted, name), found.train.native_size
     if kind in OF_OTHER_TASKS:
         other = "give --task detection, segmentation or restoration"
         raise DataError("no data for classification", where=name, remedy=other)
-    known = [*SOURCES, "folder:PATH", "hf:PATH", "wds:PATH", "torch/NAME", "hfds/NAME"]
+    known = [
+        *SOURCES, "folder:PATH", "table:PATH", "arrays:PATH", "hf:PATH", "wds:PATH", "module:function", "torch/NAME",
+        "hfds/NAME",
+    ]  # fmt: skip
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
-    remedy = f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None
+    place, kinds = Path(root or "", name), {".csv": "table", ".tsv": "table", ".json": "table", ".npz": "arrays"}
+    remedy = f"write folder:{name} to read that folder" if place.is_dir() else None
+    if place.is_file() and place.suffix.lower() in kinds:
+        remedy = f"write {kinds[place.suffix.lower()]}:{name} to read that file"
     raise DataError("unknown data", where=name, expected=expected, remedy=remedy)
+
+
+def _retargeted(parts: Parts[Any], wanted: Wanted, name: str) -> Parts[Any]:
+    """Return images with the targets that are wanted, made of their classes."""
+    if wanted.kind == "classes":
+        return parts
+
+    def made(part: Images | None) -> Images | None:
+        if part is None:
+            return None
+        labels, names = wanted.of_classes(part.labels, part.class_names, where=name)
+        if isinstance(part, FileImages):
+            return dataclasses.replace(part, labels=labels, class_names=names)
+        return _Retargeted(part, labels, names)
+
+    return Parts(made(parts.train), made(parts.val), made(parts.test))
 
 
 def folder_images(path: Path, *, val_split: float, for_training: bool = True) -> Parts[FileImages | None]:
@@ -165,11 +287,11 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
         remedy = f"put the images to train on into {path / 'train'}"
         raise DataError("no training images", where=str(path), expected=expected, found=found, remedy=remedy)
     if not {"train", *HELD_OUT} & {*names}:
-        return Parts(train=None, val=None, test=class_folders(path))
+        return Parts(train=None, val=None, test=_class_folders(path))
     val, test = held_out(names, where=str(path), val_split=val_split)
-    train = class_folders(path / "train") if "train" in names else None
-    tested = class_folders(path / test)
-    validated = None if val is None else class_folders(path / val)
+    train = _class_folders(path / "train") if "train" in names else None
+    tested = _class_folders(path / test)
+    validated = None if val is None else _class_folders(path / val)
     classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
     labelled = None if validated is None else _labelled(validated, classes, path / str(val))
     return Parts(train, labelled, _labelled(tested, classes, path / test))
@@ -178,6 +300,13 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
 _ON_A_DISK: dict[str, Callable[..., Parts[Any]]] = {
     "folder": folder_images, PREFIX: arrow_images, "wds": shard_images,
 }  # fmt: skip
+
+
+def _class_folders(root: Path) -> FileImages:
+    """List images or, where there are none, sounds or arrays below class folders."""
+    others = (*SOUNDS, *ARRAYS)
+    found = {Path(name).suffix.lower() for _, _, names in os.walk(root) for name in names}
+    return class_folders(root, others if found & {*others} and not found & {*EXTENSIONS} else EXTENSIONS)
 
 
 def _labelled(part: FileImages, classes: Classes, where: Path) -> FileImages:

@@ -1,4 +1,4 @@
-"""The user's own data: map-style datasets of (sample, class), by ``module:function`` or handed over in Python.
+"""The user's own data: map-style datasets of (sample, target), by ``module:function`` or handed over in Python.
 
 Each sample is drawn with the generators of Python, NumPy and torch seeded by its own coordinates, so that a dataset
 that augments in ``__getitem__`` gives the same samples in a resumed run.
@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch.utils.data import IterableDataset, default_collate
 from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import Preprocessing
+from refconv.data.targets import CLASSES, Named, Wanted
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 
@@ -41,14 +43,15 @@ def is_own(name: str) -> bool:
     """
     module, _, function = name.partition(":")
     named = all(part.isidentifier() for part in (*module.split("."), function))
-    return name in HANDED_OVER or (named and module not in {"folder", "hf", "wds", *OF_OTHER_TASKS})
+    return name in HANDED_OVER or (named and module not in {"folder", "table", "arrays", "hf", "wds", *OF_OTHER_TASKS})
 
 
 class OwnData(Data):
     """Datasets of the user's: ``train``, ``val`` and ``test``, of which the last two may be missing.
 
-    Each has a length and gives pairs of a sample, a tensor [C, ...], and the number of its class. ``workers`` processes
-    read samples, and ``collate``, torch's by default, makes a batch of a list of pairs.
+    Each has a length and gives pairs of a sample, a tensor [C, ...], and the number of its class or, as ``wanted``, its
+    labels or values, a number or several. ``workers`` processes read samples, and ``collate``, torch's by default,
+    makes a batch of a list of pairs.
 
     Raises:
         DataError: if a dataset is missing, empty, or gives something else.
@@ -61,10 +64,16 @@ class OwnData(Data):
         *,
         workers: int = 0,
         collate: Callable[[list[Any]], Any] | None = None,
+        wanted: Wanted = CLASSES,
     ) -> None:
-        self._datasets = _checked(name, datasets)
+        self._datasets, self._wanted = _checked(name, datasets), wanted
         self._workers, self._collate = workers, collate or default_collate
-        shape, names = _shape_and_classes(name, self._datasets["train"])
+        if wanted.kind == "classes":
+            shape, names = _shape_and_classes(name, self._datasets["train"])
+        else:
+            shape, targets, given = _shape_and_targets(name, self._datasets["train"])
+            self._made = partial(_made, wanted, given, name)
+            self._train_targets, names = self._made(targets)
         preprocessing = Preprocessing(
             input_size=shape, mean=(0.0,) * shape[0], std=(1.0,) * shape[0], interpolation="bilinear", crop_pct=1.0,
             crop_mode="center", color_mode="", sources={"input_size": "the dataset"},
@@ -75,7 +84,11 @@ class OwnData(Data):
     def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
         samples = _Seeded(self._datasets[split], ("train", *drawn) if drawn else ("eval", split))
         for inputs, labels in load_batches(samples, batches, workers=self._workers, collate=self._collate):
-            yield inputs, labels.long()
+            yield inputs, labels.long() if self._wanted.kind == "classes" else self._made(labels)[0]
+
+    def train_targets(self) -> Tensor:
+        """Return the targets of all training samples."""
+        return self._train_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +103,9 @@ class _Seeded:
             return self.dataset[index]
 
 
-def open_own(name: str, *, asked: Mapping[str, Any], in_chans: int | None = None, workers: int = 0) -> OwnData:
+def open_own(
+    name: str, *, asked: Mapping[str, Any], in_chans: int | None = None, workers: int = 0, wanted: Wanted = CLASSES
+) -> OwnData:
     """Open data by ``module:function``, or that was handed over.
 
     The function takes no arguments and returns a mapping of datasets; see :class:`OwnData`. ``asked`` are settings of
@@ -108,20 +123,25 @@ def open_own(name: str, *, asked: Mapping[str, Any], in_chans: int | None = None
             )
             raise SettingError(what, where=setting, found=f"{value}", remedy=remedy)
     datasets = dict(HANDED_OVER[name] if name in HANDED_OVER else _returned(name))
-    data = OwnData(name, datasets, workers=workers, collate=datasets.pop("collate", None))
+    data = OwnData(name, datasets, workers=workers, collate=datasets.pop("collate", None), wanted=wanted)
     if in_chans not in {None, data.info.in_chans}:
         expected, found = str(data.info.in_chans), str(in_chans)
         raise DataError("cannot provide this number of channels", where=name, expected=expected, found=found)
     return data
 
 
-def _returned(name: str) -> Mapping[str, Any]:
-    """Return what the function of ``module:function`` returns."""
+def imported(name: str) -> Any:
+    """Return what ``module:function`` names, of the current folder too; whatever importing raises passes through."""
     module, _, function = name.partition(":")
     if not {"", str(Path.cwd())} & {*sys.path}:
         sys.path.append(str(Path.cwd()))  # it stays, because workers import the module as well
+    return getattr(importlib.import_module(module), function)
+
+
+def _returned(name: str) -> Mapping[str, Any]:
+    """Return what the function of ``module:function`` returns."""
     try:
-        found = getattr(importlib.import_module(module), function)()
+        found = imported(name)()
     except Exception as error:  # foreign code may raise anything
         expected, found = "a function that returns a mapping of train, val and test", f"{type(error).__name__}: {error}"
         raise DataError("cannot open the data", where=name, expected=expected, found=found) from error
@@ -181,3 +201,44 @@ def _shape_and_classes(name: str, dataset: Any) -> tuple[tuple[int, ...], tuple[
         expected, where = f"a number from 0 to {len(names) - 1}", f"{name}, train[0]"
         raise DataError("no such class", where=where, expected=expected, found=str(label))
     return tuple(sample.shape), tuple(map(str, names))
+
+
+def _shape_and_targets(name: str, dataset: Any) -> tuple[tuple[int, ...], Tensor, tuple[str, ...] | None]:
+    """Return the shape of the first sample, all targets, and the names that the dataset has as ``classes``.
+
+    The targets are its ``targets``, its last one of ``tensors``, else those of all samples, which are read for it.
+
+    Raises:
+        DataError: if the first sample is no pair of a tensor and numbers, or targets differ in number.
+    """
+    looked = _Seeded(dataset, ("look",))
+    pair = looked[0]
+    two = isinstance(pair, (tuple, list)) and len(pair) == 2
+    if not two or not isinstance(pair[0], Tensor) or pair[0].ndim < 2:
+        parts = pair if isinstance(pair, (tuple, list)) else (pair,)
+        expected, found = (
+            "a pair of a tensor [C, ...] and its targets",
+            ", ".join(type(part).__name__ for part in parts),
+        )
+        raise DataError("not a sample with targets", where=f"{name}, train[0]", expected=expected, found=found)
+    targets = getattr(dataset, "targets", getattr(dataset, "tensors", (None,))[-1])
+    targets = [looked[index][1] for index in range(len(dataset))] if targets is None else targets
+    try:
+        rows = torch.stack([torch.as_tensor(one) for one in targets])
+    except (TypeError, ValueError, RuntimeError) as error:
+        expected = "as many numbers for each sample"
+        raise DataError(
+            "targets are no numbers", where=f"{name}, train", expected=expected, found=str(error)
+        ) from error
+    names = getattr(dataset, "classes", None)
+    return tuple(pair[0].shape), rows, None if names is None else tuple(map(str, names))
+
+
+def _made(wanted: Wanted, names: tuple[str, ...] | None, where: str, targets: Tensor) -> Named:
+    """Return targets as they are wanted: of whole numbers [n] those of classes, else columns [n, columns]."""
+    classes = targets.ndim == 1 and not targets.is_floating_point() and wanted.kind == "labels"
+    if classes and names is not None:
+        return wanted.of_classes(targets.long(), names, where=where)
+    columns = targets.reshape(len(targets), -1).float()
+    usual = ("value",) if columns.shape[1] == 1 else tuple(map(str, range(columns.shape[1])))
+    return wanted.of_columns(columns, usual if names is None or len(names) != columns.shape[1] else names, where=where)

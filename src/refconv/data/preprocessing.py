@@ -13,6 +13,7 @@ from refconv.errors import DataError, SettingError
 from refconv.records import Record
 
 IMAGE_MODES = {1: "L", 3: "RGB"}  #: PIL's mode by the number of channels
+TARGET_SCALE = ("target_mean", "target_std")
 FLAGS, RECIPE = "flags", "recipe"  #: The sources that a user writes; what they say is taken as it is, or refused
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
 _MAJORITY = 0.9  # share of the images that must be squares of one size, for it to be the size of the input
@@ -25,8 +26,8 @@ class Statement:
     """What one source says about preprocessing.
 
     The values have timm's names: ``input_size`` [C, H, W] or [C, L] or, for a square, ``img_size``; ``mean``, ``std``,
-    ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, which timm does not have. Names that are missing
-    or None are left to the next source.
+    ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, ``target_mean`` and ``target_std``, which timm
+    does not have. Names that are missing or None are left to the next source.
     """
 
     by: str  # the source, as it is printed
@@ -70,6 +71,8 @@ class Preprocessing(Record):
     crop_mode: str  # center resizes the shorter side, border the longer one and pads, squash both
     color_mode: str  # L, RGB or BGR; empty for signals
     sources: dict[str, str] = dataclasses.field(default_factory=dict)  # where each value came from, by its name
+    target_mean: tuple[float, ...] = ()  # of regression, per output: subtracted from targets in training
+    target_std: tuple[float, ...] = ()  # by which they are then divided
 
     @property
     def in_chans(self) -> int:
@@ -83,7 +86,8 @@ class Preprocessing(Record):
 
     def as_pretrained_cfg(self) -> dict[str, Any]:
         """Return the values under timm's names, as ``pretrained_cfg`` has them."""
-        left_out = {"sources"} if self.color_mode == "BGR" else {"sources", "color_mode"}
+        left_out = {"sources", *([] if self.color_mode == "BGR" else ["color_mode"])}
+        left_out |= set() if self.target_std else set(TARGET_SCALE)
         return {name: value for name, value in self.to_dict().items() if name not in left_out}
 
     def __str__(self) -> str:
@@ -133,6 +137,8 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
     _check(found)
     mode = colour if in_chans == 3 and colour else IMAGE_MODES.get(in_chans, "") if len(size) == 2 else ""
     found["crop_pct"] = float(found["crop_pct"])
+    for name in TARGET_SCALE:
+        found[name] = tuple(next((said.values[name] for said in order if said.values.get(name)), ()))
     return Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
 
 

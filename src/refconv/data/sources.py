@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from refconv.data.arrays import Rows
 from refconv.data.splits import stratified_split
 from refconv.errors import DataError
 from refconv.process.randomness import seeded
@@ -26,20 +27,22 @@ _DIGITS = tuple("0123456789")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A whole data set as tensors, as it comes from its origin.
+    """A whole data set as tensors, as it comes from its origin, or as rows that are read when they are needed.
 
-    Samples are [n, C, *spatial], uint8 or float32, and labels int64 [n]. A stored value times ``unit`` is in [0, 1] for
-    images; ``mean`` and ``std``, per channel, are those of ``unit * train``.
+    Samples are [n, C, *spatial], uint8 or float32, and labels int64 [n] or targets float32 [n, columns]. A stored value
+    times ``unit`` is in [0, 1] for images; ``mean`` and ``std``, per channel, are those of ``unit * train``.
     """
 
-    train: Tensor
+    train: Tensor | Rows
     train_labels: Tensor
-    test: Tensor
+    test: Tensor | Rows
     test_labels: Tensor
     class_names: tuple[str, ...]
     unit: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    val: Rows | None = None  # validation samples that the data brings
+    val_labels: Tensor | None = None
 
 
 def cache_folder() -> Path:

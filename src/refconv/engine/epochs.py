@@ -57,6 +57,8 @@ class Loop:
             self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
             self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
             stepper.optimizer.load_state_dict(checkpoint.optimizer)
+            if stepper.trained_loss is not None and checkpoint.loss is not None:
+                stepper.trained_loss.load_state_dict(checkpoint.loss)
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
         self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
@@ -294,6 +296,7 @@ class Loop:
                     model=state,
                     model_ema=None if average is None else refocused_state_dict(average.module),
                     optimizer=self.stepper.optimizer.state_dict(),
+                    loss=None if self.stepper.trained_loss is None else self.stepper.trained_loss.state_dict(),
                     seconds=self.seconds,
                     metrics_length=self._metrics.saved_length(),
                     train_loss=self.train_loss,

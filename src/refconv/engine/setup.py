@@ -25,6 +25,7 @@ from refconv.recipe.recipe import Recipe
 from refconv.surgery import Plan, evaluating, plan
 from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.registry import task_of
+from refconv.tasks.sample_task import SampleTask
 from refconv.tasks.task import Task
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
@@ -77,12 +78,13 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
     goes_on = None
     if checkpoint is not None:
         goes_on = of_checkpoint(checkpoint.trained_by(), checkpoint.data_info(), checkpoint.preprocessing)
-    data = _with_classes(_open_data(task, recipe, goes_on), recipe, checkpoint)
+    data = _with_classes(task, _open_data(task, recipe, goes_on), recipe, checkpoint)
     info = data.info
     if (wanted := recipe.num_classes) is not None:
         if wanted < info.num_classes:
             what, expected = "the data has more classes than the model is to have", f"at most num_classes = {wanted}"
-            raise DataError(what, where=recipe.data, expected=expected, found=str(info.num_classes))
+            remedy = "give --task binary for one logit" if wanted == 1 else None
+            raise DataError(what, where=recipe.data, expected=expected, found=str(info.num_classes), remedy=remedy)
         info = dataclasses.replace(info, num_classes=wanted)
     if checkpoint is not None:
         _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
@@ -94,10 +96,11 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
             pretrained=recipe.pretrained,
             checkpoint=recipe.checkpoint,
             reset_classifier=recipe.reset_classifier,
+            fit_channels=True,
         )
         if recipe.backbone_checkpoint is not None:
             load_backbone(model, recipe.backbone_checkpoint)
-        data = _with_classes(_as_the_model_says(task, data, model, recipe), recipe, checkpoint)
+        data = _with_classes(task, _as_the_model_says(task, data, model, recipe), recipe, checkpoint)
         info = dataclasses.replace(data.info, num_classes=info.num_classes)
     else:
         model = ModelSpec.of_run(recipe, info).build()
@@ -167,15 +170,15 @@ def norm_names(model: nn.Module) -> set[str]:
 def _as_the_model_says(task: Task, data: Data, model: nn.Module, recipe: Recipe) -> Data:
     """Open data again if only the built model, by its ``pretrained_cfg``, could say what input its weights take."""
     trained = recipe.pretrained or recipe.checkpoint is not None
-    if task.name != "classification" or not trained or of_recipe(recipe):
+    if not isinstance(task, SampleTask) or not trained or of_recipe(recipe):
         return data
     stated = of_model(model, by=recipe.model)
     return task.open_data(recipe, stated) if stated else data
 
 
-def _with_classes(data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
+def _with_classes(task: Task, data: Data, recipe: Recipe, checkpoint: Checkpoint | None) -> Data:
     """Map the classes of the data to the outputs of the classifier that is trained further, or by the class map."""
-    if recipe.task != "classification":
+    if not isinstance(task, SampleTask) or not data.info.num_classes:
         if recipe.class_map is not None:
             raise RecipeError("only classifiers have classes to match", where="class_map", found=f"task={recipe.task}")
         return data

@@ -44,11 +44,14 @@ class Stepper:
         self.average: ModelEmaV3 | None = None
         if recipe.model_ema:
             self.average = ModelEmaV3(model, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
+        self._objective = task.objective(recipe, setup.info, processes, part_size=setup.part_size)
+        self.trained_loss: nn.Module | None = getattr(self._objective, "trained", None)
+        if self.trained_loss is not None:
+            self.optimizer.add_param_group({"params": [*self.trained_loss.parameters()], "weight_decay": 0.0})
         self._set_rates, self.epochs = make_schedule(self.optimizer, recipe, steps_per_epoch=setup.steps_per_epoch)
         steps = self.epochs * setup.steps_per_epoch
         self._round_starts = {steps * number // recipe.rounds for number in range(1, recipe.rounds)}
         self._new_round, self._clip = method.new_round, method.clipping(model)
-        self._objective = task.objective(recipe, setup.info, processes, part_size=setup.part_size)
         even = setup.samples_per_step == recipe.batch_size  # not where a batch of several processes exceeds the data
         self._counting = task.counting(recipe) or (None if even else _samples)
         self._place = task.place(processes.device, recipe.channels_last)

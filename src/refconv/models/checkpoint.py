@@ -40,6 +40,7 @@ class Checkpoint:
     losses: list[float] = dataclasses.field(default_factory=list)  # since then
     validation: list[dict[str, Any]]  # the evaluations on the validation split so far
     preprocessing: dict[str, Any] | None = None  # None in files of earlier versions
+    loss: dict[str, Tensor] | None = None  # what the loss itself has learned
     course: dict[str, Any] | None = None  # the measured start; not in files of versions that did not measure it
 
     def save(self, path: Path) -> None:

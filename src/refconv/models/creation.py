@@ -38,7 +38,7 @@ class ModelSpec:
     @classmethod
     def of_run(cls, recipe: Recipe, info: DataInfo) -> ModelSpec:
         """Return what the model of a run is built from, by plain values, whatever weights the run starts from."""
-        for_task = {"detection": _of_detector, "restoration": _of_restorer}.get(recipe.task)
+        for_task = {"detection": _of_detector, "restoration": _of_restorer, "embedding": _of_embedder}.get(recipe.task)
         own = {} if for_task is None else for_task(recipe, info)
         backbone = {} if recipe.backbone is None else {"backbone": recipe.backbone}
         weights = arguments_with_weights(recipe.model) if recipe.pretrained else {}
@@ -68,6 +68,11 @@ def _of_detector(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
     if any(info.mean) or any(value != 1 for value in info.std):
         arguments |= {"image_mean": list(info.mean), "image_std": list(info.std)}
     return arguments
+
+
+def _of_embedder(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
+    """Return that the model ends with its features, or with a projection of them."""
+    return {"num_classes": recipe.num_classes or 0}
 
 
 def _of_restorer(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
@@ -101,11 +106,13 @@ def create_model(
     pretrained: bool = False,
     checkpoint: str | Path | None = None,
     reset_classifier: bool = False,
+    fit_channels: bool = False,
     **ends: Any,
 ) -> nn.Module:
     """Create a model with the builder's pretrained weights, or those of a checkpoint; see :func:`load_weights`.
 
-    ``reset_classifier`` starts the classifier anew. With a name, ``ends`` are the other fields of :class:`ModelSpec`.
+    ``reset_classifier`` starts the classifier anew, ``fit_channels`` lets the first convolution take other input
+    channels. With a name, ``ends`` are the other fields of :class:`ModelSpec`.
 
     Example:
         >>> create_model("test_resnet", num_classes=10, in_chans=1).num_classes
@@ -118,15 +125,13 @@ def create_model(
     spec = model if isinstance(model, ModelSpec) else ModelSpec(model)
     built = replace(spec, **ends).build(pretrained=pretrained)
     if checkpoint is not None:
-        load_weights(built, checkpoint, reset_classifier=reset_classifier)
+        load_weights(built, checkpoint, reset_classifier=reset_classifier, fit_channels=fit_channels)
     return built
 
 
-def load_weights(
-    model: nn.Module, path: str | Path, *, reset_classifier: bool = False, settings: Mapping[str, Any] | None = None
-) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, settings: Mapping[str, Any] | None = None, **how: bool) -> None:
     """Load the weights of what :func:`refconv.models.model_folder.locate` finds strictly into a plain model."""
-    load_state(model, _plain_weights(path), where=str(path), reset_classifier=reset_classifier, settings=settings)
+    load_state(model, _plain_weights(path), where=str(path), settings=settings, **how)
 
 
 def load_backbone(model: nn.Module, reference: str | Path) -> str:

@@ -29,6 +29,7 @@ from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
     from refconv.data import DataInfo
+from refconv.data.preprocessing import TARGET_SCALE
 
 CONFIG_FILE = "config.json"
 LOCAL = "local-dir:"  #: timm's prefix of a folder that holds a model
@@ -61,13 +62,16 @@ def save_model_folder(
     known = getattr(model, "pretrained_cfg", {})
     lasting = {key: known[key] for key in _LASTING_KEYS if key in known}
     lasting |= {name: list(getattr(info, name)) for name in ("input_size", "mean", "std")}
+    values = dict(preprocessing or {})
+    beside = {name: list(values.pop(name)) for name in TARGET_SCALE if name in values}  # which timm does not know
     config: dict[str, Any] = {
         "architecture": architecture,
         **({} if task == "classification" else {"task": task}),
         "num_classes": info.num_classes,
         "num_features": getattr(model, "num_features", None),
         "model_args": arguments,
-        "pretrained_cfg": {**lasting, "num_classes": info.num_classes, **(preprocessing or {})},
+        "pretrained_cfg": {**lasting, "num_classes": info.num_classes, **values},
+        **beside,
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)

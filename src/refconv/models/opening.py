@@ -89,8 +89,8 @@ def open_model(
     return replace(opened, task=task)
 
 
-def input_of(opened: Opened) -> Preprocessing:
-    """Return how single images are prepared for a model."""
+def input_of(opened: Opened, *, pictures: bool = True) -> Preprocessing:
+    """Return how single images, or with ``pictures=False`` samples of any kind, are prepared for a model."""
     size = stated_size(opened.statements)
     in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
     expected = "input of 1 or 3 channels, height and width"
@@ -98,7 +98,7 @@ def input_of(opened: Opened) -> Preprocessing:
         what = "the size of the model's input is not known"
         found = "no size in what the model says, nor square images of one"
         raise DataError(what, where=opened.name, expected=expected, found=found, remedy="give --img-size")
-    if len(size) != 2 or in_chans not in IMAGE_MODES:
+    if pictures and (len(size) != 2 or in_chans not in IMAGE_MODES):
         found = f"input_size={[in_chans, *size]}"
         raise DataError("the model takes no images", where=opened.name, expected=expected, found=found)
     return resolve(opened.statements, in_chans=in_chans, where=opened.name)

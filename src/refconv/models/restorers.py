@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -196,6 +197,8 @@ def _spandrel() -> Any:
 def _extra() -> Any:
     """Return the package of further architectures of spandrel's, or None where it is not installed."""
     try:
-        return importlib.import_module("spandrel_extra_arches")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old code, at its import
+            return importlib.import_module("spandrel_extra_arches")
     except ImportError:
         return None

@@ -35,18 +35,22 @@ def load_state(
     where: str,
     reset_classifier: bool = False,
     settings: Mapping[str, Any] | None = None,
+    fit_channels: bool = False,
 ) -> tuple[str, ...]:
     """Load a state dict strictly: every name and every shape must fit, or the model stays as it is.
 
     Earlier names and versions are accepted where torch, or the model's own code, accepts them: batch norms without
     ``num_batches_tracked``, for instance. A state of kernel space is merged first; ``settings`` are what it does not
     say itself, see :func:`refconv.surgery.merged_state`. ``where`` is the file, for messages. With
-    ``reset_classifier`` the classifier starts anew whatever its size in ``state``; its names are returned.
+    ``reset_classifier`` the classifier starts anew whatever its size in ``state``; its names are returned. With
+    ``fit_channels`` a first convolution of another number of input channels is made to fit; see :func:`with_channels`.
     """
     own = model.state_dict()
     state = _aligned(state, own)
     if in_kernel_space(state):
         state = merged_state(model, state, settings, where=where)
+    if fit_channels:
+        state = _channels_fitted(own, state, where)
     resized = _resized_classifier(own, state, getattr(model, "num_classes", None))
     anew: set[str] = set()
     if reset_classifier:
@@ -84,6 +88,38 @@ def load_published(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
     unlike = [name for name in own if name in given and own[name].shape != given[name].shape]
     classes = {name: own[name] for name in unlike if own[name].shape[1:] == given[name].shape[1:]}
     load_state(model, {**counts, **given, **classes}, where=f"{where}'s own weights")
+
+
+def with_channels(kernel: Tensor, channels: int) -> Tensor:
+    """Return the kernel [out, channels, ...] of a first convolution for another number of input channels, as timm does.
+
+    For one channel the kernels of the channels are summed: on a grey image the layer gives what it gave on three equal
+    channels. Otherwise they are repeated as often as needed, times old / new channels, which keeps the sum.
+
+    Example:
+        >>> kernel = torch.tensor([1.0, 2, 3]).view(1, 3, 1)
+        >>> with_channels(kernel, 1).flatten().tolist(), with_channels(kernel, 6).flatten().tolist()
+        ([6.0], [0.5, 1.0, 1.5, 0.5, 1.0, 1.5])
+    """
+    given = kernel.shape[1]
+    if channels == 1:
+        return kernel.sum(dim=1, keepdim=True)
+    repeats = [1, -(-channels // given), *[1] * (kernel.ndim - 2)]
+    return kernel.repeat(repeats)[:, :channels] * (given / channels)
+
+
+def _channels_fitted(own: Mapping[str, Tensor], state: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return a state whose first convolution has the model's input channels, if that is how the two differ."""
+    first = next((name for name, value in own.items() if value.ndim > 2), None)
+    if first is None or first not in state or _shape(state[first]) == _shape(own[first]):
+        return state
+    wanted, given = own[first].shape, state[first].shape
+    if (wanted[0], *wanted[2:]) != (given[0], *given[2:]):
+        return state
+    how = "its kernels are summed" if wanted[1] == 1 else "its kernels are repeated and scaled"
+    message = f"{where}: {first} takes {given[1]} channels, the model {wanted[1]}: {how}, as timm does"
+    warnings.warn(message, RefconvWarning, stacklevel=4)
+    return with_metadata({**state, first: with_channels(state[first], wanted[1])}, metadata_of(state))
 
 
 def start_anew(model: nn.Module, names: Collection[str]) -> None:

@@ -91,12 +91,12 @@ class Recipe:
     reset_classifier: bool = _model("with --checkpoint: reinitialize the classifier", False)
     backbone: str | None = _model("timm name of the backbone of detector:HEAD or smp:NAME", None)
     backbone_checkpoint: str | None = _model("start the backbone from the classifier in this run, folder or file", None)
-    num_classes: int | None = _model("number of classes; default: those of the data", None, least=1)
+    num_classes: int | None = _model("outputs; default: as the data needs; 0 in embedding: features", None, least=0)
     in_chans: int | None = _model("input channels; default: those of the data", None, least=1)
     drop: float = _model("dropout rate", 0.0, least=0, most=1)
     drop_path: float | None = _model("drop path rate (stochastic depth)", None, least=0, most=1)
 
-    data: str = _data("a name, as fashion-mnist; folder:, coco:, voc:, masks:, images:PATH; module:function; or timm's")
+    data: str = _data("a name; folder:, table:, arrays:, coco:, voc:, masks:, images:PATH; module:function; or timm's")
     data_dir: str | None = _data("folder of the data", None, may_change=True)
     class_map: str | None = _data(
         "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
@@ -105,6 +105,15 @@ class Recipe:
     img_size: int | None = _data("image side in pixels; default: that of the model, else of the images", None, least=1)
     interpolation: str | None = _data(
         "resampling of images; default: that of the model", None, choices=("bilinear", "bicubic", "nearest", "random")
+    )
+    positive: str | None = _data(
+        "binary: the positive class, all others being negative; default: the second of two", None, task="binary"
+    )
+    target_scale: str = _data(
+        "regression: scale targets to mean 0 and standard deviation 1 in training, or not",
+        "standard",
+        choices=("standard", "none"),
+        task="regression",
     )
     ignore_index: int = _data("segmentation: class index to ignore", 255, least=0, most=255, task="segmentation")
     noise: float = _data("restoration: noise level (0-255)", 0.0, least=0, task="restoration")
@@ -171,6 +180,8 @@ class Recipe:
         choices=("all", "refocus", "refocus+norm", "refocus+head", "norm", "head", "norm+head"),
     )
 
+    loss: str | None = _optimizer("the task's loss by name, or module:function; default: the task's first", None)
+    loss_kwargs: dict[str, Any] = _optimizer("further arguments of the loss, such as gamma_neg=2", dict)
     opt: str = _optimizer("any optimizer of timm, by name", "sgd")
     lr: float = _optimizer(
         "learning rate; default: SGD 0.1 from scratch, 0.01 from weights; other optimizers 0.001", None, least=0
@@ -210,6 +221,8 @@ class Recipe:
     distill_checkpoint: str | None = _averaging("the teacher's weights", None)
     distill_alpha: float = _averaging("weight of the teacher in the loss", 0.5, least=0, most=1)
     distill_temperature: float = _averaging("temperature of the soft targets", 1.0, above=0)
+    distill_features: tuple[str, ...] = _averaging("layers of student and teacher whose attention is compared too", ())
+    distill_features_weight: float = _averaging("weight of the features in the loss", 1.0, above=0)
 
     seed: int = _run("seed of everything random", 0, least=0)
     device: str | None = _run("cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)
@@ -349,8 +362,9 @@ def _check_together(recipe: Recipe) -> None:
         raise RecipeError("two sources of weights", where="checkpoint", remedy=remedy)
     if recipe.reset_classifier and recipe.checkpoint is None:
         raise RecipeError("has no effect without checkpoint", where="reset_classifier")
-    if recipe.distill_checkpoint is not None and recipe.distill is None:
-        raise RecipeError("has no effect without distill", where="distill_checkpoint")
+    for name, needed in (("distill_checkpoint", "distill"), ("distill_features", "distill"), ("loss_kwargs", "loss")):
+        if getattr(recipe, name) and getattr(recipe, needed) is None:
+            raise RecipeError(f"has no effect without {needed}", where=name)
     if recipe.batch_size % recipe.grad_accum_steps:
         what, expected = "the batch cannot be cut into equal parts", f"a divisor of batch_size = {recipe.batch_size}"
         raise RecipeError(what, where="grad_accum_steps", expected=expected, found=str(recipe.grad_accum_steps))

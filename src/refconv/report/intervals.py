@@ -35,7 +35,7 @@ def intervals_figure(found: Sequence[Result], between: Sequence[Result]) -> Figu
     return Figure(
         drawing=_drawing(drawn),
         alt=f"Differences in {title} with 95 % intervals around a line at zero. {said}.",
-        caption=f"Difference in {title},{unit}, with 95 % intervals: each pair against its start"
+        caption=f"Difference in {title}{unit and ',' + unit}, with 95 % intervals: each pair against its start"
         f"{', then the ends of two pairs against one another' if between else ''}. To the right of zero is better.",
         table=_table([result for result, _ in rows]),
     )
@@ -43,7 +43,8 @@ def intervals_figure(found: Sequence[Result], between: Sequence[Result]) -> Figu
 
 def _table(found: Sequence[Result]) -> Table:
     measure = found[0].words.primary
-    header = ("", f"first, {measure.scale.unit}", f"second, {measure.scale.unit}", f"difference,{measure.unit}")
+    texts = f"first, {measure.scale.unit}", f"second, {measure.scale.unit}", f"difference,{measure.unit}"
+    header = ("", *(text.rstrip(", ") for text in texts))  # a measure without a unit has none
     rows = []
     for one in found:
         cells = [MISSING if value is None else one.level(value, "") for value in (one.first, one.second)]

@@ -107,7 +107,7 @@ class Result:
 
 
 def _level(measure: Measure, value: float, unit: str | None = None) -> str:
-    return (measure.shown(value) + (f" {measure.scale.unit}" if unit is None else unit)).replace("-", MINUS)
+    return (measure.shown(value) + (f" {measure.scale.unit}".rstrip() if unit is None else unit)).replace("-", MINUS)
 
 
 def result(pair: ModelPair) -> Result:

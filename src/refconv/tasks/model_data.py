@@ -36,9 +36,9 @@ def data_for(
     if recipe is not None and chosen == recipe.data:
         source = Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True)
     data = task_named(opened.task).open_for(opened, source)
-    if not data.info.class_names and class_map is not None:
+    if not (data.info.class_names and data.info.num_classes) and class_map is not None:
         raise SettingError("the task has no classes to match", where="--class-map", found=opened.task)
-    if not (labelled and data.info.class_names):
+    if not (labelled and data.info.class_names and data.info.num_classes):
         return data
     if class_map is None and recipe is not None and name in {None, recipe.data}:
         class_map = recipe.class_map

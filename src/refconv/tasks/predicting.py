@@ -7,16 +7,20 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from refconv.data.arrays import ARRAYS, SOUNDS, fitted, is_tensor_file
 from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below
 from refconv.data.opening import of_images
-from refconv.errors import RunError
-from refconv.models.opening import Opened
+from refconv.errors import DataError, RunError
+from refconv.models.model_input import channels_of
+from refconv.models.opening import Opened, input_of
 from refconv.surgery import evaluating
 from refconv.tasks.image_data import missing
 from refconv.tasks.registry import task_named
+from refconv.tasks.sample_task import SampleTask
 from refconv.tasks.task import Prediction
 
 
@@ -25,7 +29,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = [Path(file) for file in images_below(path)]
+            inside = [Path(file) for file in images_below(path, (*EXTENSIONS, *SOUNDS, *ARRAYS))]
             if not inside:
                 raise missing("folder", "no images in this folder", where=path, expected=", ".join(EXTENSIONS))
             found += inside
@@ -38,6 +42,8 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
     """Return a model with the input size that images state where nothing else states one, as in evaluation."""
+    if not all(pictured(opened, file) for file in files):
+        return opened
     images = FileImages(PathTable(files), torch.zeros(len(files), dtype=torch.int64), ())
     return dataclasses.replace(opened, images=of_images(images, None, opened.statements))
 
@@ -50,7 +56,23 @@ def predictions(
     least = task.threshold if threshold is None else threshold
     with evaluating(opened.model.to(device)), torch.no_grad():
         for file in files:
-            yield file, task.predict(opened, decode(file), device=device, threshold=least)
+            yield file, task.predict(opened, _read(opened, file), device=device, threshold=least)
+
+
+def pictured(opened: Opened, file: Path) -> bool:
+    """Say whether a file is read as a picture for a model, and not as an array, a sound or one of many channels."""
+    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
+    return not is_tensor_file(str(file), in_chans)
+
+
+def _read(opened: Opened, file: Path) -> Any:
+    if pictured(opened, file):
+        return decode(file)
+    if not isinstance(task_named(opened.task), SampleTask):
+        expected, found = f"an image, for {opened.task}", file.suffix
+        raise DataError("not an image", where=str(file), expected=expected, found=found)
+    preprocessing = input_of(opened, pictures=False)
+    return fitted(str(file), preprocessing.input_size, preprocessing.interpolation)
 
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:

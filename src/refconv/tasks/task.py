@@ -34,7 +34,10 @@ __all__ = ["Evaluation", "EvaluationRun", "Network", "Objective", "Prediction", 
 NOTHING_FOUND = "nothing above the minimum score"
 Network = Callable[..., Any]  #: The model in training: itself, or wrapped for several processes
 Objective = Callable[[Network, Samples, Targets], Tensor]
-"""The training loss of one part of a batch, a number; samples and targets are on the device already."""
+"""The training loss of one part of a batch, a number; samples and targets are on the device already.
+
+An attribute ``trained`` is a module of the loss whose parameters train too, such as a vector for each class.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Task(ABC):
         samples_certified: samples on which the result is compared with the model in training.
         prepares_images: whether images are resized and normalised for the model; else it takes them as they are.
         without_effect: settings that are refused, and why.
+        least_outputs: the least ``num_classes`` of a model.
         backbones: where models keep what a classifier would have, too; the first that is there counts.
     """
 
@@ -101,6 +105,7 @@ class Task(ABC):
     samples_certified: ClassVar[int] = 32
     prepares_images: ClassVar[bool] = False
     without_effect: ClassVar[Mapping[str, str]] = {}
+    least_outputs: ClassVar[int] = 1
     backbones: ClassVar[Sequence[str]] = ()
 
     @property
@@ -113,6 +118,10 @@ class Task(ABC):
         owners = {field.name: field.metadata["task"] for field in dataclasses.fields(Recipe)}
         foreign = {name: owner for name, owner in owners.items() if owner not in {None, self.name}}
         self.refuse(recipe, {**{name: f"it is for {owner}" for name, owner in foreign.items()}, **self.without_effect})
+        if recipe.num_classes is not None and recipe.num_classes < self.least_outputs:
+            remedy = "give --task embedding for the features alone"
+            found = str(recipe.num_classes)
+            raise RecipeError("too few", where="num_classes", expected="at least 1", found=found, remedy=remedy)
 
     def refuse(self, recipe: Recipe, reasons: Mapping[str, str]) -> None:
         """Refuse settings that differ from their defaults and would have no effect; the reasons are by their names."""

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from refconv.data.resizing import enlarged
 from refconv.engine import Recipe, RunRecord, train
 from refconv.engine.metrics import Metrics
+from refconv.engine.setup import open_setup
 from refconv.errors import DataError, ModelError, RecipeError, RefconvError, SettingError
+from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
 from refconv.process.distributed import Processes
@@ -143,6 +145,32 @@ def test_two_processes_train_and_evaluate_as_one_does(folder, tmp_path):
     assert two.validation[0].measures == pytest.approx(one.validation[0].measures, abs=1e-3)
 
 
+@pytest.mark.parametrize("pair", ["same", "enlarging"])
+def test_a_teacher_restores_what_the_student_restores(folder, tmp_path, pair):
+    """With all weight on a teacher, the loss is the distance to its images, whatever the clean ones are."""
+    enlarges = {"upscale": 2, "model": OURS + "edsr_small"} if pair == "enlarging" else {"noise": 25}
+    given = {"upscale": 2} if pair == "enlarging" else {"noise": 25}
+    train(recipe(folder, **given, epochs=1), tmp_path / "teacher", show=False)
+    settings = recipe(
+        folder, **enlarges, distill=str(tmp_path / "teacher"), distill_alpha=1.0,
+        distill_features=("body.0",) if pair == "same" else (), epochs=1,
+    )  # fmt: skip
+    setup = open_setup(method_of(settings), Processes(0, 1, torch.device("cpu")))
+    samples, targets = next(setup.data.eval_batches("train", batch_size=4))
+    objective = setup.task.objective(settings, setup.info, setup.processes, part_size=4)
+    setup.model.eval()
+    teacher = open_model(str(tmp_path / "teacher")).model.eval()
+    inputs = enlarged(samples, 2) if pair == "enlarging" else samples
+    with torch.no_grad():
+        found = objective(setup.model, samples, targets)
+        expected = (setup.model(samples) - teacher(inputs)).abs().mean()
+    assert found >= expected * (1 - 1e-5)
+    if pair == "enlarging":
+        torch.testing.assert_close(found, expected)
+    else:
+        assert found > expected  # by the features
+
+
 def test_training_beats_the_input(folder, tmp_path):
     settings = {"noise": 50, "opt": "adamw", "lr": 0.003, "epochs": 25, "model_kwargs": {"width": 8, "depth": 3}}
     record = train(recipe(folder, **settings), tmp_path / "run", show=False)
@@ -241,7 +269,6 @@ REFUSED = {
     "hflip": ({"noise": 5, "hflip": 0.5}, RecipeError, "hflip: has no effect.*mirrored and turned anyway"),
     "img_size": ({"noise": 5, "img_size": 64}, RecipeError, "img_size: has no effect.*patch_size"),
     "classes": ({"noise": 5, "num_classes": 3}, RecipeError, "num_classes: has no effect.*no classes"),
-    "teacher": ({"noise": 5, "distill": "resnet18"}, RecipeError, "distill: has no effect"),
     "data": ({"noise": 5, "data": "digits"}, DataError, "digits: unknown data for restoration"),
     "small pictures": ({"noise": 5, "patch_size": 64}, DataError, "image too small; expected at least 64 x 64"),
     "classifier": ({"noise": 5, "model": "test_resnet", "model_kwargs": {}}, ModelError, "does not restore"),

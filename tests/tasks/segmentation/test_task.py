@@ -150,7 +150,7 @@ def test_a_teacher_of_other_classes_is_refused(monkeypatch):
     images, truth = batch()
     other = Teacher(PerPixel(4), weight=0.3, temperature=2.0, autocast=nullcontext)
     monkeypatch.setattr("refconv.tasks.segmentation.task.make_teacher", lambda *_, **__: other)
-    with pytest.raises(ModelError, match=r"distill: the teacher has other classes .*found \[2, 4, 6, 5\]"):
+    with pytest.raises(ModelError, match=r"distill: the teacher has other outputs .*found \[2, 4, 6, 5\]"):
         TASK.objective(recipe("here"), None, ALONE, part_size=2)(PerPixel(), images, truth)
 
 

@@ -196,6 +196,8 @@ def pools(name: str, root: str | None = None) -> tuple[dict[str, Items], tuple[s
         raise DataError(
             error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
         ) from error
+    assert isinstance(source.train, torch.Tensor)
+    assert isinstance(source.test, torch.Tensor)  # no rows on disk
     train, val = stratified_split(source.train_labels, VAL_SHARE, purpose="scenes")
     cut = CUTS[name]
     parts = {split: (source.train[part], source.train_labels[part]) for split, part in (("train", train), ("val", val))}

@@ -62,7 +62,8 @@ class Detection(Task):
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),
         **dict.fromkeys(("distill", "distill_checkpoint", "distill_alpha", "distill_temperature"), _NO_SCORES),
-        "smoothing": "the detector brings its own loss",
+        "distill_features": _NO_SCORES,
+        **dict.fromkeys(("smoothing", "loss", "loss_kwargs"), "the detector brings its own loss"),
         "aa": "its policies move images and leave boxes",
         "re_prob": "what is erased would keep its box",
         "pad_crop": "give scale for a random crop",

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from refconv.data import Data, DataInfo, Samples, Targets
@@ -21,15 +20,18 @@ from refconv.errors import DataError, ModelError
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import Evaluation, autocasting
+from refconv.tasks.losses import chosen_loss
 from refconv.tasks.restoration.data import LEVELS, Degradation, RestorationData
 from refconv.tasks.restoration.evaluation import CHANNEL_NAMES, Channel, RestorationEvaluation, field_channel, scores_of
 from refconv.tasks.restoration.restoring import needs_of, restored
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
+from refconv.tasks.teaching import make_teacher, of_images
 
 if TYPE_CHECKING:
     from refconv.models.opening import Opened
 
 _NOT_MIXED = "mixed or erased images have no clean image to be compared with"
+_LOSSES = {"l1": nn.L1Loss, "l2": nn.MSELoss, "huber": nn.HuberLoss}
 _PATCHES = "patches are cut from random places, mirrored and turned anyway"
 
 
@@ -39,7 +41,6 @@ class Restoration(Task):
     name = "restoration"
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), "there are no classes"),
-        "distill": "teaching is for classifiers",
         **dict.fromkeys(("mixup", "cutmix", "re_prob"), _NOT_MIXED),
         **dict.fromkeys(("hflip", "pad_crop", "scale", "ratio"), _PATCHES),
         "img_size": "training patches have patch_size, and whole images are evaluated",
@@ -89,8 +90,16 @@ class Restoration(Task):
             raise ModelError(what, where=type(model).__name__, expected=expected, found=found, remedy=remedy)
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
-        """Return the mean absolute difference (Lim et al. 2017 on why not squared), of values in [0, 1]."""
+        """Return the mean absolute difference (Lim et al. 2017 on why not squared), or another loss.
+
+        A teacher restores the same images; its result is compared with the student's by the mean absolute difference.
+        """
         autocast = autocasting(processes.device, recipe.amp)
+        criterion = chosen_loss(recipe, _LOSSES, processes.device)
+        teacher = make_teacher(recipe, processes.device, info, of_images, resizes=False)
+        teacher_enlarges = teacher is not None and (
+            needs_of(teacher.model, in_chans=info.in_chans, upscale=recipe.upscale).enlarge
+        )
         enlarge: bool | None = None
 
         def objective(network: Network, inputs: Samples, targets: Targets) -> Tensor:
@@ -99,11 +108,13 @@ class Restoration(Task):
                 model = network.module if isinstance(network, DistributedDataParallel) else network
                 assert isinstance(model, nn.Module)
                 enlarge = needs_of(model, in_chans=info.in_chans, upscale=recipe.upscale).enlarge
-            if enlarge:
-                inputs = enlarged(inputs, recipe.upscale)
+            if teacher is not None:
+                teacher.watch(network)
+            larger = enlarged(inputs, recipe.upscale) if enlarge or teacher_enlarges else inputs
             with autocast():
-                outputs = network(inputs)
-            return F.l1_loss(outputs.float(), targets)
+                outputs = network(larger if enlarge else inputs)
+            loss = criterion(outputs.float(), targets)
+            return loss if teacher is None else teacher.loss(larger if teacher_enlarges else inputs, outputs, loss)
 
         return objective
 

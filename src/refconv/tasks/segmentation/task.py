@@ -22,6 +22,7 @@ from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.image_data import augmentation_of
+from refconv.tasks.losses import chosen_loss
 from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, place_in_square, prepared
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
@@ -31,6 +32,7 @@ AUXILIARY_WEIGHT = 0.5  #: How much the auxiliary output counts in the loss, as 
 _OVERLAY = 0.5
 _CLASSES_SHOWN = 5
 _OUTPUT, _AUXILIARY = "out", "aux"
+_IGNORED = -100  # what torch's losses ignore, and what other losses than the task's own are given
 
 
 class Segmentation(Task):
@@ -86,22 +88,31 @@ class Segmentation(Task):
         """
         autocast = autocasting(processes.device, recipe.amp)
         teacher = make_teacher(recipe, processes.device, info, resizes=False)
+        given = {"cross_entropy": nn.CrossEntropyLoss}
+        own = None if recipe.loss is None else chosen_loss(recipe, given, processes.device)
+
+        def losses(maps: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+            if own is not None:
+                return own(maps.float(), truth.masked_fill(truth == recipe.ignore_index, _IGNORED)) * counted
+            return pixel_losses(maps, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
 
         def objective(network: Network, images: Samples, truth: Targets) -> Tensor:
             assert isinstance(truth, Tensor), type(truth)
             counted = (truth != recipe.ignore_index).sum().clamp(min=1)
+            if teacher is not None:
+                teacher.watch(network)
             with autocast():
                 outputs = _in_training(network, images, part_size)
             maps, auxiliary = _maps(outputs)
-            loss = pixel_losses(maps, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
+            loss = losses(maps, truth, counted)
             if auxiliary is not None:
-                more = pixel_losses(auxiliary, truth, ignored=recipe.ignore_index, smoothing=recipe.smoothing)
-                loss = loss + AUXILIARY_WEIGHT * more
+                loss = loss + AUXILIARY_WEIGHT * losses(auxiliary, truth, counted)
             if teacher is not None:
                 logits, known = teacher.logits(images, maps), truth != recipe.ignore_index
                 distance = teacher_losses(maps, logits, known, teacher.temperature)
                 loss = (1 - teacher.weight) * loss + teacher.weight * distance
-            return loss / counted
+            loss = loss / counted
+            return loss if teacher is None else teacher.with_features(loss)
 
         return objective
 

@@ -1,0 +1,1 @@
+"""Binary classification with one logit: one class against the others."""

@@ -1,0 +1,1 @@
+"""Embeddings: samples of a class near one another."""

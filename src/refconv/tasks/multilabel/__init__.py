@@ -1,0 +1,1 @@
+"""Multi-label classification: several labels a sample, or none."""
