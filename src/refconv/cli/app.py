@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli import measuring, models, training
+from refconv.cli import exporting, measuring, models, training
 from refconv.cli.options import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
@@ -27,7 +27,7 @@ data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
 for command in (
     training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.verify,
-    training.compare, measuring.analyze, measuring.report, training.demo,
+    exporting.export, exporting.bench, training.compare, measuring.analyze, measuring.report, training.demo,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
 data_app.command("scenes")(training.scenes)

@@ -93,6 +93,8 @@ class Task(ABC):
         samples_certified: samples on which the result is compared with the model in training.
         prepares_images: whether images are resized and normalised for the model; else it takes them as they are.
         without_effect: settings that are refused, and why.
+        output_names: what the outputs of an exported model are called.
+        takes_lists: whether models take a list of images, and give dictionaries of what they found.
         backbones: where models keep what a classifier would have, too; the first that is there counts.
     """
 
@@ -102,6 +104,8 @@ class Task(ABC):
     prepares_images: ClassVar[bool] = False
     without_effect: ClassVar[Mapping[str, str]] = {}
     backbones: ClassVar[Sequence[str]] = ()
+    output_names: ClassVar[Sequence[str]] = ("logits",)
+    takes_lists: ClassVar[bool] = False
 
     @property
     def primary(self) -> str:
