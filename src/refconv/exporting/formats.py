@@ -20,7 +20,7 @@ from refconv.models.exported import SUFFIXES, needs
 from refconv.models.metadata import KEY
 
 Axes = Mapping[int, str]  #: The free axes of the input, with their names
-_UNCOUNTED = {"Constant", "Parameter", "Result"}  # values, not operations
+_UNCOUNTED = {"Constant", "Parameter", "Result", "Identity"}  # values and other names for them, not operations
 
 
 def write(

@@ -42,7 +42,7 @@ class Deployed(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """Return the outputs, a tensor or a tuple of them."""
         if self.prepares:
-            images = images.movedim(-1, 1).float() / 255
+            images = images.permute(0, 3, 1, 2).float() / 255  # movedim is more than the older exporter knows
             images = images.flip(1) if self.reverses else images
             images = (images - self.mean) / self.std
         images = images.half() if self.half_inside else images
