@@ -27,13 +27,13 @@ def run(file, images):
     return session.run(None, {"images": images.numpy()})
 
 
-@pytest.mark.parametrize(("format", "suffix"), FORMATS.items())
-def test_every_format_computes_what_the_network_does_for_any_batch_size(tmp_path, format, suffix):
+@pytest.mark.parametrize(("kind", "suffix"), FORMATS.items())
+def test_every_format_computes_what_the_network_does_for_any_batch_size(tmp_path, kind, suffix):
     model = lively(Small())
     before = copy.deepcopy(model.state_dict())
     record = refconv.export(model, tmp_path / f"a{suffix}", preprocessing=INPUT)
     assert record.holds
-    assert record.format == format
+    assert record.format == kind
     assert record.operations == record.unrefocused
     runtime = open_runtime(tmp_path / f"a{suffix}")
     for count in (1, 2, 5):

@@ -38,7 +38,7 @@ def test_torchs_own_exporters_refuse_a_refocused_model_and_take_the_merged_one(c
     randomise(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own, about successors of its exporters
-        with pytest.raises(Exception) as raised:  # noqa: PT011  # each wraps it in an error of its own
+        with pytest.raises(Exception) as raised:  # each wraps it in an error of its own
             call(model, batch)
         messages, error = [], raised.value
         while error is not None:
