@@ -100,6 +100,9 @@ ADDED = (
     ("docs/your-own-network.md", "report", "--only movement --device cpu"),
     ("docs/your-own-network.md", "eval", "--device cpu"),
     ("docs/your-own-network.md", "predict", "--device cpu"),
+    ("docs/export.md", "eval", "--device cpu"),
+    ("docs/export.md", "predict", "--device cpu"),
+    ("docs/export.md", "bench", "--repetitions 10"),
 )
 """Page, a word of the command, and flags that are added at its end, where they win over those of the page."""
 
@@ -119,7 +122,7 @@ PARSED = {
 }
 """Pages whose commands are only parsed, and why; the studies that they name are read."""
 
-TOGETHER = {"docs/reports.md": "docs/command-line.md"}
+TOGETHER = {"docs/reports.md": "docs/command-line.md", "docs/export.md": "docs/command-line.md"}
 """A page whose commands go on from another page's."""
 
 
@@ -311,6 +314,13 @@ def improve_example(code, pretrained):
     assert moved == (record.winner != "the network as it was")
 
 
+def export_example(code, pretrained):
+    with tempfile.TemporaryDirectory() as folder:
+        names = run_python(code.replace("model.onnx", f"{folder}/model.onnx"), {})
+        assert names["record"].gives == ("logits",)
+        assert list(Path(folder).iterdir())
+
+
 PYTHON = {
     ("README.md", 0): gradient_space_example,
     ("README.md", 1): kernel_space_example,
@@ -320,6 +330,7 @@ PYTHON = {
     ("docs/analysis.md", 0): analysis_example,
     ("docs/improve.md", 0): improve_example,
     ("docs/contenders.md", 0): contenders_example,
+    ("docs/export.md", 0): export_example,
 }
 """What is checked of each block beside that it runs."""
 
@@ -472,6 +483,12 @@ def check_your_own_network(place, shown, pretrained):
     assert (place / "report.html").is_file()
 
 
+def check_export(place, shown, pretrained):
+    assert "images: RGB, 32 x 32 px" in shown["predict"]
+    assert "quantised: largest difference" in shown["export"]
+    assert "onnxruntime" in shown["bench"]
+
+
 def check_improve(place, shown, pretrained):
     assert "structure  the same" in shown["improve"]
     assert (place / "runs/better/model/config.json").is_file()
@@ -479,6 +496,7 @@ def check_improve(place, shown, pretrained):
 
 CHECKS = {
     "docs/improve.md": check_improve,
+    "docs/export.md": check_export,
     "README.md": check_readme,
     "docs/command-line.md": check_command_line,
     "docs/detection.md": check_detection,

@@ -13,7 +13,9 @@ from torch import nn
 import refconv
 from exported_networks import Boxes, Small, lively, opened
 from refconv.errors import ModelError, RefconvError, SettingError
-from refconv.exporting import FORMATS, Evidence, ExportConfig, export_model_folder, export_opened
+from refconv.exporting import ExportConfig, export_model_folder
+from refconv.exporting.config import FORMATS
+from refconv.exporting.exporting import Evidence, export_opened
 from refconv.models.exported import open_runtime
 from refconv.models.metadata import certificate_hash
 from run_checkpoints import save_run, small_recipe

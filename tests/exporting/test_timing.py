@@ -9,8 +9,8 @@ import torch
 
 from exported_networks import Small, lively, opened
 from refconv.errors import ModelError, SettingError
-from refconv.exporting import BenchRecord, Timing, bench
-from refconv.exporting.timing import median_interval
+from refconv.exporting import BenchRecord, Timing
+from refconv.exporting.timing import bench, median_interval
 
 INPUT = {"input_size": [3, 12, 16]}
 
