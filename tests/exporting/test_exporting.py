@@ -226,3 +226,9 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(SettingError, match=r"expected onnx; pip install 'refconv\[export\]'"):
         refconv.export(lively(Small()), tmp_path / "a.onnx", preprocessing=INPUT)
+
+
+def test_a_network_that_does_not_say_its_classes_is_looked_at(tmp_path):
+    model = lively(nn.Sequential(nn.Conv2d(3, 7, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    refconv.export(model, tmp_path / "a.torchscript", preprocessing=INPUT)
+    assert open_runtime(tmp_path / "a.torchscript").metadata["num_classes"] == "7"

@@ -130,7 +130,7 @@ def export_opened(
     inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence)
     example = _generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
-    exact.name_outputs(example)
+    exact.look_at(example)
     said = _said(opened, preprocessing, config, exact)
     free = _free_axes(task, preprocessing, config)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,15 +145,15 @@ def export_opened(
         accuracy = _quantised(opened, task, first, out, config, evidence) if config.int8 else None
     runtime = open_runtime(out)
     found = compared(exact, runtime, inputs)
-    files = sorted(file for file in out.parent.glob(f"{out.stem}.*") if _belongs(file, out, config))
+    files = _files(out)
     precision = "int8" if config.int8 else "float16" if config.half else "float32"
     return ExportRecord(
         file=str(out), format=config.format, task=task.name, architecture=opened.name, precision=precision,
         bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files),
         opset=opset_of(out) if config.format == "onnx" else None, takes=_shape_in_words(example, free),
         gives=tuple(exact.names), left_outside=_left_outside(task, preprocessing, prepares), runtime=runtime.name,
-        operations=counted, unrefocused=unrefocused, checked_on=checked_on, samples=sum(map(len, inputs[:1]))
-        if not task.takes_lists else len(inputs), largest_difference=found.difference,
+        operations=counted, unrefocused=unrefocused, checked_on=checked_on,
+        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
         relative_difference=found.relative, tolerance=TOLERANCE.get(precision), top1_agreement=found.top1_agreement,
         unlike=found.unlike, accuracy=accuracy,
     )  # fmt: skip
@@ -246,7 +246,7 @@ def _quantised(opened: Opened, task: Task, first: Path, out: Path, config: Expor
 def _said(opened: Opened, preprocessing: Preprocessing, config: ExportConfig, network: Deployed) -> dict[str, str]:
     """Return what the file says about itself."""
     located = opened.located
-    outputs = opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+    outputs = network.classes or opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
     names = [opened.class_name(index) for index in range(outputs or len(opened.class_names))]
     beside = {key: opened.stated.values[key] for key in ("noise", "upscale") if key in opened.stated.values}
     return described(
@@ -279,10 +279,7 @@ def _left_outside(task: Task, preprocessing: Preprocessing, prepares: Preprocess
     return f"{order} bytes, resized and cropped outside: {rest}"
 
 
-def _belongs(file: Path, out: Path, config: ExportConfig) -> bool:
-    """Return whether a file is part of an export: OpenVINO keeps weights beside, and ONNX those beyond 2 GB."""
-    return (
-        file == out
-        or (config.format == "openvino" and file == out.with_suffix(".bin"))
-        or (config.format == "onnx" and file.name == f"{out.name}.data")
-    )
+def _files(out: Path) -> list[Path]:
+    """Return the files of an export: OpenVINO keeps weights in a second one, and ONNX those beyond 2 GB."""
+    beside = {".xml": [out.with_suffix(".bin")], ".onnx": [out.with_name(f"{out.name}.data")]}
+    return [file for file in (out, *beside.get(out.suffix, [])) if file.is_file()]

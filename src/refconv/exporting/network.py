@@ -38,6 +38,7 @@ class Deployed(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.names = ["probabilities"] if softmax else list(task.output_names)
+        self.classes: int | None = None
 
     def forward(self, images: Tensor) -> Any:
         """Return the outputs, a tensor or a tuple of them."""
@@ -54,11 +55,13 @@ class Deployed(nn.Module):
         return outputs.softmax(1) if self.softmax else outputs
 
     @torch.no_grad()
-    def name_outputs(self, example: Tensor) -> None:
-        """Find out whether a network that takes lists gives masks, too."""
+    def look_at(self, example: Tensor) -> None:
+        """Find out by one run how many classes there are, and whether a detector gives masks."""
         if self.takes_lists:
-            (found,) = self.model([example[0].movedim(-1, 0).float() / 255 if self.prepares else example[0]])
-            self.names += ["masks"] if "masks" in found else []
+            image = example[0].permute(2, 0, 1).float() / 255 if self.prepares else example[0]
+            self.names += ["masks"] if "masks" in self.model([image])[0] else []
+        elif self.names != ["restored"]:
+            self.classes = int(self(example).shape[1])
 
 
 def check_exportable(model: nn.Module, task: Task, config: ExportConfig) -> None:

@@ -99,7 +99,7 @@ def bench(before: Opened, after: Opened, *, batch_size: int = 1, repetitions: in
         files = [Path(folder, f"{name}.onnx") for name in ("before", "after")]
         modules = [file.with_suffix(".module") for file in files]
         for network, file, module in zip(networks, files, modules, strict=True):
-            network.name_outputs(images)
+            network.look_at(images)
             write(network, images, {}, file, ExportConfig(), {})
             torch.save(network, module)
         torch.save(images, Path(folder, "images.pt"))
