@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import pickle
 import statistics
 import subprocess
 import sys
@@ -101,7 +103,8 @@ def bench(before: Opened, after: Opened, *, batch_size: int = 1, repetitions: in
         for network, file, module in zip(networks, files, modules, strict=True):
             network.look_at(images)
             write(network, images, {}, file, ExportConfig(), {})
-            torch.save(network, module)
+            with contextlib.suppress(AttributeError, TypeError, RuntimeError, pickle.PicklingError):
+                torch.save(network, module)  # for the measurement of memory, which is left out without it
         torch.save(images, Path(folder, "images.pt"))
         graphs = [operations(file) for file in files]
         if graphs[0] != graphs[1]:
@@ -113,11 +116,9 @@ def bench(before: Opened, after: Opened, *, batch_size: int = 1, repetitions: in
             _timed("onnxruntime", [_in_onnxruntime(file, images) for file in files], files, repetitions),
         )
     count = sum(parameter.numel() for parameter in networks[1].parameters())
-    names = (before.name if before.located is None else str(before.located.path), str(after.name))
-    return BenchRecord(
-        names[0], names[1] if after.located is None else str(after.located.path), shape, torch.get_num_threads(),
-        repetitions, sum(graphs[0].values()), count, timings,
-    )  # fmt: skip
+    names = [one.name if one.located is None else str(one.located.path) for one in (before, after)]
+    how = (shape, torch.get_num_threads(), repetitions)
+    return BenchRecord(names[0], names[1], *how, sum(graphs[0].values()), count, timings)
 
 
 def _in_torch(network: nn.Module, images: Tensor) -> Callable[[], Any]:
@@ -164,7 +165,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def _peak_mb(file: Path) -> float | None:
     """Return the peak memory of a fresh process that loads and runs a network, beyond that of its libraries."""
-    if not _STATUS.is_file():
+    if not (_STATUS.is_file() and file.is_file()):
         return None
     code = f"from refconv.exporting import timing; timing.print_peak({str(file)!r}, {torch.get_num_threads()})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
