@@ -85,10 +85,10 @@ def table(content: dict[str, Any]) -> str:
     left, first = content["unmerged"], ExportRecord.from_dict(content["files"][0]["record"])
     return f"""{page_table(HEADER, rows)}
 
-Exported without merging, refocused ResNet-20 would be {left["bytes"] / 2**20:.2f} MB with {left["operations"]} operations;
-merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained on CIFAR-10 and is
-tested on JPEG copies of it. EfficientNet-Lite0 is tested on one ImageNet image of each class; its calibration used some of
-these images, without their labels. Both networks were trained by others, without refocusing."""
+Exported without merging, refocused ResNet-20 would be {left["bytes"] / 2**20:.2f} MB with {left["operations"]}
+operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained on
+CIFAR-10 and is tested on JPEG copies of it. EfficientNet-Lite0 is tested on one ImageNet image of each class; its
+calibration used some of these images, without their labels. Both networks were trained by others, without refocusing."""
 
 
 def main() -> None:

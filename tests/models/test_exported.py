@@ -85,7 +85,7 @@ def test_open_model_gives_an_exported_model_only_where_it_is_asked_for(files):
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".torchscript", ".xml"])
 def test_a_damaged_or_missing_file_is_one_line(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="no such run, model folder or file"):
         open_model(str(path), exported=True)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(CheckpointError, match="cannot be opened"):
