@@ -88,7 +88,7 @@ def table(content: dict[str, Any]) -> str:
 Exported without merging, refocused ResNet-20 would be {left["bytes"] / 2**20:.2f} MB with {left["operations"]}
 operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained on
 CIFAR-10 and is tested on JPEG copies of it. EfficientNet-Lite0 is tested on one ImageNet image of each class; its
-calibration used some of these images, without their labels. Both networks were trained by others, without refocusing."""
+calibration used some of these images, without their labels. Others trained both networks, without refocusing."""
 
 
 def main() -> None:

@@ -485,7 +485,7 @@ def check_your_own_network(place, shown, pretrained):
 
 def check_export(place, shown, pretrained):
     assert "images: RGB, 32 x 32 px" in shown["predict"]
-    assert "quantised: largest difference" in shown["export"]
+    assert "the same as the unrefocused network" in shown["export"]
     assert "onnxruntime" in shown["bench"]
 
 
