@@ -28,6 +28,12 @@ def test_the_hash_of_a_certificate_depends_on_its_values_alone():
     assert len(first) == 64
 
 
+@pytest.mark.parametrize("record", ["record.json", "improve.json"])
+def test_the_certificate_is_that_of_the_record_beside_the_model(tmp_path, record):
+    (tmp_path / record).write_text(json.dumps({"certificate": {"kernels": 5}}))
+    assert certificate_of(tmp_path / "model") == certificate_hash({"kernels": 5})
+
+
 @pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"certificate": null}'])
 def test_no_certificate_is_an_empty_hash(tmp_path, content):
     if content is not None:

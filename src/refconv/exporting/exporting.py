@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from refconv.exporting.config import ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
 from refconv.exporting.network import Deployed, check_exportable, with_other_weights
 from refconv.exporting.quantising import accuracy_of, quantise
-from refconv.exporting.record import ExportRecord
+from refconv.exporting.record import Accuracy, ExportRecord
 from refconv.models.creation import create_model
 from refconv.models.exported import as_bytes, open_runtime
 from refconv.models.metadata import certificate_of, described
@@ -115,8 +116,7 @@ def export_opened(
     opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, *, builds: bool = True
 ) -> ExportRecord:
     """Export a model that was opened; ``builds`` says that its name is one that :func:`create_model` knows."""
-    if out.is_dir():
-        raise RunError("cannot be written: a folder is there", where=str(out), remedy="name a file in it")
+    _check_place(out)
     task = task_named(opened.task)
     if opened.flags and not task.prepares_images:
         what = "has no effect: the file takes whole images with values from 0 to 1"
@@ -127,6 +127,7 @@ def export_opened(
     if prepares is not None and not prepares.color_mode:
         shape = list(prepares.input_size)
         raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
+    calibrating = _calibration(opened, task, evidence) if config.int8 else None
     inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence)
     example = _generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
@@ -142,7 +143,7 @@ def export_opened(
             network.names = exact.names
             write(network, example, free, file, config, said)
         counted, unrefocused = operations(first), operations(other)
-        accuracy = _quantised(opened, task, first, out, config, evidence) if config.int8 else None
+        accuracy = None if calibrating is None else _quantised(task, first, out, config, *calibrating)
     runtime = open_runtime(out)
     found = compared(exact, runtime, inputs)
     files = _files(out)
@@ -157,6 +158,16 @@ def export_opened(
         relative_difference=found.relative, tolerance=TOLERANCE.get(precision), top1_agreement=found.top1_agreement,
         unlike=found.unlike, accuracy=accuracy,
     )  # fmt: skip
+
+
+def _check_place(out: Path) -> None:
+    """Make the folder of a file, unless the file cannot be written."""
+    if out.is_dir():
+        raise RunError("cannot be written: a folder is there", where=str(out), remedy="name a file in it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError("cannot be written", where=str(out), found=str(error)) from error
 
 
 def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
@@ -224,22 +235,24 @@ def _inputs(
     return given, words
 
 
-def _quantised(opened: Opened, task: Task, first: Path, out: Path, config: ExportConfig, evidence: Evidence) -> Any:
-    """Write the quantised file, and measure what that cost."""
+def _calibration(opened: Opened, task: Task, evidence: Evidence) -> tuple[str, str | None]:
+    """Return name and folder of the data that quantisation is calibrated on."""
     recipe = opened.recipe
     name = evidence.data or (None if recipe is None else recipe.data)
     if name is None:
         raise DataError("quantisation is calibrated on training images", where="int8", remedy="give --data")
     if task.takes_lists:
         raise SettingError("is not for detectors, whose boxes need more than 8 bits", where="int8")
-    root = evidence.data_dir or (recipe.data_dir if recipe is not None and recipe.data == name else None)
-    exported = open_model(str(first), exported=True)
-    data = data_for(exported, name, root=root)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        between = Path(folder, out.name)
-        calibrated_on = quantise(first, between, data, config.calibration, takes_bytes=config.with_preprocessing)
-        accuracy = accuracy_of(task, first, between, data, calibrated_on)
-        between.replace(out)
+    return name, evidence.data_dir or (recipe.data_dir if recipe is not None and recipe.data == name else None)
+
+
+def _quantised(task: Task, first: Path, out: Path, config: ExportConfig, name: str, root: str | None) -> Accuracy:
+    """Write the quantised file, and measure what that cost."""
+    data = data_for(open_model(str(first), exported=True), name, root=root)
+    between = first.with_name(f"quantised{out.suffix}")
+    calibrated_on = quantise(first, between, data, config.calibration, takes_bytes=config.with_preprocessing)
+    accuracy = accuracy_of(task, first, between, data, calibrated_on)
+    shutil.move(between, out)
     return accuracy
 
 

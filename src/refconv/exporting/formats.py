@@ -31,7 +31,6 @@ def write(
         "onnx": _write_onnx, "pt2": _write_pt2, "torchscript": _write_torchscript, "openvino": _write_openvino,
     }  # fmt: skip
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's exporters warn of their own successors
             writers[config.format](network, example, free, Path(folder, path.name), config, dict(said))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -10,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_RECORDS = ("record.json", "improve.json")  # of a run, and of an improvement
 KEY = "refconv"  #: under which name formats keep all of it that have no names and texts of their own
 
 
@@ -44,9 +46,10 @@ def certificate_hash(certificate: Mapping[str, Any]) -> str:
 
 
 def certificate_of(folder: Path) -> str:
-    """Return the hash of the certificate in the record.json beside a model folder; empty where there is none."""
-    try:
-        certificate = json.loads((folder.parent / "record.json").read_text(encoding="utf-8")).get("certificate")
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return certificate_hash(certificate) if isinstance(certificate, dict) else ""
+    """Return the hash of the certificate in the record of the run that a model folder is of; empty without one."""
+    for name in _RECORDS:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            certificate = json.loads((folder.parent / name).read_text(encoding="utf-8")).get("certificate")
+            if isinstance(certificate, dict):
+                return certificate_hash(certificate)
+    return ""
