@@ -25,6 +25,9 @@ class Deployed(nn.Module):
     network takes it. Networks that take lists of images get a batch of one. Outputs are float32 but for labels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, model: nn.Module, task: Task, prepares: Preprocessing | None, *, softmax: bool = False, half: bool = False
     ) -> None:

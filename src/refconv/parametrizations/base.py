@@ -274,7 +274,7 @@ class KernelTransform(nn.Module):
             if torch.compiler.is_exporting():
                 raise _unmerged(self)
             return self.kernel(base)
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]  # documented, and not listed
             raise _unmerged(self)
         key = (id(self), torch.is_grad_enabled(), torch.is_inference_mode_enabled())
         kernel = self.scope.find(key)
