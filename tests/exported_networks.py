@@ -56,5 +56,6 @@ def lively(model, seed=0):
 
 def opened(model, task="classification", name="small", **stated):
     """Return a network as a command opens it; ``stated`` is what it says about its input."""
-    arguments = {"num_classes": getattr(model, "num_classes", None), "in_chans": getattr(model, "in_chans", 3)}
+    in_chans = stated["input_size"][0] if "input_size" in stated else 3
+    arguments = {"num_classes": getattr(model, "num_classes", None), "in_chans": in_chans}
     return Opened(model, name, arguments, stated=Statement("the test", stated), task=task)

@@ -232,3 +232,10 @@ def test_a_network_that_does_not_say_its_classes_is_looked_at(tmp_path):
     model = lively(nn.Sequential(nn.Conv2d(3, 7, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     refconv.export(model, tmp_path / "a.torchscript", preprocessing=INPUT)
     assert open_runtime(tmp_path / "a.torchscript").metadata["num_classes"] == "7"
+
+
+def test_input_that_the_network_does_not_take_is_one_line(tmp_path):
+    with pytest.raises(
+        ModelError, match=r"Small: the network does not take such input; expected input of shape \[2, 1"
+    ):
+        refconv.export(lively(Small()), tmp_path / "a.pt2", preprocessing={"input_size": [1, 8, 8]})

@@ -60,11 +60,18 @@ class Deployed(nn.Module):
     @torch.no_grad()
     def look_at(self, example: Tensor) -> None:
         """Find out by one run how many classes there are, and whether a detector gives masks."""
-        if self.takes_lists:
-            image = example[0].permute(2, 0, 1).float() / 255 if self.prepares else example[0]
-            self.names += ["masks"] if "masks" in self.model([image])[0] else []
-        elif self.names != ["restored"]:
-            self.classes = int(self(example).shape[1])
+        try:
+            if self.takes_lists:
+                image = example[0].permute(2, 0, 1).float() / 255 if self.prepares else example[0]
+                self.names += ["masks"] if "masks" in self.model([image])[0] else []
+            elif self.names != ["restored"]:
+                self.classes = int(self(example).shape[1])
+        except (RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
+            found = f"{type(error).__name__}: {error}"
+            what, remedy = "the network does not take such input", "give --img-size, or preprocessing with input_size"
+            shape = f"input of shape {list(example.shape)}"
+            where = type(self.model).__name__
+            raise ModelError(what, where=where, expected=shape, found=found, remedy=remedy) from error
 
 
 def check_exportable(model: nn.Module, task: Task, config: ExportConfig) -> None:
