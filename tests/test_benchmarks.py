@@ -9,6 +9,7 @@ from torch import nn
 
 import refconv
 from benchmark_scripts import ROOT, figures, part, script
+from refconv.exporting import ExportRecord
 from refconv.sentences import capital
 
 SMALL = ["--models", "test_efficientnet"]
@@ -190,6 +191,17 @@ def test_page_shows_the_recorded_spectrum():
     spectrum = script("spectrum")
     rows = json.loads(spectrum.RECORD.read_text(encoding="utf-8"))["rows"]
     assert figures(part("docs/math.md", "spectrum")) == figures(spectrum.page(rows))
+
+
+def test_page_of_exports_shows_their_records():
+    module = script("export")
+    content = json.loads(module.RECORD.read_text(encoding="utf-8"))
+    assert figures(part("docs/export.md", "export")) == figures(module.table(content))
+    assert content["unmerged"]["operations"] > sum(content["files"][0]["record"]["operations"].values())
+    for entry in content["files"]:
+        record = ExportRecord.from_dict(entry["record"])
+        assert record.same_graph
+        assert record.same_outputs or record.precision == "int8"
 
 
 def test_page_shows_how_long_help_takes():

@@ -101,6 +101,9 @@ ADDED = (
     ("docs/your-own-network.md", "report", "--only movement --device cpu"),
     ("docs/your-own-network.md", "eval", "--device cpu"),
     ("docs/your-own-network.md", "predict", "--device cpu"),
+    ("docs/export.md", "eval", "--device cpu"),
+    ("docs/export.md", "predict", "--device cpu"),
+    ("docs/export.md", "bench", "--repetitions 10"),
 )
 """Page, a word of the command, and flags that are added at its end, where they win over those of the page."""
 
@@ -120,7 +123,7 @@ PARSED = {
 }
 """Pages whose commands are only parsed, and why; the studies that they name are read."""
 
-TOGETHER = {"docs/reports.md": "docs/command-line.md"}
+TOGETHER = {"docs/reports.md": "docs/command-line.md", "docs/export.md": "docs/command-line.md"}
 """A page whose commands go on from another page's."""
 
 
@@ -350,6 +353,13 @@ def own_transformation_example(code, pretrained):
         TRANSFORMS.pop("tilt", None)
 
 
+def export_example(code, pretrained):
+    with tempfile.TemporaryDirectory() as folder:
+        names = run_python(code.replace("model.onnx", f"{folder}/model.onnx"), {})
+        assert names["record"].gives == ("logits",)
+        assert list(Path(folder).iterdir())
+
+
 PYTHON = {
     ("README.md", 0): gradient_space_example,
     ("README.md", 1): kernel_space_example,
@@ -361,6 +371,7 @@ PYTHON = {
     ("docs/contenders.md", 0): contenders_example,
     ("docs/contenders.md", 1): own_transformation_example,
     ("docs/together.md", 0): together_example,
+    ("docs/export.md", 0): export_example,
 }
 """What is checked of each block beside that it runs."""
 
@@ -513,6 +524,12 @@ def check_your_own_network(place, shown, pretrained):
     assert (place / "report.html").is_file()
 
 
+def check_export(place, shown, pretrained):
+    assert "images: RGB, 32 x 32 px" in shown["predict"]
+    assert "the same as the unrefocused network" in shown["export"]
+    assert "onnxruntime" in shown["bench"]
+
+
 def check_improve(place, shown, pretrained):
     assert "structure  the same" in shown["improve"]
     assert (place / "runs/better/model/config.json").is_file()
@@ -520,6 +537,7 @@ def check_improve(place, shown, pretrained):
 
 CHECKS = {
     "docs/improve.md": check_improve,
+    "docs/export.md": check_export,
     "README.md": check_readme,
     "docs/command-line.md": check_command_line,
     "docs/detection.md": check_detection,

@@ -21,6 +21,7 @@ PUBLIC = (
     "refconv.engine",
     "refconv.studies",
     "refconv.analysis",
+    "refconv.exporting",
     "refconv.report",
 )
 """Modules of which every exported name is in the API reference."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refconv.config import RefocusConfig as RefocusConfig
     from refconv.errors import RefconvError as RefconvError
+    from refconv.exporting.exporting import export as export
     from refconv.gradspace import RefocusSGD as RefocusSGD, param_groups as param_groups
     from refconv.improvement.own import improve as improve
     from refconv.layers import find_layers as find_layers
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "config": "RefocusConfig",
     "errors": "RefconvError",
+    "exporting.exporting": "export",
     "gradspace": "RefocusSGD param_groups",
     "improvement.own": "improve",
     "layers": "find_layers",

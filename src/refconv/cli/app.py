@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli import measuring, models, recipes, training
+from refconv.cli import exporting, measuring, models, recipes, training
 from refconv.cli.extras import ABOUT, not_installed
 from refconv.cli.options import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
@@ -30,7 +30,7 @@ recipes_app = typer.Typer(name="recipes", help="The recipes and studies that com
 app.add_typer(recipes_app)
 for command in (
     training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.verify,
-    training.compare, measuring.analyze, measuring.report, training.demo,
+    exporting.export, exporting.bench, training.compare, measuring.analyze, measuring.report, training.demo,
 ):  # fmt: skip
     name = command.__name__.rstrip("_")
     app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(command)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @with_recipe_flags(PREPROCESSING)
 def eval_(
     flags: Mapping[str, Any],
-    model: options.Reference,
+    model: options.Runnable,
     data: options.DataName = None,
     data_dir: options.DataFolder = None,
     class_map: options.ClassMapFile = None,
@@ -51,7 +51,7 @@ def eval_(
     from refconv.tasks.registry import task_named
 
     place = choose_device(device)
-    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags)
+    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags, exported=True)
     images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
     for line in images.said:
         typer.echo(line, err=True)
@@ -68,7 +68,7 @@ def eval_(
 @with_recipe_flags(PREPROCESSING)
 def predict(
     flags: Mapping[str, Any],
-    model: options.Reference,
+    model: options.Runnable,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="images, or folders of images")],
     out: Annotated[Path | None, option("FOLDER", "write pictures and predictions.json", "--out", "-o")] = None,
     threshold: Annotated[float | None, option("X", "minimum score; default for boxes: 0.5", min=0, max=1)] = None,
@@ -89,7 +89,8 @@ def predict(
     from refconv.tasks.registry import task_named
 
     files = image_files(images)
-    opened = looking_at(open_model(model, pretrained=True, model=like, task=task, flags=flags), files)
+    opened = open_model(model, pretrained=True, model=like, task=task, flags=flags, exported=True)
+    opened = looking_at(opened, files)
     pictures = all(pictured(opened, file) for file in files)
     preprocessing = input_of(opened, pictures=pictures) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:

@@ -23,6 +23,7 @@ from refconv.recipe.settings import check_range, coerced
 
 FAILED = 3  # the command did its work, and the certificate it was asked for does not hold
 REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a model"
+RUNNABLE = f"{REFERENCE}, or a file that export wrote"
 
 
 def option(metavar: str, text: str, *names: str, **more: Any) -> Any:
@@ -36,6 +37,7 @@ def switch(name: str, text: str) -> Any:
 
 
 Reference = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=REFERENCE)]
+Runnable = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=RUNNABLE)]
 Like = Annotated[str | None, option("NAME", "the model that weights files belong to", "--model")]
 TaskName = Annotated[str | None, option("WORD", "task of a bare model; default: as trained", "--task")]
 _FRESH = "a model's bare name means its pretrained weights, or fresh ones"

@@ -211,5 +211,6 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         model_kwargs=setup.spec.model_kwargs,
         preprocessing=as_run(setup.data.preprocessing, setup.recipe),
         task=setup.recipe.task,
+        certificate=record.certificate,
     )
     write_whole(folder.record_file, record.to_json().encode())

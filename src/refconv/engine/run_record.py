@@ -9,13 +9,13 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from refconv.data.preprocessing import Preprocessing
+from refconv.models.metadata import versions as versions
 from refconv.records import Record
 from refconv.surgery import Certificate
 from refconv.task_measures import NUMBER, SHARE, TASKS, Measure, measures_of
@@ -180,12 +180,6 @@ def by_field(kind: type[Record], measures: Mapping[str, float]) -> dict[str, Any
         **{name: measures.get(name) for name in _FIELDS if name in own},
         "measures": {name: value for name, value in measures.items() if name not in own},
     }
-
-
-def versions() -> dict[str, str]:
-    """Return name and version of each program that a result depends on."""
-    names = ("refconv", "torch", "timm", "torchvision", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def hardware(device: torch.device, processes: int = 1) -> str:

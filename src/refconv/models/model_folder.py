@@ -18,9 +18,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from refconv.data.preprocessing import TARGET_SCALE
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
+from refconv.models.exported import SUFFIXES
+from refconv.models.metadata import certificate_hash, described
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
@@ -29,7 +32,7 @@ from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
     from refconv.data import DataInfo
-from refconv.data.preprocessing import TARGET_SCALE
+    from refconv.surgery import Certificate
 
 CONFIG_FILE = "config.json"
 LOCAL = "local-dir:"  #: timm's prefix of a folder that holds a model
@@ -48,11 +51,13 @@ def save_model_folder(
     model_kwargs: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None,
     task: str = "classification",
+    certificate: Certificate | None = None,
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
-    how images become tensors, under timm's names, further than ``info``.
+    how images become tensors, under timm's names, further than ``info``. The file of weights says the same for itself,
+    with class names, versions and the hash of the ``certificate``.
     """
     folder = Path(folder)
     check_model_place(folder)
@@ -75,7 +80,9 @@ def save_model_folder(
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)
-    _write(folder, config, state, architecture)
+    proof = "" if certificate is None else certificate_hash(certificate.to_dict())
+    said = {"class_names": config.get("label_names", ()), "preprocessing": config["pretrained_cfg"]}
+    _write(folder, config, state, described(task=task, architecture=architecture, certificate=proof, **said))
 
 
 def check_model_place(folder: Path) -> None:
@@ -154,12 +161,12 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
     return (timm.models.get_arch_name(name) if is_timm(name) else name), arguments
 
 
-def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], architecture: str) -> None:
+def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], said: dict[str, str]) -> None:
     try:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     except TypeError as error:
         what = "an argument of the model cannot be written as JSON"
-        raise ModelError(what, where=architecture, found=str(error)) from error
+        raise ModelError(what, where=said["architecture"], found=str(error)) from error
     partial, former = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "former"))
     held = {
         key: value.detach().cpu().clone().contiguous() if isinstance(value, Tensor) else value
@@ -172,7 +179,7 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
         (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
         if all(isinstance(value, Tensor) for value in held.values()):
             versions = {name: entry["version"] for name, entry in metadata_of(state).items() if "version" in entry}
-            metadata = {"format": "pt", **({VERSIONS: json.dumps(versions)} if versions else {})}
+            metadata = {"format": "pt", **said, **({VERSIONS: json.dumps(versions)} if versions else {})}
             # save_file would give rights to the owner alone, whatever the umask.
             (partial / WEIGHT_FILES[0]).write_bytes(file_bytes(held, metadata))
         else:  # safetensors holds tensors only
@@ -191,9 +198,9 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], ar
 
 @dataclass(frozen=True)
 class Located:
-    """What a path holds: a model folder, the resumable state of a run, or a file or folder of weights."""
+    """What a path holds: a model folder, the resumable state of a run, an exported file, or weights."""
 
-    kind: Literal["folder", "checkpoint", "weights"]
+    kind: Literal["folder", "checkpoint", "exported", "weights"]
     path: Path
     run: RunFolder | None = None  # the run that a model folder is the result of
 
@@ -222,7 +229,7 @@ def locate(reference: str | Path) -> Located | None:
     """Find what a path holds; None if nothing is there.
 
     The path is a run folder (its result, or its last checkpoint if it has not finished), a run's ``checkpoint.pt``, a
-    model folder with or without ``local-dir:`` before it, or a file or folder of weights.
+    model folder with or without ``local-dir:`` before it, an exported file, or a file or folder of weights.
     """
     path = Path(str(reference).removeprefix(LOCAL))
     run = RunFolder(path)
@@ -233,6 +240,8 @@ def locate(reference: str | Path) -> Located | None:
     file = run.checkpoint_file if run.checkpoint_file.is_file() else path
     if not file.exists():
         return None
+    if file.is_file() and file.suffix in SUFFIXES:
+        return Located("exported", file)
     return Located("checkpoint" if file.is_file() and is_run_checkpoint(file) else "weights", file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statem
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
 from refconv.models.builders import unavailable
 from refconv.models.creation import ModelSpec, create_model, restore
+from refconv.models.exported import SUFFIXES, ExportedModel, open_runtime, stated_by_file
 from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
 from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
 from refconv.models.weight_files import missing
@@ -23,8 +25,9 @@ from refconv.recipe.recipe import Recipe
 from refconv.surgery import plain_state_dict
 from refconv.task_measures import TASKS
 
-_SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors"}
-"""What names of files of weights end in; no model is called so."""
+_SUFFIXES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors", *SUFFIXES}
+"""What names of files end in; no model is called so."""
+REFERENCES = "a run, a checkpoint, a model folder, weights or the name of a model"
 
 _UNSTATED = Statement("the model", {}, of_run=True)
 
@@ -72,16 +75,21 @@ def open_model(
     like: Opened | None = None,
     task: str | None = None,
     flags: Mapping[str, Any] | None = None,
+    exported: bool = False,
 ) -> Opened:
     """Open what a user named: what :func:`refconv.models.model_folder.locate` finds, or a model by its name.
 
     With ``pretrained`` a bare name means its pretrained weights, else fresh ones. ``model`` is the name of the model
     that a file of weights belongs to. A bare name, or a file of weights without ``model``, is built with the arguments
     of ``like``. ``task`` is what a model that does not say so itself is for; ``flags`` are what the user says instead.
+    With ``exported`` a file that ``refconv export`` wrote will do, which its own runtime runs; it has no modules.
     """
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
     opened = replace(_open(reference, pretrained=pretrained, model=model, like=like), flags=flags or {})
+    if isinstance(opened.model, ExportedModel) and not exported:
+        what, remedy = "an exported file has no modules to look at", "name the run or model folder that it was made of"
+        raise ModelError(what, where=reference, expected=REFERENCES, remedy=remedy)
     if task is None or task == opened.task:
         return opened
     if opened.recipe is not None or opened.task != TASKS[0]:
@@ -110,7 +118,8 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
         expected, remedy = "a file checkpoint.pt, model/ or config.json", "give the file itself"
         raise CheckpointError("neither a run nor a model folder", where=reference, expected=expected, remedy=remedy)
     if found is not None:
-        opened = {"folder": _open_folder, "checkpoint": _open_checkpoint}.get(found.kind)
+        openers = {"folder": _open_folder, "checkpoint": _open_checkpoint, "exported": _open_exported}
+        opened = openers.get(found.kind)
         return _open_weights(found, model, like) if opened is None else opened(found)
     if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
         raise missing(Path(reference.removeprefix(LOCAL)), "no such run, model folder or file", where=reference)
@@ -148,6 +157,16 @@ def _open_checkpoint(found: Located) -> Opened:
     arguments["in_chans"] = info.in_chans
     known: dict[str, Any] = {"task": recipe.task, "class_names": info.class_names, "located": found}
     return Opened(restored.model.eval(), recipe.model, arguments, recipe, restored.stated, **known)
+
+
+def _open_exported(found: Located) -> Opened:
+    runtime = open_runtime(found.path)
+    said = runtime.metadata
+    arguments = {name: json.loads(said[name]) for name in ("num_classes", "in_chans")}
+    stated = Statement(found.path.name, stated_by_file(said), of_run=True)
+    known: dict[str, Any] = {"task": said["task"], "class_names": tuple(json.loads(said["class_names"]))}
+    model = ExportedModel(runtime).eval()
+    return Opened(model, said["architecture"], arguments, stated=stated, located=found, **known)
 
 
 def _open_weights(found: Located, model: str | None, like: Opened | None) -> Opened:

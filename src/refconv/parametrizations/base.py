@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 from refconv.config import GramConfig, TransformConfig
-from refconv.errors import LayerError
+from refconv.errors import LayerError, ModelError
 from refconv.ops import Layout, effective_map_size
 
 
@@ -279,7 +279,11 @@ class KernelTransform(nn.Module):
     def forward(self, base: Tensor) -> Tensor:
         """Return the kernel for a base, in the base's shape, dtype and memory format."""
         if torch.compiler.is_compiling():
+            if torch.compiler.is_exporting():
+                raise _unmerged(self)
             return self.kernel(base)
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]  # documented, and not listed
+            raise _unmerged(self)
         key = (id(self), torch.is_grad_enabled(), torch.is_inference_mode_enabled())
         kernel = self.scope.find(key)
         if kernel is None:
@@ -318,6 +322,10 @@ class KernelTransform(nn.Module):
             kernel = self.layout.from_blocks(moved).to(base.dtype)
         return kernel.contiguous(memory_format=memory_format(base))
 
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse what torch.jit.script would do."""
+        raise _unmerged(self)
+
     def right_inverse(self, value: Tensor) -> Tensor:
         """Refuse assignments to the kernel, which could not reach the trained weights."""
         if self.sealed:
@@ -325,6 +333,13 @@ class KernelTransform(nn.Module):
             what = "the kernel is computed from its base and cannot be assigned"
             raise LayerError(what, where=self.layer, remedy=remedy)
         return value
+
+
+def _unmerged(transform: KernelTransform) -> ModelError:
+    """Return the error of torch's exporters and tracers, whose files would compute the kernels anew in each run."""
+    what = "the model is refocused, and an exported file would compute its kernels in each run"
+    remedy = "merge(model) first, or export refconv.merged(model)"
+    return ModelError(what, where=transform.layer, expected="a merged model", remedy=remedy)
 
 
 def _state(base: Tensor) -> tuple[int, torch.dtype] | None:

@@ -97,6 +97,8 @@ class Task(ABC):
         prepares_images: whether images are resized and normalised for the model; else it takes them as they are.
         without_effect: settings that are refused, and why.
         least_outputs: the least ``num_classes`` of a model.
+        output_names: what the outputs of an exported model are called.
+        takes_lists: whether models take a list of images, and give dictionaries of what they found.
         backbones: where models keep what a classifier would have, too; the first that is there counts.
     """
 
@@ -107,6 +109,8 @@ class Task(ABC):
     without_effect: ClassVar[Mapping[str, str]] = {}
     least_outputs: ClassVar[int] = 1
     backbones: ClassVar[Sequence[str]] = ()
+    output_names: ClassVar[Sequence[str]] = ("logits",)
+    takes_lists: ClassVar[bool] = False
 
     @property
     def primary(self) -> str:

@@ -58,6 +58,8 @@ class Detection(Task):
     name = "detection"
     threshold = 0.5
     samples_certified = 4
+    output_names = ("boxes", "labels", "scores")
+    takes_lists = True
     backbones = ("backbone.body.", "backbone.features.", "backbone.")  # the rest is pyramid, maps and predictions
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),

@@ -39,6 +39,7 @@ class Restoration(Task):
     """Clean images from noisy or small ones: mean absolute difference, PSNR and SSIM."""
 
     name = "restoration"
+    output_names = ("restored",)
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), "there are no classes"),
         **dict.fromkeys(("mixup", "cutmix", "re_prob"), _NOT_MIXED),

@@ -1,0 +1,83 @@
+"""Commands that bring a network to other runtimes: export it to a file that is checked, and time two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from refconv.cli import options
+from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, option, switch, with_recipe_flags
+from refconv.errors import RunError
+
+_FILE = "the file to write: .onnx, .pt2, .torchscript or .xml"
+_DATA = "check on this data's test images, and calibrate --int8 on its training images; default: that of the run"
+_INSIDE = "take RGB bytes [batch, height, width, 3] and normalise them inside"
+
+
+@with_recipe_flags(PREPROCESSING)
+def export(
+    flags: Mapping[str, Any],
+    model: options.Reference,
+    out: Annotated[Path, option("FILE", _FILE, "--out", "-o")],
+    format: Annotated[str | None, option("WORD", "onnx, pt2, torchscript or openvino; default: as FILE says")] = None,  # noqa: A002
+    data: Annotated[str | None, option("DATA", _DATA)] = None,
+    data_dir: options.DataFolder = None,
+    dynamic_size: Annotated[bool, switch("--dynamic-size", "leave height and width free, like the batch size")] = False,
+    opset: Annotated[int | None, option("N", "version of ONNX's operators; default: that of torch's exporter")] = None,
+    half: Annotated[bool, switch("--half", "weights and arithmetic in float16")] = False,
+    int8: Annotated[bool, switch("--int8", "static quantisation, per channel (onnx)")] = False,
+    calibration: Annotated[int, option("N", "training images that calibrate --int8", min=1)] = 256,
+    with_preprocessing: Annotated[bool, switch("--with-preprocessing", _INSIDE)] = False,
+    softmax: Annotated[bool, switch("--softmax", "give probabilities in place of logits")] = False,
+    like: options.Like = None,
+    task: options.TaskName = None,
+    pretrained: options.Pretrained = True,
+    force: Annotated[bool, switch("--force", "replace an existing file")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a merged network as ONNX, torch.export's .pt2, TorchScript or OpenVINO IR, and check the file.
+
+    The input is called images, the output logits; the batch size is free. Class names, preprocessing and versions are
+    inside. The file is run in its own runtime and compared with the network; its operations are compared with those of
+    the unrefocused network. The exit status is 3 if either differs, or if quantisation costs more than two points.
+    """
+    if out.exists() and not force:
+        raise RunError("exists already", where=str(out), remedy="give another file, or --force to replace it")
+    from refconv.exporting.config import ExportConfig
+    from refconv.exporting.exporting import Evidence, export_opened
+    from refconv.models.opening import open_model
+
+    chosen = {"dynamic_size": dynamic_size, "opset": opset, "half": half, "int8": int8, "calibration": calibration}
+    inside = {"with_preprocessing": with_preprocessing, "softmax": softmax}
+    config = ExportConfig.for_file(out, format=format, **chosen, **inside)
+    opened = open_model(model, pretrained=pretrained, model=like, task=task, flags=flags)
+    record = export_opened(opened, out, config, Evidence(data, data_dir))
+    typer.echo(record.to_json() if as_json else str(record), nl=not as_json)
+    if not record.holds:
+        raise typer.Exit(FAILED)
+
+
+@with_recipe_flags(("img_size",))
+def bench(
+    flags: Mapping[str, Any],
+    before: Annotated[str, option("A", REFERENCE)],
+    after: Annotated[str, option("B", "the same; the model that it became")],
+    batch_size: Annotated[int, option("N", "samples in a batch", min=1)] = 1,
+    repetitions: Annotated[int, option("N", "pairs of timings", min=10)] = 50,
+    model: options.Like = None,
+    pretrained: options.Pretrained = True,
+    as_json: options.Json = False,
+) -> None:
+    """Compare latency and memory of two networks of one structure on this CPU, in torch and in onnxruntime.
+
+    Both are timed in turns, and the ratio is of each pair. It is an error if they have not the same graph.
+    """
+    from refconv.exporting.timing import bench as measured
+    from refconv.models.opening import open_pair
+
+    pair = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
+    record = measured(*pair, batch_size=batch_size, repetitions=repetitions)
+    typer.echo(record.to_json() if as_json else str(record), nl=not as_json)

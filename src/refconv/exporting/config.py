@@ -1,0 +1,52 @@
+"""What is to be exported: format and options, and which of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from refconv.errors import SettingError
+from refconv.models.exported import SUFFIXES
+
+FORMATS = {name: suffix for suffix, name in SUFFIXES.items()}
+"""The formats, with what their files' names end in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """The options of an export.
+
+    Raises:
+        SettingError: if an option has no meaning, or no effect on the format.
+    """
+
+    format: str = "onnx"  #: one of :data:`FORMATS`
+    dynamic_size: bool = False  #: height and width are free, as the batch size always is
+    opset: int | None = None  #: version of ONNX's operators; by default that of torch's exporter
+    half: bool = False  #: weights and arithmetic in float16; inputs and outputs stay float32
+    int8: bool = False  #: static quantisation, calibrated on training images; onnx only
+    calibration: int = 256  #: how many training images calibrate the quantisation
+    with_preprocessing: bool = False  #: takes bytes [batch, H, W, C] in RGB, and normalises them inside
+    softmax: bool = False  #: gives probabilities in place of logits
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            expected = ", ".join(FORMATS)
+            raise SettingError("unknown format", where="format", expected=expected, found=repr(self.format))
+        if self.int8 and self.half:
+            raise SettingError("cannot be combined with half", where="int8", remedy="leave one of them out")
+        for name in ("int8", "opset"):
+            if getattr(self, name) and self.format != "onnx":
+                raise SettingError("is for the format onnx", where=name, found=f"format {self.format}")
+        if self.calibration < 1:
+            raise SettingError("out of range", where="calibration", expected="at least 1", found=str(self.calibration))
+
+    @classmethod
+    def for_file(cls, out: Path, *, format: str | None = None, **options: object) -> ExportConfig:  # noqa: A002
+        """Return the options for a file, whose name says the format where nothing else does."""
+        named = SUFFIXES.get(out.suffix)
+        config = cls(format=format or named or "onnx", **options)  # type: ignore[arg-type]  # checked by the class
+        if named != config.format:
+            expected = f"a name that ends in {FORMATS[config.format]}"
+            raise SettingError("not a name for this format", where=str(out), expected=expected, found=out.name)
+        return config

@@ -1,0 +1,298 @@
+"""From a model to a file that was checked in its own runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refconv.data.dataset import as_they_are
+from refconv.data.preprocessing import DEFAULT_SIZE, Preprocessing, resolve, stated_size
+from refconv.errors import DataError, RefconvError, RunError, SettingError
+from refconv.exporting.checking import TOLERANCE, compared, inputs_of
+from refconv.exporting.config import ExportConfig
+from refconv.exporting.formats import operations, opset_of, write
+from refconv.exporting.network import Deployed, check_exportable, with_other_weights
+from refconv.exporting.quantising import accuracy_of, quantise
+from refconv.exporting.record import Accuracy, ExportRecord
+from refconv.models.creation import create_model
+from refconv.models.exported import as_bytes, open_runtime
+from refconv.models.metadata import certificate_of, described
+from refconv.models.model_input import channels_of, of_model
+from refconv.models.opening import Opened, open_model
+from refconv.tasks.model_data import data_for, first_samples
+from refconv.tasks.registry import task_named
+from refconv.tasks.task import Task
+
+_PROGRAMS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What an exported file is checked and calibrated on: data by name, or else samples, or else generated input."""
+
+    data: str | None = None
+    data_dir: str | None = None
+    samples: Any = None  # as the network takes them
+
+
+def export(
+    model: nn.Module,
+    out: Path | str,
+    *,
+    format: str | None = None,  # noqa: A002
+    task: str = "classification",
+    preprocessing: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] = (),
+    images: Tensor | list[Tensor] | None = None,
+    data: str | None = None,
+    **options: Any,
+) -> ExportRecord:
+    """Write a plain network to a file for another runtime, run it there, and compare.
+
+    The input is called ``images``, float32 [batch, C, H, W], of any batch size; the output ``logits``.
+
+    Args:
+        model: a plain network on any device; it stays as it is.
+        out: the file to write; an existing one is replaced.
+        format: ``onnx``, ``pt2``, ``torchscript`` or ``openvino``; by default what the file's name ends in.
+        task: ``classification``, ``detection``, ``segmentation`` or ``restoration``.
+        preprocessing: ``input_size`` [C, H, W], ``mean``, ``std``, ``interpolation``, ``crop_pct`` and others of
+            timm's names; by default those of the model's ``pretrained_cfg``. The file says them.
+        class_names: names of the classes; the file says them.
+        images: what the file is checked on, prepared as the network takes it; by default ``data``, or else generated.
+        data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on.
+        **options: further fields of :class:`refconv.exporting.ExportConfig`.
+
+    Raises:
+        ModelError: if the model is refocused, or the exporter cannot follow it.
+        SettingError: if an option has no meaning, or a package is missing.
+        DataError: if the input's size is not known.
+    """
+    config = ExportConfig.for_file(out := Path(out), format=format, **options)
+    stated = of_model(model, by="the model")
+    flags = dict(preprocessing or {})
+    known: dict[str, Any] = {name: getattr(model, name, None) for name in ("num_classes", "in_chans")}
+    known["in_chans"] = (flags.get("input_size") or [known["in_chans"]])[0]
+    name = str(getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__)
+    opened = Opened(model, name, known, stated=stated, task=task, class_names=tuple(class_names), flags=flags)
+    return export_opened(opened, out, config, Evidence(data, samples=images), builds=False)
+
+
+def export_model_folder(
+    folder: Path | str,
+    out: Path | str,
+    format: str | None = None,  # noqa: A002
+    *,
+    data: str | None = None,
+    data_dir: str | None = None,
+    **options: Any,
+) -> ExportRecord:
+    """Write the model of a run or model folder to a file, run it there, and compare; see :func:`export`.
+
+    Args:
+        folder: a run or a model folder.
+        out: the file to write; an existing one is replaced.
+        format: see :func:`export`.
+        data: data to check on, and to calibrate ``int8`` on; by default that of the run, else generated input.
+        data_dir: folder of the data.
+        **options: further fields of :class:`refconv.exporting.ExportConfig`.
+
+    Raises:
+        RefconvError: as :func:`export`.
+    """
+    config = ExportConfig.for_file(Path(out), format=format, **options)
+    return export_opened(open_model(str(folder)), Path(out), config, Evidence(data, data_dir))
+
+
+def export_opened(
+    opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, *, builds: bool = True
+) -> ExportRecord:
+    """Export a model that was opened; ``builds`` says that its name is one that :func:`create_model` knows."""
+    _check_place(out)
+    task = task_named(opened.task)
+    if opened.flags and not task.prepares_images:
+        what = "has no effect: the file takes whole images with values from 0 to 1"
+        raise SettingError(what, where=", ".join(opened.flags), found=f"a model for {task.name}")
+    check_exportable(opened.model, task, config)
+    preprocessing = preprocessing_of(opened, task)
+    prepares = preprocessing if config.with_preprocessing else None
+    if prepares is not None and not prepares.color_mode:
+        shape = list(prepares.input_size)
+        raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
+    calibrating = _calibration(opened, task, evidence) if config.int8 else None
+    inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence)
+    example = _generated(task, preprocessing, prepares)
+    exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
+    exact.look_at(example)
+    said = _said(opened, preprocessing, config, exact)
+    free = _free_axes(task, preprocessing, config)
+    with tempfile.TemporaryDirectory() as folder:
+        first = Path(folder, f"float{out.suffix}") if config.int8 else out
+        other = Path(folder, f"other{out.suffix}")
+        half = config.half and config.format != "openvino"  # which halves weights itself
+        for model, file in ((opened.model, first), (_other(opened, builds=builds), other)):
+            network = Deployed(model, task, prepares, softmax=config.softmax, half=half)
+            network.names = exact.names
+            write(network, example, free, file, config, said)
+        counted, unrefocused = operations(first), operations(other)
+        accuracy = None if calibrating is None else _quantised(task, first, out, config, *calibrating)
+    runtime = open_runtime(out)
+    found = compared(exact, runtime, inputs)
+    files = _files(out)
+    precision = "int8" if config.int8 else "float16" if config.half else "float32"
+    return ExportRecord(
+        file=str(out), format=config.format, task=task.name, architecture=opened.name, precision=precision,
+        bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files),
+        opset=opset_of(out) if config.format == "onnx" else None, takes=_shape_in_words(example, free),
+        gives=tuple(exact.names), left_outside=_left_outside(task, preprocessing, prepares), runtime=runtime.name,
+        operations=counted, unrefocused=unrefocused, checked_on=checked_on,
+        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
+        relative_difference=found.relative, tolerance=TOLERANCE.get(precision), top1_agreement=found.top1_agreement,
+        unlike=found.unlike, accuracy=accuracy,
+    )  # fmt: skip
+
+
+def _check_place(out: Path) -> None:
+    """Make the folder of a file, unless the file cannot be written."""
+    if out.is_dir():
+        raise RunError("cannot be written: a folder is there", where=str(out), remedy="name a file in it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError("cannot be written", where=str(out), found=str(error)) from error
+
+
+def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
+    """Return how samples are prepared for a model, signals too; tasks that take whole images only scale them."""
+    size = stated_size(opened.statements)
+    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
+    if not task.prepares_images:
+        return as_they_are(task.name, (in_chans, *(size or (DEFAULT_SIZE, DEFAULT_SIZE))))
+    if size is None:
+        remedy = "give --img-size, or preprocessing={'input_size': [3, 224, 224]}"
+        raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
+    return resolve(opened.statements, in_chans=in_chans, where=opened.name)
+
+
+def _other(opened: Opened, *, builds: bool) -> nn.Module:
+    """Return the same network with other weights: a fresh one of its builder, where it has one."""
+    model = opened.model
+    if builds:
+        with contextlib.suppress(RefconvError):  # such as a name on a hub that is out of reach
+            model = create_model(opened.name, model_kwargs=opened.arguments)
+    return with_other_weights(model)
+
+
+def _free_axes(task: Task, preprocessing: Preprocessing, config: ExportConfig) -> dict[int, str]:
+    free = {} if task.takes_lists else {0: "batch"}
+    if config.dynamic_size or not task.prepares_images:
+        names = ("height", "width") if len(preprocessing.size) == 2 else ("length",)
+        free |= dict(enumerate(names, start=1 if config.with_preprocessing else 2))
+    return free
+
+
+def _generated(task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None) -> Tensor:
+    """Return random input of two samples, or of one where lists are taken."""
+    count = 1 if task.takes_lists else 2
+    shape = (count, *preprocessing.input_size)
+    if prepares is None:
+        found = task.random_samples(shape)
+        return found[0][None] if isinstance(found, list) else found  # type: ignore[no-any-return]
+    return as_bytes(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+
+
+def _inputs(
+    opened: Opened, task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None, evidence: Evidence
+) -> tuple[list[Tensor], str]:
+    """Return inputs as the file takes them, and in words what they are."""
+    samples, words = evidence.samples, "the given images"
+    if samples is None and (evidence.data is not None or opened.recipe is not None):
+        try:
+            data = data_for(opened, evidence.data, root=evidence.data_dir, labelled=False)
+            samples = first_samples(data, task.samples_certified)
+            words = f"{len(samples)} test images of {data.info.name}"
+        except DataError:
+            if evidence.data is not None:
+                raise
+    if samples is None:
+        example = _generated(task, preprocessing, prepares)
+        return inputs_of(
+            list(example) if task.takes_lists else example, takes_lists=task.takes_lists
+        ), "generated input"
+    given = inputs_of(samples, takes_lists=task.takes_lists)
+    if prepares is not None:
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (prepares.mean, prepares.std))
+        plain = [images * std + mean for images in given]
+        given = [as_bytes(images.flip(1) if prepares.color_mode == "BGR" else images) for images in plain]
+    return given, words
+
+
+def _calibration(opened: Opened, task: Task, evidence: Evidence) -> tuple[str, str | None]:
+    """Return name and folder of the data that quantisation is calibrated on."""
+    recipe = opened.recipe
+    name = evidence.data or (None if recipe is None else recipe.data)
+    if name is None:
+        raise DataError("quantisation is calibrated on training images", where="int8", remedy="give --data")
+    if task.takes_lists:
+        raise SettingError("is not for detectors, whose boxes need more than 8 bits", where="int8")
+    return name, evidence.data_dir or (recipe.data_dir if recipe is not None and recipe.data == name else None)
+
+
+def _quantised(task: Task, first: Path, out: Path, config: ExportConfig, name: str, root: str | None) -> Accuracy:
+    """Write the quantised file, and measure what that cost."""
+    data = data_for(open_model(str(first), exported=True), name, root=root)
+    between = first.with_name(f"quantised{out.suffix}")
+    calibrated_on = quantise(first, between, data, config.calibration, takes_bytes=config.with_preprocessing)
+    accuracy = accuracy_of(task, first, between, data, calibrated_on)
+    shutil.move(between, out)
+    return accuracy
+
+
+def _said(opened: Opened, preprocessing: Preprocessing, config: ExportConfig, network: Deployed) -> dict[str, str]:
+    """Return what the file says about itself."""
+    located = opened.located
+    outputs = network.classes or opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+    names = [opened.class_name(index) for index in range(outputs or len(opened.class_names))]
+    beside = {key: opened.stated.values[key] for key in ("noise", "upscale") if key in opened.stated.values}
+    return described(
+        task=opened.task,
+        architecture=opened.name,
+        class_names=() if names == [str(index) for index in range(len(names))] else names,
+        preprocessing={**preprocessing.as_pretrained_cfg(), **beside},
+        certificate=certificate_of(located.path) if located is not None and located.kind == "folder" else "",
+        programs=_PROGRAMS.get(config.format, ()),
+        num_classes=outputs,
+        in_chans=preprocessing.in_chans,
+        preprocessing_inside=config.with_preprocessing,
+        outputs=network.names,
+    )
+
+
+def _shape_in_words(example: Tensor, free: Mapping[int, str]) -> str:
+    shape = ", ".join(free.get(axis, str(length)) for axis, length in enumerate(example.shape))
+    return f"{str(example.dtype).removeprefix('torch.')} [{shape}]"
+
+
+def _left_outside(task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None) -> str:
+    """Return what is to be done to a picture before it is given to the file."""
+    if not task.prepares_images:
+        return "RGB bytes of a whole image" if prepares is not None else "a whole image, values from 0 to 1"
+    if prepares is None:
+        return f"prepared as {preprocessing}"
+    rest = dataclasses.replace(preprocessing, mean=(0.0,), std=(1.0,), color_mode="", sources={})
+    order = "RGB" if preprocessing.in_chans == 3 else "grey"
+    return f"{order} bytes, resized and cropped outside: {rest}"
+
+
+def _files(out: Path) -> list[Path]:
+    """Return the files of an export: OpenVINO keeps weights in a second one, and ONNX those beyond 2 GB."""
+    beside = {".xml": [out.with_suffix(".bin")], ".onnx": [out.with_name(f"{out.name}.data")]}
+    return [file for file in (out, *beside.get(out.suffix, [])) if file.is_file()]

@@ -1,0 +1,110 @@
+"""What an export wrote, and what running the file in its own runtime showed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refconv.records import Record
+from refconv.task_measures import measures_of
+
+MOST_LOST = 0.02
+"""What quantisation may cost of a measure that is a share, before the export counts as failed."""
+
+
+@dataclass(frozen=True)
+class Accuracy(Record):
+    """The task's first measure of the file before quantisation and after it, both in onnxruntime."""
+
+    measure: str
+    before: float
+    after: float
+    samples: int
+    calibrated_on: str  #: how many images of which split, and how often each was seen
+
+    def said(self, task: str) -> str:
+        """Return the line of a report."""
+        measure = measures_of(task).primary
+        change = f"{measure.said(self.before)} in float32, {measure.said(self.after)} in int8"
+        return f"{measure.label} {change} ({self.samples:,} test samples; calibrated on {self.calibrated_on})"
+
+    @property
+    def kept(self) -> bool:
+        """Whether quantisation cost no more than :data:`MOST_LOST`, or that share of a measure that is no share."""
+        scale = 1.0 if 0 <= self.before <= 1 else abs(self.before)
+        return self.before - self.after <= MOST_LOST * scale
+
+
+@dataclass(frozen=True)
+class ExportRecord(Record):
+    """An exported file and its check; ``print(record)`` is the report."""
+
+    file: str
+    format: str
+    task: str
+    architecture: str
+    precision: str  #: float32, float16 or int8
+    bytes: int  #: of all files together
+    files: tuple[str, ...]
+    opset: int | None  #: version of ONNX's operators; None for other formats
+    takes: str  #: type and shape of the input ``images``
+    gives: tuple[str, ...]  #: names of the outputs
+    left_outside: str  #: what is to be done to a picture before it is given to the file
+    runtime: str  #: with its version
+    operations: dict[str, int]  #: number of operations of each kind, before quantisation
+    #: the same of the network as its builder makes it, with other weights
+    unrefocused: dict[str, int]
+    checked_on: str  #: images of a data set, or generated input
+    samples: int
+    largest_difference: float  #: of an output of the file from that of the network in torch
+    relative_difference: float  #: the same over the largest entry of that output
+    tolerance: float | None  #: relative difference up to which outputs count as equal; None for int8
+    top1_agreement: float | None  #: share of samples, or of pixels, with the same largest logit
+    unlike: tuple[str, ...] = ()  #: outputs whose place, shape or kind differs
+    accuracy: Accuracy | None = None  #: of a quantised file
+
+    @property
+    def same_graph(self) -> bool:
+        """Whether no operation is in the file more often than in that of the unrefocused network.
+
+        Exporters leave out operations without effect, such as adding zeros.
+        """
+        return all(count <= self.unrefocused.get(kind, 0) for kind, count in self.operations.items())
+
+    @property
+    def same_outputs(self) -> bool:
+        """Whether the file computes what the network computes, up to rounding, or after quantisation as well."""
+        if self.accuracy is not None:
+            return self.accuracy.kept
+        return not self.unlike and self.tolerance is not None and self.relative_difference <= self.tolerance
+
+    @property
+    def holds(self) -> bool:
+        """Whether both are so; ``refconv export`` ends with the exit status 3 otherwise."""
+        return self.same_graph and self.same_outputs
+
+    def __str__(self) -> str:
+        count, other = sum(self.operations.values()), sum(self.unrefocused.values())
+        graph = "the same as" if self.operations == self.unrefocused else f"{other - count} fewer than"
+        graph = graph if self.same_graph else f"NOT those of ({other} there)"
+        kinds = {*self.operations, *self.unrefocused}
+        apart = [kind for kind in sorted(kinds) if self.operations.get(kind, 0) != self.unrefocused.get(kind, 0)]
+        opset = f", opset {self.opset}" if self.opset else ""
+        tolerance = "" if self.tolerance is None else f" (tolerance {self.tolerance:.2g})"
+        words = "equal" if self.same_outputs else "DIFFERENT"
+        if self.accuracy is not None:
+            words = "quantised" if self.same_outputs else "quantised, and the accuracy is NOT kept"
+        lines = [
+            f"{self.file}: {self.architecture} as {self.format}, {self.precision}{opset}, {self.bytes / 2**20:.2f} MB",
+            f"images     {self.takes}; {self.left_outside}",
+            f"outputs    {', '.join(self.gives)}",
+            f"operations {count}, {graph} the unrefocused network{': ' + ', '.join(apart) if apart else ''}",
+            f"checked    in {self.runtime}, on {self.checked_on}",
+            f"  outputs  {words}: largest difference {self.largest_difference:.3g}, relative "
+            f"{self.relative_difference:.3g}{tolerance}",
+        ]
+        lines += [f"  unlike   {entry}" for entry in self.unlike[:5]]
+        if self.top1_agreement is not None:
+            lines.append(f"  top-1    agrees on {self.top1_agreement:.2%}")
+        if self.accuracy is not None:
+            lines.append(f"  accuracy {self.accuracy.said(self.task)}")
+        return "\n".join(lines)

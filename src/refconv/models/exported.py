@@ -1,0 +1,163 @@
+"""Files that ``refconv export`` wrote, run by their own runtimes and used like the networks that they hold."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.models.metadata import KEY
+
+SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".torchscript": "torchscript", ".xml": "openvino"}
+"""The formats, by what their files' names end in."""
+
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A file, opened by its runtime on the CPU."""
+
+    run: Run  # from the one input to the outputs, in order
+    metadata: Mapping[str, str]  # as :func:`refconv.models.metadata.described` made it
+    name: str  # of the runtime, with its version
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs."""
+        return list(json.loads(self.metadata["outputs"]))
+
+
+def open_runtime(path: Path) -> Runtime:
+    """Open a file by the runtime that its name's end stands for."""
+    openers = {"onnx": _onnx, "pt2": _pt2, "torchscript": _torchscript, "openvino": _openvino}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit warns of its successor
+            runtime = openers[SUFFIXES[path.suffix]](path)
+    except (ModelError, SettingError):
+        raise
+    # Each runtime has exceptions of its own, most of them RuntimeErrors.
+    except Exception as error:
+        remedy = "export it again"
+        raise CheckpointError("cannot be opened", where=str(path), found=_first_line(error), remedy=remedy) from error
+    if "outputs" not in runtime.metadata:
+        what, remedy = "does not say what it takes and gives", "export the model again: refconv export MODEL -o FILE"
+        raise CheckpointError(what, where=str(path), expected="a file that refconv export wrote", remedy=remedy)
+    return runtime
+
+
+def needs(package: str, extra: str) -> Any:
+    """Import an optional package, or say which extra brings it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        what, remedy = "needs a package that is not installed", f"pip install 'refconv[{extra}]'"
+        raise SettingError(what, where=f"--format {extra}", expected=package, remedy=remedy) from error
+
+
+def onnx_session(path: Path, threads: int | None = None) -> Any:
+    """Open an ONNX file by onnxruntime on the CPU, by default with as many threads as torch."""
+    ort = needs("onnxruntime", "export")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 3  # warnings are about the machine
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _onnx(path: Path) -> Runtime:
+    session = onnx_session(path)
+    (given,) = session.get_inputs()
+    version = needs("onnxruntime", "export").__version__
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(found) for found in session.run(None, {given.name: images.numpy()}))
+
+    return Runtime(run, session.get_modelmeta().custom_metadata_map, f"onnxruntime {version}")
+
+
+def _pt2(path: Path) -> Runtime:
+    stored = {KEY: ""}
+    program = torch.export.load(path, extra_files=stored)
+    return Runtime(_as_tuple(program.module()), json.loads(stored[KEY] or "{}"), f"torch.export {torch.__version__}")
+
+
+def _torchscript(path: Path) -> Runtime:
+    stored = {KEY: ""}
+    script = torch.jit.load(str(path), map_location="cpu", _extra_files=stored)
+    return Runtime(_as_tuple(script), json.loads(stored[KEY] or "{}"), f"torch.jit {torch.__version__}")
+
+
+def _openvino(path: Path) -> Runtime:
+    ov = needs("openvino", "openvino")
+    model = ov.Core().read_model(path)
+    stored = model.get_rt_info()
+    found = {key: value.astype(str) for key, value in stored[KEY].items()} if KEY in stored else {}
+    # What a CPU computes in by default depends on the CPU.
+    compiled = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array.copy()) for array in compiled(images.numpy()).to_tuple())
+
+    return Runtime(run, found, f"openvino {ov.__version__.partition('-')[0]}")
+
+
+def _as_tuple(network: Callable[[Tensor], Any]) -> Run:
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            found = network(images)
+        return (found,) if isinstance(found, Tensor) else tuple(found)
+
+    return run
+
+
+class ExportedModel(nn.Module):
+    """An exported file as a network: it takes and gives what the network it was made of does.
+
+    Where normalisation is inside the file, samples are values from 0 to 1; :func:`statement_of` says so. Where softmax
+    is inside, the logits are the logarithms of the probabilities, whose softmax is the same.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.names = runtime.outputs
+        self.takes_bytes = json.loads(runtime.metadata["preprocessing_inside"])
+
+    def forward(self, samples: Any) -> Any:
+        """Return logits, images, or for a list of images a list of dictionaries of boxes."""
+        if isinstance(samples, list):
+            return [self._outputs(image[None]) for image in samples]
+        ((name, found),) = self._outputs(samples).items()
+        return found.log() if name == "probabilities" else found
+
+    def _outputs(self, samples: Tensor) -> dict[str, Tensor]:
+        given = samples.detach().cpu().float().contiguous()
+        found = self.runtime.run(as_bytes(given) if self.takes_bytes else given)
+        return {name: value.to(samples.device) for name, value in zip(self.names, found, strict=True)}
+
+
+def as_bytes(samples: Tensor) -> Tensor:
+    """Return values [batch, C, H, W] from 0 to 1 as the bytes [batch, H, W, C] that image decoders give."""
+    return (samples * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+
+
+def stated_by_file(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what an exported file says about the input that is left to prepare, under timm's names."""
+    values: dict[str, Any] = json.loads(metadata["preprocessing"])
+    if json.loads(metadata["preprocessing_inside"]):
+        values = {**values, "mean": [0.0], "std": [1.0], "color_mode": None}
+    return values
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

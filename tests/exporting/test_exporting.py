@@ -1,0 +1,241 @@
+"""Exported files compute what the network does, by their own runtimes, and say what they are."""
+
+import copy
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+import refconv
+from exported_networks import Boxes, Small, lively, opened
+from refconv.errors import ModelError, RefconvError, SettingError
+from refconv.exporting import ExportConfig, export_model_folder
+from refconv.exporting.config import FORMATS
+from refconv.exporting.exporting import Evidence, export_opened
+from refconv.models.exported import open_runtime
+from refconv.models.metadata import certificate_hash
+from run_checkpoints import save_run, small_recipe
+
+INPUT = {"input_size": [3, 12, 16], "mean": [0.2, 0.4, 0.6], "std": [0.5, 0.25, 0.125], "crop_pct": 1.0}
+
+
+def run(file, images):
+    """Run an ONNX file by onnxruntime's own interface."""
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": images.numpy()})
+
+
+@pytest.mark.parametrize(("kind", "suffix"), FORMATS.items())
+def test_every_format_computes_what_the_network_does_for_any_batch_size(tmp_path, kind, suffix):
+    model = lively(Small())
+    before = copy.deepcopy(model.state_dict())
+    record = refconv.export(model, tmp_path / f"a{suffix}", preprocessing=INPUT)
+    assert record.holds
+    assert record.format == kind
+    assert record.operations == record.unrefocused
+    runtime = open_runtime(tmp_path / f"a{suffix}")
+    for count in (1, 2, 5):
+        images = torch.randn(count, 3, 12, 16)
+        (found,) = runtime.run(images)
+        torch.testing.assert_close(found, model(images).detach(), rtol=1e-4, atol=1e-5)
+    assert json.loads(runtime.metadata["outputs"]) == ["logits"]
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_an_onnx_file_has_stable_names_a_free_batch_and_nothing_of_this_machine(tmp_path):
+    class_names = ("a", "b", "c", "d")
+    refconv.export(lively(Small()), tmp_path / "a.onnx", preprocessing=INPUT, class_names=class_names, opset=18)
+    onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
+    model = onnx.load(tmp_path / "a.onnx")
+    shapes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input]
+    assert ([v.name for v in model.graph.input], shapes) == (["images"], [["batch", 3, 12, 16]])
+    assert [v.name for v in model.graph.output] == ["logits"]
+    assert model.opset_import[0].version == 18
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(said["class_names"]) == list(class_names)
+    assert json.loads(said["preprocessing"])["mean"] == INPUT["mean"]
+    assert torch.__version__.startswith(json.loads(said["versions"])["torch"])
+    assert __file__.encode() not in (tmp_path / "a.onnx").read_bytes()
+    assert b"site-packages" not in (tmp_path / "a.onnx").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.onnx"]
+
+
+def test_preprocessing_inside_takes_bytes_in_rgb(tmp_path):
+    model = lively(Small())
+    record = refconv.export(model, tmp_path / "a.onnx", preprocessing=INPUT, with_preprocessing=True, softmax=True)
+    assert record.holds
+    assert (record.takes, record.gives) == ("uint8 [batch, 12, 16, 3]", ("probabilities",))
+    images = torch.randint(0, 256, (3, 12, 16, 3), dtype=torch.uint8)
+    (found,) = run(tmp_path / "a.onnx", images)
+    mean, std = (np.array(INPUT[name], dtype=np.float64) for name in ("mean", "std"))
+    normalised = torch.from_numpy(((images.numpy() / 255 - mean) / std).transpose(0, 3, 1, 2)).float()
+    np.testing.assert_allclose(found, model(normalised).softmax(1).detach().numpy(), rtol=1e-4, atol=1e-6)
+    reversed_channels = run(tmp_path / "a.onnx", images.flip(-1))[0]
+    assert np.abs(reversed_channels - found).max() > 1e-3
+
+
+def test_a_network_of_bgr_gets_its_channels_reversed_inside(tmp_path):
+    model = lively(Small())
+    reverses = {**INPUT, "color_mode": "BGR"}
+    refconv.export(model, tmp_path / "a.onnx", preprocessing=reverses, with_preprocessing=True)
+    images = torch.randint(0, 256, (2, 12, 16, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(INPUT[name]).view(3, 1, 1) for name in ("mean", "std"))
+    wanted = model((images.permute(0, 3, 1, 2).flip(1) / 255 - mean) / std).detach()
+    torch.testing.assert_close(torch.from_numpy(run(tmp_path / "a.onnx", images)[0]), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".torchscript"])
+def test_half_keeps_inputs_and_outputs_in_float32_and_halves_the_weights(tmp_path, suffix):
+    model = lively(Small(num_classes=2000))
+    whole = refconv.export(model, tmp_path / f"a{suffix}", preprocessing=INPUT)
+    half = refconv.export(model, tmp_path / f"b{suffix}", preprocessing=INPUT, half=True)
+    assert half.holds
+    assert half.precision == "float16"
+    assert 0 < half.relative_difference < half.tolerance
+    weights = sum(value.numel() for value in model.parameters())
+    assert whole.bytes - half.bytes > 1.5 * weights
+    (found,) = open_runtime(tmp_path / f"b{suffix}").run(torch.randn(2, 3, 12, 16))
+    assert found.dtype == torch.float32
+
+
+def test_dynamic_size_leaves_height_and_width_free(tmp_path):
+    model = lively(Small())
+    refconv.export(model, tmp_path / "a.onnx", preprocessing=INPUT, dynamic_size=True)
+    images = torch.randn(3, 3, 20, 9)
+    torch.testing.assert_close(
+        torch.from_numpy(run(tmp_path / "a.onnx", images)[0]), model(images).detach(), rtol=1e-4, atol=1e-5
+    )
+    refconv.export(model, tmp_path / "b.onnx", preprocessing=INPUT)
+    with pytest.raises(Exception, match=r"invalid dimensions|Got: 20"):
+        run(tmp_path / "b.onnx", images)
+
+
+class Maps(nn.Module):
+    """A segmenter as torchvision's: a dictionary with an auxiliary output."""
+
+    num_classes = 3
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return {"out": self.conv(x), "aux": self.conv(x) * 2}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "gives"),
+    [
+        ("segmentation", Maps, ("logits",)),
+        ("restoration", lambda: nn.Conv2d(3, 3, 3, padding=1), ("restored",)),
+        ("detection", Boxes, ("boxes", "labels", "scores")),
+    ],
+)
+def test_other_tasks_export_and_those_of_whole_images_take_any_size(tmp_path, task, model, gives):
+    model = lively(model())
+    record = export_opened(
+        opened(model, task, input_size=[3, 12, 16]), tmp_path / "a.onnx", ExportConfig(), Evidence(), builds=False
+    )
+    assert record.holds
+    assert record.gives == gives
+    size = (12, 16) if task == "segmentation" else (18, 10)
+    images = torch.randn(1, 3, *size)
+    found = run(tmp_path / "a.onnx", images)
+    wanted = model([images[0]])[0] if task == "detection" else model(images)
+    wanted = wanted["out"] if task == "segmentation" else wanted
+    wanted = [wanted[name] for name in gives] if task == "detection" else [wanted]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(torch.from_numpy(one), other.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_detector_as_pt2_is_refused_in_one_line(tmp_path):
+    detector = opened(lively(Boxes()), "detection", input_size=[3, 12, 16])
+    config = ExportConfig(format="pt2")
+    with pytest.raises(ModelError, match="number of boxes that depends on the image; take onnx"):
+        export_opened(detector, tmp_path / "a.pt2", config, Evidence(), builds=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refocused_model_is_refused_and_its_merged_copy_exported(tmp_path):
+    model = lively(Small())
+    refconv.refocus(model)
+    with pytest.raises(ModelError, match=r"stem: the model is refocused; expected a merged model; merge\(model\)"):
+        refconv.export(model, tmp_path / "a.onnx", preprocessing=INPUT)
+    assert refconv.export(refconv.merged(model), tmp_path / "a.onnx", preprocessing=INPUT).holds
+
+
+def test_an_operation_too_many_and_other_outputs_are_found(tmp_path):
+    model = lively(Small())
+    record = refconv.export(model, tmp_path / "a.onnx", preprocessing=INPUT)
+    fewer = {**record.unrefocused, "Conv": record.unrefocused["Conv"] - 1}
+    changed = record.from_dict({**record.to_dict(), "unrefocused": fewer})
+    assert (changed.same_graph, changed.holds) == (False, False)
+    assert "NOT those of" in str(changed)
+    apart = record.from_dict({**record.to_dict(), "relative_difference": 1e-3})
+    assert (apart.same_outputs, apart.holds) == (False, False)
+    assert "DIFFERENT" in str(apart)
+
+
+def test_a_run_is_checked_on_its_own_images_and_says_its_certificate(tmp_path):
+    save_run(tmp_path / "run", small_recipe())
+    certificate = {"same": True, "kernels": 5}
+    (tmp_path / "run/record.json").write_text(json.dumps({"certificate": certificate}))
+    record = export_model_folder(tmp_path / "run", tmp_path / "out/a.onnx")
+    assert record.holds
+    assert (record.checked_on, record.top1_agreement) == ("32 test images of digits", 1.0)
+    said = open_runtime(tmp_path / "out/a.onnx").metadata
+    assert said["certificate"] == certificate_hash(dict(reversed(certificate.items())))
+    assert json.loads(said["class_names"]) == []  # the names are the numbers
+    assert (said["num_classes"], said["in_chans"]) == ("10", "1")
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    save_run(tmp_path / "run", small_recipe(), finished=False)
+    with pytest.raises(ModelError, match="refconv merge RUN -o FOLDER"):
+        export_model_folder(tmp_path / "run", tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "tflite"}, "format: unknown format; expected onnx, pt2, torchscript, openvino, found 'tflite'"),
+        ({"format": "pt2"}, r"a\.onnx: not a name for this format; expected a name that ends in \.pt2"),
+        ({"half": True, "int8": True}, "int8: cannot be combined with half"),
+        ({"int8": True}, "int8: quantisation is calibrated on training images; give --data"),
+        ({"task": "restoration", "softmax": True}, "softmax: has no effect; found restoration gives no logits"),
+        ({"task": "detection", "half": True}, "half: detectors compute boxes in float32"),
+        ({"opset": 3}, "opset: "),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(tmp_path, options, message):
+    given = {} if "task" in options else {"preprocessing": INPUT}
+    with pytest.raises(RefconvError, match=message):
+        refconv.export(lively(Small()), tmp_path / "a.onnx", **given, **options)
+
+
+def test_an_option_without_effect_on_the_format_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="opset: is for the format onnx; found format pt2"):
+        refconv.export(lively(Small()), tmp_path / "a.pt2", preprocessing=INPUT, opset=17)
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(SettingError, match=r"expected onnx; pip install 'refconv\[export\]'"):
+        refconv.export(lively(Small()), tmp_path / "a.onnx", preprocessing=INPUT)
+
+
+def test_a_network_that_does_not_say_its_classes_is_looked_at(tmp_path):
+    model = lively(nn.Sequential(nn.Conv2d(3, 7, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    refconv.export(model, tmp_path / "a.torchscript", preprocessing=INPUT)
+    assert open_runtime(tmp_path / "a.torchscript").metadata["num_classes"] == "7"
+
+
+def test_input_that_the_network_does_not_take_is_one_line(tmp_path):
+    with pytest.raises(
+        ModelError, match=r"Small: the network does not take such input; expected input of shape \[2, 1"
+    ):
+        refconv.export(lively(Small()), tmp_path / "a.pt2", preprocessing={"input_size": [1, 8, 8]})

@@ -1,0 +1,99 @@
+"""Exported files are opened by name: evaluated and predicted with as the network is; other commands refuse them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from exported_networks import Boxes, Small, lively, opened
+from refconv.cli import main
+from refconv.data import open_data
+from refconv.errors import CheckpointError, ModelError
+from refconv.exporting import ExportConfig
+from refconv.exporting.exporting import Evidence, export_opened
+from refconv.models.exported import ExportedModel, open_runtime
+from refconv.models.opening import open_model
+from run_checkpoints import save_run, small_recipe
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A run of the digits and files of it: logits, and probabilities of bytes."""
+    folder = tmp_path_factory.mktemp("exported")
+    save_run(folder / "run", small_recipe())
+    run = open_model(str(folder / "run"))
+    export_opened(run, folder / "a.onnx", ExportConfig(), Evidence())
+    export_opened(run, folder / "b.onnx", ExportConfig(with_preprocessing=True, softmax=True), Evidence())
+    return folder
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "b.onnx"])
+def test_eval_of_a_file_is_that_of_the_run(files, capsys, name):
+    found = []
+    for model in ("run", name):
+        command = ["eval", str(files / model), "--data", "digits", "--device", "cpu", "--json"]
+        assert main(command) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    for measure, value in found[0].items():
+        assert found[1][measure] == pytest.approx(value, rel=1e-3), measure
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "b.onnx"])
+def test_predict_of_a_file_is_that_of_the_run(files, tmp_path, capsys, name):
+    samples, _ = next(open_data("digits", mean=(0.0,), std=(1.0,)).eval_batches("test", batch_size=1))
+    Image.fromarray((samples[0, 0] * 255).round().numpy().astype(np.uint8)).save(tmp_path / "x.png")
+    found = []
+    for model in ("run", name):
+        assert main(["predict", str(files / model), str(tmp_path / "x.png"), "--device", "cpu", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["classes"])
+    for one, other in zip(*found, strict=True):
+        assert one["class"] == other["class"]
+        assert one["probability"] == pytest.approx(other["probability"], rel=1e-3)
+
+
+def test_a_file_of_a_detector_gives_boxes_for_each_image(tmp_path):
+    model = lively(Boxes())
+    detector = opened(model, "detection", input_size=[3, 12, 16])
+    export_opened(detector, tmp_path / "a.torchscript", ExportConfig(format="torchscript"), Evidence(), builds=False)
+    images = [torch.rand(3, 12, 16), torch.rand(3, 9, 20)]
+    found = open_model(str(tmp_path / "a.torchscript"), exported=True)
+    assert found.task == "detection"
+    for one, other in zip(found.model(images), model(images), strict=True):
+        assert one.keys() == other.keys()
+        torch.testing.assert_close(one["boxes"], other["boxes"])
+        torch.testing.assert_close(one["scores"], other["scores"])
+
+
+@pytest.mark.parametrize("command", ["verify", "analyze"])
+def test_commands_that_look_at_modules_refuse_a_file_in_one_line(files, capsys, command):
+    pair = [str(files / "run"), str(files / "a.onnx")]
+    words = pair if command == "verify" else ["--before", pair[0], "--after", pair[1]]
+    assert main([command, *words]) == 2
+    error = capsys.readouterr().err
+    assert "an exported file has no modules to look at" in error
+    assert error.count("\n") == 1
+
+
+def test_open_model_gives_an_exported_model_only_where_it_is_asked_for(files):
+    assert isinstance(open_model(str(files / "a.onnx"), exported=True).model, ExportedModel)
+    with pytest.raises(ModelError, match="name the run or model folder that it was made of"):
+        open_model(str(files / "a.onnx"))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".torchscript", ".xml"])
+def test_a_damaged_or_missing_file_is_one_line(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(CheckpointError, match="no such run, model folder or file"):
+        open_model(str(path), exported=True)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        open_runtime(path)
+
+
+def test_a_file_of_somebody_else_says_what_is_missing(tmp_path):
+    program = torch.export.export(lively(Small()), (torch.randn(2, 3, 8, 8),))
+    torch.export.save(program, tmp_path / "a.pt2")
+    with pytest.raises(CheckpointError, match="expected a file that refconv export wrote; export the model again"):
+        open_runtime(tmp_path / "a.pt2")
