@@ -6,13 +6,17 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test browser slow literature explore check lint types layers format docs
+.PHONY: demo test test-executors browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+# Ray and submitit lie in a folder of their own beside the environment, which so stays as it is.
+test-executors: $(VENV)/.ready-executors
+	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/executors $(BIN)/python -m pytest tests -m executors -q
 
 browser: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m browser -q -rs
@@ -51,6 +55,10 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.ready-executors: $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --upgrade --target $(VENV)/executors "ray>=2.40" "submitit>=1.5"
 	touch $@
 
 $(VENV)/.ready-docs: $(READY)

@@ -92,7 +92,7 @@ def cases(work: Path) -> list[Case]:
         base = {"epochs": 100 if name == "signal" else 16, "lr": 0.2, "warmup_epochs": 1, "test": False}
         about = "MNIST-1D" if name == "signal" else "Fashion-MNIST"
         own["checkpoint"] = str(work / "runs" / name / "base")
-        found.append(Case(name, about, 180 if name == "signal" else 9, own, base))
+        found.append(Case(name, about, 180 if name == "signal" else 27, own, base))
     return found
 
 

@@ -90,3 +90,9 @@ def dies(**arguments):
     if multiprocessing.parent_process() is not None:
         os._exit(7)
     return mobilenet_small(**arguments)
+
+
+def noted(**arguments):
+    """Build a model, and note the process in a folder of the working directory."""
+    Path("processes", str(os.getpid())).touch()
+    return mobilenet_small(**arguments)

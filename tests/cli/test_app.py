@@ -8,6 +8,7 @@ import pytest
 
 from refconv.cli import main
 from refconv.cli.app import app
+from refconv.cli.extras import not_installed
 from refconv.process.interruption import StoppedError
 
 HEAVY = ("torch", "timm", "torchvision", "numpy", "safetensors", "sklearn")
@@ -129,3 +130,51 @@ def test_app_lists_the_commands_of_the_readme():
     assert [command.name for command in app.registered_commands] == [
         "improve", "plan", "train", "eval", "predict", "merge", "verify", "compare", "analyze", "report", "demo",
     ]  # fmt: skip
+
+
+def hidden(names, *arguments):
+    """Run a command where packages are missing."""
+    code = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {names!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        f"from refconv.cli import main\nsys.exit(main({list(arguments)!r}))\n"
+    )
+    return run("-c", code)
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "words"),
+    [
+        (("typer",), ["plan", "resnet18"], "refconv: error: typer: not installed; pip install 'refconv[cli]'\n"),
+        (("timm",), ["plan", "resnet18"], "refconv: error: timm: not installed; pip install 'refconv[train]'\n"),
+    ],
+)
+def test_without_an_extra_one_line_names_it(names, arguments, words):
+    done = hidden(names, *arguments)
+    assert (done.returncode, done.stderr) == (2, words)
+
+
+def test_help_needs_no_extra():
+    done = hidden(("typer", "timm", "torchvision", "rich", "numpy"), "--help")
+    assert done.returncode == 0
+    assert "refconv[cli]" in done.stdout
+
+
+def test_another_missing_module_is_a_bug(monkeypatch):
+    assert not_installed(ModuleNotFoundError(name="nosuchmodule")) is None
+    assert not_installed(ModuleNotFoundError(name="sklearn")).where == "scikit-learn"
+    assert not_installed(ModuleNotFoundError(name="segmentation_models_pytorch")).remedy.endswith("'refconv[tasks]'")
+
+
+def test_python_dash_m_refconv_is_the_command():
+    assert run("-m", "refconv", "--version").stdout == f"refconv {importlib.metadata.version('refconv')}\n"
+
+
+def test_a_variable_gives_the_default_of_a_flag(monkeypatch, capsys):
+    monkeypatch.setenv("REFCONV_PLAN_BUDGET", "3000")
+    assert main(["plan", "resnet18"]) == 0
+    assert "against the budget" in capsys.readouterr().out

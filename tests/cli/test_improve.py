@@ -81,3 +81,11 @@ def test_the_demo_improves_a_small_network(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "structure  the same" in printed
     assert ImproveRecord.read(tmp_path / "demo" / "improve" / "improve.json").winner
+
+
+def test_json_is_all_that_is_printed(called, capsys):
+    assert main(["improve", *NEEDED, "--json"]) == 0
+    assert capsys.readouterr().out == record().to_json()
+    assert not called["config"].show
+    assert main(["improve", *NEEDED, "--json", "--dry-run"]) == 2
+    assert "--json: has no effect with --dry-run" in capsys.readouterr().err

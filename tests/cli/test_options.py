@@ -8,7 +8,7 @@ import typer
 
 from refconv.cli import main
 from refconv.cli.app import app
-from refconv.cli.options import flag, from_text
+from refconv.cli.options import COMMON, flag, from_text
 from refconv.errors import SettingError
 from refconv.recipe.recipe import Recipe
 
@@ -19,7 +19,9 @@ HINTS = typing.get_type_hints(Recipe)
 def trained(monkeypatch):
     """Catch the recipe that ``refconv train`` would train."""
     calls = []
-    loop = type("Loop", (), {"train": staticmethod(lambda recipe, out, resume: calls.append((recipe, out, resume)))})
+    loop = type(
+        "Loop", (), {"train": staticmethod(lambda recipe, out, resume, show: calls.append((recipe, out, resume)))}
+    )
     monkeypatch.setitem(__import__("sys").modules, "refconv.engine.loop", loop)
     return calls
 
@@ -36,11 +38,22 @@ def test_train_has_a_flag_for_every_field():
 def test_train_help_groups_and_explains_the_flags(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("TERMINAL_WIDTH", "300")
-    assert main(["train", "--help"]) == 0
+    assert main(["train", "--help-all"]) == 0
     text = capsys.readouterr().out
     for field in dataclasses.fields(Recipe):
         assert field.metadata["help"][:30] in text, field.name
         assert field.metadata["group"].capitalize() in text
+
+
+def test_the_short_help_names_what_is_common_and_the_long_one(capsys):
+    assert main(["train", "--help"]) == 0
+    short = capsys.readouterr().out
+    assert all(flag(name) in short for name in ("model", "data", "lr", "epochs", "method"))
+    assert "--help-all" in short
+    assert "--mixup-switch-prob" not in short
+    assert len(short.splitlines()) < 100
+    assert {field.name for field in dataclasses.fields(Recipe)} >= COMMON
+    assert main(["train", "--mixup-switch-prob", "2"]) == 2
 
 
 @pytest.mark.parametrize(

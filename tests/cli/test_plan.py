@@ -63,3 +63,12 @@ def test_every_setting_of_refocusing_is_a_flag(capsys):
     flags = ["--gram-scale", "paper", "--power", "0.5", "--order", "across", "--map-size", "5", "--start", "kaiming"]
     assert main(["plan", "--model", "test_resnet", *flags]) == 0
     assert "5 x 5" in capsys.readouterr().out
+
+
+def test_the_model_stands_without_a_flag(capsys):
+    assert main(["plan", "resnet18"]) == 0
+    alone = capsys.readouterr().out
+    assert main(["plan", "--model", "resnet18"]) == 0
+    assert capsys.readouterr().out == alone
+    assert main(["plan", "resnet18", "--model", "resnet34"]) == 2
+    assert "--model: given twice; found resnet18 and resnet34" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 
 from ctrl_c import interrupted
 from refconv.cli import main
-from refconv.engine import loop
+from refconv.engine import RunRecord, loop
 from run_checkpoints import save_run, small_recipe
 
 NET = ["--model", "refconv.models.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
@@ -114,6 +114,15 @@ def test_data_named_anew_on_resuming_is_not_looked_for_in_the_folder_of_before(
     save_run(tmp_path / "run", small_recipe(), finished=False)
     (tmp_path / "run/recipe.toml").write_text(small_recipe(data="folder:images", data_dir="before").to_toml())
     found = []
-    monkeypatch.setattr(loop, "train", lambda recipe, out, resume: found.append(recipe))
+    monkeypatch.setattr(loop, "train", lambda recipe, out, resume, show: found.append(recipe))
     assert main(["train", "--resume", "-o", str(tmp_path / "run"), *flags]) == 0
     assert (found[0].data, found[0].data_dir) == (data, data_dir)
+
+
+def test_train_and_merge_print_their_records_as_json(tmp_path, capsys):
+    assert main(["train", "--recipe", "digits", "--epochs", "2", "--device", "cpu", "--workers", "0", "--json", "--out",
+                 str(tmp_path / "run")]) == 0  # fmt: skip
+    record = RunRecord.from_json(capsys.readouterr().out)
+    assert record == RunRecord.read(tmp_path / "run" / "record.json")
+    assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "plain"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == []

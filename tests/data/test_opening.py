@@ -23,7 +23,7 @@ from refconv.tasks.predicting import image_files
         ("digit", "digit: unknown data; expected digits$"),
         ("fashion_mnist", "expected fashion-mnist"),
         ("MNIST1D", "expected mnist1d"),
-        ("zzz", "expected digits, fashion-mnist, mnist1d, folder:PATH, torch/NAME, hfds/NAME"),
+        ("zzz", "expected digits, fashion-mnist, mnist1d, folder:PATH, hf:PATH, wds:PATH, torch/NAME, hfds/NAME"),
         ("nosuch/thing", "unknown data"),
     ],
 )

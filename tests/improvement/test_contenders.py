@@ -92,21 +92,14 @@ def entry(name):
     return Entry(name, name, 0.1)
 
 
-def test_the_best_with_and_without_refocusing_and_two_plain_runs_go_on():
-    ranked = [
-        Entry(name, name, lr)
-        for name, lr in (
-            ("refocus", 0.1), ("refocus-paper", 0.1), ("slow-kernels", 0.1), ("norms-head", 0.1), ("plain", 0.1),
-            ("plain", 0.01), ("plain", 0.001),
-        )
-    ]  # fmt: skip
-    kept = [(one.contender, one.lr) for one in promoted(ranked, 4)]
-    assert kept == [("refocus", 0.1), ("slow-kernels", 0.1), ("plain", 0.1), ("plain", 0.01)]
+def test_the_best_with_and_without_refocusing_go_on():
+    names = ("slow-kernels", "norms-head", "plain", "refocus", "refocus-paper")
+    assert [one.contender for one in promoted([entry(name) for name in names], 2)] == ["slow-kernels", "refocus"]
 
 
 def test_places_that_are_left_go_to_the_best():
     ranked = [entry(name) for name in ("plain", "slow-kernels", "norms-head", "refocus-norm", "refocus")]
-    assert [one.contender for one in promoted(ranked, 4)] == ["plain", "slow-kernels", "norms-head", "refocus-norm"]
+    assert [one.contender for one in promoted(ranked, 3)] == ["plain", "slow-kernels", "refocus-norm"]
     assert [one.contender for one in promoted(ranked[:3], 2)] == ["plain", "slow-kernels"]
     assert len(promoted(ranked, 9)) == 5
 

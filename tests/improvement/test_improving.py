@@ -1,5 +1,6 @@
 """The whole job on small networks, interrupted and continued, with good and bad input."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import refconv
@@ -16,6 +18,8 @@ from refconv.data.scenes import make_scenes
 from refconv.engine import Recipe, train
 from refconv.errors import DataError, ModelError, RunError, SettingError
 from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe
+from refconv.improvement.looking import Look, completed, open_base, planned
+from refconv.improvement.scoring import score
 from refconv.models.model_folder import load_model_folder
 from refconv.models.opening import open_model
 from refconv.studies.execution import Outcome, execute
@@ -82,10 +86,12 @@ def test_checkpoints_are_cleared_away_and_the_journal_has_every_run(improved):
     assert len(noted) == len(record.tried)
 
 
-def test_the_same_call_finds_everything_done(improved, base, monkeypatch):
+def test_the_same_call_finds_everything_done(improved, base, monkeypatch, capsys):
     folder, record = improved
     monkeypatch.setattr("refconv.studies.execution.execute", lambda *_: pytest.fail("a run was started again"))
-    again = improve_recipe(recipe(base), folder, config("12ep", contenders=("plain", "refocus")))
+    wanted = dataclasses.replace(config("12ep", contenders=("plain", "refocus")), show=True)
+    again = improve_recipe(recipe(base), folder, wanted)
+    assert capsys.readouterr().out.startswith(f"{folder}: going on with the plan in plan.json\n")
     assert (again.winner, again.tested, again.verdict) == (record.winner, record.tested, record.verdict)
 
 
@@ -133,8 +139,9 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
         "base: top-1",
         "431 validation samples",
         "359 test samples",
-        "round 2: 4 runs",
+        "round 2: 2 runs",
         "ms of a step: plain ",
+        "learning rates: plain 0.01, 0.003, 0.03; refocus 0.03, 0.1; slow-kernels 0.03",
     ):
         assert words in said
 
@@ -168,6 +175,26 @@ def test_a_budget_below_a_step_is_refused(base, tmp_path):
         SettingError, match="the budget does not suffice for a step; expected at least 16 samples, found 10"
     ):
         improve_recipe(recipe(base), tmp_path / "out", config("10 samples"))
+
+
+def test_a_contender_without_a_match_is_refused_before_the_network_is_measured(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("refconv.improvement.improving.open_base", lambda *_: pytest.fail("the network was opened"))
+    with pytest.raises(SettingError, match="matches no contender"):
+        improve_recipe(recipe(base), tmp_path / "out", config(contenders=("plane",)))
+
+
+def test_a_budget_of_time_is_for_starting_and_judging_too(base):
+    """Steps of the plan, and what lies beside them, take the time that was given."""
+    wanted = completed(recipe(base), ("batch_size",))
+    setup = open_base(wanted)
+    judged = score(setup.model, setup, "val")
+    slow, fast = (Look(judged, None, (), seconds, seconds) for seconds in (0.5, 0.0))
+    planned_in = [planned(setup, wanted, config("60s", contenders=("plain",)), look, 1) for look in (slow, fast)]
+    assert slow.beside_training(planned_in[0].rounds) == 3 * (0.5 + 0.5) + 3 * 3 * 3 * 0.5  # three runs at once
+    assert [plan.seconds for plan in planned_in] == pytest.approx([60, 60], rel=0.01)
+    in_epochs = [planned(setup, wanted, config("60ep", contenders=("plain",)), look, 1) for look in (slow, fast)]
+    assert in_epochs[0].samples == in_epochs[1].samples
+    assert in_epochs[0].seconds > 10
 
 
 def test_validation_samples_are_set_aside_and_batches_made_small_enough(base, tmp_path):
@@ -296,6 +323,18 @@ def test_the_certificate_compares_with_the_network_that_came_in(improved, base):
     kernels = [name for name, value in first.items() if value.ndim == 4]
     largest = max(float((first[name] - second[name]).abs().max()) for name in kernels)
     assert record.certificate.largest_kernel_difference == pytest.approx(largest)
+
+
+def test_a_model_for_other_classes_is_named_and_the_folder_can_be_used_afterwards(base, tmp_path):
+    loaders = [loader(split) for split in ("train", "val", "test")]
+    wrong = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    words = "Sequential: the model has a different number of classes in its last layer; expected 10, found 5"
+    with pytest.raises(ModelError, match=words):
+        refconv.improve(wrong, *loaders, out=tmp_path / "out", budget="6ep", show=False)
+    model = load_model_folder(base / "model")
+    assert refconv.improve(
+        model, *loaders, out=tmp_path / "out", budget="1ep", contenders=("plain",), device="cpu", show=False
+    ).certificate.same_structure
 
 
 def test_a_sampler_or_a_missing_loader_is_refused(base, tmp_path):

@@ -73,7 +73,7 @@ def test_models_that_answer_alike_still_differ_by_a_sample_of_noise():
     assert found.error == pytest.approx(1 / 100)
     assert not found.beyond_noise
     assert not found.clear
-    assert not found.surpasses
+    assert not found.beyond_noise
 
 
 def test_over_blocks_the_difference_is_students():
@@ -97,7 +97,7 @@ def test_with_few_blocks_there_is_no_interval():
     assert not found.clear
 
 
-def test_a_lower_loss_counts_where_the_measure_is_as_good():
+def test_the_loss_tells_differences_apart_where_the_measure_does_not():
     hits = [True] * 60 + [False] * 40
     losses = [0.5 + 0.01 * (i % 7) for i in range(100)]
     first, second = (
@@ -106,9 +106,8 @@ def test_a_lower_loss_counts_where_the_measure_is_as_good():
     )
     found = difference(first, second)
     assert found.loss > 2
-    assert found.surpasses
     assert not found.beyond_noise
-    assert not difference(second, first).surpasses
+    assert difference(second, first).loss < -2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from refconv.errors import RefconvError, RunError, StudyError
 from refconv.models.run_folder import locked
 from refconv.process.interruption import StoppedError
 from refconv.recipe.recipe import Recipe
-from refconv.studies import CompareConfig, Comparison, conduct, execution
+from refconv.studies import CompareConfig, Comparison, conduct, execution, local
 from refconv.studies.conduct import preview
 from refconv.studies.runs import Run
 from small_studies import TINY, folders, study
@@ -265,14 +265,14 @@ def test_processes_find_what_one_process_finds_and_survive_a_death(finished, tmp
 def test_devices_are_shared_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert execution.visible_devices() == ["0", "1"]
+    assert local.visible_devices() == ["0", "1"]
     assert CompareConfig().sharing()[0] == 2
-    with execution._visible("1"):
+    with local._visible("1"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert execution.visible_devices() == ["3", "5"]
-    assert execution.ProcessExecutor(3, 1, "all", ["3", "5"])._devices == ["3", "5", "3"]
+    assert local.visible_devices() == ["3", "5"]
+    assert local.ProcessExecutor(3, 1, "all", ["3", "5"])._devices == ["3", "5", "3"]
 
 
 def test_threads_are_shared_out(monkeypatch):

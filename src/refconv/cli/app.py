@@ -12,25 +12,31 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli import measuring, models, training
+from refconv.cli import measuring, models, recipes, training
+from refconv.cli.extras import ABOUT, not_installed
 from refconv.cli.options import USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
 
-_LOOKS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
+_LOOKS: dict[str, Any] = {"pretty_exceptions_enable": False}
 _HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
 # A traceback, which is a bug, has the exit status 1, an interruption 130.
 MISTAKE = 2  # the user asked for something impossible; one line on stderr says what
-_ABOUT = "Retrain a ConvNet through its own kernels, and get the same network back with better weights."
-app = typer.Typer(name="refconv", help=_ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
+
+app = typer.Typer(name="refconv", help=ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
 data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
 app.add_typer(data_app)
+recipes_app = typer.Typer(name="recipes", help="The recipes and studies that come with the package.", **_HELP)
+app.add_typer(recipes_app)
 for command in (
     training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.verify,
     training.compare, measuring.analyze, measuring.report, training.demo,
 ):  # fmt: skip
-    app.command(command.__name__.rstrip("_"))(command)
+    name = command.__name__.rstrip("_")
+    app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(command)
 data_app.command("scenes")(training.scenes)
+for command in (recipes.ls, recipes.show, recipes.cp):
+    recipes_app.command(command.__name__)(command)
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -46,7 +52,7 @@ def _show_version(wanted: bool) -> None:
 _VERSION = typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
 
 
-@app.callback(help=_ABOUT)
+@app.callback(help=ABOUT)
 def refconv(version: Annotated[bool, _VERSION] = False) -> None:
     """Take what stands before the command."""
 
@@ -61,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoppedError as error:
         print(f"refconv: {error}", file=sys.stderr)
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        if (line := not_installed(error)) is None:
+            raise
+        print(f"refconv: error: {line}", file=sys.stderr)
+        return MISTAKE
     except (RefconvError, _UsageError) as error:
         line = str(error) if isinstance(error, RefconvError) else _usage(error)
         print(f"refconv: error: {line}", file=sys.stderr)

@@ -28,6 +28,9 @@ _BUDGET = "instead, show which size of the method trains closest to N parameters
 @with_recipe_flags((*_MODEL, "method", "method_kwargs", *FIELDS.values()))
 def plan(
     flags: Mapping[str, Any],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="the same as --model", show_default=False)
+    ] = None,
     as_json: options.Json = False,
     budget: Annotated[int | None, option("N", _BUDGET, min=1)] = None,
 ) -> None:
@@ -35,21 +38,23 @@ def plan(
 
     With --method, the same for another transformation of kernels.
     """
-    if "model" not in flags:
+    if name is not None and "model" in flags:
+        raise SettingError("given twice", where=flag("model"), found=f"{name} and {flags['model']}")
+    if name is None and "model" not in flags:
         raise SettingError("missing", where=flag("model"), expected="a timm name, module:function or local-dir:FOLDER")
     from refconv import surgery
     from refconv.models.creation import create_model
 
-    arguments = chosen(flags, _MODEL)
+    arguments = {"model": name, **chosen(flags, _MODEL)}
     if "backbone" in arguments:
         arguments["model_kwargs"] = {"backbone": arguments.pop("backbone"), **arguments.get("model_kwargs", {})}
     model = create_model(arguments.pop("model"), **arguments)
-    name, settings = flags.get("method", "refocus"), method_settings(flags)
+    method, settings = flags.get("method", "refocus"), method_settings(flags)
     found: Record
     if budget is None:
-        found = surgery.plan_of(model, name, **settings)
+        found = surgery.plan_of(model, method, **settings)
     else:
-        found = surgery.fit_budget(model, name, budget, **settings)
+        found = surgery.fit_budget(model, method, budget, **settings)
     typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
 
 
@@ -72,6 +77,7 @@ def merge(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help=_RUN)],
     out: Annotated[Path, option("FOLDER", "the model folder to write", "--out", "-o")],
     force: Annotated[bool, switch("--force", "replace an existing model folder")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.
 
@@ -103,7 +109,7 @@ def merge(
         before, words = _merge_run(file, out)
     written = open_model(str(out))
     certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
-    typer.echo(f"{out}: {words}\n{certificate}")
+    typer.echo(certificate.to_json() if as_json else f"{out}: {words}\n{certificate}", nl=not as_json)
     if not (certificate.same_structure and certificate.same_outputs):
         raise typer.Exit(FAILED)
 
@@ -157,7 +163,7 @@ def verify(
     after: Annotated[str, typer.Argument(metavar="AFTER", help=_AFTER)],
     data: Annotated[str | None, option("DATA", "compare outputs on this data's test split")] = None,
     data_dir: options.DataFolder = None,
-    samples: Annotated[int, typer.Option(min=1, help="how many samples to compare outputs on")] = 64,
+    samples: Annotated[int, typer.Option(min=1, help="how many samples to compare outputs on", show_envvar=False)] = 64,
     equal: Annotated[bool, switch("--equal", _EQUAL)] = False,
     model: options.Like = None,
     pretrained: options.Pretrained = True,

@@ -12,6 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,19 +27,19 @@ REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a 
 
 def option(metavar: str, text: str, *names: str, **more: Any) -> Any:
     """Return an option with its help; its name is that of the argument unless names are given."""
-    return typer.Option(*names, metavar=metavar, help=text, **more)
+    return typer.Option(*names, metavar=metavar, help=text, show_envvar=False, **more)
 
 
 def switch(name: str, text: str) -> Any:
     """Return an option without a value, and without the ``--no-`` that typer would give it."""
-    return typer.Option(name, help=text)
+    return typer.Option(name, help=text, show_envvar=False)
 
 
 Reference = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=REFERENCE)]
 Like = Annotated[str | None, option("NAME", "the model that weights files belong to", "--model")]
 TaskName = Annotated[str | None, option("WORD", "task of a bare model; default: as trained", "--task")]
 _FRESH = "a model's bare name means its pretrained weights, or fresh ones"
-Pretrained = Annotated[bool, typer.Option("--pretrained/--no-pretrained", help=_FRESH)]
+Pretrained = Annotated[bool, typer.Option("--pretrained/--no-pretrained", help=_FRESH, show_envvar=False)]
 DataName = Annotated[str | None, option("DATA", "the data; default: that of the run")]
 DataFolder = Annotated[str | None, option("FOLDER", "folder of the data")]
 ClassMapFile = Annotated[str | None, option("FILE", "file with the model's class of each folder")]
@@ -46,6 +47,8 @@ SplitName = Annotated[str, option("WORD", "one of train, val, test")]
 Only = Annotated[list[str] | None, option("NAME", "only this measure; may be given several times")]
 Samples = Annotated[int | None, option("N", "most samples of a measure; default: its own limit", min=2)]
 Device = Annotated[str | None, option("TEXT", "cpu, cuda, cuda:1, mps; default: the best there is")]
+_SHIPPED = "recipe in TOML, or the name of one of refconv recipes ls; flags override it"
+RecipeFile = Annotated[Path | None, option("FILE", _SHIPPED, "--recipe")]
 Json = Annotated[bool, switch("--json", "print JSON")]
 
 TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size": "-b", "workers": "-j"}
@@ -53,6 +56,15 @@ TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size
 
 PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
 """Fields of the preprocessing of images: flags of every command that reads images."""
+
+COMMON = frozenset((
+    "task", "model", "pretrained", "checkpoint", "reset_classifier", "data", "data_dir", "img_size", "val_split",
+    "workers", "method", "opt", "lr", "weight_decay", "epochs", "batch_size", "sched", "warmup_epochs", "model_ema",
+    "hflip", "scale", "mixup", "distill", "seed", "device", "amp",
+))  # fmt: skip
+"""Fields whose flags are in the short help of a command with many; ``--help-all`` shows all of them."""
+
+_MANY = 30  #: Flags of the recipe from which on a command has a short help
 
 USUAL = {
     "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
@@ -76,6 +88,7 @@ def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
+            given.pop(_ALL, None)
             texts = [(field, given.pop(field.name)) for field in fields]
             flags = {}
             for field, text in ((field, text) for field, text in texts if text not in (None, [], ())):
@@ -87,7 +100,9 @@ def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[
         own = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "flags"]
         parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)
-        parameters += [_parameter(field, hints[field.name]) for field in fields]
+        short = len(fields) > _MANY
+        parameters += [_parameter(one, hints[one.name], hidden=short and one.name not in COMMON) for one in fields]
+        parameters += [_help_all(len(fields))] if short else []
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # unknown to mypy
         run.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -103,11 +118,16 @@ def from_text(name: str, hint: Any, text: Any) -> Any:
             return None
         hint = _some(hint)
     if typing.get_origin(hint) is dict:
-        return dict(_entry(name, entry) for entry in text)
+        return table(name, text)
     if typing.get_origin(hint) is tuple:
         items = text.split(",") if isinstance(text, str) else text
         return tuple(_number(typing.get_args(hint)[0], item) for item in items)
     return _number(hint, text)
+
+
+def table(name: str, texts: Iterable[str] | None) -> dict[str, Any]:
+    """Return the names and values of a table that was given as entries ``key=value``."""
+    return dict(_entry(name, text) for text in texts or ())
 
 
 def flag(name: str) -> str:
@@ -146,13 +166,35 @@ def _entry(name: str, text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _parameter(field: _Field, hint: Any) -> inspect.Parameter:
+_ALL = "help_all"
+
+
+def _help_all(count: int) -> inspect.Parameter:
+    """Return the flag that shows the help with every flag of the command."""
+
+    def show(context: typer.Context, wanted: bool) -> None:
+        if wanted:
+            for parameter in context.command.params:
+                parameter.hidden = False  # type: ignore[attr-defined]  # an option's
+            typer.echo(context.get_help())
+            raise typer.Exit
+
+    shown = typer.Option(
+        "--help-all", callback=show, is_eager=True, help=f"show all {count} settings and exit", show_envvar=False
+    )
+    annotation: Any = Annotated[bool, shown]
+    return inspect.Parameter(_ALL, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+
+
+def _parameter(field: _Field, hint: Any, *, hidden: bool) -> inspect.Parameter:
     kind, metavar = _kind(field, hint)
     names = [flag(field.name), *([TIMM[field.name]] if field.name in TIMM else [])]
     if kind is bool:
         names = [f"{name}/{name.replace('--', '--no-', 1)}" for name in names]
     panel = field.metadata["group"].capitalize()
-    shown = typer.Option(*names, help=_help(field), metavar=metavar, rich_help_panel=panel)
+    shown = typer.Option(
+        *names, help=_help(field), metavar=metavar, rich_help_panel=panel, hidden=hidden, show_envvar=False
+    )
     annotation: Any = Annotated[kind | None, shown]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

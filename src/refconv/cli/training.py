@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refconv.cli.options import FAILED, option, switch, with_recipe_flags
+from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table, with_recipe_flags
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
 from refconv.recipe.recipe import Recipe
+from refconv.recipe.shipped import resolved
 
 if TYPE_CHECKING:
     from refconv.improvement import ImproveRecord
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 def train(
     flags: Mapping[str, Any],
     out: Annotated[Path, option("RUN", "folder of the run, written here", "--out", "-o")],
-    recipe: Annotated[Path | None, option("FILE", "recipe in TOML; flags override it")] = None,
+    recipe: RecipeFile = None,
     resume: Annotated[bool, switch("--resume", "resume the run in --out; its recipe is the default")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train a model on images or signals, plainly or with its kernels refocused.
 
@@ -38,12 +41,14 @@ def train(
     settings = _recipe(recipe, flags)
     from refconv.engine.loop import train as run
 
-    run(settings, out, resume=resume)
+    record = run(settings, out, resume=resume, show=not as_json)
+    if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun the first process speaks
+        typer.echo(record.to_json(), nl=False)
 
 
 def _recipe(file: Path | None, flags: Mapping[str, Any]) -> Recipe:
     if file is not None:
-        return Recipe.from_toml(file, flags)
+        return Recipe.from_toml(resolved(file, "recipes"), flags)
     if not {"model", "data"} <= flags.keys():
         missing = "--data" if "model" in flags else "--model"
         raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")
@@ -58,6 +63,9 @@ _DECIDED = frozenset((
 ))  # fmt: skip
 """Settings of a recipe that the search decides."""
 
+_JOBS = "runs at a time; default: GPUs, or 1; ray: as the cluster has room; slurm: 16"
+_EXECUTOR = "where runs are executed: local, ray or slurm"
+_OPTIONS = "what a run gets on ray or slurm, such as gpus=0.5 or partition=NAME; may be given several times"
 _CONTENDER = "only these ways to train, such as 'plain'"
 _NAMES = [name for name in Recipe.__dataclass_fields__ if name not in _DECIDED]
 
@@ -69,11 +77,14 @@ def improve(
     budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 90min or '400k samples'")],
     contenders: Annotated[list[str] | None, option("PATTERN", _CONTENDER, "--contender")] = None,
     teacher: Annotated[str | None, option("MODEL", "also distil from this model; base: the network as it is")] = None,
-    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", min=1)] = None,
+    jobs: Annotated[int | None, option("N", _JOBS, min=1)] = None,
     threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+    executor: Annotated[str, option("WORD", _EXECUTOR)] = "local",
+    executor_options: Annotated[list[str] | None, option("KEY=VALUE", _OPTIONS)] = None,
     dry_run: Annotated[bool, switch("--dry-run", "measure the network and show the plan, then stop")] = False,
     no_check: Annotated[bool, switch("--no-check", "also train a network that does no better than guessing")] = False,
-    recipe: Annotated[Path | None, option("FILE", "recipe in TOML; flags override it")] = None,
+    recipe: RecipeFile = None,
+    as_json: Json = False,
 ) -> None:
     """Train a trained network further in several ways within one budget, and keep the best result.
 
@@ -84,26 +95,32 @@ def improve(
     """
     from refconv.improvement import Budget, ImproveConfig, improve_recipe
 
+    if as_json and dry_run:
+        raise SettingError("has no effect with --dry-run", where="--json")
     common = _recipe(recipe, flags)
     config = ImproveConfig(
         budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, jobs=jobs, threads=threads,
-        dry_run=dry_run, check=not no_check,
+        executor=executor, executor_options=table("executor_options", executor_options), dry_run=dry_run,
+        check=not no_check, show=not as_json,
     )  # fmt: skip
     record = improve_recipe(common, out, config, given=tuple(flags))
     if record is not None:
-        _tell(record, out)
+        _tell(record, out, as_json=as_json)
 
 
-def _tell(record: ImproveRecord, out: Path) -> None:
+def _tell(record: ImproveRecord, out: Path, *, as_json: bool = False) -> None:
     """Show what an improvement found and where it is; end with a status of its own if the certificate fails."""
     from refconv.improvement import improving, verdict
 
-    if sys.stdout.isatty():
+    if as_json:
+        typer.echo(record.to_json(), nl=False)
+    elif sys.stdout.isatty():
         _draw(verdict.result_table(record), record.verdict, right=True)
         typer.echo(f"\n{record.certificate}")
     else:
         typer.echo(f"\n{verdict.markdown(record)}")
-    typer.echo(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
+    if not as_json:
+        typer.echo(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
     if not record.certificate.same_structure:
         raise typer.Exit(FAILED)
 
@@ -111,11 +128,14 @@ def _tell(record: ImproveRecord, out: Path) -> None:
 def compare(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study")],
     out: Annotated[Path | None, option("FOLDER", "folder; default: runs/NAME of the study", "--out", "-o")] = None,
-    jobs: Annotated[int | None, option("N", "runs at a time; default: GPUs, or 1", "--jobs", "-j", min=1)] = None,
+    jobs: Annotated[int | None, option("N", _JOBS, "--jobs", "-j", min=1)] = None,
     dry_run: Annotated[bool, switch("--dry-run", "show the runs and the time they will take")] = False,
     only: Annotated[str | None, option("PATTERN", "only cells that match, such as 'resnet/*'")] = None,
     journal: Annotated[Path | None, option("FILE", "record finished runs here, and skip those recorded here")] = None,
     threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
+    executor: Annotated[str, option("WORD", _EXECUTOR)] = "local",
+    executor_options: Annotated[list[str] | None, option("KEY=VALUE", _OPTIONS)] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare methods on equal terms: same base, data, order, schedule and budget for every method of a seed.
 
@@ -124,20 +144,28 @@ def compare(
     """
     from refconv.studies.reading import read_study
 
-    read = read_study(study)
+    read = read_study(resolved(study, "studies"))
     if out is None and (not read.name or set(read.name) & set("/\\") or read.name.startswith(".")):
         remedy = "give --out"
         raise StudyError("cannot be the name of a folder", where="study.name", found=repr(read.name), remedy=remedy)
     folder = out or Path("runs") / read.name
     from refconv.studies import conduct, pages
 
-    config = conduct.CompareConfig(jobs=jobs, threads=threads, only=only, journal=journal)
+    config = conduct.CompareConfig(
+        jobs=jobs, threads=threads, executor=executor, executor_options=table("executor_options", executor_options),
+        only=only, journal=journal, show=not as_json,
+    )  # fmt: skip
+    if dry_run and as_json:
+        raise SettingError("has no effect with --dry-run", where="--json")
     if dry_run:
         found = conduct.preview(read, folder, config)
         _print(found.rows)
         typer.echo(str(found))
         return
     comparison = conduct.compare(read, folder, config)
+    if as_json:
+        typer.echo(comparison.to_json(), nl=False)
+        return
     _print(pages.results(comparison))
     for line in (*pages.sentences(comparison), "", *pages.notes(comparison)):
         typer.echo(line)

@@ -1,4 +1,4 @@
-"""Opening data by name: sets in memory, folders of class folders, and what timm knows (``torch/``, ``hfds/NAME``)."""
+"""Opening data by name: sets in memory, folders of class folders, Arrow files, and what timm knows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import importlib.util
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from timm.data import create_dataset
 from torch import Tensor
 
+from refconv.data.arrow import PREFIX, arrow_images
 from refconv.data.augmentation import Augmentation
 from refconv.data.class_names import Classes, listed
 from refconv.data.dataset import Data
@@ -23,6 +24,7 @@ from refconv.data.images import FileImages, Images, class_folders, open_image, r
 from refconv.data.memory import MemoryData
 from refconv.data.own import OF_OTHER_TASKS, is_own, open_own
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, RECIPE, Statement, common_size, resolve, says, stated_size
+from refconv.data.shards import shard_images
 from refconv.data.sources import SOURCES, cache_folder
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.errors import DataError
@@ -50,9 +52,11 @@ def open_data(
     """Open a data set.
 
     Args:
-        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, a name that timm's ``create_dataset`` knows,
-            such as ``torch/cifar10`` or ``hfds/cifar10``, or ``module:function`` of the user's own datasets, which
-            bring their validation split and augmentation themselves (:mod:`refconv.data.own`).
+        name: ``digits``, ``fashion-mnist``, ``mnist1d``, ``folder:PATH``, ``hf:PATH`` (what ``datasets`` saved;
+            :mod:`refconv.data.arrow`), ``wds:PATH`` (shards; :mod:`refconv.data.shards`), a name that timm's
+            ``create_dataset`` knows, such as ``torch/cifar10`` or ``hfds/cifar10``, or ``module:function`` of the
+            user's own datasets, which bring their validation split and augmentation themselves
+            (:mod:`refconv.data.own`).
         root: the folder of the data, where it is not found by itself.
         val_split: share of the training samples for validation, stratified by class, whatever the run's seed.
         augmentation: what is done to training samples.
@@ -128,8 +132,8 @@ def _images(
 ) -> tuple[Parts[Images | None], int | None]:
     """Find images by name; the second part is their height and width where these are known and equal."""
     kind, colon, path = name.partition(":")
-    if colon and kind == "folder":
-        return folder_images(Path(root or "", path), val_split=val_split, for_training=for_training), None
+    if colon and kind in _ON_A_DISK:
+        return _ON_A_DISK[kind](Path(root or "", path), val_split=val_split, for_training=for_training), None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
         found = _timm_images(name, root, val_split=val_split)
@@ -137,7 +141,7 @@ def _images(
     if kind in OF_OTHER_TASKS:
         other = "give --task detection, segmentation or restoration"
         raise DataError("no data for classification", where=name, remedy=other)
-    known = [*SOURCES, "folder:PATH", "torch/NAME", "hfds/NAME"]
+    known = [*SOURCES, "folder:PATH", "hf:PATH", "wds:PATH", "torch/NAME", "hfds/NAME"]
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
     remedy = f"write folder:{name} to read that folder" if Path(root or "", name).is_dir() else None
@@ -169,6 +173,11 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
     classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
     labelled = None if validated is None else _labelled(validated, classes, path / str(val))
     return Parts(train, labelled, _labelled(tested, classes, path / test))
+
+
+_ON_A_DISK: dict[str, Callable[..., Parts[Any]]] = {
+    "folder": folder_images, PREFIX: arrow_images, "wds": shard_images,
+}  # fmt: skip
 
 
 def _labelled(part: FileImages, classes: Classes, where: Path) -> FileImages:
@@ -217,7 +226,8 @@ def _timm_images(name: str, root: str | None, *, val_split: float) -> Parts[Timm
     prefix = name.partition("/")[0].lower()
     if prefix in STREAMS:
         what = "a streaming data set: its samples cannot be read by index, so a run could not be resumed exactly"
-        raise DataError(what, where=name, expected="folder:PATH, torch/NAME or hfds/NAME")
+        remedy = "shards on a disk are read as wds:PATH, data sets that were saved as hf:PATH"
+        raise DataError(what, where=name, expected="folder:PATH, torch/NAME or hfds/NAME", remedy=remedy)
     train = TimmImages(name, _opened(name, root, "train"))
     info = getattr(getattr(train._reader, "dataset", None), "info", None)
     splits = tuple(getattr(info, "splits", None) or ("train", "validation"))

@@ -41,7 +41,7 @@ def is_own(name: str) -> bool:
     """
     module, _, function = name.partition(":")
     named = all(part.isidentifier() for part in (*module.split("."), function))
-    return name in HANDED_OVER or (named and module not in {"folder", *OF_OTHER_TASKS})
+    return name in HANDED_OVER or (named and module not in {"folder", "hf", "wds", *OF_OTHER_TASKS})
 
 
 class OwnData(Data):

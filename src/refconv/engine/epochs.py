@@ -50,9 +50,9 @@ class Loop:
         self.validation: list[ValidationPoint] = []
         self.course: Course | None = None  # the measured start; None where the measure has no value
         self._losses: list[float] = []
-        self._seconds_before = 0.0
+        self.seconds_before = 0.0
         if checkpoint is not None:
-            self.step, self._seconds_before = checkpoint.step, checkpoint.seconds
+            self.step, self.seconds_before = checkpoint.step, checkpoint.seconds
             self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
             self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
             self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
@@ -74,7 +74,7 @@ class Loop:
     @property
     def seconds(self) -> float:
         """Seconds of training until now, all sessions included."""
-        return self._seconds_before + time.perf_counter() - self._since
+        return self.seconds_before + time.perf_counter() - self._since
 
     @property
     def step_ms(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         TrainingError: if a loss or a weight is not finite.
     """
     leave_if_imported()
+    begin = time.perf_counter()
     recipe = completed(recipe)
     method = method_of(recipe)
     folder = RunFolder(out)
@@ -90,8 +92,10 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         warnings = () if loop.step else (random_bases(method), setup.task.warning(setup.model, recipe))
         for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)
+        before = loop.seconds_before
         loop.run(metrics, shown)
-        return _finish(loop, metrics, shown)
+        begin += loop.seconds - before
+        return _finish(loop, metrics, shown, begin)
 
 
 def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
@@ -123,7 +127,7 @@ def _reproducible(recipe: Recipe) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
+def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay, begin: float) -> RunRecord:
     """Build the plain result, certify it, test it once, and write model and record."""
     setup, seconds, folder = loop.setup, loop.seconds, loop.folder
     recipe, processes, space, device = setup.recipe, setup.processes, setup.method.space, setup.processes.device
@@ -160,6 +164,7 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay) -> RunRecord:
         extra_parameters=setup.plan.extra_parameters if setup.plan and space != "gradient" else 0,
         sites=len(setup.plan.refocused) if setup.plan else 0,
         seconds=seconds,
+        seconds_around=time.perf_counter() - begin,
         step_ms=loop.step_ms,
         processes=processes.world_size,
         hardware=hardware(device, processes.world_size),

@@ -129,6 +129,9 @@ class RunRecord(Measured):
     ece: float | None = None  #: expected calibration error on the test split, in 15 bins of equal width
     #: peak memory of tensors on the accelerator in the last session, in 2**20 bytes; None on a CPU
     peak_memory_mb: float | None = None
+    #: time before the first step and after the last, in the last session: opening, start, certificate and test; None in
+    #: records that did not note it
+    seconds_around: float | None = None
     space: str | None = None  #: ``kernel`` or ``gradient``, where the kernels were refocused
     #: numbers trained beyond what the recipe's budget allows, negative below it; None without a budget
     budget_miss: int | None = None

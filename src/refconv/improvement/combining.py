@@ -69,7 +69,13 @@ class Pool:
             found.append(own)
         return ordered(found)[0]
 
-    def add_soup(self, singles: Sequence[Candidate]) -> None:
+    def add_soups(self, singles: Sequence[Candidate]) -> None:
+        """Add the greedy soup of all candidates, and of those that were not refocused, as far as they differ."""
+        self._add_soup([one for one in singles if not one.refocused])
+        if any(one.refocused for one in singles):
+            self._add_soup(singles)
+
+    def _add_soup(self, singles: Sequence[Candidate]) -> None:
         """Add the greedy soup of some candidates and the network as it was, if it has more than one ingredient."""
         first, *rest = ordered([*singles, self.candidates[BASE]])
         chosen, best = [first], first.score
@@ -77,19 +83,19 @@ class Pool:
             trial = self._score(mean([self._states[each.name] for each in (*chosen, one)]))
             if _key(trial) < _key(best):
                 chosen, best = [*chosen, one], trial
-        if len(chosen) < 2:
-            return
         members = tuple(sorted({member for one in chosen for member in one.members}))
         with_base = ["the network as it was"] if any(not one.members for one in chosen) else []
         name = f"mean of {' and '.join([*members, *with_base])}"
-        complexity = max(one.complexity for one in chosen) + 0.5
+        if len(chosen) < 2 or name in self.candidates:
+            return
+        complexity = max(one.complexity for one in chosen)
         state, refocused = mean([self._states[one.name] for one in chosen]), any(one.refocused for one in chosen)
         self.put(Candidate(name, members, "soup", complexity, refocused, best), state)
         self._say(f"{name}: {best}")
         anew = self._with_statistics(state)
         if anew is not None:
             name = f"{name}, statistics recomputed"
-            own = Candidate(name, members, "statistics", complexity + 0.1, refocused, self._score(anew))
+            own = Candidate(name, members, "statistics", complexity, refocused, self._score(anew))
             self.put(own, anew)
             self._say(f"{name}: {own.score}")
 
@@ -155,21 +161,21 @@ def ordered(candidates: Sequence[Candidate]) -> list[Candidate]:
 def chosen(candidates: Sequence[Candidate]) -> Candidate:
     """Return the network as it was, which comes first, unless the best candidate is better beyond noise.
 
-    It is given up for a measure that is better by two standard errors of the paired difference: one is exceeded by
-    chance too often where the best of many candidates is taken, and a loss alone is no reason, since the network may
-    have seen the validation samples. Then the simplest candidate is chosen that the best one does not surpass (the
-    rule of one standard error, Breiman et al. 1984, 3.4.3), of those that are better than the network as it was at all.
+    It is given up for a measure that is better by two standard errors of the paired difference, since one is exceeded
+    by chance too often where the best of many candidates is taken; or for one that is better at all, with a mean loss
+    that is lower by two standard errors. Among the candidates within a standard error of the best one (the rule of
+    Breiman et al. 1984, 3.4.3) the loss decides, which tells smaller differences apart, and within a standard error of
+    the lowest loss simplicity. A mean of runs is as simple as the runs.
     """
     base, *trained = candidates
     best = ordered(trained)[0] if trained else base
     gain = difference(base.score, best.score)
-    if gain.value <= 2 * gain.error:
+    if not (gain.value > 2 * gain.error or (gain.value > 0 and gain.loss is not None and gain.loss > 2)):
         return base
-    within = [
-        one
-        for one in trained
-        if difference(base.score, one.score).value > 0 and not difference(one.score, best.score).surpasses
-    ]
+    better = [one for one in trained if difference(base.score, one.score).value > 0]
+    near = [one for one in better if not difference(one.score, best.score).beyond_noise]
+    finest = min(near, key=lambda one: one.score.loss or 0.0)
+    within = [one for one in near if (difference(one.score, finest.score).loss or 0.0) <= 1]
     return min(within, key=lambda one: (one.complexity, *_key(one.score)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from refconv.errors import SettingError
+from refconv.studies.executors import Execution
 
 _UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
     **dict.fromkeys(("ep", "epoch", "epochs"), ("epochs", 1.0)),
@@ -66,16 +67,14 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImproveConfig:
-    """How a network is improved.
+class ImproveConfig(Execution):
+    """How a network is improved; where, and how many runs at a time, as in :class:`refconv.studies.Execution`.
 
     Attributes:
         budget: of all training together.
         contenders: glob patterns of the contenders that take part, such as ``plain`` or ``refocus*``; all by default.
         teacher: a model to distil from: a pretrained timm name, run, folder or module:function; ``base`` is the
             network itself as it was before. None leaves distillation out.
-        jobs: runs at a time; by default one for each CUDA device, or one.
-        threads: of torch in each run; by default those of torch divided by the jobs.
         dry_run: stop after the look, before anything is trained.
         check: refuse a network that starts at chance, which is a sign of a wrong input.
         show: show progress on standard output.
@@ -84,8 +83,6 @@ class ImproveConfig:
     budget: Budget
     contenders: tuple[str, ...] = ()
     teacher: str | None = None
-    jobs: int | None = None
-    threads: int | None = None
     dry_run: bool = False
     check: bool = True
     show: bool = True

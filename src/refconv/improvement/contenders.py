@@ -13,7 +13,7 @@ from refconv.methods.registry import method_of
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.registry import task_of
 
-_SLOW, _FAST = (1.0, 3.0, 0.3), (3.0, 10.0, 1.0)
+_SLOW, _FAST = (1.0, 0.3, 3.0), (3.0, 10.0, 1.0)
 """Learning rates as multiples of the recipe's, the most promising one first: with all weights at the full rate, and
 where kernels move more slowly than norms and head."""
 

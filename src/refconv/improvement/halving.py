@@ -1,8 +1,8 @@
-"""How a budget is divided: many short runs, of which the best start again for much longer.
+"""How a budget is divided: several short runs, of which the best start again for longer.
 
-This is successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943) with two rounds of unequal shares: a quarter
-of the steps chooses, three quarters train the finalists. A budget that leaves too little for choosing goes to finalists
-alone.
+This is successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943) with two rounds of unequal shares: two fifths
+of the steps choose, three fifths train the finalists, one with and one without refocusing. A budget that leaves too
+little for choosing goes to a few runs at once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from refconv.records import Record
 
-FINALISTS = 4
+FINALISTS = 2
 """Entries of the last round, if there are as many."""
 
-_CHOOSING = 0.25
+_CHOOSING = 0.4
+_FEWEST = 4  #: Entries of a first round; of fewer there is too little to choose
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ def rounds(entries: int, *, budget: float, shortest: int, least: int = 50) -> tu
         least: steps below which a run is not worth its start.
 
     Example:
-        >>> rounds(21, budget=6000, shortest=80)
-        (Round(entries=18, steps=83), Round(entries=4, steps=1126))
-        >>> rounds(21, budget=2000, shortest=80)
-        (Round(entries=4, steps=500),)
+        >>> rounds(21, budget=6000, shortest=160)
+        (Round(entries=15, steps=160), Round(entries=2, steps=1800))
+        >>> rounds(21, budget=1500, shortest=160)
+        (Round(entries=3, steps=500),)
     """
     tried = min(entries, math.floor(_CHOOSING * budget / shortest))
-    if tried >= 2 * FINALISTS:
+    if tried >= _FEWEST:
         steps = math.floor(_CHOOSING * budget / tried)
         return Round(tried, steps), Round(FINALISTS, math.floor((budget - tried * steps) / FINALISTS))
-    count = max(1, min(entries, FINALISTS, math.floor(budget / least)))
+    count = max(1, min(entries, FINALISTS + 1, math.floor(budget / least)))
     return (Round(count, max(1, math.floor(budget / count))),)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from refconv.data import Split
 from refconv.engine.run_record import command, hardware, versions
@@ -15,6 +14,8 @@ from refconv.engine.setup import Setup
 from refconv.improvement.combining import BASE, Pool, chosen, ordered
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.looking import (
+    EARLIER,
+    Look,
     check_base,
     check_place,
     check_seen,
@@ -22,6 +23,7 @@ from refconv.improvement.looking import (
     contender_named,
     kept_plan,
     open_base,
+    partakers,
     planned,
     said,
 )
@@ -34,9 +36,9 @@ from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.recipe import Recipe
-from refconv.studies.conduct import carry_out, on_threads, workers_for
+from refconv.studies.conduct import carry_out, on_threads
 from refconv.studies.estimate import Board
-from refconv.studies.execution import has_weights, record_of, visible_devices
+from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
 from refconv.surgery import verify
 from refconv.task_measures import measures_of
@@ -72,8 +74,7 @@ def improve_recipe(
         StoppedError: after Ctrl-C; the same call goes on.
     """
     out = Path(out)
-    jobs = config.jobs or max(1, len(visible_devices()))
-    threads = config.threads or max(1, torch.get_num_threads() // jobs)
+    jobs, threads = config.sharing()
 
     def say(line: str) -> None:
         if config.show:
@@ -81,40 +82,49 @@ def improve_recipe(
 
     check_place(out)
     recipe = completed(recipe, given)
+    partakers(recipe, config)
     if config.dry_run:
         with on_threads(threads):
-            _look(open_base(recipe), recipe, config, say, jobs)
+            _look(recipe, config, say, jobs)
         return None
     with locked(out, "folder of the improvement"), on_threads(threads):
-        setup = open_base(recipe)
-        plan = kept_plan(out / PLAN_FILE, setup, recipe, config) or _look(setup, recipe, config, say, jobs)
-        write_whole(out / PLAN_FILE, plan.to_json().encode())
+        if (out / PLAN_FILE).is_file():
+            say(f"{out}: going on with the plan in {PLAN_FILE}")
+            setup = open_base(recipe)
+            plan = kept_plan(out / PLAN_FILE, setup, recipe, config)
+        else:
+            setup, plan = _look(recipe, config, say, jobs)
+            write_whole(out / PLAN_FILE, plan.to_json().encode())
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
             carry_out(
-                search, workers_for(jobs, threads, "all"), shown, Journal(out / JOURNAL_FILE, out), jobs=jobs, out=out,
+                search, config.opened("all", out), shown, Journal(out / JOURNAL_FILE, out), out=out,
                 select_by=measures_of(recipe.task).primary.name,
             )  # fmt: skip
         return _finished(search, setup, plan, out, say)
 
 
-def _look(setup: Setup, recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> SearchPlan:
+def _look(recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> tuple[Setup, SearchPlan]:
     notes: list[str] = []
 
     def say(line: str) -> None:
         notes.append(line)
         show(line)
 
+    begun = time.perf_counter()
+    setup = open_base(recipe)
+    opened = time.perf_counter()
     for line in setup.data.said:
         say(line)
     base = score(setup.model, setup, "val")
+    validated = time.perf_counter()
     check_base(setup, base, say, check=config.check)
     tested = score(setup.model, setup, "test") if setup.data.info.test_size else None
     check_seen(base, tested, say)
-    plan = planned(setup, recipe, config, base, tested, jobs, tuple(notes))
+    plan = planned(setup, recipe, config, Look(base, tested, tuple(notes), opened - begun, validated - opened), jobs)
     for line in said(plan):
         show(line)
-    return plan
+    return setup, plan
 
 
 @dataclass(frozen=True)
@@ -142,10 +152,10 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         pool.add_run(
             entry, run.folder, contender_named(entry.contender, plan).complexity, f"round {len(plan.rounds) - 1}"
         )
-        for entry, run in search.earlier
+        for entry, run in search.earlier[:EARLIER]
         if has_weights(run.folder)
     ]
-    pool.add_soup([*singles, *earlier])
+    pool.add_soups([*singles, *earlier])
     decided = _Decision.of(pool, singles)
     tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
     save_model_folder(

@@ -20,7 +20,7 @@ from refconv.engine.stepping import medians, step_seconds
 from refconv.errors import ModelError, RunError, SettingError
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.contenders import Contender, able, contenders, recipe_of
-from refconv.improvement.halving import rounds
+from refconv.improvement.halving import Round, rounds
 from refconv.improvement.record import Entry, SearchPlan
 from refconv.improvement.scoring import Score
 from refconv.methods.registry import method_of
@@ -38,7 +38,9 @@ VAL_SPLIT = 0.1
 
 _STEPS_OF_AN_EPOCH = 50  #: Where no batch size is given, batches are small enough for so many steps in an epoch
 _LEAST = 50  #: Steps below which a run is not worth its start; fewer where an epoch has fewer
-_SHORTEST = 500  #: Steps from which on a run tells how it would go on; an epoch, where that has fewer
+_SHORTEST = 1000  #: Steps from which on a run tells how it would go on; two epochs, where these have fewer
+EARLIER = 5  #: Runs of the round before the last, the best ones, that are combined with the finalists
+VARIANTS = 3  #: Weights of each run that are candidates: its moving average, its last ones, and the mean of its tail
 _TURNS = 5
 _FEW = 500  #: Validation samples below which a note is made
 
@@ -127,18 +129,32 @@ def check_seen(base: Score, tested: Score | None, say: Callable[[str], None]) ->
         )
 
 
-def planned(
-    setup: Setup,
-    recipe: Recipe,
-    config: ImproveConfig,
-    base: Score,
-    tested: Score | None,
-    jobs: int,
-    notes: tuple[str, ...],
-) -> SearchPlan:
-    """Time the contenders and plan the rounds."""
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What was measured of the network as it is, and how long that took."""
+
+    base: Score  #: on the validation split
+    tested: Score | None  #: on the test split; None where the data has none
+    notes: tuple[str, ...]  #: what was said
+    opening: float  #: seconds that opening the data and the network took
+    validating: float  #: seconds of one evaluation on the validation split
+
+    def beside_training(self, found: Sequence[Round]) -> float:
+        """Return the seconds that starting and judging all runs takes, with the combination of the last ones."""
+        runs = sum(one.entries for one in found)
+        combined = VARIANTS * (found[-1].entries + (min(EARLIER, found[0].entries) if len(found) > 1 else 0))
+        return runs * (self.opening + self.validating) + 3 * combined * self.validating
+
+
+def partakers(recipe: Recipe, config: ImproveConfig) -> tuple[tuple[Contender, ...], dict[str, str]]:
+    """Return the contenders that take part, and of those that cannot, why."""
     teacher, weights = (recipe.model, recipe.checkpoint) if config.teacher == "base" else (config.teacher, None)
-    chosen, excluded = able(contenders(teacher, weights, config.contenders), recipe)
+    return able(contenders(teacher, weights, config.contenders), recipe)
+
+
+def planned(setup: Setup, recipe: Recipe, config: ImproveConfig, look: Look, jobs: int) -> SearchPlan:
+    """Time the contenders and plan the rounds."""
+    chosen, excluded = partakers(recipe, config)
     recipes = {one.name: recipe_of(one, recipe, one.factors[0]) for one in chosen}
     milliseconds = {name: 1000 * value for name, value in medians(step_seconds(recipes, _TURNS)).items()}
     plain = milliseconds.get("plain", min(milliseconds.values()))
@@ -147,18 +163,23 @@ def planned(
     size = setup.samples_per_step
     per_sample = plain / 1000 / size
     samples = config.budget.samples(train_size=setup.info.train_size, seconds_per_sample=per_sample, jobs=jobs)
+    order = _in_order(chosen)
+    shortest = max(_LEAST, min(_SHORTEST, 2 * setup.steps_per_epoch))
+    least = min(_LEAST, setup.steps_per_epoch)
+    found = rounds(len(order), budget=samples / size, shortest=shortest, least=least)
+    if config.budget.unit == "seconds":  # which is for everything; training gets half of it at least
+        samples -= min(samples / 2, look.beside_training(found) / per_sample)
+        found = rounds(len(order), budget=samples / size, shortest=shortest, least=least)
     if samples < size:
         raise SettingError(
             "the budget does not suffice for a step", where="budget", expected=f"at least {size} samples",
             found=f"{samples:.0f}",
         )  # fmt: skip
     entries = [
-        Entry(one.name, one.title, recipe.lr * one.factors[place], costs[one.name]) for one, place in _in_order(chosen)
+        Entry(one.name, one.title, recipe.lr * one.factors[place], costs[one.name])
+        for one, place in order[: found[0].entries]
     ]
-    shortest = max(_LEAST, min(_SHORTEST, setup.steps_per_epoch))
-    found = rounds(len(entries), budget=samples / size, shortest=shortest, least=min(_LEAST, setup.steps_per_epoch))
-    entries = entries[: found[0].entries]
-    steps = sum(one.entries * one.steps for one in found)
+    training = sum(one.entries * one.steps for one in found) * plain / 1000
     return SearchPlan(
         recipe=recipe.to_dict(),
         teacher=config.teacher,
@@ -171,11 +192,11 @@ def planned(
         excluded=excluded,
         step_ms=milliseconds,
         memory_mb=_memory(recipes, setup),
-        seconds=steps * plain / 1000 / jobs,
+        seconds=(training + look.beside_training(found)) / jobs,
         train_samples=setup.info.train_size,
-        base=base,
-        base_tested=tested,
-        notes=notes,
+        base=look.base,
+        base_tested=look.tested,
+        notes=look.notes,
         fingerprint=fingerprint(setup),
         waiting=tuple(one.name for one in chosen if one.name not in {entry.contender for entry in entries}),
     )
@@ -212,12 +233,14 @@ def check_place(out: Path) -> None:
 def _in_order(chosen: Sequence[Contender]) -> list[tuple[Contender, int]]:
     """Return contenders with places of their learning rates, the most promising first.
 
-    The simplest contender at all its rates and the first refocused one come first: runs of one method at several rates
-    are what a mean of weights gains most from, and one refocused run shows what refocusing does.
+    The simplest contender and the first refocused one begin, each at its first rate, and are followed by their other
+    rates: runs of both at several rates are what a mean of weights gains most from.
     """
-    pairs = [(one, place) for place in range(3) for one in chosen if place < len(one.factors)]
     refocused = next((one for one in chosen if one.name.startswith("refocus")), None)
-    return sorted(pairs, key=lambda pair: pair[0] is not chosen[0] and pair != (refocused, 0))
+    leading = [(one, place) for one, place in ((chosen[0], 0), (refocused, 0), (chosen[0], 1), (chosen[0], 2),
+               (refocused, 1)) if one is not None]  # fmt: skip
+    pairs = [(one, place) for place in range(3) for one in chosen]
+    return list({(one.name, place): (one, place) for one, place in (*leading, *pairs)}.values())
 
 
 def _memory(recipes: dict[str, Recipe], setup: Setup) -> dict[str, float]:
@@ -248,17 +271,19 @@ def said(plan: SearchPlan) -> list[str]:
         rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
     if plan.waiting:
         rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}")
+    rates: dict[str, list[str]] = {}
+    for entry in plan.entries:
+        rates.setdefault(entry.contender, []).append(f"{entry.lr:g}")
+    rows.append("learning rates: " + "; ".join(f"{name} {', '.join(found)}" for name, found in rates.items()))
     for number, one in enumerate(plan.rounds, 1):
         epochs = one.steps / plan.steps_per_epoch
         rows.append(f"round {number}: {one.entries} runs of {one.steps:,} steps ({epochs:.3g} epochs)")
-    rows.append(f"chosen by {about.primary.label} on the validation split; about {clock(plan.seconds)} of training")
+    rows.append(f"chosen by {about.primary.label} on the validation split; about {clock(plan.seconds)} in all")
     return rows
 
 
-def kept_plan(path: Path, setup: Setup, recipe: Recipe, config: ImproveConfig) -> SearchPlan | None:
-    """Return the plan of an earlier call, if there was one."""
-    if not path.is_file():
-        return None
+def kept_plan(path: Path, setup: Setup, recipe: Recipe, config: ImproveConfig) -> SearchPlan:
+    """Return the plan of an earlier call, if it is one for the same settings, weights and data."""
     try:
         known = SearchPlan.read(path)
         before = Recipe.from_mapping(known.recipe)

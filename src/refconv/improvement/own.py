@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from refconv.data.own import HANDED_OVER
-from refconv.errors import RunError, SettingError
+from refconv.errors import ModelError, RunError, SettingError
 from refconv.improvement.config import Budget, ImproveConfig
-from refconv.improvement.improving import improve_recipe
+from refconv.improvement.improving import PLAN_FILE, improve_recipe
 from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
 from refconv.models.run_folder import write_whole, writing
@@ -102,10 +102,11 @@ def improve(
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}
     _MODELS[key] = model
     try:
-        if weights.is_file() and not _same(read_weights(weights), model.state_dict()):
+        begun = weights.is_file() and (folder / PLAN_FILE).is_file()
+        if begun and not _same(read_weights(weights), model.state_dict()):
             remedy = "give another folder, or the weights that it was begun with"
             raise RunError("the folder holds an improvement of other weights", where=str(folder), remedy=remedy)
-        if not weights.is_file():
+        if not begun:
             check_place(folder)
             content = io.BytesIO()
             torch.save(model.state_dict(), content)
@@ -128,6 +129,11 @@ def improve(
             show=show,
         )  # fmt: skip
         record = improve_recipe(recipe, folder, config, given=("batch_size", *settings))
+    except ModelError as error:
+        if error.where != f"{__name__}:handed_over":
+            raise
+        what, remedy = error.what.replace("the builder made", "the model has"), "give a model for the data's classes"
+        raise ModelError(what, where=key, expected=error.expected, found=error.found, remedy=remedy) from None
     finally:
         del _MODELS[key], HANDED_OVER[data]
     if record is not None:

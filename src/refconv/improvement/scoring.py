@@ -83,15 +83,6 @@ class Difference(Record):
         """Whether the second is better by more than a standard error."""
         return self.value > self.error
 
-    @property
-    def surpasses(self) -> bool:
-        """Whether the second is better beyond noise, in the measure or in the loss with a measure as good.
-
-        Of the same samples the loss tells smaller differences apart than the number of hits; two standard errors of it
-        are asked for.
-        """
-        return self.beyond_noise or (self.value >= 0 and self.loss is not None and self.loss > 2)
-
 
 def difference(first: Score, second: Score) -> Difference:
     """Return how much better the second model is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from refconv.studies.execution import DIVERGED_FILE, Outcome, is_over, record_of
 from refconv.studies.runs import Run, file_name
 from refconv.task_measures import measures_of
 
-_TAIL = 3  #: Epochs at whose end the weights of the last round's runs are kept
+_TAIL = 3  #: Epochs at whose end the weights of the last two rounds' runs are kept
+_BOLD = 10.0  #: Rate of the last round, over the first rate of a contender, where the network has converged
 _STEPS_BETWEEN_CHECKPOINTS = 500
 
 
@@ -50,12 +52,12 @@ class Search:
     @property
     def finalists(self) -> list[tuple[Entry, Run]]:
         """The runs of the last round that left a result, the best first."""
-        return [(self._entries[run.folder], run) for run in self._ranked(self._rounds[-1])]
+        return self._told(-1)
 
     @property
     def earlier(self) -> list[tuple[Entry, Run]]:
-        """The runs of the round before the last that left a result, the best first; none if there is one round."""
-        return [(self._entries[run.folder], run) for runs in self._rounds[-2:-1] for run in self._ranked(runs)]
+        """The same of the round before that; none if there is one round."""
+        return self._told(-2)
 
     def to_do(self) -> Iterator[Run]:
         """Yield every run that is not over, for estimates; those of later rounds with any entries."""
@@ -95,25 +97,60 @@ class Search:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Open the next round if this one is over."""
+        """Open the next round if this one is over; without a result of it there is no other one."""
         if self._waiting or self._running:
             return
         ranked = self._ranked(self._rounds[-1])
+        if not ranked and len(self._rounds) > 1:
+            return
         if not ranked:
             failed = "; ".join(self.failures.values())
             found, remedy = (failed, None) if failed else ("all of them diverged", "give a lower --lr")
             raise RunError("no run of the round left a result", where=str(self.out), found=found, remedy=remedy)
         if len(self._rounds) < len(self.plan.rounds):
             entries = [self._entries[run.folder] for run in ranked]
-            first = self.plan.entries[0].contender
-            self._open(promoted(entries, self.plan.rounds[len(self._rounds)].entries, first))
+            count = self.plan.rounds[len(self._rounds)].entries
+            better = any(self._better(self._tried(0, run).value) for run in ranked)
+            self._open(promoted(entries, count) if better else self._bold(entries, count))
+
+    @property
+    def _noise(self) -> float:
+        """A standard error of the measure of the network as it was, on the validation split; zero if unknown."""
+        low, high = self.plan.base.interval or (0.0, 0.0)
+        return (high - low) / 4
+
+    def _better(self, value: float | None) -> bool:
+        """Return whether a value is better than that of the network as it was beyond noise."""
+        sign = 1.0 if self._measure.larger_is_better else -1.0
+        return value is not None and sign * (value - self.plan.base.value) > self._noise
+
+    def _bold(self, ranked: list[Entry], count: int) -> tuple[Entry, ...]:
+        """Return the finalists where no short run was better than the network as it was.
+
+        It has converged then: small steps leave it where it is, and a short run at large ones ends before it has
+        recovered. So the leading contenders go on for longer at a learning rate ten times as high.
+        """
+        left = {entry.contender for entry in ranked}
+        leading = {entry.contender: entry for entry in reversed(self.plan.entries) if entry.contender in left}
+        kept = promoted(list(reversed(leading.values())), count)
+        return (*(dataclasses.replace(one, lr=_BOLD * one.lr) for one in kept), *ranked)[:count]
+
+    def _told(self, place: int) -> list[tuple[Entry, Run]]:
+        """Return the runs of a round, of those that left any result, the best first."""
+        found = [ranked for runs in self._rounds if (ranked := self._ranked(runs))]
+        return [(self._entries[run.folder], run) for run in found[place]] if len(found) >= -place else []
 
     def _ranked(self, runs: list[Run]) -> list[Run]:
-        """Return the runs with a result, the best first: by the measure, and by the loss among equals."""
+        """Return the runs with a result, the best first: those with the best measure, within noise, by their loss."""
         sign = -1.0 if self._measure.larger_is_better else 1.0
-        found = [(self._tried(0, run), run) for run in runs]
-        kept = [(one, run) for one, run in found if one.value is not None]
-        return [run for one, run in sorted(kept, key=lambda pair: (sign * (pair[0].value or 0.0), pair[0].loss or 0.0))]
+        found = [(sign * one.value, one.loss, run) for run in runs if (one := self._tried(0, run)).value is not None]
+        bound = min((value for value, _, _ in found), default=0.0) + self._noise
+
+        def key(one: tuple[float, float | None, Run]) -> tuple[float, ...]:
+            value, loss, _ = one
+            return (0.0, loss, value) if value <= bound and loss is not None else (float(value > bound), value)
+
+        return [run for _, _, run in sorted(found, key=key)]
 
     def _tried(self, number: int, run: Run) -> Tried:
         entry, steps = self._entries[run.folder], run.recipe.epochs * (run.recipe.epoch_steps or 1)
@@ -126,7 +163,7 @@ class Search:
         return Tried(number, entry, steps, end.measure(self._measure.name), end.measure("loss"))
 
     def _run(self, number: int, entry: Entry) -> Run:
-        common, last = Recipe.from_mapping(self.plan.recipe), number == len(self.plan.rounds) - 1
+        common, late = Recipe.from_mapping(self.plan.recipe), number >= len(self.plan.rounds) - 2
         epochs, steps = _cut(self.plan.rounds[number].steps / entry.cost, self.plan.steps_per_epoch)
         recipe = recipe_of(
             contender_named(entry.contender, self.plan),
@@ -140,7 +177,7 @@ class Search:
             model_ema=True,
             model_ema_decay=min(0.9998, max(0.5, 1 - 10 / (epochs * steps))),
             model_ema_warmup=True,
-            snapshots=min(_TAIL, epochs) if last else 0,
+            snapshots=min(_TAIL, epochs) if late else 0,
             checkpoint_interval=_STEPS_BETWEEN_CHECKPOINTS if steps > 2 * _STEPS_BETWEEN_CHECKPOINTS else 0,
         )
         point = {"lr": entry.lr}
@@ -151,17 +188,14 @@ class Search:
         )
 
 
-def promoted(ranked: list[Entry], count: int, first: str = "plain") -> tuple[Entry, ...]:
-    """Return the entries that go on: the best ones, with certain kinds among them.
+def promoted(ranked: list[Entry], count: int) -> tuple[Entry, ...]:
+    """Return the entries that go on: the best ones, with the best one with and without refocusing among them.
 
-    These are the best one with and the best without refocusing, so that the two can be compared at equal cost, and the
-    two best learning rates of the ``first`` contender, whose runs gain most from averaging.
+    So the two can be compared at equal cost.
     """
     refocused = [entry for entry in ranked if entry.contender.startswith("refocus")]
     others = [entry for entry in ranked if entry not in refocused]
-    own = [entry for entry in ranked if entry.contender == first]
-    wanted = [*refocused[:1], *others[:1], *own[:2], *ranked]
-    kept = list(dict.fromkeys(wanted))[:count]
+    kept = list(dict.fromkeys([*refocused[:1], *others[:1], *ranked]))[:count]
     return tuple(entry for entry in ranked if entry in kept)
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from refconv.errors import RunError
@@ -50,8 +51,19 @@ class RunFolder:
                 if not self._present():
                     shutil.rmtree(self.path)
 
+    def clear(self) -> None:
+        """Remove everything in the folder but its lock, which is held meanwhile."""
+        with locked(self.path, "run folder"):
+            for entry in self.path.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != LOCK_FILE:
+                    entry.unlink()
+
     def _present(self) -> list[str]:
-        return sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK_FILE)
+        """Return the names of what is here, without the lock and what a killed process left half written."""
+        names = (entry.name for entry in self.path.iterdir())
+        return sorted(name for name in names if name != LOCK_FILE and not fnmatch(name, ".*.partial"))
 
     def _nothing_to_resume(self) -> RunError:
         found = ", ".join(self._present()[:4]) or "an empty folder" if self.path.is_dir() else "no folder"

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refconv.studies.comparison import Comparison
     from refconv.studies.conduct import CompareConfig, compare
+    from refconv.studies.executors import Execution
     from refconv.studies.reading import read_study
     from refconv.studies.study import Study
 
-__all__ = ["CompareConfig", "Comparison", "Study", "compare", "read_study"]
+__all__ = ["CompareConfig", "Comparison", "Execution", "Study", "compare", "read_study"]
 
 _HOMES = {
-    "CompareConfig": "conduct", "Comparison": "comparison", "Study": "study", "compare": "conduct",
-    "read_study": "reading",
+    "CompareConfig": "conduct", "Comparison": "comparison", "Execution": "executors", "Study": "study",
+    "compare": "conduct", "read_study": "reading",
 }  # fmt: skip
 
 

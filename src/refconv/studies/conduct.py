@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Protocol
 import torch
 
 from refconv.data import DataInfo
+from refconv.engine import start
 from refconv.errors import RunError, StudyError
 from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
@@ -19,8 +21,10 @@ from refconv.process.interruption import StoppedError
 from refconv.studies import pages
 from refconv.studies.comparison import MEASURES, Comparison
 from refconv.studies.estimate import Board, Estimate, StepTimes, clock, kept_step_times, step_times
-from refconv.studies.execution import Outcome, ProcessExecutor, SerialExecutor, Workers, record_of, visible_devices
+from refconv.studies.execution import record_of
+from refconv.studies.executors import Execution, Executor
 from refconv.studies.journal import Journal, restored_copy
+from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run, Runs
 from refconv.studies.schedule import Schedule
 from refconv.studies.study import Study, recipe_errors_in
@@ -36,20 +40,12 @@ _STEPS_OF_A_PREVIEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
-    """How a study is carried out; its results do not depend on it."""
+class CompareConfig(Execution):
+    """How a study is carried out, beside where; its results do not depend on it."""
 
-    jobs: int | None = None  #: runs at a time; by default one for each CUDA device, or one
-    #: of torch in each run; by default the threads that torch would use, divided by the number of jobs
-    threads: int | None = None
     only: str | None = None  #: pattern of ``ARCHITECTURE/METHOD``; other cells are not run
     journal: Path | None = None  #: file that notes every finished run; runs noted there are not run again
     show: bool = True  #: show progress on standard output
-
-    def sharing(self) -> tuple[int, int]:
-        """Return how many runs there are at a time, and on how many threads each."""
-        jobs = self.jobs or max(1, len(visible_devices()))
-        return jobs, self.threads or max(1, torch.get_num_threads() // jobs)
 
 
 def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Comparison:
@@ -75,11 +71,11 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
             journal.restore()
         schedule = schedule_of(study, out, data, config.only)
         write_whole(out / "study.toml", study.text.encode())
-        jobs, threads = config.sharing()
+        _, threads = config.sharing()
         with on_threads(threads):
             with Board(study.name, show=config.show) as shown:
-                workers = workers_for(jobs, threads, study.keep)
-                carry_out(schedule, workers, shown, journal, jobs=jobs, out=out, select_by=study.select_by)
+                executor = config.opened(study.keep, out)
+                carry_out(schedule, executor, shown, journal, out=out, select_by=study.select_by)
             times = _step_times(schedule, study, out)
         comparison = summarise(study, schedule, times, data)
         plot = PLOT_FILES if comparison.contrasts else ()
@@ -141,13 +137,8 @@ class _Order(Protocol):
     def ended(self, run: Run, outcome: Outcome) -> None: ...
 
 
-def workers_for(jobs: int, threads: int, keep: str) -> Workers:
-    """Return what executes so many runs at a time: one of them on the threads of this process, or several processes."""
-    return SerialExecutor(keep) if jobs == 1 else ProcessExecutor(jobs, threads, keep, visible_devices())
-
-
 def carry_out(
-    order: _Order, workers: Workers, shown: Board, journal: Journal | None, *, jobs: int, out: Path, select_by: str
+    order: _Order, executor: Executor, shown: Board, journal: Journal | None, *, out: Path, select_by: str
 ) -> None:
     """Execute runs until none can be started, or raise StoppedError after Ctrl-C; ``select_by`` is shown of each."""
     estimate = Estimate()
@@ -158,21 +149,21 @@ def carry_out(
     if next(order.to_do(), None) is None:
         return
     try:
-        with workers:
+        with executor:
             while True:
-                while workers.free and (run := order.start()) is not None:
-                    workers.start(run)
+                while executor.free and (run := order.start()) is not None:
+                    executor.start(run)
                 if not order.running:
                     return
-                _move(order, shown, estimate, jobs)
-                for ended, outcome in workers.wait(_SECONDS_BETWEEN_LOOKS):
+                _move(order, shown, estimate, executor.slots)
+                for ended, outcome in executor.wait(_SECONDS_BETWEEN_LOOKS):
                     if outcome.state == "stopped":
                         raise KeyboardInterrupt
                     order.ended(ended, outcome)
                     if journal is not None and outcome.state in {"finished", "diverged"}:
                         journal.note([ended])
                     _learn(estimate, ended)
-                    _move(order, shown, estimate, jobs)
+                    _move(order, shown, estimate, executor.slots)
                     shown.say(_line(ended, outcome, MEASURES[select_by]))
     except KeyboardInterrupt:
         what = f"stopped with {len(order.over)} of {order.total} runs done"
@@ -180,14 +171,14 @@ def carry_out(
 
 
 def _move(order: _Order, shown: Board, estimate: Estimate, jobs: int) -> None:
-    left = estimate.seconds(order.to_do(), jobs)
+    left = estimate.seconds(order.to_do(), max(1, jobs))
     shown.place(done=len(order.over), total=order.total, now=[str(run) for run in order.running], left=left)
 
 
 def _learn(estimate: Estimate, run: Run) -> None:
     record = record_of(run)
     if record is not None:
-        estimate.learn(run, record.seconds)
+        estimate.learn(run, record.seconds, record.seconds_around)
 
 
 def _line(run: Run, outcome: Outcome, measure: Measure) -> str:
@@ -275,18 +266,25 @@ def _estimated(
     for run in to_do:
         if (run.architecture, run.method) not in known:
             unknown.setdefault(run.architecture, {}).setdefault(run.method, run)
-    timed = {}
+    timed, around = {}, {}
     for architecture, runs in unknown.items():
-        info = data[architecture]
-        for method, ms in step_times(runs, reference, _STEPS_OF_A_PREVIEW).median_ms.items():
+        info, begin = data[architecture], time.perf_counter()
+        found = step_times(runs, reference, _STEPS_OF_A_PREVIEW).median_ms
+        taken = (1 + _STEPS_OF_A_PREVIEW) * sum(found.values()) / 1000
+        opening = max(0.0, time.perf_counter() - begin - taken) / len(runs)
+        for method, ms in found.items():
             recipe = runs[method].recipe
+            batch = min(recipe.batch_size, info.train_size)
             steps = max(1, info.train_size // recipe.batch_size)
             # An evaluation has a forward and no backward: about a third of the time of training on the same samples.
-            evaluating = info.val_size / min(recipe.batch_size, info.train_size) / recipe.eval_interval / 3
-            timed[architecture, method] = ms / 1000 * (steps + evaluating)
-    estimate = Estimate(timed)
+            per_sample = ms / 1000 / batch / 3
+            timed[architecture, method] = ms / 1000 * steps + per_sample * info.val_size / recipe.eval_interval
+            # It starts and ends with an evaluation of a few samples, and in final runs with one of the test split.
+            few = 2 * min(start.MOST, max(start.LEAST, recipe.epochs * steps * batch // start.SHARE))
+            around[architecture, method] = opening + per_sample * (few + info.test_size * recipe.test)
+    estimate = Estimate(timed, around)
     for run, record in finished:
-        estimate.learn(run, record.seconds)
+        estimate.learn(run, record.seconds, record.seconds_around)
     bases = [f"{len(finished)} finished runs"] if finished else []
     bases += [f"{_STEPS_OF_A_PREVIEW} steps of each of {len(timed)} cells, timed now"] if timed else []
     return estimate, "estimated from " + " and ".join(bases or ["nothing"])

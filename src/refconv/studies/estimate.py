@@ -22,31 +22,58 @@ from refconv.studies.runs import Run
 _TURNS = 30  # steps of each method that are timed for the record
 
 
-class Estimate:
-    """Seconds per epoch of each cell (architecture, method): of runs that have finished, else of steps that were timed.
+class _Known:
+    """A number of each cell (architecture, method): the median of what was learned, else what was expected.
 
-    An unknown cell is taken to be as quick as the median of its architecture, else of all.
+    An unknown cell is taken to have the median of its architecture, else of all.
     """
 
-    def __init__(self, timed: Mapping[tuple[str, str], float] | None = None) -> None:
-        self._timed = dict(timed or {})
-        self._finished: dict[tuple[str, str], list[float]] = {}
+    def __init__(self, expected: Mapping[tuple[str, str], float] | None) -> None:
+        self._expected = dict(expected or {})
+        self._learned: dict[tuple[str, str], list[float]] = {}
 
-    def learn(self, run: Run, seconds: float) -> None:
-        """Take a finished run into account."""
-        self._finished.setdefault((run.architecture, run.method), []).append(seconds / _size(run))
+    def learn(self, run: Run, value: float) -> None:
+        self._learned.setdefault((run.architecture, run.method), []).append(value)
+
+    def of(self, runs: Sequence[Run]) -> list[float] | None:
+        known = {**self._expected, **{cell: statistics.median(found) for cell, found in self._learned.items()}}
+        if not known:
+            return None
+        found = []
+        for run in runs:
+            near = [value for (architecture, _), value in known.items() if architecture == run.architecture]
+            found.append(known.get((run.architecture, run.method), statistics.median(near or known.values())))
+        return found
+
+
+class Estimate:
+    """How long runs take: the seconds of an epoch, and those around training, which do not depend on its length.
+
+    Both are those of runs that have finished, else expected from steps that were ``timed``.
+    """
+
+    def __init__(
+        self,
+        timed: Mapping[tuple[str, str], float] | None = None,
+        around: Mapping[tuple[str, str], float] | None = None,
+    ) -> None:
+        self._epochs, self._around = _Known(timed), _Known(around)
+
+    def learn(self, run: Run, seconds: float, around: float | None = None) -> None:
+        """Take a finished run into account: seconds of its training, and those before and after, if they are known."""
+        self._epochs.learn(run, seconds / _size(run))
+        if around is not None:
+            self._around.learn(run, around)
 
     def seconds(self, runs: Iterable[Run], jobs: int = 1) -> float | None:
         """Return how long some runs will take, so many at a time; None while nothing is known."""
-        known = {**self._timed, **{cell: statistics.median(found) for cell, found in self._finished.items()}}
-        if not known:
+        runs = list(runs)
+        epochs = self._epochs.of(runs)
+        if epochs is None:
             return None
-        total = 0.0
-        for run in runs:
-            near = [value for (architecture, _), value in known.items() if architecture == run.architecture]
-            per_epoch = known.get((run.architecture, run.method), statistics.median(near or known.values()))
-            total += per_epoch * _size(run)
-        return total / jobs
+        around = self._around.of(runs) or [0.0] * len(runs)
+        each = [one * _size(run) + more for run, one, more in zip(runs, epochs, around, strict=True)]
+        return max(sum(each) / jobs, max(each, default=0.0))
 
 
 def _size(run: Run) -> int:

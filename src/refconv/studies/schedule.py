@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from refconv.studies.comparison import MEASURES, Tried
-from refconv.studies.execution import Outcome, has_weights, is_over, record_of
+from refconv.studies.execution import has_weights, is_over, record_of
+from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run, Runs
 from refconv.studies.study import Method
 from refconv.task_measures import Measure

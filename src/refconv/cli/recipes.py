@@ -1,0 +1,48 @@
+"""``refconv recipes``: what comes with the package to start from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refconv.cli.options import switch
+from refconv.errors import RunError
+from refconv.recipe import shipped
+
+_NAME = Annotated[str, typer.Argument(metavar="NAME", help="of a recipe or study, as ls prints it")]
+
+
+def ls() -> None:
+    """List the recipes of `refconv train` and the studies of `refconv compare` that come with the package."""
+    rows = [
+        (f"{kind}/{name}", shipped.first_line(path))
+        for kind in ("recipes", "studies")
+        for name, path in shipped.shipped(kind).items()
+    ]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        typer.echo(f"{name:<{width}}  {about}")
+
+
+def show(name: _NAME) -> None:
+    """Print a recipe or study."""
+    typer.echo(shipped.named(name).read_text(encoding="utf-8"), nl=False)
+
+
+def cp(
+    name: _NAME,
+    to: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="where to")] = Path(),
+    force: Annotated[bool, switch("--force", "replace an existing file")] = False,
+) -> None:
+    """Copy a recipe or study, to change it."""
+    source = shipped.named(name)
+    target = to / source.name if to.is_dir() else to
+    if target.exists() and not force:
+        raise RunError("exists already", where=str(target), remedy="give another name, or --force to replace it")
+    if not target.parent.is_dir():
+        raise RunError("is no folder", where=str(target.parent), remedy="make it first, or give another place")
+    shutil.copyfile(source, target)
+    typer.echo(str(target))
