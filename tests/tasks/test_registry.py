@@ -20,6 +20,10 @@ OWN = {
     "detection": {},
     "segmentation": {"ignore_index": 7},
     "restoration": {"noise": 25, "patch_size": 32},
+    "multilabel": {},
+    "binary": {},
+    "regression": {},
+    "embedding": {},
 }
 
 
