@@ -43,7 +43,8 @@ def test_a_task_says_what_it_is_and_its_first_measure_can_be_compared(name):
     task = task_named(name)
     assert task.name == name
     assert task.primary == PRIMARY[name]
-    assert MEASURES[task.primary].resolve
+    assert MEASURES[task.primary].compared
+    assert MEASURES[task.primary].resolve or name == "regression"  # errors have the unit of the targets
 
 
 def test_measures_come_in_the_order_of_importance():
@@ -61,7 +62,7 @@ def test_an_unknown_task_is_none():
 
 def test_a_classifier_has_no_backbone_to_choose():
     with pytest.raises(
-        RecipeError, match="backbone: has no effect in classification: a classifier is its own backbone"
+        RecipeError, match="backbone: has no effect in classification: the model is its own backbone"
     ):
         task_of(recipe("classification", backbone="resnet18"))
 
