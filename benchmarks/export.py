@@ -92,8 +92,8 @@ def table(content: dict[str, Any]) -> str:
     return f"""{page_table(HEADER, rows)}
 
 Exported without merging, refocused ResNet-20 would be {left["bytes"] / 2**20:.2f} MB with {left["operations"]}
-operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained by others,
-without refocusing, on CIFAR-10, and is tested on JPEG copies of it.{lite if "EfficientNet-Lite0" in networks else ""}"""
+operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained
+by others without refocusing, on CIFAR-10, and is tested on JPEG copies of it.{lite if "EfficientNet-Lite0" in networks else ""}"""
 
 
 def main() -> None:
