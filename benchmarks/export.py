@@ -88,12 +88,12 @@ def table(content: dict[str, Any]) -> str:
         " EfficientNet-Lite0 is tested on one ImageNet image of each class; its calibration used some of these images, "
         "without their labels."
     )
-    networks = {entry["network"] for entry in content["files"]}
+    more = lite if any(entry["network"] == "EfficientNet-Lite0" for entry in content["files"]) else ""
     return f"""{page_table(HEADER, rows)}
 
 Exported without merging, refocused ResNet-20 would be {left["bytes"] / 2**20:.2f} MB with {left["operations"]}
 operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained
-by others without refocusing, on CIFAR-10, and is tested on JPEG copies of it.{lite if "EfficientNet-Lite0" in networks else ""}"""
+by others without refocusing, on CIFAR-10, and is tested on JPEG copies of it.{more}"""
 
 
 def main() -> None:
