@@ -84,12 +84,16 @@ def table(content: dict[str, Any]) -> str:
         kind = f"{record.format}, {record.precision}"
         rows.append((entry["network"], kind, size, counts, apart, "" if agrees is None else f"{agrees:.1%}", change))
     left, first = content["unmerged"], ExportRecord.from_dict(content["files"][0]["record"])
+    lite = (
+        " EfficientNet-Lite0 is tested on one ImageNet image of each class; its calibration used some of these images, "
+        "without their labels."
+    )
+    more = lite if any(entry["network"] == "EfficientNet-Lite0" for entry in content["files"]) else ""
     return f"""{page_table(HEADER, rows)}
 
 Exported without merging, refocused ResNet-20 would be {left["bytes"] / 2**20:.2f} MB with {left["operations"]}
-operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained on
-CIFAR-10 and is tested on JPEG copies of it. EfficientNet-Lite0 is tested on one ImageNet image of each class; its
-calibration used some of these images, without their labels. Others trained both networks, without refocusing."""
+operations; merged it is {first.bytes / 2**20:.2f} MB with {sum(first.operations.values())}. ResNet-20 was trained
+by others without refocusing, on CIFAR-10, and is tested on JPEG copies of it.{more}"""
 
 
 def main() -> None:

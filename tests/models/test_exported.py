@@ -97,3 +97,14 @@ def test_a_file_of_somebody_else_says_what_is_missing(tmp_path):
     torch.export.save(program, tmp_path / "a.pt2")
     with pytest.raises(CheckpointError, match="expected a file that refconv export wrote; export the model again"):
         open_runtime(tmp_path / "a.pt2")
+
+
+def test_the_names_of_a_librarys_classes_are_in_the_file_and_matched_as_the_networks_own(tmp_path):
+    model = lively(Small(1000))
+    network = opened(model, name="test_resnet", input_size=[3, 12, 16])
+    config = ExportConfig(format="torchscript")
+    export_opened(network, tmp_path / "a.torchscript", config, Evidence(), builds=False)
+    said = json.loads(open_runtime(tmp_path / "a.torchscript").metadata["class_names"])
+    assert (len(said), said[0]) == (1000, "tench")
+    found = open_model(str(tmp_path / "a.torchscript"), exported=True)
+    assert (found.class_names, found.class_name(0)) == ((), "tench")

@@ -164,7 +164,10 @@ def _open_exported(found: Located) -> Opened:
     said = runtime.metadata
     arguments = {name: json.loads(said[name]) for name in ("num_classes", "in_chans")}
     stated = Statement(found.path.name, stated_by_file(said), of_run=True)
-    known: dict[str, Any] = {"task": said["task"], "class_names": tuple(json.loads(said["class_names"]))}
+    names = tuple(json.loads(said["class_names"]))
+    if names == library_names(said["architecture"], arguments["num_classes"]):
+        names = ()  # which Opened looks up, and data match by their synsets as well
+    known: dict[str, Any] = {"task": said["task"], "class_names": names}
     model = ExportedModel(runtime).eval()
     return Opened(model, said["architecture"], arguments, stated=stated, located=found, **known)
 
