@@ -317,6 +317,22 @@ def test_another_module_is_refused_in_the_same_folder(base, tmp_path):
         refconv.improve(other, *loaders, **settings)
 
 
+def test_the_result_is_exported_on_request(base, tmp_path):
+    wanted = config("1ep", contenders=("plain",), exports=("onnx",))
+    record = improve_recipe(recipe(base), tmp_path / "out", wanted)
+    (exported,) = record.exports
+    assert exported.holds
+    assert exported.samples > 1
+    assert open_model(str(tmp_path / "out" / "model.onnx"), exported=True).task == "classification"
+    assert ImproveRecord.read(tmp_path / "out" / "improve.json") == record
+    assert "export to onnx" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_format_that_is_none_is_refused_at_once():
+    with pytest.raises(SettingError, match="format: unknown format; expected onnx, pt2, torchscript, openvino"):
+        config("1ep", exports=("onxx",))
+
+
 def test_the_certificate_compares_with_the_network_that_came_in(improved, base):
     folder, record = improved
     first, second = load_model_folder(base / "model").state_dict(), load_model_folder(folder / "model").state_dict()

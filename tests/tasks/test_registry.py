@@ -61,9 +61,7 @@ def test_an_unknown_task_is_none():
 
 
 def test_a_classifier_has_no_backbone_to_choose():
-    with pytest.raises(
-        RecipeError, match="backbone: has no effect in classification: the model is its own backbone"
-    ):
+    with pytest.raises(RecipeError, match="backbone: has no effect in classification: the model is its own backbone"):
         task_of(recipe("classification", backbone="resnet18"))
 
 

@@ -67,6 +67,7 @@ _DECIDED = frozenset((
 _JOBS = "runs at a time; default: GPUs, or 1; ray: as the cluster has room; slurm: 16"
 _EXECUTOR = "where runs are executed: local, ray or slurm"
 _OPTIONS = "what a run gets on ray or slurm, such as gpus=0.5 or partition=NAME; may be given several times"
+_EXPORTS = "also write the result as onnx, pt2, torchscript or openvino, checked; may be given several times"
 _CONTENDER = "only these ways to train, such as 'plain'"
 _NAMES = [name for name in Recipe.__dataclass_fields__ if name not in _DECIDED]
 
@@ -78,6 +79,7 @@ def improve(
     budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 90min or '400k samples'")],
     contenders: Annotated[list[str] | None, option("PATTERN", _CONTENDER, "--contender")] = None,
     teacher: Annotated[str | None, option("MODEL", "also distil from this model; base: the network as it is")] = None,
+    exports: Annotated[list[str] | None, option("FORMAT", _EXPORTS, "--export")] = None,
     jobs: Annotated[int | None, option("N", _JOBS, min=1)] = None,
     threads: Annotated[int | None, option("N", "threads of each run on a CPU", min=1)] = None,
     executor: Annotated[str, option("WORD", _EXECUTOR)] = "local",
@@ -100,9 +102,9 @@ def improve(
         raise SettingError("has no effect with --dry-run", where="--json")
     common = _recipe(recipe, flags)
     config = ImproveConfig(
-        budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, jobs=jobs, threads=threads,
-        executor=executor, executor_options=table("executor_options", executor_options), dry_run=dry_run,
-        check=not no_check, show=not as_json,
+        budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, exports=tuple(exports or ()),
+        jobs=jobs, threads=threads, executor=executor, executor_options=table("executor_options", executor_options),
+        dry_run=dry_run, check=not no_check, show=not as_json,
     )  # fmt: skip
     record = improve_recipe(common, out, config, given=tuple(flags))
     if record is not None:
@@ -122,7 +124,7 @@ def _tell(record: ImproveRecord, out: Path, *, as_json: bool = False) -> None:
         typer.echo(f"\n{verdict.markdown(record)}")
     if not as_json:
         typer.echo(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
-    if not record.certificate.same_structure:
+    if not (record.certificate.same_structure and all(one.holds for one in record.exports)):
         raise typer.Exit(FAILED)
 
 

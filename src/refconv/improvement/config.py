@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from refconv.errors import SettingError
+from refconv.exporting.config import ExportConfig
+from refconv.models.exported import needs
 from refconv.studies.executors import Execution
 
 _UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
@@ -16,6 +18,7 @@ _UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
     **dict.fromkeys(("s", "sec", "seconds"), ("seconds", 1.0)),
     **dict.fromkeys(("samples", "images"), ("samples", 1.0)),
 }
+_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6}
 
 
@@ -75,6 +78,7 @@ class ImproveConfig(Execution):
         contenders: glob patterns of the contenders that take part, such as ``plain`` or ``refocus*``; all by default.
         teacher: a model to distil from: a pretrained timm name, run, folder or module:function; ``base`` is the
             network itself as it was before. None leaves distillation out.
+        exports: formats of :mod:`refconv.exporting` that the result is written in as well, beside its folder.
         dry_run: stop after the look, before anything is trained.
         check: refuse a network that starts at chance, which is a sign of a wrong input.
         show: show progress on standard output.
@@ -83,6 +87,13 @@ class ImproveConfig(Execution):
     budget: Budget
     contenders: tuple[str, ...] = ()
     teacher: str | None = None
+    exports: tuple[str, ...] = ()
     dry_run: bool = False
     check: bool = True
     show: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.exports:
+            for package in _PACKAGES.get(ExportConfig(format=name).format, ()):
+                needs(package, "openvino" if name == "openvino" else "export")

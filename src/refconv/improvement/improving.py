@@ -11,6 +11,9 @@ from pathlib import Path
 from refconv.data import Split
 from refconv.engine.run_record import command, hardware, versions
 from refconv.engine.setup import Setup
+from refconv.exporting.config import FORMATS
+from refconv.exporting.exporting import export_model_folder
+from refconv.exporting.record import ExportRecord
 from refconv.improvement.combining import BASE, Pool, chosen, ordered
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.looking import (
@@ -101,7 +104,7 @@ def improve_recipe(
                 search, config.opened("all", out), shown, Journal(out / JOURNAL_FILE, out), out=out,
                 select_by=measures_of(recipe.task).primary.name,
             )  # fmt: skip
-        return _finished(search, setup, plan, out, say)
+        return _finished(search, setup, plan, out, say, config.exports)
 
 
 def _look(recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> tuple[Setup, SearchPlan]:
@@ -141,7 +144,9 @@ class _Decision:
         return cls(chosen(tuple(pool.candidates.values())), best.get(False), best.get(True))
 
 
-def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Say) -> ImproveRecord:
+def _finished(
+    search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Say, exports: Sequence[str]
+) -> ImproveRecord:
     """Combine, decide, test, and write everything."""
     pool = Pool(setup, plan.base, say)
     singles = [
@@ -167,6 +172,7 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         preprocessing=as_run(setup.data.preprocessing, setup.recipe),
         task=setup.task.name,
     )
+    exported = tuple(_exported(setup.recipe, out, name, say) for name in exports)
     gain, refocusing = difference(tested.base, tested.winner), None
     if tested.unrefocused is not None and tested.refocused is not None:
         refocusing = difference(tested.unrefocused, tested.refocused)
@@ -191,10 +197,19 @@ def _finished(search: Search, setup: Setup, plan: SearchPlan, out: Path, say: Sa
         hardware=hardware(setup.processes.device),
         versions=versions(),
         command=command(),
+        exports=exported,
     )
     write_page(record, out / REPORT_FILE)
     write_whole(out / RECORD_FILE, record.to_json().encode())
     _clear(search)
+    return record
+
+
+def _exported(recipe: Recipe, out: Path, name: str, say: Say) -> ExportRecord:
+    """Write the result in a format of other programs, beside its folder, and check the file."""
+    file = out / f"model{FORMATS[name]}"
+    record = export_model_folder(out / "model", file, name, data=recipe.data, data_dir=recipe.data_dir)
+    say(str(record))
     return record
 
 

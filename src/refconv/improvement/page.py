@@ -15,8 +15,9 @@ from refconv.studies.estimate import clock
 from refconv.task_measures import measures_of
 
 _RULE = (
-    "The network is replaced if the best candidate is better by two standard errors of the paired difference; then the "
-    "simplest candidate that is as good within one standard error is chosen."
+    "The network is replaced if the best candidate is better by two standard errors of the paired difference, or "
+    "better at all with a loss lower by two. Within a standard error of the best one the loss decides, and within a "
+    "standard error of the lowest loss simplicity."
 )
 
 
@@ -116,7 +117,7 @@ def _candidates(record: ImproveRecord) -> Table:
         loss = "" if one.score.loss is None else f"{one.score.loss:.4f}"
         rows.append((one.name, *value(one.score), loss, "chosen" if one.name == record.winner else ""))
     return Table(
-        f"On the validation split; within noise the simpler one is chosen ({len(rows)} candidates)",
+        f"On the validation split; the result is marked ({len(rows)} candidates)",
         ("weights", about.title, "95 % interval", "loss", ""),
         tuple(rows),
     )
@@ -125,6 +126,7 @@ def _candidates(record: ImproveRecord) -> Table:
 def _usage(record: ImproveRecord, out: Path) -> str:
     lines = [f"refconv eval {out}/model --data {record.plan.recipe['data']}"]
     lines.append(f"refconv predict {out}/model IMAGE")
+    lines += [f"refconv predict {one.file} IMAGE" for one in record.exports]
     if ":" not in record.model:
         lines.append(f'timm.create_model("local-dir:{out}/model", pretrained=True)')
     return "\n".join(lines)
@@ -139,6 +141,7 @@ def _made(record: ImproveRecord) -> tuple[tuple[str, str], ...]:
     return (
         *((("said before training", "; ".join(plan.notes)),) if plan.notes else ()),
         ("certificate", str(record.certificate).splitlines()[0]),
+        *((f"export to {one.format}", str(one)) for one in record.exports),
         ("budget", f"{plan.budget}, {plan.samples:,} samples; {record.samples_seen:,} were used"),
         ("training time", f"{clock(record.seconds)}, one run after the other"),
         ("ms of a step", ", ".join(f"{name} {value:.1f}" for name, value in plan.step_ms.items())),

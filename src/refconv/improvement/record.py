@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from refconv.exporting.record import ExportRecord
 from refconv.improvement.halving import Round
 from refconv.improvement.scoring import Difference, Score
 from refconv.records import Record
@@ -109,6 +110,7 @@ class ImproveRecord(Record):
     hardware: str  #: what it ran on
     versions: dict[str, str]  #: name and version of each program
     command: str  #: the command
+    exports: tuple[ExportRecord, ...] = ()  #: files for other programs, and their checks
 
     def candidate(self, name: str) -> Candidate:
         """Return a candidate by name."""
