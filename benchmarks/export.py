@@ -33,7 +33,7 @@ HEADER = (
     "network", "file", "MB", "operations, unrefocused", "relative difference", "top-1 agrees", "top-1, float32 to int8",
 )  # fmt: skip
 RECORD = Path(__file__).with_name("export.json")
-Kinds = Sequence[tuple[str, dict[str, bool]]]
+Kinds = Sequence[tuple[str, dict[str, Any]]]
 INT8: Kinds = ((".onnx", {"int8": True}),)
 EVERY: Kinds = ((".onnx", {}), (".onnx", {"half": True}), (".pt2", {}), (".torchscript", {}), (".xml", {}), *INT8)
 CIFAR = {"img_size": 32, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "crop_pct": 1.0}

@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"refconv: {error}", file=sys.stderr)
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        if (line := not_installed(error)) is None:
+        if (wanted := not_installed(error)) is None:
             raise
-        print(f"refconv: error: {line}", file=sys.stderr)
+        print(f"refconv: error: {wanted}", file=sys.stderr)
         return MISTAKE
     except (RefconvError, _UsageError) as error:
         line = str(error) if isinstance(error, RefconvError) else _usage(error)

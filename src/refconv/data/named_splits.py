@@ -28,10 +28,10 @@ def parts_of(
     if not {"train", *HELD_OUT} & {*names}:
         raise DataError("nothing to test on", where=where, expected="a split test", found=", ".join(names) or "none")
     val, test = held_out(names, where=where, val_split=val_split)
-    found: dict[str, Any] = {name: opened(name) for name in ("train", val, test) if name in names}
+    found: dict[str, Any] = {name: opened(name) for name in ("train", val, test) if name is not None and name in names}
     classes = Classes(found.get("train", found[test]).class_names, remedy="give the splits the same classes")
-    for name in {val, test} - {None}:
-        part = found[str(name)]
+    for name in sorted({name for name in (val, test) if name is not None}):
+        part = found[name]
         outputs = torch.tensor(classes.match(part.class_names, where=f"{where}/{name}").outputs)
-        found[str(name)] = dataclasses.replace(part, labels=outputs[part.labels], class_names=classes.names)
+        found[name] = dataclasses.replace(part, labels=outputs[part.labels], class_names=classes.names)
     return Parts(found.get("train"), None if val is None else found[val], found[test])
