@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import timm
 import tomli_w
 import torch
@@ -45,6 +47,11 @@ PAGES = (
 INSTEAD = {
     "mobilenetv3_large_100": "test_efficientnet",
     "mobilenetv3_small_050": "test_resnet",
+    "resnet18": "test_efficientnet",
+    "folder:products": "folder:cifar",
+    "folder:other-products": "folder:cifar",
+    "folder:cats": "folder:photos",
+    "photo.jpg": "cifar/test/cat/0001.jpg",
     "recipes/folder-finetune.toml": str(ROOT / "recipes" / "folder-finetune.toml"),
     "recipes/fashion-mnist.toml": str(ROOT / "recipes" / "fashion-mnist.toml"),
     "recipes/paper-imagenet.toml": str(ROOT / "recipes" / "paper-imagenet.toml"),
@@ -98,6 +105,16 @@ ADDED = (
             ("eval", "--device cpu"),
         )
     ),
+    *(
+        (page, word, flags)
+        for page in ("docs/embedding.md", "docs/labels-and-values.md", "docs/tasks.md")
+        for word, flags in (
+            ("test_efficientnet", "--img-size 32"),
+            ("eval", "--device cpu"),
+            ("predict", "--device cpu"),
+        )
+    ),
+    ("docs/inputs.md", "train", "--model-kwargs width=0.25"),
     ("docs/your-own-network.md", "report", "--only movement --device cpu"),
     ("docs/your-own-network.md", "eval", "--device cpu"),
     ("docs/your-own-network.md", "predict", "--device cpu"),
@@ -152,6 +169,8 @@ def arguments(page, words, last):
     """
     if words[0] == "torchrun":  # one process here; tests/engine/test_torchrun.py starts several
         words = ["refconv", *words[words.index("refconv.cli") + 1 :]]
+    if "--executor" in words:  # which needs a cluster; tests/studies/test_on_ray.py and test_on_slurm.py have one
+        return None
     if words[0] != "refconv":
         assert words[0] in NOT_RUN, f"{page}: {words[0]}"
         return None
@@ -419,10 +438,45 @@ def write_images(folder):
         Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
 
 
+def write_tables(folder):
+    """Write images with a table of two labels, and others with a table of a value; and folders of two classes."""
+    generator = np.random.default_rng(1)
+    heads = {"faces/labels.csv": "image,split,smiling,glasses", "road/steering.csv": "image,split,angle"}
+    for name, head in heads.items():
+        rows, table = [head], folder / name
+        for number in range(1, 13):
+            picture = table.parent / "images" / f"{number:04d}.jpg"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(picture)
+            targets = f"{number % 2},{number % 3 % 2}" if "faces" in name else f"{number / 10}"
+            rows.append(f"images/{picture.name},{'train' if number < 9 else 'test'},{targets}")
+        table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for split, name in ((split, name) for split in ("train", "test") for name in ("real", "fake")):
+        shutil.copytree(folder / "road" / "images", folder / "photos" / split / name)
+
+
+def write_sounds(folder):
+    """Write three sounds of two kinds, to train and to test on."""
+    generator = np.random.default_rng(2)
+    for split, name, number in ((s, n, i) for s in ("train", "test") for n in ("wren", "tit") for i in range(3)):
+        file = folder / split / name / f"{number}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, generator.uniform(-0.5, 0.5, 400), 16000)
+
+
+LOSSES = """
+def quantile(outputs, targets, q=0.5):
+    return ((targets - outputs) * (q - (targets < outputs).float())).mean()
+"""
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with what the pages' commands name: images, a network with its weights, a study; the current folder."""
     write_images(tmp_path / "cifar")
+    write_tables(tmp_path)
+    write_sounds(tmp_path / "birds")
+    (tmp_path / "losses.py").write_text(LOSSES, encoding="utf-8")
     (tmp_path / "resnet.py").write_text(
         "from refconv.models.networks import resnet_small\n\n\n"
         "def resnet20():\n    return resnet_small(in_chans=3, num_classes=3, channels=[4, 8])\n"
@@ -434,7 +488,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "resnet", raising=False)
     yield tmp_path
-    sys.modules.pop("resnet", None)
+    for name in ("resnet", "losses"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -497,7 +552,7 @@ def check_studies(place, shown, pretrained):
 
 
 def check_tasks(place, shown, pretrained):
-    for run in ("boxes", "classes", "clean", "boxes-refocused"):
+    for run in ("boxes", "classes", "clean", "boxes-refocused", "weighted", "upper"):
         assert (place / "runs" / run / "model" / "config.json").is_file()
     assert "mAP" in shown["eval"]
     assert len(list((place / "pictures").glob("*.png"))) == 3
@@ -535,7 +590,26 @@ def check_improve(place, shown, pretrained):
     assert (place / "runs/better/model/config.json").is_file()
 
 
+def check_embedding(place, shown, pretrained):
+    assert "recall" in shown["eval"]
+    assert "embedding" in shown["predict"]
+
+
+def check_labels_and_values(place, shown, pretrained):
+    for run in ("attributes", "fake", "steering"):
+        assert (place / "runs" / run / "model" / "config.json").is_file()
+    assert "MAE" in shown["eval"]
+    assert "angle" in shown["predict"]
+
+
+def check_inputs(place, shown, pretrained):
+    assert (place / "runs" / "birds" / "model" / "config.json").is_file()
+
+
 CHECKS = {
+    "docs/embedding.md": check_embedding,
+    "docs/inputs.md": check_inputs,
+    "docs/labels-and-values.md": check_labels_and_values,
     "docs/improve.md": check_improve,
     "docs/export.md": check_export,
     "README.md": check_readme,

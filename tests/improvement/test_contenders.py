@@ -72,9 +72,7 @@ def test_refocusing_under_adam_takes_place_in_kernel_space():
 
 
 def test_who_does_not_go_with_the_task_is_left_out_with_the_reason():
-    recipe = Recipe.from_mapping(
-        {"task": "restoration", "model": "m", "data": "photographs", "checkpoint": "w", "noise": 5.0}
-    )
+    recipe = Recipe.from_mapping({"task": "detection", "model": "detector:fcos", "data": "scenes", "checkpoint": "w"})
     found, refused = able(contenders("base", None, ()), recipe)
     assert {one.name for one in found} >= {"plain", "refocus"}
     assert "distill" in refused["plain-taught"]

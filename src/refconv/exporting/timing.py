@@ -152,14 +152,14 @@ def _timed(name: str, runs: Sequence[Callable[[], Any]], files: Sequence[Path], 
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return a 95 % interval of the median from sorted values: the ranks n/2 -+ 0.98 sqrt(n) (binomial, normal).
+    """Return a 95 % interval of the median of sorted values: from rank n/2 - 0.98 sqrt(n) to its mirror (binomial).
 
     Example:
         >>> median_interval(range(1, 101))
-        (41, 60)
+        (40, 61)
     """
     count, spread = len(values), 0.98 * math.sqrt(len(values))
-    low = max(math.floor(count / 2 - spread), 0)
+    low = max(math.floor(count / 2 - spread) - 1, 0)
     return values[low], values[min(count - 1 - low, count - 1)]
 
 

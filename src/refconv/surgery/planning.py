@@ -90,7 +90,7 @@ class Plan(Record):
             if chosen
             else (0, 0)
         )
-        if zeros:
+        if zeros and (self.zeros == "keep" or 1000 * zeros > entries):  # fewer are rounding or chance
             fate = "they are kept" if self.zeros == "keep" else "they will be filled; zeros='keep' keeps them"
             remarks += [
                 f"{zeros:,} of {entries:,} entries of the chosen kernels are zero ({zeros / entries:.1%}): {fate}"

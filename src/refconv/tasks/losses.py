@@ -85,7 +85,10 @@ def _takes_two(function: Any) -> bool:
 
 def _made(builder: Callable[..., Any], settings: Mapping[str, Any], name: str) -> Loss:
     if getattr(builder, "__module__", "").startswith("torch."):  # its losses take weights of classes as tensors
-        settings = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in settings.items()}
+        settings = {
+            key: torch.tensor(value, dtype=torch.float32) if isinstance(value, list) else value
+            for key, value in settings.items()
+        }
     try:
         made = builder(**settings)
     except Exception as error:  # foreign code, and settings that it does not take
