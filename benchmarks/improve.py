@@ -9,11 +9,11 @@
 * FILE of ``--lite0``: weights of EfficientNet-Lite0 for timm's tf_efficientnet_lite0; see own_networks.py.
 
 The Fashion-MNIST networks are the bases of the study ``main``, trained here, and get as many epochs as ResNet-20. Each
-case has one budget of epochs, spent four times: not at all (the base), by one plain run at the default rate, by a competent plain fine-tuning (three rates
-for a ninth of the budget each, then the best one by validation for two thirds, cosine schedule and moving average), and
-by ``refconv improve``. The CIFAR networks were trained on the originals of the training images, so 2,000 of the test
-images are validated on, which they have not seen, and the other 8,000 are tested on. Finished runs are kept, and an
-interrupted one is resumed. Writes ``benchmarks/improve.json``.
+case has one budget of epochs, spent four times: not at all (the base), by one plain run at the default rate, by a
+competent plain fine-tuning (three rates for a ninth of the budget each, then the best one by validation for two thirds,
+cosine schedule and moving average), and by ``refconv improve``. The CIFAR networks were trained on the originals of the
+training images, so 2,000 of the test images are validated on, which they have not seen, and the other 8,000 are tested
+on. Finished runs are kept, and an interrupted one is resumed. Writes ``benchmarks/improve.json``.
 """
 
 from __future__ import annotations
