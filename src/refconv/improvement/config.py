@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping  # noqa: F401  # in the signature that ImproveConfig inherits
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal  # noqa: F401  # so is Any
 
 from refconv.errors import SettingError
 from refconv.exporting.config import ExportConfig
