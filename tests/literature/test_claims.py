@@ -344,6 +344,27 @@ def test_a_base_is_trained_on_generated_fractals_and_refocused_on_digits(tmp_pat
     assert refconv.verify(base, run).largest_kernel_difference > 0
 
 
+def test_tags_of_sound_files_are_trained_from_a_table(tmp_path):
+    """Two tones, alone or together, are two tags; the trained network tells them apart in raw sound."""
+    engine, soundfile = pytest.importorskip("refconv.engine"), pytest.importorskip("soundfile")
+    generator, lines, t = torch.Generator().manual_seed(0), ["sound,split,low,high"], torch.arange(256) / 8000
+    for number in range(48):
+        low, high = number % 2, number // 2 % 2
+        phase, noise = 6.28 * torch.rand(1, generator=generator), 0.05 * torch.randn(256, generator=generator)
+        tones = [torch.sin(6.2832 * frequency * t + phase) for frequency in (200, 2000)]
+        sound = 0.3 * (low * tones[0] + high * tones[1]) + noise
+        soundfile.write(tmp_path / f"{number}.wav", sound.numpy(), 8000)
+        lines.append(f"{number}.wav,{'train' if number < 32 else 'test'},{low},{high}")
+    (tmp_path / "tags.csv").write_text("\n".join(lines))
+    recipe = engine.Recipe(
+        task="multilabel", model="refconv.models.networks:mobilenet_1d", data=f"table:{tmp_path / 'tags.csv'}",
+        in_chans=1, method="refocus", epochs=12, batch_size=8, lr=0.02, workers=0, device="cpu",
+    )  # fmt: skip
+    record = engine.train(recipe, tmp_path / "run", show=False)
+    assert record.measures["label_map"] > 0.8
+    assert record.certificate.same_structure
+
+
 def test_a_refocused_network_teaches_a_transformer():
     """A distilled student may have no convolution to refocus; its teacher is a refocused ConvNet."""
     torch.manual_seed(0)
