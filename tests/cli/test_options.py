@@ -130,3 +130,10 @@ def test_train_refuses_unknown_keys_of_a_recipe(trained, tmp_path, capsys):
     assert main(["train", "-o", str(tmp_path / "run"), "--recipe", str(file)]) == 2
     assert "unknown key" in capsys.readouterr().err
     assert trained == []
+
+
+def test_brackets_in_help_are_shown(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    assert main(["export", "--help"]) == 0
+    assert "[batch, height, width, 3]" in capsys.readouterr().out

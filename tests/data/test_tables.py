@@ -113,7 +113,11 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
         ("image,split,a,b\n0.png,train,1,x\n1.png,test,2,0\n", VALUES, "line 2, b: not a number; .*found 'x'"),
         ("image,split,a\n0.png,train,1,2\n1.png,test,2\n", VALUES, "line 2 has 4 cells, the first line 3"),
         ("image,split,a\n0.png,holdout,1\n", VALUES, "line 2: no such split; .*found holdout"),
-        ("image,split,a\n0.png,train,cat\n1.png,test,dog\n", VALUES, "has no values; found classes cat, dog"),
+        (
+            "image,split,a\n0.png,train,cat\n1.png,test,dog\n",
+            VALUES,
+            "line 2, a: not a number; expected a number, or nothing where unknown, found 'cat'",
+        ),
         ("image,split,a\n0.png,train,x\n1.png,test,y\n2.png,test,z\n", ONE, "which class is the positive one"),
         ("image,split,a\n0.png,train,\n1.png,test,y\n", CLASSES, "line 2: no class; expected one name"),
         ("image,split,a,a\n", VALUES, "names 'a' twice"),

@@ -239,3 +239,10 @@ def test_input_that_the_network_does_not_take_is_one_line(tmp_path):
         ModelError, match=r"Small: the network does not take such input; expected input of shape \[2, 1"
     ):
         refconv.export(lively(Small()), tmp_path / "a.pt2", preprocessing={"input_size": [1, 8, 8]})
+
+
+def test_an_option_that_is_none_is_one_line(tmp_path):
+    with pytest.raises(SettingError, match="img_size: unknown option; expected format, dynamic_size"):
+        refconv.export(nn.Conv2d(1, 2, 3), tmp_path / "m.onnx", img_size=32)
+    with pytest.raises(SettingError, match=r"a name that ends in .onnx or .pt2 or .torchscript or .xml"):
+        refconv.export(nn.Conv2d(1, 2, 3), tmp_path / "m.pth")

@@ -140,7 +140,7 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
         "431 validation samples",
         "359 test samples",
         "round 2: 2 runs",
-        "ms of a step: plain ",
+        "ms of a step of 16 samples: plain ",
         "learning rates: plain 0.01, 0.003, 0.03; refocus 0.03, 0.1; slow-kernels 0.03",
     ):
         assert words in said

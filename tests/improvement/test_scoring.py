@@ -120,3 +120,13 @@ def test_what_is_not_finite_is_known(value, loss, finite):
 def test_a_score_comes_back_from_json():
     found = of_hits([True, False, True])
     assert Score.from_json(found.to_json()) == found
+
+
+def test_a_small_split_has_blocks_enough_to_tell_differences_apart(monkeypatch):
+    setup = opened(
+        task="restoration", model="refconv.models.restorers:dncnn_small", data="photographs", noise=25, patch_size=16,
+        batch_size=64,
+    )  # fmt: skip
+    found = score(setup.model, setup, "test")
+    assert found.samples < 64
+    assert len(found.blocks) > 1

@@ -1,7 +1,8 @@
+import dataclasses
 import re
 
 from improvement_records import record, with_share
-from refconv.improvement.page import write_page
+from refconv.improvement.page import _search, write_page
 from refconv.improvement.record import FinalScores, ImproveRecord
 from refconv.improvement.verdict import markdown, result_table, verdict
 
@@ -63,3 +64,15 @@ def test_markdown_holds_table_verdict_and_certificate():
     assert text.startswith("| on 1,000 test samples | top-1, % |")
     assert record().verdict in text
     assert text.rstrip().endswith("```")
+
+
+def test_the_page_names_the_best_run_where_less_is_better(tmp_path):
+    found = record()
+    scored = dataclasses.replace(found.plan.base, measure="mae", hits="", losses=(), blocks=(2.0, 2.1, 1.9))
+    tried = tuple(
+        dataclasses.replace(one, value=value, message="") for one, value in zip(found.tried, (3.0, 2.0), strict=True)
+    )
+    drawn = _search(
+        dataclasses.replace(found, task="regression", tried=tried, plan=dataclasses.replace(found.plan, base=scored))
+    )
+    assert drawn.caption.endswith(f"the best is {tried[1].entry}.")

@@ -13,7 +13,7 @@ from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, option, switch
 from refconv.errors import RunError
 
 _FILE = "the file to write: .onnx, .pt2, .torchscript or .xml"
-_DATA = "check on this data's test images, and calibrate --int8 on its training images; default: that of the run"
+_DATA = "check on this data's test images, and calibrate --int8 on its training images; default: that of a run of train"
 _INSIDE = "take RGB bytes [batch, height, width, 3] and normalise them inside"
 
 

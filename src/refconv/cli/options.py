@@ -26,14 +26,19 @@ REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a 
 RUNNABLE = f"{REFERENCE}, or a file that export wrote"
 
 
+def _literal(text: str) -> str:
+    """Return a text whose brackets are not read as rich's markup."""
+    return text.replace("[", "\\[")
+
+
 def option(metavar: str, text: str, *names: str, **more: Any) -> Any:
     """Return an option with its help; its name is that of the argument unless names are given."""
-    return typer.Option(*names, metavar=metavar, help=text, show_envvar=False, **more)
+    return typer.Option(*names, metavar=metavar, help=_literal(text), show_envvar=False, **more)
 
 
 def switch(name: str, text: str) -> Any:
     """Return an option without a value, and without the ``--no-`` that typer would give it."""
-    return typer.Option(name, help=text, show_envvar=False)
+    return typer.Option(name, help=_literal(text), show_envvar=False)
 
 
 Reference = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=REFERENCE)]
@@ -228,4 +233,4 @@ def _help(field: _Field) -> str:
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
         notes.append("default: " + ("on" if default is True else shown))
     text: str = field.metadata["help"]
-    return f"{text} ({'; '.join(notes)})" if notes else text
+    return _literal(f"{text} ({'; '.join(notes)})" if notes else text)

@@ -139,9 +139,12 @@ def _targets(rows: Sequence[_Row], wanted: Wanted, *, where: str) -> tuple[Tenso
     if other is not None:
         expected, found = ", ".join(columns), ", ".join(other.cells) or "none"
         raise DataError("other targets than in the first line", where=other.place, expected=expected, found=found)
-    if len(columns) == 1 and (wanted.kind == "classes" or _are_names(rows, columns[0])):
+    if not columns:
+        raise DataError("no column of targets", where=where, expected="one beside the image and the split")
+    names = wanted.kind == "classes" or (wanted.kind == "labels" and _are_names(rows, columns[0]))
+    if len(columns) == 1 and names:
         texts = [row.cells[columns[0]] for row in rows]
-        if wanted.kind == "classes" or (wanted.kind == "values") or wanted.one:
+        if wanted.kind == "classes" or wanted.one:
             return _of_classes(rows, texts, wanted, where)
         return _of_sets(texts, wanted, where)
     numbers = torch.tensor([[_number(row, name) for name in columns] for row in rows])

@@ -191,7 +191,7 @@ def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
     course, place = record.course, f"written to {folder.model_folder}"
     if course is None or course.end is None:
         return place
-    advice = f", below its start: a lower --lr than {recipe.lr:g} may help" if course.fell else ""
+    advice = f", worse than its start: a lower --lr than {recipe.lr:g} may help" if course.fell else ""
     return f"{course}{advice}, {place}"
 
 

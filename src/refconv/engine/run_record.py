@@ -194,7 +194,8 @@ def hardware(device: torch.device, processes: int = 1) -> str:
 
 def command() -> str:
     """Return the command that started this process, without the folder of the program."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join(["refconv" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def _processor() -> str:

@@ -44,9 +44,13 @@ class ExportConfig:
     @classmethod
     def for_file(cls, out: Path, *, format: str | None = None, **options: object) -> ExportConfig:  # noqa: A002
         """Return the options for a file, whose name says the format where nothing else does."""
+        if strange := [name for name in options if name not in cls.__dataclass_fields__]:
+            expected = ", ".join(cls.__dataclass_fields__)
+            raise SettingError("unknown option", where=strange[0], expected=expected)
         named = SUFFIXES.get(out.suffix)
         config = cls(format=format or named or "onnx", **options)  # type: ignore[arg-type]  # checked by the class
         if named != config.format:
-            expected = f"a name that ends in {FORMATS[config.format]}"
+            ends = [FORMATS[config.format]] if format else FORMATS.values()
+            expected = f"a name that ends in {' or '.join(ends)}"
             raise SettingError("not a name for this format", where=str(out), expected=expected, found=out.name)
         return config

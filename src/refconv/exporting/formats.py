@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import warnings
 from collections import Counter
@@ -33,6 +34,8 @@ def write(
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's exporters warn of their own successors
+            for name in ("onnxscript", "torch.onnx"):  # which log tracebacks of what is said in one line below
+                logging.getLogger(name).setLevel(logging.CRITICAL)
             writers[config.format](network, example, free, Path(folder, path.name), config, dict(said))
             for file in Path(folder).iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
                 Path(file).replace(path.with_name(file.name))
@@ -42,9 +45,11 @@ def write(
         raise
     # Exporters raise what their parts raise.
     except Exception as error:
-        others = " or ".join(name for name in FORMATS if name != config.format)
+        others = [name for name in FORMATS if name != config.format]
         found = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
-        what, remedy = "torch cannot export this network so", f"try --format {others}"
+        what, remedy = "torch cannot export this network so", f"try --format {' or '.join(others)}"
+        if config.dynamic_size and config.format != "torchscript":
+            remedy = "leave out --dynamic-size: the network may take one size only; or try --format torchscript"
         raise ModelError(what, where=f"--format {config.format}", found=found, remedy=remedy) from error
 
 

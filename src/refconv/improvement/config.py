@@ -17,7 +17,7 @@ _UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
     **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600.0)),
     **dict.fromkeys(("m", "min", "minutes"), ("seconds", 60.0)),
     **dict.fromkeys(("s", "sec", "seconds"), ("seconds", 1.0)),
-    **dict.fromkeys(("samples", "images"), ("samples", 1.0)),
+    **dict.fromkeys(("sample", "samples", "image", "images"), ("samples", 1.0)),
 }
 _PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6}

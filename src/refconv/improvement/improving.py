@@ -92,9 +92,9 @@ def improve_recipe(
         return None
     with locked(out, "folder of the improvement"), on_threads(threads):
         if (out / PLAN_FILE).is_file():
-            say(f"{out}: going on with the plan in {PLAN_FILE}")
             setup = open_base(recipe)
             plan = kept_plan(out / PLAN_FILE, setup, recipe, config)
+            say(f"{out}: going on with the plan in {PLAN_FILE}")
         else:
             setup, plan = _look(recipe, config, say, jobs)
             write_whole(out / PLAN_FILE, plan.to_json().encode())

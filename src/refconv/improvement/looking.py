@@ -89,6 +89,8 @@ def check_base(setup: Setup, base: Score, say: Callable[[str], None], *, check: 
         say(warning)
     if base.hits and base.samples < _FEW:
         say(f"note: {base.samples} validation samples tell differences of a few points apart, not smaller ones")
+    if not base.hits and base.interval is None:
+        say(f"note: {base.samples} validation samples are too few to tell differences apart, so nothing can be chosen")
     claimed = _claimed(setup.recipe, base.measure)
     bounds = base.interval
     if claimed is not None and bounds is not None and not bounds[0] - 0.05 <= claimed <= bounds[1] + 0.05:
@@ -266,7 +268,7 @@ def said(plan: SearchPlan) -> list[str]:
     for name, why in plan.excluded.items():
         rows.append(f"left out: {name}: {why}")
     times = ", ".join(f"{name} {value:.0f}" for name, value in plan.step_ms.items())
-    rows.append(f"ms of a step: {times}")
+    rows.append(f"ms of a step of {plan.recipe['batch_size']} samples: {times}")
     if plan.memory_mb:
         rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
     if plan.waiting:

@@ -102,6 +102,8 @@ def improve(
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}
     _MODELS[key] = model
     try:
+        if (folder / PLAN_FILE).is_file() and not weights.is_file():
+            raise RunError("holds an improvement by the command", where=str(folder), remedy="give another folder")
         begun = weights.is_file() and (folder / PLAN_FILE).is_file()
         if begun and not _same(read_weights(weights), model.state_dict()):
             remedy = "give another folder, or the weights that it was begun with"

@@ -39,9 +39,10 @@ class _Page:
 
 def write_page(record: ImproveRecord, path: Path) -> None:
     """Write the report as one HTML file."""
+    kept = record.winner == record.candidates[0].name
     headline, _, rest = record.verdict.partition(". ")
     page = _Page(
-        title=f"{record.model.rpartition(':')[2]}, improved",
+        title=f"{record.model.rpartition(':')[2]}{'' if kept else ', improved'}",
         headline=f"{headline.removesuffix('.')}.",
         lines=tuple(filter(None, (rest, f"{record.model}; {record.preprocessing}"))),
         result=_result(record),
@@ -69,7 +70,7 @@ def _notes(record: ImproveRecord) -> tuple[str, ...]:
         if classifier
         else "Intervals are Student's over parts of the split; p is that of the paired t test over them."
     )
-    chosen = "Everything was chosen on the validation split; the test split was read once, at the end."
+    chosen = "Everything was chosen on the validation split; trained networks met the test split once, at the end."
     if record.tested.split != "test":
         chosen = "The data has no test split: the result is told on the samples that chose it, which flatters it."
     return (f"{chosen} {method} They tell of other samples, not of other trainings.",)
@@ -94,7 +95,9 @@ def _search(record: ImproveRecord) -> Figure:
     drawing = dot_chart(
         rows, names, title=title, x_label=about.title, guides=[Guide("x", base.value * about.factor, "as it was")]
     )
-    best = max((one for one in record.tried if one.value is not None), key=lambda one: one.value or 0.0)
+    sign = -1.0 if about.larger_is_better else 1.0
+    known = (one for one in record.tried if one.value is not None)
+    best = min(known, key=lambda one: (sign * (one.value or 0.0), one.loss or 0.0))
     words = f"{len(record.tried)} runs of {len(by_entry)} contenders and learning rates; the best is {best.entry}."
     return Figure(
         drawing,

@@ -21,6 +21,7 @@ from refconv.task_measures import TASKS, Measure, measures_of
 from refconv.tasks.evaluation import autocasting
 from refconv.tasks.task import EvaluationRun
 
+_FEWEST_BLOCKS = 10  #: Parts of a small split, which is evaluated in smaller batches for them
 BLOCKS = 20  #: Parts of a split, of equal numbers of batches, over which measures that are no means over samples vary
 
 
@@ -126,7 +127,7 @@ def _of_classifier(model: nn.Module, setup: Setup, split: Split) -> Score:
 
 def _in_blocks(model: nn.Module, setup: Setup, split: Split) -> Score:
     found, name = setup.evaluate(model, split), setup.task.primary
-    size = _batch_size(setup)
+    size = min(_batch_size(setup), math.ceil(setup.data.size_of(split) / _FEWEST_BLOCKS))
     batches = math.ceil(setup.data.size_of(split) / size)
     run = EvaluationRun(
         setup.data, split, setup.processes.device, setup.processes,

@@ -40,7 +40,7 @@ def result_table(record: ImproveRecord) -> tuple[tuple[str, ...], ...]:
         (f"result: {record.winner}", tested.winner),
     ]
     samples = f"on {tested.base.samples:,} {'test' if tested.split == 'test' else 'validation'} samples"
-    header = (samples, about.title, "difference", "95 % interval", "p", f"{about.label}, 95 % interval")
+    header = (samples, about.title, "better by", "95 % interval", "p", f"{about.label}, 95 % interval")
     rows = [
         (name, value(score)[0], *_change(tested.base, score), value(score)[1])
         for name, score in named
