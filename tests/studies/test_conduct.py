@@ -307,3 +307,15 @@ def test_want_of_memory_fails_one_run(tmp_path, monkeypatch):
     run = Run(kind="final", architecture="a", method="m", point={}, recipe=recipe, folder=folder)
     outcome = execution.execute(run, "all")
     assert outcome == execution.Outcome("failed", f"{folder}: out of memory; found CUDA out of memory.")
+
+
+@pytest.mark.parametrize(("task", "primary"), [("regression", "mae"), ("multilabel", "label_map"), ("binary", "auc")])
+def test_networks_of_other_targets_are_compared_by_their_own_measure(task, primary, tmp_path):
+    positive = {"positive": "3"} if task == "binary" else {}
+    small = study(
+        tmp_path, study={"seeds": 1, "samples": 200}, base={"samples": 200}, grid={"lr": [0.01]},
+        recipe={"task": task, **positive},
+    )  # fmt: skip
+    found = compare(small, tmp_path / "out")
+    assert [contrast.measure for contrast in found.contrasts][0] == primary
+    assert len(found.contrasts[0].differences) == 1
