@@ -317,5 +317,5 @@ def test_networks_of_other_targets_are_compared_by_their_own_measure(task, prima
         recipe={"task": task, **positive},
     )  # fmt: skip
     found = compare(small, tmp_path / "out")
-    assert [contrast.measure for contrast in found.contrasts][0] == primary
+    assert found.contrasts[0].measure == primary
     assert len(found.contrasts[0].differences) == 1
