@@ -1,8 +1,13 @@
 """Sheets of kernels: the start, each result, each difference."""
 
+import math
+
+import numpy as np
+import pytest
 import torch
 
 from refconv.report.sections import SPECS
+from refconv.report.sections.kernels import amplitudes
 
 
 def made(*shape, seed=0):
@@ -57,5 +62,22 @@ def test_large_layers_show_some_kernels_and_large_kernels_fewer(pair_of):
 def test_lines_are_drawn_and_volumes_are_not(pair_of):
     start = [made(4, 1, 5), made(4, 1, 3, 3, 3), made(4, 1, 3, 1, 3)]
     section = SPECS["kernels"]([pair_of("refocus", start, start, "kernels")])
-    assert [figure.option for figure in section.figures] == ["0", "2"]
+    assert [figure.option for figure in section.figures if figure.choice == "layer"] == ["0", "2"]
     assert "1 layer with kernels of three dimensions cannot be drawn." in section.notes
+
+
+def test_kernels_of_one_dimension_have_spectra(pair_of):
+    """A kernel of taps 1, -1 passes |1 - exp(-2 pi i f)| = 2 sin(pi f): nothing of a constant, most at f = 1/2."""
+    found = amplitudes([[1.0, -1.0], [2.0, -2.0]])
+    expected = [1.5 * 2 * math.sin(math.pi * place / 64) for place in range(33)]
+    assert found == pytest.approx(expected, abs=1e-14)
+    long = made(2, 101).double().numpy()  # longer than there are frequencies
+    spectra = np.abs(np.fft.rfft(long, n=6400, axis=1)).mean(axis=0)[:: 3200 // 32]
+    assert amplitudes(long.tolist()) == pytest.approx(spectra.tolist(), rel=1e-12)
+    start = [made(4, 3, 5)]
+    section = SPECS["kernels"]([pair_of("refocus", start, [2 * start[0]], "kernels")])
+    drawn = [one for one in section.figures if "Fourier transform" in one.caption]
+    assert len(drawn) == 1
+    assert "a line per model" in drawn[0].alt
+    flat = SPECS["kernels"]([pair_of("refocus", [made(4, 3, 3, 3)], [made(4, 3, 3, 3, seed=1)], "kernels")])
+    assert not [one for one in flat.figures if "Fourier transform" in one.caption]

@@ -7,6 +7,7 @@ from math import prod
 from statistics import median
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from refconv.measures.kernels import BEYOND, LEADING, RATIO, difference, drawable, length_of, of_size, plane, relative
@@ -170,6 +171,46 @@ def _pictures(items: Items, layer: str) -> Figure:
     )
 
 
+_FREQUENCIES = 33  #: At which the spectra of one-dimensional kernels are drawn, from 0 to half the sampling rate
+
+
+def _spectra(items: Items, layer: str) -> Figure:
+    """Return the mean amplitude over the chosen kernels of one dimension, at every frequency."""
+    found = rows_of(items, layer)
+    first = found[0][1]
+    at = [place / (2 * (_FREQUENCIES - 1)) for place in range(_FREQUENCIES)]
+    sides: list[tuple[str, Role, Sequence[Sequence[float]]]]
+    sides = [(BEFORE, "before", first.before), *((item.name, item.role, row.after) for item, row in found)]
+    levels = [(name, role, amplitudes(kernels)) for name, role, kernels in sides]
+    lines = [Line(name, role, at, level) for name, role, level in levels]
+    labels = axes("frequency, cycles per sample", "mean amplitude")
+    peaks = ", ".join(f"{name} {number(at[level.index(max(level))])}" for name, _, level in levels)
+    return figure(
+        line_chart(lines, title=f"Spectrum of {layer}", **labels),
+        alt=f"Mean amplitude of {count(len(first.chosen), 'kernel')} of {layer} over the frequency, a line per model. "
+        f"Largest at: {peaks}.",
+        caption=f"Mean amplitude of the Fourier transform of {len(first.chosen)} of {count(first.slices, 'kernel')} of "
+        f"{layer} ({first.kind}, {times(first.kernel_size)} taps), from 0 to half the sampling rate.",
+        table=f"Mean amplitude of {layer} by frequency",
+        header=("cycles per sample", *(name for name, *_ in levels)),
+        rows=((number(at[i]), *(number(level[i]) for _, _, level in levels)) for i in range(0, _FREQUENCIES, 4)),
+        option=("spectrum of layer", layer),
+    )
+
+
+def amplitudes(kernels: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean of |sum over taps of w[t] exp(-2 pi i f t)| over kernels, for f from 0 to 1/2."""
+    taps = np.asarray(kernels, dtype=float)
+    waves = np.exp(-2j * np.pi * np.outer(np.arange(taps.shape[1]), np.linspace(0, 0.5, _FREQUENCIES)))
+    return [float(value) for value in np.abs(taps @ waves).mean(axis=0)]
+
+
+def _drawings(items: Items) -> Iterator[Figure]:
+    yield from (_pictures(items, layer) for layer in spread(_drawable(items)))
+    signals = [layer for layer in _drawable(items) if len(rows_of(items, layer)[0][1].kernel_size) == 1]
+    yield from (_spectra(items, layer) for layer in spread(signals))
+
+
 def _taps(kernels: Sequence[Sequence[float]]) -> Iterator[str]:
     taps = [tap for kernel in kernels for tap in kernel]
     return map(number, (min(taps), median(taps), max(taps), length_of(kernels) / len(taps) ** 0.5))
@@ -189,5 +230,5 @@ def _pictures_notes(items: Items) -> Iterator[str]:
 SECTIONS = (
     Spec("skeleton", _skeletons, _skeleton_notes),
     Spec("components", lambda items: (_components(items, size) for size in _sizes(items)), _components_notes),
-    Spec("kernels", lambda items: (_pictures(items, layer) for layer in spread(_drawable(items))), _pictures_notes),
+    Spec("kernels", _drawings, _pictures_notes),
 )
