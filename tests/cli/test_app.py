@@ -179,3 +179,10 @@ def test_a_variable_gives_the_default_of_a_flag(monkeypatch, capsys):
     monkeypatch.setenv("REFCONV_PLAN_BUDGET", "3000")
     assert main(["plan", "resnet18"]) == 0
     assert "against the budget" in capsys.readouterr().out
+
+
+def test_a_variable_that_gives_no_flag_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("REFCONV_PLAN_BUDGETS", "3000")
+    assert main(["plan", "resnet18"]) == 0
+    line = "refconv: warning: REFCONV_PLAN_BUDGETS: gives no flag; did you mean BUDGET?"
+    assert capsys.readouterr().err.splitlines()[0] == line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import sys
 import warnings
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
     command = typer.main.get_command(app)
     given = None if arguments is None else list(arguments)
+    for line in _strange_variables(command):
+        print(f"refconv: warning: {line}", file=sys.stderr)
     try:
         with _warnings_as_lines():
             status = command.main(args=given, prog_name="refconv", standalone_mode=False)
@@ -79,6 +82,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _strange_variables(group: Any) -> Iterator[str]:
+    """Yield a line for each variable of the environment that is meant for a command and is no flag of it."""
+    for name, command in group.commands.items():
+        prefix = f"REFCONV_{name.upper()}_"
+        known = {parameter.name.upper() for parameter in command.params if parameter.name}
+        for variable in sorted(os.environ):
+            rest = variable.removeprefix(prefix)
+            if rest not in {variable, *known}:
+                yield str(RefconvError("gives no flag", where=variable, remedy=did_you_mean(rest, known)))
 
 
 @contextmanager
