@@ -66,6 +66,8 @@ def test_version_is_the_installed_one(capsys):
         (["train", "r.toml", "-o", "x"], "r.toml: unexpected argument; give a recipe as --recipe r.toml"),
         (["train", "resnet18", "-o", "x"], "resnet18: unexpected argument; refconv train --help shows what it takes"),
         (["compare", "a.toml", "b.toml"], "b.toml: unexpected argument; refconv compare --help shows what it takes"),
+        (["train", "--experiment", "x"], "--experiment: unknown flag; --out names the folder of the run"),
+        (["train", "--input-size", "3"], "--input-size: unknown flag; did you mean --img-size?"),
         (["report", "a", "--nosuch"], "--nosuch: unknown flag; refconv report --help lists them"),
         (["report", "a", "--onyl", "b"], "--onyl: unknown flag; did you mean --only?"),
         (["verify", "a", "b", "--qqqqqq"], "--qqqqqq: unknown flag; refconv verify --help lists them"),

@@ -15,7 +15,7 @@ import typer
 
 from refconv.cli import exporting, measuring, models, recipes, training
 from refconv.cli.extras import ABOUT, not_installed
-from refconv.cli.options import USUAL
+from refconv.cli.options import ABSENT, USUAL
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
 
@@ -121,7 +121,8 @@ def _usage(error: Exception) -> str:
     if name is not None and hasattr(error, "possibilities") and context is not None:
         flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
         meant = USUAL.get(name.replace("_", "-"))
-        remedy = f"did you mean {meant}?" if meant in flags else did_you_mean(name, flags)
+        remedy = ABSENT.get(name.replace("_", "-")) if "--method" in flags else None
+        remedy = remedy or (f"did you mean {meant}?" if meant in flags else did_you_mean(name, flags))
         remedy = remedy or f"{context.command_path} --help lists them"
         return str(RefconvError("unknown flag", where=name, remedy=remedy))
     message = error.format_message() if hasattr(error, "format_message") else str(error)

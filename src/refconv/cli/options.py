@@ -77,9 +77,21 @@ USUAL = {
     "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
     "--wd": "--weight-decay", "--num-workers": "--workers", "--dataset": "--data", "--data-path": "--data-dir",
     "--arch": "--model", "--output": "--out", "--output-dir": "--out", "--ema": "--model-ema",
-    "--image-size": "--img-size", "--imgsz": "--img-size", "--label-smoothing": "--smoothing",
+    "--input-size": "--img-size", "--image-size": "--img-size", "--imgsz": "--img-size", "--label-smoothing": "--smoothing",
 }  # fmt: skip
 """Flags of other training programs, and those that mean the same here."""
+
+_OWN_DATA = "bring the augmentation in datasets of your own: --data MODULE:FUNCTION"
+ABSENT = {
+    "--experiment": "--out names the folder of the run", "--amp-dtype": "--amp computes in bf16",
+    "--vflip": _OWN_DATA, "--aug-repeats": _OWN_DATA, "--aug-splits": _OWN_DATA, "--jsd-loss": _OWN_DATA,
+    "--train-interpolation": "--interpolation is for training and evaluation alike",
+    "--sync-bn": "batch norms are not synchronised; convert them in a builder of your own: --model MODULE:FUNCTION",
+    "--grad-checkpointing": "call it in a builder of your own: --model MODULE:FUNCTION",
+    "--decay-epochs": "give it as --sched-kwargs decay_epochs=N",
+    "--log-wandb": "--tensorboard writes events, and RUN/metrics.jsonl has every value",
+}  # fmt: skip
+"""Flags of timm's train.py that are not here, and what there is instead."""
 
 _WORDS = {"true": True, "false": False, "none": None}
 _Field = dataclasses.Field[Any]
