@@ -77,7 +77,8 @@ USUAL = {
     "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
     "--wd": "--weight-decay", "--num-workers": "--workers", "--dataset": "--data", "--data-path": "--data-dir",
     "--arch": "--model", "--output": "--out", "--output-dir": "--out", "--ema": "--model-ema",
-    "--input-size": "--img-size", "--image-size": "--img-size", "--imgsz": "--img-size", "--label-smoothing": "--smoothing",
+    "--input-size": "--img-size", "--image-size": "--img-size", "--imgsz": "--img-size",
+    "--label-smoothing": "--smoothing",
 }  # fmt: skip
 """Flags of other training programs, and those that mean the same here."""
 
