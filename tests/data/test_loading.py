@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -83,7 +84,8 @@ class Held:
         pass
 
     def __iter__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread: of a signal to the process another thread may take note, at any later time.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         return iter([7])
 
 
