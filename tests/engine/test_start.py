@@ -90,7 +90,7 @@ def test_a_run_that_ends_below_its_start_says_so_last_and_again_when_asked(tmp_p
     assert record.course.end < record.course.start
     last = capsys.readouterr().out.splitlines()[-1]
     assert "top-1 fell from" in last
-    assert f"below its start: a lower --lr than 3 may help, written to {tmp_path}/run/model" in last
+    assert f"worse than its start: a lower --lr than 3 may help, written to {tmp_path}/run/model" in last
     train(harmful, tmp_path / "run", resume=True)
     assert capsys.readouterr().out == f"finished before: {last}\n"
 
