@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from refconv.errors import ModelError, RefconvError, SettingError
 from refconv.exporting import ExportConfig, export_model_folder
 from refconv.exporting.config import FORMATS
 from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.formats import _quiet
 from refconv.models.exported import open_runtime
 from refconv.models.metadata import certificate_hash
 from run_checkpoints import save_run, small_recipe
@@ -246,3 +248,19 @@ def test_an_option_that_is_none_is_one_line(tmp_path):
         refconv.export(nn.Conv2d(1, 2, 3), tmp_path / "m.onnx", img_size=32)
     with pytest.raises(SettingError, match=r"a name that ends in .onnx or .pt2 or .torchscript or .xml"):
         refconv.export(nn.Conv2d(1, 2, 3), tmp_path / "m.pth")
+
+
+def test_loggers_are_quiet_during_an_export_and_as_before_after_it_fails():
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx")]
+    before = [logger.level for logger in loggers]
+    during = []
+
+    def fail():
+        with _quiet():
+            during.extend(logger.level for logger in loggers)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert during == [logging.CRITICAL] * 2
+    assert [logger.level for logger in loggers] == before

@@ -7,7 +7,8 @@ import logging
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,7 @@ def write(
         "onnx": _write_onnx, "pt2": _write_pt2, "torchscript": _write_torchscript, "openvino": _write_openvino,
     }  # fmt: skip
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's exporters warn of their own successors
-            for name in ("onnxscript", "torch.onnx"):  # which log tracebacks of what is said in one line below
-                logging.getLogger(name).setLevel(logging.CRITICAL)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, _quiet():
             writers[config.format](network, example, free, Path(folder, path.name), config, dict(said))
             for file in Path(folder).iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
                 Path(file).replace(path.with_name(file.name))
@@ -51,6 +49,22 @@ def write(
         if config.dynamic_size and config.format != "torchscript":
             remedy = "leave out --dynamic-size: the network may take one size only; or try --format torchscript"
         raise ModelError(what, where=f"--format {config.format}", found=found, remedy=remedy) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back that exporters warn of their own successors, and log tracebacks of what is said in one line here."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _program(network: Deployed, example: Tensor, free: Axes) -> torch.export.ExportedProgram:
