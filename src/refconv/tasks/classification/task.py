@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.data.mixup import Mixup
+from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
 
 from refconv.data import Data, DataInfo, Samples, Split
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _CLASSES_SHOWN = 5
-_LOSSES = {"cross_entropy": nn.CrossEntropyLoss}
+_LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "bce": BinaryCrossEntropy}
 
 
 class Classification(SampleTask):
@@ -53,7 +55,11 @@ class Classification(SampleTask):
         return make_mixing(recipe, info, batch_size=batch_size, processes=processes)
 
     def loss(self, recipe: Recipe, info: DataInfo, device: torch.device) -> Loss:
-        """Return the cross-entropy, or the user's own loss."""
+        """Return the cross-entropy, timm's binary cross-entropy of each class, or the user's own loss."""
+        if recipe.loss == "bce":
+            soft = recipe.mixup or recipe.cutmix  # smoothed there
+            made = partial(BinaryCrossEntropy, smoothing=0.0 if soft else recipe.smoothing)
+            return chosen_loss(recipe, {**_LOSSES, "bce": made}, device)
         if recipe.loss is not None and recipe.smoothing and not (recipe.mixup or recipe.cutmix):
             raise RecipeError("has no effect with a loss of your own", where="smoothing", remedy="smooth in the loss")
         return make_loss(recipe) if recipe.loss is None else chosen_loss(recipe, _LOSSES, device)
