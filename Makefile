@@ -37,8 +37,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --no-cache .
 
+# The second and third look at what other systems lack, such as fcntl on Windows.
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 src
+	$(BIN)/mypy --platform darwin src
 
 layers: $(READY)
 	$(BIN)/lint-imports
