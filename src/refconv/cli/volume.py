@@ -14,15 +14,10 @@ from refconv.process.volume import quiet as is_quiet, volume
 
 _QUIET = "say the result and errors only"
 _VERBOSE = "also what libraries log, and where errors come from; -vv: for debugging"
+_HIDDEN: dict[str, Any] = {"show_envvar": False, "show_default": False}
 _FLAGS = (
-    ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help=_QUIET, show_envvar=False)], False),
-    (
-        "verbose",
-        Annotated[
-            int, typer.Option("--verbose", "-v", count=True, help=_VERBOSE, show_envvar=False, show_default=False)
-        ],
-        0,
-    ),
+    ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help=_QUIET, **_HIDDEN)], False),
+    ("verbose", Annotated[int, typer.Option("--verbose", "-v", count=True, help=_VERBOSE, **_HIDDEN)], 0),
 )
 
 

@@ -49,8 +49,8 @@ _FEW = 500  #: Validation samples below which a note is made
 def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
     """Return the common recipe with what the data decide: a validation split, and a batch size if none was given.
 
-    Without a learning rate the default one, which is for the batch size that recipes have, follows the batch size as in
-    timm's train.py: in proportion, with optimizers that scale each entry of their step by its root.
+    Where none is given either, the learning rate, whose default is for the batch size of recipes, follows the batch
+    size as in timm's train.py: in proportion, or with the root for Adam and its like.
     """
     if recipe.method != "plain":
         raise SettingError("improve chooses the method itself", where="method", found=repr(recipe.method))

@@ -185,7 +185,7 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         else:  # safetensors holds tensors only
             torch.save(with_metadata(held, metadata_of(state)), partial / WEIGHT_FILES[1])
         for file in partial.iterdir():
-            with file.open("rb") as handle:
+            with file.open("rb+") as handle:  # Windows flushes only what may be written
                 os.fsync(handle.fileno())
         if folder.exists():
             folder.rename(former)

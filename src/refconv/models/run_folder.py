@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from refconv.errors import RefconvError, RunError
 from refconv.recipe.recipe import Recipe
@@ -42,7 +44,7 @@ class RunFolder:
         if resume and not self.path.is_dir():
             raise self._nothing_to_resume()
         with locked(self.path, "run folder"):
-            begun = False
+            begun = spoilt = False
             try:
                 present = self._present()
                 if resume and not self.checkpoint_file.is_file():
@@ -54,12 +56,11 @@ class RunFolder:
                 begun = not resume
                 yield
             except RefconvError:
-                if begun and not self.checkpoint_file.is_file():
-                    shutil.rmtree(self.path)
+                spoilt = begun and not self.checkpoint_file.is_file()
                 raise
             finally:
-                if self.path.is_dir() and not self._present():
-                    shutil.rmtree(self.path)
+                if spoilt or not self._present():
+                    shutil.rmtree(self.path, ignore_errors=sys.platform == "win32")  # where a held lock stays
 
     def clear(self) -> None:
         """Remove everything in the folder but its lock, which is held meanwhile."""
@@ -91,38 +92,24 @@ class RunFolder:
         return Recipe.from_toml(self.recipe_file)
 
 
-_LOCKS: set[int] = set()  #: The descriptors of the lock files that this process holds open
-
-
 @contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder, made if it is missing, so that no other process works in it; ``what`` it is, for messages.
 
-    The lock is the kernel's: it ends with the process, however that ends.
+    The lock is the operating system's: it ends with the process, however that ends, and forked children do not hold it.
     """
+    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    _LOCKS.add(descriptor)
-    try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock.acquire()
+        except Timeout as error:
             what, remedy = f"the {what} is in use by another process", "wait for it, or give another folder"
             raise RunError(what, where=str(folder), remedy=remedy) from error
+    try:
         yield
     finally:
-        _close_locks({descriptor})
-
-
-def _close_locks(descriptors: Collection[int]) -> None:
-    for descriptor in _LOCKS & set(descriptors):
-        _LOCKS.remove(descriptor)
-        os.close(descriptor)
-
-
-# A forked child, such as a data worker, must not keep the folder locked when this process is gone.
-os.register_at_fork(after_in_child=lambda: _close_locks(_LOCKS))
+        lock.release()
 
 
 @contextmanager
@@ -145,11 +132,12 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            descriptor = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)  # so that the renamed file stays renamed when the power fails
-            finally:
-                os.close(descriptor)
+            if sys.platform != "win32":  # which opens no folders
+                descriptor = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)  # so that the renamed file stays renamed when the power fails
+                finally:
+                    os.close(descriptor)
     except RunError:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
