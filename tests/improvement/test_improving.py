@@ -141,7 +141,8 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
         "359 test samples",
         "round 2: 2 runs",
         "ms of a step of 16 samples: plain ",
-        "learning rates: plain 0.01, 0.003, 0.03; refocus 0.03, 0.1; slow-kernels 0.03",
+        # The default rate, 0.01, is a quarter for a quarter of the recipe's batch.
+        "learning rates: plain 0.0025, 0.00075, 0.0075; refocus 0.0075, 0.025; slow-kernels 0.0075",
     ):
         assert words in said
 

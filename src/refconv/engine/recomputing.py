@@ -46,14 +46,13 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
     """Keep the running statistics of batch norms for the time of a backward pass, which runs forwards again.
 
     They would move twice in each step; with this, training with gradient checkpointing gives the same weights and
-    statistics as without.
+    statistics as without. Normalising without them would not do: torch compares what a forward saves with the first.
     """
-    norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
-    norms = [norm for norm in norms if norm.training]
-    for norm in norms:
-        norm.track_running_stats = False
+    norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.training]
+    buffers = [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
+    before = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for buffer, kept in zip(buffers, before, strict=True):
+            buffer.copy_(kept)

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from refconv.errors import RefconvError, RunError
 from refconv.recipe.recipe import Recipe
 
@@ -98,6 +96,8 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
     The lock is the operating system's: it ends with the process, however that ends, and forked children do not hold it.
     """
+    from filelock import FileLock, Timeout  # help must not wait for it
+
     lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
