@@ -66,12 +66,7 @@ def test_a_command_line_of_timms_program_is_understood(trained, tmp_path, monkey
 
 @pytest.mark.parametrize(
     ("flags", "folder"),
-    [
-        ("--out a", "a"),
-        ("--output a", "a"),
-        ("--experiment b", "runs/b"),
-        ("--output a --experiment b", "a/b"),
-    ],
+    [("--out a", "a"), ("--output a", "a"), ("--experiment b", "runs/b"), ("--output a --experiment b", "a/b")],
 )
 def test_the_folder_of_a_run_may_be_named_as_in_timms_program(trained, flags, folder):
     assert main(["train", "--model", "m", "--data", "digits", *flags.split()]) == 0

@@ -1,10 +1,10 @@
 """Every command has -q, -v and --json, and they do what they say."""
 
 import json
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 import typer
 
 from refconv.cli import main
@@ -30,7 +30,7 @@ def test_every_command_has_the_flags(path):
 
 
 def test_quiet_leaves_the_result(tmp_path, capsys, monkeypatch):
-    flags = ["--recipe", "digits", "--epochs", "1", "--device", "cpu", "--workers", "0"]
+    flags = ["--recipe", "digits", "--epochs", "2", "--device", "cpu", "--workers", "0"]
     assert main(["train", *flags, "-q", "--sync-bn", "-o", str(tmp_path / "run")]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""

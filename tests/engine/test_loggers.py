@@ -202,9 +202,7 @@ def test_a_missing_package_is_one_line_before_anything_is_opened(name, tmp_path,
 
 
 def test_unknown_words_are_refused():
-    with pytest.raises(
-        RecipeError, match=r"log: unknown word; .*, found .wandbb.; did you mean wandb\?"
-    ):
+    with pytest.raises(RecipeError, match=r"log: unknown word; .*, found .wandbb.; did you mean wandb\?"):
         recipe("wandbb")
     with pytest.raises(RecipeError, match=r"log_kwargs\.projekt: unknown setting of a logger; .* did you mean project"):
         recipe("wandb", log_kwargs={"projekt": "p"})

@@ -30,7 +30,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     flags = ["--recipe", "digits", "--device", "cpu", "--workers", "0", "--dry-run"]
     assert main(["train", *flags]) == 0
-    assert "steps of 128 samples" in capsys.readouterr().out
+    assert "steps of 64 samples" in capsys.readouterr().out
     assert main(["train", *flags, "--json", "-o", "run"]) == 0
     assert RunPlan.from_json(capsys.readouterr().out).recipe["data"] == "digits"
     assert not list(tmp_path.iterdir())

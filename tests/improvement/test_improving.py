@@ -245,7 +245,7 @@ def test_loaders_without_items_are_refused(base, tmp_path):
 def test_an_interrupted_call_goes_on(base, tmp_path):
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "refconv.cli", "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
+        sys.executable, "-m", "refconv", "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
         str(base), "--val-split", "0.3", "--batch-size", "64", "--workers", "0", "--device", "cpu", "--out", str(out),
         "--budget", "12ep", "--contender", "plain",
     ]  # fmt: skip
