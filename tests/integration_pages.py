@@ -21,6 +21,9 @@ TESTS = ROOT / "tests" / "integrations"
 #: What a test module of this tier gives its ``pytestmark``: warnings of the other packages are not our errors.
 MARKS = [pytest.mark.integrations, pytest.mark.filterwarnings("default")]
 
+#: Programs of the environment beneath, whose scripts would start its Python.
+MODULES = {"refconv": "refconv", "torchrun": "torch.distributed.run"}
+
 NOT_RUN = ("pip", "git")  # the environment has what they install, and the test what they fetch
 
 
@@ -60,6 +63,7 @@ def run_page(name, place, **names):
 
 def run(words, place):
     """Run a command with the programs of this environment in a folder, without a network; return what it printed."""
+    words = [sys.executable, "-m", MODULES[words[0]], *words[1:]] if words[0] in MODULES else words
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, check=False)
