@@ -38,6 +38,7 @@ from refconv.improvement.verdict import verdict
 from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.studies.conduct import carry_out, on_threads
 from refconv.studies.estimate import Board
@@ -84,6 +85,7 @@ def improve_recipe(
             print(line, flush=True)
 
     check_place(out)
+    trust_named(recipe)
     recipe = completed(recipe, given)
     partakers(recipe, config)
     if config.dry_run:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from refconv.errors import RunError
+from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 
 LOCK_FILE = ".lock"
@@ -79,8 +79,10 @@ class RunFolder:
         return self.recipe_file
 
     def recipe(self) -> Recipe:
-        """Read the recipe of the run."""
-        return Recipe.from_toml(self.recipe_file)
+        """Read the recipe of the run, which names no code that the user does not know."""
+        recipe = Recipe.from_toml(self.recipe_file)
+        check_trusted(code_of(recipe), where=str(self.recipe_file))
+        return recipe
 
 
 @contextmanager
@@ -89,6 +91,8 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
     The lock is the operating system's: it ends with the process, however that ends, and forked children do not hold it.
     """
+    from filelock import FileLock, Timeout  # help must not wait for it
+
     lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
