@@ -99,7 +99,7 @@ def improve_recipe(
             say(f"{out}: going on with the plan in {PLAN_FILE}")
         else:
             setup, plan = _look(recipe, config, say, jobs)
-            write_whole(out / PLAN_FILE, plan.to_json().encode())
+            write_whole(out / PLAN_FILE, plan.file_text().encode())
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
             carry_out(
@@ -202,7 +202,7 @@ def _finished(
         exports=exported,
     )
     write_page(record, out / REPORT_FILE)
-    write_whole(out / RECORD_FILE, record.to_json().encode())
+    write_whole(out / RECORD_FILE, record.file_text().encode())
     _clear(search)
     return record
 

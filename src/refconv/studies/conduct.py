@@ -81,7 +81,7 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         plot = PLOT_FILES if comparison.contrasts else ()
         pages.draw(comparison, *(out / name for name in plot))
         write_whole(out / PAGE_FILE, pages.markdown(comparison, plot=next(iter(plot), None)).encode())
-        write_whole(out / RECORD_FILE, comparison.to_json().encode())
+        write_whole(out / RECORD_FILE, comparison.file_text().encode())
     if schedule.failures:
         raise StudyError(
             f"{len(schedule.failures)} of the study's runs failed",
