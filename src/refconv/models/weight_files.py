@@ -120,6 +120,8 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said better by the error
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(**_why_refused(error), where=str(path)) from error
     except safetensors.SafetensorError as error:
