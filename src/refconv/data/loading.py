@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from refconv.errors import DataError
+from refconv.process.interruption import SIGNALS
 
 _GUARD = 'call refconv below if __name__ == "__main__":'
 """What a script must do whose data is read by workers, as they import it."""
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @atexit.register  # after multiprocessing's own, and so called before it
@@ -90,7 +89,7 @@ def _signals_held_back() -> Iterator[None]:
         yield
     else:
         resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             yield
         finally:
@@ -103,7 +102,7 @@ def prepare_worker(worker: int) -> None:
     torch's own workers look whether they still have the parent that they began with; theirs would be the fork server,
     which outlives a main process that was killed.
     """
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

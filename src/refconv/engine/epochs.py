@@ -100,8 +100,13 @@ class Loop:
                 self._save()
             if self.step and self.step % self.setup.steps_per_epoch == 0:
                 self._validate(self.step // self.setup.steps_per_epoch)  # if that was left out for a signal
-            for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
-                self._run_epoch(epoch)
+            try:
+                for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
+                    self._run_epoch(epoch)
+            except KeyboardInterrupt:  # a second Ctrl-C
+                remedy = f"the checkpoint of step {self._saved_step} is whole: continue with --resume"
+                what = f"{self._stopped}, without waiting"
+                raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
 
     def _run_epoch(self, epoch: int) -> None:
         recipe, check_interval = self.recipe, self._check_interval

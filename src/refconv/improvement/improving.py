@@ -40,7 +40,7 @@ from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
-from refconv.studies.conduct import carry_out, on_threads
+from refconv.studies.conduct import carry_out, on_threads, stoppable
 from refconv.studies.estimate import Board
 from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
@@ -92,7 +92,7 @@ def improve_recipe(
         with on_threads(threads):
             _look(recipe, config, say, jobs)
         return None
-    with locked(out, "folder of the improvement"), on_threads(threads):
+    with stoppable(out), locked(out, "folder of the improvement"), on_threads(threads):
         if (out / PLAN_FILE).is_file():
             setup = open_base(recipe)
             plan = kept_plan(out / PLAN_FILE, setup, recipe, config)
