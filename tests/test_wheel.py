@@ -97,7 +97,7 @@ def check_the_core(python, refconv, folder):
     assert run(python, "-c", SCRIPT, "a.safetensors", cwd=folder).split()[-2:] == ["2", "True"]
     assert "pip install 'refconv[cli]'" in run(refconv, "--help", cwd=folder)
     said = run(python, "-m", "refconv", "plan", "resnet18", cwd=folder, status=2)
-    assert said.strip() == "refconv: error: typer: not installed (pip install 'refconv[cli]')", said
+    assert said.strip() == "refconv: error: typer: not installed; pip install 'refconv[cli]'", said
 
 
 def check_all(python, refconv, folder):

@@ -14,7 +14,9 @@ import typer
 from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table, with_recipe_flags
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
+from refconv.named_code import check_trusted
 from refconv.process.volume import quiet
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe, read_settings
 from refconv.recipe.shipped import resolved
 
@@ -46,8 +48,10 @@ def train(
     folder = None if dry_run and not (out or output or experiment) else _folder(out, output, experiment)
     if folder is not None and recipe is None and resume:
         recipe = RunFolder(folder).recipe_to_resume()
+        known = Recipe.from_toml(recipe)
+        check_trusted(code_of(known), where=str(recipe))
         # Other data is not in the folder of the run's data.
-        if flags.get("data", known := Recipe.from_toml(recipe).data) != known:
+        if flags.get("data", known.data) != known.data:
             flags = {"data_dir": None, **flags}
     settings = _recipe(recipe, flags)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process speaks

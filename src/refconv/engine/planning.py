@@ -14,6 +14,7 @@ from refconv.engine.stepping import Stepper
 from refconv.methods.registry import method_of
 from refconv.models.creation import completed
 from refconv.process.distributed import joined
+from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record
 
@@ -71,6 +72,7 @@ def plan_run(recipe: Recipe) -> RunPlan:
     Raises:
         RefconvError: as :func:`refconv.engine.train`, but for those about its folder.
     """
+    trust_named(recipe)
     recipe = completed(recipe)
     method = method_of(recipe)
     with joined(recipe.device) as processes:

@@ -14,7 +14,7 @@ from refconv.data import DataInfo
 from refconv.data.preprocessing import FLAGS, Preprocessing, Statement, resolve
 from refconv.errors import CheckpointError, SettingError
 from refconv.methods.registry import method_of
-from refconv.models.builders import address, arguments_with_weights, build, check_named_in_file
+from refconv.models.builders import address, arguments_with_weights, build
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.model_folder import (
     LOCAL,
@@ -28,6 +28,8 @@ from refconv.models.model_folder import (
 from refconv.models.model_input import channels_of, of_builder, of_checkpoint, of_weights
 from refconv.models.weight_files import read_weights
 from refconv.models.weights import classifier_names, fill_backbone, load_state
+from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import in_kernel_space, plain_state_dict, says_settings
 
@@ -104,12 +106,14 @@ def named_by(checkpoint: str | Path) -> dict[str, Any]:
     found = located(checkpoint)
     recipe = Checkpoint.load(found.path).trained_by() if found.kind == "checkpoint" else found.recipe()
     if recipe is not None:
+        check_trusted([recipe.model], where=str(checkpoint))
         names = ("task", "model", "model_kwargs", "backbone")
         return {name: value for name in names if (value := getattr(recipe, name)) not in (None, {})}
     if found.kind != "folder":
         what = "a file of weights does not say which model they belong to"
         raise SettingError(what, where=str(checkpoint), remedy="name it by --model")
     config = read_config(found.path)
+    check_trusted([config["architecture"]], where=str(checkpoint))
     named = {"task": config.get("task"), "model": config["architecture"], "model_kwargs": config.get("model_args")}
     return {name: value for name, value in named.items() if value}
 
@@ -191,7 +195,7 @@ def restore(path: Path | str) -> Restored:
     """Rebuild the model of a run's ``checkpoint.pt``."""
     checkpoint = Checkpoint.load(Path(path))
     recipe, info = checkpoint.trained_by(), checkpoint.data_info()
-    check_named_in_file(recipe.model)
+    check_trusted(code_of(recipe), where=str(path))
     model = ModelSpec.of_run(recipe, info).build()
     method_of(recipe).prepare(model)
     state = checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema

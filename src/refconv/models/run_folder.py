@@ -12,6 +12,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from refconv.errors import RefconvError, RunError
+from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 
 LOCK_FILE = ".lock"
@@ -86,8 +88,10 @@ class RunFolder:
         return self.recipe_file
 
     def recipe(self) -> Recipe:
-        """Read the recipe of the run."""
-        return Recipe.from_toml(self.recipe_file)
+        """Read the recipe of the run, which names no code that the user does not know."""
+        recipe = Recipe.from_toml(self.recipe_file)
+        check_trusted(code_of(recipe), where=str(self.recipe_file))
+        return recipe
 
 
 @contextmanager
