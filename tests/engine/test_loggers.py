@@ -16,6 +16,7 @@ from refconv.engine.loggers.several import KINDS, Loggers
 from refconv.engine.loop import train
 from refconv.errors import RecipeError, RefconvWarning, RunError
 from refconv.models.run_folder import RunFolder
+from refconv.process.interruption import StoppedError
 from refconv.process.volume import volume
 from refconv.recipe.recipe import Recipe
 
@@ -51,7 +52,7 @@ def interrupted(monkeypatch, made, out, *, at):
 
     with monkeypatch.context() as patched:
         patched.setattr(epochs.Loop, "_step", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedError):
             train(made, out, show=False)
 
 

@@ -8,6 +8,7 @@ import pytest
 from integration_pages import MARKS, run_page
 from refconv.engine import epochs
 from refconv.engine.loop import train
+from refconv.process.interruption import StoppedError
 from refconv.recipe.recipe import Recipe
 
 pytestmark = MARKS
@@ -30,7 +31,7 @@ def resumed_run(monkeypatch, out, name):
 
     with monkeypatch.context() as patched:
         patched.setattr(epochs.Loop, "_step", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedError):
             train(recipe, out, show=False)
     return recipe, train(recipe, out, resume=True, show=False)
 
