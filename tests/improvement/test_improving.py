@@ -212,13 +212,16 @@ def loader(split, size=64):
     return DataLoader(TensorDataset(inputs, labels), batch_size=size)
 
 
-def test_a_module_is_improved_on_loaders(base, tmp_path):
+def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
     model = load_model_folder(base / "model")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loaders = [loader(split) for split in ("train", "val", "test")]
     record = refconv.improve(
-        model, *loaders, out=tmp_path / "out", budget="6ep", contenders=("plain", "refocus"), device="cpu", show=False
+        model, *loaders, out=tmp_path / "out", budget="6ep", contenders=("plain", "refocus"), device="cpu"
     )
+    said = capsys.readouterr().out
+    assert f"{type(model).__name__}/plain" in said
+    assert "handed_over" not in said
     assert record.gain.value > 0
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()

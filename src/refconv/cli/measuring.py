@@ -219,8 +219,9 @@ def report(
     pairs = [_chosen(read_pair(folder), only) for folder in folders]
     names = pair_names([pair.facts for pair in pairs], runs)
     pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
-    written = str(write_report(pairs, page, title=title))
-    typer.echo(json.dumps({"page": written}) if as_json else written)
+    written = write_report(pairs, page, title=title)
+    found = {"page": str(written.path), "measures": written.sections, "results": dict(written.headlines)}
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else str(written))
 
 
 def _chosen(pair: ModelPair, only: list[str] | None) -> ModelPair:
