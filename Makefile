@@ -8,7 +8,7 @@ SEED ?= $(shell date +%s)
 
 INTEGRATIONS := $(patsubst tests/integrations/%/requirements.txt,%,$(wildcard tests/integrations/*/requirements.txt))
 
-.PHONY: demo test test-executors test-faults test-integrations test-wheel browser slow literature explore check lint types layers format docs
+.PHONY: demo test test-executors test-integrations test-faults test-wheel browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -20,12 +20,6 @@ test: $(READY)
 test-executors: $(VENV)/.ready-executors
 	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/executors $(BIN)/python -m pytest tests -m executors -q
 
-test-faults: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
-
-test-wheel: $(READY)
-	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs
-
 # Each folder of tests/integrations has an environment of its own, which sees the packages of this one and adds to them.
 ENVIRONMENTS ?= $(VENV)/integrations
 
@@ -33,6 +27,12 @@ test-integrations: $(INTEGRATIONS:%=test-integrations-%)
 
 test-integrations-%: $(ENVIRONMENTS)/%/.ready
 	OMP_NUM_THREADS=1 $(ENVIRONMENTS)/$*/bin/python -m pytest tests/integrations/$* -m integrations -q
+
+test-faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
+
+test-wheel: $(READY)
+	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs
 
 browser: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m browser -q -rs
