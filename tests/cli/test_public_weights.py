@@ -90,7 +90,7 @@ def test_plan_train_merge_and_verify_take_them(public, capsys):
     assert main(["verify", "small.th", "run", *NAME]) == 0
     assert "kernels    largest difference" in capsys.readouterr().out
     assert main(["predict", "run", "images/val/a/0.png", "--device", "cpu", "--trust"]) == 0
-    assert main(["merge", "run", "-o", "merged"]) == 0
+    assert main(["merge", "run", "-o", "merged", "--trust"]) == 0
 
 
 def test_a_choice_between_several_sets_of_weights_is_one_plain_line(public, capsys):

@@ -18,6 +18,7 @@ from refconv.engine.run_record import Course
 from refconv.engine.start import at_chance, random_bases
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
+from refconv.process.interruption import StoppedError
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from run_checkpoints import save_run, small_recipe
 from run_results import read_metrics
