@@ -202,6 +202,9 @@ class Recipe:
         "steps of an epoch, on samples drawn anew for each; default: all training samples", None, least=1
     )
     batch_size: int = _schedule("samples per step, over all processes and accumulated parts", 128, least=1)
+    samples_per_class: int | None = _schedule(
+        "embedding: samples of each class in a batch of drawn classes; default: any", None, least=2, task="embedding"
+    )
     grad_accum_steps: int = _schedule("parts of a batch whose gradients are accumulated", 1, least=1)
     sched: str = _schedule(
         "schedule of the learning rate, by timm's name",

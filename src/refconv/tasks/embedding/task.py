@@ -64,7 +64,9 @@ class Embedding(SampleTask):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open data with classes, which the model has no outputs for."""
-        return _without_outputs(super().open_data(recipe, model))
+        data = _without_outputs(super().open_data(recipe, model))
+        data.per_class = recipe.samples_per_class
+        return data
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with any classes."""
