@@ -33,7 +33,7 @@ def classes_of(batch, labels=LABELS):
 def test_balanced_batches_have_the_form_of_those_of_pytorch_metric_learning():
     samplers = pytest.importorskip("pytorch_metric_learning.samplers")
     theirs = samplers.MPerClassSampler(LABELS.tolist(), m=4, batch_size=8, length_before_new_iter=96)
-    for batches in ([torch.tensor(batch) + 1000 for batch in torch.tensor(list(theirs)).split(8)], balanced()):
+    for batches in ((1000 + torch.tensor([int(index) for index in theirs])).split(8), balanced()):
         assert len(batches) == len(LABELS) // 8
         for batch in batches:
             found, counts = classes_of(batch).unique(return_counts=True)

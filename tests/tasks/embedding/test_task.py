@@ -10,7 +10,7 @@ from PIL import Image
 from image_folders import two_classes
 from refconv.engine import Recipe, train
 from refconv.engine.epochs import Loop
-from refconv.errors import RecipeError, SettingError
+from refconv.errors import ModelError, RecipeError, RefconvWarning, SettingError
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
 from refconv.process.interruption import StoppedError
@@ -88,6 +88,24 @@ def test_what_arcface_has_learned_is_resumed(tmp_path, monkeypatch, balanced):
     (end,) = Checkpoint.load(tmp_path / "cut/checkpoint.pt").loss.values()
     assert not torch.equal(learned, end)
     assert open_model(str(tmp_path / "cut")).model.num_classes == 12
+
+
+def test_training_goes_on_from_a_classifier_without_its_head(tmp_path):
+    train(recipe(task="classification"), tmp_path / "classifier", show=False)
+    with pytest.warns(RefconvWarning, match=r"fc.bias, fc.weight are left out: the model ends with its features"):
+        record = train(recipe(checkpoint=str(tmp_path / "classifier")), tmp_path / "run", show=False)
+    assert record.certificate.same_structure
+    classifier, after = (open_model(str(tmp_path / name)).model for name in ("classifier", "run"))
+    distance = (after.layer1[0].conv1.weight - classifier.layer1[0].conv1.weight).norm() / after.layer1[
+        0
+    ].conv1.weight.norm()
+    assert 0 < distance < 0.5
+
+
+def test_outputs_without_numbers_are_no_embeddings():
+    model, samples = torch.nn.Identity(), torch.zeros(2, 0)
+    with pytest.raises(ModelError, match="the model gives no embeddings; .*or give num_classes"):
+        task_named("embedding").check_outputs(model, samples, model(samples), None)
 
 
 def test_other_classes_are_searched_as_well(tmp_path):
