@@ -168,6 +168,7 @@ class Recipe:
         "fill",
         choices=("fill", "keep"),
     )
+    mask: str | None = _method("with zeros=keep: safetensors file of boolean masks by the names of layers", None)
     norm_statistics: str = _method(
         "batch norms: use each batch's statistics, or keep the running ones and use them",
         "batch",
@@ -397,6 +398,8 @@ def _check_together(recipe: Recipe) -> None:
 
 def _check_kept(recipe: Recipe) -> None:
     """Check that there is something to keep for the settings that keep something of the weights."""
+    if recipe.mask is not None and recipe.zeros != "keep":
+        raise RecipeError("has no effect where zeros are filled", where="mask", remedy="zeros = keep")
     for name, default, kept in (("norm_statistics", "batch", "statistics"), ("zeros", "fill", "zeros")):
         if recipe.method == "scratch" and getattr(recipe, name) == "keep":
             what = f"scratch starts from new weights, which have no {kept} to keep"

@@ -1,4 +1,4 @@
-"""What tools meet that take a kernel out of its module, to put another tensor in its place or to put the former back."""
+"""What tools meet that take a kernel out of its module, to put another tensor in its place or the former one back."""
 
 from __future__ import annotations
 
