@@ -309,6 +309,36 @@ def test_what_takes_a_kernel_out_of_its_module_is_refused_and_changes_nothing(be
         assert copied[0].weight.requires_grad
 
 
+class Rule:
+    """As a hook of zennit, which modifies what ``named_parameters`` says is ``weight``, and nothing if nothing is."""
+
+    __module__ = "zennit.core"
+
+    def pre_forward(self, module, args):
+        return None
+
+
+@pytest.mark.parametrize("way", ["register_forward_pre_hook", "register_forward_hook"])
+def test_rules_that_look_for_the_kernel_among_the_parameters_are_refused(way):
+    class Own(Rule):
+        pass
+
+    model = network()
+    plain = copy.deepcopy(model)
+    refconv.refocus(model)
+    for rule in (Rule(), Own()):
+        with pytest.raises(LayerError, match=r"^0: zennit looks for the kernel .*; give it refconv.merged\(model\)"):
+            getattr(model[0], way)(rule.pre_forward)
+        getattr(plain[0], way)(rule.pre_forward).remove()
+        getattr(refconv.merged(model)[0], way)(rule.pre_forward)
+    calls = []
+    handle = getattr(model[0], way)(lambda *_: calls.append(1))
+    model(images())
+    handle.remove()
+    model(images())
+    assert calls == [1]
+
+
 def test_other_parameters_of_a_refocused_module_can_be_taken_out():
     model = network()
     refconv.refocus(model)

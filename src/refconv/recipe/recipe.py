@@ -225,7 +225,9 @@ class Recipe:
     distill_checkpoint: str | None = _averaging("the teacher's weights", None)
     distill_alpha: float = _averaging("weight of the teacher in the loss", 0.5, least=0, most=1)
     distill_temperature: float = _averaging("temperature of the soft targets", 1.0, above=0)
-    distill_features: tuple[str, ...] = _averaging("layers of student and teacher whose attention is compared too", ())
+    distill_features: tuple[str, ...] = _averaging(
+        "layers whose attention is compared too: NAME, or STUDENT=TEACHER", ()
+    )
     distill_features_weight: float = _averaging("weight of the features in the loss", 1.0, above=0)
 
     seed: int = _run("seed of everything random", 0, least=0)

@@ -39,3 +39,22 @@ def cannot_be_taken_out(layer: str) -> LayerError:
     what = f"the kernel is computed from its base and cannot be taken out of its module, as {tools}"
     remedy = "do so before refocusing, or after refconv.merge(model) or refconv.unrefocus(model)"
     return LayerError(what, where=layer, remedy=remedy)
+
+
+_READERS = ("zennit",)  # packages whose hooks change parameters found by name, and go on without a word where none is
+
+
+def check_hook(hook: object, layer: str) -> None:
+    """Refuse a hook of a library that looks for its module's parameters, and would miss the kernel silently.
+
+    Such are the rules of zennit, which modify ``weight`` among ``named_parameters``; of a refocused layer they would
+    find the bias alone and attribute wrongly.
+
+    Raises:
+        LayerError: if the hook comes from such a library.
+    """
+    owner = getattr(hook, "__self__", hook)
+    homes = {kind.__module__.partition(".")[0] for kind in type(owner).__mro__}
+    if found := homes & {*_READERS}:
+        what = f"{min(found)} looks for the kernel among the parameters, where a refocused layer has none"
+        raise LayerError(what, where=layer, remedy="give it refconv.merged(model)")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial, partialmethod
 from typing import Any, cast
 
 import torch
@@ -26,10 +27,11 @@ from refconv.errors import LayerError, ModelError
 from refconv.layers import Layer, dotted, lists_of
 from refconv.layers.stored import KERNEL
 from refconv.parametrizations import Base, Kernel, KernelTransform
-from refconv.surgery.guards import OwnParameters, cannot_be_taken_out
+from refconv.surgery.guards import OwnParameters, cannot_be_taken_out, check_hook
 
 SETTINGS = "refconv"  #: Under which name a transformation's settings stand in the metadata of a state dict
 _LISTS = "parametrizations"
+_HOOKING = ("register_forward_pre_hook", "register_forward_hook")
 
 
 class Beneath(nn.ModuleList):
@@ -307,6 +309,7 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
     of_torch: Any = parametrized.__getstate__
     register: Any = parametrized.register_parameter
     delete: Any = parametrized.__delattr__
+    hooking: dict[str, Any] = {name: getattr(parametrized, name) for name in _HOOKING}
 
     def refuse_pickling(self: nn.Module) -> Any:
         place = place_at(self)
@@ -320,6 +323,12 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
         if place is not None and name in {KERNEL, place.tensor}:
             raise cannot_be_taken_out(place.transform.layer)
         delete(self, name)
+
+    def refuse_hooks(name: str, self: nn.Module, hook: Any, *args: Any, **kwargs: Any) -> Any:
+        place = place_at(self)
+        if place is not None:
+            check_hook(hook, place.transform.layer)
+        return hooking[name](self, hook, *args, **kwargs)
 
     def refuse_kernels(self: nn.Module, name: str, parameter: Any) -> None:
         place = place_at(self)
@@ -335,6 +344,8 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
     parametrized.refuses = True  # type: ignore[attr-defined]
     parametrized.__getstate__ = refuse_pickling  # type: ignore[method-assign]  # a class made by torch, for this module
     parametrized.__delattr__ = refuse_deletion  # type: ignore[method-assign]
+    for name in _HOOKING:
+        setattr(parametrized, name, partialmethod(partial(refuse_hooks, name)))
     parametrized.register_parameter = refuse_kernels  # type: ignore[assignment,method-assign]
 
 
