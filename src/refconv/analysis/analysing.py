@@ -16,9 +16,10 @@ from rich.table import Column
 from torch import nn
 
 from refconv.analysis.batches import Batches, Progress, classify, observing
-from refconv.analysis.evidence import CUES, SCORES, AnalysisConfig, open_cues, open_evidence, open_scores, with_data
+from refconv.analysis.evidence import SCORES, AnalysisConfig, open_cues, open_evidence, open_scores, with_data
 from refconv.analysis.pairs import pair_kernels
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
+from refconv.analysis.stimuli import CUES
 from refconv.engine.run_record import RunRecord, command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts

@@ -153,6 +153,6 @@ def open_cues(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> Calla
     """Open the images of two cues that are asked for; return what measures for which of them two classifiers decide."""
     device = choose_device(questions.device)
     batches, groups = open_stimuli(Path(str(questions.cue_conflict)), opened[1], device)
-    models = [side.model.to(device) for side in opened]
+    before, after = (side.model.to(device) for side in opened)
     bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
-    return lambda progress: {"pair": cue_conflict(*models, batches, groups=groups, progress=progress, **bounds)}
+    return lambda progress: {"pair": cue_conflict(before, after, batches, groups=groups, progress=progress, **bounds)}

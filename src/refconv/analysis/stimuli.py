@@ -73,7 +73,7 @@ def _cues(file: Path) -> tuple[str, str]:
 
 def _groups(folder: Path, opened: Opened) -> tuple[list[int] | None, tuple[str, ...]]:
     """Return the group of each of the model's classes, where the folder says it, and the names that targets have."""
-    outputs = classes_of(opened).outputs
+    outputs = classes_of(opened).outputs or 0
     own = tuple(opened.class_name(index) for index in range(outputs))
     file = folder / _GROUPS
     if not file.is_file():

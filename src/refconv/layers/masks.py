@@ -29,10 +29,11 @@ def read_masks(path: Path | str) -> dict[str, Tensor]:
         CheckpointError: if it cannot be read.
     """
     try:
-        return safetensors.torch.load_file(path)
+        masks: dict[str, Tensor] = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         what, expected = "cannot be read", "a safetensors file of boolean masks by the names of layers"
         raise CheckpointError(what, where=str(path), expected=expected, found=str(error)) from error
+    return masks
 
 
 def matched(masks: Masks, layers: Iterable[Layer]) -> list[tuple[Layer, Tensor]]:

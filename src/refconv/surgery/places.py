@@ -74,7 +74,7 @@ class _First(parametrize.ParametrizationList):
         return Kernel.of(kernel, self.layer)
 
     @property
-    def is_tensor(self) -> bool:
+    def is_tensor(self) -> bool:  # type: ignore[override]  # an attribute of torch's class, set once
         """Whether one tensor is stored; ``remove_parametrizations`` asks for it before it changes anything."""
         if (
             not torch.compiler.is_compiling()

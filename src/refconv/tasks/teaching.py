@@ -134,7 +134,8 @@ def _as_map(features: Tensor) -> Tensor:
     if features.ndim == 4:
         return features
     side = math.isqrt(features.shape[1])
-    return features[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
+    places: Tensor = features[:, -(side**2) :].transpose(1, 2)
+    return places.reshape(*places.shape[:2], side, side)
 
 
 @dataclasses.dataclass(frozen=True)
