@@ -38,8 +38,9 @@ from refconv.improvement.verdict import verdict
 from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
-from refconv.studies.conduct import carry_out, on_threads
+from refconv.studies.conduct import carry_out, on_threads, stoppable
 from refconv.studies.estimate import Board
 from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
@@ -84,20 +85,21 @@ def improve_recipe(
             print(line, flush=True)
 
     check_place(out)
+    trust_named(recipe)
     recipe = completed(recipe, given)
     partakers(recipe, config)
     if config.dry_run:
         with on_threads(threads):
             _look(recipe, config, say, jobs)
         return None
-    with locked(out, "folder of the improvement"), on_threads(threads):
+    with stoppable(out), locked(out, "folder of the improvement"), on_threads(threads):
         if (out / PLAN_FILE).is_file():
             setup = open_base(recipe)
             plan = kept_plan(out / PLAN_FILE, setup, recipe, config)
             say(f"{out}: going on with the plan in {PLAN_FILE}")
         else:
             setup, plan = _look(recipe, config, say, jobs)
-            write_whole(out / PLAN_FILE, plan.to_json().encode())
+            write_whole(out / PLAN_FILE, plan.file_text().encode())
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
             carry_out(
@@ -200,7 +202,7 @@ def _finished(
         exports=exported,
     )
     write_page(record, out / REPORT_FILE)
-    write_whole(out / RECORD_FILE, record.to_json().encode())
+    write_whole(out / RECORD_FILE, record.file_text().encode())
     _clear(search)
     return record
 

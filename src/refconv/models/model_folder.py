@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import BESIDE_TIMM
+from refconv.digests import COPY_AGAIN, check_digest, with_digest
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
@@ -27,7 +28,9 @@ from refconv.models.metadata import certificate_hash, described
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
+from refconv.named_code import check_trusted
 from refconv.recipe.recipe import Recipe
+from refconv.records import parsed_json
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
@@ -103,9 +106,10 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
+    check_trusted([config["architecture"]], where=str(folder))
     stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     given = {key: value for key, value in arguments.items() if value is not None}
-    model = build(config["architecture"], from_file=True, **{**stored, **given})
+    model = build(config["architecture"], **{**stored, **given})
     if pretrained:
         other_classes = given.get("num_classes", stored["num_classes"]) != stored["num_classes"]
         load_state(model, read_weights(folder), where=str(folder), reset_classifier=other_classes)
@@ -122,7 +126,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     """Return what a model folder's config.json says."""
     path = Path(folder) / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parsed_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         what, expected = "not a model folder", f"a file {CONFIG_FILE}"
         raise CheckpointError(what, where=str(folder), expected=expected, remedy="check the path") from error
@@ -132,7 +136,10 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         expected, remedy = "a key 'architecture'", "give the file of weights itself, and the model's name by --model"
         raise CheckpointError("names no architecture", where=str(path), expected=expected, remedy=remedy)
-    return config
+    if not isinstance(config.get("model_args", {}), dict) or not isinstance(config.get("pretrained_cfg", {}), dict):
+        expected = "mappings model_args and pretrained_cfg"
+        raise CheckpointError("damaged", where=str(path), expected=expected, remedy=COPY_AGAIN)
+    return check_digest(config, str(path), ours=False)
 
 
 def architecture_of(name: str) -> str:
@@ -163,7 +170,7 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
 
 def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], said: dict[str, str]) -> None:
     try:
-        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(with_digest(config), indent=2, ensure_ascii=False) + "\n"
     except TypeError as error:
         what = "an argument of the model cannot be written as JSON"
         raise ModelError(what, where=said["architecture"], found=str(error)) from error
@@ -185,7 +192,7 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         else:  # safetensors holds tensors only
             torch.save(with_metadata(held, metadata_of(state)), partial / WEIGHT_FILES[1])
         for file in partial.iterdir():
-            with file.open("rb") as handle:
+            with file.open("rb+") as handle:  # Windows flushes only what may be written
                 os.fsync(handle.fileno())
         if folder.exists():
             folder.rename(former)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
+from refconv.process.interruption import SIGNALS
 from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
+_BY_SIGTERM = {-signal.SIGTERM, 128 + signal.SIGTERM}  #: Statuses of a process that the signal ended, or that heard it
 
 
 class SerialExecutor(nullcontext[None]):
@@ -110,11 +114,12 @@ class ProcessExecutor:
             place.connection.close()
             self._places[self._places.index(place)] = self._begin(place.device)
             words = f"{run.folder}: its process {_how(place.process.exitcode)}"
-            return run, Outcome("stopped" if place.process.exitcode == -signal.SIGTERM else "failed", words)
+            return run, Outcome("stopped" if place.process.exitcode in _BY_SIGTERM else "failed", words)
 
     def _begin(self, device: str | None) -> _Place:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        ends: tuple[Any, Any] = context.Pipe()  # of another class on Windows
+        ours, theirs = ends
         process = context.Process(
             target=_work, args=(theirs, self._threads, self._keep)
         )  # not daemonic: a run may have data workers
@@ -137,7 +142,11 @@ def _work(connection: Connection, threads: int, keep: str) -> None:
     """Execute the runs that come through a connection, until it is closed."""
     # The terminal sends Ctrl-C to all processes, and Slurm its warning before a time limit; only the first process
     # decides, and it sends the terminating signal.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGUSR2])
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        others = [number for number in SIGNALS if number != signal.SIGTERM]
+        signal.pthread_sigmask(signal.SIG_BLOCK, [*others, signal.SIGUSR2])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
