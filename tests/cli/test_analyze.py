@@ -1,8 +1,12 @@
 """``refconv analyze`` gives the records that the library gives, for any two models that can be named."""
 
 import json
+import re
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from refconv import analysis
 from refconv.analysis import batches as timing
@@ -138,3 +142,59 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, capsys, pair):
     assert len(error.strip().splitlines()) == 1
     assert main([*command, "--only", "colour"]) == 2
     assert "--only: no such measure; expected redundancy, skeleton" in capsys.readouterr().err
+
+
+def write_stimuli(folder, names):
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_shape_and_texture_of_images_in_a_folder(tmp_path, capsys, pair, grouped):
+    cues = [(a, b) for a in range(10) for b in range(10)]
+    if grouped:
+        names = [f"{'even' if a % 2 == 0 else 'odd'}{a}-{'even' if b % 2 == 0 else 'odd'}{b}.png" for a, b in cues]
+        groups = [index % 2 for index in range(10)]
+        targets = torch.tensor([[a % 2, b % 2] for a, b in cues])
+    else:
+        names, groups, targets = [f"{a}/{a}-{b}.png" for a, b in cues], None, torch.tensor(cues)
+    folder = write_stimuli(tmp_path / "stimuli", names)
+    if grouped:
+        (folder / "classes.csv").write_text("\n".join(f"{n},{'odd' if n % 2 else 'even'}" for n in range(10)))
+    order = sorted(range(len(names)), key=lambda index: str(folder / names[index]))
+    pixels = np.stack([np.asarray(Image.open(folder / names[index])) for index in order]) / 255
+    batch = ((torch.tensor(pixels).float()[:, None] - 0.3) / 0.4, targets[order])
+    expected = analysis.cue_conflict(*pair, [batch], groups=groups)
+
+    sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after"), "--device", "cpu"]
+    asked = ["--cue-conflict", str(folder), "--only", "cues", "--json", "--out", str(tmp_path / "out")]
+    assert main(["analyze", *sides, *asked]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cues"] == expected.to_dict()
+    assert found["verdicts"]["cues"]["findings"]
+    assert expected.samples == (50 if grouped else 90)
+    assert main(["report", str(tmp_path / "out"), "-o", str(tmp_path / "page.html")]) == 0
+    assert 'id="cues"' in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "message"),
+    [
+        (["1-2.png"], ["--only", "cues"], "--only: needs images of two cues; found cues; give --cue-conflict"),
+        ([], ["--cue-conflict", "FOLDER"], "no images in this folder; expected images SHAPE-TEXTURE.png"),
+        (["1.png"], ["--cue-conflict", "FOLDER"], "1.png: a name that does not say shape and texture"),
+        (
+            ["1-bear.png"],
+            ["--cue-conflict", "FOLDER"],
+            "not known; expected 0, 1, 2, .*found bear; say in .*classes.csv",
+        ),
+    ],
+)
+def test_folders_without_shape_and_texture_are_refused(tmp_path, capsys, pair, names, asked, message):
+    folder = write_stimuli(tmp_path / "stimuli", names)
+    sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after"), "--device", "cpu"]
+    assert main(["analyze", *sides, *(str(folder) if one == "FOLDER" else one for one in asked)]) == 2
+    assert re.search(message, capsys.readouterr().err)

@@ -184,7 +184,7 @@ def test_sounds_are_as_long_as_the_longest_and_padded(tmp_path):
     shorter = open_data(name, in_chans=1, img_size=60)
     assert shorter.info.input_size == (1, 60)
     soundfile.write(tmp_path / "test/a/0.wav", np.zeros(50), 16000)
-    with pytest.raises(DataError, match="another sampling rate; expected 8000 samples a second, found 16000"):
+    with pytest.raises(DataError, match="another sampling rate; expected 8000 Hz, found 16000 Hz"):
         list(open_data(name, in_chans=1).eval_batches("test", batch_size=6))
     (tmp_path / "test/a/0.wav").write_text("no sound")
     with pytest.raises(DataError, match="unreadable sound"):

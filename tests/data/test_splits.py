@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from refconv.data.splits import (
+    balanced_index_batches,
     batch_count,
     epoch_order,
     eval_index_batches,
@@ -13,10 +14,70 @@ from refconv.data.splits import (
     train_index_batches,
     validation_split,
 )
-from refconv.errors import DataError
+from refconv.errors import DataError, SettingError
 
 LABELS = torch.tensor([0] * 50 + [1] * 30 + [2] * 21)[torch.randperm(101, generator=torch.Generator().manual_seed(0))]
 NAMES = ("ant", "bee", "cat")
+
+
+def balanced(labels=LABELS, per_class=4, **settings):
+    indices = torch.arange(1000, 1000 + len(labels))
+    order = {"seed": 3, "epoch": 1, "batch_size": 8, **settings}
+    return balanced_index_batches(indices, labels, per_class, **order)
+
+
+def classes_of(batch, labels=LABELS):
+    return labels[batch - 1000]
+
+
+def test_balanced_batches_have_the_form_of_those_of_pytorch_metric_learning():
+    samplers = pytest.importorskip("pytorch_metric_learning.samplers")
+    theirs = samplers.MPerClassSampler(LABELS.tolist(), m=4, batch_size=8, length_before_new_iter=96)
+    for batches in ((1000 + torch.tensor([int(index) for index in theirs])).split(8), balanced()):
+        assert len(batches) == len(LABELS) // 8
+        for batch in batches:
+            found, counts = classes_of(batch).unique(return_counts=True)
+            assert (len(found), counts.tolist()) == (2, [4, 4])
+            assert len(batch.unique()) == 8
+
+
+def test_balanced_batches_start_anywhere_and_follow_from_seed_and_epoch():
+    whole = torch.stack(balanced())
+    assert torch.equal(whole, torch.stack(balanced()))
+    assert torch.equal(whole[5:], torch.stack(balanced(first_batch=5)))
+    assert not torch.equal(whole, torch.stack(balanced(epoch=2)))
+    assert not torch.equal(whole, torch.stack(balanced(seed=4)))
+    drawn = torch.stack([classes_of(batch)[::4] for batch in whole])  # classes change from batch to batch
+    assert len(drawn.unique(dim=0)) > 3
+
+
+def test_processes_share_balanced_batches_class_by_class():
+    whole = balanced(batch_size=8)
+    halves = [balanced(batch_size=4, world_size=2, rank=rank) for rank in (0, 1)]
+    assert torch.equal(torch.stack(whole), torch.cat([torch.stack(half) for half in halves], dim=1))
+    assert all(len(classes_of(batch).unique()) == 1 for half in halves for batch in half)
+
+
+def test_no_sample_is_taken_again_before_the_others_of_its_class_were():
+    labels = torch.tensor([0] * 9 + [1] * 3 + [2] * 30)
+    taken = torch.cat(balanced(labels, batch_size=12))
+    for label, count in enumerate((9, 3, 30)):
+        members = taken[classes_of(taken, labels) == label]
+        for start in range(0, len(members) - count + 1, count):
+            assert len(members[start : start + count].unique()) == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"per_class": 3}, "cut into classes; expected a divisor of 8, the samples of a batch in one part and process"),
+        ({"per_class": 2}, "too few classes for a batch; expected 4 classes in the training data, found 3; give"),
+        ({"world_size": 2}, "too few classes for a batch; expected 4 classes"),
+    ],
+)
+def test_balanced_batches_that_cannot_be_made_are_refused(settings, message):
+    with pytest.raises(SettingError, match=f"samples_per_class: .*{message}"):
+        balanced(**settings)
 
 
 def test_stratified_split_covers_everything_once_in_order():

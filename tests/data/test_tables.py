@@ -79,6 +79,20 @@ def test_classes_are_one_column_of_names_and_numbers_sort_as_numbers(tmp_path):
     assert (parts.train.labels.tolist(), parts.test.labels.tolist()) == ([1, 0], [1])
 
 
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "a.csv"), ("\t", "a.csv"), ("\t", "a.tsv"), (",", "a.csv")])
+def test_cells_are_separated_by_what_the_first_line_has_first(tmp_path, delimiter, name):
+    lines = [['"a;b"', "split", "cat", "dog"], ["0.png", "train", "1", ""], ["1.png", "test", "0", "1"]]
+    path = written(tmp_path, "\n".join(delimiter.join(cells) for cells in lines), name)
+    parts = open_table(path, LABELS, val_split=0)
+    torch.testing.assert_close(parts.train.labels, torch.tensor([[1, NAN]]), equal_nan=True)
+    assert (parts.train.class_names, parts.test.labels.tolist()) == (("cat", "dog"), [[0, 1]])
+
+
+def test_names_in_a_cell_may_be_separated_as_cells_of_other_tables_are(tmp_path):
+    parts = open_table(written(tmp_path, "image;labels;split\n0.png;b,a;train\n1.png;b;test\n"), LABELS, val_split=0)
+    assert (parts.train.class_names, parts.test.labels.tolist()) == (("a", "b"), [[0, 1]])
+
+
 def test_the_positive_class_may_be_named(tmp_path):
     text = "image,cat,dog,split\n0.png,0,1,train\n1.png,1,0,test\n"
     parts = open_table(written(tmp_path, text), Wanted("labels", one=True, positive="cat"), val_split=0)
@@ -121,6 +135,11 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
         ("image,split,a\n0.png,train,x\n1.png,test,y\n2.png,test,z\n", ONE, "which class is the positive one"),
         ("image,split,a\n0.png,train,\n1.png,test,y\n", CLASSES, "line 2: no class; expected one name"),
         ("image,split,a,a\n", VALUES, "names 'a' twice"),
+        (
+            "image;split;a\n0.png;train;1,5\n1.png;test;2\n",
+            VALUES,
+            "not a number; .*found '1,5'; write a decimal point",
+        ),
         ("image\n", VALUES, "names no target"),
         ("image,split,a\n", VALUES, "an empty table"),
         ("image,split,a\n0.png,train,1\n", VALUES, "nothing to test on"),
@@ -129,6 +148,14 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, wanted, message):
     with pytest.raises(DataError, match=message):
         open_table(written(tmp_path, text), wanted, val_split=0)
+
+
+def test_lists_that_are_all_empty_are_refused(tmp_path):
+    images(tmp_path)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps({"0.png": [], "1.png": []}))
+    with pytest.raises(DataError, match="no sample has a target; expected some labels; fill in what is known"):
+        open_table(tmp_path, LABELS, val_split=0)
 
 
 def test_a_table_without_its_prefix_is_recognised(tmp_path):

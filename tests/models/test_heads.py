@@ -9,8 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from refconv.data import DataInfo
+from refconv.errors import CheckpointError, ModelError, RefconvWarning
 from refconv.models.creation import create_model
 from refconv.models.model_folder import save_model_folder
+from refconv.models.weights import load_state
 
 CLASSES = 10
 
@@ -96,3 +98,42 @@ def test_convolutional_classifiers_of_own_models_start_anew(tmp_path, monkeypatc
     model = create_model("own_heads:net", num_classes=50, checkpoint="three.pth", reset_classifier=True)
     assert isinstance(model[1], nn.Conv2d)
     assert as_torch_starts(model[1])
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_convnext", "test_vit", "refconv.models.networks:resnet_small", "torchvision:resnet18"]
+)
+def test_a_model_that_ends_with_its_features_takes_a_classifiers_weights_and_says_so(name, tmp_path):
+    torch.manual_seed(0)
+    classifier = create_model(name, num_classes=CLASSES, in_chans=3).eval()
+    torch.save(classifier.state_dict(), tmp_path / "classifier.pth")
+    with pytest.warns(RefconvWarning, match=r"classifier.pth: .*weight.* left out: the model ends with its features"):
+        model = create_model(name, num_classes=0, in_chans=3, checkpoint=tmp_path / "classifier.pth").eval()
+    size = 160 if name.startswith("test_vit") else 64
+    x = torch.randn(2, 3, size, size)
+    (last,) = (
+        layer for layer in classifier.modules() if isinstance(layer, nn.Linear) and layer.out_features == CLASSES
+    )
+    with torch.no_grad():
+        assert torch.equal(last(model(x)), classifier(x))
+    torch.save(model.state_dict(), tmp_path / "features.pth")
+    again = create_model(name, num_classes=7, in_chans=3, checkpoint=tmp_path / "features.pth", reset_classifier=True)
+    torch.testing.assert_close(again.state_dict() | model.state_dict(), again.state_dict(), rtol=0, atol=0)
+
+
+def test_other_surplus_weights_are_not_left_out():
+    model = create_model("test_resnet", num_classes=0)
+    state = {**create_model("test_resnet").state_dict(), "neck.weight": torch.zeros(3)}
+    with (
+        pytest.warns(RefconvWarning, match="left out"),
+        pytest.raises(CheckpointError, match=r"1 surplus \(neck.weight\)"),
+    ):
+        load_state(model, state, where="file")
+    ends_with_identity = nn.Sequential(nn.Linear(3, 4), nn.Identity())
+    with pytest.raises(CheckpointError, match=r"1 surplus \(2.bias\)"):
+        load_state(ends_with_identity, {**ends_with_identity.state_dict(), "2.bias": torch.zeros(4)}, where="file")
+
+
+def test_models_of_torchvision_that_end_with_a_convolution_have_no_features():
+    with pytest.raises(ModelError, match="squeezenet1_0: ends with a convolution that gives the classes"):
+        create_model("torchvision:squeezenet1_0", num_classes=0)

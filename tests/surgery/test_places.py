@@ -264,6 +264,92 @@ def test_pruning_a_refocused_layer_is_refused_with_a_remedy_that_works():
     assert report.layers[0].relative_change > 0
 
 
+TAKING_OUT = {
+    "weight_norm": old(nn.utils.weight_norm),
+    "spectral_norm": old(nn.utils.spectral_norm),
+    "remove_parametrizations": lambda conv: parametrize.remove_parametrizations(conv, "weight"),
+    "base alone": lambda conv: parametrize.remove_parametrizations(conv, "weight", leave_parametrized=False),
+    "del": lambda conv: delattr(conv, "weight"),
+    "pop": lambda conv: conv._parameters.pop("weight"),
+    "lookup": lambda conv: conv._parameters["weight"],
+}
+PUTTING_BACK = {
+    "old weight_norm": nn.utils.remove_weight_norm,
+    "old spectral_norm": nn.utils.remove_spectral_norm,
+    "pruning": lambda conv: prune.remove(conv, "weight"),
+    "weight_norm": TAKING_OUT["remove_parametrizations"],
+    "two": TAKING_OUT["remove_parametrizations"],
+    "mask": TAKING_OUT["base alone"],
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "tool"),
+    [*((None, tool) for tool in TAKING_OUT.values()), *PUTTING_BACK.items()],
+    ids=[*TAKING_OUT, *(f"remove {name}" for name in PUTTING_BACK)],
+)
+def test_what_takes_a_kernel_out_of_its_module_is_refused_and_changes_nothing(before, tool):
+    model = network(before).eval()
+    refconv.refocus(model)
+    randomise(model)
+    expected, keys = model(images()), [*model.state_dict()]
+    with pytest.raises(
+        LayerError, match=r"^0: .* cannot be taken out of its module, .* refconv.merge\(model\) or refconv"
+    ):
+        tool(model[0])
+    assert [*model.state_dict()] == keys
+    assert torch.equal(model(images()), expected)
+    copied = network(before)  # the remedy works, and nothing stays behind that would refuse
+    refconv.refocus(copied)
+    refconv.merge(copied)
+    assert type(copied[0]._parameters) is dict
+    if before is not None:
+        tool(copied[0])
+        assert type(copied[0].weight) is nn.Parameter
+        assert copied[0].weight.requires_grad
+
+
+class Rule:
+    """As a hook of zennit, which modifies what ``named_parameters`` says is ``weight``, and nothing if nothing is."""
+
+    __module__ = "zennit.core"
+
+    def pre_forward(self, module, args):
+        return None
+
+
+@pytest.mark.parametrize("way", ["register_forward_pre_hook", "register_forward_hook"])
+def test_rules_that_look_for_the_kernel_among_the_parameters_are_refused(way):
+    class Own(Rule):
+        pass
+
+    model = network()
+    plain = copy.deepcopy(model)
+    refconv.refocus(model)
+    for rule in (Rule(), Own()):
+        with pytest.raises(LayerError, match=r"^0: zennit looks for the kernel .*; give it refconv.merged\(model\)"):
+            getattr(model[0], way)(rule.pre_forward)
+        getattr(plain[0], way)(rule.pre_forward).remove()
+        getattr(refconv.merged(model)[0], way)(rule.pre_forward)
+    calls = []
+    handle = getattr(model[0], way)(lambda *_: calls.append(1))
+    model(images())
+    handle.remove()
+    model(images())
+    assert calls == [1]
+
+
+def test_other_parameters_of_a_refocused_module_can_be_taken_out():
+    model = network()
+    refconv.refocus(model)
+    bias = model[0].bias
+    assert model[0]._parameters.pop("bias") is bias
+    assert model[0]._parameters.pop("weight", None) is None
+    for missing in (lambda: model[0]._parameters.pop("bias"), lambda: model[0]._parameters["none"]):
+        with pytest.raises(KeyError):
+            missing()
+
+
 def test_two_parametrizations_registered_around_refocusing_keep_their_order():
     model = network("mask")
     refconv.refocus(model)

@@ -49,6 +49,29 @@ def runs(shared, tmp_path_factory):
     return folder, records
 
 
+@pytest.mark.parametrize(
+    ("task", "scale"), [*((task, {}) for task in TABLES), ("regression", {"target_scale": "none"})]
+)
+def test_a_column_that_no_training_sample_has_is_refused(shared, tmp_path, task, scale):
+    rows = (shared / f"{TABLES[task]}.csv").read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    emptied = [row if number == 0 or row[1] == "test" else [*row[:-1], ""] for number, row in enumerate(cells)]
+    (tmp_path / "images").symlink_to(shared / "images")
+    (tmp_path / "some.csv").write_text("\n".join(map(",".join, emptied)))
+    data = f"table:{tmp_path / 'some.csv'}"
+    with pytest.raises(DataError, match=f"no training sample has a value here; .*found {cells[0][-1]}; leave the"):
+        task_named(task).open_data(recipe(shared, task, data=data, **scale))
+
+
+def test_an_evaluation_needs_some_known_target(runs, shared, tmp_path):
+    opened = open_model(str(runs[0] / "multilabel"))
+    (tmp_path / "images").symlink_to(shared / "images")
+    (tmp_path / "none.csv").write_text("image,bright,bar\nimages/0.png,,\nimages/1.png,,\n")
+    data = data_for(opened, f"table:{tmp_path / 'none.csv'}")
+    with pytest.raises(DataError, match=r"none.csv: no sample has a known target"):
+        task_named("multilabel").evaluate(opened.model, data, "test", batch_size=5)
+
+
 @tasks
 def test_a_run_learns_and_its_result_is_evaluated_the_same(runs, task):
     folder, records = runs

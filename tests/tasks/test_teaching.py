@@ -4,8 +4,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from refconv.data.preprocessing import Statement
 from refconv.errors import CheckpointError, ModelError
@@ -183,6 +185,23 @@ def test_a_teacher_of_another_resolution_is_resized_to_the_student():
     features.watch(student)
     student(torch.randn(2, 2, 6, 6)), model(torch.randn(2, 2, 6, 6))
     assert 0 < features.distance().item() < 2
+
+
+def test_the_tokens_of_a_transformer_teach_the_maps_of_a_network():
+    vit = timm.create_model("test_vit", img_size=32, patch_size=8, num_classes=4, in_chans=2).eval()
+    student = Two(3)
+    made = replace(teacher(vit, weight=0.0), features=Features(["body=blocks.1"], vit), features_weight=2.0)
+    made.watch(student)
+    inputs = torch.randn(5, 2, 32, 32)
+    loss = made.loss(inputs, student(inputs), torch.tensor(0.5))
+    with torch.no_grad():
+        (tokens,) = vit.forward_intermediates(inputs, indices=[1], norm=False, intermediates_only=True)
+        maps = attention(student.body(inputs)), tokens.square().mean(1, keepdim=True)
+        resized = F.interpolate(maps[1], student.body(inputs).shape[2:], mode="bilinear").sqrt()
+    expected = 0.5 + 2 * (maps[0] - attention(resized)).square().sum(1).mean()
+    torch.testing.assert_close(loss, expected, check_dtype=False)
+    loss.backward()
+    assert student.body.weight.grad.abs().max() > 0
 
 
 def test_layers_that_cannot_be_compared_are_named():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from rich.progress import TimeRemainingColumn
 from rich.table import Column
 from torch import nn
 
-from refconv.analysis.batches import Batches, classify, observing
-from refconv.analysis.evidence import SCORES, AnalysisConfig, open_evidence, open_scores, with_data
+from refconv.analysis.batches import Batches, Progress, classify, observing
+from refconv.analysis.evidence import SCORES, AnalysisConfig, open_cues, open_evidence, open_scores, with_data
 from refconv.analysis.pairs import pair_kernels
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
+from refconv.analysis.stimuli import CUES
 from refconv.engine.run_record import RunRecord, command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
@@ -137,24 +138,27 @@ def analyse(
     fixed = beside.samples if beside else {}
     taken = _Taken(earlier)
     chosen = [name for name in asked if name not in taken.measured]
-    if missing:
-        taken.left_out |= {name: missing for name in with_data(task) if not questions.only or name in questions.only}
+    taken.leave_out([name for name in with_data(task) if not questions.only or name in questions.only], missing)
     if not asked:
         raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
-    evidence = scores = data = None
+    evidence = data = None
+    given: dict[str, Callable[[Progress], Found]] = {}
     if SCORES in chosen:
-        scores, data = open_scores(opened, questions, fixed.get(SCORES, questions.samples))
+        given[SCORES], data = open_scores(opened, questions, fixed.get(SCORES, questions.samples))
     elif any(name in DATA_MEASURES for name in chosen):
         evidence, impossible, data = open_evidence(opened, questions)
         _check_fit(couple, evidence.batches)
         taken.left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
         chosen = [name for name in chosen if name not in impossible]
 
+    if CUES in chosen:
+        given[CUES] = open_cues(opened, questions)
+
     def measure(name: str) -> Found:
         if name in WEIGHT_MEASURES:
             return {"pair": WEIGHT_MEASURES[name](*models, include=include, exclude=exclude)}
-        if scores is not None:
-            return scores()
+        if name in given:
+            return given[name](shown.progress)
         assert evidence is not None
         bound: dict[str, Any] = {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {}
         return DATA_MEASURES[name](*models, replace(evidence, progress=shown.progress, **bound))
@@ -220,6 +224,10 @@ class _Taken:
         self.samples = dict(earlier.samples if earlier else {})
         self.left_out = dict(earlier.left_out if earlier else {})
         self.images = earlier.images if earlier else ""
+
+    def leave_out(self, names: Sequence[str], reason: str | None) -> None:
+        """Leave measures out, if there is a reason."""
+        self.left_out |= {} if reason is None else dict.fromkeys(names, reason)
 
     def take(self, name: str, measure: Callable[[str], Found]) -> None:
         begin = time.perf_counter()

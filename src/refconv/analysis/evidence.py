@@ -6,10 +6,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
-from refconv.analysis.batches import Batch, KeptBatches
-from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES, RECALIBRATED, WEIGHT_MEASURES, EvalData
+from refconv.analysis.batches import Batch, KeptBatches, Progress
+from refconv.analysis.measures.cues import cue_conflict
+from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES, RECALIBRATED, WEIGHT_MEASURES, EvalData, Found
+from refconv.analysis.stimuli import CUES, open_stimuli
 from refconv.data import Data, Split
 from refconv.data.dataset import in_drawn_order
 from refconv.errors import SettingError
@@ -43,11 +46,14 @@ class AnalysisConfig:
     samples: int | None = None  # that a measure takes at most; None: its own bound
     seconds: float | None = None  # that a measure takes at most, about; None: no bound
     device: str | None = None
+    cue_conflict: str | None = None  # folder of images whose shape and texture are of different classes
 
     def __post_init__(self) -> None:
         for name in self.only:
-            if name not in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
+            if name not in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES, CUES):
                 raise self._no_such(name)
+            if name == CUES and self.cue_conflict is None:
+                raise SettingError("needs images of two cues", where="--only", found=name, remedy="give --cue-conflict")
         if self.split not in {"train", "val", "test"}:
             raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(self.split))
         if self.seconds is not None and not self.seconds > 0:
@@ -59,9 +65,10 @@ class AnalysisConfig:
         A measure that needs data is refused by name where there are none, unless they were ``wanted`` and not found.
         """
         for name in self.only:
-            if self.data is None and not wanted and name not in WEIGHT_MEASURES:
+            if self.data is None and not wanted and name not in (*WEIGHT_MEASURES, CUES):
                 raise self._no_such(name, remedy="give --data")
-        possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()))
+        cues = (CUES,) if self.cue_conflict is not None else ()
+        possible = (*WEIGHT_MEASURES, *(with_data(task) if self.data is not None else ()), *cues)
         return tuple(name for name in possible if not self.only or name in self.only)
 
     def _no_such(self, name: str, remedy: str | None = None) -> SettingError:
@@ -120,7 +127,7 @@ def open_evidence(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> t
 
 def open_scores(
     opened: tuple[Opened, Opened], questions: AnalysisConfig, samples: int | None = None
-) -> tuple[Callable[[], dict[str, Scores]], Data]:
+) -> tuple[Callable[..., Found], Data]:
     """Open data as the later model was trained on; return what evaluates both models on them, and the data.
 
     ``samples`` are drawn from the split, or all. The scores are those of ``before`` and ``after``.
@@ -132,7 +139,7 @@ def open_scores(
     data = data_for(second, str(questions.data), root=questions.data_dir, class_map=questions.class_map)
     drawn, order, cut = in_drawn_order(data, part, samples)
 
-    def scores() -> dict[str, Scores]:
+    def scores(progress: Progress | None = None) -> Found:
         sides = {}
         for name, side in zip(("before", "after"), opened, strict=True):
             found = task.evaluate(side.model.to(place), drawn, part, batch_size=_EXAMINED, device=place)
@@ -140,3 +147,12 @@ def open_scores(
         return sides
 
     return scores, data
+
+
+def open_cues(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> Callable[[Progress], Found]:
+    """Open the images of two cues that are asked for; return what measures for which of them two classifiers decide."""
+    device = choose_device(questions.device)
+    batches, groups = open_stimuli(Path(str(questions.cue_conflict)), opened[1], device)
+    before, after = (side.model.to(device) for side in opened)
+    bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
+    return lambda progress: {"pair": cue_conflict(before, after, batches, groups=groups, progress=progress, **bounds)}

@@ -123,6 +123,7 @@ def analyze(
     data_dir: options.DataFolder = None,
     class_map: options.ClassMapFile = None,
     split: options.SplitName = "test",
+    cue_conflict: Annotated[str | None, option("FOLDER", "also measure shape or texture, on SHAPE-TEXTURE.png")] = None,
     samples: options.Samples = None,
     seconds: Annotated[float | None, option("S", "approximate time limit of a measure with data")] = None,
     device: options.Device = None,
@@ -145,6 +146,7 @@ def analyze(
         check_folder(out)
     patterns = {"only": tuple(only or ()), "include": tuple(include or ()), "exclude": tuple(exclude or ())}
     evidence: dict[str, Any] = {**patterns, "data": data, "data_dir": data_dir, "class_map": class_map, "split": split}
+    evidence["cue_conflict"] = cue_conflict
     questions = AnalysisConfig(**evidence, samples=samples, seconds=seconds, device=device)
     couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
     analysis = analyse(couple, questions, display=Display())

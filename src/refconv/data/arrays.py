@@ -147,9 +147,8 @@ class FileRows:
 def fitted(path: str, shape: Sequence[int], mode: str, rate: int | None = None) -> Tensor:
     """Read a file as a sample of a shape [C, *spatial]; grey from sounds of several channels is their mean."""
     values, found = read_tensor(path)
-    if rate is not None and found != rate:
-        expected, remedy = f"{rate} samples a second", "resample the sounds to one rate"
-        raise DataError("another sampling rate", where=path, expected=expected, found=str(found), remedy=remedy)
+    if found is not None:
+        check_rate(found, rate, where=path)
     if found is not None and shape[0] == 1:
         values = values.mean(dim=0, keepdim=True)
     if values.ndim != len(shape) or len(values) != shape[0]:
@@ -162,6 +161,13 @@ def fitted(path: str, shape: Sequence[int], mode: str, rate: int | None = None) 
         start = max(0, -extra) // 2
         return F.pad(values[:, start : start + shape[1]], (0, max(0, extra)))
     return resized(values[None], shape[1:], mode)[0]
+
+
+def check_rate(found: int, wanted: int | None, *, where: str) -> None:
+    """Check that sounds have the sampling rate of others, or of those that a model was trained with, in Hz."""
+    if wanted is not None and found != wanted:
+        what, remedy = "another sampling rate", f"resample the sounds to {wanted} Hz"
+        raise DataError(what, where=where, expected=f"{wanted} Hz", found=f"{found} Hz", remedy=remedy)
 
 
 def is_tensor_file(path: str, in_chans: int | None) -> bool:

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from refconv.data.class_names import Classes, Matching
 from refconv.data.preprocessing import Preprocessing, Statement, resolve
-from refconv.data.splits import batch_count, eval_index_batches, train_index_batches
+from refconv.data.splits import (
+    balanced_batch_count,
+    balanced_index_batches,
+    batch_count,
+    eval_index_batches,
+    train_index_batches,
+)
 from refconv.data.targets import placed
 from refconv.errors import DataError
 from refconv.records import Record
@@ -69,6 +75,7 @@ class Data(ABC):
         self.info, self.preprocessing = info, preprocessing
         self.matching: Matching | None = None  # the classes with a model's, where they differ; see with_classes
         self.remark = ""  # what else is to be said of the classes
+        self.per_class: int | None = None  # training samples of each class in a batch, where that is wanted
         self.counted: Callable[[int], None] | None = None  # called with the size of each batch that evaluation gets
         self._indices = dict(indices)
 
@@ -107,6 +114,9 @@ class Data(ABC):
 
     def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
         """Return how many batches of ``batch_size`` samples each process sees in an epoch."""
+        if self.per_class is not None:
+            cut = {"batch_size": batch_size, "world_size": world_size}
+            return balanced_batch_count(self.train_targets(), self.per_class, **cut)
         return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
 
     def train_batches(
@@ -131,14 +141,13 @@ class Data(ABC):
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
         """
-        share: dict[str, Any] = {
-            "batch_size": batch_size,
-            "first_batch": first_batch,
-            "rank": rank,
-            "world_size": world_size,
-            "repeats": repeats,
-        }
-        batches = train_index_batches(self._present("train"), seed=seed, epoch=epoch, **share)
+        share: dict[str, Any] = {"seed": seed, "epoch": epoch, "batch_size": batch_size, "first_batch": first_batch}
+        share |= {"rank": rank, "world_size": world_size}
+        indices = self._present("train")
+        if self.per_class is None:
+            batches = train_index_batches(indices, repeats=repeats, **share)
+        else:
+            batches = balanced_index_batches(indices, self.train_targets(), self.per_class, **share)
         return self._matched(self._load("train", batches, (seed, epoch)))
 
     def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from refconv.data.arrays import Rows, resized
+from refconv.data.arrays import Rows, check_rate, resized
 from refconv.data.augmentation import Augmentation, erase, flip, pad_crop, resized_crop
 from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.preprocessing import FLAGS, RECIPE, Preprocessing, Statement, resolve, says, stated_size
@@ -111,12 +111,14 @@ def _preprocessing(name: str, source: Source, in_chans: int, stated: Sequence[St
         size = size[:1] * len(own) if size[:1] * len(size) == size else None
     sized_by = next((said for said in taken if stated_size([said])), None)
     sized = Statement(sized_by.by if sized_by and size else name, {"input_size": (in_chans, *(size or own))})
-    data = Statement(name, {"mean": source.mean, "std": source.std})
+    data = Statement(name, {"mean": source.mean, "std": source.std, "sample_rate": source.rate})
     preprocessing = resolve([whole, sized, *taken, data], in_chans=in_chans, where=name)
     if preprocessing.size != own and preprocessing.interpolation not in _INTERPOLATIONS:
         what, expected = "resampling not available for data kept in memory", ", ".join(_INTERPOLATIONS)
         found, remedy = preprocessing.interpolation, "give --interpolation bicubic"
         raise DataError(what, where=name, expected=expected, found=found, remedy=remedy)
+    if source.rate is not None:
+        check_rate(source.rate, preprocessing.sample_rate, where=name)
     return preprocessing
 
 

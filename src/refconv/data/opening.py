@@ -220,8 +220,8 @@ def _of_files(images: Parts[Any], in_chans: int | None, name: str) -> Source:
         more = {"val": open_files(paths(images.val), in_chans, first=rows), "val_labels": images.val.labels}
     empty = images.train is None
     labels = trained.labels[:0] if empty else trained.labels
-    names = trained.class_names
-    return Source(rows, labels, tested, images.test.labels, names, unit=1.0, mean=mean, std=std, **more)
+    more |= {"unit": 1.0, "mean": mean, "std": std, "rate": rows.rate}
+    return Source(rows, labels, tested, images.test.labels, trained.class_names, **more)
 
 
 def _images(

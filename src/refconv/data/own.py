@@ -69,6 +69,7 @@ class OwnData(Data):
     ) -> None:
         self._datasets, self._wanted = _checked(name, datasets), wanted
         self._workers, self._collate = workers, collate or default_collate
+        self._train_targets: Tensor | None = None
         if wanted.kind == "classes":
             shape, names = _shape_and_classes(name, self._datasets["train"])
         else:
@@ -88,8 +89,10 @@ class OwnData(Data):
             yield inputs, labels.long() if self._wanted.kind == "classes" else self._made(labels)[0]
 
     def train_targets(self) -> Tensor:
-        """Return the targets of all training samples."""
-        return self._train_targets
+        """Return the targets of all training samples; classes that the dataset does not list are read for it."""
+        if self._train_targets is None:
+            self._train_targets = torch.tensor(_listed_classes(self._datasets["train"]))
+        return self._train_targets[self._indices["train"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,13 +198,18 @@ def _shape_and_classes(name: str, dataset: Any) -> tuple[tuple[int, ...], tuple[
         raise DataError(what, where=f"{name}, train[0]", expected=expected, found=found)
     names = getattr(dataset, "classes", None)
     if names is None:
-        labels = getattr(dataset, "targets", getattr(dataset, "tensors", (None,))[-1])
-        labels = [looked[index][1] for index in range(len(dataset))] if labels is None else labels
-        names = range(max(int(one) for one in labels) + 1)
+        names = range(max(_listed_classes(dataset)) + 1)
     if not 0 <= label < len(names):
         expected, where = f"a number from 0 to {len(names) - 1}", f"{name}, train[0]"
         raise DataError("no such class", where=where, expected=expected, found=str(label))
     return tuple(sample.shape), tuple(map(str, names))
+
+
+def _listed_classes(dataset: Any) -> list[int]:
+    """Return the class of each sample: its ``targets``, its last one of ``tensors``, else what all samples say."""
+    listed = getattr(dataset, "targets", getattr(dataset, "tensors", (None,))[-1])
+    looked = _Seeded(dataset, ("look",))
+    return [int(one) for one in ((looked[i][1] for i in range(len(dataset))) if listed is None else listed)]
 
 
 def _shape_and_targets(name: str, dataset: Any) -> tuple[tuple[int, ...], Tensor, tuple[str, ...] | None]:

@@ -14,6 +14,7 @@ from refconv.records import Record
 
 IMAGE_MODES = {1: "L", 3: "RGB"}  #: PIL's mode by the number of channels
 TARGET_SCALE = ("target_mean", "target_std")
+BESIDE_TIMM = (*TARGET_SCALE, "sample_rate")  #: What config.json holds beside the names that timm knows
 FLAGS, RECIPE = "flags", "recipe"  #: The sources that a user writes; what they say is taken as it is, or refused
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
 _MAJORITY = 0.9  # share of the images that must be squares of one size, for it to be the size of the input
@@ -26,8 +27,8 @@ class Statement:
     """What one source says about preprocessing.
 
     The values have timm's names: ``input_size`` [C, H, W] or [C, L] or, for a square, ``img_size``; ``mean``, ``std``,
-    ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, ``target_mean`` and ``target_std``, which timm
-    does not have. Names that are missing or None are left to the next source.
+    ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, ``target_mean``, ``target_std`` and
+    ``sample_rate``, which timm does not have. Names that are missing or None are left to the next source.
     """
 
     by: str  # the source, as it is printed
@@ -73,6 +74,7 @@ class Preprocessing(Record):
     sources: dict[str, str] = dataclasses.field(default_factory=dict)  # where each value came from, by its name
     target_mean: tuple[float, ...] = ()  # of regression, per output: subtracted from targets in training
     target_std: tuple[float, ...] = ()  # by which they are then divided
+    sample_rate: int | None = None  # of sounds, in Hz
 
     @property
     def in_chans(self) -> int:
@@ -88,12 +90,14 @@ class Preprocessing(Record):
         """Return the values under timm's names, as ``pretrained_cfg`` has them."""
         left_out = {"sources", *([] if self.color_mode == "BGR" else ["color_mode"])}
         left_out |= set() if self.target_std else set(TARGET_SCALE)
+        left_out |= set() if self.sample_rate else {"sample_rate"}
         return {name: value for name, value in self.to_dict().items() if name not in left_out}
 
     def __str__(self) -> str:
         normalised = any(self.mean) or any(value != 1 for value in self.std)
         words = {
             "input_size": " x ".join(map(str, self.size)) + (" px" if len(self.size) == 2 else ""),
+            "sample_rate": f"{self.sample_rate} Hz" if self.sample_rate else "",
             "interpolation": self.interpolation,
             "crop_pct": "whole" if self.crop_pct == 1 else f"{self.crop_mode} crop {self.crop_pct:.4g}",
             "crop_mode": "" if self.crop_mode == "center" or self.crop_pct != 1 else self.crop_mode,
@@ -139,6 +143,9 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
     found["crop_pct"] = float(found["crop_pct"])
     for name in TARGET_SCALE:
         found[name] = tuple(next((said.values[name] for said in order if said.values.get(name)), ()))
+    rate = next((said for said in order if said.values.get("sample_rate")), None)
+    if rate is not None:
+        found["sample_rate"], sources["sample_rate"] = rate.values["sample_rate"], rate.by
     return Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
 
 

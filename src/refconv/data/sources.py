@@ -43,6 +43,7 @@ class Source:
     std: tuple[float, ...]
     val: Rows | None = None  # validation samples that the data brings
     val_labels: Tensor | None = None
+    rate: int | None = None  # of sounds, in Hz
 
 
 def cache_folder() -> Path:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from refconv.errors import DataError
+from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, hashes
 
 T_co = TypeVar("T_co", covariant=True)
@@ -164,6 +164,51 @@ def train_index_batches(
         order = repeated(order, repeats)
     together = order.split(batch_size * world_size)[first_batch:count]
     return [batch[rank::world_size] if repeats else batch.tensor_split(world_size)[rank] for batch in together]
+
+
+def balanced_index_batches(
+    indices: Tensor, labels: Tensor, per_class: int, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0,
+    rank: int = 0, world_size: int = 1,
+) -> list[Tensor]:  # fmt: skip
+    """Return batches as :func:`train_index_batches` does, of ``per_class`` samples of each of some classes.
+
+    Every batch draws its classes anew, none twice, as pytorch-metric-learning's ``MPerClassSampler`` does. The samples
+    of a class come in an order of the epoch, over and over: none is taken again before all others of its class were. A
+    class of fewer samples than ``per_class`` repeats them within a batch. ``labels`` are the classes of the indices.
+
+    Raises:
+        SettingError: if a batch cannot be cut into so many samples of a class, or there are too few classes.
+    """
+    count = balanced_batch_count(labels, per_class, batch_size=batch_size, world_size=world_size)
+    assert 0 <= first_batch <= count, (first_batch, count)
+    classes, slots = labels.unique(), batch_size * world_size // per_class
+    orders = {label: epoch_order(indices[labels == label], seed=seed, epoch=epoch) for label in classes.tolist()}
+    taken = dict.fromkeys(orders, 0)
+    batches = []
+    for number in range(count):
+        drawn = torch.argsort(hashes(derive_seed("classes", seed, epoch), number, classes), stable=True)[:slots]
+        parts = []
+        for label in classes[drawn].tolist():
+            order, start = orders[label], taken[label]
+            parts.append(order[torch.arange(start, start + per_class) % len(order)])
+            taken[label] += per_class
+        batches.append(torch.cat(parts).tensor_split(world_size)[rank])
+    return batches[first_batch:]
+
+
+def balanced_batch_count(labels: Tensor, per_class: int, *, batch_size: int, world_size: int = 1) -> int:
+    """Return the batches of an epoch of :func:`balanced_index_batches`, as many as of any samples."""
+    where, found = "samples_per_class", str(per_class)
+    if batch_size % per_class:
+        what, expected = "a batch cannot be cut into classes", f"a divisor of {batch_size}, the samples of a batch"
+        raise SettingError(what, where=where, expected=f"{expected} in one part and process", found=found)
+    slots, classes = batch_size * world_size // per_class, len(labels.unique())
+    if slots > classes:
+        expected, remedy = f"{slots} classes in the training data", "give a smaller batch_size, or more of each class"
+        raise SettingError(
+            "too few classes for a batch", where=where, expected=expected, found=str(classes), remedy=remedy
+        )
+    return batch_count(len(labels), batch_size=batch_size, world_size=world_size)
 
 
 def eval_index_batches(size: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:

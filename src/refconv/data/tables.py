@@ -1,13 +1,15 @@
 """Tables of targets beside a folder of images: a CSV or JSON file that says what each image shows.
 
 A line is an image, by its path from the table's folder, and its targets: a class, one column a label (0 or 1) or value,
-or one column of labels' names. A column ``split`` says which images are trained on; else there are several tables,
+or one column of labels' names. Cells are separated by commas, semicolons or tabs, whichever the first line has first. A
+column ``split`` says which images are trained on; else there are several tables,
 ``train.csv`` and ``test.csv``. An empty cell is not known and counts nowhere.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +24,11 @@ from refconv.data.targets import Wanted
 from refconv.errors import DataError
 from refconv.records import parsed_json
 
+_DELIMITERS = ("\t", ";", ",")  # of cells
 _SEPARATORS = ("|", ";", ",")  # of labels' names in one cell; a space where none of them occurs
 _SPLIT = "split"
 _UNKNOWN = {"", "nan", "na", "none", "null"}
+_QUOTED = re.compile(r'"[^"]*"')
 _ONE = "labels"  # what the only target of a JSON entry is called
 
 
@@ -101,7 +105,8 @@ def _entries(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def _csv(text: str, file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    delimiter = "\t" if file.suffix.lower() == ".tsv" or "\t" in text.partition("\n")[0] else ","
+    titles = _QUOTED.sub("", text.partition("\n")[0])
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else next((c for c in titles if c in _DELIMITERS), ",")
     reader = csv.reader(text.splitlines(), delimiter=delimiter)
     head = [name.strip() for name in next(reader, [])]
     twice = [name for name, count in Counter(head).items() if count > 1]
@@ -195,7 +200,8 @@ def _number(row: _Row, name: str) -> float:
     value = _parsed(row.cells[name])
     if value is None:
         expected, found = "a number, or nothing where unknown", repr(row.cells[name])
-        raise DataError("not a number", where=f"{row.place}, {name}", expected=expected, found=found)
+        remedy = "write a decimal point" if "," in found else None
+        raise DataError("not a number", where=f"{row.place}, {name}", expected=expected, found=found, remedy=remedy)
     return value
 
 

@@ -65,8 +65,11 @@ class Wanted:
         if self.kind == "classes":
             remedy = "give --task multilabel, or --task regression for values"
             raise DataError("has several targets a sample", where=where, expected="a class", remedy=remedy)
+        if not len(names):
+            remedy = "fill in what is known: 0 says that a label does not apply, an empty cell that nobody knows"
+            raise DataError("no sample has a target", where=where, expected=f"some {self.kind}", remedy=remedy)
         if self.kind == "values":
-            if not len(names) or bool(columns.isinf().any()):
+            if bool(columns.isinf().any()):
                 raise DataError("values must be finite", where=where, expected="numbers, or nothing where unknown")
             return columns, tuple(names)
         found = columns[~columns.isnan()].unique().tolist()
@@ -93,6 +96,18 @@ class Wanted:
 
 
 CLASSES = Wanted()
+
+
+def check_known(targets: Tensor, names: Sequence[str], *, where: str) -> None:
+    """Check that each column of training targets is known of some sample: nothing could be learned of the others.
+
+    Raises:
+        DataError: if one is not.
+    """
+    unknown = [name for name, some in zip(names, known(targets).any(dim=0).tolist(), strict=True) if not some]
+    if unknown:
+        what, remedy = "no training sample has a value here", "leave the column out, or fill in what is known"
+        raise DataError(what, where=where, expected="a value in some lines", found=listed(unknown), remedy=remedy)
 
 
 def strata(targets: Tensor) -> Tensor:

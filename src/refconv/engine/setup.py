@@ -14,6 +14,7 @@ from refconv.data import Data, DataInfo, Samples, Split
 from refconv.data.class_names import UNNAMED, Classes, is_of_imagenet, read_class_map
 from refconv.data.preprocessing import Statement
 from refconv.errors import DataError, ModelError, RecipeError, RunError
+from refconv.layers import apply_masks, find_layers, matched, read_masks
 from refconv.methods.method import Method, kernel_names
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec, create_model, load_backbone
@@ -106,6 +107,8 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
         model = ModelSpec.of_run(recipe, info).build()
     spec = ModelSpec.of_run(recipe, info)
     model.to(processes.device)
+    if recipe.mask is not None and checkpoint is None:  # a resumed run has its zeros in its weights
+        apply_masks(matched(read_masks(recipe.mask), find_layers(model)))
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     seed_everything(derive_seed("method", recipe.seed))  # again, for an accelerator that has only now been woken

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, TransformConfig, Zeros
 from refconv.errors import CheckpointError, ModelError, RefconvWarning, SettingError
-from refconv.layers import FROZEN, Layer, admitted, find_layers, select_trained
+from refconv.layers import FROZEN, Layer, Masks, admitted, apply_masks, find_layers, matched, select_trained
 from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
 from refconv.parametrizations import computing_dtype, first_weight
 from refconv.records import with_scale
@@ -124,13 +124,14 @@ def param_groups(
     config: RefocusConfig | None = None,
     groups: Iterable[Any] | None = None,
     decay: Decay = "refocus",
+    mask: Masks | None = None,
     **settings: Unpack[RefocusSettings],
 ) -> list[dict[str, Any]]:
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
     Refocused kernels come in groups of their own; of the other parameters, biases, vectors and what the model's
-    ``no_weight_decay()`` names are not decayed, as timm has it. The model is not touched. It may be wrapped by DDP,
-    sharded by FSDP2 or compiled already.
+    ``no_weight_decay()`` names are not decayed, as timm has it. Without a mask the model is not touched. It may be
+    wrapped by DDP, sharded by FSDP2 or compiled already.
 
     Frozen kernels (``requires_grad`` False) stay as they are. The optimizer knows them, and refocuses them once they
     are trainable and ``optimizer.add_param_group`` brings them, as in gradual unfreezing.
@@ -143,6 +144,8 @@ def param_groups(
             them; refocused kernels move into groups with the same options. ``weight_decay`` must then be left alone.
         decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
             weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
+        mask: boolean tensors by the names of layers, in the shapes of their kernels. Entries outside are set to zero,
+            now, and stay so, as with ``zeros="keep"``, which a mask implies.
         **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`. The start
             ``kaiming`` changes the kernels when the optimizer is made.
 
@@ -161,6 +164,7 @@ def param_groups(
         0.0001 [(8, 3, 3, 3)] 1
     """
     config = RefocusConfig.of(config, settings)
+    config = config if mask is None else dataclasses.replace(config, zeros="keep")
     if decay not in get_args(Decay):
         raise SettingError("unknown decay", where="decay", expected=" or ".join(get_args(Decay)), found=repr(decay))
     given: Any = weight_decay
@@ -187,6 +191,7 @@ def param_groups(
     if listed and not isinstance(listed[0], Mapping):
         listed = [{"params": listed}]
     split = [part for group in listed for part in _split(group, geometries, start=config.start, decay=decay)]
+    pairs = matched(mask or {}, chosen)
     if waiting and not chosen:
         kernels = "kernel is" if len(waiting) == 1 else f"{len(waiting)} kernels are"
         text = f"the {kernels} frozen: refocused once trainable and in a group of optimizer.add_param_group"
@@ -197,6 +202,7 @@ def param_groups(
         what, expected = "nothing to refocus: no chosen kernel is in the groups", "kernels among the parameters"
         raise ModelError(what, where=type(plain).__name__, expected=expected)
     found.waiting = waiting
+    apply_masks(pairs)
     return split
 
 

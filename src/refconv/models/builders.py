@@ -16,7 +16,7 @@ import timm
 from torch import nn
 
 from refconv.errors import ModelError, RefconvError, did_you_mean
-from refconv.models.weights import load_state, start_anew
+from refconv.models.weights import classifier_names, load_state, start_anew
 from refconv.named_code import trust
 
 TIMM_SOURCES = ("local-dir", "hf-hub")  #: Prefixes that timm resolves itself
@@ -133,6 +133,9 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     for kind, home in _OF_TORCHVISION.items():
         if name in models.list_models(module=getattr(models, kind)):
             return _build_here(home, "torchvision", name, pretrained, arguments)
+    if arguments.get("num_classes") == 0:
+        del arguments["num_classes"]
+        return _with_features(_build_torchvision(name, pretrained, arguments), where)
     arguments = {_NAMES_IN_TORCHVISION.get(key, key): value for key, value in arguments.items()}
     with _explained(where, "torchvision", pretrained=pretrained):
         if not pretrained:
@@ -144,6 +147,16 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     own_classes = len(models.get_model_weights(name).DEFAULT.meta["categories"])
     other_classes = arguments.get("num_classes", own_classes) != own_classes
     load_state(model, state, where=f"{where}'s own weights", reset_classifier=other_classes)
+    return model
+
+
+def _with_features(model: nn.Module, where: str) -> nn.Module:
+    """Let a model of torchvision's end with its features, as timm's do with 0 classes: its last layer is left out."""
+    (last,) = {name.rpartition(".")[0] for name in classifier_names(model)}
+    if not isinstance(model.get_submodule(last), nn.Linear):
+        what, remedy = "ends with a convolution that gives the classes, not with features", "give another model"
+        raise ModelError(what, where=where, remedy=remedy)
+    model.set_submodule(last, nn.Identity())
     return model
 
 

@@ -18,7 +18,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from refconv.data.preprocessing import TARGET_SCALE
+from refconv.data.preprocessing import BESIDE_TIMM
 from refconv.digests import COPY_AGAIN, check_digest, with_digest
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
@@ -71,7 +71,7 @@ def save_model_folder(
     lasting = {key: known[key] for key in _LASTING_KEYS if key in known}
     lasting |= {name: list(getattr(info, name)) for name in ("input_size", "mean", "std")}
     values = dict(preprocessing or {})
-    beside = {name: list(values.pop(name)) for name in TARGET_SCALE if name in values}  # which timm does not know
+    beside = {name: values.pop(name) for name in BESIDE_TIMM if name in values}
     config: dict[str, Any] = {
         "architecture": architecture,
         **({} if task == "classification" else {"task": task}),

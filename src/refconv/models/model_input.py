@@ -17,7 +17,7 @@ from torch import nn
 
 from refconv.data import DataInfo
 from refconv.data.opening import PREFIXES
-from refconv.data.preprocessing import RECIPE, TARGET_SCALE, Preprocessing, Statement, resolve
+from refconv.data.preprocessing import BESIDE_TIMM, RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.errors import DataError
 from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_timm
@@ -28,7 +28,7 @@ from refconv.records import parsed_json
 
 NOTHING = Statement("", {})
 _PREPROCESSOR_FILE = "preprocessor_config.json"
-_BESIDE = ("noise", "upscale", "color_mode", *TARGET_SCALE)  # what model folders hold besides timm's names
+_BESIDE = ("noise", "upscale", "color_mode", *BESIDE_TIMM)  # what model folders hold besides timm's names
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers, as transformers has them
 
 
@@ -112,7 +112,7 @@ def of_weights(reference: str | Path) -> Statement:
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
     """Return what a model folder's config.json says, or transformers' file beside it."""
-    cfg = {**(config.get("pretrained_cfg") or {}), **{name: config[name] for name in TARGET_SCALE if name in config}}
+    cfg = {**(config.get("pretrained_cfg") or {}), **{name: config[name] for name in BESIDE_TIMM if name in config}}
     if cfg and recipe is not None:  # earlier versions did not write every value into config.json
         cfg = {"crop_pct": crop_pct_of(recipe), **cfg}
     stated = of_timm(cfg, by=f"{folder.name}/config.json", of_run=True)

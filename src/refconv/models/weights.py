@@ -44,11 +44,13 @@ def load_state(
     say itself, see :func:`refconv.surgery.merged_state`. ``where`` is the file, for messages. With
     ``reset_classifier`` the classifier starts anew whatever its size in ``state``; its names are returned. With
     ``fit_channels`` a first convolution of another number of input channels is made to fit; see :func:`with_channels`.
+    A classifier in ``state`` is left out, with a warning, where the model ends with its features.
     """
     own = model.state_dict()
     state = _aligned(state, own)
     if in_kernel_space(state):
         state = merged_state(model, state, settings, where=where)
+    state = _without_head(model, own, state, where)
     if fit_channels:
         state = _channels_fitted(own, state, where)
     resized = _resized_classifier(own, state, getattr(model, "num_classes", None))
@@ -106,6 +108,20 @@ def with_channels(kernel: Tensor, channels: int) -> Tensor:
         return kernel.sum(dim=1, keepdim=True)
     repeats = [1, -(-channels // given), *[1] * (kernel.ndim - 2)]
     return kernel.repeat(repeats)[:, :channels] * (given / channels)
+
+
+def _without_head(
+    model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Any], where: str
+) -> Mapping[str, Any]:
+    """Return a state without the classifier that a model has not: one that ends with an identity in its place."""
+    ends = [*_heads(model), *list(model.named_modules())[-1:]]
+    heads = [name for name, head in ends if isinstance(head, nn.Identity)]
+    left_out = [name for name in state if name not in own and name.rpartition(".")[0] in heads]
+    if not left_out:
+        return state
+    message = f"{where}: {', '.join(left_out)} are left out: the model ends with its features"
+    warnings.warn(message, RefconvWarning, stacklevel=4)
+    return with_metadata({name: value for name, value in state.items() if name not in left_out}, metadata_of(state))
 
 
 def _channels_fitted(own: Mapping[str, Tensor], state: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -189,18 +205,22 @@ def classifier_names(model: nn.Module) -> set[str]:
     Of torchvision's detectors, the layers that give classes and, where there is one per class, boxes and masks.
     """
     detecting = {name for name in model.state_dict() if _of_detection(name)}
-    find = getattr(model, "get_classifier", None)
-    if detecting and not callable(find):
+    if detecting and not callable(getattr(model, "get_classifier", None)):
         return detecting
-    found = find() if callable(find) else _last_layer(model)
-    heads = [head for head in (found if isinstance(found, (tuple, list)) else [found]) if isinstance(head, nn.Module)]
-    prefixes = [(name, head) for name, module in model.named_modules() for head in heads if module is head]
-    names = {f"{name}.{entry}" for name, head in prefixes for entry in head.state_dict()}
+    names = {f"{name}.{entry}" for name, head in _heads(model) for entry in head.state_dict()}
     if not names:
         where, expected = type(model).__name__, "a method get_classifier(), or a linear layer at the end"
         remedy = "load a checkpoint with the same number of classes, without --reset-classifier"
         raise ModelError("no classifier found", where=where, expected=expected, remedy=remedy)
     return names
+
+
+def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules that ``get_classifier`` returns, else the last layer, with their names."""
+    find = getattr(model, "get_classifier", None)
+    found = find() if callable(find) else _last_layer(model)
+    heads = found if isinstance(found, (tuple, list)) else [found]
+    return [(name, module) for name, module in model.named_modules() if any(module is head for head in heads)]
 
 
 def _of_detection(name: str) -> bool:

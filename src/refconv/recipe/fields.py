@@ -138,6 +138,7 @@ class Settings:
         "fill",
         choices=("fill", "keep"),
     )
+    mask: str | None = _method("with zeros=keep: safetensors file of boolean masks by the names of layers", None)
     norm_statistics: str = _method(
         "batch norms: use each batch's statistics, or keep the running ones and use them",
         "batch",
@@ -172,6 +173,9 @@ class Settings:
         "steps of an epoch, on samples drawn anew for each; default: all training samples", None, least=1
     )
     batch_size: int = _schedule("samples per step, over all processes and accumulated parts", 128, least=1)
+    samples_per_class: int | None = _schedule(
+        "embedding: samples of each class in a batch of drawn classes; default: any", None, least=2, task="embedding"
+    )
     grad_accum_steps: int = _schedule("parts of a batch whose gradients are accumulated", 1, least=1)
     sched: str = _schedule(
         "schedule of the learning rate, by timm's name",
@@ -191,7 +195,9 @@ class Settings:
     distill_checkpoint: str | None = _averaging("the teacher's weights", None)
     distill_alpha: float = _averaging("weight of the teacher in the loss", 0.5, least=0, most=1)
     distill_temperature: float = _averaging("temperature of the soft targets", 1.0, above=0)
-    distill_features: tuple[str, ...] = _averaging("layers of student and teacher whose attention is compared too", ())
+    distill_features: tuple[str, ...] = _averaging(
+        "layers whose attention is compared too: NAME, or STUDENT=TEACHER", ()
+    )
     distill_features_weight: float = _averaging("weight of the features in the loss", 1.0, above=0)
 
     seed: int = _run("seed of everything random", 0, least=0)

@@ -136,10 +136,15 @@ def _check_augmentation(recipe: Settings) -> None:
     if 0 < recipe.aug_repeats < 1:
         expected, found = "0, or 1 and more", f"{recipe.aug_repeats:g}"
         raise RecipeError("not a number of repetitions", where="aug_repeats", expected=expected, found=found)
+    if recipe.aug_repeats and recipe.samples_per_class is not None:
+        what = "batches of drawn classes take their samples once"
+        raise RecipeError(what, where="aug_repeats", remedy="leave out aug_repeats or samples_per_class")
 
 
 def _check_kept(recipe: Settings) -> None:
     """Check that there is something to keep for the settings that keep something of the weights."""
+    if recipe.mask is not None and recipe.zeros != "keep":
+        raise RecipeError("has no effect where zeros are filled", where="mask", remedy="zeros = keep")
     if recipe.sync_bn and (recipe.norm_statistics == "keep" or recipe.method == "norm_fold"):
         what, remedy = "has no effect where batch norms keep their statistics", "leave it out"
         raise RecipeError(what, where="sync_bn", remedy=remedy)

@@ -13,8 +13,10 @@ edited: the one module that is taken off gets its former class back.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial, partialmethod
 from typing import Any, cast
 
 import torch
@@ -23,10 +25,13 @@ from torch.nn.utils import parametrize
 
 from refconv.errors import LayerError, ModelError
 from refconv.layers import Layer, dotted, lists_of
+from refconv.layers.stored import KERNEL
 from refconv.parametrizations import Base, Kernel, KernelTransform
+from refconv.surgery.guards import OwnParameters, cannot_be_taken_out, check_hook
 
 SETTINGS = "refconv"  #: Under which name a transformation's settings stand in the metadata of a state dict
 _LISTS = "parametrizations"
+_HOOKING = ("register_forward_pre_hook", "register_forward_hook")
 
 
 class Beneath(nn.ModuleList):
@@ -67,6 +72,16 @@ class _First(parametrize.ParametrizationList):
         if torch.compiler.is_compiling() or isinstance(kernel, Kernel):
             return kernel
         return Kernel.of(kernel, self.layer)
+
+    @property
+    def is_tensor(self) -> bool:  # type: ignore[override]  # an attribute of torch's class, set once
+        """Whether one tensor is stored; ``remove_parametrizations`` asks for it before it changes anything."""
+        if (
+            not torch.compiler.is_compiling()
+            and sys._getframe(1).f_code is parametrize.remove_parametrizations.__code__
+        ):
+            raise cannot_be_taken_out(self.layer)
+        return bool(self.__dict__["is_tensor"])
 
     @property
     def layer(self) -> str:
@@ -223,6 +238,7 @@ def attach(layers: list[Layer], transform: KernelTransform) -> None:
         assert place is not None
         Base.freeze(place.base)  # type: ignore[arg-type]  # a parameter
         place.steps.parameter_order = names
+        module.__dict__["_parameters"] = OwnParameters(module._parameters, place.tensor, transform.layer)
         place.steps.register_load_state_dict_post_hook(_prepare_for_loaded)
         module.register_load_state_dict_pre_hook(_accept_plain_checkpoint)
         transform.remember(place.base)
@@ -254,6 +270,7 @@ def detach(place: Place, kernel: Tensor | None) -> None:
         with torch.no_grad():
             weight.copy_(kernel)
     Base.release(weight, place.transform.base_requires_grad)  # type: ignore[arg-type]  # a parameter
+    module.__dict__["_parameters"] = dict(module._parameters)
     for hooks in (module._load_state_dict_pre_hooks, steps._load_state_dict_post_hooks):
         for number, hook in list(hooks.items()):
             if getattr(hook, "hook", hook) in (_accept_plain_checkpoint, _prepare_for_loaded):
@@ -291,6 +308,8 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
         return
     of_torch: Any = parametrized.__getstate__
     register: Any = parametrized.register_parameter
+    delete: Any = parametrized.__delattr__
+    hooking: dict[str, Any] = {name: getattr(parametrized, name) for name in _HOOKING}
 
     def refuse_pickling(self: nn.Module) -> Any:
         place = place_at(self)
@@ -298,6 +317,18 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
             return of_torch(self)
         remedy = "save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter"
         raise ModelError("a refocused module cannot be pickled", where=place.transform.layer, remedy=remedy)
+
+    def refuse_deletion(self: nn.Module, name: str) -> None:
+        place = place_at(self)
+        if place is not None and name in {KERNEL, place.tensor}:
+            raise cannot_be_taken_out(place.transform.layer)
+        delete(self, name)
+
+    def refuse_hooks(name: str, self: nn.Module, hook: Any, *args: Any, **kwargs: Any) -> Any:
+        place = place_at(self)
+        if place is not None:
+            check_hook(hook, place.transform.layer)
+        return hooking[name](self, hook, *args, **kwargs)
 
     def refuse_kernels(self: nn.Module, name: str, parameter: Any) -> None:
         place = place_at(self)
@@ -312,6 +343,9 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
 
     parametrized.refuses = True  # type: ignore[attr-defined]
     parametrized.__getstate__ = refuse_pickling  # type: ignore[method-assign]  # a class made by torch, for this module
+    parametrized.__delattr__ = refuse_deletion  # type: ignore[method-assign]
+    for name in _HOOKING:
+        setattr(parametrized, name, partialmethod(partial(refuse_hooks, name)))
     parametrized.register_parameter = refuse_kernels  # type: ignore[assignment,method-assign]
 
 

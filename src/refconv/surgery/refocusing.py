@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from refconv.config import RefocusConfig, RefocusSettings, TransformConfig
 from refconv.errors import LayerError, ModelError
-from refconv.layers import Layer, admitted, find_layers, select_trained
+from refconv.layers import Layer, Masks, admitted, apply_masks, find_layers, matched, select_trained
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, layout_at, transform_named
 from refconv.surgery.places import attach, places, transform_of as transform_of, transformed as transformed
 from refconv.surgery.planning import Plan, describe
@@ -31,7 +33,13 @@ _WRAPPERS = {
 _COMPILED = "OptimizedModule"
 
 
-def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: Unpack[RefocusSettings]) -> Plan:
+def refocus(
+    model: nn.Module,
+    config: RefocusConfig | None = None,
+    *,
+    mask: Masks | None = None,
+    **settings: Unpack[RefocusSettings],
+) -> Plan:
     """Freeze a model's convolution kernels as bases and put a trainable refocusing transformation on each.
 
     In place, and all or nothing. With the default start the model computes bit for bit what it did before. Call
@@ -43,10 +51,12 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
     Args:
         model: any module with convolutions.
         config: all settings.
+        mask: boolean tensors by the names of layers, in the shapes of their kernels. Entries outside are set to zero
+            and stay so, as with ``zeros="keep"``, which a mask implies.
         **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`.
 
     Raises:
-        SettingError: if a setting is unknown or out of its range, or a pattern matches nothing.
+        SettingError: if a setting is unknown or out of its range, a pattern matches nothing, or a mask fits no layer.
         LayerError: if a kernel is refocused already, lazy, without values, not finite, all zero, or shared with one
             that is not chosen. The model is untouched then.
         ModelError: if the model is wrapped, or nothing in it can be refocused.
@@ -56,10 +66,12 @@ def refocus(model: nn.Module, config: RefocusConfig | None = None, **settings: U
         >>> refocus(model, include="depthwise").extra_parameters
         576
     """
-    return reparametrize(model, RefocusConfig.of(config, settings))
+    return reparametrize(model, RefocusConfig.of(config, settings), mask=mask)
 
 
-def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: Any) -> Plan:
+def reparametrize(
+    model: nn.Module, config: TransformConfig | str, *, mask: Masks | None = None, **settings: Any
+) -> Plan:
     """Freeze a model's convolution kernels as bases and put a trainable transformation on each.
 
     :func:`refconv.refocus` is the case ``"refocus"`` of this and says what all of them share. Merging, verifying,
@@ -69,6 +81,7 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
         model: any module with convolutions.
         config: the transformation and its settings, such as ``LowRankConfig(rank=4)``, or its name alone, one of
             :data:`refconv.parametrizations.TRANSFORMS`.
+        mask: as in :func:`refconv.refocus`.
         **settings: with a name, the settings that are not to have their defaults.
 
     Raises:
@@ -82,15 +95,32 @@ def reparametrize(model: nn.Module, config: TransformConfig | str, **settings: A
         104
     """
     complete = config_of(config, settings)
+    complete = complete if mask is None else dataclasses.replace(complete, zeros="keep")
     verb = "refocus" if complete.method == "refocus" else "reparametrize"
     check_plain(model, verb)
     choices = select_trained(find_layers(model), complete.include, complete.exclude)
     chosen = admitted(model, choices)
     for layer in chosen:
         check_unsharded(layer)
-    done = describe(model, choices, complete)
-    attach_all(model, transforms_at(chosen, lambda layer, scope: transform_at(layer, complete, scope)))
+    pairs = matched(mask or {}, chosen)
+    with _masked(pairs):
+        done = describe(model, choices, complete)
+        transforms = transforms_at(chosen, lambda layer, scope: transform_at(layer, complete, scope))
+    attach_all(model, transforms)
     return done
+
+
+@contextmanager
+def _masked(pairs: list[tuple[Layer, Tensor]]) -> Iterator[None]:
+    """Apply masks, and take them back if what follows fails."""
+    kept = [(layer.weight, layer.weight.detach().clone()) for layer, _ in pairs if layer.weight is not None]
+    apply_masks(pairs)
+    try:
+        yield
+    except BaseException:
+        for weight, value in kept:
+            weight.data.copy_(value)
+        raise
 
 
 def transform_at(layer: Layer, config: TransformConfig, scope: ForwardScope) -> KernelTransform:

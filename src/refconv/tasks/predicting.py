@@ -72,7 +72,7 @@ def _read(opened: Opened, file: Path) -> Any:
         expected, found = f"an image, for {opened.task}", file.suffix
         raise DataError("not an image", where=str(file), expected=expected, found=found)
     preprocessing = input_of(opened, pictures=False)
-    return fitted(str(file), preprocessing.input_size, preprocessing.interpolation)
+    return fitted(str(file), preprocessing.input_size, preprocessing.interpolation, preprocessing.sample_rate)
 
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:

@@ -14,8 +14,8 @@ from refconv.data import Augmentation, Data, DataInfo, Samples, Targets, open_da
 from refconv.data.dataset import Batch
 from refconv.data.disk import eval_transform
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement
-from refconv.data.targets import Wanted, known
-from refconv.errors import ModelError, RecipeError
+from refconv.data.targets import Wanted, check_known, known
+from refconv.errors import DataError, ModelError, RecipeError
 from refconv.models.model_input import of_recipe, stated_by
 from refconv.models.opening import Opened, input_of
 from refconv.process.distributed import Processes
@@ -58,7 +58,11 @@ class SampleTask(Task):
         augmentation = augmentation_of(recipe, Augmentation)
         stated = (stated_by(recipe), of_recipe(recipe) if model is None else model)
         settings = {**Source.of(recipe).settings, "in_chans": recipe.in_chans, "stated": stated}
-        return open_data(recipe.data, augmentation=augmentation, wanted=self.wanted(recipe.positive), **settings)
+        wanted = self.wanted(recipe.positive)
+        data = open_data(recipe.data, augmentation=augmentation, wanted=wanted, **settings)
+        if wanted.kind != "classes":
+            check_known(data.train_targets(), data.info.class_names, where=recipe.data)
+        return data
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with the size, channels and normalisation that a model was trained with."""
@@ -127,6 +131,9 @@ class SampleTask(Task):
     def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a model by all its outputs together, of all processes."""
         outputs, targets = gathered(self.judged(model, batches, run), run.processes)
+        if targets.is_floating_point() and not bool(known(targets).any()):
+            remedy = "fill in what is known"
+            raise DataError("no sample has a known target", where=run.data.info.name, remedy=remedy)
         return self.evaluation(outputs, targets, run.data)
 
     def evaluation(self, outputs: Tensor, targets: Tensor, data: Data) -> Evaluation:

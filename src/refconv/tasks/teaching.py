@@ -6,6 +6,7 @@ Features are compared by attention (Zagoruyko and Komodakis 2017, arXiv 1612.039
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -69,7 +70,8 @@ class Features:
     """The outputs of layers of a student and its teacher, compared by their attention.
 
     The distance of a layer is ||Q_s - Q_t||^2 of the maps, from 0 to 2, the mean over the batch; the maps of a teacher
-    of another size are resized to the student's.
+    of another size are resized to the student's. ``NAME`` is a layer of both, ``STUDENT=TEACHER`` one of each. Where
+    one side gives tokens [n, places, C] and the other maps, the last tokens that make a square are a map.
     """
 
     def __init__(self, layers: Sequence[str], teacher: nn.Module) -> None:
@@ -90,9 +92,11 @@ class Features:
         """Return the sum of the layers' distances after both have run."""
         found = []
         for layer in self.layers:
-            student, teacher = (self._kept[side].pop(layer, None) for side in ("student", "teacher"))
+            student, teacher = (self._kept[side].pop(name, None) for side, name in _sides(layer).items())
             if student is None or teacher is None:
                 raise ModelError("the layer did not run", where=f"distill_features {layer}", expected="a tensor")
+            if {student.ndim, teacher.ndim} == {3, 4}:
+                student, teacher = (_as_map(one) for one in (student, teacher))
             if student.shape[2:] != teacher.shape[2:] and student.ndim == teacher.ndim:
                 squares = teacher.float().square().mean(dim=1, keepdim=True)
                 mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[student.ndim]
@@ -108,9 +112,9 @@ class Features:
 
     def _hook(self, model: nn.Module, side: str) -> None:
         modules = dict(model.named_modules())
-        for layer in self.layers:
+        for layer in (_sides(one)[side] for one in self.layers):
             if layer not in modules:
-                remedy = did_you_mean(layer, modules) or "name a layer that both models have"
+                remedy = did_you_mean(layer, modules) or "name a layer that both models have, or STUDENT=TEACHER"
                 expected = f"a layer of the {side}"
                 raise ModelError("no such layer", where=f"distill_features {layer}", expected=expected, remedy=remedy)
             modules[layer].register_forward_hook(partial(self._keep, side, layer))
@@ -118,6 +122,20 @@ class Features:
     def _keep(self, side: str, layer: str, module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor):
             self._kept[side][layer] = output
+
+
+def _sides(layer: str) -> dict[str, str]:
+    student, _, teacher = layer.partition("=")
+    return {"student": student, "teacher": teacher or student}
+
+
+def _as_map(features: Tensor) -> Tensor:
+    """Return the last tokens [n, places, C], as many as make a square, as a map [n, C, side, side]."""
+    if features.ndim == 4:
+        return features
+    side = math.isqrt(features.shape[1])
+    places: Tensor = features[:, -(side**2) :].transpose(1, 2)
+    return places.reshape(*places.shape[:2], side, side)
 
 
 @dataclasses.dataclass(frozen=True)

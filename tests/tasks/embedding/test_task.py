@@ -10,7 +10,7 @@ from PIL import Image
 from image_folders import two_classes
 from refconv.engine import Recipe, train
 from refconv.engine.epochs import Loop
-from refconv.errors import RecipeError
+from refconv.errors import ModelError, RecipeError, RefconvWarning, SettingError
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
 from refconv.process.interruption import StoppedError
@@ -47,8 +47,27 @@ def _image(folder):
     return folder / "a.png"
 
 
-def test_what_arcface_has_learned_is_resumed(tmp_path, monkeypatch):
-    settings = recipe(loss="arcface", loss_kwargs={"margin": 10}, num_classes=12, method="refocus")
+@pytest.mark.parametrize("name", ["digits", "own_datasets:blinking"])
+def test_batches_are_of_some_samples_of_some_classes(name, monkeypatch):
+    embedding = task_named("embedding")
+    data = embedding.open_data(recipe(data=name, samples_per_class=4, img_size=None, workers=0))
+    for epoch in (0, 1):
+        for _, labels in data.train_batches(seed=0, epoch=epoch, batch_size=8):
+            assert labels.unique(return_counts=True)[1].tolist() == [4, 4]
+    assert embedding.open_data(recipe(data=name, img_size=None)).per_class is None
+
+
+def test_samples_per_class_are_for_embeddings(tmp_path):
+    with pytest.raises(RecipeError, match="samples_per_class: has no effect in classification: it is for embedding"):
+        train(recipe(task="classification", samples_per_class=4), tmp_path / "run", show=False)
+    with pytest.raises(SettingError, match="samples_per_class: too few classes for a batch; expected 16 .*found 10"):
+        train(recipe(samples_per_class=2), tmp_path / "run", show=False)
+
+
+@pytest.mark.parametrize("balanced", [None, 4])
+def test_what_arcface_has_learned_is_resumed(tmp_path, monkeypatch, balanced):
+    how = {"grad_accum_steps": 2, "samples_per_class": balanced} if balanced else {}
+    settings = recipe(loss="arcface", loss_kwargs={"margin": 10}, num_classes=12, method="refocus", **how)
     train(settings, tmp_path / "whole", show=False)
     step = Loop._step
 
@@ -69,6 +88,24 @@ def test_what_arcface_has_learned_is_resumed(tmp_path, monkeypatch):
     (end,) = Checkpoint.load(tmp_path / "cut/checkpoint.pt").loss.values()
     assert not torch.equal(learned, end)
     assert open_model(str(tmp_path / "cut")).model.num_classes == 12
+
+
+def test_training_goes_on_from_a_classifier_without_its_head(tmp_path):
+    train(recipe(task="classification"), tmp_path / "classifier", show=False)
+    with pytest.warns(RefconvWarning, match=r"fc.bias, fc.weight are left out: the model ends with its features"):
+        record = train(recipe(checkpoint=str(tmp_path / "classifier")), tmp_path / "run", show=False)
+    assert record.certificate.same_structure
+    classifier, after = (open_model(str(tmp_path / name)).model for name in ("classifier", "run"))
+    distance = (after.layer1[0].conv1.weight - classifier.layer1[0].conv1.weight).norm() / after.layer1[
+        0
+    ].conv1.weight.norm()
+    assert 0 < distance < 0.5
+
+
+def test_outputs_without_numbers_are_no_embeddings():
+    model, samples = torch.nn.Identity(), torch.zeros(2, 0)
+    with pytest.raises(ModelError, match="the model gives no embeddings; .*or give num_classes"):
+        task_named("embedding").check_outputs(model, samples, model(samples), None)
 
 
 def test_other_classes_are_searched_as_well(tmp_path):

@@ -64,7 +64,9 @@ class Embedding(SampleTask):
 
     def open_data(self, recipe: Recipe, model: Statement | None = None) -> Data:
         """Open data with classes, which the model has no outputs for."""
-        return _without_outputs(super().open_data(recipe, model))
+        data = _without_outputs(super().open_data(recipe, model))
+        data.per_class = recipe.samples_per_class
+        return data
 
     def open_for(self, opened: Opened, source: Source) -> Data:
         """Open data with any classes."""
@@ -72,8 +74,9 @@ class Embedding(SampleTask):
 
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
         """Check for embeddings [batch, size]."""
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(samples):
-            what, remedy = "the model gives no embeddings", "give a model that pools its features, as timm's do"
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(samples) or not outputs.numel():
+            what = "the model gives no embeddings"
+            remedy = "give a model that with 0 classes returns its pooled features, as timm's do, or give num_classes"
             raise unfit(model, outputs, what, expected=f"[{len(samples)}, numbers]", remedy=remedy)
 
     def loss(self, recipe: Recipe, info: DataInfo, device: torch.device) -> Loss:

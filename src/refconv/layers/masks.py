@@ -1,0 +1,78 @@
+"""Masks that a user gives: which entries of kernels are zero and stay so.
+
+Note [How a mask is stored]. Entries outside a mask become zero, as in ``torch.nn.utils.prune.custom_from_mask``, and
+``zeros="keep"`` finds them there, in both spaces, in every file and after every resumption. An entry inside the mask
+that happens to be zero becomes the smallest number of its dtype, 1e-38 in float32, to be told from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from refconv.errors import CheckpointError, LayerError, SettingError, did_you_mean
+from refconv.layers.find import Layer
+from refconv.layers.stored import KERNEL
+
+Masks = Mapping[str, Tensor]  #: Boolean masks, in the stored shape of their kernels, by the names of layers
+
+
+def read_masks(path: Path | str) -> dict[str, Tensor]:
+    """Return the masks in a safetensors file.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    try:
+        masks: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        what, expected = "cannot be read", "a safetensors file of boolean masks by the names of layers"
+        raise CheckpointError(what, where=str(path), expected=expected, found=str(error)) from error
+    return masks
+
+
+def matched(masks: Masks, layers: Iterable[Layer]) -> list[tuple[Layer, Tensor]]:
+    """Return the layers that masks are for, all of them checked; ``NAME.weight`` is understood as ``NAME``.
+
+    Raises:
+        SettingError: if a name is none of these layers, or a mask is not boolean or of another shape than its kernel.
+        LayerError: if a mask leaves nothing of a kernel, or a kernel is sharded or has no values.
+    """
+    known = {layer.name: layer for layer in layers}
+    found = []
+    for given, mask in masks.items():
+        name = given if given in known else given.removesuffix(f".{KERNEL}")
+        if name not in known:
+            expected, remedy = "one of the layers that are trained here", did_you_mean(name, known)
+            raise SettingError(f"no such layer: {given!r}", where="mask", expected=expected, remedy=remedy)
+        weight, where = known[name].weight, f"mask of {given}"
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            kind = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+            raise SettingError("not a mask", where=where, expected="a boolean tensor", found=kind, remedy="mask != 0")
+        if weight is None or weight.is_meta or hasattr(weight, "device_mesh"):
+            what, remedy = "the kernel has no values here that could be masked", "mask it before sharding the model"
+            raise LayerError(what, where=known[name].label, remedy=remedy)
+        if mask.shape != weight.shape:
+            shapes = str(list(weight.shape)), str(list(mask.shape))
+            raise SettingError("of another shape than the kernel", where=where, expected=shapes[0], found=shapes[1])
+        if not bool((weight.detach() != 0)[mask.to(weight.device)].any()):
+            raise LayerError("the mask leaves nothing of the kernel", where=known[name].label, remedy="leave it out")
+        found.append((known[name], mask.to(weight.device)))
+    return found
+
+
+@torch.no_grad()
+def apply_masks(pairs: Iterable[tuple[Layer, Tensor]]) -> None:
+    """Set what is outside of masks to zero, and zeros inside to the smallest number."""
+    for layer, mask in pairs:
+        assert layer.weight is not None
+        weight = layer.weight.data
+        parts, inside = (torch.view_as_real(weight), mask[..., None]) if weight.is_complex() else (weight, mask)
+        kind = torch.finfo(weight.dtype)
+        least = kind.smallest_normal * (kind.eps if weight.dtype == torch.float16 else 1.0)
+        parts.copy_(torch.where(inside, torch.where(parts == 0, least, parts), 0))
