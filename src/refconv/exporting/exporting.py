@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refconv.data.dataset import as_they_are
-from refconv.data.preprocessing import DEFAULT_SIZE, Preprocessing, resolve, stated_size
+from refconv.data.preprocessing import Preprocessing
 from refconv.errors import DataError, RefconvError, RunError, SettingError
 from refconv.exporting.checking import TOLERANCE, compared, inputs_of
 from refconv.exporting.config import ExportConfig
@@ -25,9 +24,9 @@ from refconv.exporting.record import Accuracy, ExportRecord
 from refconv.models.creation import create_model
 from refconv.models.exported import as_bytes, open_runtime
 from refconv.models.metadata import certificate_of, described
-from refconv.models.model_input import channels_of, of_model
+from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
-from refconv.tasks.model_data import data_for, first_samples
+from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
 
@@ -168,18 +167,6 @@ def _check_place(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("cannot be written", where=str(out), found=str(error)) from error
-
-
-def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
-    """Return how samples are prepared for a model, signals too; tasks that take whole images only scale them."""
-    size = stated_size(opened.statements)
-    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
-    if not task.prepares_images:
-        return as_they_are(task.name, (in_chans, *(size or (DEFAULT_SIZE, DEFAULT_SIZE))))
-    if size is None:
-        remedy = "give --img-size, or preprocessing={'input_size': [3, 224, 224]}"
-        raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
-    return resolve(opened.statements, in_chans=in_chans, where=opened.name)
 
 
 def _other(opened: Opened, *, builds: bool) -> nn.Module:

@@ -35,7 +35,8 @@ from refconv.improvement.record import Candidate, FinalScores, ImproveRecord, Se
 from refconv.improvement.scoring import Score, difference, score
 from refconv.improvement.searching import Search
 from refconv.improvement.verdict import verdict
-from refconv.models.model_folder import load_model_folder, save_model_folder
+from refconv.models.metadata import IMPROVED
+from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.recipe import Recipe
@@ -46,7 +47,7 @@ from refconv.studies.journal import Journal
 from refconv.surgery import verify
 from refconv.task_measures import measures_of
 
-PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", "improve.json", "journal.jsonl"
+PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", IMPROVED, "journal.jsonl"
 REPORT_FILE = "report.html"
 Say = Callable[[str], None]
 
@@ -163,6 +164,7 @@ def _finished(
     pool.add_soups([*singles, *earlier])
     decided = _Decision.of(pool, singles)
     tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
+    certificate = verify(pool.model(BASE).cpu(), pool.model(decided.winner.name).cpu(), None)
     save_model_folder(
         out / "model",
         pool.state(decided.winner.name),
@@ -171,6 +173,7 @@ def _finished(
         model_kwargs=setup.spec.model_kwargs,
         preprocessing=as_run(setup.data.preprocessing, setup.recipe),
         task=setup.task.name,
+        certificate=certificate,
     )
     exported = tuple(_exported(setup.recipe, out, name, say) for name in exports)
     gain, refocusing = difference(tested.base, tested.winner), None
@@ -190,7 +193,7 @@ def _finished(
         tested=tested,
         gain=gain,
         refocusing=refocusing,
-        certificate=verify(pool.model(BASE).cpu(), load_model_folder(out / "model"), None),
+        certificate=certificate,
         samples_seen=sum(run.samples_seen for run in runs),
         seconds=sum(run.seconds for run in runs),
         preprocessing=str(setup.data.preprocessing),

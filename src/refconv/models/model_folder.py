@@ -23,7 +23,7 @@ from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
-from refconv.models.metadata import certificate_hash, described
+from refconv.models.metadata import certificate_hash, described, recorded
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
@@ -205,8 +205,17 @@ class Located:
     run: RunFolder | None = None  # the run that a model folder is the result of
 
     def recipe(self) -> Recipe | None:
-        """Return the recipe of the run that a model folder is the result of, where it is known."""
-        return self.run.recipe() if self.run is not None and self.run.recipe_file.is_file() else None
+        """Return the recipe of the run or improvement that a model folder is the result of, where it is known.
+
+        Of adopted weights it says which data they were evaluated on.
+        """
+        if self.run is None:
+            return None
+        if self.run.recipe_file.is_file():
+            return self.run.recipe()
+        record = recorded(self.run.path)
+        settings = record.get("recipe") or record.get("plan", {}).get("recipe")
+        return Recipe.from_mapping(settings) if settings else None
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes that the weights were trained for; empty where they are not known."""
