@@ -16,15 +16,15 @@ from torch import nn
 
 from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names
-from refconv.data.preprocessing import Preprocessing, Statement
 from refconv.engine.run_record import command, versions
 from refconv.errors import CheckpointError, DataError, RunError, SettingError
 from refconv.models.creation import ModelSpec
 from refconv.models.metadata import ADOPTED
-from refconv.models.model_folder import check_model_place, save_model_folder
-from refconv.models.model_input import of_builder, of_weights
+from refconv.models.model_folder import check_model_place
+from refconv.models.model_input import NOTHING, of_builder, of_weights
 from refconv.models.opening import Opened, open_model
 from refconv.models.run_folder import write_whole
+from refconv.models.saving import UNCOUNTED, save_opened
 from refconv.models.weight_files import read_weights, weights_file
 from refconv.models.weights import classifier_names, load_state
 from refconv.recipe.recipe import Recipe
@@ -38,7 +38,7 @@ from refconv.tasks.task import Task
 
 _BATCH = 64
 _SAID: dict[str, Any] = dict.fromkeys(("img_size", "mean", "std", "interpolation", "crop_pct"))  # by the folder itself
-_OTHER_HEADS = {"detection", "restoration", "embedding"}  # several rows a class, or no classes
+_OTHER_HEADS = UNCOUNTED | {"detection"}  # no classes, or several rows a class
 _CERTIFIED = 4  # samples on which the folder is compared with the weights
 _PLACEHOLDER = "none"  # recipes name data, and weights without data have none
 
@@ -134,20 +134,20 @@ def adopt(
     names, named_by = _class_names(opened, kind, tuple(class_names), found)
     opened = dataclasses.replace(opened, class_names=names)
     used = preprocessing_of(opened, kind) if found is None else found.preprocessing
-    _save(out, opened, recipe, used, found)
+    save_opened(out, opened, used)
     written = open_model(str(out))
     certificate = kind.certify(opened.model, written.model, random_input(written, _CERTIFIED))
     split, evaluation, why = (None, None, "no data given") if data is None else _evaluated(written, data, data_dir)
     record = AdoptRecord(
         folder=str(out), weights=source, sha256=digest, model=written.name, task=task,
-        classes=_outputs(opened), classes_from=named_by, preprocessing=str(used),
+        classes=None if task in UNCOUNTED else _outputs(opened), classes_from=named_by, preprocessing=str(used),
         recipe=None if data is None else dataclasses.replace(recipe, model=written.name, **_SAID).to_dict(),
         data=None if found is None else found.info.name, split=split,
         samples=0 if evaluation is None else evaluation.samples,
         measures={} if evaluation is None else evaluation.measures(), not_evaluated=why,
         certificate=certificate, versions=versions(), command=command(),
     )  # fmt: skip
-    _save(out, opened, recipe, used, found, certificate)
+    save_opened(out, opened, used, certificate)
     write_whole(out / ADOPTED, record.to_json().encode())
     return record
 
@@ -178,10 +178,12 @@ def _with_weights(
     model = _built(recipe, flags)
     load_state(model, state, where=source)
     info = _info_for(recipe, flags)
-    arguments = {**ModelSpec.of_run(recipe, info).model_kwargs, "num_classes": recipe.num_classes}
-    arguments["in_chans"] = recipe.in_chans
-    stated = of_weights(weights) if isinstance(weights, (str, Path)) else Statement("", {})
+    ends = {"num_classes": recipe.num_classes, "in_chans": recipe.in_chans}
+    arguments = {**ends, **ModelSpec.of_run(recipe, info).model_kwargs}
+    stated = of_weights(weights) if isinstance(weights, (str, Path)) else NOTHING
     stated = stated or of_builder(recipe.model, model)
+    if recipe.task == "restoration":
+        stated = dataclasses.replace(stated, values={**stated.values, "noise": recipe.noise, "upscale": recipe.upscale})
     return Opened(model.eval(), recipe.model, arguments, None, stated, recipe.task, tuple(names), flags), recipe
 
 
@@ -220,7 +222,7 @@ def _outputs(opened: Opened) -> int | None:
 def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | None) -> tuple[tuple[str, ...], str]:
     """Return the names of the outputs, none where a library knows them, and where they come from in words."""
     outputs, names = _outputs(opened), tuple(given)
-    if task.name in {"restoration", "embedding"}:
+    if task.name in UNCOUNTED:
         if names:
             raise SettingError("has no effect: there are no classes", where="class_names", found=task.name)
         return (), "no classes"
@@ -243,22 +245,6 @@ def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | 
 
 def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-
-
-def _save(
-    out: Path, opened: Opened, recipe: Recipe, used: Preprocessing, data: Data | None,
-    certificate: Certificate | None = None,
-) -> None:  # fmt: skip
-    """Write the model folder."""
-    arguments = ModelSpec.of_run(recipe, _info_for(recipe, opened.flags)).model_kwargs
-    classes = _outputs(opened) or (0 if data is None else data.info.num_classes) or len(opened.class_names)
-    facts = (used.in_chans, used.input_size, used.mean, used.std, opened.class_names, 0, 0, 0)
-    degraded = {"noise": recipe.noise, "upscale": recipe.upscale} if recipe.task == "restoration" else {}
-    save_model_folder(
-        out, opened.model.state_dict(), name=opened.name, info=DataInfo(recipe.data, classes, *facts),
-        model_kwargs=arguments, preprocessing={**used.as_pretrained_cfg(), **degraded}, task=recipe.task,
-        certificate=certificate,
-    )  # fmt: skip
 
 
 def _evaluated(opened: Opened, data: str, data_dir: str | None) -> tuple[str | None, Evaluation | None, str]:

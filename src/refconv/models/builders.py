@@ -102,6 +102,14 @@ def hub_config(name: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
     return cfg, architecture, arguments
 
 
+def published_at(name: str) -> str | None:
+    """Return the repository on the hub of the pretrained weights that a timm name or ``hf-hub:NAME`` stands for."""
+    if name.startswith("hf-hub:"):
+        return name.partition(":")[2]
+    known = timm.models.get_pretrained_cfg(name) if name and is_timm(name) else None
+    return getattr(known, "hf_hub_id", None) or None
+
+
 def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     if ":" not in name and not is_timm(name):
         expected = "a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "

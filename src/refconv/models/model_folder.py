@@ -51,13 +51,13 @@ def save_model_folder(
     model_kwargs: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None,
     task: str = "classification",
-    certificate: Certificate | None = None,
+    certificate: Certificate | str | None = None,
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
     how images become tensors, under timm's names, further than ``info``. The file of weights says the same for itself,
-    with class names, versions and the hash of the ``certificate``.
+    with class names, versions and the hash of the ``certificate``, which may be given as such.
     """
     folder = Path(folder)
     check_model_place(folder)
@@ -80,7 +80,9 @@ def save_model_folder(
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)
-    proof = "" if certificate is None else certificate_hash(certificate.to_dict())
+    proof = certificate if isinstance(certificate, str) else ""
+    if certificate is not None and not isinstance(certificate, str):
+        proof = certificate_hash(certificate.to_dict())
     said = {"class_names": config.get("label_names", ()), "preprocessing": config["pretrained_cfg"]}
     _write(folder, config, state, described(task=task, architecture=architecture, certificate=proof, **said))
 
