@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test test-executors browser slow literature explore check lint types layers format docs
+.PHONY: demo test test-executors test-wheel browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -17,6 +17,9 @@ test: $(READY)
 # Ray and submitit lie in a folder of their own beside the environment, which so stays as it is.
 test-executors: $(VENV)/.ready-executors
 	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/executors $(BIN)/python -m pytest tests -m executors -q
+
+test-wheel: $(READY)
+	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs
 
 browser: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m browser -q -rs
@@ -37,8 +40,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --no-cache .
 
+# The second and third look at what other systems lack, such as fcntl on Windows.
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 src
+	$(BIN)/mypy --platform darwin src
 
 layers: $(READY)
 	$(BIN)/lint-imports

@@ -17,6 +17,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from refconv.named_code import trusting
+
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.register_profile("explore", derandomize=False, database=None, deadline=None, print_blob=True)
 settings.load_profile("default")
@@ -39,6 +41,13 @@ def start_generators(config):
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def named_in_this_test():
+    """Let what a test names, or trusts, be unknown to the others."""
+    with trusting(False):
+        yield
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from refconv.gradspace import RefocusSGD as RefocusSGD, param_groups as param_groups
     from refconv.improvement.own import improve as improve
     from refconv.layers import find_layers as find_layers
+    from refconv.named_code import trust as trust
     from refconv.parametrizations.filterwise import (
         CombinationConfig as CombinationConfig,
         LowRankConfig as LowRankConfig,
@@ -62,6 +63,7 @@ _NAMES = {
     "gradspace": "RefocusSGD param_groups",
     "improvement.own": "improve",
     "layers": "find_layers",
+    "named_code": "trust",
     "parametrizations.refocus": "FreeConfig LrScaledConfig RandomBaseConfig ShuffledConfig",
     "parametrizations.filterwise": "CombinationConfig LowRankConfig StandardizeConfig TuckerConfig WeightNormConfig",
     "parametrizations.spatial": "ContinuousConfig DensityConfig PointsConfig SeparableConfig SpacingsConfig",

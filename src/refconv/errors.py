@@ -74,6 +74,10 @@ class CheckpointError(RefconvError):
     """A weights file that is missing, damaged, refused, or does not fit the model."""
 
 
+class TrustError(RefconvError):
+    """A file that names code to run, which the user has not named and does not trust."""
+
+
 class RecipeError(RefconvError):
     """An unknown key or an impossible value in a recipe."""
 

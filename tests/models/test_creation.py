@@ -11,7 +11,6 @@ import torch
 import torchvision
 
 from refconv.errors import CheckpointError, ModelError
-from refconv.models.builders import build
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import create_model, load_weights
 from refconv.models.model_input import of_name
@@ -118,17 +117,6 @@ def test_create_model_checks_the_ends_of_a_fixed_builder(own):
         create_model(f"{own}:fixed", num_classes=10)
     with pytest.raises(ModelError, match=r"channels in its first convolution; expected 3, found 1.*in_chans"):
         create_model(f"{own}:fixed", in_chans=3)
-
-
-@pytest.mark.parametrize("name", ["os:mkdir", "own_models:system", "torch.utils.cpp_extension:load", "torch:zeros"])
-def test_build_refuses_to_call_what_a_file_names(own, name):
-    with pytest.raises(ModelError, match="a file must not choose which function to call"):
-        build(name, from_file=True)
-
-
-@pytest.mark.parametrize("function", ["net", "Net"])
-def test_build_calls_the_users_own_builder_for_a_file(own, function):
-    assert isinstance(build(f"{own}:{function}", from_file=True, num_classes=4), torch.nn.Module)
 
 
 def test_create_model_loads_a_checkpoint_strictly(tmp_path):

@@ -71,8 +71,9 @@ def test_open_pair_builds_the_model_of_a_weights_file(tmp_path):
 def test_open_model_names_what_is_not_there(tmp_path):
     with pytest.raises(CheckpointError, match="absent.pth: no such file"):
         open_model("absent.pth", model="test_resnet")
-    with pytest.raises(CheckpointError, match="runs/x: no such run, model folder or file"):
-        open_model("runs/x")
+    for path in ("runs/x", r"C:\runs\x"):
+        with pytest.raises(CheckpointError, match="x: no such run, model folder or file"):
+            open_model(path)
     with pytest.raises(CheckpointError, match="no such run"):
         open_model("local-dir:x")
     with pytest.raises(CheckpointError, match="neither a run nor a model folder"):

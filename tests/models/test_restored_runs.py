@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from refconv.errors import CheckpointError, ModelError
+from refconv.errors import CheckpointError, TrustError
 from refconv.models.creation import create_model, load_weights, restore
 from refconv.surgery import plain_state_dict, verify
 from run_checkpoints import INFO, save_checkpoint, save_run, small_recipe
@@ -40,9 +40,9 @@ def test_restore_calls_nothing_that_a_checkpoint_names(tmp_path):
     content = torch.load(tmp_path / "c.pt", weights_only=True)
     content["recipe"] |= {"model": "os:mkdir", "model_kwargs": {"path": str(tmp_path / "trap")}}
     torch.save(content, tmp_path / "c.pt")
-    with pytest.raises(ModelError, match="os:mkdir: refused"):
+    with pytest.raises(TrustError, match="found os:mkdir"):
         restore(tmp_path / "c.pt")
-    with pytest.raises(ModelError, match="os:mkdir: refused"):
+    with pytest.raises(TrustError, match="found os:mkdir"):
         load_weights(create_model("test_resnet"), tmp_path / "c.pt")
     assert not (tmp_path / "trap").exists()
 

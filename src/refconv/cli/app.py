@@ -16,6 +16,7 @@ import typer
 from refconv.cli import exporting, measuring, models, recipes, training
 from refconv.cli.extras import ABOUT, not_installed
 from refconv.cli.options import ABSENT, USUAL
+from refconv.cli.trusting import with_trust
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import INTERRUPTED, StoppedError
 
@@ -35,7 +36,7 @@ for command in (
     training.demo,
 ):  # fmt: skip
     name = command.__name__.rstrip("_")
-    app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(command)
+    app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(with_trust(command))
 data_app.command("scenes")(training.scenes)
 for command in (recipes.ls, recipes.show, recipes.cp):
     recipes_app.command(command.__name__)(command)

@@ -14,6 +14,8 @@ import typer
 from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table, with_recipe_flags
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
+from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.shipped import resolved
 
@@ -35,8 +37,10 @@ def train(
     """
     if recipe is None and resume:
         recipe = RunFolder(out).recipe_to_resume()
+        known = Recipe.from_toml(recipe)
+        check_trusted(code_of(known), where=str(recipe))
         # Other data is not in the folder of the run's data.
-        if flags.get("data", known := Recipe.from_toml(recipe).data) != known:
+        if flags.get("data", known.data) != known.data:
             flags = {"data_dir": None, **flags}
     settings = _recipe(recipe, flags)
     from refconv.engine.loop import train as run

@@ -7,6 +7,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -85,12 +86,15 @@ def _signals_held_back() -> Iterator[None]:
     to stop and then ends its workers; if they went first, it could not finish its step. A signal that is blocked here
     is delivered afterwards, and new processes inherit the block from their first moment on.
     """
-    resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
+    if sys.platform == "win32":  # no signals can be held back there; workers ignore them once they run
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def prepare_worker(worker: int) -> None:

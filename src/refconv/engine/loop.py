@@ -29,6 +29,7 @@ from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
 from refconv.process.progress import StepDisplay
+from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
 
@@ -60,6 +61,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         TrainingError: if a loss or a weight is not finite.
     """
     leave_if_imported()
+    trust_named(recipe)
     begin = time.perf_counter()
     recipe = completed(recipe)
     method = method_of(recipe)

@@ -39,6 +39,7 @@ from refconv.models.metadata import IMPROVED
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.studies.conduct import carry_out, on_threads
 from refconv.studies.estimate import Board
@@ -85,6 +86,7 @@ def improve_recipe(
             print(line, flush=True)
 
     check_place(out)
+    trust_named(recipe)
     recipe = completed(recipe, given)
     partakers(recipe, config)
     if config.dry_run:

@@ -6,14 +6,10 @@ import contextlib
 import importlib
 import inspect
 import logging
-import site
 import sys
-import sysconfig
 import traceback
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import timm
@@ -21,6 +17,7 @@ from torch import nn
 
 from refconv.errors import ModelError, RefconvError, did_you_mean
 from refconv.models.weights import load_state, start_anew
+from refconv.named_code import trust
 
 TIMM_SOURCES = ("local-dir", "hf-hub")  #: Prefixes that timm resolves itself
 
@@ -50,12 +47,12 @@ _WITH_WEIGHTS = {
 """Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
 
 
-def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arguments: Any) -> nn.Module:
+def build(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module:
     """Build a model by name; arguments that are None are left to the builder.
 
     The name is a timm name, one with a prefix of timm's, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
-    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. With a name
-    ``from_file`` a function is only called if it says that it returns a model, or is the user's own code.
+    ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. Names that
+    files give are checked by :mod:`refconv.named_code` where they are read.
     """
     arguments = {key: value for key, value in arguments.items() if value is not None}
     source, separator, rest = name.partition(":")
@@ -64,7 +61,7 @@ def build(name: str, *, pretrained: bool = False, from_file: bool = False, **arg
     if source in TASK_SOURCES and separator:
         return _build_here(TASK_SOURCES[source], source, rest, pretrained, arguments)
     if separator and source not in TIMM_SOURCES:
-        return _build_own(source, rest, pretrained, arguments, from_file)
+        return _build_own(source, rest, pretrained, arguments)
     return _build_timm(name, pretrained, arguments)
 
 
@@ -169,18 +166,11 @@ def _build_here(
         return cast(nn.Module, builder(name, **given))
 
 
-def check_named_in_file(name: str) -> None:
-    """Refuse a name that a file gives, if building it would call a function that builds no models."""
-    source, separator, function = name.partition(":")
-    if separator and source not in {*TIMM_SOURCES, *TASK_SOURCES, "torchvision"}:
-        with _current_folder_importable(), _explained(name, "the builder"):
-            _find(source, function, from_file=True)
-
-
-def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str, Any], from_file: bool) -> nn.Module:
+def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     where = f"{module}:{function}"
     with _current_folder_importable(), _explained(where, "the builder", pretrained=pretrained):
-        builder = _find(module, function, from_file=from_file)
+        builder = _find(module, function)
+        trust(where)  # it was given here, or checked where a file gave it
         model = builder(**_accepted(builder, arguments, where, pretrained))
     if not isinstance(model, nn.Module):
         what, found = "the builder returned no model", type(model).__name__
@@ -189,7 +179,7 @@ def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str
     return model
 
 
-def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
+def _find(module: str, function: str) -> Callable[..., Any]:
     """Import a builder."""
     where = f"{module}:{function}"
     try:
@@ -206,10 +196,6 @@ def _find(module: str, function: str, *, from_file: bool) -> Callable[..., Any]:
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
         raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))
-    if from_file and not _harmless(builder, home):
-        what = "refused, because a file must not choose which function to call"
-        expected = "a builder of the current project, or one that is annotated to return a torch.nn.Module"
-        raise ModelError(what, where=where, expected=expected)
     return builder
 
 
@@ -245,24 +231,6 @@ def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> N
         if expected is not None and found is not None and found != expected:
             what, remedy = f"the builder made a different number of {words}", f"let the builder take the argument {key}"
             raise ModelError(what, where=where, expected=str(expected), found=str(found), remedy=remedy)
-
-
-def _harmless(builder: Callable[..., Any], home: ModuleType) -> bool:
-    """Say whether a file may have this called: a module class, a declared builder, or the user's own code."""
-    if isinstance(builder, type):
-        return issubclass(builder, nn.Module)
-    if getattr(builder, "__module__", None) != home.__name__:
-        return False
-    try:
-        result = typing.get_type_hints(builder).get("return")
-    except (NameError, TypeError):
-        result = None
-    if isinstance(result, type) and issubclass(result, nn.Module):
-        return True
-    file, paths = getattr(home, "__file__", None), sysconfig.get_paths()
-    installed = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    installed += [*site.getsitepackages(), site.getusersitepackages()]
-    return file is not None and not any(Path(file).resolve().is_relative_to(Path(f).resolve()) for f in installed)
 
 
 @contextlib.contextmanager

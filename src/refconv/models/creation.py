@@ -14,12 +14,14 @@ from refconv.data import DataInfo
 from refconv.data.preprocessing import FLAGS, Preprocessing, Statement, resolve
 from refconv.errors import CheckpointError, SettingError
 from refconv.methods.registry import method_of
-from refconv.models.builders import address, arguments_with_weights, build, check_named_in_file
+from refconv.models.builders import address, arguments_with_weights, build
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.model_folder import LOCAL, architecture_of, build_from_folder, locate, located, save_model_folder
 from refconv.models.model_input import channels_of, of_builder, of_checkpoint, of_weights
 from refconv.models.weight_files import read_weights
 from refconv.models.weights import classifier_names, fill_backbone, load_state
+from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import in_kernel_space, plain_state_dict, says_settings
 
@@ -164,7 +166,7 @@ def restore(path: Path | str) -> Restored:
     """Rebuild the model of a run's ``checkpoint.pt``."""
     checkpoint = Checkpoint.load(Path(path))
     recipe, info = checkpoint.trained_by(), checkpoint.data_info()
-    check_named_in_file(recipe.model)
+    check_trusted(code_of(recipe), where=str(path))
     model = ModelSpec.of_run(recipe, info).build()
     method_of(recipe).prepare(model)
     state = checkpoint.model if checkpoint.model_ema is None else checkpoint.model_ema

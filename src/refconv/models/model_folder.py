@@ -27,6 +27,7 @@ from refconv.models.metadata import certificate_hash, described, recorded
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
+from refconv.named_code import check_trusted
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
@@ -105,9 +106,10 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
     config = read_config(folder)
     if is_timm(config["architecture"]):
         return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
+    check_trusted([config["architecture"]], where=str(folder))
     stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     given = {key: value for key, value in arguments.items() if value is not None}
-    model = build(config["architecture"], from_file=True, **{**stored, **given})
+    model = build(config["architecture"], **{**stored, **given})
     if pretrained:
         other_classes = given.get("num_classes", stored["num_classes"]) != stored["num_classes"]
         load_state(model, read_weights(folder), where=str(folder), reset_classifier=other_classes)
@@ -187,7 +189,7 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         else:  # safetensors holds tensors only
             torch.save(with_metadata(held, metadata_of(state)), partial / WEIGHT_FILES[1])
         for file in partial.iterdir():
-            with file.open("rb") as handle:
+            with file.open("rb+") as handle:  # Windows flushes only what may be written
                 os.fsync(handle.fileno())
         if folder.exists():
             folder.rename(former)

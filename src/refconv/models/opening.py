@@ -121,7 +121,7 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
         openers = {"folder": _open_folder, "checkpoint": _open_checkpoint, "exported": _open_exported}
         opened = openers.get(found.kind)
         return _open_weights(found, model, like) if opened is None else opened(found)
-    if ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
+    if "\\" in reference or ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
         raise missing(Path(reference.removeprefix(LOCAL)), "no such run, model folder or file", where=reference)
     if Path(reference).suffix in _SUFFIXES:
         raise missing(Path(reference))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
 from refconv.errors import RunError
+from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 
 LOCK_FILE = ".lock"
@@ -49,7 +51,7 @@ class RunFolder:
                 yield
             finally:
                 if not self._present():
-                    shutil.rmtree(self.path)
+                    shutil.rmtree(self.path, ignore_errors=sys.platform == "win32")  # where a held lock stays
 
     def clear(self) -> None:
         """Remove everything in the folder but its lock, which is held meanwhile."""
@@ -77,42 +79,32 @@ class RunFolder:
         return self.recipe_file
 
     def recipe(self) -> Recipe:
-        """Read the recipe of the run."""
-        return Recipe.from_toml(self.recipe_file)
-
-
-_LOCKS: set[int] = set()  #: The descriptors of the lock files that this process holds open
+        """Read the recipe of the run, which names no code that the user does not know."""
+        recipe = Recipe.from_toml(self.recipe_file)
+        check_trusted(code_of(recipe), where=str(self.recipe_file))
+        return recipe
 
 
 @contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder, made if it is missing, so that no other process works in it; ``what`` it is, for messages.
 
-    The lock is the kernel's: it ends with the process, however that ends.
+    The lock is the operating system's: it ends with the process, however that ends, and forked children do not hold it.
     """
+    from filelock import FileLock, Timeout  # help must not wait for it
+
+    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    _LOCKS.add(descriptor)
-    try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock.acquire()
+        except Timeout as error:
             what, remedy = f"the {what} is in use by another process", "wait for it, or give another folder"
             raise RunError(what, where=str(folder), remedy=remedy) from error
+    try:
         yield
     finally:
-        _close_locks({descriptor})
-
-
-def _close_locks(descriptors: Collection[int]) -> None:
-    for descriptor in _LOCKS & set(descriptors):
-        _LOCKS.remove(descriptor)
-        os.close(descriptor)
-
-
-# A forked child, such as a data worker, must not keep the folder locked when this process is gone.
-os.register_at_fork(after_in_child=lambda: _close_locks(_LOCKS))
+        lock.release()
 
 
 @contextmanager
@@ -135,11 +127,12 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            descriptor = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)  # so that the renamed file stays renamed when the power fails
-            finally:
-                os.close(descriptor)
+            if sys.platform != "win32":  # which opens no folders
+                descriptor = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)  # so that the renamed file stays renamed when the power fails
+                finally:
+                    os.close(descriptor)
     except RunError:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -139,9 +139,8 @@ def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 def die_with_parent() -> None:
     """Let the kernel kill this process when torchrun dies, so that no orphan keeps training (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:  # it died before the call above
-        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent or parent == 1:  # it died before the call above
+            os.kill(os.getpid(), signal.SIGKILL)

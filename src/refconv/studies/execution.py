@@ -13,6 +13,7 @@ from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, RunError, StudyError, TrainingError
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.interruption import StoppedError
+from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.studies.outcome import Outcome as Outcome  # known by this name too
 from refconv.studies.runs import Run
@@ -83,6 +84,7 @@ def execute(run: Run, keep: str) -> Outcome:
 
 def _check_same(run: Run) -> Recipe:
     """Return the recipe of a run's folder, if it is the wanted one; a base trained here may have moved since."""
+    trust_named(run.recipe)
     before = RunFolder(run.folder).recipe()
     now = before if run.base is None else dataclasses.replace(before, checkpoint=run.recipe.checkpoint)
     if names := now.differences(run.recipe):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
@@ -114,7 +116,8 @@ class ProcessExecutor:
 
     def _begin(self, device: str | None) -> _Place:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        ends: tuple[Any, Any] = context.Pipe()  # of another class on Windows
+        ours, theirs = ends
         process = context.Process(
             target=_work, args=(theirs, self._threads, self._keep)
         )  # not daemonic: a run may have data workers
@@ -137,7 +140,10 @@ def _work(connection: Connection, threads: int, keep: str) -> None:
     """Execute the runs that come through a connection, until it is closed."""
     # The terminal sends Ctrl-C to all processes, and Slurm its warning before a time limit; only the first process
     # decides, and it sends the terminating signal.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGUSR2])
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGUSR2])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 

@@ -1,0 +1,84 @@
+"""Who may name code to run: the user, and a file only where the user trusts it.
+
+Models, data, losses and methods may be named as ``module:function``, which is then imported and called. A name that the
+user gives, on the command line, in Python, or in a recipe or study passed by name, is followed. A name inside a run, a
+model folder or a checkpoint is somebody's who wrote that file: it is followed if it was also named by the user, or
+trusted by :func:`trust` or the flag ``--trust``, and refused otherwise, before anything is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+
+from refconv.errors import TrustError
+
+SOURCES = frozenset((
+    "torchvision", "local-dir", "hf-hub", "detector", "smp", "spandrel",
+    "folder", "table", "arrays", "hf", "wds", "scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs",
+))  # fmt: skip
+"""Words before a colon that name no module of the user's."""
+
+_OURS = re.compile(r"refconv\.(models|training)\.(networks|detectors|segmenters|restorers|detection_heads):[a-z]\w*")
+_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.\w+)*")
+
+_trusted: set[str] = set()  #: Names that the user gave: modules, and functions of modules
+_ALL = ":"  #: Among them where everything is trusted; no name of code
+
+
+def names_code(name: str | None) -> bool:
+    """Say whether a setting names code of the user's.
+
+    Example:
+        >>> [names_code(name) for name in ("my_nets:small", "folder:birds", "resnet18")]
+        [True, False, False]
+    """
+    if name is None or name.partition(":")[0] in SOURCES or _OURS.fullmatch(name):
+        return False
+    return bool(_CODE.fullmatch(name))
+
+
+def trust(*names: str) -> None:
+    """Let files name these modules, or functions as ``module:function``, from now on; without any, every one.
+
+    Only do this for files of people whose programs you would run.
+
+    Example:
+        >>> trust("my_nets")
+        >>> check_trusted(["my_nets:small"], where="runs/one")
+    """
+    _trusted.update(names or [_ALL])
+
+
+def check_trusted(names: Iterable[str | None], *, where: str) -> None:
+    """Refuse a file that names code which the user neither named nor trusts.
+
+    Raises:
+        TrustError: naming the code.
+    """
+    unknown = [name for name in names if name is not None and names_code(name) and not _is_trusted(name)]
+    if unknown and _ALL not in _trusted:
+        modules = ", ".join(dict.fromkeys(name.partition(":")[0] for name in unknown))
+        remedy = f"if you know who wrote it: --trust, or in Python refconv.trust('{modules}')"
+        what = "refused, because it would run code that you have not named"
+        raise TrustError(what, where=where, found=", ".join(dict.fromkeys(unknown)), remedy=remedy)
+
+
+def _is_trusted(name: str) -> bool:
+    module = name.partition(":")[0]
+    parts = module.split(".")
+    return bool(_trusted & {name, *(".".join(parts[:count]) for count in range(1, len(parts) + 1))})
+
+
+@contextlib.contextmanager
+def trusting(everything: bool) -> Iterator[None]:
+    """Trust every name within the block, if asked to, and forget there what was named before it."""
+    before = set(_trusted)
+    if everything:
+        trust()
+    try:
+        yield
+    finally:
+        _trusted.clear()
+        _trusted.update(before)
