@@ -154,10 +154,11 @@ def finding(content: dict[str, Any]) -> str:
     spans = [cost for cost in found.values() if cost is not None and cost.low is not None and cost.high is not None]
     overlap = max(cost.low or 0 for cost in spans) <= min(cost.high or 0 for cost in spans)
     collapsed = [name for name, lost in losses.items() if lost > 2]
-    words = ", ".join(f"{lost:.2f} points {name}" for name, lost in losses.items())
+    words = ", ".join(f"{lost:.2f} ({name})" for name, lost in losses.items())
     same = "The intervals of the three overlap" if overlap else "The intervals of the three do not all overlap"
     broken = f"more than two points are lost by {' and '.join(collapsed)}" if collapsed else "none loses two points"
-    return f"""On CIFAR-10, eight bits cost EfficientNet-Lite0 {words}; {broken}. {same}. *Base* is the network with
+    return f"""On CIFAR-10, eight bits cost EfficientNet-Lite0 these points of top-1: {words}; {broken}. {same}. More
+predictions change than these numbers show, in both directions: the column "top-1 agrees" counts them on 32 images. *Base* is the network with
 ImageNet's kernels and a new classifier, *plain* and *refocused* are trained as a whole from it (2,000 images enlarged
 to 96 px, 4 epochs, SGD at 0.01, one seed). Intervals are of the paired difference on the same test images; they say
 nothing about other seeds. The ImageNet row is the network as published, tested on one image of each class; its

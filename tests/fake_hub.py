@@ -69,7 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
         tag = hashlib.sha256(content).hexdigest()
         self._answer(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": "0" * 40})
 
-    do_HEAD = do_GET
+    def do_HEAD(self):
+        self.do_GET()
 
     def do_POST(self):
         body = self._body()

@@ -88,7 +88,8 @@ def metadata(model: Described) -> Any:
     ]  # fmt: skip
     return hub.ModelCardData(
         base_model=model.base, datasets=list(model.datasets) or None, eval_results=results or None,
-        library_name="timm" if model.timm else "refconv", model_name=model.title, pipeline_tag=model.pipeline,
+        library_name="timm" if model.timm else "refconv", model_name=model.title if results else None,
+        pipeline_tag=model.pipeline,
         tags=[*([model.pipeline] if model.pipeline else []), *(["timm"] if model.timm else []), "refconv"],
         **model.licence,
     )  # fmt: skip

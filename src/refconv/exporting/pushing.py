@@ -64,6 +64,9 @@ def _explained(hub: Any, repository: str, endpoint: str) -> Iterator[None]:
         raise RunError("no token for the hub", where=where, remedy=_LOG_IN) from error
     except hub.errors.HfHubHTTPError as error:
         raise _of_answer(error, repository, where) from error
+    except ValueError as error:  # huggingface_hub has the hub look at the card before it sends anything
+        found = " ".join(str(error).split())
+        raise RunError("the hub does not take the card", where=where, found=found, remedy="edit README.md") from error
     # Requests, httpx and sockets have families of errors of their own; most of these are OSErrors.
     except Exception as error:
         if not (isinstance(error, OSError) or _is_of_network(error)):

@@ -28,6 +28,10 @@ _ORDERS = (RandomSampler, SequentialSampler)
 
 def handed_over(key: str | None = None, **_: Any) -> nn.Module:
     """Return a copy of a model that was handed over in this process, by default the last; recipes' builder of it."""
+    if not _MODELS or (key is not None and key not in _MODELS):
+        remedy = "use the model there, whose weights are the result: refconv.export(model, FILE)"
+        what = "the model was handed over by a program in Python, and nothing else can build it"
+        raise ModelError(what, where=key or "handed_over", remedy=remedy)
     return copy.deepcopy(_MODELS[key or next(reversed(_MODELS))])
 
 

@@ -28,6 +28,7 @@ from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
 from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
@@ -219,7 +220,11 @@ class Located:
             return self.run.recipe()
         record = recorded(self.run.path)
         settings = record.get("recipe") or record.get("plan", {}).get("recipe")
-        return Recipe.from_mapping(settings) if settings else None
+        if not settings:
+            return None
+        recipe = Recipe.from_mapping(settings)
+        check_trusted(code_of(recipe), where=str(self.run.path))
+        return recipe
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes that the weights were trained for; empty where they are not known."""
