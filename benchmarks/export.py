@@ -158,11 +158,11 @@ def finding(content: dict[str, Any]) -> str:
     same = "The intervals of the three overlap" if overlap else "The intervals of the three do not all overlap"
     broken = f"more than two points are lost by {' and '.join(collapsed)}" if collapsed else "none loses two points"
     return f"""On CIFAR-10, eight bits cost EfficientNet-Lite0 these points of top-1: {words}; {broken}. {same}. More
-predictions change than these numbers show, in both directions: the column "top-1 agrees" counts them on 32 images. *Base* is the network with
-ImageNet's kernels and a new classifier, *plain* and *refocused* are trained as a whole from it (2,000 images enlarged
-to 96 px, 4 epochs, SGD at 0.01, one seed). Intervals are of the paired difference on the same test images; they say
-nothing about other seeds. The ImageNet row is the network as published, tested on one image of each class; its
-calibration used 256 of these images, without their labels."""
+predictions change than these numbers show, in both directions: the column "top-1 agrees" counts them on 32 images.
+*Base* is the network with ImageNet's kernels and a new classifier, *plain* and *refocused* are trained as a whole from
+it (2,000 images enlarged to 96 px, 4 epochs, SGD at 0.01, one seed). Intervals are of the paired difference on the same
+test images; they say nothing about other seeds. The ImageNet row is the network as published, tested on one image of
+each class; its calibration used 256 of these images, without their labels."""
 
 
 def table(content: dict[str, Any]) -> str:

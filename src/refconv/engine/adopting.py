@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names
@@ -177,6 +178,7 @@ def _with_weights(
     recipe = dataclasses.replace(recipe, **_ends_of(first, state, recipe))
     model = _built(recipe, flags)
     load_state(model, state, where=source)
+    recipe = dataclasses.replace(recipe, in_chans=recipe.in_chans or _channels(model))
     info = _info_for(recipe, flags)
     ends = {"num_classes": recipe.num_classes, "in_chans": recipe.in_chans}
     arguments = {**ends, **ModelSpec.of_run(recipe, info).model_kwargs}
@@ -185,6 +187,11 @@ def _with_weights(
     if recipe.task == "restoration":
         stated = dataclasses.replace(stated, values={**stated.values, "noise": recipe.noise, "upscale": recipe.upscale})
     return Opened(model.eval(), recipe.model, arguments, None, stated, recipe.task, tuple(names), flags), recipe
+
+
+def _channels(model: nn.Module) -> int | None:
+    """Return the input channels of a model: those of its first convolution."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, _ConvNd)), None)
 
 
 def _built(recipe: Recipe, flags: Mapping[str, Any]) -> nn.Module:

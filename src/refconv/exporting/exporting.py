@@ -159,7 +159,7 @@ def export_opened(
     if prepares is not None and not prepares.color_mode:
         shape = list(prepares.input_size)
         raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
-    calibrating = _calibration(opened, task, evidence) if config.int8 else None
+    calibrating = _calibration(opened, evidence) if config.int8 else None
     inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence)
     example = _generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
@@ -290,19 +290,20 @@ def _inputs(
 ) -> tuple[list[Tensor], str]:
     """Return inputs as the file takes them, and in words what they are."""
     samples, words = evidence.samples, "the given images"
+    why = "no data are recorded with the model; name them by --data"
     if samples is None and (evidence.data is not None or opened.recipe is not None):
         try:
             data = data_for(opened, evidence.data, root=evidence.data_dir, labelled=False)
             samples = first_samples(data, task.samples_certified)
             words = f"{len(samples)} test images of {data.info.name}"
-        except DataError:
+        except DataError as error:
             if evidence.data is not None:
                 raise
+            why = f"the recorded data cannot be had: {error}"
     if samples is None:
         example = _generated(task, preprocessing, prepares)
-        return inputs_of(
-            list(example) if task.takes_lists else example, takes_lists=task.takes_lists
-        ), "generated input"
+        drawn = inputs_of(list(example) if task.takes_lists else example, takes_lists=task.takes_lists)
+        return drawn, f"generated input ({why})"
     given = inputs_of(samples, takes_lists=task.takes_lists)
     if prepares is not None:
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (prepares.mean, prepares.std))
@@ -311,14 +312,13 @@ def _inputs(
     return given, words
 
 
-def _calibration(opened: Opened, task: Task, evidence: Evidence) -> tuple[str, str | None]:
+def _calibration(opened: Opened, evidence: Evidence) -> tuple[str, str | None]:
     """Return name and folder of the data that quantisation is calibrated on."""
     recipe = opened.recipe
     name = evidence.data or (None if recipe is None else recipe.data)
     if name is None:
-        raise DataError("quantisation is calibrated on training images", where="int8", remedy="give --data")
-    if task.takes_lists:
-        raise SettingError("is not for detectors, whose boxes need more than 8 bits", where="int8")
+        what = "quantisation is calibrated on training images, and no data are recorded with the model"
+        raise DataError(what, where="int8", remedy="give --data")
     return name, evidence.data_dir or (recipe.data_dir if recipe is not None and recipe.data == name else None)
 
 

@@ -85,6 +85,8 @@ def check_exportable(model: nn.Module, task: Task, config: ExportConfig) -> None
         found = f"{task.name} gives {', '.join(task.output_names)}"
         what = "is for outputs of which one class holds"
         raise SettingError(what, where="softmax", found=found, remedy="leave it out")
+    if config.int8 and task.takes_lists:
+        raise SettingError("is not for detectors, whose boxes need more than 8 bits", where="int8")
     if config.half and task.takes_lists:
         what, remedy = "detectors compute boxes in float32", "leave it out"
         raise SettingError(what, where="half", remedy=remedy)
