@@ -1,5 +1,7 @@
 """transformers' pipeline takes a folder that ``refconv export --format hub`` wrote, with timm's own preprocessing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
@@ -15,6 +17,18 @@ INPUT = {
     "input_size": [3, 32, 32], "mean": [0.2, 0.4, 0.6], "std": [0.5, 0.25, 0.125], "interpolation": "bicubic",
     "crop_pct": 0.8, "crop_mode": "center",
 }  # fmt: skip
+
+
+def test_the_example_of_the_page_runs(tmp_path, image, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs/export.md").read_text(encoding="utf-8")
+    (code,) = (block for block in page.split("```")[1::2] if "from transformers import pipeline" in block)
+    monkeypatch.chdir(tmp_path)
+    image.save("photo.jpg")
+    model = lively(timm.create_model("test_resnet", num_classes=3))
+    known = {"preprocessing": INPUT, "class_names": ("cat", "dog", "frog"), "license": "unknown"}
+    refconv.export(model, "hub-folder", format="hub", **known)
+    exec(code, {})
+    assert "frog" in capsys.readouterr().out
 
 
 @pytest.fixture
