@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test test-executors test-wheel browser slow literature explore check lint types layers format docs
+.PHONY: demo test test-executors test-faults test-wheel browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -17,6 +17,9 @@ test: $(READY)
 # Ray and submitit lie in a folder of their own beside the environment, which so stays as it is.
 test-executors: $(VENV)/.ready-executors
 	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/executors $(BIN)/python -m pytest tests -m executors -q
+
+test-faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
 
 test-wheel: $(READY)
 	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from refconv.digests import DAMAGED, split_digest, with_digest
+
 Self = TypeVar("Self", bound="Record")
 
 #: The type hints of a class, which are looked up once
@@ -68,17 +70,38 @@ class Record:
 
     @classmethod
     def from_json(cls: type[Self], text: str) -> Self:
-        """Read a record from JSON text; see :meth:`from_dict`."""
-        return cls.from_dict(json.loads(text))
+        """Read a record from JSON text, with or without a digest; see :meth:`from_dict`.
+
+        Raises:
+            ValueError: also if the text is no JSON, or its digest is another.
+        """
+        content = parsed_json(text)
+        if isinstance(content, dict):
+            content, whole = split_digest(content)
+            if whole is False:
+                raise ValueError(DAMAGED)
+        return cls.from_dict(content)
+
+    def file_text(self) -> str:
+        """Return what a file of this record holds: its JSON with a digest."""
+        return json.dumps(with_digest(self.to_dict()), indent=2, ensure_ascii=False) + "\n"
 
     def write(self, path: Path | str) -> None:
-        """Write the record to ``path`` as JSON."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write the record to ``path`` as JSON with a digest."""
+        Path(path).write_text(self.file_text(), encoding="utf-8")
 
     @classmethod
     def read(cls: type[Self], path: Path | str) -> Self:
         """Read a record from the JSON file at ``path``."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def parsed_json(text: str) -> Any:
+    """Return what JSON text says; whatever is wrong with it is a ValueError, deep nesting and long numbers too."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def with_scale(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """``refconv train`` from flags to a result, and what it says when it cannot go on."""
 
 import json
+import signal
 
 import pytest
 import timm
@@ -9,6 +10,7 @@ import torch
 from ctrl_c import interrupted
 from refconv.cli import main
 from refconv.engine import RunRecord, loop
+from refconv.process.interruption import SIGNALS
 from run_checkpoints import save_run, small_recipe
 
 NET = ["--model", "refconv.models.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
@@ -84,18 +86,30 @@ def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, w
     assert {path.name: path.read_bytes() for path in base.iterdir() if path.is_file()} == before
 
 
-def test_train_stops_at_ctrl_c_and_says_how_to_resume(tmp_path):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_train_stops_at_a_signal_and_says_how_to_resume(number, tmp_path):
     flags = ["train", *TINY, "--checkpoint-interval", "1000", "-o"]
-    process = interrupted([*flags, tmp_path / "run"], step=2)
+    process = interrupted([*flags, tmp_path / "run"], step=2, signals=[number])
     error = process.stderr
-    assert process.returncode == 130
-    assert error.startswith(f"refconv: {tmp_path / 'run'}: stopped by Ctrl-C")
+    assert process.returncode == 128 + number
+    word = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert error.startswith(f"refconv: {tmp_path / 'run'}: stopped by {word}")
     assert "--resume" in error
     assert error.count("\n") == 1
     assert main(["train", "-o", str(tmp_path / "run"), "--resume"]) == 0
     assert main([*flags, str(tmp_path / "whole")]) == 0
     results = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "whole")]
     assert results[0] == results[1]
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_says_what_is_safe(tmp_path):
+    flags = ["train", *TINY, "--checkpoint-interval", "1", "-o", tmp_path / "run"]
+    process = interrupted(flags, step=3, signals=[signal.SIGINT, signal.SIGINT])
+    assert process.returncode == 130
+    said = "stopped by Ctrl-C at step 2 of 11, without waiting"
+    safe = "the checkpoint of step 2 is whole: continue with --resume"
+    assert process.stderr == f"refconv: {tmp_path / 'run'}: {said}; {safe}\n"
+    assert main(["train", "-o", str(tmp_path / "run"), "--resume"]) == 0
 
 
 @pytest.mark.parametrize(

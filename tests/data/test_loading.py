@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
 import torch
 
-from refconv.data.loading import load_batches, prepare_worker
+from refconv.data.loading import _Collate, _unpacked, load_batches, prepare_worker
 from refconv.engine import Recipe, train
-from refconv.errors import DataError
+from refconv.errors import DataError, RefconvWarning
 from signalled_samples import Dying, Signalled, Squares
 
 BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
@@ -64,7 +65,7 @@ def test_a_process_ends_although_an_error_holds_its_workers(tmp_path):
     script.write_text(
         "import torch\n"
         "from refconv.data.loading import load_batches\n"
-        "from refconv.errors import DataError\n"
+        "from refconv.errors import DataError, RefconvWarning\n"
         "from signalled_samples import Squares\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
@@ -153,3 +154,19 @@ def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
     assert done.returncode == 1
     assert "bootstrapping phase" not in done.stderr
     assert done.stderr.rstrip().endswith('in a script, call refconv below if __name__ == "__main__":')
+
+
+def test_a_batch_that_finds_no_shared_memory_is_copied_and_said(monkeypatch):
+    """Where torch shares tensors in a thread of its own, the error is lost and the process waits for ever."""
+    samples = [torch.arange(3.0), torch.ones(3)]
+    shared = _Collate(torch.stack, packs=True)(samples)
+    assert shared.shared
+    assert torch.equal(_unpacked(shared), torch.stack(samples))
+
+    def full(batch):
+        raise RuntimeError("unable to allocate shared memory(shm) for file: No space left on device (28)")
+
+    monkeypatch.setattr(ForkingPickler, "dumps", full)
+    copied = _Collate(torch.stack, packs=True)(samples)
+    with pytest.warns(RefconvWarning, match="workers: the shared memory of this machine is full"):
+        assert torch.equal(_unpacked(copied), torch.stack(samples))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from refconv.data import Data
+from refconv.digests import with_digest
 from refconv.engine import Recipe, RunRecord, train
 from refconv.engine.epochs import Loop
 from refconv.engine.metrics import Metrics
@@ -107,7 +108,7 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
     path = tmp_path / "run/checkpoint.pt"
     content = torch.load(path, weights_only=True)
     del content["course"]
-    torch.save(content, path)
+    torch.save(with_digest(content), path)
     (tmp_path / "run/record.json").unlink()
     assert train(recipe(), tmp_path / "run", resume=True, show=False).course is None
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import refconv
 from refconv.data.opening import open_data
 from refconv.data.scenes import make_scenes
+from refconv.digests import with_digest
 from refconv.engine import Recipe, train
 from refconv.errors import DataError, ModelError, RunError, SettingError
 from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe
@@ -300,7 +301,7 @@ def test_other_weights_are_refused_in_the_same_folder(improved, base, tmp_path):
         (tmp_path / "copy" / name).write_bytes((folder / name).read_bytes())
     plan = json.loads((folder / "plan.json").read_text())
     plan["recipe"]["checkpoint"] = str(tmp_path / "other.pth")
-    (tmp_path / "copy" / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "copy" / "plan.json").write_text(json.dumps(with_digest(plan)))
     wanted = recipe(base, checkpoint=str(tmp_path / "other.pth"))
     with pytest.raises(RunError, match="the folder holds an improvement of other weights or on other data"):
         improve_recipe(wanted, tmp_path / "copy", config("12ep", contenders=("plain", "refocus")))

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from refconv.digests import with_digest
 from refconv.errors import CheckpointError, RunError
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec
@@ -63,7 +64,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(save, path, monkeypatch):
     ids=["weights", "another version", "half"],
 )
 def test_a_foreign_file_is_refused(content, found, path):
-    torch.save(content, path)
+    torch.save(with_digest(content), path)
     with pytest.raises(CheckpointError, match=f"not a checkpoint of a run; expected format 1, found {found}"):
         Checkpoint.load(path)
 
@@ -92,7 +93,7 @@ def test_a_recipe_of_another_version_is_refused(path):
     save_checkpoint(path, small_recipe())
     content = torch.load(path, weights_only=True)
     content["recipe"]["wings"] = 2
-    torch.save(content, path)
+    torch.save(with_digest(content), path)
     with pytest.raises(CheckpointError, match="recipe of another version; found wings: unknown key"):
         Checkpoint.load(path).trained_by()
 

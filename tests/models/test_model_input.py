@@ -13,6 +13,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from image_folders import two_classes
+from refconv.digests import with_digest
 from refconv.engine import Recipe, train
 from refconv.errors import DataError
 from refconv.models.model_input import of_weights
@@ -127,7 +128,7 @@ def test_timm_reads_back_the_values_that_a_run_used(run, folder):
 def test_a_checkpoint_of_before_preprocessing_was_stored_prepares_as_its_run_did(run, tmp_path):
     content = torch.load(run / "checkpoint.pt", weights_only=True)
     assert content.pop("preprocessing")["crop_pct"] == 0.95
-    torch.save(content, tmp_path / "checkpoint.pt")
+    torch.save(with_digest(content), tmp_path / "checkpoint.pt")
     (before, now), samples = (run / "checkpoint.pt", tmp_path / "checkpoint.pt"), []
     for path in (before, now):
         opened = open_model(str(path))

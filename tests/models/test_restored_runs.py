@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from refconv.digests import with_digest
 from refconv.errors import CheckpointError, TrustError
 from refconv.models.creation import create_model, load_weights, restore
 from refconv.surgery import plain_state_dict, verify
@@ -39,7 +40,7 @@ def test_restore_calls_nothing_that_a_checkpoint_names(tmp_path):
     save_checkpoint(tmp_path / "c.pt", small_recipe())
     content = torch.load(tmp_path / "c.pt", weights_only=True)
     content["recipe"] |= {"model": "os:mkdir", "model_kwargs": {"path": str(tmp_path / "trap")}}
-    torch.save(content, tmp_path / "c.pt")
+    torch.save(with_digest(content), tmp_path / "c.pt")
     with pytest.raises(TrustError, match="found os:mkdir"):
         restore(tmp_path / "c.pt")
     with pytest.raises(TrustError, match="found os:mkdir"):

@@ -8,13 +8,13 @@ import copy
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 import refconv
 from networks import EveryKind, Shared, randomise
 from refconv.errors import CheckpointError, LayerError, ModelError, SettingError
-from refconv.surgery import Plan, plan_of, refocused_state_dict, reparametrize
+from refconv.surgery import Plan, file_bytes, plan_of, refocused_state_dict, reparametrize
 
 
 def test_refocus_is_one_of_them():
@@ -104,7 +104,7 @@ def test_adapter_with_other_settings_is_refused_and_nothing_is_touched(tmp_path,
         metadata = file.metadata()
     layers = json.loads(metadata["sites"])
     layers["stem"].update(layer)
-    save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(layers)})
+    path.write_bytes(file_bytes(load_file(path), {**metadata, "sites": json.dumps(layers)}))
     with pytest.raises(CheckpointError, match=message):
         refconv.load_adapter(pretrained, path)
     assert type(pretrained.stem) is nn.Conv2d
@@ -129,7 +129,7 @@ def test_adapter_of_before_there_were_others_still_loads(tmp_path, scale):
     assert {layer.pop("scale") for layer in layers.values()} == {scale}
     for layer in layers.values():
         layer["normalize"] = scale == "normalized"
-    save_file(load_file(path), path, metadata={**metadata, "sites": json.dumps(layers)})
+    path.write_bytes(file_bytes(load_file(path), {**metadata, "sites": json.dumps(layers)}))
     refconv.load_adapter(pretrained, path)
     batch = torch.randn(2, 3, 20, 20)
     assert torch.equal(pretrained(batch), model(batch))

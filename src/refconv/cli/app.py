@@ -18,11 +18,11 @@ from refconv.cli.extras import ABOUT, not_installed
 from refconv.cli.options import ABSENT, USUAL
 from refconv.cli.trusting import with_trust
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
-from refconv.process.interruption import INTERRUPTED, StoppedError
+from refconv.process.interruption import StoppedError, status_of_stop
 
 _LOOKS: dict[str, Any] = {"pretty_exceptions_enable": False}
 _HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
-# A traceback, which is a bug, has the exit status 1, an interruption 130.
+# A traceback, which is a bug, has the exit status 1, an interruption 130, and 128 with its number after another signal.
 MISTAKE = 2  # the user asked for something impossible; one line on stderr says what
 
 app = typer.Typer(name="refconv", help=ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = command.main(args=given, prog_name="refconv", standalone_mode=False)
     except StoppedError as error:
         print(f"refconv: {error}", file=sys.stderr)
-        return INTERRUPTED
+        return status_of_stop()
     except ModuleNotFoundError as error:
         if (wanted := not_installed(error)) is None:
             raise
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"refconv: error: {line}", file=sys.stderr)
         return MISTAKE
     except (typer.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return status_of_stop()
     return status if isinstance(status, int) else 0
 
 

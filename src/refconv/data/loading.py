@@ -6,25 +6,27 @@ import atexit
 import dataclasses
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from refconv.errors import DataError
+from refconv.errors import DataError, RefconvWarning
+from refconv.process.interruption import SIGNALS
 
 _GUARD = 'call refconv below if __name__ == "__main__":'
 """What a script must do whose data is read by workers, as they import it."""
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @atexit.register  # after multiprocessing's own, and so called before it
@@ -57,7 +59,7 @@ def load_batches(
         _Guarded(samples),
         batch_sampler=[batch.tolist() for batch in batches],
         num_workers=min(workers, len(batches)),
-        collate_fn=_Collate(collate),
+        collate_fn=_Collate(collate, packs=workers > 0),
         multiprocessing_context=_context() if workers and len(batches) else None,
         worker_init_fn=prepare_worker,
         # Its own generator: the loader draws a number at every start, and that must not come from the global one.
@@ -66,7 +68,7 @@ def load_batches(
     leave_if_imported()
     with _signals_held_back():
         loaded = iter(loader)
-    for batch in _explained(loaded):
+    for batch in map(_unpacked, _explained(loaded)):
         if isinstance(batch, DataError):
             raise batch
         yield batch
@@ -90,7 +92,7 @@ def _signals_held_back() -> Iterator[None]:
         yield
     else:
         resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             yield
         finally:
@@ -103,7 +105,7 @@ def prepare_worker(worker: int) -> None:
     torch's own workers look whether they still have the parent that they began with; theirs would be the fork server,
     which outlives a main process that was killed.
     """
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -140,12 +142,44 @@ class _Guarded(Dataset[Any]):
 
 
 @dataclasses.dataclass(frozen=True)
+class _Packed:
+    """A batch on its way from a worker: pickled, its tensors in shared memory or, where that is full, inside."""
+
+    content: bytes
+    shared: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class _Collate:
+    """Makes a batch, and in a worker packs it there and then.
+
+    The loader would move tensors to shared memory in a thread of its own, whose errors are lost: the main process
+    would wait for the batch for ever. Containers have 64 MB of that memory, as a rule.
+    """
+
     collate: Callable[[list[Any]], Any]
+    packs: bool
 
     def __call__(self, samples: list[Any]) -> Any:
         unreadable = next((sample for sample in samples if isinstance(sample, DataError)), None)
-        return self.collate(samples) if unreadable is None else unreadable
+        batch = self.collate(samples) if unreadable is None else unreadable
+        if not self.packs:
+            return batch
+        try:
+            return _Packed(bytes(ForkingPickler.dumps(batch)), shared=True)
+        except RuntimeError:
+            return _Packed(pickle.dumps(batch), shared=False)
+
+
+def _unpacked(batch: Any) -> Any:
+    """Return a batch as it was made."""
+    if not isinstance(batch, _Packed):
+        return batch
+    if not batch.shared:
+        what = "the shared memory of this machine is full, so data workers send copies, which takes longer"
+        remedy = "give a container more of it, such as docker run --shm-size=2g, or use fewer workers"
+        warnings.warn(f"workers: {what}; {remedy}", RefconvWarning, stacklevel=3)
+    return pickle.loads(batch.content)  # a worker of this process made it
 
 
 def _context() -> BaseContext:

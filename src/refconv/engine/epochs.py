@@ -23,7 +23,7 @@ from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, said
 from refconv.engine.stepping import Stepper
-from refconv.errors import RunError, TrainingError
+from refconv.errors import CheckpointError, RunError, TrainingError
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
@@ -52,6 +52,10 @@ class Loop:
         self._losses: list[float] = []
         self.seconds_before = 0.0
         if checkpoint is not None:
+            if not 0 <= checkpoint.step <= self.total:
+                what, expected, found = "its step is none of this run", f"0 to {self.total}", str(checkpoint.step)
+                where, remedy = str(folder.checkpoint_file), "copy the file again, or start the run anew"
+                raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
             self.step, self.seconds_before = checkpoint.step, checkpoint.seconds
             self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
             self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
@@ -96,8 +100,13 @@ class Loop:
                 self._save()
             if self.step and self.step % self.setup.steps_per_epoch == 0:
                 self._validate(self.step // self.setup.steps_per_epoch)  # if that was left out for a signal
-            for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
-                self._run_epoch(epoch)
+            try:
+                for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
+                    self._run_epoch(epoch)
+            except KeyboardInterrupt:  # a second Ctrl-C
+                remedy = f"the checkpoint of step {self._saved_step} is whole: continue with --resume"
+                what = f"{self._stopped}, without waiting"
+                raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
 
     def _run_epoch(self, epoch: int) -> None:
         recipe, check_interval = self.recipe, self._check_interval

@@ -215,4 +215,4 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         task=setup.recipe.task,
         certificate=record.certificate,
     )
-    write_whole(folder.record_file, record.to_json().encode())
+    write_whole(folder.record_file, record.file_text().encode())

@@ -41,7 +41,7 @@ from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
-from refconv.studies.conduct import carry_out, on_threads
+from refconv.studies.conduct import carry_out, on_threads, stoppable
 from refconv.studies.estimate import Board
 from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
@@ -93,14 +93,14 @@ def improve_recipe(
         with on_threads(threads):
             _look(recipe, config, say, jobs)
         return None
-    with locked(out, "folder of the improvement"), on_threads(threads):
+    with stoppable(out), locked(out, "folder of the improvement"), on_threads(threads):
         if (out / PLAN_FILE).is_file():
             setup = open_base(recipe)
             plan = kept_plan(out / PLAN_FILE, setup, recipe, config)
             say(f"{out}: going on with the plan in {PLAN_FILE}")
         else:
             setup, plan = _look(recipe, config, say, jobs)
-            write_whole(out / PLAN_FILE, plan.to_json().encode())
+            write_whole(out / PLAN_FILE, plan.file_text().encode())
         search = Search(plan, out / "runs")
         with Board("improve", show=config.show) as shown:
             carry_out(
@@ -205,7 +205,7 @@ def _finished(
         exports=exported,
     )
     write_page(record, out / REPORT_FILE)
-    write_whole(out / RECORD_FILE, record.to_json().encode())
+    write_whole(out / RECORD_FILE, record.file_text().encode())
     _clear(search)
     return record
 

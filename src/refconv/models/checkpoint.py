@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data import DataInfo
+from refconv.digests import with_digest
 from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.models.run_folder import write_whole
 from refconv.models.weight_files import missing, read_checkpoint_file
@@ -48,7 +49,7 @@ class Checkpoint:
         # To memory first: torch hides a full disk behind an internal error of its archive writer.
         buffer = io.BytesIO()
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        torch.save({"format": FORMAT, **values}, buffer)
+        torch.save(with_digest({"format": FORMAT, **values}), buffer)
         write_whole(path, buffer.getbuffer())
 
     @classmethod

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import TARGET_SCALE
+from refconv.digests import COPY_AGAIN, check_digest, with_digest
 from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
@@ -30,6 +31,7 @@ from refconv.models.weights import load_state
 from refconv.named_code import check_trusted
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
+from refconv.records import parsed_json
 from refconv.surgery import file_bytes, metadata_of, with_metadata
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     """Return what a model folder's config.json says."""
     path = Path(folder) / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parsed_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         what, expected = "not a model folder", f"a file {CONFIG_FILE}"
         raise CheckpointError(what, where=str(folder), expected=expected, remedy="check the path") from error
@@ -137,7 +139,10 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         expected, remedy = "a key 'architecture'", "give the file of weights itself, and the model's name by --model"
         raise CheckpointError("names no architecture", where=str(path), expected=expected, remedy=remedy)
-    return config
+    if not isinstance(config.get("model_args", {}), dict) or not isinstance(config.get("pretrained_cfg", {}), dict):
+        expected = "mappings model_args and pretrained_cfg"
+        raise CheckpointError("damaged", where=str(path), expected=expected, remedy=COPY_AGAIN)
+    return check_digest(config, str(path), ours=False)
 
 
 def architecture_of(name: str) -> str:
@@ -168,7 +173,7 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
 
 def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], said: dict[str, str]) -> None:
     try:
-        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(with_digest(config), indent=2, ensure_ascii=False) + "\n"
     except TypeError as error:
         what = "an argument of the model cannot be written as JSON"
         raise ModelError(what, where=said["architecture"], found=str(error)) from error

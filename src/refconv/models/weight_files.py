@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import pickle
 import re
 import struct
@@ -18,8 +17,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from refconv.digests import COPY_AGAIN, check_digest
 from refconv.errors import CheckpointError, RefconvWarning, did_you_mean
-from refconv.surgery import metadata_of, renamed, with_metadata
+from refconv.records import parsed_json
+from refconv.surgery import check_tensors, metadata_of, renamed, with_metadata
 
 VERSIONS = "module_versions"
 """Under which name a safetensors file of this package holds the versions of modules, as JSON."""
@@ -36,12 +37,13 @@ _WRAPPING_KEYS = (
 _WRAPPERS = re.compile(r"(^|\.)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)(?=\.)")
 """What torch.compile, activation checkpointing and FSDP put into names, anywhere."""
 
+_OF_RUNS = {"format", "step", "recipe"}  #: Keys of the checkpoint of a run of refconv
+
 _COUNTER, _EXTRA = "n_averaged", "_extra_state"
 """What torch's AveragedModel counts beside its weights; the name of a module's state that is no tensor."""
 
 _NO_WEIGHTS = "not a file of weights"
 _WHOLE = "a whole file written by torch.save, or .safetensors"
-_COPY_AGAIN = "copy or download the file again"
 _SAVE_ALONE = "save the state dict alone: torch.save(model.state_dict(), FILE)"
 
 # What reading a damaged or foreign file raises depends on where the damage is.
@@ -85,7 +87,7 @@ def _weights_in(content: Mapping[Any, Any], where: str) -> Mapping[str, Any] | N
 
 def is_run_checkpoint(path: Path) -> bool:
     """Say whether a file is the checkpoint of a run of refconv, and not weights alone."""
-    return path.suffix != ".safetensors" and {"format", "step", "recipe"} <= read_checkpoint_file(path).keys()
+    return path.suffix != ".safetensors" and read_checkpoint_file(path).keys() >= _OF_RUNS
 
 
 def weights_file(path: Path | str) -> Path:
@@ -118,22 +120,26 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said better by the error
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(**_why_refused(error), where=str(path)) from error
     except safetensors.SafetensorError as error:
         what = "damaged or not a safetensors file"
-        raise CheckpointError(what, where=str(path), found=str(error), remedy=_COPY_AGAIN) from error
+        raise CheckpointError(what, where=str(path), found=str(error), remedy=COPY_AGAIN) from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
-            raise CheckpointError("damaged: the file was cut short", where=str(path), remedy=_COPY_AGAIN) from error
+            raise CheckpointError("damaged: the file was cut short", where=str(path), remedy=COPY_AGAIN) from error
         remedy = "check its permissions and the disk"
         raise CheckpointError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
     except _DAMAGE as error:
         what = "damaged or not a checkpoint"
-        raise CheckpointError(what, where=str(path), expected=_WHOLE, remedy=_COPY_AGAIN) from error
+        raise CheckpointError(what, where=str(path), expected=_WHOLE, remedy=COPY_AGAIN) from error
     if not isinstance(content, Mapping):
         told = {"expected": "names with tensors", "found": type(content).__name__, "remedy": _SAVE_ALONE}
         raise CheckpointError(_NO_WEIGHTS, where=str(path), **told)
+    if content.keys() >= _OF_RUNS:
+        return check_digest(content, str(path), ours=True)
     return content if isinstance(content, dict) else dict(content)
 
 
@@ -141,7 +147,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     """Read the tensors of a safetensors file, and the versions of modules where this package wrote them."""
     tensors = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, framework="pt") as file:
-        versions = json.loads((file.metadata() or {}).get(VERSIONS, "{}"))
+        metadata = file.metadata() or {}
+    check_tensors(tensors, metadata, str(path))
+    versions = parsed_json(metadata.get(VERSIONS, "{}"))
     return with_metadata(tensors, {name: {"version": version} for name, version in versions.items()})
 
 
@@ -158,7 +166,7 @@ def _why_refused(error: pickle.UnpicklingError) -> dict[str, str]:
     """Tell a pickle that asks for code from one that torch cannot follow at all."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked is None:
-        return {"what": "damaged, or a pickle of more than tensors", "expected": _WHOLE, "remedy": _COPY_AGAIN}
+        return {"what": "damaged, or a pickle of more than tensors", "expected": _WHOLE, "remedy": COPY_AGAIN}
     return {
         "what": "refused, because reading it would run code",
         "expected": "tensors only",

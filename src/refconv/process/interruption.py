@@ -1,4 +1,4 @@
-"""Ctrl-C and the terminating signal: remembered, so that the loop can finish its step and write a checkpoint."""
+"""Signals that ask to stop: remembered, so that the loop can finish its step and write a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ from typing import Any, NoReturn
 
 from refconv.errors import RunError
 
-PATIENCE = 10.0  #: Seconds that a step may take to end after SIGTERM; schedulers kill after 30 seconds, as a rule
-INTERRUPTED = 130  #: Exit status of a process that was asked to stop
+PATIENCE = 10.0  #: Seconds that a step may take to end after a signal; schedulers kill after 30 seconds, as a rule
+INTERRUPTED = 130  #: Exit status after Ctrl-C; after another signal 128 and its number, as shells say it
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, the terminating signal, that of a terminal that is closed, and Slurm's before a time limit."""
+
+_asked: list[signal.Signals] = []  #: Signals that asked this process to stop
+
+
+def status_of_stop() -> int:
+    """Return the exit status of a process that stopped because it was asked to."""
+    return 128 + _asked[0] if _asked else INTERRUPTED
 
 
 class StoppedError(RunError):
@@ -22,13 +32,14 @@ class StoppedError(RunError):
 
 
 class Interruption:
-    """Remembers, while it is entered in the main thread, that Ctrl-C was pressed or the process asked to terminate.
+    """Remembers, while it is entered in the main thread, that one of :data:`SIGNALS` came.
 
-    A second Ctrl-C interrupts at once, but not the ``patient`` processes of torchrun, which get each signal twice.
+    A second Ctrl-C interrupts at once, but not the ``patient`` processes of torchrun, which get each signal twice. A
+    signal that the process was told to ignore, as SIGHUP by nohup, stays ignored.
 
-    After SIGTERM the process does not wait for a backward pass of minutes, in which no Python code runs and so no
-    handler either: after ``patience`` seconds a thread calls ``overdue``, as soon as the main thread is where
-    :meth:`may_be_left` allows it. That call ends the process with the weights that the last whole step left.
+    The process does not wait for a backward pass of minutes, in which no Python code runs and so no handler either:
+    after ``patience`` seconds a thread calls ``overdue``, as soon as the main thread is where :meth:`may_be_left`
+    allows it. That call ends the process with the weights that the last whole step left.
     """
 
     def __init__(
@@ -43,20 +54,18 @@ class Interruption:
     @property
     def word(self) -> str:
         """What happened, for messages."""
-        return "SIGTERM" if self.signal is signal.SIGTERM else "Ctrl-C"
+        return "Ctrl-C" if self.signal in {None, signal.SIGINT} else self.signal.name
 
     def __enter__(self) -> Interruption:
         self._changing.acquire()
         if threading.current_thread() is threading.main_thread():
-            numbers = (signal.SIGINT, signal.SIGTERM)
-            self._former = {number: signal.signal(number, self._remember) for number in numbers}
+            self._former = _handled(self._remember)
         return self
 
     def __exit__(self, *raised: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+        _put_back(self._former)
         self._former = {}
 
     @contextmanager
@@ -79,7 +88,8 @@ class Interruption:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal; the second Ctrl-C interrupts."""
         first, self.signal = self.signal is None, self.signal or signal.Signals(number)
-        if number == signal.SIGTERM and self._overdue is not None and self._timer is None:
+        _asked.append(signal.Signals(number))
+        if self._overdue is not None and self._timer is None:
             self._timer = threading.Timer(self._patience, self._leave, (self._overdue,))
             self._timer.daemon = True
             self._timer.start()
@@ -89,6 +99,33 @@ class Interruption:
     def _leave(self, overdue: Callable[[], None]) -> None:
         with self._changing:
             overdue()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at each of :data:`SIGNALS` within the block, as Python does at Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _asked.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    here = threading.current_thread() is threading.main_thread()
+    former = _handled(interrupt) if here else {}
+    try:
+        yield
+    finally:
+        _put_back(former)
+
+
+def _handled(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Let a handler get the signals that are not ignored; return the handlers of before."""
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def _put_back(former: dict[signal.Signals, Any]) -> None:
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def leave(words: str | None) -> NoReturn:
@@ -102,4 +139,4 @@ def leave(words: str | None) -> NoReturn:
         for child in active_children():
             child.kill()
     finally:
-        os._exit(INTERRUPTED)
+        os._exit(status_of_stop())

@@ -17,7 +17,7 @@ from refconv.engine import start
 from refconv.errors import RunError, StudyError
 from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
-from refconv.process.interruption import StoppedError
+from refconv.process.interruption import StoppedError, interruptible
 from refconv.studies import pages
 from refconv.studies.comparison import MEASURES, Comparison
 from refconv.studies.estimate import Board, Estimate, StepTimes, clock, kept_step_times, step_times
@@ -62,6 +62,11 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         DataError: if the data cannot be had.
     """
     config = config or CompareConfig()
+    with stoppable(out):
+        return _compared(study, out, config)
+
+
+def _compared(study: Study, out: Path, config: CompareConfig) -> Comparison:
     if importlib.util.find_spec("matplotlib") is None:  # said before hours of training, not after
         raise RunError("the forest plot needs matplotlib", remedy="pip install 'refconv[analysis]'")
     with locked(out, "study folder"):
@@ -81,7 +86,7 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         plot = PLOT_FILES if comparison.contrasts else ()
         pages.draw(comparison, *(out / name for name in plot))
         write_whole(out / PAGE_FILE, pages.markdown(comparison, plot=next(iter(plot), None)).encode())
-        write_whole(out / RECORD_FILE, comparison.to_json().encode())
+        write_whole(out / RECORD_FILE, comparison.file_text().encode())
     if schedule.failures:
         raise StudyError(
             f"{len(schedule.failures)} of the study's runs failed",
@@ -168,6 +173,16 @@ def carry_out(
     except KeyboardInterrupt:
         what = f"stopped with {len(order.over)} of {order.total} runs done"
         raise StoppedError(what, where=str(out), remedy="the same command goes on") from None
+
+
+@contextmanager
+def stoppable(out: Path) -> Iterator[None]:
+    """Stop at a signal within the block, of whatever is done there in a folder, with a line that says how to go on."""
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt:
+        raise StoppedError("stopped", where=str(out), remedy="the same command goes on") from None
 
 
 def _move(order: _Order, shown: Board, estimate: Estimate, jobs: int) -> None:

@@ -14,10 +14,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from refconv.process.interruption import SIGNALS
 from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
+_BY_SIGTERM = {-signal.SIGTERM, 128 + signal.SIGTERM}  #: Statuses of a process that the signal ended, or that heard it
 
 
 class SerialExecutor(nullcontext[None]):
@@ -112,7 +114,7 @@ class ProcessExecutor:
             place.connection.close()
             self._places[self._places.index(place)] = self._begin(place.device)
             words = f"{run.folder}: its process {_how(place.process.exitcode)}"
-            return run, Outcome("stopped" if place.process.exitcode == -signal.SIGTERM else "failed", words)
+            return run, Outcome("stopped" if place.process.exitcode in _BY_SIGTERM else "failed", words)
 
     def _begin(self, device: str | None) -> _Place:
         context = multiprocessing.get_context("spawn")
@@ -143,7 +145,8 @@ def _work(connection: Connection, threads: int, keep: str) -> None:
     if sys.platform == "win32":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGUSR2])
+        others = [number for number in SIGNALS if number != signal.SIGTERM]
+        signal.pthread_sigmask(signal.SIG_BLOCK, [*others, signal.SIGUSR2])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 

@@ -5,6 +5,7 @@ from refconv.surgery.merging import MergedLayer, MergeReport, merge, merged, unr
 from refconv.surgery.planning import Budget, Plan, PlanRow, fit_budget, plan, plan_of
 from refconv.surgery.refocusing import rebase, refocus, reparametrize
 from refconv.surgery.state import (
+    check_tensors,
     file_bytes,
     fingerprint,
     load_adapter,
@@ -25,6 +26,7 @@ __all__ = [
     "MergedLayer",
     "Plan",
     "PlanRow",
+    "check_tensors",
     "evaluating",
     "file_bytes",
     "fingerprint",

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from refconv.config import GramConfig
+from refconv.digests import DIGEST, check_digest, digest_of
 from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
@@ -159,14 +160,30 @@ def _file_names(model: nn.Module) -> dict[str, str]:
 
 
 def file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return the content of a safetensors file, of contiguous tensors on the CPU, with its metadata sorted."""
-    content: bytes = safetensors.torch.save(dict(tensors), dict(metadata))
+    """Return the content of a safetensors file, of contiguous tensors on the CPU: metadata sorted, and a digest."""
+    said = {name: text for name, text in metadata.items() if name != DIGEST}
+    said |= {DIGEST: digest_of(_content(tensors, said))}
+    content: bytes = safetensors.torch.save(dict(tensors), said)
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     header = json.loads(content[_LENGTH:end])
     header[_METADATA] = dict(sorted(header[_METADATA].items()))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH)
     return len(text).to_bytes(_LENGTH, "little") + text + content[end:]
+
+
+def _content(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the digest of a safetensors file is of, whatever its order."""
+    return {"metadata": dict(sorted(metadata.items())), "tensors": dict(sorted(tensors.items()))}
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], where: str, *, ours: bool = False
+) -> None:
+    """Check what a safetensors file holds against its digest; ``ours`` as in :func:`refconv.digests.check_digest`."""
+    own = {name: text for name, text in metadata.items() if name != DIGEST}
+    found = {DIGEST: metadata[DIGEST]} if DIGEST in metadata else {}
+    check_digest({**_content(tensors, own), **found}, where, ours=ours)
 
 
 def fingerprint(tensor: Tensor) -> str:
@@ -303,6 +320,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if version != str(VERSION):
         what, remedy = "written in another format version", "use the refconv version that wrote it"
         raise CheckpointError(what, where=where, expected=str(VERSION), found=version, remedy=remedy)
+    check_tensors(tensors, metadata, where, ours=True)
     damaged = " and ".join(key for key in ("sites", "rest") if key not in metadata)
     if damaged:
         raise CheckpointError(f"lacks {damaged} in its metadata", where=where, remedy="save it again")

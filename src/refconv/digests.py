@@ -1,0 +1,90 @@
+"""Digests: files say what they hold, so that a file that was damaged or changed is noticed when it is read.
+
+A digest is SHA-256 over names, values and the bytes of tensors, in their order, and not over the bytes of the file:
+writing the same content in another layout keeps it. It tells damage and mistakes. It does not tell forgery, since
+whoever changes a file can write a new digest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from refconv.errors import CheckpointError, RefconvWarning
+
+DIGEST = "refconv_digest"  #: The name under which files hold theirs
+DAMAGED = "damaged or changed: its content is not what was written"
+COPY_AGAIN = "copy or download the file again"
+CHANGED = f"{COPY_AGAIN}; if you changed it yourself, leave its {DIGEST} out"
+
+
+def digest_of(content: Any) -> str:
+    """Return the digest of names and values: mappings, lists, numbers, texts, and tensors of any device.
+
+    Example:
+        >>> digest_of({"a": [1, 2.5, None]})[:16]
+        '4479d69e7637340e'
+        >>> digest_of({"a": (1, 2.5, None)}) == digest_of({"a": [1, 2.5, None]}) != digest_of({"a": [1, 2.5, 0]})
+        True
+    """
+    hashed = hashlib.sha256()
+    _feed(hashed, content)
+    return hashed.hexdigest()
+
+
+def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return content with its digest, in place of one that it has."""
+    rest = {name: value for name, value in content.items() if name != DIGEST}
+    return {**rest, DIGEST: digest_of(rest)}
+
+
+def split_digest(content: Mapping[str, Any]) -> tuple[dict[str, Any], bool | None]:
+    """Return content without its digest, and whether it fits; None if there is none."""
+    rest = {name: value for name, value in content.items() if name != DIGEST}
+    return rest, content[DIGEST] == digest_of(rest) if DIGEST in content else None
+
+
+def check_digest(content: Mapping[str, Any], where: str, *, ours: bool) -> dict[str, Any]:
+    """Return what a file holds without its digest.
+
+    ``ours`` says whether this package wrote the file, so that a version of before digests must have done so where there
+    is none, which is said.
+
+    Raises:
+        CheckpointError: if the content is not what was written.
+    """
+    rest, whole = split_digest(content)
+    if whole is False:
+        raise CheckpointError(DAMAGED, where=where, remedy=CHANGED)
+    if whole is None and ours:
+        message = f"{where}: written by a version that kept no digest, so that damage cannot be told"
+        warnings.warn(message, RefconvWarning, stacklevel=3)
+    return rest
+
+
+def _feed(hashed: Any, value: Any) -> None:
+    """Feed a value to a hash, so that no two different ones feed the same."""
+    if isinstance(value, Mapping):
+        hashed.update(b"{%d" % len(value))
+        for pair in value.items():
+            for part in pair:
+                _feed(hashed, part)
+    elif isinstance(value, (list, tuple)):
+        hashed.update(b"[%d" % len(value))
+        for item in value:
+            _feed(hashed, item)
+    elif hasattr(value, "data_ptr"):
+        flat = value.detach().cpu().contiguous()
+        hashed.update(f"<{flat.dtype}{tuple(flat.shape)}".encode())
+        size = flat.numel() * flat.element_size()
+        if size:
+            hashed.update((ctypes.c_char * size).from_address(flat.data_ptr()))
+    else:
+        # A number of numpy's is written as a plain one.
+        kind: type[Any] = next((kind for kind in (bool, int, float) if isinstance(value, kind)), type(value))
+        text = value if isinstance(value, str) else repr(kind(value) if kind in {bool, int, float} else value)
+        words = text.encode(errors="surrogatepass")
+        hashed.update(b"%s%d:" % (kind.__name__.encode(), len(words)) + words)
