@@ -149,7 +149,7 @@ def adopt(
         certificate=certificate, versions=versions(), command=command(),
     )  # fmt: skip
     save_opened(out, opened, used, certificate)
-    write_whole(out / ADOPTED, record.to_json().encode())
+    write_whole(out / ADOPTED, record.file_text().encode())
     return record
 
 

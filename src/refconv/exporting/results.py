@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from refconv.digests import check_digest
 from refconv.errors import CheckpointError
 from refconv.measures.judging import student, wilson
 from refconv.models.metadata import ADOPTED, IMPROVED
 from refconv.models.model_folder import Located
+from refconv.records import parsed_json
 from refconv.task_measures import Measure, measures_of
 
 _RUN = "record.json"
@@ -71,7 +72,10 @@ def data_name(name: str) -> str:
 
 def _read(path: Path, reader: Any) -> tuple[Result, ...]:
     try:
-        return tuple(reader(json.loads(path.read_text(encoding="utf-8"))))
+        record = check_digest(parsed_json(path.read_text(encoding="utf-8")), str(path), ours=False)
+        return tuple(reader(record))
+    except CheckpointError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "remove the file to export without results"
         found = f"{type(error).__name__}: {error}"

@@ -13,7 +13,9 @@ from typing import Any
 
 import safetensors
 
+from refconv.digests import check_digest
 from refconv.errors import CheckpointError
+from refconv.records import parsed_json
 
 ADOPTED = "adopted.json"  #: The record of weights that were made into a model folder, in that folder
 IMPROVED = "improve.json"  #: The record of an improvement
@@ -85,11 +87,11 @@ def recorded(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
+                found = parsed_json(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 remedy = "remove the file; data are then named by --data"
                 raise CheckpointError(
                     "damaged or not JSON", where=str(path), found=str(error), remedy=remedy
                 ) from error
-            return found if isinstance(found, dict) else {}
+            return check_digest(found, str(path), ours=False) if isinstance(found, dict) else {}
     return {}
