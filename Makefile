@@ -6,7 +6,9 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test test-executors test-faults test-wheel browser slow literature explore check lint types layers format docs
+INTEGRATIONS := $(patsubst tests/integrations/%/requirements.txt,%,$(wildcard tests/integrations/*/requirements.txt))
+
+.PHONY: demo test test-executors test-integrations test-faults test-wheel browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -17,6 +19,14 @@ test: $(READY)
 # Ray and submitit lie in a folder of their own beside the environment, which so stays as it is.
 test-executors: $(VENV)/.ready-executors
 	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/executors $(BIN)/python -m pytest tests -m executors -q
+
+# Each folder of tests/integrations has an environment of its own, which sees the packages of this one and adds to them.
+ENVIRONMENTS ?= $(VENV)/integrations
+
+test-integrations: $(INTEGRATIONS:%=test-integrations-%)
+
+test-integrations-%: $(ENVIRONMENTS)/%/.ready
+	OMP_NUM_THREADS=1 $(ENVIRONMENTS)/$*/bin/python -m pytest tests/integrations/$* -m integrations -q
 
 test-faults: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
@@ -69,6 +79,15 @@ $(READY): pyproject.toml constraints.txt
 $(VENV)/.ready-executors: $(READY)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --upgrade --target $(VENV)/executors "ray>=2.40" "submitit>=1.5"
 	touch $@
+
+$(ENVIRONMENTS)/%/.ready: tests/integrations/%/requirements.txt $(READY)
+	$(BIN)/python -m venv --clear $(@D)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+.PRECIOUS: $(ENVIRONMENTS)/%/.ready
 
 $(VENV)/.ready-docs: $(READY)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"

@@ -2,7 +2,7 @@
 
 They run as they stand but for the tables below, which put small networks, images and studies in the place of large ones
 and end commands with flags that make them quick. What is not run is in ``NOT_RUN``, with the reason. A block or a
-program that no table knows fails.
+program that no table knows fails. Pages about other programs are run elsewhere, see ``integration_pages.py``.
 """
 
 import copy
@@ -26,6 +26,7 @@ import typer
 from PIL import Image
 from timm.models import _registry
 
+import integration_pages
 import refconv
 from refconv.analysis import Redundancy
 from refconv.cli import main
@@ -41,7 +42,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
-    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+    *(
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if path.parent != integration_pages.PAGES
+    ),
 )
 
 INSTEAD = {

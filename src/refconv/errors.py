@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 Part = str | None  #: A part of a message, or that it has none
@@ -28,6 +29,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts the numbers in names by their size."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return a text that a terminal only shows: what would move its cursor, colour it or turn its direction is named.
+
+    Names of files, classes and layers may hold anything. With ``lines`` ends of lines and tabs are kept.
+
+    Example:
+        >>> printable("cat\x1b[31m\u202e"), printable("a\tb"), printable("one\ntwo", lines=True)
+        ('cat\\x1b[31m\\u202e', 'a\\tb', 'one\ntwo')
+    """
+    return "".join(one if one.isprintable() or (lines and one in "\n\t") else _named(one) for one in text)
+
+
+def _named(character: str) -> str:
+    # Spaces of other kinds count as not printable, and do no harm.
+    return character if unicodedata.category(character) == "Zs" else repr(character)[1:-1]
 
 
 class RefconvError(ValueError):
@@ -55,7 +73,7 @@ class RefconvError(ValueError):
         pairs = ("expected", expected), ("found", found)
         contrast = ", ".join(f"{word} {value}" for word, value in pairs if value is not None)
         line = ("" if where is None else f"{where}: ") + "; ".join(filter(None, (what, contrast, remedy)))
-        super().__init__(" ".join(line.split()))
+        super().__init__(printable(" ".join(line.split())))
 
 
 class SettingError(RefconvError):

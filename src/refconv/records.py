@@ -75,12 +75,7 @@ class Record:
         Raises:
             ValueError: also if the text is no JSON, or its digest is another.
         """
-        content = parsed_json(text)
-        if isinstance(content, dict):
-            content, whole = split_digest(content)
-            if whole is False:
-                raise ValueError(DAMAGED)
-        return cls.from_dict(content)
+        return cls.from_dict(content_of(text))
 
     def file_text(self) -> str:
         """Return what a file of this record holds: its JSON with a digest."""
@@ -94,6 +89,21 @@ class Record:
     def read(cls: type[Self], path: Path | str) -> Self:
         """Read a record from the JSON file at ``path``."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def content_of(text: str) -> Any:
+    """Return what a JSON file of records says, without its digest.
+
+    Raises:
+        ValueError: if it is no JSON, or its digest is another.
+    """
+    content = parsed_json(text)
+    if not isinstance(content, dict):
+        return content
+    rest, whole = split_digest(content)
+    if whole is False:
+        raise ValueError(DAMAGED)
+    return rest
 
 
 def parsed_json(text: str) -> Any:

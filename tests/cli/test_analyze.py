@@ -10,6 +10,7 @@ from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.cli import main
 from refconv.data.preprocessing import Statement
+from refconv.digests import split_digest
 from refconv.errors import ModelError
 from refconv.models.opening import Opened
 from refconv.surgery import merged
@@ -120,7 +121,8 @@ def test_what_data_cannot_measure_is_said(tmp_path, capsys, pair):
     assert "--only: no such measure; expected redundancy" in (said := capsys.readouterr().err)
     assert "give --data" in said
     config = tmp_path / "after/model/config.json"
-    config.write_text(config.read_text().replace('"architecture"', '"task": "restoration", "architecture"'))
+    content, _ = split_digest(json.loads(config.read_text()))
+    config.write_text(json.dumps({"task": "restoration", **content}))
     assert main(["analyze", *sides, "--data", "digits"]) == 2
     said = capsys.readouterr().err
     assert "--data: the models are for different tasks; expected restoration, found classification" in said

@@ -12,6 +12,7 @@ from PIL import Image
 from refconv.cli import main
 from refconv.data import open_data
 from refconv.data.class_names import library_names
+from refconv.digests import with_digest
 from run_checkpoints import save_run, small_recipe
 
 
@@ -79,7 +80,7 @@ def test_a_model_of_signals_takes_no_images(tmp_path, capsys, images):
     config = tmp_path / "run/model/config.json"
     content = json.loads(config.read_text())
     content["pretrained_cfg"]["input_size"] = [1, 40]
-    config.write_text(json.dumps(content))
+    config.write_text(json.dumps(with_digest(content)))
     assert main(["predict", str(tmp_path / "run/model"), str(images[0]), "--device", "cpu"]) == 2
     assert "takes no images" in capsys.readouterr().err
 

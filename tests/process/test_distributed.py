@@ -34,6 +34,8 @@ def test_an_error_alone_is_ones_own():
     ("name", "words"),
     [
         ("gpu", "device: unknown device; expected cpu, cuda, cuda:N or mps, found 'gpu'"),
+        ("meta", "device: no such device here; found meta; use cpu"),
+        ("xpu", "device: no such device here; found xpu; use cpu"),
         ("cuda:99", "device: no such device here; expected cpu.*, found cuda:99"),
     ],
 )

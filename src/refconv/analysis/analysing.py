@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from refconv.models.run_folder import RunFolder
 from refconv.process import progress
 from refconv.process.progress import column
 from refconv.recipe.recipe import space_of
-from refconv.records import Record
+from refconv.records import Record, content_of
 from refconv.surgery import merge
 from refconv.surgery.refocusing import transformed
 
@@ -253,7 +252,7 @@ def _readable(folder: Path, name: str) -> bool:
     found = [side for side in SIDES if (folder / f"{name}{side}.json").exists()]
     try:
         for side in found:
-            json.loads((folder / f"{name}{side}.json").read_text(encoding="utf-8"))
+            content_of((folder / f"{name}{side}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return found in ([SIDES[0]], [*SIDES[1:]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from refconv.errors import DataError
+from refconv.records import parsed_json
 
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
 UNNAMED = "the model's class names are not known; the data's are used, in the same order"
@@ -171,7 +171,7 @@ def read_class_map(path: str | Path) -> ClassMap:
 
 
 def _json_rows(text: str) -> Iterator[tuple[str, Sequence[Any]]]:
-    for folder, name in json.loads(text).items():
+    for folder, name in parsed_json(text).items():
         yield f"key {folder!r}", (folder, name)
 
 

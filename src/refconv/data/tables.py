@@ -8,7 +8,6 @@ or one column of labels' names. A column ``split`` says which images are trained
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from refconv.data.images import FileImages, PathTable
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.targets import Wanted
 from refconv.errors import DataError
+from refconv.records import parsed_json
 
 _SEPARATORS = ("|", ";", ",")  # of labels' names in one cell; a space where none of them occurs
 _SPLIT = "split"
@@ -118,7 +118,7 @@ def _csv(text: str, file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def _json(text: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    content = json.loads(text)
+    content = parsed_json(text)
     listed = [*content.items()] if isinstance(content, dict) else [(None, entry) for entry in content]
     for number, (image, entry) in enumerate(listed, start=1):
         if image is None:  # a list of objects, whose first value is the image

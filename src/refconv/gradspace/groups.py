@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, TransformConfig, Zeros
-from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.layers import Layer, admitted, find_layers, select_trained
+from refconv.errors import CheckpointError, ModelError, RefconvWarning, SettingError
+from refconv.layers import FROZEN, Layer, admitted, find_layers, select_trained
 from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
 from refconv.parametrizations import computing_dtype, first_weight
 from refconv.records import with_scale
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 Decay = Literal["refocus", "kernel", "none"]
 _AGAIN = "make groups and optimizer again: refconv.RefocusSGD(refconv.param_groups(model), ...)"
-SITES = "sites"  #: The key under which a parameter group holds the geometries of its parameters, one each
+#: The key under which a parameter group holds the geometries of its parameters, one each, None where there is none
+SITES = "sites"
 
 # Wrappers whose parameters are those of the model inside, and the attribute that holds it.
 _TRANSPARENT = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
@@ -100,6 +103,7 @@ class KernelGroup(dict[str, Any]):
     """
 
     kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
+    waiting: Mapping[Tensor, KernelSpec] = MappingProxyType({})  # kernels that are frozen as yet
     split = False  # whether copies of the group may hold a part of them only, in another order
 
     def setdefault(self, key: str, default: Any = None) -> Any:
@@ -125,8 +129,11 @@ def param_groups(
     """Return a model's trainable parameters in groups for :class:`refconv.RefocusSGD`.
 
     Refocused kernels come in groups of their own; of the other parameters, biases, vectors and what the model's
-    ``no_weight_decay()`` names are not decayed, as timm has it. Frozen kernels (``requires_grad`` False) stay as they
-    are. The model is not touched. It may be wrapped by DDP, sharded by FSDP2 or compiled already.
+    ``no_weight_decay()`` names are not decayed, as timm has it. The model is not touched. It may be wrapped by DDP,
+    sharded by FSDP2 or compiled already.
+
+    Frozen kernels (``requires_grad`` False) stay as they are. The optimizer knows them, and refocuses them once they
+    are trainable and ``optimizer.add_param_group`` brings them, as in gradual unfreezing.
 
     Args:
         model: any module with convolutions.
@@ -163,10 +170,15 @@ def param_groups(
         raise SettingError("not a number", where="weight_decay", **about)
     plain = _unwrapped(model)
     choices = select_trained(find_layers(plain), config.include, config.exclude)
-    chosen = admitted(plain, choices)
+    chosen = admitted(plain, choices, later=any(one.requires_grad for one in plain.parameters()))
     geometries: dict[int, KernelSpec] = {}
     for layer in chosen:
         geometries.setdefault(id(layer.weight), KernelSpec.of(layer, config))
+    waiting = {
+        choice.layer.weight: KernelSpec.of(choice.layer, config)
+        for choice in choices
+        if choice.skipped == FROZEN and choice.layer.weight is not None
+    }
     if groups is None:
         groups = _decayed_or_not(plain, weight_decay)
     elif weight_decay:
@@ -175,9 +187,16 @@ def param_groups(
     if listed and not isinstance(listed[0], Mapping):
         listed = [{"params": listed}]
     split = [part for group in listed for part in _split(group, geometries, start=config.start, decay=decay)]
-    if not any(SITES in group for group in split):
+    if waiting and not chosen:
+        kernels = "kernel is" if len(waiting) == 1 else f"{len(waiting)} kernels are"
+        text = f"the {kernels} frozen: refocused once trainable and in a group of optimizer.add_param_group"
+        warnings.warn(f"{type(plain).__name__}: {text}", RefconvWarning, stacklevel=2)
+        split.append(KernelGroup({"params": [], SITES: [], "start": config.start, "decay": decay}))
+    found = next((group for group in split if isinstance(group, KernelGroup)), None)
+    if found is None:
         what, expected = "nothing to refocus: no chosen kernel is in the groups", "kernels among the parameters"
         raise ModelError(what, where=type(plain).__name__, expected=expected)
+    found.waiting = waiting
     return split
 
 
@@ -235,16 +254,19 @@ def plain_name(name: str) -> str:
 
 
 def described(group: dict[str, Any], kernels: Sequence[Tensor]) -> dict[Tensor, KernelSpec]:
-    """Return the geometry of each parameter that a group holds, of those that its layers describe."""
-    geometries = [KernelSpec.from_dict(layer) for layer in group[SITES]]
+    """Return the geometry of each kernel that a group holds, of the parameters that its layers describe."""
+    geometries = [None if layer is None else KernelSpec.from_dict(layer) for layer in group[SITES]]
     shapes = [tuple(kernel.shape) for kernel in kernels]
-    expected = [geometry.layout.weight_shape for geometry in geometries]
-    if shapes != expected:
+    expected = [
+        shape if geometry is None else geometry.layout.weight_shape
+        for geometry, shape in zip(geometries, shapes, strict=False)
+    ]
+    if len(geometries) != len(shapes) or shapes != expected:
         what, remedy = "the layers of a group do not describe its parameters", _AGAIN
         raise SettingError(what, where="RefocusSGD", expected=str(expected), found=str(shapes), remedy=remedy)
     held = {id(parameter) for parameter in group["params"]}
     pairs = zip(kernels, geometries, strict=True)
-    return {kernel: geometry for kernel, geometry in pairs if id(kernel) in held}
+    return {kernel: geometry for kernel, geometry in pairs if geometry is not None and id(kernel) in held}
 
 
 def replaced(known: Sequence[Sequence[Tensor]], groups: Sequence[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
@@ -280,7 +302,7 @@ def check_same_layers(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -
         if (SITES in group) != (SITES in other):
             what = f"the state is {'not ' if SITES in group else ''}of gradient space"
             raise CheckpointError(what, where=where, remedy="load it into an optimizer made as the saved one was")
-        layers, others = group.get(SITES, ()), other.get(SITES, ())
+        layers, others = ([one for one in listed.get(SITES, ()) if one is not None] for listed in (group, other))
         if len(layers) != len(others):
             names, found = ({plain_name(layer["site"]) for layer in listed} for listed in (layers, others))
             differing = f"{len(others)}; only in one of both: {', '.join(sorted(names ^ found)[:5])}"

@@ -14,9 +14,20 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from refconv.errors import SettingError, did_you_mean
-from refconv.gradspace.groups import SITES, KernelGroup, KernelSpec, check_same_layers, described, plain_name, replaced
+from refconv.config import Start
+from refconv.errors import LayerError, SettingError, did_you_mean
+from refconv.gradspace.groups import (
+    SITES,
+    Decay,
+    KernelGroup,
+    KernelSpec,
+    check_same_layers,
+    described,
+    plain_name,
+    replaced,
+)
 from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
+from refconv.layers import check_base
 from refconv.parametrizations import memory_format
 
 BASE = "base"  #: The key of a base in the state of its parameter
@@ -34,6 +45,9 @@ class RefocusSGD(SGD):
     ``max_norm`` or :meth:`clip_grad_norm_`, which measure it as the gradient by the refocus weight, as kernel space
     would. ``torch.nn.utils.clip_grad_norm_``, which trainers call, measures the plain gradient, another number: tell
     them not to clip.
+
+    Note [Mixed groups]: groups of :func:`refconv.param_groups` hold refocused kernels only. A group that a program adds
+    later may hold other parameters beside them and stays one group, since the program may count on that.
 
     Note [Replaced parameters]: libraries that shard or move models exchange the parameters inside of
     ``param_groups``. Sites, bases and momentum follow by position.
@@ -77,6 +91,7 @@ class RefocusSGD(SGD):
         fused: bool | None = None,
     ) -> None:
         self._geometries: dict[Tensor, KernelSpec] = {}
+        self._waiting: dict[Tensor, tuple[KernelSpec, Start, Decay]] = {}
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
@@ -94,9 +109,20 @@ class RefocusSGD(SGD):
         self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, whose layers and parameters must fit; kernels that are to start at random are changed now."""
+        """Add a group, whose layers and parameters must fit; kernels that are to start at random are changed now.
+
+        Of a group without layers, the kernels are refocused that were frozen when :func:`refconv.param_groups` was
+        called, by its settings: programs unfreeze a part of a network, and add its parameters as one group.
+
+        Raises:
+            LayerError: if such a kernel cannot be a base.
+        """
         group = dict(param_group)
         super().add_param_group(group)
+        if isinstance(param_group, KernelGroup):
+            self._waiting.update((one, (of, group["start"], group["decay"])) for one, of in param_group.waiting.items())
+        elif any(parameter in self._waiting for parameter in group["params"]):
+            self._describe(group)
         self._known.append(list(group["params"]))
         if SITES not in group:
             return
@@ -108,10 +134,37 @@ class RefocusSGD(SGD):
             raise SettingError(what, where="start" if self.max_norm is None else "max_norm", remedy=remedy)
         if group.get("start") == "kaiming":
             for parameter in group["params"]:
-                self._start(parameter)
+                if parameter in self._geometries:
+                    self._start(parameter)
+
+    def _describe(self, group: dict[str, Any]) -> None:
+        """Give the last group the layers of those of its parameters that have been waiting; or take it off again."""
+        found = [self._waiting.get(parameter) for parameter in group["params"]]
+        for parameter, one in zip(group["params"], found, strict=True):
+            if one is None:
+                continue
+            try:
+                check_base(parameter, one[0].layer, one[0].label)
+            except LayerError:
+                self.param_groups.pop()
+                raise
+            group.update(start=one[1], decay=one[2])
+        group[SITES] = [None if one is None else one[0].to_dict() for one in found]
+        for parameter in group["params"]:
+            self._waiting.pop(parameter, None)
 
     def _associate(self) -> None:
-        """Let what is known of parameters follow to those that have replaced them in the groups."""
+        """Let what is known of parameters follow to those that have replaced them in the groups.
+
+        Groups of another number were put in the place of all groups before, as Lightning does when it resumes.
+        """
+        if len(self._known) != len(self.param_groups):
+            own = [group for group in self.param_groups if SITES in group]
+            self._geometries = {key: of for group in own for key, of in described(group, group["params"]).items()}
+            self._known = [list(group["params"]) for group in self.param_groups]
+            for parameter in self._geometries:
+                self._waiting.pop(parameter, None)
+            return
         pairs = replaced(self._known, self.param_groups)
         if not pairs:
             return
@@ -149,6 +202,8 @@ class RefocusSGD(SGD):
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
                 for position, parameter in enumerate(params):
+                    if parameter not in self._geometries:
+                        continue
                     grads[position] = self._rewritten(parameter, grads[position], group)
         return sparse
 
@@ -156,10 +211,10 @@ class RefocusSGD(SGD):
         """Return what the parent is to take for the gradient: g G, less what its weight decay adds too much."""
         part = local(gradient)
         found = self._metric(parameter).apply(part)
-        if group["decay"] == "refocus" and group["weight_decay"] != 0:
-            base = local(self.state[parameter][BASE])
+        if group["decay"] != "kernel" and group["weight_decay"] != 0:
+            center = self.state[parameter][BASE] if group["decay"] == "refocus" else parameter
             # maximize turns the sign of gradients, but not of decay
-            found.add_(base, alpha=group["weight_decay"] * (1 if group["maximize"] else -1))
+            found.add_(local(center), alpha=group["weight_decay"] * (1 if group["maximize"] else -1))
         return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
 
     def _metric(self, parameter: Tensor) -> Metric:
@@ -276,11 +331,13 @@ class RefocusSGD(SGD):
 
     def __getstate__(self) -> dict[str, Any]:
         self._associate()
-        own = {"_geometries": self._geometries, "_started": self._started, "max_norm": self.max_norm}
+        names = ("_geometries", "_waiting", "_started", "max_norm")
+        own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({"_started": {}, **state})
+        # also called where a state dict is loaded, after which the same kernels are frozen as before
+        super().__setstate__({"_waiting": self.__dict__.get("_waiting", {}), "_started": {}, **state})
         self._metrics = {}
         self._known = [list(group["params"]) for group in self.param_groups]
         self._step_supports_amp_scaling = False
@@ -289,7 +346,8 @@ class RefocusSGD(SGD):
         lines = [f"{type(self).__name__} ("]
         for number, group in enumerate(self.param_groups):
             shown = {key: value for key, value in group.items() if key not in {"params", SITES}}
-            shown |= {"refocused": f"{len(group[SITES])} kernels"} if SITES in group else {}
+            kernels = sum(one is not None for one in group.get(SITES, ()))
+            shown |= {"refocused": f"{kernels} kernels"} if SITES in group else {}
             lines += [f"Parameter Group {number}", *(f"    {key}: {value}" for key, value in sorted(shown.items()))]
         return "\n".join([*lines, ")"])
 

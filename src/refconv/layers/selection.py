@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from refconv.config import Pattern, Selection, checked_patterns
@@ -100,15 +100,18 @@ def _patterns(layers: Sequence[Layer], selection: Selection, where: str) -> list
     return patterns
 
 
-def admitted(model: nn.Module, choices: Sequence[Choice]) -> list[Layer]:
-    """Return the chosen layers of a model, refusing any that is refocused already, or no base."""
+def admitted(model: nn.Module, choices: Sequence[Choice], *, later: bool = False) -> list[Layer]:
+    """Return the chosen layers of a model, refusing any that is refocused already, or no base.
+
+    There must be one, or with ``later`` one that is frozen as yet.
+    """
     for layer in (choice.layer for choice in choices if choice.skipped and choice.skipped == choice.layer.obstacle):
         if layer.refocused:
             what = f"the kernel is refocused already ({', '.join(layer.parametrized_by)})"
             remedy = "merge(model) to keep what it learned or unrefocus(model) to drop it, then refocus again"
             raise LayerError(what, where=layer.label, remedy=remedy)
     chosen = [choice.layer for choice in choices if choice.skipped is None]
-    if not chosen:
+    if not chosen and not (later and any(choice.skipped == FROZEN for choice in choices)):
         reasons = sorted({choice.skipped for choice in choices if choice.skipped})
         expected, found = "at least one convolution with more than one tap", "; ".join(reasons) or "no convolution"
         remedies = (_REMEDIES[why] for why in _REMEDIES if any(reason.startswith(why) for reason in reasons))
@@ -116,13 +119,12 @@ def admitted(model: nn.Module, choices: Sequence[Choice]) -> list[Layer]:
         raise ModelError("nothing to refocus", **about)
     check_shared(chosen)
     for layer in chosen:
-        check_base(layer)
+        check_base(layer.weight, layer.name, layer.label)
     return chosen
 
 
-def check_base(layer: Layer) -> None:
+def check_base(weight: Tensor | None, name: str, label: str) -> None:
     """Refuse a kernel that cannot serve as a base: lazy, on the meta device, not finite or all zero."""
-    weight = layer.weight
     if weight is None or is_lazy(weight):
         what, remedy = "the kernel is not initialised yet", "run one batch through the model first"
     elif weight.is_meta:
@@ -135,8 +137,8 @@ def check_base(layer: Layer) -> None:
             return
         else:
             what = "the kernel is all zero: a refocused kernel would stay zero"
-            remedy = f"load pretrained weights, or exclude={layer.name!r}"
-    raise LayerError(what, where=layer.label, remedy=remedy)
+            remedy = f"load pretrained weights, or exclude={name!r}"
+    raise LayerError(what, where=label, remedy=remedy)
 
 
 def check_shared(chosen: Sequence[Layer]) -> None:

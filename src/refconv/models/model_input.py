@@ -5,7 +5,6 @@ Each source becomes a statement under timm's names. Fresh weights say nothing, b
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_co
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import located, read_config
 from refconv.recipe.recipe import Recipe
+from refconv.records import parsed_json
 
 NOTHING = Statement("", {})
 _PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -196,7 +196,7 @@ def _of_transformers(folder: Path) -> Statement:
     if not path.is_file():
         return NOTHING
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parsed_json(path.read_text(encoding="utf-8"))
         values = _transformers_values(config)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         what, remedy = "damaged or of an unknown layout", "give --img-size, --mean and --std, and remove the file"

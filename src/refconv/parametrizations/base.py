@@ -294,9 +294,10 @@ class KernelTransform(nn.Module):
         return kernel
 
     def follow(self, base: Tensor) -> None:
-        """Prepare for a base, outside of any graph."""
+        """Prepare for a base, outside of any graph; of a sharded one all processes must, as they do when they load."""
+        whole = cast("Any", base).full_tensor() if hasattr(base, "full_tensor") else base
         with torch.inference_mode(False), torch.no_grad():
-            self._prepare(base)
+            self._prepare(whole)
         self.remember(base)
 
     def remember(self, base: Tensor) -> None:

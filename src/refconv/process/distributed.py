@@ -132,9 +132,17 @@ def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
             count = torch.cuda.device_count()
             known = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
             raise RunError("no such device here", where="device", expected=known, found=str(device))
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise RunError("no such device here", where="device", found="mps", remedy="use cpu")
+    if device.type not in {"cpu", "cuda"} and not _works_here(device.type):
+        raise RunError("no such device here", where="device", found=str(device), remedy="use cpu")
     return device
+
+
+def _works_here(kind: str) -> bool:
+    """Return whether devices of a kind other than the CPU exist here; ``meta`` and its like compute nothing."""
+    try:
+        return bool(torch.get_device_module(kind).is_available())
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def die_with_parent() -> None:

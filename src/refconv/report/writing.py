@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
+from refconv.records import content_of
 from refconv.report import page, verdict
 from refconv.report.elements import Figure, Section
 from refconv.report.provenance import provenance
@@ -50,7 +50,7 @@ def read_pair(folder: Path | str, name: str | None = None) -> ModelPair:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return content_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError("cannot read a record", where=str(path), found=str(error)) from error
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from refconv.digests import with_digest
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, StudyError
 from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
+from refconv.records import content_of
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run
 
@@ -70,7 +72,8 @@ class Journal:
                 "record": None if record is None else record.to_dict(),
                 "diverged": diverged.read_text(encoding="utf-8").strip() if record is None else None,
             }
-        lines = [json.dumps({"run": name, **self._lines[name]}, ensure_ascii=False) for name in sorted(self._lines)]
+        entries = [with_digest({"run": name, **self._lines[name]}) for name in sorted(self._lines)]
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, "".join(f"{line}\n" for line in lines).encode())
 
@@ -80,7 +83,7 @@ class Journal:
         found = {}
         for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
-                entry = json.loads(line)
+                entry = content_of(line)
                 name = entry.pop("run")
                 inside = (self.out / name).resolve().is_relative_to(self.out.resolve())
             except (ValueError, KeyError, TypeError, AttributeError) as error:

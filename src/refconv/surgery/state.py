@@ -293,7 +293,7 @@ def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where
         if layer.obstacle:
             remedy = "load onto the plain pretrained model"
             raise CheckpointError(f"{layer.label} is {layer.obstacle}", where=where, remedy=remedy)
-        check_base(layer)
+        check_base(layer.weight, layer.name, layer.label)
         check_unsharded(layer)
         assert layer.weight is not None
         if fingerprint(layer.weight) != settings[layer.name][_BASE]:

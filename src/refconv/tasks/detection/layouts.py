@@ -6,7 +6,6 @@ lists of the images of a split (Everingham et al. 2010).
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -19,6 +18,7 @@ from xml.etree import ElementTree
 from refconv.data.images import EXTENSIONS, sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
+from refconv.records import parsed_json
 from refconv.tasks.detection.annotations import Annotations, ImageAnnotation, ObjectAnnotation, encoded, gathered
 from refconv.tasks.image_data import CLASSES_FILE, first_words, missing, text_of
 
@@ -117,9 +117,8 @@ def _split_files(folder: Path) -> dict[str, Path]:
 def _content(file: Path) -> dict[str, Any]:
     """Read a json with the three lists that every COCO file has."""
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    # RecursionError: brackets within brackets; ValueError: broken json, and bytes that are not UTF-8.
-    except (OSError, ValueError, RecursionError) as error:
+        content: dict[str, Any] = parsed_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError("invalid JSON", where=str(file), found=str(error), remedy="download the file again") from error
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
