@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from refconv.models.saving import UNCOUNTED, save_opened
 from refconv.models.weight_files import read_weights, weights_file
 from refconv.models.weights import classifier_names, load_state
 from refconv.recipe.recipe import Recipe
-from refconv.records import Record
+from refconv.records import Record, parsed_json
 from refconv.surgery import Certificate, in_kernel_space
 from refconv.task_measures import measures_of
 from refconv.tasks.evaluation import Evaluation
@@ -281,7 +280,7 @@ def read_class_names(given: str) -> tuple[str, ...]:
         return tuple(name.strip() for name in given.split(","))
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if text.lstrip()[:1] in {"[", "{"} else text.splitlines()
+        found = parsed_json(text) if text.lstrip()[:1] in {"[", "{"} else text.splitlines()
     except (OSError, ValueError) as error:
         raise RunError("cannot be read", where=f"--class-names {given}", found=str(error)) from error
     if isinstance(found, dict):
