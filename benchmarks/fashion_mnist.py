@@ -47,7 +47,7 @@ def finished(command: list[str]) -> dict[str, Any]:
     out = Path(command[command.index("--out") + 1])
     if not (ROOT / out / "record.json").exists():
         resume = ["--resume"] if (ROOT / out).exists() else []
-        program = [sys.executable, "-m", "refconv.cli", *command[1:], *resume]
+        program = [sys.executable, "-m", "refconv", *command[1:], *resume]
         subprocess.run(program, cwd=ROOT, check=True)
     record: dict[str, Any] = json.loads((ROOT / out / "record.json").read_text(encoding="utf-8"))
     return record

@@ -49,7 +49,7 @@ def digest(file: Path) -> str:
 
 def results() -> dict[str, str]:
     """Train every run in a folder that is removed, and return the digests by name."""
-    program = [sys.executable, "-m", "refconv.cli"]
+    program = [sys.executable, "-m", "refconv"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = {}
     with tempfile.TemporaryDirectory() as folder:

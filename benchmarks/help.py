@@ -25,8 +25,8 @@ BARE = "python"
 STARTS = {
     BARE: ["-c", "pass"],
     "typer, rich": ["-c", "import typer, typer.main, typer.rich_utils"],
-    "refconv --help": ["-m", "refconv.cli", "--help"],
-    "refconv train --help": ["-m", "refconv.cli", "train", "--help"],
+    "refconv --help": ["-m", "refconv", "--help"],
+    "refconv train --help": ["-m", "refconv", "train", "--help"],
     "torch": ["-c", "import torch"],
 }
 

@@ -94,7 +94,7 @@ class Commands:
         if not kept.exists():
             print(f"{name}: refconv {' '.join(arguments)}", flush=True)
             done = subprocess.run(
-                [sys.executable, "-m", "refconv.cli", *arguments], cwd=self.work, capture_output=True, text=True,
+                [sys.executable, "-m", "refconv", *arguments], cwd=self.work, capture_output=True, text=True,
                 check=False,
             )  # fmt: skip
             if done.returncode != status:

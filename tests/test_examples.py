@@ -173,7 +173,7 @@ def arguments(page, words, last):
         last: the arguments of the command before, which "..." repeats.
     """
     if words[0] == "torchrun":  # one process here; tests/engine/test_torchrun.py starts several
-        words = ["refconv", *words[words.index("refconv.cli") + 1 :]]
+        words = ["refconv", *words[words.index("-m") + 2 :]]
     if "--executor" in words:  # which needs a cluster; tests/studies/test_on_ray.py and test_on_slurm.py have one
         return None
     if words[0] != "refconv":

@@ -22,7 +22,7 @@ SOURCES = frozenset((
 
 _OURS = re.compile(
     r"refconv\.(models|training)\.(networks|detectors|segmenters|restorers|detection_heads):[a-z]\w*"
-    r"|refconv\.improvement\.own:handed_over"
+    r"|refconv\.improvement\.handed_over:\w+"
 )
 _CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.\w+)*")
 

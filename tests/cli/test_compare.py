@@ -7,6 +7,7 @@ from ctrl_c import interrupted
 from refconv.cli import main
 from refconv.cli.app import app
 from refconv.studies import Comparison
+from refconv.studies.conduct import Preview
 from small_studies import TINY, changed, folders, write
 
 
@@ -53,6 +54,16 @@ def test_dry_run_counts_runs_and_time_and_writes_nothing(tmp_path, capsys):
     assert "20 runs, 0 of them done; about " in shown
     assert "timed now" in shown
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_prints_the_plan_as_json(tmp_path, capsys):
+    path = write(tmp_path, changed(study={"seeds": 5}))
+    assert main(["compare", str(path), "--out", str(tmp_path / "out"), "--dry-run", "--threads", "1", "--json"]) == 0
+    found = Preview.from_json(capsys.readouterr().out)
+    assert (found.runs, found.over) == (20, 0)
+    (row,) = [one for one in found.rows if (one.kind, one.method) == ("final", "refocus")]
+    assert (row.runs, row.architecture, row.epochs, row.samples_seen) == (5, "mobilenet", 1, 1088)
+    assert sum(one.runs for one in found.rows) == 20
 
 
 def test_dry_run_of_a_finished_study_has_nothing_to_do(finished, capsys):

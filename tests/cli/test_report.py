@@ -137,6 +137,12 @@ def test_without_data_there_are_the_weights_and_it_is_said(runs, capsys):
     assert main(["report", "refocus", "--weights"]) == 0
     assert facts_of(runs / "refocus")["left_out"] == {}
     assert "weights only" not in capsys.readouterr().err
+    assert main(["report", "refocus", "--json", "-q"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert captured.err == ""
+    assert (found["page"], set(found["results"])) == ("refocus/report.html", {"refocus"})
+    assert found["measures"]
 
 
 def test_a_classifier_that_was_started_anew_has_no_measures_with_data(runs, capsys):

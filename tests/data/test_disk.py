@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_transform
 
 from refconv.data import Augmentation, open_data
 from refconv.data.disk import eval_transform, train_transform
@@ -232,3 +233,42 @@ def test_eval_transform_keeps_the_part_that_the_settings_say():
     image = picture(32, 32)
     found = eval_transform(info(crop_pct=0.5))(image)
     torch.testing.assert_close(found, normalised(image)[:, 8:24, 8:24])
+
+
+@pytest.mark.parametrize("scale", [(0.3, 1.0), None])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+def test_training_images_may_have_a_resampling_of_their_own(scale, interpolation):
+    own = Augmentation(scale=scale, hflip=0.5, vflip=0.5, interpolation=interpolation)
+    as_evaluated = Augmentation(scale=scale, hflip=0.5, vflip=0.5)
+    for seed in range(4):
+        with seeded(seed):
+            found = train_transform(info(interpolation="bicubic"), own)(picture(40, 40))
+        with seeded(seed):
+            expected = train_transform(info(interpolation=interpolation), as_evaluated)(picture(40, 40))
+        assert torch.equal(found, expected)
+
+
+def test_a_random_resampling_without_a_crop_is_one_of_timms_two():
+    found = set()
+    fixed = {
+        train_transform(info(interpolation=mode), Augmentation())(picture(40, 40)).numpy().tobytes()
+        for mode in ("bilinear", "bicubic")
+    }
+    for seed in range(12):
+        with seeded(seed):
+            made = train_transform(info(), Augmentation(interpolation="random"))(picture(40, 40))
+        found.add(made.numpy().tobytes())
+    assert found == fixed
+
+
+def test_the_training_transform_is_timms():
+    settings = {"scale": (0.3, 1.0), "ratio": (0.75, 4 / 3), "hflip": 0.5, "vflip": 0.5, "interpolation": "random"}
+    timms = create_transform(
+        (3, 16, 16), is_training=True, color_jitter=None, mean=(0.5,) * 3, std=(0.25,) * 3, **settings
+    )
+    ours = train_transform(info(), Augmentation(**settings))
+    for seed in range(8):
+        with seeded(seed):
+            expected = timms(picture(40, 40))
+        with seeded(seed):
+            assert torch.equal(ours(picture(40, 40)), expected)

@@ -237,3 +237,26 @@ def test_info_survives_json():
     info = make_data(val_split=0.2).info
     assert type(info).from_json(info.to_json()) == info
     assert dataclasses.replace(info, name="other") != info
+
+
+def test_a_vertical_flip_reverses_the_rows_and_changes_no_other_draw():
+    turned, plain = (epoch(make_data(dataclasses.replace(CROPPED, vflip=p, re_prob=0.0))) for p in (1.0, 0.0))
+    assert_same([(x.flip(-2), y) for x, y in turned], plain)
+    some = torch.cat([x for x, _ in epoch(make_data(Augmentation(vflip=0.5)))])
+    none = torch.cat([x for x, _ in epoch(make_data())])
+    same = (some == none).flatten(1).all(1)
+    assert 10 < int(same.sum()) < len(same) - 10
+    assert torch.equal(some[~same].flip(-2), none[~same])
+
+
+def test_signals_have_no_rows_to_flip():
+    with pytest.raises(DataError, match="signals have no rows to flip"):
+        make_data(Augmentation(vflip=0.5), size=(20,))
+
+
+def test_random_crops_may_have_a_resampling_of_their_own():
+    nearest = epoch(make_data(dataclasses.replace(RESIZED, interpolation="nearest")))
+    values = {float(value) for x, _ in epoch(make_data()) for value in x.unique()}
+    assert {float(value) for x, _ in nearest for value in x.unique()} - {0.0} <= values
+    with pytest.raises(DataError, match="train_interpolation without scale"):
+        make_data(Augmentation(interpolation="nearest"))

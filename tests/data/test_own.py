@@ -269,3 +269,22 @@ def test_one_value_or_label_a_sample_is_a_column():
 def test_what_are_no_targets_is_refused(dataset, wanted, message):
     with pytest.raises(DataError, match=message):
         OwnData("mine", {"train": dataset}, wanted=wanted)
+
+
+def test_repetitions_of_a_sample_are_drawn_anew():
+    class Drawn(torch.utils.data.Dataset):
+        classes = ("a", "b")
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return torch.full((1, 2, 2), float(index)) + torch.rand(1) / 2, index % 2
+
+    data = OwnData("drawn", {"train": Drawn()})
+    samples, labels = next(data.train_batches(seed=0, epoch=0, batch_size=8, repeats=2))
+    once, _ = next(data.train_batches(seed=0, epoch=0, batch_size=8))
+    assert torch.equal(samples[0::2], once[:4])
+    assert torch.equal(samples[0::2].floor(), samples[1::2].floor())
+    assert not torch.equal(samples[0::2], samples[1::2])
+    assert torch.equal(labels, samples[:, 0, 0, 0].floor().long() % 2)

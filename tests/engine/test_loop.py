@@ -202,12 +202,6 @@ def test_a_teacher_alone_is_enough(tmp_path):
     assert train(taught, tmp_path / "run", show=False).top1 > 0.5
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_events_are_written_on_request(tmp_path):
-    train(recipe(tensorboard=True, epochs=1), tmp_path / "run", show=False)
-    assert list((tmp_path / "run/tensorboard").iterdir())
-
-
 def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
     train(recipe(val_split=0.1), tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line each, no step twice, and TensorBoard events on request."""
+"""metrics.jsonl: one line each, and no step twice."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_resuming_cuts_what_the_checkpoint_does_not_know(folder):
         metrics.write("train", step=2, epoch=0, loss=2.0)
     with folder.metrics_file.open("a") as file:
         file.write('{"kind": "tra')
-    with Metrics(folder, length=length, step=1) as metrics:
+    with Metrics(folder, length=length) as metrics:
         metrics.write("train", step=2, epoch=0, loss=3.0)
     assert [(row["step"], row["loss"]) for row in read_metrics(folder.metrics_file)] == [(1, 1.0), (2, 3.0)]
 
@@ -47,18 +47,6 @@ def test_each_line_is_there_at_once(folder):
     with Metrics(folder) as metrics:
         metrics.write("train", step=1, epoch=0, loss=1.0)
         assert len(read_metrics(folder.metrics_file)) == 1
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_gets_the_same_numbers(folder):
-    with Metrics(folder, tensorboard=True) as metrics:
-        metrics.write("train", step=10, epoch=1, loss=1.5, lr=None)
-        metrics.saved_length()
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder.tensorboard_folder)).Reload()
-    assert events.Tags()["scalars"] == ["train/loss"]
-    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(10, 1.5)]
 
 
 def test_a_full_disk_is_said_in_one_line(folder, monkeypatch):

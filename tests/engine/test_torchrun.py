@@ -107,8 +107,9 @@ SHORT = {"epochs": 5, "epoch_steps": 4, "snapshots": 2}
         {"space": "kernel", "start": "kaiming", "rounds": 2},
         {"space": "gradient", "start": "kaiming", "rounds": 2},
         {"space": "kernel", "train": "refocus+norm", **SHORT},
+        {"space": "gradient", "aug_repeats": 2.5, "log": ("csv",)},
     ],
-    ids=["kernel", "gradient", "short epochs"],
+    ids=["kernel", "gradient", "short epochs", "repeats"],
 )
 def test_two_processes_are_resumed_exactly_after_kill_9(settings, tmp_path):
     status, out, errors = finished(launch(tmp_path, "whole", **settings))
@@ -122,6 +123,11 @@ def test_two_processes_are_resumed_exactly_after_kill_9(settings, tmp_path):
     status, _, errors = finished(launch(tmp_path, "killed", resume=True, **settings))
     assert status == 0, errors
     same_result(tmp_path / "whole", tmp_path / "killed")
+    if "log" in settings:  # of one process, and of both sessions
+        tables = [(tmp_path / name / "csv/train.csv").read_text().splitlines() for name in ("whole", "killed")]
+        steps, again = ([line.split(",")[:4] for line in table] for table in tables)
+        assert steps == again
+        assert [line[0] for line in steps[1:]] == [str(step) for step in range(3, 31, 3)]
     if "snapshots" in settings:
         last = torch.load(tmp_path / "whole/snapshots/epoch-0005.pth")
         for name in ("whole", "killed"):  # the statistics of the first process, as in what is shipped
@@ -130,11 +136,15 @@ def test_two_processes_are_resumed_exactly_after_kill_9(settings, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("space", ["kernel", "gradient"])
-def test_two_processes_train_as_one_does(space, tmp_path):
+@pytest.mark.parametrize(
+    "own",
+    [{"space": "kernel"}, {"space": "gradient"}, {"space": "kernel", "aug_repeats": 3.0, "grad_checkpointing": True}],
+    ids=["kernel", "gradient", "repeats"],
+)
+def test_two_processes_train_as_one_does(own, tmp_path):
     # Without batch norm: its statistics are those of each process's share.
     settings = {
-        "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "epochs": 1, "lr": 0.01, "space": space,
+        "model": "test_convnext", "model_kwargs": {}, "img_size": 32, "epochs": 1, "lr": 0.01, **own,
     }  # fmt: skip
     status, _, errors = finished(launch(tmp_path, "two", **settings))
     assert status == 0, errors
@@ -152,8 +162,9 @@ def test_two_processes_train_as_one_does(space, tmp_path):
         ({"data": "digit"}, "digit: unknown data"),
         ({"batch_size": 127}, "batch_size: the batch cannot be cut into equal parts; expected a multiple of 2"),
         ({"lr": 1e30, "clip_grad": None}, "is not finite"),
+        ({"sync_bn": True}, "torch synchronises batch norms on accelerators only; found 2 processes on the CPU"),
     ],
-    ids=["data", "batch", "loss"],
+    ids=["data", "batch", "loss", "norms"],
 )
 def test_an_error_of_all_processes_is_said_once(settings, words, tmp_path):
     status, _, errors = finished(launch(tmp_path, "run", **settings))

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from refconv.cli import main
+from refconv.digests import with_digest
 from refconv.errors import ModelError
 from refconv.exporting import export_model_folder
-from refconv.improvement import own
 from refconv.models.metadata import certificate_hash, certificate_of
 from refconv.models.model_folder import located
 from run_checkpoints import save_run, small_recipe
@@ -52,9 +52,12 @@ def test_a_model_folder_alone_says_that_no_data_are_recorded(tmp_path, improved)
     assert record.checked_on == "generated input (no data are recorded with the model; name them by --data)"
 
 
-def test_a_model_of_another_program_says_where_it_can_be_exported():
+def test_a_model_of_another_program_says_where_it_can_be_exported(tmp_path, improved):
+    path = improved / "model/config.json"
+    config = {**json.loads(path.read_text()), "architecture": "refconv.improvement.handed_over:Net"}
+    path.write_text(json.dumps(with_digest(config)))
     with pytest.raises(ModelError, match=r"handed over by a program in Python, .* refconv\.export\(model, FILE\)"):
-        own.handed_over("Net")
+        export_model_folder(improved, tmp_path / "a.torchscript")
 
 
 def test_its_certificate_is_that_of_its_record(improved):

@@ -20,6 +20,9 @@ def common(**settings):
         ("2h", 7200, "seconds"),
         (".5h", 1800, "seconds"),
         ("90 min", 5400, "seconds"),
+        ("1h30m", 5400, "seconds"),
+        ("1h 30min 20 s", 5420, "seconds"),
+        ("2 hours 5 seconds", 7205, "seconds"),
         ("400k samples", 400_000, "samples"),
         ("1.5M samples", 1_500_000, "samples"),
         ("300 images", 300, "samples"),
@@ -29,7 +32,9 @@ def test_budgets_are_read(text, amount, unit):
     assert Budget.parse(text) == Budget(amount, unit)
 
 
-@pytest.mark.parametrize("text", ["", 3, "300", "ep", "-3h", "0ep", "2 weeks", "2h30", "1e3", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", 3, "300", "ep", "-3h", "0ep", "2 weeks", "2h30", "1e3", "nan", "30m1h", "1h1h", "1h2ep"]
+)
 def test_what_is_no_budget_is_refused_with_examples(text):
     with pytest.raises(SettingError, match=r"budget: not a budget; expected such as 40ep, 2h"):
         Budget.parse(text)

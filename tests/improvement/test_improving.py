@@ -144,7 +144,8 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
         "359 test samples",
         "round 2: 2 runs",
         "ms of a step of 16 samples: plain ",
-        "learning rates: plain 0.01, 0.003, 0.03; refocus 0.03, 0.1; slow-kernels 0.03",
+        # The default rate, 0.01, is a quarter for a quarter of the recipe's batch.
+        "learning rates: plain 0.0025, 0.00075, 0.0075; refocus 0.0075, 0.025; slow-kernels 0.0075",
     ):
         assert words in said
 
@@ -213,13 +214,16 @@ def loader(split, size=64):
     return DataLoader(TensorDataset(inputs, labels), batch_size=size)
 
 
-def test_a_module_is_improved_on_loaders(base, tmp_path):
+def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
     model = load_model_folder(base / "model")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loaders = [loader(split) for split in ("train", "val", "test")]
     record = refconv.improve(
-        model, *loaders, out=tmp_path / "out", budget="6ep", contenders=("plain", "refocus"), device="cpu", show=False
+        model, *loaders, out=tmp_path / "out", budget="6ep", contenders=("plain", "refocus"), device="cpu"
     )
+    said = capsys.readouterr().out
+    assert f"{type(model).__name__}/plain" in said
+    assert "handed_over" not in said
     assert record.gain.value > 0
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()
@@ -247,7 +251,7 @@ def test_loaders_without_items_are_refused(base, tmp_path):
 def test_an_interrupted_call_goes_on(base, tmp_path):
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "refconv.cli", "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
+        sys.executable, "-m", "refconv", "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
         str(base), "--val-split", "0.3", "--batch-size", "64", "--workers", "0", "--device", "cpu", "--out", str(out),
         "--budget", "12ep", "--contender", "plain",
     ]  # fmt: skip

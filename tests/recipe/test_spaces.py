@@ -13,7 +13,8 @@ from refconv.gradspace import RefocusSGD
 from refconv.methods.registry import method_of
 from refconv.models.networks import mobilenet_small, resnext_small
 from refconv.process.distributed import joined
-from refconv.recipe.recipe import Recipe, space_of
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.rules import space_of
 from refconv.surgery import merge, refocus
 from setups import setup_of
 

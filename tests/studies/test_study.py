@@ -135,3 +135,11 @@ def test_a_file_that_is_no_study_is_refused(tmp_path):
     with pytest.raises(StudyError, match=r"methods: empty; expected at least one table \[methods.NAME\]"):
         read_study(tmp_path / "study.toml")
     assert tomllib.loads(study(tmp_path).text) == TINY
+
+
+def test_timms_other_names_are_read_as_in_recipes(tmp_path):
+    ours = study(tmp_path, recipe={"loss": "bce", "loss_kwargs": {"sum_classes": True}, "log": ["csv"]})
+    timms = study(tmp_path, recipe={"bce_loss": True, "bce_sum": True, "log": ["csv"]})
+    assert timms.architectures == ours.architectures
+    with pytest.raises(StudyError, match=r"recipe: amp_dtype: amp computes in bfloat16"):
+        study(tmp_path, recipe={"amp_dtype": "float16"})

@@ -25,7 +25,7 @@ from refconv.models.opening import Opened, open_pair
 from refconv.models.run_folder import RunFolder
 from refconv.process import progress
 from refconv.process.progress import column
-from refconv.recipe.recipe import space_of
+from refconv.recipe.rules import space_of
 from refconv.records import Record, content_of
 from refconv.surgery import merge
 from refconv.surgery.refocusing import transformed

@@ -14,11 +14,14 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli import exporting, measuring, models, recipes, training
+from refconv.cli.absent import ABSENT, USUAL
+from refconv.cli.arguments import spread
 from refconv.cli.extras import ABOUT, not_installed
-from refconv.cli.options import ABSENT, USUAL
 from refconv.cli.trusting import with_trust
+from refconv.cli.volume import with_volume
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean
 from refconv.process.interruption import StoppedError, status_of_stop
+from refconv.process.volume import quiet
 
 _LOOKS: dict[str, Any] = {"pretty_exceptions_enable": False}
 _HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
@@ -36,10 +39,11 @@ for command in (
     training.demo,
 ):  # fmt: skip
     name = command.__name__.rstrip("_")
-    app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(with_trust(command))
-data_app.command("scenes")(training.scenes)
+    whole = with_volume(with_trust(command))
+    app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(whole)
+data_app.command("scenes")(with_volume(training.scenes))
 for command in (recipes.ls, recipes.show, recipes.cp):
-    recipes_app.command(command.__name__)(command)
+    recipes_app.command(command.__name__)(with_volume(command))
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -63,7 +67,9 @@ def refconv(version: Annotated[bool, _VERSION] = False) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
     command = typer.main.get_command(app)
-    given = None if arguments is None else list(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given and (named := command.commands.get(given[0])) is not None:  # type: ignore[attr-defined]  # a group's
+        given = [given[0], *spread(named, given[1:])]
     for line in _strange_variables(command):
         print(f"refconv: warning: {line}", file=sys.stderr)
     try:
@@ -107,7 +113,7 @@ def _warnings_as_lines() -> Iterator[None]:
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, RefconvWarning):
                 usual(message, category, *where, **more)
-            elif str(message) not in said:
+            elif str(message) not in said and not quiet():
                 said.add(str(message))
                 print(f"refconv: warning: {message}", file=sys.stderr)
 
@@ -123,7 +129,7 @@ def _usage(error: Exception) -> str:
     if name is not None and hasattr(error, "possibilities") and context is not None:
         flags = [flag for parameter in context.command.params for flag in (*parameter.opts, *parameter.secondary_opts)]
         meant = USUAL.get(name.replace("_", "-"))
-        remedy = ABSENT.get(name.replace("_", "-")) if "--method" in flags else None
+        remedy = ABSENT.get(name.replace("_", "-")) if "--opt" in flags else None
         remedy = remedy or (f"did you mean {meant}?" if meant in flags else did_you_mean(name, flags))
         remedy = remedy or f"{context.command_path} --help lists them"
         return str(RefconvError("unknown flag", where=name, remedy=remedy))
@@ -132,8 +138,11 @@ def _usage(error: Exception) -> str:
     if surplus and context is not None:
         flags = [flag for parameter in context.command.params for flag in parameter.opts]
         recipe = next((word for word in surplus[1].split() if word.endswith(".toml") and "--recipe" in flags), None)
-        takes = f"{context.command_path} --help shows what it takes"
-        remedy = f"give a recipe as --recipe {recipe}" if recipe else takes
+        remedy = f"{context.command_path} --help shows what it takes"
+        if recipe:
+            remedy = f"give a recipe as --recipe {recipe}"
+        elif context.params.get("resume"):
+            remedy = "--resume takes no file: it resumes the run in --out"
         return str(RefconvError("unexpected argument", where=surplus[1], remedy=remedy))
     where = "" if context is None else f"; {context.command_path} --help says more"
     return " ".join(message.split()).rstrip(".") + where

@@ -13,7 +13,9 @@ import typer
 
 from refconv.cli import options
 from refconv.cli.options import PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
+from refconv.cli.volume import note
 from refconv.errors import ModelError, RunError, SettingError
+from refconv.process.volume import quiet
 
 if TYPE_CHECKING:
     from refconv.report import ModelPair
@@ -54,7 +56,7 @@ def eval_(
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags, exported=True)
     images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
     for line in images.said:
-        typer.echo(line, err=True)
+        note(line)
     part: Any = split
     settings: dict[str, Any] = {"batch_size": batch_size, "device": place, "amp": amp}
     with Evaluating(model, images, part):
@@ -94,7 +96,7 @@ def predict(
     pictures = all(pictured(opened, file) for file in files)
     preprocessing = input_of(opened, pictures=pictures) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:
-        typer.echo(f"images: {preprocessing}", err=True)
+        note(f"images: {preprocessing}")
     found = []
     for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
         line = json.dumps({"image": str(file), **prediction.content}, ensure_ascii=False)
@@ -102,7 +104,7 @@ def predict(
         found.append((file, prediction))
     if out is not None:
         save_predictions(out, found)
-        if not as_json:
+        if not as_json and not quiet():
             typer.echo(f"written to {out}")
 
 
@@ -154,7 +156,7 @@ def analyze(
     else:
         typer.echo("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
     for name, reason in analysis.facts.left_out.items():
-        typer.echo(f"{name} left out: {reason}", err=True)
+        note(f"{name} left out: {reason}")
     if out is not None:
         analysis.write(out)
 
@@ -180,6 +182,7 @@ def report(
     weights: Annotated[bool, switch("--weights", "measure weights only, without data")] = False,
     again: Annotated[bool, switch("--again", "repeat measurements that are there already")] = False,
     device: options.Device = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show what changed between a base and the runs that came of it, on one page without a network.
 
@@ -208,7 +211,7 @@ def report(
         reasons = analyses_of(unmade, AnalysisConfig(**questions), display=Display, flags=flags, **how)
         for run, missing in zip(unmade, reasons, strict=True):
             if missing:
-                typer.echo(f"{run}: weights only; {missing}", err=True)
+                note(f"{run}: weights only; {missing}")
     elif given := [name for name, value in {**asked, **how, **flags}.items() if value]:
         remedy = "name runs, or analyse again by refconv analyze --out"
         raise SettingError("has no effect on analyses that are there", where=flag(given[0]), remedy=remedy)
@@ -216,7 +219,9 @@ def report(
     pairs = [_chosen(read_pair(folder), only) for folder in folders]
     names = pair_names([pair.facts for pair in pairs], runs)
     pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
-    typer.echo(str(write_report(pairs, page, title=title)))
+    written = write_report(pairs, page, title=title)
+    found = {"page": str(written.path), "measures": written.sections, "results": dict(written.headlines)}
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else str(written))
 
 
 def _chosen(pair: ModelPair, only: list[str] | None) -> ModelPair:

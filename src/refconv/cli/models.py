@@ -11,6 +11,7 @@ import typer
 
 from refconv.cli import options
 from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, chosen, flag, option, switch, with_recipe_flags
+from refconv.cli.volume import note
 from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RunError, SettingError
 
@@ -151,7 +152,7 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
     stated = chosen(flags, PREPROCESSING)
     built = chosen(flags, _ARCHITECTURE)
     merged = merge_weights(file, flags["model"], out, settings=settings, flags=stated, **built)
-    typer.echo(f"images: {merged.preprocessing}", err=True)
+    note(f"images: {merged.preprocessing}")
     words = f"{flags['model']} with the weights of {file}"
     if not merged.told:
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())

@@ -11,15 +11,17 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from refconv.cli.arguments import ENTRIES, NUMBERS, WORDS
 from refconv.errors import SettingError
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.settings import check_range, coerced
+from refconv.recipe.timm_names import TIMM_NAMES, TimmName, translated
 
 FAILED = 3  # the command did its work, and the certificate it was asked for does not hold
 REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a model"
@@ -58,8 +60,10 @@ _SHIPPED = "recipe in TOML, or the name of one of refconv recipes ls; flags over
 RecipeFile = Annotated[Path | None, option("FILE", _SHIPPED, "--recipe")]
 Json = Annotated[bool, switch("--json", "print JSON")]
 
-TIMM = {"checkpoint": "--initial-checkpoint", "re_prob": "--reprob", "batch_size": "-b", "workers": "-j"}
-"""Fields that timm's train.py calls by another name, which is understood too."""
+SHORT = {"batch_size": "-b", "workers": "-j", "validation_batch_size": "-vb"}
+"""Fields that timm's train.py has short flags for."""
+
+TIMM_PANEL = "Other words of timm"
 
 PREPROCESSING = ("img_size", "mean", "std", "interpolation", "crop_pct")
 """Fields of the preprocessing of images: flags of every command that reads images."""
@@ -73,27 +77,6 @@ COMMON = frozenset((
 
 _MANY = 30  #: Flags of the recipe from which on a command has a short help
 
-USUAL = {
-    "--learning-rate": "--lr", "--base-lr": "--lr", "--optimizer": "--opt", "--scheduler": "--sched",
-    "--wd": "--weight-decay", "--num-workers": "--workers", "--dataset": "--data", "--data-path": "--data-dir",
-    "--arch": "--model", "--output": "--out", "--output-dir": "--out", "--ema": "--model-ema",
-    "--input-size": "--img-size", "--image-size": "--img-size", "--imgsz": "--img-size",
-    "--label-smoothing": "--smoothing",
-}  # fmt: skip
-"""Flags of other training programs, and those that mean the same here."""
-
-_OWN_DATA = "bring the augmentation in datasets of your own: --data MODULE:FUNCTION"
-ABSENT = {
-    "--experiment": "--out names the folder of the run", "--amp-dtype": "--amp computes in bf16",
-    "--vflip": _OWN_DATA, "--aug-repeats": _OWN_DATA, "--aug-splits": _OWN_DATA, "--jsd-loss": _OWN_DATA,
-    "--train-interpolation": "--interpolation is for training and evaluation alike",
-    "--sync-bn": "batch norms are not synchronised; convert them in a builder of your own: --model MODULE:FUNCTION",
-    "--grad-checkpointing": "call it in a builder of your own: --model MODULE:FUNCTION",
-    "--decay-epochs": "give it as --sched-kwargs decay_epochs=N",
-    "--log-wandb": "--tensorboard writes events, and RUN/metrics.jsonl has every value",
-}  # fmt: skip
-"""Flags of timm's train.py that are not here, and what there is instead."""
-
 _WORDS = {"true": True, "false": False, "none": None}
 _Field = dataclasses.Field[Any]
 
@@ -105,6 +88,9 @@ def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[
     """
     fields = [field for field in dataclasses.fields(Recipe) if names is None or field.name in set(names)]
     hints = typing.get_type_hints(Recipe)
+    known = {field.name for field in fields}
+    many = len(fields) > _MANY  # commands with few settings have these alone
+    others = {name: one for name, one in TIMM_NAMES.items() if many and known.issuperset(one.fields)}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(**given: Any) -> Any:
@@ -115,14 +101,17 @@ def with_recipe_flags(names: Iterable[str] | None = None) -> Callable[[Callable[
                 hint = hints[field.name]
                 flags[field.name] = coerced(field.name, hint, from_text(field.name, hint, text))
                 check_range(field, flags[field.name])
-            return command(**given, flags=flags)
+            for name, text in ((name, given.pop(name)) for name in others):
+                if text not in {None, False}:
+                    flags[name] = coerced(name, others[name].hint, from_text(name, others[name].hint, text))
+            return command(**given, flags=translated(flags))
 
         own = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "flags"]
         parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)
-        short = len(fields) > _MANY
-        parameters += [_parameter(one, hints[one.name], hidden=short and one.name not in COMMON) for one in fields]
-        parameters += [_help_all(len(fields))] if short else []
+        parameters += [_parameter(one, hints[one.name], hidden=many and one.name not in COMMON) for one in fields]
+        parameters += [_other(name, one) for name, one in others.items()]
+        parameters += [_help_all(len(fields))] if many else []
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # unknown to mypy
         run.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -207,8 +196,8 @@ def _help_all(count: int) -> inspect.Parameter:
 
 
 def _parameter(field: _Field, hint: Any, *, hidden: bool) -> inspect.Parameter:
-    kind, metavar = _kind(field, hint)
-    names = [flag(field.name), *([TIMM[field.name]] if field.name in TIMM else [])]
+    kind, metavar = _kind(field.metadata["choices"], hint)
+    names = [flag(field.name), *([SHORT[field.name]] if field.name in SHORT else [])]
     if kind is bool:
         names = [f"{name}/{name.replace('--', '--no-', 1)}" for name in names]
     panel = field.metadata["group"].capitalize()
@@ -219,20 +208,31 @@ def _parameter(field: _Field, hint: Any, *, hidden: bool) -> inspect.Parameter:
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(field: _Field, hint: Any) -> tuple[Any, str | None]:
+def _other(name: str, meant: TimmName) -> inspect.Parameter:
+    """Return the flag of another name of timm's."""
+    kind, metavar = _kind((), meant.hint)
+    names = [flag(name), *(["--dr"] if name == "decay_rate" else [])]
+    shown = typer.Option(
+        *names, help=_literal(meant.text), metavar=metavar, rich_help_panel=TIMM_PANEL, hidden=True, show_envvar=False
+    )
+    annotation: Any = Annotated[kind | None, shown]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kind(choices: Sequence[str], hint: Any) -> tuple[Any, str | None]:
     """Return the type that typer sees, and the word that help shows for the value."""
     hint = _some(hint) if typing.get_origin(hint) is types.UnionType else hint
     if hint is bool:
         return bool, None
-    if field.metadata["choices"]:
-        return str, "WORD"
+    if choices:
+        return str, WORDS if typing.get_origin(hint) is tuple else "WORD"
     if typing.get_origin(hint) is dict:
-        return list[str], "KEY=VALUE"
+        return list[str], ENTRIES
     if typing.get_origin(hint) is tuple:
         item, *rest = typing.get_args(hint)
-        if rest != [Ellipsis]:
+        if len(rest) == 1 and rest != [Ellipsis]:
             return tuple[str, str], "LOW HIGH"
-        return (list[str], "PATTERN") if item is str else (str, "N,N,...")
+        return (list[str], "PATTERN") if item is str else (str, NUMBERS)
     return str, {int: "N", float: "X"}.get(hint, "TEXT")
 
 

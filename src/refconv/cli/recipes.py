@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from refconv.cli.options import switch
+from refconv.cli.options import Json, switch
 from refconv.errors import RunError
 from refconv.recipe import shipped
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _NAME = Annotated[str, typer.Argument(metavar="NAME", help="of a recipe or study, as ls prints it")]
 
 
-def ls() -> None:
+def ls(as_json: Json = False) -> None:
     """List the recipes of `refconv train` and the studies of `refconv compare` that come with the package."""
     rows = [
         (f"{kind}/{name}", shipped.first_line(path))
         for kind in ("recipes", "studies")
         for name, path in shipped.shipped(kind).items()
     ]
+    if as_json:
+        typer.echo(json.dumps([{"name": name, "about": about} for name, about in rows], ensure_ascii=False))
+        return
     width = max((len(name) for name, _ in rows), default=0)
     for name, about in rows:
         typer.echo(f"{name:<{width}}  {about}")
 
 
-def show(name: _NAME) -> None:
+def show(name: _NAME, as_json: Json = False) -> None:
     """Print a recipe or study."""
-    typer.echo(shipped.named(name).read_text(encoding="utf-8"), nl=False)
+    text = shipped.named(name).read_text(encoding="utf-8")
+    typer.echo(json.dumps(tomllib.loads(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
 
 
 def cp(
     name: _NAME,
     to: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="where to")] = Path(),
     force: Annotated[bool, switch("--force", "replace an existing file")] = False,
+    as_json: Json = False,
 ) -> None:
     """Copy a recipe or study, to change it."""
     source = shipped.named(name)
@@ -45,4 +57,4 @@ def cp(
     if not target.parent.is_dir():
         raise RunError("is no folder", where=str(target.parent), remedy="make it first, or give another place")
     shutil.copyfile(source, target)
-    typer.echo(str(target))
+    typer.echo(json.dumps({"file": str(target)}) if as_json else str(target))

@@ -15,56 +15,100 @@ from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table,
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
 from refconv.named_code import check_trusted
+from refconv.process.volume import quiet
 from refconv.recipe.code import code_of
-from refconv.recipe.recipe import Recipe
+from refconv.recipe.recipe import Recipe, read_settings
 from refconv.recipe.shipped import resolved
 
 if TYPE_CHECKING:
     from refconv.improvement import ImproveRecord
 
+_OUTPUT = "the same as --out; with --experiment the folder that the run's is made in (default: runs)"
+Output = Annotated[Path | None, option("FOLDER", _OUTPUT, "--output", hidden=True)]
+Experiment = Annotated[str | None, option("NAME", "name of the run's folder in --output", "--experiment", hidden=True)]
+
 
 @with_recipe_flags()
 def train(
     flags: Mapping[str, Any],
-    out: Annotated[Path, option("RUN", "folder of the run, written here", "--out", "-o")],
+    out: Annotated[Path | None, option("RUN", "folder of the run, written here", "--out", "-o")] = None,
+    output: Output = None,
+    experiment: Experiment = None,
     recipe: RecipeFile = None,
     resume: Annotated[bool, switch("--resume", "resume the run in --out; its recipe is the default")] = False,
+    dry_run: Annotated[bool, switch("--dry-run", "open data and model, time a few steps, show the plan, stop")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model on images or signals, plainly or with its kernels refocused.
 
     The run folder gets the recipe, metrics, a resumable checkpoint, a record, and the plain result in RUN/model.
     """
-    if recipe is None and resume:
-        recipe = RunFolder(out).recipe_to_resume()
+    if dry_run and resume:
+        raise SettingError("cannot be combined with --resume", where="--dry-run")
+    folder = None if dry_run and not (out or output or experiment) else _folder(out, output, experiment)
+    if folder is not None and recipe is None and resume:
+        recipe = RunFolder(folder).recipe_to_resume()
         known = Recipe.from_toml(recipe)
         check_trusted(code_of(known), where=str(recipe))
         # Other data is not in the folder of the run's data.
         if flags.get("data", known.data) != known.data:
             flags = {"data_dir": None, **flags}
     settings = _recipe(recipe, flags)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process speaks
+    if folder is None or dry_run:
+        from refconv.engine.planning import plan_run
+
+        planned = plan_run(settings)
+        if first:
+            typer.echo(planned.to_json() if as_json else str(planned), nl=not as_json)
+        return
     from refconv.engine.loop import train as run
 
-    record = run(settings, out, resume=resume, show=not as_json)
-    if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun the first process speaks
+    record = run(settings, folder, resume=resume, show=not as_json)
+    if as_json and first:
         typer.echo(record.to_json(), nl=False)
+    elif quiet() and first:
+        from refconv.engine.loop import last_line
+
+        typer.echo(last_line(record, settings, RunFolder(folder)))
+
+
+def _folder(out: Path | None, output: Path | None, experiment: str | None) -> Path:
+    """Return the folder to write: --out, or as timm's train.py names it."""
+    if out is not None and (output is not None or experiment is not None):
+        other = "--output" if experiment is None else "--experiment"
+        raise SettingError("given twice", where="--out", found=f"--out and {other}", remedy="leave one of them out")
+    if experiment is not None:
+        return (output or Path("runs")) / experiment
+    found = out or output
+    if found is None:
+        raise SettingError("missing", where="--out", expected="the folder to write")
+    return found
 
 
 def _recipe(file: Path | None, flags: Mapping[str, Any]) -> Recipe:
     if file is not None:
         return Recipe.from_toml(resolved(file, "recipes"), flags)
+    if "model" not in flags and "checkpoint" in flags:
+        from refconv.models.creation import named_by
+
+        flags = {**named_by(flags["checkpoint"]), **flags}
     if not {"model", "data"} <= flags.keys():
         missing = "--data" if "model" in flags else "--model"
         raise SettingError("missing", where=missing, remedy="give it, or a whole recipe by --recipe FILE")
     return Recipe.from_mapping(flags)
 
 
+def _given(file: Path | None, flags: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the settings that the user gave, by flags or in a recipe."""
+    return tuple(flags if file is None else read_settings(resolved(file, "recipes"), flags))
+
+
 _DECIDED = frozenset((
     "method", "method_kwargs", "budget", "map_size", "order", "start", "gram_scale", "power", "rounds", "space",
     "decay", "train", "kernel_lr_scale", "epochs", "epoch_steps", "model_ema", "model_ema_decay", "model_ema_warmup",
     "distill", "distill_checkpoint", "distill_alpha", "distill_temperature",
-    "distill_features", "distill_features_weight", "test", "snapshots", "tensorboard",
-    "eval_interval",
+    "distill_features", "distill_features_weight", "test", "snapshots", "eval_interval",
 ))  # fmt: skip
 """Settings of a recipe that the search decides."""
 
@@ -79,8 +123,10 @@ _NAMES = [name for name in Recipe.__dataclass_fields__ if name not in _DECIDED]
 @with_recipe_flags(_NAMES)
 def improve(
     flags: Mapping[str, Any],
-    out: Annotated[Path, option("FOLDER", "folder of the result and of all runs", "--out", "-o")],
-    budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 90min or '400k samples'")],
+    budget: Annotated[str, option("AMOUNT", "of all training together: 40ep, 2h, 1h30m or '400k samples'")],
+    out: Annotated[Path | None, option("FOLDER", "folder of the result and of all runs", "--out", "-o")] = None,
+    output: Output = None,
+    experiment: Experiment = None,
     contenders: Annotated[list[str] | None, option("PATTERN", _CONTENDER, "--contender")] = None,
     teacher: Annotated[str | None, option("MODEL", "also distil from this model; base: the network as it is")] = None,
     exports: Annotated[list[str] | None, option("FORMAT", _EXPORTS, "--export")] = None,
@@ -100,19 +146,26 @@ def improve(
     of the network it came from and lies in FOLDER/model, with a report beside it. The same command goes on after an
     interruption.
     """
+    folder = _folder(out, output, experiment)
     from refconv.improvement import Budget, ImproveConfig, improve_recipe
+    from refconv.improvement.improving import plan_improvement
+    from refconv.improvement.looking import said
 
-    if as_json and dry_run:
-        raise SettingError("has no effect with --dry-run", where="--json")
     common = _recipe(recipe, flags)
     config = ImproveConfig(
         budget=Budget.parse(budget), contenders=tuple(contenders or ()), teacher=teacher, exports=tuple(exports or ()),
         jobs=jobs, threads=threads, executor=executor, executor_options=table("executor_options", executor_options),
-        dry_run=dry_run, check=not no_check, show=not as_json,
+        check=not no_check, show=not (as_json or quiet()),
     )  # fmt: skip
-    record = improve_recipe(common, out, config, given=tuple(flags))
-    if record is not None:
-        _tell(record, out, as_json=as_json)
+    given = _given(recipe, flags)
+    if dry_run:
+        planned = plan_improvement(common, folder, config, given=given)
+        if as_json or quiet():
+            typer.echo(planned.to_json() if as_json else "\n".join(said(planned)), nl=not as_json)
+        return
+    record = improve_recipe(common, folder, config, given=given)
+    assert record is not None  # this is no dry run
+    _tell(record, folder, as_json=as_json)
 
 
 def _tell(record: ImproveRecord, out: Path, *, as_json: bool = False) -> None:
@@ -162,11 +215,12 @@ def compare(
         jobs=jobs, threads=threads, executor=executor, executor_options=table("executor_options", executor_options),
         only=only, journal=journal, show=not as_json,
     )  # fmt: skip
-    if dry_run and as_json:
-        raise SettingError("has no effect with --dry-run", where="--json")
     if dry_run:
         found = conduct.preview(read, folder, config)
-        _print(found.rows)
+        if as_json:
+            typer.echo(found.to_json(), nl=False)
+            return
+        _print(found.table)
         typer.echo(str(found))
         return
     comparison = conduct.compare(read, folder, config)
@@ -203,14 +257,19 @@ def _draw(rows: Sequence[Sequence[str]], caption: str | None = None, *, right: b
     Console().print(table)
 
 
-def demo(out: Annotated[Path, option("FOLDER", "folder of the runs", "--out", "-o")] = Path("runs/demo")) -> None:
+def demo(
+    out: Annotated[Path, option("FOLDER", "folder of the runs", "--out", "-o")] = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
     """Train a small network on the digits for a short time, and improve it with refconv improve.
 
     Takes about a minute on two cores. Finished runs are kept: remove the folder to repeat them.
     """
     from refconv.improvement.demo import demo as run
 
-    _tell(run(out, say=typer.echo), out / "improve")
+    told = as_json or quiet()
+    record = run(out, say=(lambda line: None) if told else typer.echo, show=not told)
+    _tell(record, out / "improve", as_json=as_json)
 
 
 _OUT = "folder to write; default: where --data scenes looks for it, in the user's cache"
@@ -227,6 +286,7 @@ def scenes(
     source: Annotated[str, typer.Option(help="what the items are: fashion-mnist or digits")] = "fashion-mnist",
     data_dir: Annotated[str | None, option("FOLDER", "folder of the source's files")] = None,
     force: Annotated[bool, switch("--force", "replace an existing folder of scenes")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compose scenes of several items on textured backgrounds, with exact labels of every pixel.
 
@@ -240,5 +300,5 @@ def scenes(
 
     out = out or default_folder()
     scenes: dict[str, Any] = {"train": train, "val": val, "test": test, "size": size, "items": counts}
-    record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=True)
-    typer.echo(f"{out}: {record}")
+    record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=not as_json)
+    typer.echo(record.to_json() if as_json else f"{out}: {record}", nl=not as_json)

@@ -28,6 +28,7 @@ class Augmentation:
     """Settings of augmentation, in timm's words; the default does nothing at random."""
 
     hflip: float = 0.0  # probability of a flip along the last dimension
+    vflip: float = 0.0  # probability of a flip along the one before, of images
     pad_crop: int = 0  # zeros added on every side before a crop of the sample's size at a random place
     scale: Range | None = None  # of the area of a random resized crop, as a fraction; None crops nothing
     ratio: Range | None = None  # of the aspect ratio of that crop; from 3/4 to 4/3 by default
@@ -37,7 +38,7 @@ class Augmentation:
     interpolation: str | None = None  # "random", or another resampling than in evaluation
 
     def __post_init__(self) -> None:
-        for name in ("hflip", "re_prob"):
+        for name in ("hflip", "vflip", "re_prob"):
             _require(0 <= getattr(self, name) <= 1, name, "a probability from 0 to 1", getattr(self, name))
         _require(self.pad_crop >= 0, "pad_crop", "0 or more", self.pad_crop)
         _require(self.color_jitter >= 0, "color_jitter", "0 or more", self.color_jitter)
@@ -67,10 +68,10 @@ def _require(holds: bool, where: str, expected: str, found: object) -> None:
         raise SettingError("invalid augmentation", where=where, expected=expected, found=f"{found!r}".strip("'"))
 
 
-def flip(samples: Tensor, u: Tensor, probability: float) -> Tensor:
-    """Reverse the last dimension of the samples whose number, u [n], is below the probability."""
+def flip(samples: Tensor, u: Tensor, probability: float, *, dim: int = -1) -> Tensor:
+    """Reverse a dimension, by default the last, of the samples whose number, u [n], is below the probability."""
     chosen = u < probability
-    return torch.where(chosen.view(-1, *[1] * (samples.ndim - 1)), samples.flip(-1), samples)
+    return torch.where(chosen.view(-1, *[1] * (samples.ndim - 1)), samples.flip(dim), samples)
 
 
 def pad_crop(samples: Tensor, u: Tensor, padding: int) -> Tensor:

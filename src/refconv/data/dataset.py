@@ -110,19 +110,34 @@ class Data(ABC):
         return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
 
     def train_batches(
-        self, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        *,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        first_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: float = 0.0,
     ) -> Iterator[Batch]:
         """Yield one process's augmented batches of one epoch, counted from 0.
 
         They are pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32
         and labels [batch] in int64. They are an exact function of the arguments: starting at ``first_batch`` gives the
         tail of the whole sequence bit for bit. ``batch_size`` is of one process; an incomplete last batch is dropped,
-        unless it is the only one.
+        unless it is the only one. With ``repeats`` an epoch has as many samples, each of them that often and augmented
+        anew each time.
 
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
         """
-        share = {"batch_size": batch_size, "first_batch": first_batch, "rank": rank, "world_size": world_size}
+        share: dict[str, Any] = {
+            "batch_size": batch_size,
+            "first_batch": first_batch,
+            "rank": rank,
+            "world_size": world_size,
+            "repeats": repeats,
+        }
         batches = train_index_batches(self._present("train"), seed=seed, epoch=epoch, **share)
         return self._matched(self._load("train", batches, (seed, epoch)))
 
@@ -160,7 +175,10 @@ class Data(ABC):
 
     @abstractmethod
     def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
-        """Yield the batches of these indices of a split, augmented as (seed, epoch, index) says, or as they are."""
+        """Yield the batches of these indices of a split, augmented as (seed, epoch, index) says, or as they are.
+
+        In training they are numbers of which :func:`refconv.data.splits.index_of` gives the index.
+        """
 
 
 def _counted(batches: Iterator[Batch], counted: Callable[[int], None]) -> Iterator[Batch]:

@@ -20,13 +20,14 @@ from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.images import Images, decoded
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing
-from refconv.data.splits import Parts, validation_split
+from refconv.data.splits import Parts, index_of, validation_split
 from refconv.data.targets import strata, strata_names
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 
 Transform = Callable[[Image.Image], Tensor]
 _Sample = tuple[Tensor, Tensor]
+_RANDOM = ("bilinear", "bicubic")  #: What timm chooses from where the interpolation is random
 
 
 def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Transform:
@@ -45,6 +46,7 @@ def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Tra
             scale=settings.scale,
             ratio=settings.crop_ratio,
             hflip=settings.hflip,
+            vflip=settings.vflip,
             color_jitter=settings.color_jitter or None,
             auto_augment=settings.auto_augment,
             interpolation=settings.interpolation or preprocessing.interpolation,
@@ -58,11 +60,16 @@ def train_transform(preprocessing: Preprocessing, settings: Augmentation) -> Tra
             "unknown policy", where="auto_augment", expected=expected, found=found, remedy=str(error) or None
         ) from error
     if settings.scale is None:
-        steps = _as_evaluated(preprocessing).transforms[:-2]  # all but to a tensor, and normalised
+        resampled = _RANDOM if settings.interpolation == "random" else (settings.interpolation,)
+        # All but to a tensor, and normalised.
+        whole = [_as_evaluated(preprocessing, mode).transforms[:-2] for mode in resampled]
+        steps = [transforms.RandomChoice([transforms.Compose(one) for one in whole])] if len(whole) > 1 else whole[0]
         if settings.pad_crop:
             steps.append(transforms.RandomCrop(preprocessing.size, padding=settings.pad_crop))
         if settings.hflip:
             steps.append(transforms.RandomHorizontalFlip(settings.hflip))
+        if settings.vflip:
+            steps.append(transforms.RandomVerticalFlip(settings.vflip))
         spatial = transforms.Compose(steps)
     composed: Transform = transforms.Compose([*_colours(preprocessing), spatial, colour, final])
     return composed
@@ -74,8 +81,9 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
     return made
 
 
-def _as_evaluated(preprocessing: Preprocessing) -> Any:
-    return _timms(preprocessing, crop_pct=preprocessing.crop_pct, crop_mode=preprocessing.crop_mode)
+def _as_evaluated(preprocessing: Preprocessing, interpolation: str | None = None) -> Any:
+    how = {} if interpolation is None else {"interpolation": interpolation}
+    return _timms(preprocessing, crop_pct=preprocessing.crop_pct, crop_mode=preprocessing.crop_mode, **how)
 
 
 def _timms(preprocessing: Preprocessing, **settings: Any) -> Any:
@@ -144,12 +152,13 @@ class _Samples:
     transform: Transform
     drawn: Drawn
 
-    def __getitem__(self, index: int) -> _Sample:
+    def __getitem__(self, number: int) -> _Sample:
+        index = index_of(number)
         image = decoded(self.images, index, self.mode)
         label = self.images.labels[index]
         if self.drawn is None:
             return self.transform(image), label
-        with seeded(derive_seed("augmentation", *self.drawn, index)):
+        with seeded(derive_seed("augmentation", *self.drawn, number)):
             return self.transform(image), label
 
 

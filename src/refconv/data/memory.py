@@ -12,15 +12,15 @@ from refconv.data.augmentation import Augmentation, erase, flip, pad_crop, resiz
 from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.preprocessing import FLAGS, RECIPE, Preprocessing, Statement, resolve, says, stated_size
 from refconv.data.sources import Source
-from refconv.data.splits import validation_split
+from refconv.data.splits import index_of, validation_split
 from refconv.data.targets import strata, strata_names
 from refconv.errors import DataError
 from refconv.process.randomness import uniforms
 
 # Which of a sample's uniform numbers goes where: fixed places, so that switching one augmentation on or off
 # leaves the draws of the others as they are.
-_FLIP, _PAD_CROP, _RESIZED_CROP, _ERASE = 0, slice(1, 3), slice(3, 7), slice(7, 12)
-_DRAWS = 12
+_FLIP, _PAD_CROP, _RESIZED_CROP, _ERASE, _VFLIP = 0, slice(1, 3), slice(3, 7), slice(7, 12), 12
+_DRAWS = 13
 _INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
 
@@ -46,6 +46,8 @@ class MemoryData(Data):
         self._workers = workers
         self._augmentation = augmentation or Augmentation()
         _refuse_unavailable(name, self._augmentation, stated)
+        if self._augmentation.vflip and len(source.train.shape) < 4:
+            raise DataError("signals have no rows to flip", where=name, found="vflip", remedy="leave it out")
         in_chans = _channels(name, source, in_chans)
         names = strata_names(source.train_labels, source.class_names)
         train, val = validation_split(strata(source.train_labels), val_split, name=name, class_names=names)
@@ -68,16 +70,12 @@ class MemoryData(Data):
         super().__init__(DataInfo.of(name, source.class_names, preprocessing, indices), indices, preprocessing)
 
     def _load(self, split: Split, batches: list[Tensor], drawn: Drawn) -> Iterator[Batch]:
-        store = self._samples[split]
-        read = (
-            (store[indices] for indices in batches)
-            if isinstance(store, Tensor)
-            else store.batches(batches, self._workers)
-        )
-        for indices, stored in zip(batches, read, strict=True):
+        store, indices = self._samples[split], [index_of(numbers) for numbers in batches]
+        read = (store[one] for one in indices) if isinstance(store, Tensor) else store.batches(indices, self._workers)
+        for numbers, stored in zip(batches, read, strict=True):
             samples = stored.to(torch.float32) * self._unit
-            samples = self._augmented(samples, *drawn, indices) if drawn else self._normalised(samples)
-            yield samples, self._labels[split][indices]
+            samples = self._augmented(samples, *drawn, numbers) if drawn else self._normalised(samples)
+            yield samples, self._labels[split][index_of(numbers)]
 
     def train_targets(self) -> Tensor:
         """Return the targets of all training samples."""
@@ -86,15 +84,17 @@ class MemoryData(Data):
     def _normalised(self, samples: Tensor) -> Tensor:
         return (samples - self._mean) / self._std
 
-    def _augmented(self, samples: Tensor, seed: int, epoch: int, indices: Tensor) -> Tensor:
-        settings, u = self._augmentation, uniforms(seed, epoch, indices, _DRAWS)
+    def _augmented(self, samples: Tensor, seed: int, epoch: int, numbers: Tensor) -> Tensor:
+        settings, u = self._augmentation, uniforms(seed, epoch, numbers, _DRAWS)
         if settings.pad_crop:
             samples = pad_crop(samples, u[:, _PAD_CROP], settings.pad_crop)
         if settings.scale is not None:
-            mode = self.preprocessing.interpolation
+            mode = settings.interpolation or self.preprocessing.interpolation
             samples = resized_crop(samples, u[:, _RESIZED_CROP], settings.scale, settings.crop_ratio, mode)
         if settings.hflip:
             samples = flip(samples, u[:, _FLIP], settings.hflip)
+        if settings.vflip:
+            samples = flip(samples, u[:, _VFLIP], settings.vflip, dim=-2)
         samples = self._normalised(samples)
         if settings.re_prob:
             samples = erase(samples, u[:, _ERASE], settings.re_prob)
@@ -135,9 +135,12 @@ def _refuse_unavailable(name: str, augmentation: Augmentation, stated: Sequence[
         given.append("crop_pct")
     if augmentation.interpolation == "random":
         given.append("interpolation=random")
+    stated_here = {said.values.get("interpolation") for said in stated if said.by in {FLAGS, RECIPE}}
+    if augmentation.interpolation not in {None, "random", *stated_here} and augmentation.scale is None:
+        given.append("train_interpolation without scale")
     if given:
         what = "augmentation not available for tensors: data in memory, arrays, sounds, other channels"
-        expected = "hflip, pad_crop, scale, ratio and re_prob only"
+        expected = "hflip, vflip, pad_crop, scale, ratio and re_prob only"
         remedy = "leave it out, or put the images in folders and open them as folder:PATH"
         raise DataError(what, where=name, expected=expected, found=", ".join(given), remedy=remedy)
 

@@ -22,6 +22,7 @@ from torch.utils.data import IterableDataset, default_collate
 from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import Preprocessing
+from refconv.data.splits import index_of
 from refconv.data.targets import CLASSES, Named, Wanted
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
@@ -98,9 +99,9 @@ class _Seeded:
     dataset: Any
     coordinates: tuple[Any, ...]
 
-    def __getitem__(self, index: int) -> Any:
-        with seeded(derive_seed("own", *self.coordinates, index)):
-            return self.dataset[index]
+    def __getitem__(self, number: int) -> Any:
+        with seeded(derive_seed("own", *self.coordinates, number)):
+            return self.dataset[index_of(number)]
 
 
 def open_own(

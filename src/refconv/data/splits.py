@@ -103,6 +103,35 @@ def epoch_order(indices: Tensor, *, seed: int, epoch: int) -> Tensor:
     return indices[torch.argsort(hashes(seed, epoch, indices), stable=True)]
 
 
+_REPETITION = 2**40
+"""An epoch that repeats samples takes them by their index, to which this is added once for each repetition before."""
+
+
+def repeated(order: Tensor, times: float) -> Tensor:
+    """Return as many samples as an order has, each ``times`` times in a row, as timm's RepeatAugSampler takes them.
+
+    A repetition has a number of its own, from which its augmentation follows, and :func:`index_of` gives the index.
+    Where ``times`` is not whole, position i has the sample number floor(i / times) of the order. Source: Hoffer et al.
+    2020, "Augment your batch", arXiv 1901.09335; Touvron et al. 2021, arXiv 2012.12877.
+
+    Example:
+        >>> index_of(repeated(torch.tensor([3, 1, 2, 0]), 3)).tolist()
+        [3, 3, 3, 1]
+    """
+    places = torch.arange(len(order))
+    positions = places.double().div(times, rounding_mode="floor").long()
+    first = torch.searchsorted(positions, positions)
+    return order[positions] + (places - first) * _REPETITION
+
+
+Index = TypeVar("Index", int, Tensor)
+
+
+def index_of(number: Index) -> Index:
+    """Return the index of a sample, given the number by which an epoch takes it; see :func:`repeated`."""
+    return number % _REPETITION
+
+
 def batch_count(size: int, *, batch_size: int, world_size: int = 1) -> int:
     """Return the batches of an epoch; an incomplete last one is dropped, unless it is the only one."""
     assert batch_size > 0, batch_size
@@ -113,15 +142,28 @@ def batch_count(size: int, *, batch_size: int, world_size: int = 1) -> int:
 
 
 def train_index_batches(
-    indices: Tensor, *, seed: int, epoch: int, batch_size: int, first_batch: int = 0, rank: int = 0, world_size: int = 1
+    indices: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    first_batch: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    repeats: float = 0.0,
 ) -> list[Tensor]:
-    """Return the batches of sample indices that one process sees in one epoch, from ``first_batch`` on."""
+    """Return the batches of sample indices that one process sees in one epoch, from ``first_batch`` on.
+
+    With ``repeats`` they are numbers as of :func:`repeated`, and repetitions of a sample go to different processes.
+    """
     assert 0 <= rank < world_size, (rank, world_size)
     count = batch_count(len(indices), batch_size=batch_size, world_size=world_size)
     assert 0 <= first_batch <= count, (first_batch, count)
     order = epoch_order(indices, seed=seed, epoch=epoch)
+    if repeats:
+        order = repeated(order, repeats)
     together = order.split(batch_size * world_size)[first_batch:count]
-    return [batch.tensor_split(world_size)[rank] for batch in together]
+    return [batch[rank::world_size] if repeats else batch.tensor_split(world_size)[rank] for batch in together]
 
 
 def eval_index_batches(size: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:

@@ -207,6 +207,7 @@ class Loop:
             first_batch=done * self.recipe.grad_accum_steps,
             rank=self.processes.rank,
             world_size=self.processes.world_size,
+            repeats=self.recipe.aug_repeats,
         )
 
     def _check(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from refconv.data.loading import leave_if_imported
 from refconv.engine.epochs import Loop
+from refconv.engine.loggers.several import Loggers, check_installed
 from refconv.engine.metrics import Metrics, NoMetrics
 from refconv.engine.run_record import RunRecord, by_field, command, hardware, versions
 from refconv.engine.setup import Setup, open_setup, thaw
@@ -29,6 +30,7 @@ from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
 from refconv.process.progress import StepDisplay
+from refconv.process.volume import quiet
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
@@ -64,6 +66,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
     trust_named(recipe)
     begin = time.perf_counter()
     recipe = completed(recipe)
+    check_installed(recipe.log)
     method = method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
@@ -76,28 +79,35 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             checkpoint = _checkpoint(folder, recipe) if resume else None
             if resume and folder.record_file.is_file():
                 record = _record(folder)
-                if show and processes.first:
-                    print(f"finished before: {_last_line(record, recipe, folder)}", flush=True)
+                if show and processes.first and not quiet():
+                    print(f"finished before: {last_line(record, recipe, folder)}", flush=True)
                 return record
             setup = open_setup(method, processes, checkpoint)
             loop = Loop(setup, Stepper(setup), folder, checkpoint)
             if processes.first and not (resume and folder.recipe_file.is_file() and folder.recipe() == recipe):
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
         metrics: Metrics = NoMetrics()
-        if processes.first:
-            length = 0 if checkpoint is None else checkpoint.metrics_length
-            opened = Metrics(folder, length=length, step=loop.step, tensorboard=recipe.tensorboard)
-            metrics = stack.enter_context(opened)
+        with processes.together():
+            if processes.first:
+                length = 0 if checkpoint is None else checkpoint.metrics_length
+                loggers = Loggers(recipe, folder, step=loop.step)
+                metrics = stack.enter_context(Metrics(folder, length=length, loggers=loggers))
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
         stack.enter_context(shown)
-        warnings = () if loop.step else (random_bases(method), setup.task.warning(setup.model, recipe))
+        warnings = () if loop.step else (random_bases(method), setup.task.warning(setup.model, recipe), _alone(setup))
         for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)
         before = loop.seconds_before
         loop.run(metrics, shown)
         begin += loop.seconds - before
         return _finish(loop, metrics, shown, begin)
+
+
+def _alone(setup: Setup) -> str | None:
+    """Return a warning if batch norms are to share their statistics, and there is nobody to share them with."""
+    alone = setup.recipe.sync_bn and setup.processes.alone
+    return "warning: sync_bn has no effect: one process sees the whole batch anyway" if alone else None
 
 
 def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
@@ -134,13 +144,14 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay, begin: float) -> R
     setup, seconds, folder = loop.setup, loop.seconds, loop.folder
     recipe, processes, space, device = setup.recipe, setup.processes, setup.method.space, setup.processes.device
     trained = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
-    thaw(loop.stepper.result, setup.frozen)
-    state = plain_state_dict(loop.stepper.result)
+    trained_model = loop.stepper.plain_result()
+    thaw(trained_model, setup.frozen)
+    state = plain_state_dict(trained_model)
     shipped = setup.spec.build()
     shipped.load_state_dict(state, strict=True)
     if recipe.channels_last:
         shipped.to(memory_format=torch.channels_last)  # as it was trained: another order of the sums rounds otherwise
-    certificate = _certify(loop.stepper.result, shipped.to(device), setup)
+    certificate = _certify(trained_model, shipped.to(device), setup)
     result = setup.evaluate(shipped, "test") if recipe.test and setup.data.info.test_size else None
     if result is not None:
         loop.check_finite(result, "test")
@@ -184,11 +195,12 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay, begin: float) -> R
     with processes.together():
         if processes.first:
             _write(folder, setup, state, record)
-    shown.say(_last_line(record, recipe, folder))
+    metrics.record(record.to_dict())
+    shown.say(last_line(record, recipe, folder))
     return record
 
 
-def _last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
+def last_line(record: RunRecord, recipe: Recipe, folder: RunFolder) -> str:
     """Return the last line of a run: the measure at start and end, and where the result is."""
     course, place = record.course, f"written to {folder.model_folder}"
     if course is None or course.end is None:

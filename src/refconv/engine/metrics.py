@@ -1,4 +1,4 @@
-"""What a run says about its progress, on disk: metrics.jsonl and, if asked for, TensorBoard events.
+"""What a run says about its progress: metrics.jsonl in its folder, and the loggers of its recipe.
 
 metrics.jsonl holds one JSON object a line: ``kind`` (``start``, ``train``, ``val`` or ``test``), ``step``, ``epoch``
 (with fractions), and numbers; what is not finite is null.
@@ -10,28 +10,22 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
+from refconv.engine.loggers.several import Loggers
 from refconv.models.run_folder import RunFolder, writing
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 
 class Metrics:
     """The open metrics of a run; what follows the first ``length`` bytes of metrics.jsonl is cut off."""
 
-    def __init__(self, folder: RunFolder, *, length: int = 0, step: int = 0, tensorboard: bool = False) -> None:
-        self._path = folder.metrics_file
+    def __init__(self, folder: RunFolder, *, length: int = 0, loggers: Loggers | None = None) -> None:
+        self._path, self._loggers = folder.metrics_file, loggers
         with writing(self._path):
             self._file = self._path.open("a", encoding="utf-8")
             if self._file.tell() > length:
                 self._file.truncate(length)
-        self._events: SummaryWriter | None = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(folder.tensorboard_folder), purge_step=step + 1)
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
         """Write one line."""
@@ -39,28 +33,32 @@ class Metrics:
         with writing(self._path):
             self._file.write(json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
             self._file.flush()
-            if self._events is not None:
-                for name, value in values.items():
-                    if value is not None:
-                        self._events.add_scalar(f"{kind}/{name}", value, step)
+        if self._loggers is not None:
+            finite = {name: value for name, value in values.items() if value is not None}
+            self._loggers.metrics(kind, step=step, epoch=epoch, values=finite)
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Tell the loggers the record of the finished run."""
+        if self._loggers is not None:
+            self._loggers.record(record)
 
     def saved_length(self) -> int:
         """Bring what was written to the disk and return the file's length, for a checkpoint."""
         with writing(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-            if self._events is not None:
-                self._events.flush()
+        if self._loggers is not None:
+            self._loggers.flush()
         return self._file.tell()
 
     def __enter__(self) -> Metrics:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        if self._loggers is not None:
+            self._loggers.close(finished=raised[0] is None)
         with writing(self._path):
             self._file.close()
-            if self._events is not None:
-                self._events.close()
 
 
 class NoMetrics(Metrics):
@@ -70,6 +68,9 @@ class NoMetrics(Metrics):
         pass
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
+        """Do nothing."""
+
+    def record(self, record: Mapping[str, Any]) -> None:
         """Do nothing."""
 
     def saved_length(self) -> int:

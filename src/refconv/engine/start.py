@@ -11,7 +11,7 @@ from refconv.data.dataset import in_drawn_order
 from refconv.engine.run_record import Course
 from refconv.engine.setup import Setup
 from refconv.methods.method import Method
-from refconv.recipe.recipe import from_weights
+from refconv.recipe.rules import from_weights
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from refconv.tasks.evaluation import Evaluation, uncompiled
 

@@ -25,7 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from refconv.data import Batch, Samples, Targets
+from refconv.engine.recomputing import recompute_activations, statistics_kept
 from refconv.engine.setup import Setup, open_setup
+from refconv.engine.synchronising import separate_norms, synchronise_norms
 from refconv.errors import RecipeError
 from refconv.methods.registry import method_of
 from refconv.process.distributed import Processes, choose_device
@@ -39,6 +41,10 @@ class Stepper:
     def __init__(self, setup: Setup) -> None:
         method, recipe, task, processes = setup.method, setup.recipe, setup.task, setup.processes
         self.model = model = setup.model
+        self._recomputes = recipe.grad_checkpointing
+        if self._recomputes:
+            recompute_activations(model)
+        self._norms = synchronise_norms(model, processes) if recipe.sync_bn else {}
         seed_everything(derive_seed("method", recipe.seed))  # gradient space draws a random start here
         self.optimizer = method.optimizer(model)
         self.average: ModelEmaV3 | None = None
@@ -72,6 +78,11 @@ class Stepper:
             self._network, self._without_exchange = wrapped, wrapped.no_sync
         model.train()
 
+    def plain_result(self) -> nn.Module:
+        """Return the model whose weights count, as it is without other processes; called once training has ended."""
+        separate_norms(self.result, self._norms)
+        return self.result
+
     @property
     def result(self) -> nn.Module:
         """The model whose weights count: the average, if there is one."""
@@ -99,7 +110,8 @@ class Stepper:
                 placed = self._place(samples), self._place_targets(targets)
                 loss = self._objective(self._network, *placed)
                 loss = loss / len(parts) if weight is None else loss * weight
-                torch.autograd.backward(loss)
+                with statistics_kept(self.model) if self._recomputes else nullcontext():
+                    torch.autograd.backward(loss)
             losses.append(loss.detach())
         if self._clip is not None:
             self._clip()

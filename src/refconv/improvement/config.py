@@ -20,6 +20,7 @@ _UNITS: dict[str, tuple[Literal["epochs", "seconds", "samples"], float]] = {
     **dict.fromkeys(("sample", "samples", "image", "images"), ("samples", 1.0)),
 }
 _PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
+_PART = r"\s*([0-9]*\.?[0-9]+)\s*([kM]?)\s*([a-z]+)\s*"
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6}
 
 
@@ -37,22 +38,29 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read a budget such as ``40ep``, ``2h``, ``90min`` or ``400k samples``.
+        """Read a budget such as ``40ep``, ``2h``, ``1h30m`` or ``400k samples``.
 
         Raises:
             SettingError: if it is none.
 
         Example:
-            >>> Budget.parse("2h"), Budget.parse("400k samples")
-            (Budget(amount=7200.0, unit='seconds'), Budget(amount=400000.0, unit='samples'))
+            >>> Budget.parse("1h30m"), Budget.parse("400k samples")
+            (Budget(amount=5400.0, unit='seconds'), Budget(amount=400000.0, unit='samples'))
         """
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kM]?)\s*([a-z]*)\s*", str(text))
-        if match is None or match[3] not in _UNITS or not float(match[1]):
-            raise SettingError(
-                "not a budget", where="budget", expected="such as 40ep, 2h, 90min or '400k samples'", found=repr(text)
-            )
-        unit, size = _UNITS[match[3]]
-        return cls(float(match[1]) * _FACTORS[match[2]] * size, unit)
+        found = [
+            (float(number) * _FACTORS[factor], _UNITS.get(word))
+            for number, factor, word in re.findall(_PART, str(text))
+        ]
+        amounts = [amount * unit[1] for amount, unit in found if unit is not None]
+        units = [unit for _, unit in found if unit is not None]
+        sizes = [size for _, size in units]
+        # Several only as hours, minutes and seconds, in this order.
+        clock = {name for name, _ in units} == {"seconds"} and sizes == sorted({*sizes}, reverse=True)
+        whole = re.fullmatch(f"(?:{_PART})+", str(text)) and len(units) == len(found)
+        if not whole or not (len(units) == 1 or clock) or not sum(amounts):
+            expected = "such as 40ep, 2h, 1h30m or '400k samples'"
+            raise SettingError("not a budget", where="budget", expected=expected, found=repr(text))
+        return cls(sum(amounts), units[0][0])
 
     def samples(self, *, train_size: int, seconds_per_sample: float, jobs: int) -> float:
         """Return the budget in training samples.

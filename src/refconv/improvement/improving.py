@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from refconv.models.metadata import IMPROVED
 from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.process.volume import quiet
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.studies.conduct import carry_out, on_threads, stoppable
@@ -79,21 +81,15 @@ def improve_recipe(
         RunError: if the folder is in use, holds something else, or no run left a result.
         StoppedError: after Ctrl-C; the same call goes on.
     """
-    out = Path(out)
+    out, say = Path(out), _saying(config)
     jobs, threads = config.sharing()
-
-    def say(line: str) -> None:
-        if config.show:
-            print(line, flush=True)
-
+    if config.dry_run:
+        plan_improvement(recipe, out, config, given=given)
+        return None
     check_place(out)
     trust_named(recipe)
     recipe = completed(recipe, given)
     partakers(recipe, config)
-    if config.dry_run:
-        with on_threads(threads):
-            _look(recipe, config, say, jobs)
-        return None
     with stoppable(out), locked(out, "folder of the improvement"), on_threads(threads):
         if (out / PLAN_FILE).is_file():
             setup = open_base(recipe)
@@ -109,6 +105,26 @@ def improve_recipe(
                 select_by=measures_of(recipe.task).primary.name,
             )  # fmt: skip
         return _finished(search, setup, plan, out, say, config.exports)
+
+
+def plan_improvement(
+    recipe: Recipe, out: Path | str, config: ImproveConfig, *, given: Sequence[str] = ()
+) -> SearchPlan:
+    """Measure a network and plan its improvement, without training or writing anything.
+
+    Arguments and errors are those of :func:`improve_recipe`.
+    """
+    check_place(Path(out))
+    trust_named(recipe)
+    recipe = completed(recipe, given)
+    partakers(recipe, config)
+    jobs, threads = config.sharing()
+    with on_threads(threads):
+        return _look(recipe, config, _saying(config), jobs)[1]
+
+
+def _saying(config: ImproveConfig) -> Say:
+    return partial(print, flush=True) if config.show and not quiet() else lambda line: None
 
 
 def _look(recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> tuple[Setup, SearchPlan]:

@@ -27,6 +27,7 @@ from refconv.methods.registry import method_of
 from refconv.models.model_folder import check_model_place, locate
 from refconv.process.distributed import Processes, choose_device
 from refconv.recipe.recipe import Recipe
+from refconv.recipe.timm_names import scaled_rate
 from refconv.studies.estimate import clock
 from refconv.surgery import plain_state_dict
 from refconv.task_measures import measures_of
@@ -46,7 +47,11 @@ _FEW = 500  #: Validation samples below which a note is made
 
 
 def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
-    """Return the common recipe with what the data decide: a validation split, and a batch size if none was given."""
+    """Return the common recipe with what the data decide: a validation split, and a batch size if none was given.
+
+    Where none is given either, the learning rate, whose default is for the batch size of recipes, follows the batch
+    size as in timm's train.py: in proportion, or with the root for Adam and its like.
+    """
     if recipe.method != "plain":
         raise SettingError("improve chooses the method itself", where="method", found=repr(recipe.method))
     if not (recipe.pretrained or recipe.checkpoint is not None):
@@ -61,7 +66,10 @@ def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
         size = recipe.batch_size
         while size > 8 and info.train_size // size < _STEPS_OF_AN_EPOCH:
             size //= 2
-        recipe = dataclasses.replace(recipe, batch_size=size)
+        rate = recipe.lr
+        if "lr" not in given:
+            rate = scaled_rate(rate, batch_size=size, base_size=recipe.batch_size, opt=recipe.opt)
+        recipe = dataclasses.replace(recipe, batch_size=size, lr=rate)
     return dataclasses.replace(recipe, test=False, epochs=max(recipe.epochs, math.ceil(recipe.warmup_epochs)))
 
 

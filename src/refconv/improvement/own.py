@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 from refconv.data.own import HANDED_OVER
 from refconv.errors import ModelError, RunError, SettingError
 from refconv.improvement.config import Budget, ImproveConfig
+from refconv.improvement.handed_over import MODELS, address
 from refconv.improvement.improving import PLAN_FILE, improve_recipe
 from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
@@ -22,17 +22,7 @@ from refconv.models.run_folder import write_whole, writing
 from refconv.models.weight_files import read_weights
 from refconv.recipe.recipe import Recipe
 
-_MODELS: dict[str, nn.Module] = {}
 _ORDERS = (RandomSampler, SequentialSampler)
-
-
-def handed_over(key: str | None = None, **_: Any) -> nn.Module:
-    """Return a copy of a model that was handed over in this process, by default the last; recipes' builder of it."""
-    if not _MODELS or (key is not None and key not in _MODELS):
-        remedy = "use the model there, whose weights are the result: refconv.export(model, FILE)"
-        what = "the model was handed over by a program in Python, and nothing else can build it"
-        raise ModelError(what, where=key or "handed_over", remedy=remedy)
-    return copy.deepcopy(_MODELS[key or next(reversed(_MODELS))])
 
 
 def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
@@ -104,7 +94,7 @@ def improve(
     data = type(train.dataset).__name__
     weights = folder / "base.pth"
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}
-    _MODELS[key] = model
+    MODELS[key] = model
     try:
         if (folder / PLAN_FILE).is_file() and not weights.is_file():
             raise RunError("holds an improvement by the command", where=str(folder), remedy="give another folder")
@@ -121,8 +111,7 @@ def improve(
             write_whole(weights, content.getbuffer())
         recipe = Recipe.from_mapping(
             {
-                "model": f"{__name__}:handed_over",
-                "model_kwargs": {"key": key},
+                "model": address(key),
                 "checkpoint": str(weights),
                 "data": data,
                 "batch_size": train.batch_size or 128,
@@ -136,12 +125,12 @@ def improve(
         )  # fmt: skip
         record = improve_recipe(recipe, folder, config, given=("batch_size", *settings))
     except ModelError as error:
-        if error.where != f"{__name__}:handed_over":
+        if error.where != address(key):
             raise
         what, remedy = error.what.replace("the builder made", "the model has"), "give a model for the data's classes"
         raise ModelError(what, where=key, expected=error.expected, found=error.found, remedy=remedy) from None
     finally:
-        del _MODELS[key], HANDED_OVER[data]
+        del MODELS[key], HANDED_OVER[data]
     if record is not None:
         model.load_state_dict(read_weights(folder / "model"), strict=True)
     return record

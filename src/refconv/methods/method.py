@@ -16,7 +16,8 @@ from refconv.layers import find_layers
 from refconv.methods.norms import keep_statistics
 from refconv.methods.sparsity import keep_zeros
 from refconv.parametrizations import TRANSFORMS, resolved
-from refconv.recipe.recipe import LOOKAHEAD, Recipe, Space
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.rules import LOOKAHEAD, Space
 from refconv.surgery import Plan, plan_of, rebase
 
 _SHARED_WITH_TIMM = ("opt", "lr", "weight_decay", "momentum", "filter_bias_and_bn", "layer_decay")

@@ -23,7 +23,8 @@ from refconv.methods.method import (
 )
 from refconv.methods.norms import keep_statistics as keep_statistics
 from refconv.parametrizations import TRANSFORMS, config_of, resolved
-from refconv.recipe.recipe import LOOKAHEAD, NESTEROV, Recipe, space_of
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.rules import LOOKAHEAD, NESTEROV, space_of
 from refconv.surgery import Plan, fit_budget, plan, reparametrize
 
 

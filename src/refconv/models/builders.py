@@ -193,6 +193,10 @@ def _find(module: str, function: str) -> Callable[..., Any]:
             remedy = f"give the module's name instead of its file: {dotted}:{function}"
         raise ModelError("no such module", where=where, remedy=remedy) from error
     builder: Callable[..., Any] | None = getattr(home, function, None)
+    if builder is None and module == "refconv.improvement.handed_over":
+        what = "the model was handed over by a program in Python, and nothing else can build it"
+        remedy = "use the model there, which has the weights of the result: refconv.export(model, FILE)"
+        raise ModelError(what, where=function, remedy=remedy)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
         raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))

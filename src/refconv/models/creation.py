@@ -16,7 +16,15 @@ from refconv.errors import CheckpointError, SettingError
 from refconv.methods.registry import method_of
 from refconv.models.builders import address, arguments_with_weights, build
 from refconv.models.checkpoint import Checkpoint, load_model_state
-from refconv.models.model_folder import LOCAL, architecture_of, build_from_folder, locate, located, save_model_folder
+from refconv.models.model_folder import (
+    LOCAL,
+    architecture_of,
+    build_from_folder,
+    locate,
+    located,
+    read_config,
+    save_model_folder,
+)
 from refconv.models.model_input import channels_of, of_builder, of_checkpoint, of_weights
 from refconv.models.weight_files import read_weights
 from refconv.models.weights import classifier_names, fill_backbone, load_state
@@ -87,6 +95,27 @@ def _of_restorer(recipe: Recipe, info: DataInfo) -> dict[str, Any]:
     builder = getattr(restorers, function, None) if home == restorers.__name__ else None
     enlarges = builder is not None and "upscale" in inspect.signature(builder).parameters
     return {"upscale": recipe.upscale} if enlarges else {}
+
+
+def named_by(checkpoint: str | Path) -> dict[str, Any]:
+    """Return the settings of a recipe that a run, its checkpoint or a model folder says of its network.
+
+    Raises:
+        SettingError: if it is a file of weights, which says nothing.
+    """
+    found = located(checkpoint)
+    recipe = Checkpoint.load(found.path).trained_by() if found.kind == "checkpoint" else found.recipe()
+    if recipe is not None:
+        check_trusted([recipe.model], where=str(checkpoint))
+        names = ("task", "model", "model_kwargs", "backbone")
+        return {name: value for name in names if (value := getattr(recipe, name)) not in (None, {})}
+    if found.kind != "folder":
+        what = "a file of weights does not say which model they belong to"
+        raise SettingError(what, where=str(checkpoint), remedy="name it by --model")
+    config = read_config(found.path)
+    check_trusted([config["architecture"]], where=str(checkpoint))
+    named = {"task": config.get("task"), "model": config["architecture"], "model_kwargs": config.get("model_args")}
+    return {name: value for name, value in named.items() if value}
 
 
 def completed(recipe: Recipe) -> Recipe:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from refconv.errors import RunError
+from refconv.errors import RefconvError, RunError
 from refconv.named_code import check_trusted
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
@@ -31,15 +31,20 @@ class RunFolder:
         self.record_file = self.path / "record.json"  # what was measured; present once the run has finished
         self.snapshots_folder = self.path / "snapshots"  # weights at the end of the last epochs, if asked for
         self.tensorboard_folder = self.path / "tensorboard"
+        self.loggers_file = self.path / "loggers.json"  # by which loggers go on with the run, if it is resumed
 
     @contextmanager
     def opened(self, *, resume: bool) -> Iterator[None]:
-        """Hold the folder for a new run, or for going on with the one in it; one that stays empty is removed again."""
+        """Hold the folder for a new run, or for going on with the one in it.
+
+        A new one that fails before its first checkpoint, or that stays empty, is removed again.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise RunError("not a folder", where=str(self.path), remedy="give another folder")
         if resume and not self.path.is_dir():
             raise self._nothing_to_resume()
         with locked(self.path, "run folder"):
+            begun = spoilt = False
             try:
                 present = self._present()
                 if resume and not self.checkpoint_file.is_file():
@@ -48,9 +53,13 @@ class RunFolder:
                     found = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
                     what, remedy = "the run folder exists already", "continue it with --resume, or give another folder"
                     raise RunError(what, where=str(self.path), found=found, remedy=remedy)
+                begun = not resume
                 yield
+            except RefconvError:
+                spoilt = begun and not self.checkpoint_file.is_file()
+                raise
             finally:
-                if not self._present():
+                if spoilt or not self._present():
                     shutil.rmtree(self.path, ignore_errors=sys.platform == "win32")  # where a held lock stays
 
     def clear(self) -> None:

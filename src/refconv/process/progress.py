@@ -11,6 +11,8 @@ from rich import progress as rich
 from rich.console import Console
 from rich.table import Column
 
+from refconv.process.volume import quiet
+
 _BETWEEN_MOVES = 0.1  #: Seconds between two moves of a bar at least: a step may take less than a millisecond
 _BETWEEN_LINES = 10.0  #: Seconds between two lines about an evaluation at least
 
@@ -38,6 +40,7 @@ class Display:
         **fields: Any,  # what columns show at first
     ) -> None:
         stream = sys.stderr if error else sys.stdout
+        show = show and not quiet()
         self._show, self._error = show, error
         self.terminal = show and (console is not None or stream.isatty())
         console = console or Console(stderr=error)

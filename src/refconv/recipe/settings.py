@@ -68,9 +68,10 @@ def check_range(field: dataclasses.Field[Any], value: Any) -> None:
     """Check a value of the right type against the choices and limits of its field."""
     limits = field.metadata
     choices = limits["choices"]
-    if choices and value is not None and value not in choices:
-        expected, remedy = "one of " + ", ".join(choices), did_you_mean(value, choices)
-        raise RecipeError("unknown word", where=field.name, expected=expected, found=repr(value), remedy=remedy)
+    for word in value if isinstance(value, tuple) else (value,):
+        if choices and word is not None and word not in choices:
+            expected, remedy = "one of " + ", ".join(choices), did_you_mean(word, choices)
+            raise RecipeError("unknown word", where=field.name, expected=expected, found=repr(word), remedy=remedy)
     bounds = (("least", operator.ge, "at least"), ("above", operator.gt, "more than"), ("most", operator.le, "at most"))
     for item in value if isinstance(value, tuple) else (value,):
         if not isinstance(item, (int, float)):

@@ -18,6 +18,7 @@ from refconv.errors import RunError, StudyError
 from refconv.methods.registry import method_of
 from refconv.models.run_folder import locked, write_whole
 from refconv.process.interruption import StoppedError, interruptible
+from refconv.records import Record
 from refconv.studies import pages
 from refconv.studies.comparison import MEASURES, Comparison
 from refconv.studies.estimate import Board, Estimate, StepTimes, clock, kept_step_times, step_times
@@ -229,14 +230,40 @@ def on_threads(count: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Preview:
-    """What a study would do: a table of its runs, how many are over, and the seconds that the others will take."""
+class PreviewRow(Record):
+    """Runs of a kind that a study would make."""
 
-    rows: pages.Rows
+    runs: int
+    kind: str  #: ``base``, ``selection`` or ``final``
+    architecture: str
+    method: str
+    epochs: int
+    samples_seen: int  #: by each
+    seconds: float  #: of all, one at a time
+
+
+@dataclass(frozen=True)
+class Preview(Record):
+    """What a study would do: its runs, how many are over, and the seconds that the others will take."""
+
+    rows: tuple[PreviewRow, ...]
     runs: int
     over: int
     seconds: float
-    basis: str  # of the estimate
+    basis: str  #: of the estimate
+
+    @property
+    def table(self) -> pages.Rows:
+        """The runs as a table of texts, its titles first."""
+        titles = ("runs", "kind", "architecture", "method", "epochs", "samples seen by each", "time, one at a time")
+        return [
+            titles,
+            *(
+                (str(row.runs), row.kind, row.architecture, row.method, str(row.epochs), f"{row.samples_seen:,}",
+                 clock(row.seconds))
+                for row in self.rows
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         time = f"about {clock(self.seconds)} to go" if self.over < self.runs else "nothing to do"
@@ -260,15 +287,13 @@ def preview(study: Study, out: Path, config: CompareConfig | None = None) -> Pre
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in (*schedule.over, *to_do):
         groups.setdefault((run.kind, run.architecture, run.method), []).append(run)
-    titles = ("runs", "kind", "architecture", "method", "epochs", "samples seen by each", "time, one at a time")
-    rows: pages.Rows = [titles]
+    rows = []
     for names, group in groups.items():
         recipe, size = group[0].recipe, data[group[0].architecture].train_size
         seen = recipe.epochs * max(1, size // recipe.batch_size) * min(recipe.batch_size, size)
-        time = clock(estimate.seconds(group) or 0.0)
-        rows.append((str(len(group)), *names, str(recipe.epochs), f"{seen:,}", time))
+        rows.append(PreviewRow(len(group), *names, recipe.epochs, seen, estimate.seconds(group) or 0.0))
     over = len(schedule.over)
-    return Preview(rows, over + len(to_do), over, estimate.seconds(to_do, jobs) or 0.0, basis)
+    return Preview(tuple(rows), over + len(to_do), over, estimate.seconds(to_do, jobs) or 0.0, basis)
 
 
 def _estimated(

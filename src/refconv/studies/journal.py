@@ -19,7 +19,8 @@ from refconv.digests import with_digest
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, StudyError
 from refconv.models.run_folder import RunFolder, write_whole, writing
-from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.rules import RATE_FROM_SCRATCH
 from refconv.records import content_of
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run

@@ -22,6 +22,7 @@ from typing import Any
 
 from refconv.errors import RecipeError, StudyError, did_you_mean
 from refconv.recipe.recipe import Recipe
+from refconv.recipe.timm_names import translated
 from refconv.studies.study import WEIGHTS, Architecture, Base, Method, Study, recipe_errors_in
 from refconv.task_measures import compared_measures
 
@@ -153,7 +154,7 @@ def _folder_name(table: _Table) -> str:
 
 def _grid(table: _Table) -> dict[str, tuple[Any, ...]]:
     known = [name for name, field in _SETTINGS.items() if field.metadata["group"] in _OF_METHODS and name != "method"]
-    return {name: table.values(name) for name in table.settings(known)}
+    return {name: table.values(name) for name in table.settings(known, read=dict)}
 
 
 def _check_recipes(study: Study) -> None:
@@ -229,10 +230,11 @@ class _Table:
             raise self._wrong(name, "finite numbers", list(found))
         return found
 
-    def settings(self, known: Iterable[str]) -> dict[str, Any]:
-        """Return every entry that was not read yet, each of which must have a known name."""
+    def settings(self, known: Iterable[str], read: Callable[[Any], dict[str, Any]] = translated) -> dict[str, Any]:
+        """Return every entry that was not read yet, each of which must have a known name, or timm's name for it."""
         known = tuple(known)
-        rest = {name: value for name, value in self._content.items() if name not in self._read}
+        with recipe_errors_in(self.path):
+            rest = read({name: value for name, value in self._content.items() if name not in self._read})
         for name in rest:
             if name not in known and known and name in _SETTINGS:
                 raise StudyError("is not set here: the study gives it to each run", where=self._where(name))

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from refconv.errors import RecipeError, StudyError
-from refconv.recipe.recipe import RATE_FROM_SCRATCH, Recipe
+from refconv.recipe.recipe import Recipe
+from refconv.recipe.rules import RATE_FROM_SCRATCH
 
 WEIGHTS = ("checkpoint", "pretrained", "reset_classifier")  # settings of a base whose weights are given
 _LONG = 10**6  # epochs of recipes that are only checked: how many there are is known with the data

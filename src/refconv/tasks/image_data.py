@@ -37,8 +37,9 @@ def missing(
 
 def augmentation_of(recipe: Recipe, kind: type[Settings]) -> Settings:
     """Return the settings of an augmentation, a dataclass, that a recipe holds."""
-    names = [field.name for field in dataclasses.fields(cast(Any, kind))]
-    return kind(**{name: getattr(recipe, "aa" if name == "auto_augment" else name) for name in names})
+    given = {**recipe.to_dict(), "auto_augment": recipe.aa}
+    given["interpolation"] = recipe.train_interpolation or recipe.interpolation
+    return kind(**{field.name: given[field.name] for field in dataclasses.fields(cast(Any, kind))})
 
 
 def image_channels(in_chans: int | None, *, name: str) -> int:

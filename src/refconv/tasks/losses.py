@@ -116,9 +116,17 @@ def over_known(entries: Callable[[Tensor, Tensor], Tensor]) -> Loss:
     return loss
 
 
-def bce() -> Loss:
-    """Return the binary cross-entropy of logits and labels."""
-    return over_known(lambda outputs, labels: F.binary_cross_entropy_with_logits(outputs, labels, reduction="none"))
+def bce(pos_weight: float | list[float] | None = None) -> Loss:
+    """Return the binary cross-entropy of logits and labels.
+
+    ``pos_weight``, one number or one for each label, multiplies the term of labels that are there.
+    """
+
+    def entries(outputs: Tensor, labels: Tensor) -> Tensor:
+        weight = None if pos_weight is None else torch.as_tensor(pos_weight, dtype=outputs.dtype, device=outputs.device)
+        return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none", pos_weight=weight)
+
+    return over_known(entries)
 
 
 def asymmetric(gamma_neg: float = 4.0, gamma_pos: float = 1.0, clip: float = 0.05) -> Loss:

@@ -212,7 +212,7 @@ def test_overlaps_that_are_left_out_cannot_come_about():
 
 def test_no_augmentation_is_left_without_effect():
     # A new setting of augmentation must be taken over or refused by the task; here it would be neither.
-    taken = {"hflip", "color_jitter", "scale", "ratio"}
+    taken = {"hflip", "vflip", "color_jitter", "scale", "ratio"}
     names = {"aa" if field.name == "auto_augment" else field.name for field in dataclasses.fields(Augmentation)}
     assert names - taken <= Detection.without_effect.keys()
 
@@ -359,3 +359,20 @@ def test_a_bare_folder_gets_a_hint(tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(DataError, match="write coco:pictures or voc:pictures to read that folder"):
         DetectionData("pictures", root=str(tmp_path))
+
+
+def test_a_vertical_flip_moves_boxes_and_masks_with_the_image(scenes):
+    turned = opened(scenes, masks=True, augmentation=Augmentation(vflip=1.0))
+    for (image, target), (other, other_target) in zip(epoch(turned), epoch(opened(scenes, masks=True)), strict=True):
+        height = image.shape[-2]
+        assert torch.equal(image.flip(-2), other)
+        assert torch.equal(target["masks"].flip(-2), other_target["masks"])
+        boxes = other_target["boxes"].clone()
+        boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
+        assert torch.equal(target["boxes"], boxes)
+
+
+def test_repetitions_of_an_image_are_augmented_anew(scenes):
+    first, second, *_ = epoch(opened(scenes, augmentation=FULL), repeats=2)
+    assert first[1]["image_id"] == second[1]["image_id"]
+    assert first[0].shape != second[0].shape or not torch.equal(first[0], second[0])

@@ -204,3 +204,11 @@ def test_small_pictures_are_8_bit_even_where_noise_is_not(tmp_path):
     torch.testing.assert_close(x, rounded(x))
     (x, _), *_ = opened(name, upscale=2, noise=3, patch_size=32).eval_batches("train", batch_size=1)
     assert not torch.allclose(x, rounded(x), atol=1e-4)
+
+
+def test_repetitions_of_a_patch_are_drawn_anew(pictures):
+    data = opened(pictures, noise=10, patch_size=16)
+    (degraded, clean), *_ = data.train_batches(seed=0, epoch=0, batch_size=4, repeats=2)
+    once, _ = next(data.train_batches(seed=0, epoch=0, batch_size=4))
+    assert torch.equal(degraded[0::2], once[:2])
+    assert not torch.equal(clean[0::2], clean[1::2])

@@ -221,3 +221,30 @@ def test_an_image_without_a_mask_is_prepared_as_in_evaluation(size, own):
     data = opened(own, stated=stated(img_size=24))
     expected = next(data.eval_batches("test", batch_size=1))[0][0]
     assert torch.equal(prepared(image, data.preprocessing), expected)
+
+
+def test_a_vertical_flip_turns_image_and_mask_and_no_other_number(shared):
+    settings = {"hflip": 0.5, "scale": (0.3, 1.5), "color_jitter": 0.3}
+    always = opened(shared, augmentation=SegmentationAugmentation(**settings, vflip=1.0), **RAW)
+    never = opened(shared, augmentation=SegmentationAugmentation(**settings), **RAW)
+    for turned, plain in zip(
+        *(all_of(d.train_batches(seed=0, epoch=0, batch_size=8)) for d in (always, never)), strict=True
+    ):
+        assert torch.equal(turned.flip(-2), plain)
+        assert not torch.equal(turned, plain)
+
+
+def test_repetitions_of_an_image_are_augmented_anew_and_the_first_as_without(shared):
+    data = opened(shared, augmentation=ALL, **RAW)
+    samples, _ = all_of(data.train_batches(seed=0, epoch=0, batch_size=8, repeats=2))
+    once, _ = all_of(data.train_batches(seed=0, epoch=0, batch_size=8))
+    assert torch.equal(samples[0::2], once[:4])
+    assert not torch.equal(samples[0::2], samples[1::2])
+
+
+def test_training_images_may_have_a_resampling_of_their_own(shared):
+    small = stated(img_size=16, interpolation="bilinear")
+    own = opened(shared, stated=small, augmentation=SegmentationAugmentation(interpolation="nearest"))
+    other = opened(shared, stated=stated(img_size=16, interpolation="nearest"))
+    for one, two in zip(*(d.train_batches(seed=0, epoch=0, batch_size=8) for d in (own, other)), strict=True):
+        assert torch.equal(one[0], two[0])

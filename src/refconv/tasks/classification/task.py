@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
 _CLASSES_SHOWN = 5
 _LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "bce": BinaryCrossEntropy}
-_SMOOTHED = {None, "bce"}  # losses that take the recipe's smoothing; others get theirs by loss_kwargs
 
 
 class Classification(SampleTask):
-    """One class for each sample: cross-entropy or timm's binary cross-entropy, top-1, top-5, calibration."""
+    """One class for each sample: cross-entropy, top-1, top-5, calibration."""
 
     name = "classification"
     takes_softmax = True
@@ -57,20 +56,14 @@ class Classification(SampleTask):
         return make_mixing(recipe, info, batch_size=batch_size, processes=processes)
 
     def loss(self, recipe: Recipe, info: DataInfo, device: torch.device) -> Loss:
-        """Return the cross-entropy, timm's binary cross-entropy of each class (``bce``), or the user's own loss.
-
-        ``bce`` is that of timm's ``--bce-loss``: a mean over classes, or with ``sum_classes`` a sum (``--bce-sum``),
-        of targets that are mixed and smoothed, or 1 above ``target_threshold`` and else 0 (``--bce-target-thresh``).
-        """
-        if recipe.loss is None:
-            return make_loss(recipe)
-        mixed = bool(recipe.mixup or recipe.cutmix)
-        if recipe.loss not in _SMOOTHED and recipe.smoothing and not mixed:
+        """Return the cross-entropy, timm's binary cross-entropy of each class, or the user's own loss."""
+        if recipe.loss == "bce":
+            soft = recipe.mixup or recipe.cutmix  # smoothed there
+            made = partial(BinaryCrossEntropy, smoothing=0.0 if soft else recipe.smoothing)
+            return chosen_loss(recipe, {**_LOSSES, "bce": made}, device)
+        if recipe.loss is not None and recipe.smoothing and not (recipe.mixup or recipe.cutmix):
             raise RecipeError("has no effect with a loss of your own", where="smoothing", remedy="smooth in the loss")
-        if recipe.loss == "bce":  # mixed labels are smoothed when they are mixed
-            settings = {"smoothing": 0.0 if mixed else recipe.smoothing, **recipe.loss_kwargs}
-            recipe = dataclasses.replace(recipe, loss_kwargs=settings)
-        return chosen_loss(recipe, _LOSSES, device)
+        return make_loss(recipe) if recipe.loss is None else chosen_loss(recipe, _LOSSES, device)
 
     @property
     def distance(self) -> Distance:

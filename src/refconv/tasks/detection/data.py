@@ -19,7 +19,7 @@ from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, Targets, a
 from refconv.data.images import decode
 from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
-from refconv.data.splits import Parts
+from refconv.data.splits import Parts, index_of
 from refconv.errors import DataError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.detection.annotations import Annotations
@@ -103,7 +103,7 @@ _Sample = tuple[Tensor, dict[str, Any]]
 
 
 class Augment:
-    """What is done to an image and its objects together: flip, colours, and a crop where there is a ``scale``.
+    """What is done to an image and its objects together: flips, colours, and a crop where there is a ``scale``.
 
     The task refuses recipes that ask for more.
     """
@@ -150,6 +150,8 @@ class Augment:
                 chosen.append(v2.RandomIoUCrop(low, high, *ratio, sampler_options=[*overlaps, _WHOLE]))
         if settings.hflip:
             chosen.append(v2.RandomHorizontalFlip(settings.hflip))
+        if settings.vflip:
+            chosen.append(v2.RandomVerticalFlip(settings.vflip))
         return chosen
 
 
@@ -178,8 +180,8 @@ class _Samples:
     augment: Augment
     drawn: Drawn
 
-    def __getitem__(self, index: int) -> _Sample:
-        annotations = self.annotations
+    def __getitem__(self, number: int) -> _Sample:
+        annotations, index = self.annotations, index_of(number)
         image = self._image(index)
         rows = annotations.rows(index)
         ignored = annotations.crowd[rows.start : rows.stop] | annotations.difficult[rows.start : rows.stop]
@@ -193,7 +195,7 @@ class _Samples:
             if not self.drawn:
                 runs = {"runs": annotations.runs(chosen, masks)}
         if self.drawn:
-            with seeded(derive_seed("augmentation", *self.drawn, index)):
+            with seeded(derive_seed("augmentation", *self.drawn, number)):
                 image, objects = self.augment(image, objects)
             objects |= dict.fromkeys(("iscrowd", "difficult"), torch.zeros(len(objects["labels"]), dtype=torch.int64))
         else:

@@ -69,7 +69,10 @@ class Detection(Task):
         "aa": "its policies move images and leave boxes",
         "re_prob": "what is erased would keep its box",
         "pad_crop": "give scale for a random crop",
-        **dict.fromkeys(("crop_pct", "interpolation"), "detectors see whole images, which they resize themselves"),
+        **dict.fromkeys(
+            ("crop_pct", "interpolation", "train_interpolation"),
+            "detectors see whole images, which they resize themselves",
+        ),
         "drop": "detectors have no dropout; drop_path reaches the backbone",
     }
 

@@ -17,7 +17,7 @@ from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, as_they_ar
 from refconv.data.loading import load_batches
 from refconv.data.pictures import Pictures, open_pictures
 from refconv.data.resizing import resized
-from refconv.data.splits import validation_split
+from refconv.data.splits import index_of, validation_split
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed
 from refconv.tasks.image_data import image_channels, stacked
@@ -177,7 +177,8 @@ class _Samples:
     side: int
     drawn: Drawn
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, number: int) -> Sample:
+        index = index_of(number)
         if self.patches is None:
             clean = _floats(self._clean(index))
             return self.degradation(clean, seed=derive_seed("evaluation", self.pictures.names[index])), clean
@@ -185,7 +186,7 @@ class _Samples:
         clean = self._clean(picture)
         if not self.drawn:
             return self._patch(clean, top, left, derive_seed("evaluation", self.pictures.names[picture], top, left))
-        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.drawn, index))
+        chance = torch.Generator().manual_seed(derive_seed("augmentation", *self.drawn, number))
         height, width = clean.shape[-2:]
         step = self.degradation.upscale
         top, left = (_drawn((size - self.side) // step + 1, chance) * step for size in (height, width))

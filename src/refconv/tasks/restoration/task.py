@@ -43,11 +43,13 @@ class Restoration(Task):
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("num_classes", "reset_classifier", "smoothing"), "there are no classes"),
         **dict.fromkeys(("mixup", "cutmix", "re_prob"), _NOT_MIXED),
-        **dict.fromkeys(("hflip", "pad_crop", "scale", "ratio"), _PATCHES),
+        **dict.fromkeys(("hflip", "vflip", "pad_crop", "scale", "ratio"), _PATCHES),
         "img_size": "training patches have patch_size, and whole images are evaluated",
         "crop_pct": "whole images are evaluated",
         **dict.fromkeys(("aa", "color_jitter"), "it changes colours, which are to be restored"),
-        "interpolation": "images are shrunk and enlarged bicubically, as the field does",
+        **dict.fromkeys(
+            ("interpolation", "train_interpolation"), "images are shrunk and enlarged bicubically, as the field does"
+        ),
         **dict.fromkeys(("mean", "std"), "values stay in [0, 1]"),
     }
 

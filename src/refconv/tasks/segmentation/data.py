@@ -23,6 +23,7 @@ from refconv.data.class_names import Classes
 from refconv.data.dataset import Batch, Data, DataInfo, Drawn, Split, Targets
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES, Preprocessing, Statement, common_size, resolve
+from refconv.data.splits import index_of
 from refconv.errors import DataError, SettingError
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.image_data import CLASSES_FILE, divided, image_channels, stacked
@@ -41,6 +42,7 @@ class SegmentationAugmentation:
     """
 
     hflip: float = 0.0
+    vflip: float = 0.0
     scale: Range | None = None
     ratio: Range | None = None
     color_jitter: float = 0.0
@@ -146,12 +148,13 @@ class _Samples:
     augmentation: SegmentationAugmentation
     drawn: Drawn
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        index = index_of(number)
         image = self.pairs.image(index, IMAGE_MODES[self.preprocessing.in_chans])
         classes = self.pairs.classes(index, count=self.num_classes, ignored=self.ignored)
         if not self.drawn:
             return fitted(image, classes, whole_box(*image.size), self.preprocessing, ignored=self.ignored)
-        with seeded(derive_seed("augmentation", *self.drawn, index)):
+        with seeded(derive_seed("augmentation", *self.drawn, number)):
             return self._augmented(image, classes)
 
     def _augmented(self, image: Image.Image, classes: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
@@ -169,7 +172,8 @@ class _Samples:
             image = transforms.ColorJitter(*[settings.color_jitter] * 3)(image)
         how = dataclasses.replace(self.preprocessing, interpolation=interpolation or self.preprocessing.interpolation)
         sample, truth = fitted(image, classes, box, how, ignored=self.ignored)
-        return (sample.flip(-1), truth.flip(-1)) if flipped < settings.hflip else (sample, truth)
+        sides = [-1] * (flipped < settings.hflip) + [-2] * (float(torch.rand(())) < settings.vflip)
+        return sample.flip(sides), truth.flip(sides)
 
 
 @dataclasses.dataclass(frozen=True)

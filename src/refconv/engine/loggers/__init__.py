@@ -1,0 +1,1 @@
+"""Where a run's metrics go beside its own folder: one small interface, and one class for each place."""
