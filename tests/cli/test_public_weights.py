@@ -89,7 +89,7 @@ def test_plan_train_merge_and_verify_take_them(public, capsys):
     assert LINE in "".join(capsys.readouterr())
     assert main(["verify", "small.th", "run", *NAME]) == 0
     assert "kernels    largest difference" in capsys.readouterr().out
-    assert main(["predict", "run", "images/val/a/0.png", "--device", "cpu"]) == 0
+    assert main(["predict", "run", "images/val/a/0.png", "--device", "cpu", "--trust"]) == 0
     assert main(["merge", "run", "-o", "merged"]) == 0
 
 

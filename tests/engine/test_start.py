@@ -49,7 +49,7 @@ def test_start_and_end_are_those_of_the_validation_split_and_survive_resumption(
         write(self, kind, step=step, **numbers)
 
     monkeypatch.setattr(Metrics, "write", failing)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError):
         train(recipe(epochs=2, **settings), tmp_path / "resumed", show=False)
     monkeypatch.setattr(Metrics, "write", write)
     assert Checkpoint.load(tmp_path / "resumed/checkpoint.pt").step == 10
